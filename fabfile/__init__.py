@@ -1,0 +1,33 @@
+"""Door for fab: the tasks, on hosts."""
+
+from __future__ import annotations
+
+from invoke import Collection
+
+from fabfile.steps import config as _config
+from fabfile.steps import containerd as _containerd
+from fabfile.steps import deploy as _deploy
+from fabfile.steps import packages as _packages
+from fabfile.steps import pool as _pool
+from fabfile.steps import runc as _runc
+from fabfile.steps import smoke as _smoke
+from fabfile.steps import status as _status
+from fabfile.steps import toolchain as _toolchain
+
+
+def namespace() -> Collection:
+    """The tasks that inv and fab share."""
+    return Collection(
+        _deploy.deploy,
+        _packages.packages,
+        _smoke.smoke,
+        _status.status,
+        _status.doctor,
+        Collection("toolchain", _toolchain.go, _toolchain.protoc),
+        Collection("containerd", _containerd.build, _containerd.install, _config.configure),
+        Collection("runc", _runc.install),
+        Collection("pool", _pool.loop, _pool.status, _pool.reset),
+    )
+
+
+ns = namespace()

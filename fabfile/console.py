@@ -1,0 +1,39 @@
+"""What a person sees: short lines, one thread at a time, each with its host where there are several."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+
+_lock = threading.Lock()
+_prefix = threading.local()
+
+
+@contextmanager
+def prefixed(name: str) -> Iterator[None]:
+    """Within it, every line that this thread says starts with `name`."""
+    _prefix.text = f"{name}: "
+    try:
+        yield
+    finally:
+        _prefix.text = ""
+
+
+def say(text: str = "", *, error: bool = False) -> None:
+    """Print `text`, every line with this thread's prefix, never mixed with another thread's lines."""
+    prefix = getattr(_prefix, "text", "")
+    stream = sys.stderr if error else sys.stdout
+    with _lock:
+        for line in text.splitlines() or [""]:
+            print(f"{prefix}{line}".rstrip(), file=stream, flush=True)
+
+
+@contextmanager
+def timed(what: str) -> Iterator[None]:
+    """Say `what` with the seconds it took, once it is done."""
+    start = monotonic()
+    yield
+    say(f"{what}  {monotonic() - start:.1f} s")

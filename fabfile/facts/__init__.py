@@ -1,0 +1,77 @@
+"""What a machine is now: every fact is a shell fragment and a pure parser; one script brings them all in one round trip."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fabfile import target
+from fabfile.errors import Failed
+from fabfile.facts import containerd, files, needs, pool, smoke, system, versions
+
+if TYPE_CHECKING:
+    from invoke import Context
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """What to ask: the names and paths that facts depend on."""
+
+    files: tuple[str, ...] = ()
+    pool: str = "containerd-pool"
+    dir: str = "/var/lib/containerd/devmapper"
+    volume: str = ""
+    bin_dir: str = "/usr/local/bin"
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What came back. Absent is None."""
+
+    system: system.System
+    needs: frozenset[str]
+    versions: dict[str, versions.Versions]
+    files: dict[str, files.FileFact]
+    containerd: containerd.Containerd
+    pool: pool.Pool
+    smoke: str | None
+
+
+MODULES = {
+    "system": system,
+    "needs": needs,
+    "versions": versions,
+    "files": files,
+    "containerd": containerd,
+    "pool": pool,
+    "smoke": smoke,
+}
+
+
+def script(query: Query) -> str:
+    """The facts script: each fragment in a subshell of its own, behind a line `@@ NAME`."""
+    return "".join(f"echo '@@ {name}'\n(\n{module.fragment(query)}\n)\n" for name, module in MODULES.items())
+
+
+def parse(output: str) -> Facts:
+    """The facts in what the script printed.
+
+    Raises:
+        Failed: a section is missing, so the script did not run to its end.
+    """
+    sections: dict[str, str] = {}
+    for part in ("\n" + output).split("\n@@ ")[1:]:
+        name, _, text = part.partition("\n")
+        sections[name] = text
+    missing = [name for name in MODULES if name not in sections]
+    if missing:
+        raise Failed("the machine did not answer with facts", f"missing: {', '.join(missing)}\n{output[-500:]}")
+    return Facts(**{name: module.parse(sections[name]) for name, module in MODULES.items()})
+
+
+def gather(c: Context, query: Query) -> Facts:
+    """Look at the machine: one command, nothing is changed, also with --dry.
+
+    Raises:
+        Failed: the script failed or its answer was not understood.
+    """
+    return parse(target.sh(c, script(query), "looking at the machine"))

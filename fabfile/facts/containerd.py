@@ -1,0 +1,89 @@
+"""The containerd daemon: whose it is, what runs, and what it says of its plugins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from fabfile.facts import Query
+
+SETTINGS = "CONTAINERD_DEVMAPPER_SETTINGS"
+"""Environment variable of the daemon, set by our drop-in: the digest of the settings that it was started with."""
+
+
+class Plugin(msgspec.Struct, frozen=True):
+    """A row of `ctr plugins ls`."""
+
+    type: str
+    id: str
+    status: str
+
+
+class Containerd(msgspec.Struct, frozen=True):
+    """The daemon of this machine."""
+
+    foreign: str | None = None
+    """Path of a containerd that is not ours, such as a package's."""
+    active: bool = False
+    enabled: bool = False
+    exe: str | None = None
+    """What the running daemon was started from; ` (deleted)` at its end if that was replaced."""
+    settings: str | None = None
+    """The digest of the settings it was started with."""
+    plugins: tuple[Plugin, ...] = ()
+    reason: str = ""
+    """What containerd says of a devmapper plugin that is not ok."""
+
+    def plugin(self, type: str, id: str) -> Plugin | None:
+        """The plugin of this type (without its `io.containerd.` and version) and id."""
+        return next((p for p in self.plugins if f".{type}." in p.type and p.id == id), None)
+
+
+def fragment(query: Query) -> str:
+    """Ask systemd, /proc and the daemon; ctr only where a daemon answers."""
+    from fabfile.target import quote
+
+    ctr = quote(f"{query.bin_dir}/ctr")
+    return rf"""
+for b in /usr/bin/containerd /usr/sbin/containerd /bin/containerd; do
+  if [ -e "$b" ]; then echo "foreign $b"; break; fi
+done
+[ -d /run/systemd/system ] || exit 0
+eval "$(systemctl show containerd.service -p ActiveState -p UnitFileState -p MainPID 2>/dev/null)"
+echo "active $ActiveState"; echo "enabled $UnitFileState"
+[ "${{MainPID:-0}}" -gt 0 ] || exit 0
+echo "exe $(readlink "/proc/$MainPID/exe")"
+tr '\000' '\n' <"/proc/$MainPID/environ" | sed -n 's/^{SETTINGS}=/settings /p'
+[ "$ActiveState" = active ] && [ -x {ctr} ] || exit 0
+rows=$(timeout 20 {ctr} plugins ls </dev/null 2>&1) || {{ echo "reason $rows"; exit 0; }}
+echo "$rows" | awk 'NR > 1 && /snapshotter|transfer|grpc|cri/ {{ print "plugin", $1, $2, $NF }}'
+case $rows in *devmapper*ok*) ;; *)
+  timeout 20 {ctr} plugins ls -d id==devmapper </dev/null 2>&1 | sed -n 's/^ *Message: */reason /p' ;;
+esac
+"""
+
+
+def parse(text: str) -> Containerd:
+    """The fact in the fragment's output."""
+    found: dict[str, str] = {}
+    plugins, reasons = [], []
+    for line in text.splitlines():
+        key, _, value = line.partition(" ")
+        if key == "plugin":
+            type, id, status = value.split()
+            plugins.append(Plugin(type, id, status))
+        elif key == "reason":
+            reasons.append(value)
+        else:
+            found[key] = value.strip()
+    return Containerd(
+        foreign=found.get("foreign"),
+        active=found.get("active") == "active",
+        enabled=found.get("enabled") == "enabled",
+        exe=found.get("exe") or None,
+        settings=found.get("settings"),
+        plugins=tuple(plugins),
+        reason="\n".join(reasons),
+    )

@@ -1,0 +1,48 @@
+"""Content and mode of the files that steps write."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fabfile.target import quote
+
+if TYPE_CHECKING:
+    from fabfile.facts import Query
+
+
+class FileFact(msgspec.Struct, frozen=True):
+    """A file that is there."""
+
+    content: str
+    mode: int
+
+
+def fragment(query: Query) -> str:
+    """One `stat` and one `awk` for all files: a `@file MODE PATH` line each, then content lines behind `|`."""
+    names = " ".join(map(quote, query.files))
+    # awk alone would leave empty files out; stat alone has no content.
+    return rf"""
+set --
+for f in {names}; do [ ! -f "$f" ] || set -- "$@" "$f"; done
+[ $# -gt 0 ] || exit 0
+stat -L -c '@mode %a %n' "$@"
+awk 'FNR == 1 {{ print "@file " FILENAME }} {{ print "|" $0 }}' "$@"
+"""
+
+
+def parse(text: str) -> dict[str, FileFact]:
+    """Path → file; a file that is not there is not in it."""
+    modes: dict[str, int] = {}
+    content: dict[str, list[str]] = {}
+    path = ""
+    for line in text.splitlines():
+        if line.startswith("@mode "):
+            _, mode, name = line.split(" ", 2)
+            modes[name] = int(mode, 8)
+        elif line.startswith("@file "):
+            path = line.removeprefix("@file ")
+        elif line.startswith("|"):
+            content.setdefault(path, []).append(line[1:] + "\n")
+    return {name: FileFact("".join(content.get(name, [])), mode) for name, mode in modes.items()}

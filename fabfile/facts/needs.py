@@ -1,0 +1,41 @@
+"""Which of the programs and headers that we need are there. A look for a file, not for a package: any origin will do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fabfile.facts import Query
+
+PROBES = {
+    "dmsetup": "dmsetup",
+    "lvm": "lvm",
+    "dmeventd": "dmeventd",
+    "thin_check": "thin_check",
+    "mkfs.ext4": "mkfs.ext4",
+    "mkfs.xfs": "mkfs.xfs",
+    "losetup": "losetup",
+    "git": "git",
+    "make": "make",
+    "gcc": "gcc",
+    "pkg-config": "pkg-config",
+    "seccomp.h": "/usr/include/seccomp.h",
+    "libc.h": "/usr/include/stdlib.h",
+}
+"""Need → a command to find in PATH, or an absolute path that must exist."""
+
+
+def fragment(query: Query) -> str:
+    """Print the needs that are met."""
+    commands = " ".join(probe for probe in PROBES.values() if not probe.startswith("/"))
+    paths = " ".join(probe for probe in PROBES.values() if probe.startswith("/"))
+    return f"""
+for n in {commands}; do ! command -v "$n" >/dev/null || echo "$n"; done
+for n in {paths}; do [ ! -e "$n" ] || echo "$n"; done
+"""
+
+
+def parse(text: str) -> frozenset[str]:
+    """The needs that are met."""
+    found = set(text.split())
+    return frozenset(need for need, probe in PROBES.items() if probe in found)

@@ -1,0 +1,66 @@
+"""The machine itself: distribution, kernel, architecture, systemd, device mapper."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fabfile.plain import lines
+
+if TYPE_CHECKING:
+    from fabfile.facts import Query
+
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+"""`uname -m` → the name that Go, containerd and runc releases use."""
+
+
+class System(msgspec.Struct, frozen=True):
+    """The machine itself."""
+
+    distribution: str
+    version: str
+    family: str
+    """`debian` or `redhat`, the package manager's family; the distribution's own name where it is neither."""
+    kernel: str
+    arch: str
+    systemd: bool
+    thin_pool: bool
+    """The kernel has dm-thin-pool: built in, loaded, or as a module to load."""
+    libc: str
+    generation: str
+
+
+def fragment(query: Query) -> str:
+    """Print one `key value` line a fact."""
+    return r"""
+[ ! -r /etc/os-release ] || . /etc/os-release
+echo "id ${ID:-unknown}"; echo "like ${ID_LIKE:-}"; echo "version ${VERSION_ID:-}"
+kernel=$(uname -r); echo "kernel $kernel"; echo "machine $(uname -m)"
+[ ! -d /run/systemd/system ] || echo systemd yes
+if [ -d /sys/module/dm_thin_pool ] || grep -qs dm-thin-pool "/lib/modules/$kernel/modules.dep" "/lib/modules/$kernel/modules.builtin"
+then echo thin_pool yes; fi
+echo "libc $(getconf GNU_LIBC_VERSION 2>/dev/null)"
+echo "generation $(cat /run/containerd-devmapper.generation 2>/dev/null || echo 0)"
+"""
+
+
+def parse(text: str) -> System:
+    """The fact in the fragment's output."""
+    found = lines(text)
+    like = f"{found['id']} {found['like']}".split()
+    family = next((f for f, names in FAMILIES.items() if names & set(like)), found["id"])
+    return System(
+        distribution=found["id"],
+        version=found["version"],
+        family=family,
+        kernel=found["kernel"],
+        arch=ARCHITECTURES.get(found["machine"], found["machine"]),
+        systemd="systemd" in found,
+        thin_pool="thin_pool" in found,
+        libc=found["libc"],
+        generation=found["generation"],
+    )
+
+
+FAMILIES = {"debian": {"debian", "ubuntu"}, "redhat": {"rhel", "fedora", "centos", "openEuler", "openeuler"}}

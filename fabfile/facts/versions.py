@@ -1,0 +1,59 @@
+"""What is installed side by side under /opt: versions there, the current one, and the links that lead to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from fabfile.facts import Query
+
+NAMES = ("containerd", "go", "protoc", "runc")
+
+
+class Versions(msgspec.Struct, frozen=True):
+    """One product under /opt/NAME."""
+
+    current: str | None = None
+    """Name of the directory that /opt/NAME/current leads to."""
+    installed: frozenset[str] = frozenset()
+    links: dict[str, str] = {}
+    """Path of a link outside /opt → where it leads, for every link into /opt/NAME; and what is no link: path → ''."""
+
+
+def fragment(query: Query) -> str:
+    """For each name: its directories, `current`, and the links that ours would be or that block them."""
+    from fabfile.target import quote
+
+    bin_dir = quote(query.bin_dir)
+    return rf"""
+for n in {" ".join(NAMES)}; do
+  [ -d "/opt/$n" ] || continue
+  for d in "/opt/$n"/*/; do d=${{d%/}}; d=${{d##*/}}; [ "$d" = current ] || [ "$d" = '*' ] || echo "dir $n $d"; done
+  if [ -L "/opt/$n/current" ]; then echo "current $n $(readlink "/opt/$n/current")"; fi
+done
+for l in {bin_dir}/containerd* {bin_dir}/ctr /usr/local/sbin/runc /usr/local/bin/protoc /usr/local/go /usr/local/include/google; do
+  if [ -L "$l" ]; then t=$(readlink "$l"); case $t in /opt/*) ;; *) t=;; esac
+  elif [ -e "$l" ]; then t=
+  else continue; fi
+  echo "link $l $t"
+done
+"""
+
+
+def parse(text: str) -> dict[str, Versions]:
+    """Name → versions, for every name; an empty one where nothing is installed."""
+    current: dict[str, str] = {}
+    installed: dict[str, set[str]] = {name: set() for name in NAMES}
+    links: dict[str, str] = {}
+    for line in text.splitlines():
+        kind, _, rest = line.partition(" ")
+        first, _, second = rest.partition(" ")
+        if kind == "current":
+            current[first] = second
+        elif kind == "dir":
+            installed[first].add(second)
+        elif kind == "link":
+            links[first] = second
+    return {name: Versions(current.get(name), frozenset(installed[name]), links) for name in NAMES}

@@ -1,0 +1,1 @@
+"""Throwaway machines for newcomers and for the tests."""

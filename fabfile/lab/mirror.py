@@ -1,0 +1,98 @@
+"""The lab's mirror: what the product downloads, made from Debian packages, under the names that it expects."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import zipfile
+from pathlib import Path
+from time import monotonic
+
+from fabfile import paths
+from fabfile.console import say
+from fabfile.lab import suites, tools
+from fabfile.paths import REPOSITORY
+from fabfile.plan import sha256
+from fabfile.releases import locked
+from fabfile.render import render
+
+SUITE = "bookworm"
+"""Always this one, so that a controller of any generation gets the same."""
+
+GO = "1.19"
+
+OPTIONS = (
+    "--variant=apt",
+    "--skip=cleanup",
+    '--aptopt=Acquire::Languages "none"',
+    "--dpkgopt=path-exclude=/usr/share/doc/*",
+    "--dpkgopt=path-exclude=/usr/share/man/*",
+    "--include=ca-certificates,dpkg-dev,git",
+)
+
+
+def build() -> Path:
+    """Make the mirror, or find it in the cache; return its directory.
+
+    Raises:
+        Failed: a package could not be had, or the mirror could not be made of them.
+    """
+    hello = REPOSITORY / "templates" / "lab" / "hello.go"
+    hook = render("lab/mirror.sh.j2", go=GO, hello=hello)
+    parts = [SUITE, *OPTIONS, render("lab/mirror.sh.j2", go=GO, hello=""), hello.read_text()]
+    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    wanted = paths.cache() / "mirrors" / digest
+    with locked(wanted):
+        if wanted.exists():
+            say("mirror: cached")
+        else:
+            _build(wanted, hook)
+    return wanted
+
+
+def _build(wanted: Path, hook: str) -> None:
+    start = monotonic()
+    say("mirror: building from Debian packages, about two minutes …")
+    part = wanted.with_name(f".{wanted.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    script, tree, log = part / "mirror.sh", part / "tree", part.with_suffix(".log")
+    log.unlink(missing_ok=True)
+    script.write_text(hook)
+    script.chmod(0o755)
+    tools.run("mmdebstrap", *OPTIONS, f"--customize-hook={script}", SUITE, tree, suites.mirror(), log=log)
+    _arrange(tree / "out", part)
+    shutil.rmtree(tree)
+    script.unlink()
+    part.rename(wanted)
+    say(f"mirror: built  {monotonic() - start:.1f} s")
+
+
+def _arrange(out: Path, mirror: Path) -> None:
+    """Give what was made the names of releases.toml, and write down versions and digests."""
+    import toml
+
+    versions = dict(line.split() for line in (out / "versions").read_text().splitlines())
+    files = toml.loads((REPOSITORY / "releases.toml").read_text())["file"]
+    names = {
+        part: files[part].format(version=versions[part], arch="amd64", machine="x86_64")
+        for part in ("go", "protoc", "runc")
+    }
+    (out / "go.tar.gz").rename(mirror / names["go"])
+    (out / "runc").rename(mirror / names["runc"])
+    _zip(out / "protoc", mirror / names["protoc"])
+    for name in ("containerd.git", "docker-registry", "hello"):
+        (out / name).rename(mirror / name)
+    table = {part: {versions[part]: {"amd64": sha256(mirror / names[part])}} for part in names}
+    ref = f"refs/tags/v{versions['containerd']}"
+    source = {"ref": ref, "commit": (out / "commit").read_text().strip(), "mode": "gopath"}
+    document = {**table, "containerd": {versions["containerd"]: source}, "set": {"lab": versions}}
+    (mirror / "releases.toml").write_text(toml.dumps(document))
+
+
+def _zip(tree: Path, archive: Path) -> None:
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as out:
+        for path in sorted(tree.rglob("*")):
+            info = zipfile.ZipInfo.from_file(path, str(path.relative_to(tree)))
+            if path.is_file():
+                out.writestr(info, path.read_bytes(), zipfile.ZIP_DEFLATED, 1)

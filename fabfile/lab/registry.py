@@ -1,0 +1,139 @@
+"""A real registry beside the machines, with hello-world in it: Debian's docker-registry on 127.0.0.1."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import tarfile
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+from fabfile.errors import Failed
+from fabfile.lab.vm import free_ports
+
+IMAGE, TAG = "library/hello-world", "latest"
+CONTROLLER = "10.0.2.2"
+"""This machine, as qemu's user network shows it to the lab's machines."""
+
+MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+CONFIG = "application/vnd.docker.container.image.v1+json"
+LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+
+
+def start(lab: Path, mirror: Path) -> str:
+    """Run the lab's registry, unless it runs, and return the address that the machines know it by.
+
+    Raises:
+        Failed: it did not start, or did not take the image.
+    """
+    directory = lab / ".registry"
+    if _pid(directory) is None:
+        directory.mkdir(exist_ok=True)
+        (port,) = free_ports(1)
+        (directory / "port").write_text(str(port))
+        settings = {
+            "version": 0.1,
+            "log": {"level": "warn"},
+            "storage": {"filesystem": {"rootdirectory": str(directory / "storage")}},
+            "http": {"addr": f"127.0.0.1:{port}"},
+        }
+        file = directory / "config.yml"
+        file.write_text(json.dumps(settings))  # YAML is a superset of JSON
+        with (directory / "log").open("ab") as log:
+            process = subprocess.Popen(
+                [mirror / "docker-registry", "serve", file],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        (directory / "pid").write_text(str(process.pid))
+        _push(f"http://127.0.0.1:{port}", mirror / "hello", directory / "log")
+    return f"http://{CONTROLLER}:{(directory / 'port').read_text()}"
+
+
+def stop(lab: Path) -> None:
+    """End the lab's registry, and only it."""
+    pid = _pid(lab / ".registry")
+    if pid is None:
+        return
+    os.kill(pid, signal.SIGTERM)
+    while _pid(lab / ".registry") is not None:
+        try:
+            os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            pass  # started by an earlier process: not ours to reap
+        sleep(0.02)
+
+
+def _pid(directory: Path) -> int | None:
+    try:
+        pid = int((directory / "pid").read_text())
+        command = Path(f"/proc/{pid}/cmdline").read_text()
+    except (OSError, ValueError):
+        return None
+    return pid if str(directory) in command else None
+
+
+def _push(base: str, program: Path, log: Path) -> None:
+    """Push an image of one static program, through the registry's own API."""
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as out:
+        info = tarfile.TarInfo("hello")
+        info.size, info.mode = program.stat().st_size, 0o755
+        with program.open("rb") as stream:
+            out.addfile(info, stream)
+    layer = gzip.compress(raw.getvalue(), 1, mtime=0)
+    config = json.dumps(
+        {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Cmd": ["/hello"], "Env": ["PATH=/"]},
+            "rootfs": {"type": "layers", "diff_ids": [_digest(raw.getvalue())]},
+        }
+    ).encode()
+    _wait(base, log)
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": {"mediaType": CONFIG, "size": len(config), "digest": _blob(base, config)},
+        "layers": [{"mediaType": LAYER, "size": len(layer), "digest": _blob(base, layer)}],
+    }
+    _request("PUT", f"{base}/v2/{IMAGE}/manifests/{TAG}", json.dumps(manifest).encode(), MANIFEST)
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def _blob(base: str, data: bytes) -> str:
+    digest = _digest(data)
+    place = str(_request("POST", f"{base}/v2/{IMAGE}/blobs/uploads/", b"").headers["Location"])
+    _request("PUT", f"{place}{'&' if '?' in place else '?'}digest={digest}", data)
+    return digest
+
+
+def _request(method: str, url: str, data: bytes, type: str = "application/octet-stream") -> Any:
+    from urllib.error import URLError
+    from urllib.request import ProxyHandler, Request, build_opener
+
+    request = Request(url, data=data if method != "GET" else None, method=method, headers={"Content-Type": type})
+    try:
+        return build_opener(ProxyHandler({})).open(request, timeout=30)  # it is on loopback: never through a proxy
+    except URLError as error:
+        raise Failed(f"the lab's registry did not take {method} {url}", str(error)) from error
+
+
+def _wait(base: str, log: Path) -> None:
+    begin = monotonic()
+    while True:
+        try:
+            _request("GET", f"{base}/v2/", b"")
+            return
+        except Failed as error:
+            if monotonic() - begin > 20:
+                raise Failed("the lab's registry did not start", log.read_text()[-2000:]) from error
+            sleep(0.1)

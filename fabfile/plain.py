@@ -1,0 +1,9 @@
+"""Plain text from a machine: `key value` lines."""
+
+from __future__ import annotations
+
+
+def lines(text: str) -> dict[str, str]:
+    """`key value` lines as a dictionary; a key alone is an empty value."""
+    pairs = (line.partition(" ") for line in text.splitlines() if line.strip())
+    return {key: value.strip() for key, _, value in pairs}

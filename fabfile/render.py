@@ -1,0 +1,39 @@
+"""templates/*.j2 → text. A name that is not given is an error, never an empty string."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from fabfile.paths import REPOSITORY
+from fabfile.target import quote
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = REPOSITORY / "templates"
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # shell, TOML and unit files; a template quotes with the filter `sh`
+    )
+    environment.filters["sh"] = lambda value: quote(str(value))
+    return environment
+
+
+def render(name: str, **values: Any) -> str:
+    """The template `name` under templates/, filled in.
+
+    Raises:
+        jinja2.UndefinedError: a value that the template needs was not given.
+    """
+    return _environment().get_template(name).render(**values)

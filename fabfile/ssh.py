@@ -1,0 +1,116 @@
+"""Strict connections: known host keys only, no delayed packets, every failure an `Unreachable` that says what to do."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import paramiko
+from fabric import Connection
+from fabric.runners import Remote
+from paramiko.ssh_exception import (
+    AuthenticationException,
+    BadHostKeyException,
+    NoValidConnectionsError,
+    PasswordRequiredException,
+    SSHException,
+)
+
+from fabfile.errors import Unreachable
+from fabfile.inventory import Host, Inventory
+
+SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
+
+
+class _Remote(Remote):
+    """Fabric's runner, which otherwise sleeps 10 ms between looks at its standard input and at the exit status."""
+
+    input_sleep = 0.001
+
+
+class _Transport(paramiko.Transport):
+    """A transport that sends small packets at once: Paramiko leaves Nagle's algorithm on, ~40 ms for each command."""
+
+    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+        if isinstance(sock, socket.socket):  # through a gateway it is a channel, which has no such option
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        super().__init__(sock, *args, **kwargs)
+
+
+class Machine(Connection):  # type: ignore[misc]
+    """A Fabric `Connection` to a host of the inventory."""
+
+    def __init__(self, host: Host, config: Any, gateway: Machine | None = None) -> None:
+        kwargs: dict[str, Any] = {"transport_factory": _Transport, "banner_timeout": 60, "auth_timeout": 60}
+        if host.identity_file:
+            kwargs |= {"key_filename": str(Path(host.identity_file).expanduser()), "look_for_keys": False}
+        super().__init__(
+            host.address,
+            user=host.user,
+            port=host.port,
+            config=config,
+            gateway=gateway,
+            connect_timeout=host.connect_timeout,
+            connect_kwargs=kwargs,
+        )
+        self._set(host_entry=host)
+        config.runners.remote = _Remote
+        known = Path(host.known_hosts).expanduser()
+        for file in (SYSTEM_KNOWN_HOSTS, known):
+            if file.exists():
+                self.client.load_system_host_keys(str(file))
+        self.client.set_missing_host_key_policy(paramiko.RejectPolicy())
+
+    def open(self) -> Any:
+        """Connect.
+
+        Raises:
+            Unreachable: no answer, an unknown or changed host key, no accepted login.
+        """
+        try:
+            return super().open()
+        except (SSHException, OSError, EOFError) as error:
+            raise _unreachable(self.host_entry, error) from error
+
+
+def connect(host: Host, inventory: Inventory, config: Any) -> Machine:
+    """A connection to `host`, through its gateways; nothing is sent before its first use.
+
+    Args:
+        host: of `inventory`.
+        inventory: where gateways are looked up.
+        config: Fabric's configuration; every connection gets a clone, or one host's identity leaks to the next.
+    """
+    gateway = connect(inventory.hosts[host.gateway], inventory, config) if host.gateway else None
+    return Machine(host, config.clone(), gateway)
+
+
+def _unreachable(host: Host, error: Exception) -> Unreachable:
+    where = f"{host.name} ({host.user}@{host.address}:{host.port})"
+    name = host.address if host.port == 22 else f"[{host.address}]:{host.port}"
+    scan = f"ssh-keyscan -p {host.port} {host.address} >> {host.known_hosts}"
+    if isinstance(error, BadHostKeyException):
+        return Unreachable(
+            f"{where}: the host key has changed",
+            f"expected {error.expected_key.get_base64()[:32]}…, got {error.key.get_base64()[:32]}…\n"
+            "either the machine was installed anew or somebody is in between",
+            hint=f"once you are sure: ssh-keygen -f {host.known_hosts} -R '{name}', then {scan}",
+        )
+    if "not found in known_hosts" in str(error):
+        return Unreachable(
+            f"{where}: the host key is unknown",
+            f"no key for {name} in {host.known_hosts}",
+            hint=f"compare its fingerprint (ssh-keygen -lf on the host), then {scan}",
+        )
+    if isinstance(error, PasswordRequiredException):
+        return Unreachable(f"{where}: the key has a passphrase", str(error), hint="add it to an agent: ssh-add")
+    if isinstance(error, AuthenticationException):
+        return Unreachable(
+            f"{where}: login refused", str(error), hint=f"try: ssh -p {host.port} {host.user}@{host.address}"
+        )
+    if isinstance(error, NoValidConnectionsError):
+        error = next(iter(error.errors.values()))
+    return Unreachable(
+        f"{where}: no connection", str(error) or type(error).__name__, hint="is it up, and is sshd there?"
+    )

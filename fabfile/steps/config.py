@@ -1,0 +1,184 @@
+"""containerd's configuration: our keys in config.toml, the unit, the drop-in that ties it to its pool, and the proof."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+from invoke import Context, task
+
+from fabfile import inventory
+from fabfile.errors import Refused
+from fabfile.facts import Facts, Query
+from fabfile.facts.containerd import SETTINGS
+from fabfile.inventory import Host
+from fabfile.plan import Change, Command, Step, converge, file, words
+from fabfile.render import render
+from fabfile.steps.containerd import refuse_foreign
+from fabfile.steps.pool import thin
+from fabfile.steps.toolchain import HELP
+
+CONFIG = "/etc/containerd/config.toml"
+UNIT = "/etc/systemd/system/containerd.service"
+DROP_IN = "/etc/systemd/system/containerd.service.d/10-devmapper-pool.conf"
+
+DEVMAPPER = "io.containerd.snapshotter.v1.devmapper"
+TRANSFER = "io.containerd.transfer.v1.local"
+
+CRI_SNAPSHOTTER: dict[int, tuple[str, ...]] = {
+    1: ("plugins", "cri", "containerd"),
+    2: ("plugins", "io.containerd.grpc.v1.cri", "containerd"),
+    3: ("plugins", "io.containerd.cri.v1.images"),
+}
+"""Format of config.toml → the table that holds CRI's `snapshotter`."""
+
+
+class Want(msgspec.Struct, frozen=True):
+    """The settings that are ours."""
+
+    format: int
+    pool: str
+    root: str
+    base_image_size: str
+    bin_dir: str
+    arch: str
+
+    @property
+    def digest(self) -> str:
+        """What a daemon that was started with these settings carries in its environment."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:16]
+
+
+def config_format(version: str) -> int:
+    """The format of config.toml to write for a containerd: 1 before 1.3, 2 before 2.0, then 3.
+
+    2.3 knows a format 4 too; 3 keeps the way back to an older one open. The master of 2020 reads 2.
+    """
+    major, _, rest = version.partition(".")
+    if not major.isdigit():
+        return 2
+    minor = rest.partition(".")[0]
+    return 3 if int(major) >= 2 else 2 if int(minor) >= 3 else 1
+
+
+def edited(text: str | None, want: Want) -> str:
+    """config.toml with our keys as wanted; every other key and comment stays.
+
+    Raises:
+        Refused: the file is not TOML, or is in another format than this containerd gets from us.
+    """
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    try:
+        document = tomlkit.parse(text or "")
+    except TOMLKitError as error:
+        raise Refused(f"{CONFIG} is not TOML", str(error), hint="mend it, or move it away") from error
+    if text is None:
+        document.add(
+            tomlkit.comment("Only what differs from containerd's own defaults: see containerd config default.")
+        )
+    now = int(document.get("version", 1))
+    if text is not None and text.strip() and now != want.format:
+        raise Refused(
+            f"{CONFIG} is in format {now}, this containerd gets format {want.format}",
+            "a key under the wrong format's name would be ignored without a word",
+            hint="containerd config migrate, or move the file away",
+        )
+    if want.format > 1 and "version" not in document:
+        document["version"] = want.format
+    before = document.unwrap()
+    devmapper = "devmapper" if want.format == 1 else DEVMAPPER
+    settings: dict[str, Any] = {"pool_name": want.pool, "root_path": want.root, "base_image_size": want.base_image_size}
+    if want.format > 1:
+        settings["discard_blocks"] = True
+    _set(document, ("plugins", devmapper), settings)
+    _set(document, CRI_SNAPSHOTTER[want.format], {"snapshotter": "devmapper"})
+    if want.format >= 3:
+        # Setting this replaces the default, so both snapshotters are named.
+        unpack = [{"platform": f"linux/{want.arch}", "snapshotter": s} for s in ("devmapper", "overlayfs")]
+        _set(document, ("plugins", TRANSFER), {"unpack_config": unpack})
+    if text is not None and document.unwrap() == before:
+        return text
+    return tomlkit.dumps(document)
+
+
+def _set(document: Any, keys: tuple[str, ...], values: dict[str, Any]) -> None:
+    import tomlkit
+
+    table = document
+    for number, key in enumerate(keys):
+        if key not in table:
+            table[key] = tomlkit.table(is_super_table=number + 1 < len(keys))
+        table = table[key]
+    for key, value in values.items():
+        if key not in table or table[key] != value:
+            table[key] = value
+
+
+def step(host: Host, release: str, mirror: str) -> Step:
+    """The step that configures, starts and proves containerd on the pool of `host`."""
+
+    def plan(have: Facts) -> list[Change]:
+        from fabfile import releases
+
+        refuse_foreign(have)
+        version = releases.load(release, have.system.arch, mirror).containerd.version
+        pool = host.pool
+        thin.check_name(pool.name)
+        want = Want(config_format(version), pool.name, pool.dir, pool.base_image_size, host.bin_dir, have.system.arch)
+        return [*_files(have, want), *_daemon(have, want)]
+
+    return Step("containerd.configure", plan, (CONFIG, UNIT, DROP_IN))
+
+
+def _files(have: Facts, want: Want) -> list[Change]:
+    now = have.files.get(CONFIG)
+    validate = f'{words(f"{want.bin_dir}/containerd")} --config "$1" config dump >/dev/null'
+    drop_in = render("containerd/10-devmapper-pool.conf.j2", pool=want.pool, variable=SETTINGS, digest=want.digest)
+    return [
+        *file(
+            have,
+            "devmapper in containerd's configuration",
+            CONFIG,
+            edited(now.content if now else None, want),
+            validate=validate,
+            backup=f"{CONFIG}.bak",
+        ),
+        *file(have, "containerd's unit", UNIT, render("containerd/containerd.service.j2", bin_dir=want.bin_dir)),
+        *file(have, "containerd starts after its pool", DROP_IN, drop_in),
+    ]
+
+
+def _daemon(have: Facts, want: Want) -> list[Change]:
+    now = have.containerd
+    restart = "systemctl daemon-reload\nsystemctl enable containerd.service\nsystemctl restart containerd.service"
+    # The restart succeeds when the daemon says that it is ready; a plugin may have failed all the same.
+    ctr = words(f"{want.bin_dir}/ctr")
+    prove = (
+        f"row=$({ctr} plugins ls </dev/null | awk '$2 == \"devmapper\"')\n"
+        f"case $row in *' ok'*) ;; *) echo \"devmapper: ${{row:-no such plugin}}\"; {ctr} plugins ls -d id==devmapper </dev/null; exit 1 ;; esac"
+    )
+    exe = f"/opt/containerd/{have.versions['containerd'].current}/bin/containerd"
+    plugin = now.plugin("snapshotter", "devmapper")
+    why = ""
+    if not now.active:
+        why = "it does not run"
+    elif not now.enabled:
+        why = "it is not enabled"
+    elif now.exe != exe:
+        why = f"it runs {now.exe}"
+    elif now.settings != want.digest:
+        why = "its settings changed"
+    elif plugin is None or plugin.status != "ok":
+        why = f"its devmapper plugin is {plugin.status if plugin else 'missing'}"
+    return [Command(f"start containerd: {why}", f"{restart}\n{prove}")] if why else []
+
+
+@task(help=HELP)
+def configure(c: Context, release: str = "", mirror: str = "", json: bool = False) -> None:
+    """Configure containerd for the pool, start it, and prove that its devmapper plugin is ok."""
+    host = inventory.of(c)
+    query = Query(pool=host.pool.name, dir=host.pool.dir, bin_dir=host.bin_dir)
+    converge(c, [step(host, release or host.release, mirror or host.mirror)], query, json=json)

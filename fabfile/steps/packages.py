@@ -1,0 +1,88 @@
+"""Distribution packages: device mapper, LVM, thin tools, mkfs; where it builds also git, make, gcc and headers."""
+
+from __future__ import annotations
+
+from invoke import Context, task
+
+from fabfile import inventory
+from fabfile.errors import Refused
+from fabfile.facts import Facts, Query
+from fabfile.plan import Change, Command, Step, converge, words
+
+RUN = ("dmsetup", "lvm", "dmeventd", "thin_check", "mkfs.ext4", "mkfs.xfs", "losetup")
+BUILD = ("git", "make", "gcc", "pkg-config", "seccomp.h", "libc.h")
+
+PACKAGES = {
+    "debian": {
+        "dmsetup": "dmsetup",
+        "lvm": "lvm2",
+        "dmeventd": "dmeventd",
+        "thin_check": "thin-provisioning-tools",
+        "mkfs.ext4": "e2fsprogs",
+        "mkfs.xfs": "xfsprogs",
+        "losetup": "mount",
+        "git": "git",
+        "make": "make",
+        "gcc": "gcc",
+        "pkg-config": "pkg-config",
+        "seccomp.h": "libseccomp-dev",
+        "libc.h": "libc6-dev",
+    },
+    "redhat": {
+        "dmsetup": "device-mapper",
+        "lvm": "lvm2",
+        "dmeventd": "device-mapper-event",
+        "thin_check": "device-mapper-persistent-data",
+        "mkfs.ext4": "e2fsprogs",
+        "mkfs.xfs": "xfsprogs",
+        "losetup": "util-linux",
+        "git": "git",
+        "make": "make",
+        "gcc": "gcc",
+        "pkg-config": "pkgconf",
+        "seccomp.h": "libseccomp-devel",
+        "libc.h": "glibc-devel",
+    },
+}
+"""Distribution family → need (see facts/needs.py) → package."""
+
+INSTALL = {
+    # The lists on the machine may be missing or name files that are gone: they are refreshed when they do not serve.
+    "debian": """export DEBIAN_FRONTEND=noninteractive
+apt="apt-get -q -y -o DPkg::Lock::Timeout=120 -o Dpkg::Options::=--force-confold"
+$apt install --no-install-recommends {0} || {{ $apt update; $apt install --no-install-recommends {0}; }}""",
+    "redhat": "$(command -v dnf || command -v yum) -y install {0}",
+}
+
+
+def step(*, build: bool) -> Step:
+    """The step that installs what is missing to run a pool and, with `build`, to build containerd."""
+    needs = RUN + BUILD if build else RUN
+    return Step("packages", lambda have: plan(have, needs))
+
+
+def plan(have: Facts, needs: tuple[str, ...]) -> list[Change]:
+    """One installation of all that is missing.
+
+    Raises:
+        Refused: something is missing and the distribution is of no family that we know.
+    """
+    missing = [need for need in needs if need not in have.needs]
+    if not missing:
+        return []
+    family = have.system.family
+    if family not in PACKAGES:
+        raise Refused(
+            f"cannot install packages on {have.system.distribution} {have.system.version}",
+            f"missing: {', '.join(missing)}\nknown families: {', '.join(PACKAGES)}",
+            hint="install them by hand, then run this again",
+        )
+    names = sorted({PACKAGES[family][need] for need in missing})
+    return [Command(f"packages {' '.join(names)}", INSTALL[family].format(words(*names)))]
+
+
+@task(help={"build": "also what a build of containerd needs", "json": "with --dry: the plan as JSON"})
+def packages(c: Context, build: bool = False, json: bool = False) -> None:
+    """Install the distribution packages that are missing."""
+    host = inventory.of(c)
+    converge(c, [step(build=build or host.build == "host")], Query(bin_dir=host.bin_dir), json=json)

@@ -1,0 +1,34 @@
+"""runc, in /usr/local/sbin as containerd's own documentation has it."""
+
+from __future__ import annotations
+
+from invoke import Context, task
+
+from fabfile import inventory
+from fabfile.facts import Facts, Query
+from fabfile.plan import Change, Step, converge
+from fabfile.steps import versioned
+from fabfile.steps.toolchain import HELP
+
+LINK = "/usr/local/sbin/runc"
+
+
+def step(release: str, mirror: str) -> Step:
+    """The step that installs the runc of `release` and proves its version."""
+
+    def plan(have: Facts) -> list[Change]:
+        from fabfile import releases
+
+        runc = releases.load(release, have.system.arch, mirror).runc
+        unpack = 'mkdir "$d/bin"; install -m 0755 "$1" "$d/bin/runc"'
+        prove = f'"$d/bin/runc" --version | grep -qF {runc.version}'
+        return versioned.changes(have, "runc", runc.key, runc, unpack, {LINK: "bin/runc"}, prove)
+
+    return Step("runc.install", plan)
+
+
+@task(help=HELP)
+def install(c: Context, release: str = "", mirror: str = "", json: bool = False) -> None:
+    """Install runc."""
+    host = inventory.of(c)
+    converge(c, [step(release or host.release, mirror or host.mirror)], Query(bin_dir=host.bin_dir), json=json)

@@ -1,0 +1,107 @@
+"""What a machine is (status) and whether it can become what it should (doctor)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from invoke import Context, task
+
+from fabfile import inventory
+from fabfile.console import say
+from fabfile.errors import Failed
+from fabfile.facts import Facts, Query, gather
+from fabfile.inventory import Host
+from fabfile.plan import as_json
+from fabfile.steps import pool
+from fabfile.steps.packages import RUN
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One thing that doctor looked at."""
+
+    what: str
+    result: Literal["ok", "warn", "fail"]
+    found: str
+    hint: str = ""
+
+
+def _look(c: Context) -> tuple[Host, Facts]:
+    host = inventory.of(c)
+    return host, gather(c, Query(pool=host.pool.name, dir=host.pool.dir, bin_dir=host.bin_dir))
+
+
+@task(help={"json": "all facts as JSON"})
+def status(c: Context, json: bool = False) -> None:
+    """Show what is installed, what runs, and the pool."""
+    host, have = _look(c)
+    if json:
+        say(as_json(have))
+        return
+    plugin = have.containerd.plugin("snapshotter", "devmapper")
+    state = "running" if have.containerd.active else "not running"
+    say(
+        f"system      {have.system.distribution} {have.system.version}, kernel {have.system.kernel}, {have.system.arch}"
+    )
+    for name, versions in have.versions.items():
+        say(f"{name:11} {versions.current or 'not installed'}")
+    say(f"containerd  {state}, devmapper plugin: {plugin.status if plugin else 'unknown'}")
+    if have.containerd.reason:
+        say(have.containerd.reason)
+    say("\n".join(pool.describe(host.pool.name, have)))
+
+
+@task(help={"json": "as JSON"})
+def doctor(c: Context, json: bool = False) -> None:
+    """Look for what would stop a deploy, or a pool from coming back, and say the way out."""
+    host, have = _look(c)
+    found = checks(host, have)
+    if json:
+        say(as_json(found))
+    else:
+        for check in found:
+            say(f"{check.result:5} {check.what:22} {check.found}")
+            if check.hint and check.result != "ok":
+                say(f"      → {check.hint}")
+    failed = [check.what for check in found if check.result == "fail"]
+    if failed:
+        raise Failed(f"doctor: {', '.join(failed)}", "see above")
+
+
+def checks(host: Host, have: Facts) -> list[Check]:
+    """Everything that doctor looks at, purely from the facts."""
+    system, daemon, now = have.system, have.containerd, have.pool
+    missing = [need for need in RUN if need not in have.needs]
+    plugin = daemon.plugin("snapshotter", "devmapper")
+    found = [
+        _check("systemd", system.systemd, "runs", "not the init of this machine", "a host needs systemd"),
+        _check("dm-thin-pool", system.thin_pool, "in the kernel", "missing", "boot a distribution's kernel"),
+        _check("programs", not missing, "all there", f"missing: {', '.join(missing)}", "packages", soft=True),
+        _check("other containerd", not daemon.foreign, "none", str(daemon.foreign), "remove that package"),
+        _check("containerd", daemon.active, "runs", "does not run", "deploy", soft=True),
+    ]
+    if daemon.active:
+        why = daemon.reason or (plugin.status if plugin else "no such plugin in this build")
+        found.append(_check("devmapper plugin", bool(plugin and plugin.status == "ok"), "ok", why, "deploy"))
+    if not now.status:
+        found.append(Check("pool", "warn", f"no pool {host.pool.name}", "pool.loop, or deploy"))
+        return found
+    healthy = now.status.mode == "rw" and not now.status.needs_check
+    mode = f"{now.status.mode}{' needs_check' if now.status.needs_check else ''}"
+    return [
+        *found,
+        _check("pool", healthy, mode, mode, "free or add space; the metadata may need an offline check"),
+        _check("pool at boot", now.enabled, "its unit is enabled", "its unit is not enabled", "pool.loop"),
+        *_fullness(now.status.used_data, now.status.total_data, "pool data"),
+        *_fullness(now.status.used_meta, now.status.total_meta, "pool metadata"),
+    ]
+
+
+def _check(what: str, good: bool, yes: str, no: str, hint: str, *, soft: bool = False) -> Check:
+    return Check(what, "ok" if good else "warn" if soft else "fail", yes if good else no, hint)
+
+
+def _fullness(used: int, total: int, what: str) -> list[Check]:
+    percent = 100 * used // total if total else 0
+    result: Literal["ok", "warn", "fail"] = "ok" if percent < 80 else "warn" if percent < 95 else "fail"
+    return [Check(what, result, f"{percent}% used", "remove images and containers, or make the pool larger")]

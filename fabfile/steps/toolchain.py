@@ -1,0 +1,78 @@
+"""The toolchain that builds containerd: Go in /usr/local/go, protoc in /usr/local/bin with its include files."""
+
+from __future__ import annotations
+
+from invoke import Context, task
+
+from fabfile import inventory
+from fabfile.facts import Facts, Query
+from fabfile.plan import Change, Step, converge, file
+from fabfile.steps import versioned
+
+PROFILE = "/etc/profile.d/go.sh"
+PROFILE_TEXT = """# Written by containerd-devmapper.
+export GOROOT=/usr/local/go
+case :$PATH: in *:/usr/local/go/bin:*) ;; *) PATH=/usr/local/go/bin:$PATH ;; esac
+"""
+
+PROVE_PROTOC = """mkdir "$d/.prove"
+cat >"$d/.prove/t.proto" <<'PROTO'
+syntax = "proto3";
+import "google/protobuf/empty.proto";
+message Pool { string name = 1; google.protobuf.Empty none = 2; }
+PROTO
+"$d/bin/protoc" -I"$d/.prove" -I"$d/include" --descriptor_set_out="$d/.prove/t.pb" "$d/.prove/t.proto"
+test -s "$d/.prove/t.pb"; rm -r "$d/.prove\""""
+
+
+def go_step(release: str, mirror: str) -> Step:
+    """The step that installs the Go toolchain of `release`."""
+
+    def plan(have: Facts) -> list[Change]:
+        from fabfile import releases
+
+        go = releases.load(release, have.system.arch, mirror).go
+        unpack = 'tar -xzf "$1" -C "$d" --strip-components=1 --no-same-owner'
+        prove = f'GOROOT="$d" "$d/bin/go" version | grep -qF "go{go.version} "'
+        return [
+            *versioned.changes(have, "go", go.key, go, unpack, {"/usr/local/go": ""}, prove),
+            *file(have, "Go in the PATH of every login", PROFILE, PROFILE_TEXT),
+        ]
+
+    return Step("toolchain.go", plan, (PROFILE,))
+
+
+def protoc_step(release: str, mirror: str, bin_dir: str) -> Step:
+    """The step that installs the protoc of `release` and proves that it compiles."""
+
+    def plan(have: Facts) -> list[Change]:
+        from fabfile import releases
+
+        protoc = releases.load(release, have.system.arch, mirror).protoc
+        unpack = 'tar -xzf "$1" -C "$d" --no-same-owner'
+        links = {f"{bin_dir}/protoc": "bin/protoc", "/usr/local/include/google": "include/google"}
+        return versioned.changes(have, "protoc", protoc.key, protoc, unpack, links, PROVE_PROTOC)
+
+    return Step("toolchain.protoc", plan)
+
+
+HELP = {
+    "release": "release set, see releases.toml",
+    "mirror": "directory or HTTP address that has the files",
+    "json": "with --dry: the plan as JSON",
+}
+
+
+@task(help=HELP)
+def go(c: Context, release: str = "", mirror: str = "", json: bool = False) -> None:
+    """Install Go in /usr/local/go and put it in the PATH of logins."""
+    host = inventory.of(c)
+    converge(c, [go_step(release or host.release, mirror or host.mirror)], Query(bin_dir=host.bin_dir), json=json)
+
+
+@task(help=HELP)
+def protoc(c: Context, release: str = "", mirror: str = "", json: bool = False) -> None:
+    """Install protoc and its include files, and prove that it compiles a .proto."""
+    host = inventory.of(c)
+    steps = [protoc_step(release or host.release, mirror or host.mirror, host.bin_dir)]
+    converge(c, steps, Query(bin_dir=host.bin_dir), json=json)

@@ -1,0 +1,61 @@
+"""The one way anything is installed: /opt/NAME/KEY beside what is there, then `current` is switched, then links lead to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fabfile.errors import Refused
+from fabfile.facts import Facts
+from fabfile.plan import Change, Command, Source, Upload, words
+
+
+def changes(
+    have: Facts, name: str, key: str, source: Source, unpack: str, links: Mapping[str, str], prove: str = ""
+) -> list[Change]:
+    """Install `source` as /opt/NAME/KEY and make it the current one.
+
+    Args:
+        have: the facts.
+        name: of the product: containerd, go, protoc, runc.
+        key: version and digest; the same key is the same content.
+        source: what to bring to the machine.
+        unpack: script that fills the directory $d from the file $1.
+        links: path outside /opt → path below /opt/NAME/current that it leads to.
+        prove: script that must succeed in the directory $d before it is put in place.
+
+    Raises:
+        Refused: something that is not ours is where a link has to be.
+    """
+    now = have.versions[name]
+    blocked = [path for path in links if now.links.get(path) == ""]
+    if blocked:
+        raise Refused(
+            f"{', '.join(blocked)}: in the way, and not installed by us",
+            f"{name} {key} would be linked there",
+            hint=f"if it is not needed any more: {words('mv', blocked[0], blocked[0] + '.old')}",
+        )
+    plan: list[Change] = []
+    if key not in now.installed:
+        script = "\n".join(
+            [
+                f'd=/opt/{name}/.new-{key}; rm -rf "$d"; mkdir -p "$d"',
+                unpack,
+                prove,
+                # After a power cut the rename must not be there without the content.
+                f'sync -f "$d"; mv -T "$d" /opt/{name}/{key}',
+            ]
+        )
+        plan.append(Upload(f"{name} {key} in /opt/{name}", source, script))
+    if now.current != key:
+        plan.append(Command(f"{name}: {now.current or 'none'} → {key}", _link(f"/opt/{name}/current", key)))
+    for path, inside in links.items():
+        goal = f"/opt/{name}/current/{inside}".rstrip("/")
+        if now.links.get(path) != goal:
+            plan.append(Command(f"{path} → {goal}", _link(path, goal)))
+    return plan
+
+
+def _link(path: str, goal: str) -> str:
+    """Make or switch a symbolic link atomically."""
+    parent = path.rpartition("/")[0]
+    return f"{words('mkdir', '-p', parent)}; {words('ln', '-sfn', goal, path + '.new')}; {words('mv', '-T', path + '.new', path)}"

@@ -1,0 +1,11 @@
+"""Door for inv: the tasks, on this machine, and the lab."""
+
+from __future__ import annotations
+
+from invoke import Collection
+
+from fabfile import namespace
+from fabfile.lab import tasks as lab
+
+ns = namespace()
+ns.add_collection(Collection.from_module(lab, name="lab"))
