@@ -3,26 +3,34 @@
 Every session runs in the one locked environment that ./bootstrap made: nothing is installed twice.
 """
 
+from __future__ import annotations
+
+import os
 from pathlib import Path
 
 import nox
 
-nox.options.default_venv_backend = "none"
 nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "none"
+nox.options.error_on_missing_interpreters = True
 
 HERE = Path(__file__).parent
+BIN = HERE / ".venv" / "bin"
 
 
 def python(session: nox.Session, *args: str) -> None:
-    """Run Python with `args` in the locked environment."""
-    session.run("python", *args, external=True)
+    """Run Python with `args` in the locked environment, however nox itself was started."""
+    if not (BIN / "pytest").exists():
+        session.error(f"there is no locked environment: run ./bootstrap nox -s {session.name}")
+    path = os.pathsep.join([str(BIN), os.environ["PATH"]])
+    session.run(str(BIN / "python"), *args, external=True, env={"PATH": path, "VIRTUAL_ENV": str(BIN.parent)})
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
     """Ruff, shellcheck on every plain and rendered script, TOML and Jinja."""
     python(session, "-m", "ruff", "check", *(session.posargs or ["."]))
-    python(session, "-m", "ruff", "format", "--check", ".")
+    python(session, "-m", "ruff", "format", "--check", *(session.posargs or ["."]))
     python(session, "-m", "tests.lint")
 
 
@@ -34,7 +42,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def unit(session: nox.Session) -> None:
-    """No subprocess, no socket, seconds."""
+    """No process, no socket, seconds. After `--`: any option of pytest."""
     python(session, "-m", "pytest", "tests/unit", "-q", *session.posargs)
 
 

@@ -8,11 +8,11 @@ from fabfile.steps import config as _config
 from fabfile.steps import containerd as _containerd
 from fabfile.steps import deploy as _deploy
 from fabfile.steps import packages as _packages
-from fabfile.steps import pool as _pool
 from fabfile.steps import runc as _runc
 from fabfile.steps import smoke as _smoke
 from fabfile.steps import status as _status
 from fabfile.steps import toolchain as _toolchain
+from fabfile.steps.pool import tasks as _pool
 
 
 def namespace() -> Collection:

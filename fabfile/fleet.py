@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 from fabric.executor import Executor as FabricExecutor
 from invoke.exceptions import Exit
+from paramiko.ssh_exception import SSHException
 
 from fabfile import inventory, ssh
 from fabfile.console import prefixed, say
@@ -72,7 +73,7 @@ class Executor(FabricExecutor):
                 status, error = "refused", str(problem)
             except (Problem, Exit) as problem:
                 status, error = "failed", str(problem)
-            except (OSError, EOFError, ssh.SSHException) as problem:  # the connection broke in the middle
+            except (OSError, EOFError, SSHException) as problem:  # the connection broke in the middle
                 status, error = "failed", str(Failed("the connection was lost", str(problem), hint="run it again"))
             finally:
                 connection.close()
@@ -82,7 +83,7 @@ class Executor(FabricExecutor):
 
 
 def exit_code(results: Sequence[Result]) -> int:
-    """The process's exit code: the worst of 1 failed, 2 refused, 3 pending; 4 only where hosts were just unreachable."""
+    """The process's exit code: 1 failed, before 2 refused, 3 pending, and 4 for hosts that were just unreachable."""
     codes = {"failed": 1, "refused": 2, "pending": 3, "unreachable": 4}
     return min((codes[r.status] for r in results if r.status in codes), default=0)
 

@@ -144,7 +144,8 @@ def _host(file: Path, name: str, defaults: dict[str, Any], own: Any) -> Host:
     if "pool" in merged:
         merged["pool"] = {**defaults.get("pool", {}), **own.get("pool", {})}
     merged.setdefault("address", name)
-    return _convert(file, key, merged, Host)
+    host: Host = _convert(file, key, merged, Host)
+    return host
 
 
 def _convert(file: Path, key: str, value: Any, kind: Any) -> Any:

@@ -113,7 +113,7 @@ def converge(c: Context, steps: Sequence[Step], query: Query, *, json: bool = Fa
     have = gather(c, query)
     if target.is_dry(c):
         return _preview([(step.name, step.plan(have)) for step in steps], json)
-    # Every plan is made once before the first change, so that a refusal of a late step comes before anything is touched.
+    # Every plan is made once before the first change: a refusal of a late step comes before anything is touched.
     for step in steps:
         step.plan(have)
     outcomes = []
@@ -254,7 +254,7 @@ def _script(change: Change, staged: tuple[str, str] | None) -> list[str]:
             path, digest = map(quote, staged)
             return [
                 f"set -- {path}",
-                f'echo {digest}"  $1" | sha256sum -c --quiet - || {{ echo "the digest is wrong: transfer broken"; exit 1; }}',
+                f'echo {digest}"  $1" | sha256sum -c --quiet - || {{ echo "the transfer broke"; exit 1; }}',
                 change.script,
             ]
         case File():

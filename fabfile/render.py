@@ -30,7 +30,7 @@ def _environment() -> Environment:
     return environment
 
 
-def render(name: str, **values: Any) -> str:
+def render(name: str, /, **values: Any) -> str:
     """The template `name` under templates/, filled in.
 
     Raises:

@@ -38,7 +38,7 @@ class _Transport(paramiko.Transport):
         super().__init__(sock, *args, **kwargs)
 
 
-class Machine(Connection):  # type: ignore[misc]
+class Machine(Connection):
     """A Fabric `Connection` to a host of the inventory."""
 
     def __init__(self, host: Host, config: Any, gateway: Machine | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What a machine is now: every fact is a shell fragment and a pure parser; one script brings them all in one round trip."""
+"""What a machine is now: a fact is a shell fragment and a pure parser; one script brings all in one round trip."""
 
 from __future__ import annotations
 

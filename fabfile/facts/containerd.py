@@ -51,6 +51,7 @@ for b in /usr/bin/containerd /usr/sbin/containerd /bin/containerd; do
   if [ -e "$b" ]; then echo "foreign $b"; break; fi
 done
 [ -d /run/systemd/system ] || exit 0
+ActiveState=none UnitFileState=none MainPID=0
 eval "$(systemctl show containerd.service -p ActiveState -p UnitFileState -p MainPID 2>/dev/null)"
 echo "active $ActiveState"; echo "enabled $UnitFileState"
 [ "${{MainPID:-0}}" -gt 0 ] || exit 0

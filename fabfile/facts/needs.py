@@ -1,4 +1,4 @@
-"""Which of the programs and headers that we need are there. A look for a file, not for a package: any origin will do."""
+"""Which of the programs and headers that we need are there: a look for a file, so any origin will do."""
 
 from __future__ import annotations
 

@@ -96,6 +96,7 @@ done
 while [ ! -d "$dir" ]; do dir=$(dirname "$dir"); done
 echo "place $(findmnt -n -b -o FSTYPE,TARGET,AVAIL -T "$dir" | tail -n 1)"
 if [ -d /run/systemd/system ]; then
+  ActiveState=none UnitFileState=none
   eval "$(systemctl show "devmapper-pool@$name.service" -p ActiveState -p UnitFileState)"
   echo "active $ActiveState"; echo "enabled $UnitFileState"
 fi

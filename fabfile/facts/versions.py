@@ -33,7 +33,8 @@ for n in {" ".join(NAMES)}; do
   for d in "/opt/$n"/*/; do d=${{d%/}}; d=${{d##*/}}; [ "$d" = current ] || [ "$d" = '*' ] || echo "dir $n $d"; done
   if [ -L "/opt/$n/current" ]; then echo "current $n $(readlink "/opt/$n/current")"; fi
 done
-for l in {bin_dir}/containerd* {bin_dir}/ctr /usr/local/sbin/runc /usr/local/bin/protoc /usr/local/go /usr/local/include/google; do
+for l in {bin_dir}/containerd* {bin_dir}/ctr {bin_dir}/protoc \
+  /usr/local/sbin/runc /usr/local/go /usr/local/include/google; do
   if [ -L "$l" ]; then t=$(readlink "$l"); case $t in /opt/*) ;; *) t=;; esac
   elif [ -e "$l" ]; then t=
   else continue; fi

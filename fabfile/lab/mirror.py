@@ -60,7 +60,16 @@ def _build(wanted: Path, hook: str) -> None:
     log.unlink(missing_ok=True)
     script.write_text(hook)
     script.chmod(0o755)
-    tools.run("mmdebstrap", *OPTIONS, f"--customize-hook={script}", SUITE, tree, suites.mirror(), log=log)
+    tools.run(
+        *tools.PRIVATE_MOUNTS,
+        "mmdebstrap",
+        *OPTIONS,
+        f"--customize-hook={script}",
+        SUITE,
+        tree,
+        suites.mirror(),
+        log=log,
+    )
     _arrange(tree / "out", part)
     shutil.rmtree(tree)
     script.unlink()

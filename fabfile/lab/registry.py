@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -62,10 +63,8 @@ def stop(lab: Path) -> None:
         return
     os.kill(pid, signal.SIGTERM)
     while _pid(lab / ".registry") is not None:
-        try:
+        with contextlib.suppress(ChildProcessError):  # started by an earlier process: not ours to reap
             os.waitpid(pid, os.WNOHANG)
-        except ChildProcessError:
-            pass  # started by an earlier process: not ours to reap
         sleep(0.02)
 
 

@@ -27,9 +27,8 @@ def list_(c: Context) -> None:
     from fabfile.lab import machines
 
     for machine in machines.machines():
-        say(
-            f"{machine.name:8} {'running' if machine.pid else 'stopped':8} 127.0.0.1:{machine.port}  {machine.memory} MiB"
-        )
+        state = "running" if machine.pid else "stopped"
+        say(f"{machine.name:8} {state:8} 127.0.0.1:{machine.port}  {machine.memory} MiB")
 
 
 @task(positional=["name"], help={"name": "such as lab-1"})

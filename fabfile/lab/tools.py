@@ -19,6 +19,9 @@ NEEDED = {
     "ssh-keygen": ("openssh-client", "makes their keys"),
 }
 
+PRIVATE_MOUNTS = ("unshare", "--mount")
+"""In front of a program that mounts: if it is killed, its mounts go with it and no clean-up walks into /dev or /sys."""
+
 
 def check() -> None:
     """Refuse a machine that cannot run the lab, naming all that it lacks and the command that mends it."""

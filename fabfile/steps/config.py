@@ -1,4 +1,4 @@
-"""containerd's configuration: our keys in config.toml, the unit, the drop-in that ties it to its pool, and the proof."""
+"""containerd's configuration: our keys in config.toml, the unit, the drop-in that ties it to its pool, the proof."""
 
 from __future__ import annotations
 
@@ -158,7 +158,8 @@ def _daemon(have: Facts, want: Want) -> list[Change]:
     ctr = words(f"{want.bin_dir}/ctr")
     prove = (
         f"row=$({ctr} plugins ls </dev/null | awk '$2 == \"devmapper\"')\n"
-        f"case $row in *' ok'*) ;; *) echo \"devmapper: ${{row:-no such plugin}}\"; {ctr} plugins ls -d id==devmapper </dev/null; exit 1 ;; esac"
+        "case $row in *' ok'*) exit 0 ;; esac\n"
+        f'echo "devmapper: ${{row:-no such plugin}}"\n{ctr} plugins ls -d id==devmapper </dev/null\nexit 1'
     )
     exe = f"/opt/containerd/{have.versions['containerd'].current}/bin/containerd"
     plugin = now.plugin("snapshotter", "devmapper")

@@ -43,7 +43,7 @@ def step(release: str, mirror: str, bin_dir: str) -> Step:
 
 
 def refuse_foreign(have: Facts) -> None:
-    """Refuse a machine that has a containerd from somewhere else: two on one root directory destroy each other's state."""
+    """Refuse a machine that has a containerd from somewhere else, before anything is touched."""
     if have.containerd.foreign:
         raise Refused(
             f"this machine has another containerd: {have.containerd.foreign}",

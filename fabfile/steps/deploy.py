@@ -9,7 +9,8 @@ from fabfile import inventory
 from fabfile.facts import Query
 from fabfile.inventory import Host
 from fabfile.plan import Outcome, Step, converge
-from fabfile.steps import config, containerd, packages, pool, runc, smoke, toolchain
+from fabfile.steps import config, containerd, packages, runc, smoke, toolchain
+from fabfile.steps.pool import tasks as pool
 
 
 def steps(host: Host) -> tuple[list[Step], Query]:

@@ -13,8 +13,8 @@ from fabfile.errors import Failed
 from fabfile.facts import Facts, Query, gather
 from fabfile.inventory import Host
 from fabfile.plan import as_json
-from fabfile.steps import pool
 from fabfile.steps.packages import RUN
+from fabfile.steps.pool import tasks as pool
 
 
 class Check(msgspec.Struct, frozen=True):

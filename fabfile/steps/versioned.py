@@ -1,4 +1,4 @@
-"""The one way anything is installed: /opt/NAME/KEY beside what is there, then `current` is switched, then links lead to it."""
+"""The one way anything is installed: /opt/NAME/KEY beside what is there, then `current` and the links are switched."""
 
 from __future__ import annotations
 
@@ -58,4 +58,5 @@ def changes(
 def _link(path: str, goal: str) -> str:
     """Make or switch a symbolic link atomically."""
     parent = path.rpartition("/")[0]
-    return f"{words('mkdir', '-p', parent)}; {words('ln', '-sfn', goal, path + '.new')}; {words('mv', '-T', path + '.new', path)}"
+    steps = (("mkdir", "-p", parent), ("ln", "-sfn", goal, path + ".new"), ("mv", "-T", path + ".new", path))
+    return "; ".join(words(*step) for step in steps)

@@ -66,7 +66,7 @@ def _refuse_other(have: Facts, want: Pool) -> None:
         if table:
             raise Refused(
                 f"a device {want.name} exists and is not ours",
-                f"target {table.target}, {sizes.human(table.sectors * 512)}, on {table.data or '?'} and {table.meta or '?'}",
+                f"target {table.target}, {sizes.human(table.sectors * 512)}, on {table.data} {table.meta}",
                 hint="choose another --name",
             )
         for path, file in ((want.data_file, have.pool.data), (want.meta_file, have.pool.meta)):
@@ -152,7 +152,8 @@ def _active(have: Facts, want: Pool) -> list[Change]:
         return [
             Command(
                 "activate the pool, now and at every boot",
-                f"systemctl daemon-reload\nsystemctl enable {unit}\nsystemctl restart {unit} || {{ systemctl status --no-pager -n 20 {unit}; exit 1; }}",
+                f"systemctl daemon-reload\nsystemctl enable {unit}\n"
+                f"systemctl restart {unit} || {{ systemctl status --no-pager -n 20 {unit}; exit 1; }}",
             )
         ]
     _refuse_table(have, want)

@@ -50,8 +50,8 @@ def changes(have: Facts, want: Volume) -> list[Change]:
     """Make, format and mount the volume.
 
     Raises:
-        Refused: no such volume group, not enough room in it, a volume that holds something else or is mounted elsewhere,
-            files already in the directory that the mount would hide.
+        Refused: no such volume group, not enough room in it, a volume that holds something else or is mounted
+            elsewhere, files already in the directory that the mount would hide.
     """
     now = have.pool.volume
     if now is None or now.group_free is None:

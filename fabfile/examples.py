@@ -1,0 +1,44 @@
+"""Every shell script that we send to a machine, rendered with example values: what lint reads."""
+
+from __future__ import annotations
+
+from fabfile import facts
+from fabfile.facts import Query
+from fabfile.inventory import Host
+from fabfile.plan import Change, Command, File, apply_script
+from fabfile.render import render
+from fabfile.steps import smoke, toolchain
+from fabfile.steps.pool import files
+
+
+def shell_examples() -> dict[str, str]:
+    """Name → script."""
+    changes: list[Change] = [
+        Command("a command", "true"),
+        File("a file", "/etc/example", "content\n", validate='test -s "$1"', backup="/etc/example.bak"),
+    ]
+    reset = {
+        "name": "pool",
+        "data": "/pool/data",
+        "meta": "/pool/meta",
+        "root": "/pool",
+        "script": files.SCRIPT,
+        "unit": files.unit("pool"),
+        "unit_path": files.unit_path("pool"),
+        "conf": files.conf("pool"),
+        "drop_in": "/etc/systemd/system/containerd.service.d/10-devmapper-pool.conf",
+        "ctr": "/usr/local/bin/ctr",
+    }
+    build = {"tags": "no_btrfs", "version": "v1", "commit": "0" * 40}
+    return {
+        "facts": facts.script(Query(files=("/etc/example", "/etc/another"), volume="vg/lv")),
+        "apply": apply_script(changes, {}, "0"),
+        "devmapper-pool": render("pool/devmapper-pool.sh.j2", conf_dir=files.CONF_DIR),
+        "reset": render("pool/reset.sh.j2", **reset, force=False),
+        "reset-force": render("pool/reset.sh.j2", **reset, force=True),
+        "build-gopath": render("containerd/build.sh.j2", mode="gopath", shims=True, **build),
+        "build-module": render("containerd/build.sh.j2", mode="module", shims=False, **build),
+        "smoke": smoke.script(Host(registry="http://localhost:5000")),
+        "profile": toolchain.PROFILE_TEXT,
+        "lab-setup": render("lab/setup.sh.j2"),
+    }
