@@ -1,0 +1,142 @@
+"""The main job on a real kernel, in the order in which a user meets it. The tests build on each other."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import Machine, run_fab
+
+CTR = "ctr -n default"
+
+
+def state(machine: Machine) -> str:
+    """All that a deploy could touch."""
+    return machine.ssh(
+        "find /etc /opt /usr/local /var/lib/containerd -xdev -printf '%p %s %T@\\n' 2>/dev/null | sort; "
+        "losetup -a; dmsetup ls; cat /proc/mounts"
+    )
+
+
+def test_dry_run_shows_the_plan_and_touches_nothing(machine: Machine) -> None:
+    before = state(machine)
+    plan = machine.fab("--dry", "deploy", code=3)
+    assert "sparse data file of 100G" in plan
+    assert "OVERCOMMITTED" in plan
+    assert "metadata file of 75M" in plan
+    document = machine.fab("--dry", "deploy", "--json", code=3)
+    steps = json.loads(document.splitlines()[0].partition(": ")[2])
+    assert [step["step"] for step in steps if step["changes"]][-1] == "smoke"
+    assert state(machine) == before
+
+
+@pytest.mark.parametrize(
+    ("args", "what"),
+    [
+        (["pool.loop", "--size", "100"], "is not a size"),
+        (["pool.loop", "--size", "100X"], "is not a size"),
+        (["pool.loop", "--size=-1G"], "is not a size"),
+        (["pool.loop", "--size", "1K"], "too small"),
+        (["pool.loop", "--name", "a/b"], "is not a pool name"),
+        (["pool.loop", "--dir", "pool"], "is not an absolute directory"),
+        (["pool.loop", "--dir", "/dev/shm/pool"], "tmpfs, which cannot carry a pool"),
+        (["pool.loop", "--volume", "none/lv", "--volume-size", "1G"], "no volume group"),
+        (["deploy", "--release", "9.9"], "no release"),
+        (["deploy", "--mirror", "/nowhere"], "no directory"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_touched(machine: Machine, args: list[str], what: str) -> None:
+    before = state(machine)
+    assert what in machine.fab(*args, code=2)
+    assert state(machine) == before
+
+
+def test_a_host_that_is_not_in_the_inventory_is_refused(machine: Machine) -> None:
+    assert "no host or group 'lab-9'" in run_fab("-H", "lab-9", "status", code=2)
+
+
+def test_an_unknown_and_a_changed_host_key_are_refused(machine: Machine, tmp_path: Path) -> None:
+    known = (tmp_path / "known_hosts").resolve()
+    text = (machine.vm.directory.parent / "hosts.toml").read_text()
+    inventory = tmp_path / "hosts.toml"
+    inventory.write_text(re.sub(r"known_hosts = .*", f'known_hosts = "{known}"', text))
+    assert "the host key is unknown" in machine.fab("status", code=4, inventory=inventory)
+    other = machine.ssh(
+        "rm -f /tmp/k; ssh-keygen -q -t ed25519 -N '' -f /tmp/k; cut -d' ' -f1,2 /tmp/k.pub; rm /tmp/k*"
+    )
+    known.write_text(f"[127.0.0.1]:{machine.vm.port} {other}")
+    assert "the host key has changed" in machine.fab("status", code=4, inventory=inventory)
+
+
+def test_deploy_ends_with_containers_on_both_snapshotters(machine: Machine) -> None:
+    output = machine.fab("deploy")
+    assert "changed 1" in output
+    rows = machine.ssh("ctr plugins ls")
+    assert re.search(r"snapshotter\.v1\s+devmapper\s+\S+\s+ok", rows)
+    assert "btrfs" not in rows
+    said = machine.fab("smoke")
+    assert said.count("Hello from containerd!") == 2
+    assert "ext4 on /dev/mapper/containerd-pool-snap-" in said
+    assert "overlay on overlay" in said
+
+
+def test_a_second_deploy_changes_nothing_in_one_connection_and_one_command(machine: Machine) -> None:
+    before = state(machine)
+    since = machine.ssh("date +%s").strip()
+    output = machine.fab("deploy")
+    assert "ok 1  changed 0" in output
+    assert state(machine) == before
+    sessions = machine.ssh(f"journalctl -q -o cat -t sshd --since @{since} | grep -c 'Accepted publickey'")
+    # Ours, and the connections of this test: the look at the state, and this one.
+    assert int(sessions) == 3
+    assert len(machine.ssh("losetup -n -l").splitlines()) == 2
+
+
+def test_other_parameters_are_refused_with_both_values(machine: Machine) -> None:
+    before = state(machine)
+    output = machine.fab("pool.loop", "--size", "50G", code=2)
+    assert "DATA_SECTORS: it has 209715200, asked for 104857600" in output
+    assert state(machine) == before
+
+
+def test_a_file_that_is_not_ours_is_not_overwritten(machine: Machine) -> None:
+    machine.ssh("mkdir -p /srv/other; echo precious >/srv/other/data")
+    output = machine.fab("pool.loop", "--name", "other", "--dir", "/srv/other", code=2)
+    assert "/srv/other/data exists and is not ours" in output
+    assert machine.ssh("cat /srv/other/data; ls /srv/other") == "precious\ndata\n"
+
+
+@pytest.mark.parametrize("how", ["reboot", "power_cut"])
+def test_the_pool_and_a_container_survive(machine: Machine, how: str) -> None:
+    image = machine.ssh("ctr images ls -q").split()[0]
+    machine.ssh(f"{CTR} containers create --snapshotter devmapper {image} kept-{how}")
+    mount = f'd=$(mktemp -d); eval "$(ctr snapshots --snapshotter devmapper mounts $d kept-{how})"; '
+    machine.ssh(mount + "echo still here >$d/file; sync; umount $d; rmdir $d")
+    getattr(machine, how)()
+    assert "ok 1  changed 0" in machine.fab("deploy")
+    assert machine.ssh(mount + "cat $d/file; umount $d; rmdir $d") == "still here\n"
+    assert "Hello" in machine.ssh(f"ctr tasks start kept-{how} </dev/null")
+    machine.ssh(f"ctr tasks rm kept-{how}; ctr containers rm kept-{how}")
+
+
+def test_status_and_doctor_tell_the_truth(machine: Machine) -> None:
+    assert "rw" in machine.fab("pool.status")
+    assert "fail" not in machine.fab("doctor")
+    machine.ssh("systemctl stop containerd")
+    assert re.search(r"warn\s+containerd\s+does not run", machine.fab("doctor"))
+    assert "start containerd: it does not run" in machine.fab("containerd.configure")
+
+
+def test_reset_needs_a_yes_and_leaves_nothing_of_the_pool(machine: Machine) -> None:
+    assert "if that is what you want" in machine.fab("pool.reset", code=2)
+    machine.fab("pool.reset", "--yes")
+    assert (
+        machine.ssh("losetup -n -l; dmsetup ls --target thin-pool; ls /var/lib/containerd/devmapper").split("\n")[-2]
+        != "data"
+    )
+    assert machine.ssh("losetup -n -l") == ""
+    assert machine.ssh("ls /etc/devmapper-pool") == ""
+    assert "changed 1" in machine.fab("deploy")
