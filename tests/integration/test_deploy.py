@@ -85,7 +85,7 @@ def test_deploy_ends_with_containers_on_both_snapshotters(machine: Machine) -> N
 
 def test_a_second_deploy_changes_nothing_in_one_connection_and_one_command(machine: Machine) -> None:
     before = state(machine)
-    since = machine.ssh("date +%s").strip()
+    since = machine.ssh("sleep 1.1; date +%s").strip()  # later than this connection
     output = machine.fab("deploy")
     assert "ok 1  changed 0" in output
     assert state(machine) == before
