@@ -10,6 +10,7 @@ import pytest
 
 from tests.integration.conftest import Machine, run_fab
 
+
 def state(machine: Machine) -> str:
     """All that a deploy could touch."""
     return machine.ssh(
