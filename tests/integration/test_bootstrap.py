@@ -1,0 +1,128 @@
+"""./bootstrap on a fresh Debian that has git, python3 and nothing else."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fabfile.paths import REPOSITORY
+from tests.integration import fresh
+
+INSTALLS = "bootstrap: installing with apt: ca-certificates python3-venv"
+MAKES = "bootstrap: making .venv from requirements.lock"
+TIMED = 'start=$(date +%s%N); {command} || exit; echo "took $((($(date +%s%N) - start) / 1000000)) ms"'
+INTERRUPTED = """
+setsid ./bootstrap inv --list & leader=$!
+until [ -e {appears} ]; do sleep 0.02; kill -0 $leader || exit 3; done
+kill -9 -$leader; wait $leader; echo "ended by $?"
+test ! -e .venv/stamp
+"""
+TOGETHER = """
+./bootstrap inv --list >/tmp/one 2>&1 & one=$!
+./bootstrap inv --list >/tmp/two 2>&1 & two=$!
+wait $one; first=$?; wait $two; second=$?
+cat /tmp/one /tmp/two; echo "exit codes $first $second"
+"""
+OLD_PYTHON = r"printf '#!/bin/sh\n[ $1 = -c ] && echo || echo Python 3.9.2\n'"
+
+
+@pytest.fixture(scope="module")
+def bookworm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[fresh.Machine]:
+    """Debian 12."""
+    with fresh.machine("bookworm", tmp_path_factory.mktemp("checkout")) as machine:
+        yield machine
+
+
+@pytest.fixture(scope="module")
+def trixie(tmp_path_factory: pytest.TempPathFactory) -> Iterator[fresh.Machine]:
+    """Debian 13, with a checkout that belongs to a user who has sudo."""
+    with fresh.machine("trixie", tmp_path_factory.mktemp("checkout")) as machine:
+        assert machine.run(f"chown -R {fresh.USER}: .").returncode == 0
+        yield machine
+
+
+def check_second_run(machine: fresh.Machine, user: str) -> None:
+    """Nothing to do: silent, and under a second."""
+    done = machine.run(TIMED.format(command="./bootstrap inv --version"), user)
+    assert done.returncode == 0, done.stdout
+    assert "bootstrap:" not in done.stdout
+    took = re.search(r"took (\d+) ms", done.stdout)
+    assert took and int(took[1]) < 1000, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("prepare", "user", "what", "hint"),
+    [
+        (
+            "rm -f /usr/bin/sudo",
+            fresh.USER,
+            "lacks ca-certificates python3-venv; to install them needs root",
+            "as root: apt-get install",
+        ),
+        ("mv /usr/bin/apt-get /usr/bin/apt-gone", "root", "no apt-get", "its own package manager"),
+        ("mv /usr/bin/python3 /usr/bin/python-gone", "root", "python3 is missing", "apt-get install python3"),
+        (
+            f"cd /usr/local/bin; {OLD_PYTHON} >python3; chmod +x python3",
+            "root",
+            "Python 3.9.2",
+            "Debian 12",
+        ),
+    ],
+    ids=["no root", "no apt", "no python", "old python"],
+)
+def test_what_it_cannot_do_is_one_clear_error(tmp_path: Path, prepare: str, user: str, what: str, hint: str) -> None:
+    with fresh.machine("bookworm", tmp_path) as machine:
+        assert machine.run(prepare).returncode == 0
+        done = machine.run("./bootstrap inv --list", user)
+        left = machine.run("ls -d .venv").returncode == 0
+    assert done.returncode == 1, done.stdout
+    assert what in done.stdout and hint in done.stdout
+    assert len(done.stdout.splitlines()) == 2, done.stdout
+    assert not left
+
+
+def test_root_interrupted_twice_then_finished(bookworm: fresh.Machine) -> None:
+    for appears in ("/var/lib/dpkg/info/python3-pip-whl.list", ".venv/lib/python3.11/site-packages/pip"):
+        done = bookworm.run(INTERRUPTED.format(appears=appears))
+        assert done.returncode == 0 and "ended by 137" in done.stdout, done.stdout
+        assert INSTALLS in done.stdout
+    assert MAKES in done.stdout
+
+    again = bookworm.run("./bootstrap inv --list")
+    assert again.returncode == 0, again.stdout
+    assert "bootstrap: installing" not in again.stdout
+    assert "deploy" in again.stdout and "lab.up" in again.stdout
+    check_second_run(bookworm, "root")
+
+
+def test_sudo_user_twice_at_once(trixie: fresh.Machine) -> None:
+    both = trixie.run(TOGETHER, fresh.USER)
+    assert "exit codes 0 0" in both.stdout, both.stdout
+    assert both.stdout.count(INSTALLS) == 1
+    assert both.stdout.count(MAKES) == 1
+    assert both.stdout.count("another one is at work here") == 1
+    assert trixie.run("test $(stat -c %U .venv) = builder").returncode == 0
+    check_second_run(trixie, fresh.USER)
+
+
+def test_another_lock_file_makes_another_environment(bookworm: fresh.Machine) -> None:
+    """The environment follows the lock file, also when the old one is active."""
+    assert bookworm.run("./bootstrap true").returncode == 0
+    lock = r"sed '/^invoke==/,/[^\\]$/!d' requirements.lock >lock && cat lock >requirements.lock"
+    active = bookworm.run(f". .venv/bin/activate && {lock} && ./bootstrap inv --version")
+    assert active.returncode == 0, active.stdout
+    assert MAKES in active.stdout and "Invoke 2." in active.stdout
+    assert bookworm.run("test -x .venv/bin/fab").returncode == 1
+    check_second_run(bookworm, "root")
+
+
+def test_usage_without_a_command() -> None:
+    shell = shutil.which("sh") or "/bin/sh"
+    done = subprocess.run([shell, "bootstrap"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout.startswith("usage: ./bootstrap COMMAND")
