@@ -29,16 +29,17 @@ def shell_examples() -> dict[str, str]:
         "drop_in": "/etc/systemd/system/containerd.service.d/10-devmapper-pool.conf",
         "ctr": "/usr/local/bin/ctr",
     }
-    build = {"tags": "no_btrfs", "version": "v1", "commit": "0" * 40}
+    build = {"tags": "no_btrfs", "version": "v1", "commit": "0" * 40, "programs": ["bin/containerd", "bin/ctr"]}
     return {
         "facts": facts.script(Query(files=("/etc/example", "/etc/another"), volume="vg/lv")),
         "apply": apply_script(changes, {}, "0"),
         "devmapper-pool": render("pool/devmapper-pool.sh.j2", conf_dir=files.CONF_DIR),
         "reset": render("pool/reset.sh.j2", **reset, force=False),
         "reset-force": render("pool/reset.sh.j2", **reset, force=True),
-        "build-gopath": render("containerd/build.sh.j2", mode="gopath", shims=True, **build),
-        "build-module": render("containerd/build.sh.j2", mode="module", shims=False, **build),
+        "build-gopath": render("containerd/build.sh.j2", mode="gopath", static=False, **build),
+        "build-module": render("containerd/build.sh.j2", mode="module", static=True, **build),
         "smoke": smoke.script(Host(registry="http://localhost:5000")),
         "profile": toolchain.PROFILE_TEXT,
         "lab-setup": render("lab/setup.sh.j2"),
+        "lab-mirror": render("lab/mirror.sh.j2", go="1.19"),
     }

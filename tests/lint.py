@@ -2,54 +2,78 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tempfile
 import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jinja2
 
-from fabfile.examples import shell_examples
-
-ROOT = Path(__file__).resolve().parent.parent
+from fabfile.paths import REPOSITORY
 
 
 def tracked() -> list[Path]:
     """The files of the repository, committed or not yet."""
-    names = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout.splitlines()
-    return [ROOT / name for name in names if (ROOT / name).is_file()]
+    command = ["git", "ls-files", "-co", "--exclude-standard"]
+    listing = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
+    return [path for name in listing.splitlines() if (path := REPOSITORY / name).is_file()]
 
 
 def is_shell(path: Path) -> bool:
-    """A script by its name or its first line."""
-    if path.suffix == ".sh":
-        return True
-    first = path.open("rb").readline()
-    return first.startswith(b"#!") and (b"sh" in first.split(b"/")[-1])
+    """A script by its name or its first line; a template is none before it is rendered."""
+    with path.open("rb") as file:
+        first = file.readline()
+    shebang = first.startswith(b"#!") and b"sh" in first.split(b"/")[-1]
+    return path.suffix == ".sh" or (shebang and path.suffix != ".j2")
+
+
+def rendered(directory: Path, templates: list[Path]) -> Iterator[Path]:
+    """The examples of what we send to machines, each written to a file; every shell template has one."""
+    from fabfile.examples import shell_examples
+
+    examples = shell_examples()
+    for name, text in examples.items():
+        path = directory / f"{name}.sh"
+        path.write_text(text if text.startswith("#!") else f"#!/bin/sh\n{text}")
+        yield path
+    for template in templates:
+        stem = template.name.removesuffix(".sh.j2")
+        if stem != template.name and not any(stem in name for name in examples):
+            raise ValueError(f"{template.relative_to(REPOSITORY)} has no example in fabfile/examples.py")
+
+
+def wrong(paths: list[Path], parse: Callable[[str], object]) -> Iterator[str]:
+    """What `parse` says against each file."""
+    for path in paths:
+        try:
+            parse(path.read_text())
+        except (ValueError, jinja2.TemplateSyntaxError) as error:
+            yield f"{path.relative_to(REPOSITORY)}: {error}"
 
 
 def main() -> int:
     """Check everything; the number of files is printed so that an empty check is seen."""
+    if not shutil.which("shellcheck"):
+        print("error: shellcheck is missing\nhint: ./bootstrap nox -s lint installs it", file=sys.stderr)
+        return 1
     files = tracked()
-    scripts = [str(path) for path in files if path.suffix != ".j2" and is_shell(path)]
-    with tempfile.TemporaryDirectory() as directory:
-        for name, text in shell_examples().items():
-            path = Path(directory) / f"{name}.sh"
-            path.write_text(text if text.startswith("#!") else f"#!/bin/sh\n{text}")
-            scripts.append(str(path))
-        if subprocess.run(["shellcheck", "--severity=style", *scripts]).returncode:
-            return 1
     tomls = [path for path in files if path.suffix == ".toml"]
-    for path in tomls:
-        tomllib.loads(path.read_text())
     templates = [path for path in files if path.suffix == ".j2"]
-    for path in templates:
-        jinja2.Environment().parse(path.read_text(), filename=str(path))
-    print(f"{len(scripts)} shell scripts, {len(tomls)} TOML files, {len(templates)} templates: no complaint")
-    return 0 if scripts and tomls and templates else 1
+    problems = [*wrong(tomls, tomllib.loads), *wrong(templates, jinja2.Environment().parse)]
+    scripts = [path for path in files if is_shell(path)]
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            scripts.extend(rendered(Path(directory), templates))
+        except (ValueError, jinja2.TemplateError) as error:
+            problems.append(f"rendering the examples: {error}")
+        found = subprocess.run(["shellcheck", "--severity=style", *map(str, scripts)], check=False).returncode
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    print(f"{len(scripts)} shell scripts, {len(tomls)} TOML files, {len(templates)} templates")
+    return 1 if found or problems or not (scripts and tomls and templates) else 0
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import msgspec
 from fabfile import paths
 from fabfile.console import say
 from fabfile.lab import suites, tools
+from fabfile.lab.progress import progress
 from fabfile.releases import locked
 from fabfile.render import render
 
@@ -42,7 +43,6 @@ SIZE = "12G"
 
 OPTIONS = (
     "--variant=minbase",
-    # The package lists stay: an emulated machine takes half a minute to fetch them again.
     "--skip=cleanup/apt/lists,cleanup/apt/cache",
     '--aptopt=Acquire::Languages "none"',
     "--dpkgopt=path-exclude=/usr/share/doc/*",
@@ -89,13 +89,14 @@ def build(suite: str) -> Image:
         if image.directory.exists():
             say(f"image {suite}: cached")
         else:
-            _build(image, command, setup)
+            start = monotonic()
+            with progress(f"image {suite}: building, about a minute"):
+                _build(image, command, setup)
+            say(f"image {suite}: built  {monotonic() - start:.1f} s")
     return image
 
 
 def _build(image: Image, command: list[str], setup: str) -> None:
-    start = monotonic()
-    say(f"image {image.suite}: building, about a minute …")
     part = image.directory.with_name(f".{image.directory.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -108,19 +109,7 @@ def _build(image: Image, command: list[str], setup: str) -> None:
     )
     for pattern, name in (("vmlinuz-*", "vmlinuz"), ("initrd.img-*", "initrd")):
         shutil.copyfile(max((tree / "boot").glob(pattern)), part / name)
-    tools.run(
-        "mke2fs",
-        "-q",
-        "-t",
-        "ext4",
-        "-E",
-        "lazy_itable_init=1,lazy_journal_init=1",
-        "-d",
-        tree,
-        part / "root.img",
-        SIZE,
-        log=log,
-    )
+    lazy = "lazy_itable_init=1,lazy_journal_init=1"
+    tools.run("mke2fs", "-q", "-t", "ext4", "-E", lazy, "-d", tree, part / "root.img", SIZE, log=log)
     shutil.rmtree(tree)
     part.rename(image.directory)
-    say(f"image {image.suite}: built  {monotonic() - start:.1f} s")

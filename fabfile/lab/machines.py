@@ -3,35 +3,36 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
-
-import msgspec
+from typing import IO
 
 from fabfile import paths
 from fabfile.console import say
 from fabfile.errors import Refused
 from fabfile.lab import accel, image, registry, suites, tools, vm
 from fabfile.lab import mirror as lab_mirror
+from fabfile.lab.progress import progress
 from fabfile.lab.vm import Vm
 
+LOCK = ".lock"
+"""Also the mark of a directory that is a lab's, and may be deleted with all that is in it."""
 
-@contextmanager
-def _locked(lab: Path) -> Iterator[None]:
-    lab.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (lab / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+MOST = 16
+"""Machines at once: a slip of the finger is not to fill the memory."""
+
+MEMORY = (512, 65536)
+"""MiB, least and most for a machine: with less Debian's kernel does not unpack its initial RAM disk."""
 
 
 def machines() -> list[Vm]:
     """The lab's machines, running or not, by name."""
-    files = sorted(paths.lab().glob("*/vm.json"))
-    return [msgspec.convert({"directory": file.parent, **msgspec.json.decode(file.read_bytes())}, Vm) for file in files]
+    found = [vm.read(file) for file in paths.lab().glob("*/vm.json")]
+    return sorted(found, key=lambda machine: (len(machine.name), machine.name))
 
 
 def get(name: str) -> Vm:
@@ -59,31 +60,29 @@ def up(
         mirror: also make the lab's mirror and run its registry.
 
     Raises:
-        Refused: no root, a missing program, an unknown suite, a count below one.
-        Failed: an image, a mirror or a boot failed; machines that were started are ended again.
+        Refused: no root, a missing program, an unknown suite, a count or memory out of bounds, a directory not ours.
+        Failed: an image, a mirror or a boot failed; machines that were started are ended again, their files stay.
     """
     suites.check(suite)
-    if count < 1 or count > 16:
-        raise Refused(f"count: {count} machines", "from 1 to 16")
+    if not 1 <= count <= MOST:
+        raise Refused(f"count: {count} machines", f"from 1 to {MOST}")
+    if not MEMORY[0] <= memory <= MEMORY[1]:
+        raise Refused(f"memory: {memory} MiB", f"from {MEMORY[0]} to {MEMORY[1]}")
     tools.check()
-    lab = paths.lab()
-    with _locked(lab):
-        base = image.build(suite)
-        accelerator = accel.options(base)
-        holds = lab_mirror.build() if mirror else None
-        address = registry.start(lab, holds) if holds else ""
-        new = [_create(lab, base, memory, forward) for _ in range(count)]
-        _write(lab, holds, address)
-        for machine in new:
-            vm.start(machine, base.kernel, base.initrd, accelerator)
-    try:
-        with ThreadPoolExecutor(count) as threads:
-            for machine, seconds in zip(new, threads.map(vm.wait, new), strict=True):
-                say(f"{machine.name}: {suite}, SSH on 127.0.0.1:{machine.port}, up after {seconds:.0f} s")
-    except BaseException:
-        for machine in new:
-            vm.kill(machine)
-        raise
+    new: list[Vm] = []
+    with ThreadPoolExecutor(count) as threads, _ended_on_failure(new):
+        with _locked(paths.lab()) as lab:
+            base = image.build(suite)
+            accelerator = accel.options(base)
+            settings = _offers(lab) if mirror else {}
+            new += [_create(lab, base, memory, forward) for _ in range(count)]
+            _write(lab, **settings)
+            for machine in new:
+                vm.start(machine, base.kernel, base.initrd, accelerator)
+        with progress(f"booting {', '.join(machine.name for machine in new)}"):
+            seconds = list(threads.map(vm.wait, new))
+    for machine, took in zip(new, seconds, strict=True):
+        say(f"{machine.name}: {suite}, SSH on 127.0.0.1:{machine.port}, up after {took:.0f} s")
     return new
 
 
@@ -100,52 +99,103 @@ def down(name: str = "") -> None:
     Raises:
         Refused: no machine of this name.
     """
-    lab = paths.lab()
-    for machine in [get(name)] if name else machines():
-        vm.kill(machine)
-        shutil.rmtree(machine.directory)
-        say(f"{machine.name}: gone")
-    if machines():
-        inventory = lab / "hosts.toml"
-        import toml
-
-        known = toml.loads(inventory.read_text())
-        known["hosts"].pop(name, None)
-        inventory.write_text(toml.dumps(known))
+    if name:
+        get(name)
+    if not (paths.lab() / LOCK).exists():
         return
-    if lab.exists():
-        registry.stop(lab)
-        shutil.rmtree(lab)
+    with _locked(paths.lab()) as lab:
+        for machine in [get(name)] if name else machines():
+            vm.kill(machine)
+            shutil.rmtree(machine.directory)
+            say(f"{machine.name}: gone")
+        if machines():
+            _write(lab)
+        else:
+            registry.stop(lab)
+            _empty(lab)
+
+
+@contextmanager
+def _locked(lab: Path) -> Iterator[Path]:
+    """Within it, no other process changes the lab; its directory exists and is ours, and goes if nothing is in it."""
+    while not (lock := _lock(lab)):
+        pass
+    with lock:
+        try:
+            yield lab
+        finally:
+            if [path.name for path in lab.iterdir()] == [LOCK]:
+                (lab / LOCK).unlink()
+                with suppress(OSError):  # a lab.up that waited has put its own lock there
+                    lab.rmdir()
+
+
+def _lock(lab: Path) -> IO[str] | None:
+    """The lab's lock, or None where the lab was taken away while we waited for it."""
+    lab.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not (lab / LOCK).exists() and any(lab.iterdir()):
+        raise Refused(
+            f"{lab} is not a lab's directory",
+            "it is not empty, and lab.down would delete all that is in it",
+            hint="let LAB_DIR name a new directory",
+        )
+    with ExitStack() as stack, suppress(FileNotFoundError):
+        lock = stack.enter_context((lab / LOCK).open("w"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another lab.up or lab.down …")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.path.samestat(os.fstat(lock.fileno()), (lab / LOCK).stat()):
+            stack.pop_all()
+            return lock
+    return None
+
+
+@contextmanager
+def _ended_on_failure(new: list[Vm]) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        for machine in new:
+            vm.kill(machine)
+        raise
+
+
+def _empty(lab: Path) -> None:
+    for path in lab.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
+
+
+def _offers(lab: Path) -> dict[str, str]:
+    """The mirror and the registry, as settings of the inventory."""
+    holds = lab_mirror.build()
+    return {"mirror": str(holds), "registry": registry.start(lab, holds)}
 
 
 def _create(lab: Path, base: image.Image, memory: int, forward: Sequence[int]) -> Vm:
-    taken = {machine.name for machine in machines()}
-    name = next(f"lab-{n}" for n in range(1, 1000) if f"lab-{n}" not in taken)
-    port, *others = vm.free_ports(1 + len(forward))
-    machine = Vm(lab / name, port, tuple(zip(others, forward, strict=True)), memory)
-    machine.directory.mkdir(mode=0o700)
     key = lab / "id_ed25519"
     if not key.exists():
         tools.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", key)
-    public = vm.seed(machine, key.with_suffix(".pub").read_text())
-    with (lab / "known_hosts").open("a") as known:
-        known.write("".join(f"[127.0.0.1]:{p} {public}" for p in (port, *others)))
-    vm.create_disks(machine, base.disk)
-    state: dict[str, Any] = {"port": port, "forward": machine.forward, "memory": memory}
-    (machine.directory / "vm.json").write_bytes(msgspec.json.encode(state))
-    return machine
+    taken = {machine.name for machine in machines()}
+    name = next(f"lab-{n}" for n in range(1, 1000) if f"lab-{n}" not in taken)
+    shutil.rmtree(lab / name, ignore_errors=True)  # an interrupted lab.up left it half made
+    port, *others = vm.free_ports(1 + len(forward))
+    return vm.create(
+        lab / name, base, key.with_suffix(".pub").read_text(), port, tuple(zip(others, forward, strict=True)), memory
+    )
 
 
-def _write(lab: Path, holds: Path | None, address: str) -> None:
+def _write(lab: Path, **settings: str) -> None:
+    """Write the inventory and the pinned keys of the machines there are; what an earlier one offered stays."""
     import toml
 
-    defaults = {
-        "user": "root",
-        "identity_file": str(lab / "id_ed25519"),
-        "known_hosts": str(lab / "known_hosts"),
-        "release": "lab",
-    }
-    if holds:
-        defaults |= {"mirror": str(holds), "registry": address}
+    inventory, keys = lab / "hosts.toml", lab / "known_hosts"
+    defaults = {"user": "root", "identity_file": str(lab / "id_ed25519"), "known_hosts": str(keys), "release": "lab"}
+    earlier = toml.loads(inventory.read_text())["defaults"] if inventory.exists() else {}
     hosts = {machine.name: {"address": "127.0.0.1", "port": machine.port} for machine in machines()}
-    (lab / "hosts.toml").write_text(toml.dumps({"defaults": defaults, "hosts": hosts}))
+    keys.write_text("".join(line for machine in machines() for line in machine.known_hosts()))
+    inventory.write_text(toml.dumps({"defaults": {**earlier, **defaults, **settings}, "hosts": hosts}))

@@ -11,6 +11,7 @@ from time import monotonic
 from fabfile import paths
 from fabfile.console import say
 from fabfile.lab import suites, tools
+from fabfile.lab.progress import progress
 from fabfile.paths import REPOSITORY
 from fabfile.plan import sha256
 from fabfile.releases import locked
@@ -38,43 +39,34 @@ def build() -> Path:
         Failed: a package could not be had, or the mirror could not be made of them.
     """
     hello = REPOSITORY / "templates" / "lab" / "hello.go"
-    hook = render("lab/mirror.sh.j2", go=GO, hello=hello)
-    parts = [SUITE, *OPTIONS, render("lab/mirror.sh.j2", go=GO, hello=""), hello.read_text()]
+    script = render("lab/mirror.sh.j2", go=GO)
+    parts = [SUITE, *OPTIONS, script, hello.read_text()]
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     wanted = paths.cache() / "mirrors" / digest
     with locked(wanted):
         if wanted.exists():
             say("mirror: cached")
         else:
-            _build(wanted, hook)
+            start = monotonic()
+            with progress("mirror: building from Debian packages, about two minutes"):
+                _build(wanted, script, hello)
+            say(f"mirror: built  {monotonic() - start:.1f} s")
     return wanted
 
 
-def _build(wanted: Path, hook: str) -> None:
-    start = monotonic()
-    say("mirror: building from Debian packages, about two minutes …")
+def _build(wanted: Path, script: str, hello: Path) -> None:
     part = wanted.with_name(f".{wanted.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    script, tree, log = part / "mirror.sh", part / "tree", part.with_suffix(".log")
+    make, tree, log = part / "mirror.sh", part / "tree", part.with_suffix(".log")
     log.unlink(missing_ok=True)
-    script.write_text(hook)
-    script.chmod(0o755)
-    tools.run(
-        *tools.PRIVATE_MOUNTS,
-        "mmdebstrap",
-        *OPTIONS,
-        f"--customize-hook={script}",
-        SUITE,
-        tree,
-        suites.mirror(),
-        log=log,
-    )
+    make.write_text(script)
+    hooks = (f"--customize-hook=copy-in {make} {hello} /", '--customize-hook=chroot "$1" sh /mirror.sh')
+    tools.run(*tools.PRIVATE_MOUNTS, "mmdebstrap", *OPTIONS, *hooks, SUITE, tree, suites.mirror(), log=log)
     _arrange(tree / "out", part)
     shutil.rmtree(tree)
-    script.unlink()
+    make.unlink()
     part.rename(wanted)
-    say(f"mirror: built  {monotonic() - start:.1f} s")
 
 
 def _arrange(out: Path, mirror: Path) -> None:
@@ -90,7 +82,7 @@ def _arrange(out: Path, mirror: Path) -> None:
     (out / "go.tar.gz").rename(mirror / names["go"])
     (out / "runc").rename(mirror / names["runc"])
     _zip(out / "protoc", mirror / names["protoc"])
-    for name in ("containerd.git", "docker-registry", "hello"):
+    for name in ("containerd.git", "docker-registry", "hello", "busybox"):
         (out / name).rename(mirror / name)
     table = {part: {versions[part]: {"amd64": sha256(mirror / names[part])}} for part in names}
     ref = f"refs/tags/v{versions['containerd']}"

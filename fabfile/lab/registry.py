@@ -1,4 +1,4 @@
-"""A real registry beside the machines, with hello-world in it: Debian's docker-registry on 127.0.0.1."""
+"""A real registry beside the machines, with hello-world and busybox in it: Debian's docker-registry on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -18,7 +19,13 @@ from typing import Any
 from fabfile.errors import Failed
 from fabfile.lab.vm import free_ports
 
-IMAGE, TAG = "library/hello-world", "latest"
+IMAGES = {
+    "library/hello-world": ("hello", ["/hello"], ()),
+    "library/busybox": ("bin/busybox", ["/bin/sh"], ("sh", "cat", "dd", "fsync", "sha256sum", "sleep", "sync", "rm")),
+}
+"""Image → its one static program, the command, and the names that lead to the program."""
+
+TAG = "latest"
 CONTROLLER = "10.0.2.2"
 """This machine, as qemu's user network shows it to the lab's machines."""
 
@@ -52,7 +59,10 @@ def start(lab: Path, mirror: Path) -> str:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         (directory / "pid").write_text(str(process.pid))
-        _push(f"http://127.0.0.1:{port}", mirror / "hello", directory / "log")
+        base = f"http://127.0.0.1:{port}"
+        _wait(base, directory / "log")
+        for image, (program, command, links) in IMAGES.items():
+            _push(base, image, _layer(mirror, program, links), command)
     return f"http://{CONTROLLER}:{(directory / 'port').read_text()}"
 
 
@@ -77,40 +87,48 @@ def _pid(directory: Path) -> int | None:
     return pid if str(directory) in command else None
 
 
-def _push(base: str, program: Path, log: Path) -> None:
-    """Push an image of one static program, through the registry's own API."""
-    raw = io.BytesIO()
+def _layer(mirror: Path, program: str, links: Sequence[str]) -> bytes:
+    """A tar archive of the program, and links to it beside it."""
+    file, raw = mirror / Path(program).name, io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w") as out:
-        info = tarfile.TarInfo("hello")
-        info.size, info.mode = program.stat().st_size, 0o755
-        with program.open("rb") as stream:
+        info = tarfile.TarInfo(program)
+        info.size, info.mode = file.stat().st_size, 0o755
+        with file.open("rb") as stream:
             out.addfile(info, stream)
-    layer = gzip.compress(raw.getvalue(), 1, mtime=0)
+        for name in links:
+            link = tarfile.TarInfo(str(Path(program).with_name(name)))
+            link.type, link.linkname = tarfile.SYMTYPE, file.name
+            out.addfile(link)
+    return raw.getvalue()
+
+
+def _push(base: str, image: str, raw: bytes, command: list[str]) -> None:
+    """Push an image of one layer, through the registry's own API."""
+    layer = gzip.compress(raw, 1, mtime=0)
     config = json.dumps(
         {
             "architecture": "amd64",
             "os": "linux",
-            "config": {"Cmd": ["/hello"], "Env": ["PATH=/"]},
-            "rootfs": {"type": "layers", "diff_ids": [_digest(raw.getvalue())]},
+            "config": {"Cmd": command, "Env": ["PATH=/bin:/"]},
+            "rootfs": {"type": "layers", "diff_ids": [_digest(raw)]},
         }
     ).encode()
-    _wait(base, log)
     manifest = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
-        "config": {"mediaType": CONFIG, "size": len(config), "digest": _blob(base, config)},
-        "layers": [{"mediaType": LAYER, "size": len(layer), "digest": _blob(base, layer)}],
+        "config": {"mediaType": CONFIG, "size": len(config), "digest": _blob(base, image, config)},
+        "layers": [{"mediaType": LAYER, "size": len(layer), "digest": _blob(base, image, layer)}],
     }
-    _request("PUT", f"{base}/v2/{IMAGE}/manifests/{TAG}", json.dumps(manifest).encode(), MANIFEST)
+    _request("PUT", f"{base}/v2/{image}/manifests/{TAG}", json.dumps(manifest).encode(), MANIFEST)
 
 
 def _digest(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-def _blob(base: str, data: bytes) -> str:
+def _blob(base: str, image: str, data: bytes) -> str:
     digest = _digest(data)
-    place = str(_request("POST", f"{base}/v2/{IMAGE}/blobs/uploads/", b"").headers["Location"])
+    place = str(_request("POST", f"{base}/v2/{image}/blobs/uploads/", b"").headers["Location"])
     _request("PUT", f"{place}{'&' if '?' in place else '?'}digest={digest}", data)
     return digest
 

@@ -1,0 +1,73 @@
+"""Templates: nothing missing becomes an empty string, what goes into shell is quoted, and names lead nowhere else."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jinja2 import TemplateNotFound, UndefinedError
+
+from fabfile import render
+from fabfile.examples import shell_examples
+from fabfile.steps.pool import files
+from fabfile.steps.pool.thin import pool
+
+CONF = {"meta": "/p/meta", "data_sectors": 8, "meta_bytes": 9, "block_sectors": 128, "low_water_blocks": 7}
+settings_text = st.text(
+    st.characters(min_codepoint=32, max_codepoint=0x2FFF, exclude_characters="\x7f\x85\u2028\u2029")
+)
+
+
+def test_a_missing_value_is_an_error() -> None:
+    with pytest.raises(UndefinedError, match="'dir' is undefined"):
+        render.render("pool/devmapper-pool.service.j2", name="p", script="/s")
+
+
+def test_an_unknown_template_is_an_error() -> None:
+    with pytest.raises(TemplateNotFound):
+        render.render("../releases.toml")
+
+
+@given(settings_text)
+def test_the_filter_sh_is_what_a_shell_reads_back(value: str) -> None:
+    text = render.render("pool/pool.conf.j2", name="p", data=value, **CONF)
+    line = next(line for line in text.split("\n") if line.startswith("DATA="))
+    assert shlex.split(line) == [f"DATA={value}"]
+
+
+def test_templates_end_with_one_newline_and_hold_no_markup() -> None:
+    for name, text in shell_examples().items():
+        if name == "lab-mirror":
+            continue  # it has Go's own templates in it
+        assert "{{" not in text, name
+        assert "{%" not in text, name
+    service = render.render("pool/devmapper-pool.service.j2", name="p", dir="/d", script="/s")
+    assert service.endswith("\n")
+    assert not service.endswith("\n\n")
+
+
+def test_every_template_is_found_under_templates() -> None:
+    found = {str(path.relative_to(render.TEMPLATES)) for path in Path(render.TEMPLATES).rglob("*.j2")}
+    assert {"pool/devmapper-pool.sh.j2", "pool/pool.conf.j2", "containerd/containerd.service.j2"} <= found
+
+
+def test_the_settings_of_a_pool_are_read_back_as_written() -> None:
+    want = pool(name="p", dir="/srv/p", size="100G", meta_size="", block_size="64K")
+    assert files.settings(want) == {
+        "DATA": "/srv/p/data",
+        "META": "/srv/p/meta",
+        "DATA_SECTORS": str((100 << 30) // 512),
+        "META_BYTES": str(75 << 20),
+        "BLOCK_SECTORS": "128",
+        "LOW_WATER_BLOCKS": "32768",
+    }
+
+
+def test_the_unit_comes_before_containerd_and_after_its_mount() -> None:
+    lines = render.render("pool/devmapper-pool.service.j2", name="p", dir="/srv/p", script="/s").splitlines()
+    assert {"Before=containerd.service", "RequiresMountsFor=/srv/p", "Type=oneshot", "RemainAfterExit=yes"} <= set(
+        lines
+    )
