@@ -48,8 +48,9 @@ def unit(session: nox.Session) -> None:
 
 @nox.session
 def integration(session: nox.Session) -> None:
-    """Throwaway machines on a real kernel. After `--`: --keep, --suite NAME, or any option of pytest."""
-    python(session, "-m", "pytest", "tests/integration", "-ra", "-v", "--durations=10", *session.posargs)
+    """Throwaway machines on a real kernel. After `--`: --keep, --suite NAME, tests, or any option of pytest."""
+    tests = [] if any(word.startswith("tests/") for word in session.posargs) else ["tests/integration"]
+    python(session, "-m", "pytest", *tests, "-ra", "-v", "--durations=10", *session.posargs)
 
 
 @nox.session(default=False)

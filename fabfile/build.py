@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shutil
-import subprocess
 from pathlib import Path
 from time import monotonic
 
@@ -13,20 +13,25 @@ import msgspec
 
 from fabfile import paths
 from fabfile.console import say
+from fabfile.download import locked
 from fabfile.errors import Failed, Refused
-from fabfile.releases import Release, locked
+from fabfile.facts.system import ARCHITECTURES
+from fabfile.releases import Release
 from fabfile.render import render
 
 TAGS = "no_btrfs"
 
-TOOLS = {
-    "make": "make",
+TOOLS = {"git": "git", "make": "make", "tar": "tar"}
+CGO_TOOLS = {
     "gcc": "gcc",
     "pkg-config": "pkg-config",
     "/usr/include/stdlib.h": "libc6-dev",
     "/usr/include/seccomp.h": "libseccomp-dev",
 }
-"""What a build needs here → its Debian package."""
+"""What a build needs here, and what one with cgo needs besides → its Debian package."""
+
+LOG_LINES = 20
+"""Lines of a failed build's log that are shown."""
 
 
 class Build(msgspec.Struct, frozen=True):
@@ -35,17 +40,23 @@ class Build(msgspec.Struct, frozen=True):
     release: Release
 
     @property
+    def programs(self) -> tuple[str, ...]:
+        """What is built; the shims of version 1 went with GOPATH."""
+        old = ("containerd-shim", "containerd-shim-runc-v1") if self.release.containerd.mode == "gopath" else ()
+        return ("containerd", "ctr", "containerd-shim-runc-v2", *old)
+
+    @property
     def script(self) -> str:
-        """The shell script that builds it."""
+        """The shell script that builds it: arguments source archive, Go toolchain, directory for the result."""
         source = self.release.containerd
-        old = source.mode == "gopath"  # the shims of version 1 went with GOPATH
         return render(
             "containerd/build.sh.j2",
             mode=source.mode,
+            static=not source.cgo,
             tags=TAGS,
             version=f"v{source.version}",
             commit=source.commit,
-            shims=old,
+            programs=[f"bin/{name}" for name in self.programs],
         )
 
     @property
@@ -59,6 +70,30 @@ class Build(msgspec.Struct, frozen=True):
         """Name and key."""
         return f"containerd-{self.key}"
 
+    @property
+    def archive(self) -> Path:
+        """Where the finished build is kept."""
+        return paths.cache() / "builds" / self.key / "containerd.tar.gz"
+
+    def check(self, libc: str = "") -> None:
+        """Refuse at once what could not be built or used, instead of after minutes.
+
+        Args:
+            libc: the host's C library as `getconf GNU_LIBC_VERSION` says it; only a build with cgo depends on it.
+
+        Raises:
+            Refused: the controller is of another architecture, lacks a tool, or has a newer C library than the host.
+        """
+        here = libc_version(" ".join(platform.libc_ver()))
+        if self.release.containerd.cgo and libc and here > libc_version(libc):
+            raise Refused(
+                f"a build of containerd {self.release.containerd.version} here would not run on the host",
+                f"C library: {'.'.join(map(str, here))} here, {libc} there",
+                hint='set build = "host" for it in hosts.toml',
+            )
+        if not self.archive.exists():
+            _check_tools(self.release)
+
     def path(self) -> Path:
         """Build it, or find it in the cache.
 
@@ -66,35 +101,45 @@ class Build(msgspec.Struct, frozen=True):
             Refused: this controller lacks what a build needs.
             Failed: the source or toolchain could not be fetched; the build failed.
         """
-        wanted = paths.cache() / "builds" / self.key / "containerd.tar.gz"
-        with locked(wanted):
-            if not wanted.exists():
+        with locked(self.archive):
+            if not self.archive.exists():
                 _check_tools(self.release)
-                _build(self, wanted.parent)
-        return wanted
+                _build(self)
+        return self.archive
+
+
+def libc_version(text: str) -> tuple[int, ...]:
+    """`glibc 2.36` → (2, 36), to compare; empty where it is not glibc."""
+    name, _, version = text.partition(" ")
+    return tuple(int(part) for part in version.split(".") if part.isdigit()) if name == "glibc" else ()
 
 
 def _check_tools(release: Release) -> None:
-    lacking = [
-        package
-        for tool, package in TOOLS.items()
-        if not (Path(tool).exists() if tool.startswith("/") else shutil.which(tool))
-    ]
+    here = ARCHITECTURES.get(os.uname().machine, os.uname().machine)
+    if here != release.arch:
+        raise Refused(
+            f"this controller is {here}, the host {release.arch}", hint='set build = "host" for it in hosts.toml'
+        )
+    tools = TOOLS | CGO_TOOLS if release.containerd.cgo else TOOLS
+    lacking = [package for tool, package in tools.items() if not _is_there(tool)]
     if lacking:
         raise Refused(
             "this controller cannot build containerd",
             f"missing: {', '.join(lacking)}",
             hint=f'apt-get install {" ".join(lacking)}, or build on the host: build = "host" in hosts.toml',
         )
-    here = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
-    if here != release.arch:
-        raise Refused(
-            f"this controller is {here}, the host {release.arch}", hint='set build = "host" for it in hosts.toml'
-        )
+
+
+def _is_there(tool: str) -> bool:
+    return Path(tool).exists() if tool.startswith("/") else shutil.which(tool) is not None
 
 
 def goroot(release: Release) -> Path:
-    """The Go toolchain of a release, unpacked once in the cache; never in this controller's /usr/local."""
+    """The Go toolchain of a release, unpacked once in the cache; never in this controller's /usr/local.
+
+    Raises:
+        Failed: it could not be fetched or unpacked.
+    """
     archive = release.go.path()
     wanted = archive.parent / "go"
     with locked(wanted):
@@ -102,23 +147,32 @@ def goroot(release: Release) -> Path:
             part = wanted.with_name(".go.part")
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir()
-            subprocess.run(["tar", "-xzf", archive, "-C", part, "--strip-components=1"], check=True)
+            unpack = ("tar", "-xzf", archive, "-C", part, "--strip-components=1", "--no-same-owner")
+            _run(f"unpacking {archive.name}", archive.with_name("unpack.log"), unpack)
             part.rename(wanted)
     return wanted
 
 
-def _build(build: Build, directory: Path) -> None:
-    source, go = build.release.containerd.path(), goroot(build.release)
+def _build(build: Build) -> None:
+    source, go, directory = build.release.containerd.path(), goroot(build.release), build.archive.parent
     script, log = directory / "build.sh", directory / "build.log"
     script.write_text(build.script)
     start = monotonic()
     say(f"building {build.label} with go {build.release.go.version}, tags {TAGS} (log: {log})")
+    command = ("sh", script, source, go, directory)
+    _run(f"building {build.label}", log, command, GOCACHE=str(paths.cache() / "gocache"))
+    say(f"built {build.label}  {monotonic() - start:.1f} s")
+
+
+def _run(doing: str, log: Path, command: tuple[str | Path, ...], **environment: str) -> None:
+    """Run a command that depends on nothing of this environment but PATH; all that it says goes to `log`."""
+    import subprocess
+
     with log.open("wb") as out:
-        environment = {"GOCACHE": str(paths.cache() / "gocache"), "PATH": os.environ["PATH"], "LC_ALL": "C"}
+        environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", **environment}
         done = subprocess.run(
-            ["sh", script, source, go, directory], stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=environment
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=environment, check=False
         )
     if done.returncode:
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
-        raise Failed(f"building {build.label} failed", f"exit code {done.returncode}\n{tail}", hint=f"all of it: {log}")
-    say(f"built {build.label}  {monotonic() - start:.1f} s")
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+        raise Failed(f"{doing} failed", f"exit code {done.returncode}\n{tail}", hint=f"all of it: {log}")

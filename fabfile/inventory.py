@@ -122,11 +122,10 @@ def _inventory(file: Path, raw: dict[str, Any]) -> Inventory:
     for key in ("name", "address"):
         if key in defaults:
             raise Refused(f"{file}: defaults.{key}: every host has its own", hint=f"move it to [hosts.NAME] {key}")
-    hosts = {}
-    for name, own in raw.get("hosts", {}).items():
-        hosts[name] = _host(file, name, defaults, own)
-    groups = _convert(file, "groups", raw.get("groups", {}), dict[str, list[str]])
-    inventory = Inventory(file, _convert(file, "defaults", defaults, Host), parallel, hosts, groups)
+    stock = _convert(file, "defaults", defaults, Host)  # first: a mistake in the defaults is not each host's
+    hosts = {name: _host(file, name, defaults, own) for name, own in raw.get("hosts", {}).items()}
+    groups = {name: _convert(file, f"groups.{name}", of, list[str]) for name, of in raw.get("groups", {}).items()}
+    inventory = Inventory(file, stock, parallel, hosts, groups)
     _check(inventory)
     return inventory
 
@@ -137,13 +136,13 @@ def _host(file: Path, name: str, defaults: dict[str, Any], own: Any) -> Host:
         raise Refused(f"{file}: {key}: Expected a table, got {type(own).__name__}", hint=f"write [{key}]")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise Refused(f"{file}: {key}: not a usable host name", "letters, digits, dot, hyphen, underscore")
-    merged = {**defaults, **own, "name": name}
-    for layer in (defaults, own):  # pool is a table of its own: a host changes single keys of it
-        if not isinstance(layer.get("pool", {}), dict):
-            raise Refused(f"{file}: {key}.pool: Expected a table", hint=f"write [{key}.pool]")
-    if "pool" in merged:
-        merged["pool"] = {**defaults.get("pool", {}), **own.get("pool", {})}
-    merged.setdefault("address", name)
+    if name == ALL:
+        raise Refused(f"{file}: {key}: the name is taken", f"the group {ALL} always means all")
+    if not isinstance(own.get("pool", {}), dict):
+        raise Refused(f"{file}: {key}.pool: Expected a table", hint=f"write [{key}.pool]")
+    # pool is a table of its own: a host changes single keys of it
+    pool = {**defaults.get("pool", {}), **own.get("pool", {})}
+    merged = {"address": name, **defaults, **own, "name": name, "pool": pool}
     host: Host = _convert(file, key, merged, Host)
     return host
 
@@ -165,6 +164,7 @@ def _check(inventory: Inventory) -> None:
             raise Refused(f"{inventory.file}: hosts.{name}.build: {host.build!r}", "either controller or host")
         if host.gateway and (host.gateway not in inventory.hosts or host.gateway == name):
             raise Refused(f"{inventory.file}: hosts.{name}.gateway: no other host {host.gateway!r}")
+        _check_gateways(inventory, host)
         # Behind different gateways the same private address is another machine.
         where = (f"{host.gateway}>{host.address}", host.port)
         if where in seen:
@@ -180,6 +180,15 @@ def _check(inventory: Inventory) -> None:
         for member in members:
             if member not in inventory.hosts:
                 raise Refused(f"{inventory.file}: groups.{group}: no host {member!r}")
+
+
+def _check_gateways(inventory: Inventory, host: Host) -> None:
+    way = [host.name]
+    while host.gateway in inventory.hosts:
+        way.append(host.gateway)
+        if host.gateway in way[:-1]:
+            raise Refused(f"{inventory.file}: hosts.{way[0]}.gateway: a ring", " → ".join(way))
+        host = inventory.hosts[host.gateway]
 
 
 def of(c: Context) -> Host:

@@ -125,6 +125,8 @@ def converge(c: Context, steps: Sequence[Step], query: Query, *, json: bool = Fa
                 break
             have = gather(c, query)  # somebody else changed the machine since we looked
             changes = step.plan(have)
+        else:
+            raise Failed(f"{step.name}: the machine keeps changing", "another operator is at work", hint="run it again")
         if changes:
             have = gather(c, query)
             _must_be_done(step, have)
@@ -164,7 +166,7 @@ def _preview(plans: list[tuple[str, list[Change]]], json: bool) -> list[Outcome]
 
 
 def as_json(value: Any) -> str:
-    """`value` as JSON; a source is its label."""
+    """`value` as JSON; a source is the data that it is made of, or else its label."""
     return msgspec.json.encode(value, enc_hook=lambda source: source.label).decode()
 
 
@@ -187,7 +189,8 @@ def describe(change: Change) -> list[str]:
                 change.path,
                 lineterm="",
             )
-            return [f"* {change.why}", *(f"  {line}" for line in diff)]
+            lines = list(diff) or [f"mode {change.mode:o} {change.path}"]
+            return [f"* {change.why}", *(f"  {line}" for line in lines)]
 
 
 LOCK = "/run/containerd-devmapper.lock"
@@ -206,9 +209,10 @@ def apply(c: Context, name: str, changes: list[Change], have: Facts) -> bool:
     script = apply_script(changes, staged, have.system.generation)
     result = target.run(c, script)
     target.unstage(c, [path for path, _ in staged.values()])
-    if result.exited == STALE:
+    begun = result.stdout.startswith("@@")  # from here on an exit code is a change's, whatever its number
+    if result.exited == STALE and not begun:
         return False
-    if result.exited == BUSY:
+    if result.exited == BUSY and not begun:
         raise Failed(
             f"{name}: another operator is changing this machine", result.stdout, hint="wait, then run it again"
         )
@@ -261,25 +265,27 @@ def _script(change: Change, staged: tuple[str, str] | None) -> list[str]:
             path = quote(change.path)
             lines = [
                 f'mkdir -p "$(dirname {path})"',
-                f'set -- "$(mktemp {path}.XXXXXX)"; trap \'rm -f "$1"\' EXIT',
-                f'printf %s {quote(change.content)} >"$1"',
+                # Always the same name, under the lock: what a killed run left is overwritten by the next one.
+                f"set -- {quote(change.path + '.new')}; trap 'rm -f \"$1\"' EXIT",
+                f'umask 077; rm -f "$1"; printf %s {quote(change.content)} >"$1"',
                 f'chmod {change.mode:o} "$1"',
             ]
             if change.validate:
                 lines.append(change.validate)
             if change.backup:
                 lines.append(f"[ ! -e {path} ] || cp -p {path} {quote(change.backup)}")
-            return [*lines, f'sync "$1"; mv -f "$1" {path}; trap - EXIT']
+            return [*lines, f'sync "$1"; mv -fT "$1" {path}; trap - EXIT']
 
 
 def _failure(name: str, changes: list[Change], output: str, code: int) -> Problem:
-    number, text = -1, output
+    number, text = -1, list[str]()
     for line in output.splitlines():
-        if line.startswith("@@") and line[2:].isdigit():
-            number = int(line[2:])
-            text = output.rpartition(f"{line}\n")[2]
+        if line == f"@@{number + 1}" and number + 1 < len(changes):
+            number, text = number + 1, []
+        else:
+            text.append(line)
     doing = changes[number].why if number >= 0 else "taking the machine's lock"
-    tail = "\n".join(text.splitlines()[-40:])
+    tail = "\n".join(text[-40:])
     return Failed(
         f"{name}: {doing}: failed",
         f"exit code {code}\n{tail}",

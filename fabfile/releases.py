@@ -1,25 +1,24 @@
-"""releases.toml → artefacts with a digest, and their one way here: URL or mirror → verified → cached by digest."""
+"""releases.toml → artefacts with a digest, each under its URL or under the same file name in a mirror."""
 
 from __future__ import annotations
 
-import fcntl
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import difflib
+from functools import cache
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
-from fabfile import paths
-from fabfile.console import say
-from fabfile.errors import Failed, Refused
+from fabfile import download, paths
+from fabfile.download import locked as locked  # the lab's caches lock themselves the same way
+from fabfile.errors import Refused
+from fabfile.source import Git
 
 MACHINES = {"amd64": "x86_64", "arm64": "aarch_64"}
 """Our names of architectures → protoc's."""
 
-TIMEOUT = 30
-"""Seconds without a byte before a download is given up."""
+PARTS = ("go", "protoc", "runc")
+"""What is downloaded as a file; containerd comes as a commit."""
 
 
 class Artefact(msgspec.Struct, frozen=True):
@@ -48,37 +47,10 @@ class Artefact(msgspec.Struct, frozen=True):
             Failed: it could not be fetched, is not whole, or has another digest.
         """
         wanted = paths.cache() / "artefacts" / self.sha256 / self.file
-        with locked(wanted):
+        with download.locked(wanted):
             if not wanted.exists():
-                _download(self.url, wanted, self.sha256)
+                download.fetch(self.url, wanted, self.sha256)
             return _as_tar(wanted) if wanted.suffix == ".zip" else wanted
-
-
-class Git(msgspec.Struct, frozen=True):
-    """containerd's source at one commit. It is a `plan.Source`: a tar archive of it."""
-
-    version: str
-    url: str
-    ref: str
-    commit: str
-    mode: Literal["gopath", "module"]
-
-    @property
-    def label(self) -> str:
-        """Version and commit."""
-        return f"containerd-source-{self.version}-{self.commit[:12]}"
-
-    def path(self) -> Path:
-        """Fetch the commit, or find it in the cache, and return a tar archive of exactly its tree.
-
-        Raises:
-            Failed: git is missing, the repository does not answer, or it has no such commit.
-        """
-        wanted = paths.cache() / "sources" / f"{self.commit}.tar"
-        with locked(wanted):
-            if not wanted.exists():
-                _archive(self, wanted)
-        return wanted
 
 
 class Release(msgspec.Struct, frozen=True):
@@ -86,12 +58,81 @@ class Release(msgspec.Struct, frozen=True):
 
     name: str
     arch: str
-    go: Artefact
-    protoc: Artefact
-    runc: Artefact
     containerd: Git
+    parts: dict[str, Artefact]
+    """Those of `PARTS` that exist for this architecture."""
+
+    @property
+    def go(self) -> Artefact:
+        """The toolchain that builds it. Refused where there is none for this architecture; so the others."""
+        return self._part("go")
+
+    @property
+    def protoc(self) -> Artefact:
+        """The compiler of protocol buffers."""
+        return self._part("protoc")
+
+    @property
+    def runc(self) -> Artefact:
+        """The OCI runtime."""
+        return self._part("runc")
+
+    def _part(self, name: str) -> Artefact:
+        if name not in self.parts:
+            raise Refused(
+                f"release {self.name} has no {name} for {self.arch}",
+                "releases.toml knows no digest of one",
+                hint="choose another --release",
+            )
+        return self.parts[name]
 
 
+Sum = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+Sums = dict[str, dict[str, Sum]]
+"""Version → architecture → SHA-256 in hex."""
+
+
+class Set(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[set.NAME]: a version of each part, or the word that a mirror has them."""
+
+    containerd: str = ""
+    go: str = ""
+    protoc: str = ""
+    runc: str = ""
+    from_mirror: bool = False
+
+
+class Commit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[containerd.VERSION]: where in the repository it is, and how it is built."""
+
+    ref: str
+    commit: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{40}$")]
+    mode: Literal["gopath", "module"]
+    cgo: bool = False
+
+
+class Places(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[url] and [file]: patterns for each part."""
+
+    containerd: str
+    go: str
+    protoc: str
+    runc: str
+
+
+class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All of releases.toml."""
+
+    url: Places
+    file: Places
+    set: dict[str, Set]
+    containerd: dict[str, Commit]
+    go: Sums
+    protoc: Sums
+    runc: Sums
+
+
+@cache  # a deploy asks several times for every host
 def load(name: str, arch: str, mirror: str = "") -> Release:
     """A release set.
 
@@ -101,112 +142,94 @@ def load(name: str, arch: str, mirror: str = "") -> Release:
         mirror: a directory or HTTP address that has the files, by their names; empty for the official addresses.
 
     Raises:
-        Refused: no such set; no artefact for this architecture; a mirror that is not there.
+        Refused: no such set; a mirror that is no directory and no address; a table with an unknown key, a wrong
+            type, or a version that is nowhere described.
+        Failed: the mirror has to say what it holds, and does not answer.
     """
-    import toml
-
-    data = toml.loads((paths.REPOSITORY / "releases.toml").read_text())
-    sets = data["set"]
+    file = paths.REPOSITORY / "releases.toml"
+    raw = _toml(file.read_text(), str(file))
+    sets = raw.get("set", {})
     if name not in sets:
-        raise Refused(f"no release {name!r}", f"known: {', '.join(sets)}", hint="they are in releases.toml")
-    base = _base(mirror)
+        near = difflib.get_close_matches(name, sets, n=1, cutoff=0.5)
+        raise Refused(
+            f"no release {name!r}",
+            f"known: {', '.join(sets)}",
+            hint=f"did you mean {near[0]!r}?" if near else "they are in releases.toml",
+        )
+    base = base_url(mirror)
+    where = str(file)
     if sets[name].get("from_mirror"):
         if not base:
             raise Refused(
                 f"the release {name!r} needs a mirror",
-                "only a mirror has it",
-                hint="--mirror DIRECTORY, or: inv lab.up",
+                "only a mirror knows what is in it",
+                hint="--mirror DIRECTORY or --mirror http://HOST/DIR; the lab makes one: inv lab.up",
             )
-        data |= toml.loads(_read(f"{base}/releases.toml"))
-        sets = data["set"]
-    parts = {part: _artefact(data, part, sets[name][part], arch, base) for part in ("go", "protoc", "runc")}
-    version = sets[name]["containerd"]
-    url = f"{base}/{data['file']['containerd']}" if base else data["url"]["containerd"]
-    return Release(name, arch, containerd=Git(version, url, **data["containerd"][version]), **parts)
+        where = f"{base}/releases.toml"
+        raw |= _toml(download.read(where), where)
+    return _release(_catalogue(raw, where, name), name, arch, base)
 
 
-def _base(mirror: str) -> str:
-    if not mirror or "://" in mirror:
+def _toml(text: str, where: str) -> dict[str, Any]:
+    import toml
+
+    try:
+        return toml.loads(text)
+    except (toml.TomlDecodeError, IndexError) as error:  # toml 0.10 lets an IndexError out on some broken files
+        raise Refused(f"{where} is not TOML", str(error)) from error
+
+
+def _catalogue(raw: dict[str, Any], where: str, name: str) -> Catalogue:
+    try:
+        catalogue = msgspec.convert(raw, Catalogue)
+    except msgspec.ValidationError as error:
+        message, _, place = str(error).partition(" - at ")
+        raise Refused(f"{where}: {place.strip('`').removeprefix('$.') or 'top level'}: {message}") from error
+    if name not in catalogue.set:
+        raise Refused(f"{where} has no release {name!r}", f"it has: {', '.join(catalogue.set)}")
+    for part in ("containerd", *PARTS):
+        version, known = getattr(catalogue.set[name], part), getattr(catalogue, part)
+        if version not in known:
+            raise Refused(f"{where}: set.{name}.{part}: no [{part}.{version!r}]", f"known: {', '.join(known)}")
+    return catalogue
+
+
+def _release(catalogue: Catalogue, name: str, arch: str, base: str) -> Release:
+    chosen = catalogue.set[name]
+    parts = {}
+    for part in PARTS:
+        version = getattr(chosen, part)
+        sums = getattr(catalogue, part)[version]
+        if arch in sums:
+            names = {"version": version, "arch": arch, "machine": MACHINES.get(arch, arch)}
+            file = getattr(catalogue.file, part).format(**names)
+            url = f"{base}/{file}" if base else getattr(catalogue.url, part).format(**names)
+            parts[part] = Artefact(part, version, url, sums[arch], file)
+    url = f"{base}/{catalogue.file.containerd}" if base else catalogue.url.containerd
+    source = catalogue.containerd[chosen.containerd]
+    git = Git(chosen.containerd, url, source.ref, source.commit, source.mode, source.cgo)
+    return Release(name, arch, git, parts)
+
+
+def base_url(mirror: str) -> str:
+    """The address of a mirror that was given as an address or as a directory; empty for none.
+
+    Raises:
+        Refused: it is neither.
+    """
+    scheme, separator, _ = mirror.partition("://")
+    if separator and scheme in ("http", "https", "file"):
         return mirror.rstrip("/")
     directory = Path(mirror).expanduser()
-    if not directory.is_dir():
+    if mirror and (separator or not directory.is_dir()):
         raise Refused(
             f"mirror: no directory {mirror!r}", "a mirror is a directory, or an address such as http://HOST/DIR"
         )
-    return directory.resolve().as_uri()
-
-
-def _artefact(data: dict[str, Any], part: str, version: str, arch: str, base: str) -> Artefact:
-    sums = data[part][version]
-    if arch not in sums:
-        raise Refused(
-            f"no {part} {version} for {arch}", f"there is one for: {', '.join(sums)}", hint="choose another --release"
-        )
-    names = {"version": version, "arch": arch, "machine": MACHINES.get(arch, arch)}
-    file = data["file"][part].format(**names)
-    url = f"{base}/{file}" if base else data["url"][part].format(**names)
-    return Artefact(part, version, url, sums[arch], file)
-
-
-@contextmanager
-def locked(wanted: Path) -> Iterator[None]:
-    """Within it, no other thread or process makes `wanted`; its directory exists."""
-    wanted.parent.mkdir(parents=True, exist_ok=True)
-    with wanted.with_name(f".{wanted.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
-def _open(url: str) -> Iterator[tuple[IO[bytes], int | None]]:
-    """The stream at `url` and the bytes it announces."""
-    from http.client import HTTPException
-    from urllib.error import HTTPError, URLError
-    from urllib.request import urlopen
-
-    hint = "check the address, or name a mirror that has it: --mirror"
-    try:
-        with urlopen(url, timeout=TIMEOUT) as stream:
-            length = stream.headers.get("Content-Length")
-            yield stream, int(length) if length else None
-    except HTTPError as error:
-        raise Failed(f"cannot download {url}", f"HTTP {error.code} {error.reason}", hint=hint) from error
-    except (URLError, HTTPException, OSError) as error:
-        raise Failed(f"cannot download {url}", str(getattr(error, "reason", error)), hint=hint) from error
-
-
-def _read(url: str) -> str:
-    with _open(url) as (stream, _):
-        return stream.read().decode()
-
-
-def _download(url: str, wanted: Path, sha256: str) -> None:
-    import hashlib
-
-    say(f"downloading {url}")
-    digest, size = hashlib.sha256(), 0
-    part = wanted.with_name(f".{wanted.name}.part")
-    try:
-        with _open(url) as (stream, length), part.open("wb") as out:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-                size += len(block)
-                out.write(block)
-        if length is not None and size != length:
-            raise Failed(f"{url} is not whole", f"{size} of {length} bytes arrived", hint="run it again")
-        if digest.hexdigest() != sha256:
-            raise Failed(
-                f"{url} has the wrong digest",
-                f"expected {sha256}\ngot      {digest.hexdigest()}",
-                hint="it is not kept and not used; is the mirror the right one?",
-            )
-        part.rename(wanted)
-    finally:
-        part.unlink(missing_ok=True)
+    return directory.resolve().as_uri() if mirror else ""
 
 
 def _as_tar(archive: Path) -> Path:
-    """The zip archive as a tar archive beside it, with its modes: a machine need not have unzip."""
+    """The zip archive as a tar archive beside it: a machine need not have unzip."""
     import tarfile
     import zipfile
 
@@ -219,40 +242,9 @@ def _as_tar(archive: Path) -> Path:
             if entry.is_dir():
                 continue
             info = tarfile.TarInfo(entry.filename)
-            info.size, info.mode = entry.file_size, (entry.external_attr >> 16) & 0o777 or 0o644
+            # Whether it is a program; everybody may read it (some releases of protoc say otherwise of their files).
+            info.size, info.mode = entry.file_size, 0o755 if (entry.external_attr >> 16) & 0o100 else 0o644
             with source.open(entry) as stream:
                 out.addfile(info, stream)
     part.rename(wanted)
     return wanted
-
-
-def _archive(git: Git, wanted: Path) -> None:
-    import subprocess
-    import tempfile
-
-    if not shutil.which("git"):
-        raise Failed("git is missing here", "it fetches containerd's source", hint="apt-get install git")
-    say(f"fetching containerd {git.version} from {git.url}")
-    with tempfile.TemporaryDirectory(dir=wanted.parent) as directory:
-
-        def run(*args: str) -> subprocess.CompletedProcess[str]:
-            return subprocess.run(
-                ["git", "-C", directory, *args], capture_output=True, text=True, stdin=subprocess.DEVNULL
-            )
-
-        run("init", "-q", "--bare")
-        # One commit where the server allows to ask for it, else the ref with its history.
-        fetched = run("fetch", "-q", "--depth=1", git.url, git.commit)
-        if fetched.returncode:
-            fetched = run("fetch", "-q", git.url, git.ref)
-        if fetched.returncode or run("cat-file", "-e", f"{git.commit}^{{commit}}").returncode:
-            raise Failed(
-                f"cannot fetch containerd {git.version} from {git.url}",
-                f"{fetched.stderr}\nwanted: commit {git.commit} of {git.ref}",
-                hint="check the address, or name a mirror that has it: --mirror",
-            )
-        part = Path(directory) / "source.tar"
-        done = run("archive", "-o", str(part), git.commit)
-        if done.returncode:
-            raise Failed("git archive failed", done.stderr)
-        part.rename(wanted)

@@ -56,7 +56,7 @@ def parse(output: str) -> Facts:
     """The facts in what the script printed.
 
     Raises:
-        Failed: a section is missing, so the script did not run to its end.
+        Failed: a section is missing, so the script did not run to its end; or one is not understood.
     """
     sections: dict[str, str] = {}
     for part in ("\n" + output).split("\n@@ ")[1:]:
@@ -65,7 +65,15 @@ def parse(output: str) -> Facts:
     missing = [name for name in MODULES if name not in sections]
     if missing:
         raise Failed("the machine did not answer with facts", f"missing: {', '.join(missing)}\n{output[-500:]}")
-    return Facts(**{name: module.parse(sections[name]) for name, module in MODULES.items()})
+    values = {}
+    for name, module in MODULES.items():
+        try:
+            values[name] = module.parse(sections[name])
+        except (LookupError, ValueError) as error:
+            raise Failed(
+                f"the machine's answer about {name} is not understood", f"{error!r} in:\n{sections[name]}"
+            ) from error
+    return Facts(**values)
 
 
 def gather(c: Context, query: Query) -> Facts:

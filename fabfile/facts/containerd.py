@@ -58,11 +58,10 @@ echo "active $ActiveState"; echo "enabled $UnitFileState"
 echo "exe $(readlink "/proc/$MainPID/exe")"
 tr '\000' '\n' <"/proc/$MainPID/environ" | sed -n 's/^{SETTINGS}=/settings /p'
 [ "$ActiveState" = active ] && [ -x {ctr} ] || exit 0
-rows=$(timeout 20 {ctr} plugins ls </dev/null 2>&1) || {{ echo "reason $rows"; exit 0; }}
+rows=$(timeout 20 {ctr} plugins ls </dev/null 2>&1) || {{ echo "$rows" | sed 's/^/reason /'; exit 0; }}
 echo "$rows" | awk 'NR > 1 && /snapshotter|transfer|grpc|cri/ {{ print "plugin", $1, $2, $NF }}'
-case $rows in *devmapper*ok*) ;; *)
-  timeout 20 {ctr} plugins ls -d id==devmapper </dev/null 2>&1 | sed -n 's/^ *Message: */reason /p' ;;
-esac
+echo "$rows" | awk '$2 == "devmapper" && $NF == "ok" {{ ok = 1 }} END {{ exit !ok }}' ||
+  timeout 20 {ctr} plugins ls -d id==devmapper </dev/null 2>&1 | sed -n 's/^ *Message: */reason /p'
 """
 
 

@@ -37,7 +37,7 @@ def parse(text: str) -> dict[str, FileFact]:
     modes: dict[str, int] = {}
     content: dict[str, list[str]] = {}
     path = ""
-    for line in text.splitlines():
+    for line in text.split("\n"):  # splitlines would also split at a form feed within a line
         if line.startswith("@mode "):
             _, mode, name = line.split(" ", 2)
             modes[name] = int(mode, 8)

@@ -10,14 +10,13 @@ from fabfile import inventory, target
 from fabfile.console import say
 from fabfile.errors import Refused
 from fabfile.facts import Facts, Query, gather
-from fabfile.plan import Change, Step, converge
-from fabfile.steps import versioned
+from fabfile.inventory import Host
+from fabfile.plan import Change, Step, converge, words
+from fabfile.steps import packages, toolchain, versioned
 from fabfile.steps.toolchain import HELP
 
 if TYPE_CHECKING:
     from fabfile.build import Build
-
-BINARIES = ("containerd", "ctr", "containerd-shim-runc-v2")
 
 
 def built(release: str, arch: str, mirror: str) -> Build:
@@ -28,18 +27,43 @@ def built(release: str, arch: str, mirror: str) -> Build:
     return Build(releases.load(release, arch, mirror))
 
 
-def step(release: str, mirror: str, bin_dir: str) -> Step:
-    """The step that installs the containerd of `release`."""
+def step(release: str, mirror: str, bin_dir: str, on: str = "controller") -> Step:
+    """The step that installs the containerd of `release`.
+
+    Args:
+        release: name of the set.
+        mirror: see releases.load.
+        bin_dir: where links to its programs go.
+        on: `controller`, or `host`: built on the machine itself, with the Go that is in /usr/local/go there.
+    """
 
     def plan(have: Facts) -> list[Change]:
         refuse_foreign(have)
         build = built(release, have.system.arch, mirror)
-        unpack = 'tar -xzf "$1" -C "$d" --no-same-owner'
-        prove = f'"$d/bin/containerd" --version | grep -qF {build.release.containerd.commit}'
-        links = {f"{bin_dir}/{name}": f"bin/{name}" for name in BINARIES}
-        return versioned.changes(have, "containerd", build.key, build, unpack, links, prove)
+        links = {f"{bin_dir}/{name}": f"bin/{name}" for name in build.programs}
+        return _place(have, build, on) + versioned.switch(have, "containerd", build.key, links)
 
     return Step("containerd.install", plan)
+
+
+def place_step(release: str, mirror: str) -> Step:
+    """The step that builds the containerd of `release` on the machine itself, without using it yet."""
+    return Step("containerd.build", lambda have: _place(have, built(release, have.system.arch, mirror), "host"))
+
+
+def _place(have: Facts, build: Build, on: str) -> list[Change]:
+    """Have the programs in /opt/containerd/KEY."""
+    prove = versioned.says('"$d/bin/containerd" --version', build.release.containerd.commit)
+    if on == "host":
+        # The controller's own script; what it makes is the same.
+        script = f'printf %s {words(build.script)} >"$d/build.sh"'
+        make = f'sh "$d/build.sh" "$1" {toolchain.GOROOT} "$d"'
+        unpack = f'{script}\n{make}\ntar -xzf "$d/containerd.tar.gz" -C "$d"; rm "$d/containerd.tar.gz" "$d/build.sh"'
+        return versioned.place(have, "containerd", build.key, build.release.containerd, unpack, prove)
+    if build.key not in have.versions["containerd"].installed:
+        build.check(have.system.libc)
+    unpack = 'tar -xzf "$1" -C "$d" --no-same-owner'
+    return versioned.place(have, "containerd", build.key, build, unpack, prove)
 
 
 def refuse_foreign(have: Facts) -> None:
@@ -52,21 +76,48 @@ def refuse_foreign(have: Facts) -> None:
         )
 
 
-@task(help=HELP)
-def build(c: Context, release: str = "", mirror: str = "", json: bool = False) -> None:
-    """Build containerd on this controller, or say where the finished build is."""
-    host = inventory.of(c)
-    have = gather(c, Query(bin_dir=host.bin_dir))
-    wanted = built(release or host.release, have.system.arch, mirror or host.mirror)
+def prerequisites(host: Host) -> list[Step]:
+    """What a build needs before it: on the host itself its packages and toolchain, on the controller nothing."""
+    if host.build != "host":
+        return []
+    return [
+        packages.step(build=True),
+        toolchain.go_step(host.release, host.mirror),
+        toolchain.protoc_step(host.release, host.mirror, host.bin_dir),
+    ]
+
+
+OPTIONS = HELP | {"on": "where to build: controller or host"}
+
+
+def _host(c: Context, release: str, mirror: str, on: str) -> Host:
+    """The machine's settings with what the options say."""
+    import msgspec
+
+    if on not in ("", "controller", "host"):
+        raise Refused(f"on: {on!r}", "either controller or host")
+    given = {"release": release, "mirror": mirror, "build": on}
+    return msgspec.structs.replace(inventory.of(c), **{key: value for key, value in given.items() if value})
+
+
+@task(help=OPTIONS)
+def build(c: Context, release: str = "", mirror: str = "", on: str = "", json: bool = False) -> None:
+    """Build containerd, on this controller or on the host itself, and prove what is in it; nothing is installed."""
+    host = _host(c, release, mirror, on)
+    query = Query(bin_dir=host.bin_dir)
+    if host.build == "host":
+        converge(c, [*prerequisites(host), place_step(host.release, host.mirror)], query, json=json)
+        return
+    wanted = built(host.release, gather(c, query).system.arch, host.mirror)
     if target.is_dry(c):
-        say(f"would build {wanted.label}, if it is not cached")
+        say(f"would build {wanted.label}" if not wanted.archive.exists() else f"ok       {wanted.label} is built")
         return
     say(f"{wanted.label}: {wanted.path()}")
 
 
-@task(help=HELP)
-def install(c: Context, release: str = "", mirror: str = "", json: bool = False) -> None:
+@task(help=OPTIONS)
+def install(c: Context, release: str = "", mirror: str = "", on: str = "", json: bool = False) -> None:
     """Install containerd below /opt/containerd, with links in the directory for programs."""
-    host = inventory.of(c)
-    steps = [step(release or host.release, mirror or host.mirror, host.bin_dir)]
+    host = _host(c, release, mirror, on)
+    steps = [*prerequisites(host), step(host.release, host.mirror, host.bin_dir, host.build)]
     converge(c, steps, Query(bin_dir=host.bin_dir), json=json)

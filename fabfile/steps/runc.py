@@ -21,7 +21,7 @@ def step(release: str, mirror: str) -> Step:
 
         runc = releases.load(release, have.system.arch, mirror).runc
         unpack = 'mkdir "$d/bin"; install -m 0755 "$1" "$d/bin/runc"'
-        prove = f'"$d/bin/runc" --version | grep -qF {runc.version}'
+        prove = versioned.says('"$d/bin/runc" --version', f"runc version {runc.version}")
         return versioned.changes(have, "runc", runc.key, runc, unpack, {LINK: "bin/runc"}, prove)
 
     return Step("runc.install", plan)

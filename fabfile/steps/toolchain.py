@@ -9,10 +9,11 @@ from fabfile.facts import Facts, Query
 from fabfile.plan import Change, Step, converge, file
 from fabfile.steps import versioned
 
+GOROOT = "/usr/local/go"
 PROFILE = "/etc/profile.d/go.sh"
-PROFILE_TEXT = """# Written by containerd-devmapper.
-export GOROOT=/usr/local/go
-case :$PATH: in *:/usr/local/go/bin:*) ;; *) PATH=/usr/local/go/bin:$PATH ;; esac
+PROFILE_TEXT = f"""# Written by containerd-devmapper.
+export GOROOT={GOROOT}
+case :$PATH: in *:{GOROOT}/bin:*) ;; *) PATH={GOROOT}/bin:$PATH ;; esac
 """
 
 PROVE_PROTOC = """mkdir "$d/.prove"
@@ -32,14 +33,15 @@ def go_step(release: str, mirror: str) -> Step:
         from fabfile import releases
 
         go = releases.load(release, have.system.arch, mirror).go
+        profile = file(have, "Go in the PATH of every login", PROFILE, PROFILE_TEXT)
+        there = have.files.get(f"{GOROOT}/VERSION")
+        if have.versions["go"].links.get(GOROOT) == "" and there and there.content.split()[0] == f"go{go.version}":
+            return profile  # installed by hand, as the recipe does: the same version serves as well
         unpack = 'tar -xzf "$1" -C "$d" --strip-components=1 --no-same-owner'
-        prove = f'GOROOT="$d" "$d/bin/go" version | grep -qF "go{go.version} "'
-        return [
-            *versioned.changes(have, "go", go.key, go, unpack, {"/usr/local/go": ""}, prove),
-            *file(have, "Go in the PATH of every login", PROFILE, PROFILE_TEXT),
-        ]
+        prove = versioned.says('GOROOT="$d" "$d/bin/go" version', f"go{go.version}")
+        return versioned.changes(have, "go", go.key, go, unpack, {GOROOT: ""}, prove) + profile
 
-    return Step("toolchain.go", plan, (PROFILE,))
+    return Step("toolchain.go", plan, (PROFILE, f"{GOROOT}/VERSION"))
 
 
 def protoc_step(release: str, mirror: str, bin_dir: str) -> Step:

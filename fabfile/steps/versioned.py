@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.plan import Change, Command, Source, Upload, words
+from fabfile.target import quote
 
 
 def changes(
@@ -26,6 +27,27 @@ def changes(
     Raises:
         Refused: something that is not ours is where a link has to be.
     """
+    return place(have, name, key, source, unpack, prove) + switch(have, name, key, links)
+
+
+def place(have: Facts, name: str, key: str, source: Source, unpack: str, prove: str = "") -> list[Change]:
+    """Have `source` as /opt/NAME/KEY, beside what is there and without using it. Arguments as for `changes`."""
+    if key in have.versions[name].installed:
+        return []
+    script = [
+        "umask 022",
+        # What an interrupted run left is of no use to anybody.
+        f'rm -rf /opt/{name}/.new-*; d=/opt/{name}/.new-{key}; mkdir -p "$d"',
+        unpack,
+        prove,
+        # After a power cut the rename must not be there without the content.
+        f'sync -f "$d"; mv -T "$d" /opt/{name}/{key}',
+    ]
+    return [Upload(f"{name} {key} in /opt/{name}", source, "\n".join(filter(None, script)))]
+
+
+def switch(have: Facts, name: str, key: str, links: Mapping[str, str]) -> list[Change]:
+    """Make /opt/NAME/KEY the current one. Arguments and errors as for `changes`."""
     now = have.versions[name]
     blocked = [path for path in links if now.links.get(path) == ""]
     if blocked:
@@ -35,17 +57,6 @@ def changes(
             hint=f"if it is not needed any more: {words('mv', blocked[0], blocked[0] + '.old')}",
         )
     plan: list[Change] = []
-    if key not in now.installed:
-        script = "\n".join(
-            [
-                f'd=/opt/{name}/.new-{key}; rm -rf "$d"; mkdir -p "$d"',
-                unpack,
-                prove,
-                # After a power cut the rename must not be there without the content.
-                f'sync -f "$d"; mv -T "$d" /opt/{name}/{key}',
-            ]
-        )
-        plan.append(Upload(f"{name} {key} in /opt/{name}", source, script))
     if now.current != key:
         plan.append(Command(f"{name}: {now.current or 'none'} → {key}", _link(f"/opt/{name}/current", key)))
     for path, inside in links.items():
@@ -53,6 +64,14 @@ def changes(
         if now.links.get(path) != goal:
             plan.append(Command(f"{path} → {goal}", _link(path, goal)))
     return plan
+
+
+def says(command: str, text: str) -> str:
+    """Script for `prove`: the output of `command` has `text`, and a version at its end is not part of a longer one."""
+    return (
+        f"said=$({command}); "
+        f'case "$said " in *{quote(text)}[!0-9.]*) ;; *) echo "expected {text}, it says: $said"; exit 1 ;; esac'
+    )
 
 
 def _link(path: str, goal: str) -> str:

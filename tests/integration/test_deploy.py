@@ -10,12 +10,15 @@ import pytest
 
 from tests.integration.conftest import Machine, run_fab
 
+CTR = "ctr -n default"
+
 
 def state(machine: Machine) -> str:
-    """All that a deploy could touch."""
+    """All that a deploy could touch. Of what a running containerd writes by itself, the names and sizes."""
     return machine.ssh(
-        "find /etc /opt /usr/local /var/lib/containerd -xdev -printf '%p %s %T@\\n' 2>/dev/null | sort; "
-        "losetup -a; dmsetup ls; cat /proc/mounts"
+        "find /etc /opt /usr/local -xdev -printf '%p %s %T@\\n' | sort; "
+        "[ ! -d /var/lib/containerd ] || find /var/lib/containerd/devmapper -printf '%p %s\\n' | sort; "
+        "losetup -n -O NAME,BACK-FILE | sort; dmsetup ls; dmsetup table; cat /proc/mounts"
     )
 
 
@@ -81,8 +84,57 @@ def test_deploy_ends_with_containers_on_both_snapshotters(machine: Machine) -> N
     assert "overlay on overlay" in said
 
 
+def test_a_second_deploy_changes_nothing_in_one_connection_and_one_command(machine: Machine) -> None:
+    before = state(machine)
+    since = machine.ssh("sleep 1.1; date +%s").strip()  # later than this connection
+    output = machine.fab("deploy")
+    assert "ok 1  changed 0" in output
+    assert state(machine) == before
+    sessions = machine.ssh(f"journalctl -q -o cat -t sshd --since @{since} | grep -c 'Accepted publickey'")
+    # Ours, and the connections of this test: the look at the state, and this one.
+    assert int(sessions) == 3
+    assert len(machine.ssh("losetup -n -l").splitlines()) == 2
+
+
+def test_other_parameters_are_refused_with_both_values(machine: Machine) -> None:
+    before = state(machine)
+    output = machine.fab("pool.loop", "--size", "50G", code=2)
+    assert "DATA_SECTORS: it has 209715200, asked for 104857600" in output
+    assert state(machine) == before
+
+
 def test_a_file_that_is_not_ours_is_not_overwritten(machine: Machine) -> None:
     machine.ssh("mkdir -p /srv/other; echo precious >/srv/other/data")
     output = machine.fab("pool.loop", "--name", "other", "--dir", "/srv/other", code=2)
     assert "/srv/other/data exists and is not ours" in output
     assert machine.ssh("cat /srv/other/data; ls /srv/other") == "precious\ndata\n"
+
+
+@pytest.mark.parametrize("how", ["reboot", "power_cut"])
+def test_the_pool_and_a_container_survive(machine: Machine, how: str) -> None:
+    image = machine.ssh("ctr images ls -q").split()[0]
+    machine.ssh(f"{CTR} containers create --snapshotter devmapper {image} kept-{how}")
+    mount = f'd=$(mktemp -d); eval "$(ctr snapshots --snapshotter devmapper mounts $d kept-{how})"; '
+    machine.ssh(mount + "echo still here >$d/file; sync; umount $d; rmdir $d")
+    getattr(machine, how)()
+    assert "ok 1  changed 0" in machine.fab("deploy")
+    assert machine.ssh(mount + "cat $d/file; umount $d; rmdir $d") == "still here\n"
+    assert "Hello" in machine.ssh(f"ctr tasks start kept-{how} </dev/null")
+    machine.ssh(f"ctr tasks rm kept-{how}; ctr containers rm kept-{how}")
+
+
+def test_status_and_doctor_tell_the_truth(machine: Machine) -> None:
+    assert "rw" in machine.fab("pool.status")
+    assert "fail" not in machine.fab("doctor")
+    machine.ssh("systemctl stop containerd")
+    assert re.search(r"warn\s+containerd\s+does not run", machine.fab("doctor"))
+    assert "start containerd: it does not run" in machine.fab("containerd.configure")
+
+
+def test_reset_needs_a_yes_and_leaves_nothing_of_the_pool(machine: Machine) -> None:
+    assert "if that is what you want" in machine.fab("pool.reset", code=2)
+    machine.fab("pool.reset", "--yes")
+    assert machine.ssh("losetup -n -l") == ""
+    assert "containerd-pool" not in machine.ssh("dmsetup ls")
+    assert machine.ssh("find /etc/devmapper-pool /var/lib/containerd/devmapper -type f") == ""
+    assert "changed 1" in machine.fab("deploy")

@@ -1,0 +1,26 @@
+"""This machine's own shell, with a lock and a generation of each test's own: the real ones are not touched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from invoke import Context
+
+from fabfile import plan
+
+
+@pytest.fixture
+def c() -> Context:
+    """This machine, as `inv` has it."""
+    return Context()
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory that stands for /run."""
+    run = tmp_path / "run"
+    run.mkdir()
+    monkeypatch.setattr(plan, "LOCK", str(run / "lock"))
+    monkeypatch.setattr(plan, "GENERATION", str(run / "generation"))
+    return run

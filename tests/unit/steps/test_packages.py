@@ -1,0 +1,54 @@
+"""Which packages a machine is missing, in each family."""
+
+from __future__ import annotations
+
+import pytest
+
+from fabfile.errors import Refused
+from fabfile.facts import Facts
+from fabfile.facts.needs import PROBES
+from fabfile.plan import Command
+from fabfile.steps import packages
+from tests.unit.steps.conftest import having, with_system
+
+
+def test_every_need_has_a_package_in_every_family() -> None:
+    for family in packages.PACKAGES.values():
+        assert family.keys() == PROBES.keys()
+    assert set(packages.RUN + packages.BUILD) == set(PROBES)
+    assert packages.PACKAGES.keys() == packages.INSTALL.keys()
+
+
+def test_a_machine_that_has_all_is_left_alone() -> None:
+    assert packages.step(build=True).plan(having()) == []
+
+
+def test_only_what_is_missing_is_installed_each_package_once() -> None:
+    have = having(needs=frozenset(PROBES) - {"lvm", "dmsetup", "gcc"})
+    (change,) = packages.step(build=False).plan(have)
+    assert change.why == "packages dmsetup lvm2"
+    (change,) = packages.step(build=True).plan(have)
+    assert change.why == "packages dmsetup gcc lvm2"
+
+
+def lacking_thin_check(**system: str) -> Facts:
+    have = with_system(**system)
+    return having(system=have.system, needs=have.needs - {"thin_check"})
+
+
+@pytest.mark.parametrize(
+    ("family", "script"),
+    [
+        ("debian", "$apt install --no-install-recommends thin-provisioning-tools"),
+        ("redhat", "$(command -v dnf || command -v yum) -y install device-mapper-persistent-data"),
+    ],
+)
+def test_each_family_has_its_names_and_its_command(family: str, script: str) -> None:
+    (change,) = packages.step(build=False).plan(lacking_thin_check(family=family))
+    assert isinstance(change, Command) and script in change.script
+
+
+def test_an_unknown_distribution_is_refused_only_if_something_is_missing() -> None:
+    assert packages.step(build=False).plan(with_system(family="alpine", distribution="alpine")) == []
+    with pytest.raises(Refused, match=r"cannot install packages on alpine 12(.|\n)*missing: thin_check"):
+        packages.step(build=False).plan(lacking_thin_check(family="alpine", distribution="alpine"))

@@ -1,0 +1,126 @@
+"""What a change looks like to a person, and the shape of the script that makes it so."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fabfile import plan, releases
+from fabfile.plan import Change, Command, File, Upload, apply, apply_script, as_json, describe, words
+from tests.unit.fakes import Machine, Remote, have, looks_like
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A file of the controller."""
+
+    file: str
+    label: str = "go-1.26.5-5c2c3b16caef"
+
+    def path(self) -> Path:
+        """Where it is."""
+        return Path(self.file)
+
+
+def test_a_command_is_shown_line_by_line() -> None:
+    assert describe(Command("activate it", "a\n b\n")) == ["* activate it", "  $ a", "  $  b"]
+
+
+def test_an_upload_is_shown_with_its_source() -> None:
+    assert describe(Upload("go in /opt", Source("x"), "tar x")) == [
+        "* go in /opt",
+        "  < go-1.26.5-5c2c3b16caef",
+        "  $ tar x",
+    ]
+
+
+def test_a_new_file_is_shown_whole() -> None:
+    assert describe(File("the unit", "/etc/x", "a\nb\n")) == [
+        "* the unit", "  --- /dev/null", "  +++ /etc/x", "  @@ -0,0 +1,2 @@", "  +a", "  +b",
+    ]  # fmt: skip
+
+
+def test_a_changed_file_is_shown_as_what_changes() -> None:
+    assert describe(File("the unit", "/etc/x", "a\nc\n", before="a\nb\n"))[1:] == [
+        "  --- /etc/x", "  +++ /etc/x", "  @@ -1,2 +1,2 @@", "   a", "  -b", "  +c",
+    ]  # fmt: skip
+
+
+def test_a_file_of_the_same_content_is_shown_with_its_mode() -> None:
+    change = File("the script", "/etc/x", "a\n", before="a\n", mode=0o755)
+    assert describe(change) == ["* the script", "  mode 755 /etc/x"]
+
+
+def test_json_says_what_kind_each_change_is() -> None:
+    changes = [Command("a", "b"), File("c", "/d", "e"), Upload("f", Source("g"), "h")]
+    kinds = [change["type"] for change in msgspec.json.decode(as_json(changes))]
+    assert kinds == ["command", "file", "upload"]
+
+
+def test_json_has_of_a_source_what_names_it() -> None:
+    go = releases.load("2.3", "amd64").go
+    (upload,) = msgspec.json.decode(as_json([Upload("f", go, "h")]))
+    assert upload["source"]["version"] == go.version
+    assert upload["source"]["sha256"] == go.sha256
+
+
+def test_the_same_plan_is_the_same_json() -> None:
+    assert as_json(have()) == as_json(have())
+
+
+def test_every_change_has_its_mark_and_its_own_shell() -> None:
+    changes: list[Change] = [Command("a", "first"), Command("b", "second")]
+    lines = apply_script(changes, {}, "0").splitlines()
+    assert lines[lines.index("echo @@0") + 1 :][:6] == [
+        "(set -eu", "first", ") 9>&- </dev/null 2>&1", "echo @@1", "(set -eu", "second",
+    ]  # fmt: skip
+
+
+def test_the_lock_comes_before_everything_else() -> None:
+    lines = apply_script([Command("a", "first")], {}, "0").splitlines()
+    assert lines[0] == f"exec 9>>{plan.LOCK}"
+    assert lines[1].startswith("flock -w 5 9 ||")
+    assert plan.GENERATION in lines[2]
+
+
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
+def test_no_generation_breaks_out_of_its_quotes(generation: str) -> None:
+    _, _, rest = apply_script([], {}, generation).partition('[ "$now" = ')
+    word, _, _ = rest.partition(f" ] || exit {plan.STALE}\n")
+    assert shlex.split(word) == [generation]
+
+
+def test_words_are_quoted_one_by_one() -> None:
+    assert words("rm", "-f", Path("/a b"), 7, "it's") == "rm -f '/a b' 7 'it'\"'\"'s'"
+
+
+def test_an_upload_here_is_used_where_it_is(tmp_path: Path) -> None:
+    source = tmp_path / "tar"
+    source.write_text("x")
+    c = Machine([looks_like()])
+    assert apply(c, "step", [Upload("f", Source(str(source)), "tar x")], have())
+    assert c.log == ["apply"]
+    assert f"set -- {source}\n" in c.scripts[0]
+    assert plan.sha256(source) in c.scripts[0]
+
+
+@pytest.mark.parametrize("answer", [(0, ""), (plan.STALE, "")])
+def test_an_upload_elsewhere_is_removed_after_use(tmp_path: Path, answer: tuple[int, str]) -> None:
+    source = tmp_path / "tar"
+    source.write_text("x")
+    c = Remote([looks_like()], [answer])
+    apply(c, "step", [Command("before", "true"), Upload("f", Source(str(source)), "tar x")], have())
+    (path,) = c.files
+    assert c.files == {path: "x"}
+    assert c.log == ["apply", "run"]
+    assert c.scripts[1].endswith(f"rm -f {path}")
+    assert f"set -- {path}\n" in c.scripts[0]
+
+
+def test_the_digest_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"abc")
+    assert plan.sha256(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

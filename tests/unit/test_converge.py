@@ -1,0 +1,210 @@
+"""converge: gather → plan → apply → look again, on a machine made of recorded answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from fabfile import plan
+from fabfile.errors import Failed, Pending, Refused
+from fabfile.facts import Facts, Query
+from fabfile.plan import BUSY, STALE, Change, Command, File, Step, converge
+from tests.unit.fakes import Machine, looks_like, recorded
+
+FRESH = looks_like()
+PROVED = looks_like(smoke="proof\n")
+
+
+def generation(number: int) -> str:
+    """A fresh machine that was changed `number` times since its boot."""
+    return looks_like(system=recorded("system", "fresh").replace("generation 0\n", f"generation {number}\n"))
+
+
+def prove(have: Facts) -> list[Change]:
+    """A plan that is done when a proof is recorded."""
+    return [] if have.smoke else [Command("prove it", "touch proof")]
+
+
+def nothing(have: Facts) -> list[Change]:
+    """A plan that is always done."""
+    return []
+
+
+def refuse(have: Facts) -> list[Change]:
+    """A plan that is never made."""
+    raise Refused("not on this machine")
+
+
+def steps(*plans: Callable[[Facts], list[Change]]) -> list[Step]:
+    """Steps with these plans."""
+    return [Step(p.__name__, p) for p in plans]
+
+
+def test_a_converged_machine_costs_one_command() -> None:
+    c = Machine([PROVED])
+    outcomes = converge(c, steps(nothing, prove, nothing), Query())
+    assert c.log == ["look"]
+    assert [(o.step, o.status, o.reason) for o in outcomes] == [
+        ("nothing", "ok", "nothing to do"),
+        ("prove", "ok", "nothing to do"),
+        ("nothing", "ok", "nothing to do"),
+    ]
+
+
+def test_a_change_is_applied_and_the_machine_looked_at_again() -> None:
+    c = Machine([FRESH, PROVED])
+    (outcome,) = converge(c, steps(prove), Query())
+    assert c.log == ["look", "apply", "look"]
+    assert "touch proof" in c.scripts[1]
+    assert (outcome.status, outcome.reason) == ("changed", "prove it")
+    assert outcome.changes == [Command("prove it", "touch proof")]
+
+
+def test_a_later_step_sees_what_an_earlier_one_did() -> None:
+    def after(have: Facts) -> list[Change]:
+        return [] if have.smoke else [Command("not needed any more", "false")]
+
+    c = Machine([FRESH, PROVED])
+    outcomes = converge(c, steps(prove, after), Query())
+    assert [o.status for o in outcomes] == ["changed", "ok"]
+    assert c.log == ["look", "apply", "look"]
+
+
+def test_exit_0_is_not_proof() -> None:
+    c = Machine([FRESH, FRESH])
+    with pytest.raises(Failed, match="prove: applied, but the machine does not show it") as failed:
+        converge(c, steps(prove), Query())
+    assert failed.value.details == "still to do: prove it"
+
+
+def test_a_step_that_fails_stops_the_later_ones() -> None:
+    def later(have: Facts) -> list[Change]:
+        return [Command("too late", "true")]
+
+    c = Machine([FRESH], [(1, "@@0\nno space left\n")])
+    with pytest.raises(Failed, match="prove: prove it: failed"):
+        converge(c, steps(prove, later), Query())
+    assert c.log == ["look", "apply"]
+
+
+def test_a_refusal_of_a_late_step_comes_before_the_first_change() -> None:
+    c = Machine([FRESH])
+    with pytest.raises(Refused, match="not on this machine"):
+        converge(c, steps(prove, refuse), Query())
+    assert c.log == ["look"]
+
+
+def test_the_facts_ask_for_the_files_of_every_step_once() -> None:
+    c = Machine([PROVED])
+    order = [Step("a", nothing, ("/etc/b", "/etc/a")), Step("b", nothing, ("/etc/a", "/etc/c d"))]
+    converge(c, order, Query(files=("/etc/q",)))
+    assert "for f in /etc/a /etc/b '/etc/c d' /etc/q; do" in c.scripts[0]
+
+
+def test_dry_says_what_would_change_and_only_looks(capsys: pytest.CaptureFixture[str]) -> None:
+    c = Machine([FRESH], dry=True)
+    with pytest.raises(Pending):
+        converge(c, steps(nothing, prove), Query())
+    assert c.log == ["look"]
+    assert capsys.readouterr().out.splitlines() == [
+        "ok       nothing",
+        "pending  prove",
+        "    * prove it",
+        "      $ touch proof",
+    ]
+
+
+def test_dry_on_a_converged_machine_ends_well() -> None:
+    c = Machine([PROVED], dry=True)
+    assert [o.status for o in converge(c, steps(nothing, prove), Query())] == ["ok", "ok"]
+    assert c.log == ["look"]
+
+
+def test_dry_refuses_as_the_real_thing_would() -> None:
+    with pytest.raises(Refused):
+        converge(Machine([FRESH], dry=True), steps(prove, refuse), Query())
+
+
+def test_dry_as_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    def write(have: Facts) -> list[Change]:
+        return [File("a file", "/etc/x", "new\n", before="old\n", mode=0o600)]
+
+    with pytest.raises(Pending):
+        converge(Machine([FRESH], dry=True), steps(nothing, write), Query(), json=True)
+    assert json.loads(capsys.readouterr().out) == [
+        {"step": "nothing", "changes": []},
+        {
+            "step": "write",
+            "changes": [
+                {
+                    "type": "file", "why": "a file", "path": "/etc/x", "content": "new\n", "before": "old\n",
+                    "mode": 0o600, "validate": "", "backup": "",
+                }
+            ],
+        },
+    ]  # fmt: skip
+
+
+def test_a_plan_for_an_older_state_is_made_again() -> None:
+    c = Machine([generation(0), generation(1), PROVED], [(STALE, "")])
+    (outcome,) = converge(c, steps(prove), Query())
+    assert c.log == ["look", "apply", "look", "apply", "look"]
+    assert '[ "$now" = 0 ]' in c.scripts[1]
+    assert '[ "$now" = 1 ]' in c.scripts[3]
+    assert outcome.status == "changed"
+
+
+def test_what_another_operator_did_meanwhile_is_not_done_again_and_not_ours() -> None:
+    c = Machine([FRESH, PROVED], [(STALE, "")])
+    (outcome,) = converge(c, steps(prove), Query())
+    assert c.log == ["look", "apply", "look"]
+    assert outcome.status == "ok"
+
+
+def test_a_machine_that_never_holds_still_is_a_failure_that_says_so() -> None:
+    c = Machine([FRESH], [(STALE, "")] * 9)
+    with pytest.raises(Failed, match="keeps changing"):
+        converge(c, steps(prove), Query())
+    assert c.log.count("apply") == 3
+
+
+def test_a_second_operator_is_told_who_holds_the_machine() -> None:
+    c = Machine([FRESH], [(BUSY, "held by ada from 192.0.2.7 1 22, pid 42, since Mon\n")])
+    with pytest.raises(Failed, match="another operator is changing this machine") as failed:
+        converge(c, steps(prove), Query())
+    assert failed.value.details == "held by ada from 192.0.2.7 1 22, pid 42, since Mon"
+    assert c.log == ["look", "apply"]
+
+
+@pytest.mark.parametrize("code", [BUSY, STALE])
+def test_a_change_that_exits_like_the_lock_is_a_failed_change(code: int) -> None:
+    c = Machine([FRESH], [(code, "@@0\ntemporary failure\n")])
+    with pytest.raises(Failed, match="prove: prove it: failed") as failed:
+        converge(c, steps(prove), Query())
+    assert failed.value.details == f"exit code {code}\ntemporary failure"
+
+
+def test_each_step_is_said_with_its_outcome(capsys: pytest.CaptureFixture[str]) -> None:
+    converge(Machine([FRESH, PROVED]), steps(nothing, prove), Query())
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        ["ok", "nothing", "0.0", "s", "nothing", "to", "do"],
+        ["changed", "prove", "0.0", "s", "prove", "it"],
+    ]
+
+
+def test_the_plan_of_a_file_is_empty_only_for_the_same_content_and_mode() -> None:
+    from fabfile.facts.files import FileFact
+    from tests.unit.fakes import have
+
+    there = have(files={"/etc/x": FileFact("a\n", 0o644)})
+    assert plan.file(there, "why", "/etc/x", "a\n") == []
+    assert plan.file(there, "why", "/etc/x", "a\n", mode=0o755) == [
+        File("why", "/etc/x", "a\n", before="a\n", mode=0o755)
+    ]
+    assert plan.file(there, "why", "/etc/x", "b\n", backup="/etc/x.bak") == [
+        File("why", "/etc/x", "b\n", before="a\n", backup="/etc/x.bak")
+    ]
+    assert plan.file(there, "why", "/etc/y", "") == [File("why", "/etc/y", "", before=None)]

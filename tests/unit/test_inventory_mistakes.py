@@ -1,0 +1,112 @@
+"""Every mistake in hosts.toml is refused, in one error that names the file and the key."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fabfile import inventory, paths
+from fabfile.errors import Refused
+from fabfile.inventory import Inventory
+
+MISTAKES = {
+    "syntax": ("[hosts.a\n", "is not TOML"),
+    "syntax, no value": ("[hosts.a]\nport =\n", "is not TOML"),
+    "a table twice": ("[hosts.a]\n[hosts.a]\n", "is not TOML"),
+    "a key twice": ("[hosts.a]\nport = 1\nport = 2\n", "is not TOML"),
+    "unknown section": ("[host.a]\n", "unknown section [host]"),
+    "stray key": ("port = 22\n", "unknown section [port]"),
+    "hosts is a list": ('hosts = ["a"]\n', "hosts: Expected a table, got list"),
+    "host is text": ('[hosts]\na = "192.0.2.1"\n', "hosts.a: Expected a table, got str"),
+    "unknown key of a host": ("[hosts.a]\nusr = 'x'\n", "hosts.a: Object contains unknown field `usr`"),
+    "unknown key of defaults": ("[defaults]\nusr = 'x'\n[hosts.a]\n", "defaults: Object contains unknown field `usr`"),
+    "unknown key of a pool": ("[hosts.a.pool]\nsiez = '1G'\n", "hosts.a.pool: Object contains unknown field `siez`"),
+    "unknown key of the default pool": ("[defaults.pool]\nsiez = '1G'\n[hosts.a]\n", "defaults.pool: Object contains"),
+    "port is text": ("[hosts.a]\nport = '22'\n", "hosts.a.port: Expected `int`, got `str`"),
+    "port is a boolean": ("[hosts.a]\nport = true\n", "hosts.a.port: Expected `int`, got `bool`"),
+    "port 0": ("[hosts.a]\nport = 0\n", "hosts.a.port: 0 is not a TCP port"),
+    "port 65536": ("[hosts.a]\nport = 65536\n", "hosts.a.port: 65536 is not a TCP port"),
+    "default port is text": ("[defaults]\nport = '22'\n[hosts.a]\n", "defaults.port: Expected `int`"),
+    "user is a number": ("[hosts.a]\nuser = 1\n", "hosts.a.user: Expected `str`, got `int`"),
+    "pool is text": ("[hosts.a]\npool = '1G'\n", "hosts.a.pool: Expected"),
+    "default pool is text": ("[defaults]\npool = '1G'\n[hosts.a]\n", "defaults.pool: Expected"),
+    "size is a number": ("[hosts.a.pool]\nsize = 100\n", "hosts.a.pool.size: Expected `str`, got `int`"),
+    "build elsewhere": ("[hosts.a]\nbuild = 'cloud'\n", "hosts.a.build: 'cloud'"),
+    "default name": ("[defaults]\nname = 'x'\n", "defaults.name: every host has its own"),
+    "default address": ("[defaults]\naddress = 'x'\n", "defaults.address: every host has its own"),
+    "host name with a slash": ("[hosts.'a/b']\n", "hosts.a/b: not a usable host name"),
+    "host name with a comma": ("[hosts.'a,b']\n", "hosts.a,b: not a usable host name"),
+    "host name with a dash": ("[hosts.-a]\n", "hosts.-a: not a usable host name"),
+    "a host that is all": ("[hosts.hosts]\n", "hosts.hosts"),
+    "two hosts, one address": (
+        "[hosts.a]\naddress = '192.0.2.1'\n[hosts.b]\naddress = '192.0.2.1'\n",
+        "hosts.b and hosts.a have one address",
+    ),
+    "an address that is another's name": ("[hosts.a]\n[hosts.b]\naddress = 'a'\n", "hosts.b and hosts.a have one"),
+    "group is text": ("[groups]\ng = 'a'\n[hosts.a]\n", "groups.g: Expected `array`, got `str`"),
+    "group of numbers": ("[groups]\ng = [1]\n", "groups.g[0]: Expected `str`, got `int`"),
+    "group of a stranger": ("[groups]\ng = ['a', 'b']\n[hosts.a]\n", "groups.g: no host 'b'"),
+    "group named hosts": ("[groups]\nhosts = ['a']\n[hosts.a]\n", "groups.hosts: the name is taken"),
+    "group named as a host": ("[groups]\na = ['a']\n[hosts.a]\n", "groups.a: the name is taken"),
+    "unknown gateway": ("[hosts.a]\ngateway = 'g'\n", "hosts.a.gateway: no other host 'g'"),
+    "own gateway": ("[hosts.a]\ngateway = 'a'\n", "hosts.a.gateway: no other host 'a'"),
+    "gateways in a ring": ("[hosts.a]\ngateway = 'b'\n[hosts.b]\ngateway = 'a'\n", "gateway"),
+    "parallel 0": ("[defaults]\nparallel = 0\n", "defaults.parallel: 0 is not a number of threads"),
+    "parallel is text": ("[defaults]\nparallel = 'x'\n", "defaults.parallel: Expected `int`, got `str`"),
+    "a section that is no table": ("[[defaults]]\nport = 1\n", "defaults: Expected a table, got list"),
+}
+
+
+def load(text: str) -> Inventory:
+    """The inventory with this text."""
+    paths.inventory().write_text(text)
+    return inventory.load()
+
+
+@pytest.mark.parametrize(("text", "says"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_mistake(text: str, says: str) -> None:
+    with pytest.raises(Refused) as refused:
+        load(text)
+    assert says in refused.value.what
+    assert str(paths.inventory()) in refused.value.what
+    assert refused.value.code == 2
+
+
+def test_a_syntax_error_says_where() -> None:
+    with pytest.raises(Refused) as refused:
+        load("[defaults]\nuser = 'a'\nport = \n")
+    assert "line 3" in refused.value.details
+
+
+def test_a_missing_file_says_how_to_name_another() -> None:
+    with pytest.raises(Refused, match="cannot read the inventory") as refused:
+        inventory.load()
+    assert "HOSTS_FILE" in refused.value.hint
+
+
+def test_a_directory_is_no_inventory() -> None:
+    paths.inventory().mkdir()
+    with pytest.raises(Refused, match="cannot read the inventory"):
+        inventory.load()
+
+
+def test_a_file_that_is_no_text() -> None:
+    paths.inventory().write_bytes(b"\xff\xfe[hosts]")
+    with pytest.raises(Refused, match="cannot read the inventory"):
+        inventory.load()
+
+
+PIECES = ["[hosts.a]", "[defaults]", "[groups]", "[[", "]]", "{", "}", "'", '"', '"""', "a", "port", "=", "1", "true"]
+PIECES += ["\n", ",", "#", "\\", "\\u", "-", ".", " ", "\t", "é", "inf", "1e", "0x", "2020-01-01", "[", "]", "pool"]
+
+
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(PIECES), max_size=14).map("".join) | st.text(max_size=30))
+def test_any_text_is_an_inventory_or_refused(text: str) -> None:
+    try:
+        inventory_of = load(text)
+    except Refused as refused:
+        assert str(paths.inventory()) in refused.what
+    else:
+        assert all(host.name == name for name, host in inventory_of.hosts.items())
