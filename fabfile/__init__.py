@@ -12,7 +12,9 @@ from fabfile.steps import runc as _runc
 from fabfile.steps import smoke as _smoke
 from fabfile.steps import status as _status
 from fabfile.steps import toolchain as _toolchain
-from fabfile.steps.pool import tasks as _pool
+from fabfile.steps.pool import loop as _loop
+from fabfile.steps.pool import reset as _reset
+from fabfile.steps.pool import status as _pool
 
 
 def namespace() -> Collection:
@@ -26,7 +28,7 @@ def namespace() -> Collection:
         Collection("toolchain", _toolchain.go, _toolchain.protoc),
         Collection("containerd", _containerd.build, _containerd.install, _config.configure),
         Collection("runc", _runc.install),
-        Collection("pool", _pool.loop, _pool.status, _pool.reset),
+        Collection("pool", _loop.loop, _pool.status, _reset.reset),
     )
 
 

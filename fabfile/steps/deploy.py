@@ -9,8 +9,8 @@ from fabfile import inventory
 from fabfile.facts import Query
 from fabfile.inventory import Host
 from fabfile.plan import Outcome, Step, converge
-from fabfile.steps import config, containerd, packages, runc, smoke, toolchain
-from fabfile.steps.pool import tasks as pool
+from fabfile.steps import config, containerd, packages, runc, smoke
+from fabfile.steps.pool import loop
 
 
 def steps(host: Host) -> tuple[list[Step], Query]:
@@ -18,13 +18,10 @@ def steps(host: Host) -> tuple[list[Step], Query]:
 
     The toolchain goes to the machine only where it builds; elsewhere the controller has it in its cache.
     """
-    make_pool, query = pool.loop_step(host.pool)
-    here = host.build == "host"
+    make_pool, query = loop.step(host.pool)
     all_steps = [
-        packages.step(build=here),
-        *([toolchain.go_step(host.release, host.mirror)] if here else []),
-        *([toolchain.protoc_step(host.release, host.mirror, host.bin_dir)] if here else []),
-        containerd.step(host.release, host.mirror, host.bin_dir),
+        *(containerd.prerequisites(host) or [packages.step(build=False)]),
+        containerd.step(host.release, host.mirror, host.bin_dir, host.build),
         runc.step(host.release, host.mirror),
         make_pool,
         config.step(host, host.release, host.mirror),

@@ -14,7 +14,7 @@ from fabfile.facts import Facts, Query, gather
 from fabfile.inventory import Host
 from fabfile.plan import as_json
 from fabfile.steps.packages import RUN
-from fabfile.steps.pool import tasks as pool
+from fabfile.steps.pool import status as pool
 
 
 class Check(msgspec.Struct, frozen=True):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from fabfile import sizes
+import msgspec
+from invoke import Context, task
+
+from fabfile import inventory, sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts, Query
 from fabfile.facts.pool import Backing
-from fabfile.plan import Change, Command, Step, words
-from fabfile.steps.pool import files
+from fabfile.plan import Change, Command, Step, converge, words
+from fabfile.steps.pool import files, thin
 from fabfile.steps.pool.thin import Pool
-from fabfile.steps.pool.volume import Volume
+from fabfile.steps.pool.volume import Volume, volume
 from fabfile.steps.pool.volume import changes as volume_changes
 
 FILE_SYSTEMS = {"ext4": "", "xfs": ""}
@@ -23,17 +26,25 @@ UNFIT = {
 }
 
 
-def step(want: Pool, volume: Volume | None = None) -> Step:
-    """The step that makes the pool `want`, on `volume` if one is given."""
-    return Step("pool.loop", lambda have: plan(have, want, volume), files.paths(want.name))
+def step(settings: inventory.Pool) -> tuple[Step, Query]:
+    """The step that makes the pool that a person asked for, and what it asks a machine.
+
+    Raises:
+        Refused: a value that cannot be.
+    """
+    want = thin.pool(
+        name=settings.name,
+        dir=settings.dir,
+        size=settings.size,
+        meta_size=settings.meta_size,
+        block_size=settings.block_size,
+    )
+    under = volume(settings.volume, settings.volume_size, want.dir)
+    query = Query(pool=want.name, dir=want.dir, volume=f"{under.group}/{under.name}" if under else "")
+    return Step("pool.loop", lambda have: plan(have, want, under), files.paths(want.name)), query
 
 
-def query(want: Pool, volume: Volume | None = None) -> Query:
-    """What to ask a machine about this pool."""
-    return Query(pool=want.name, dir=want.dir, volume=f"{volume.group}/{volume.name}" if volume else "")
-
-
-def plan(have: Facts, want: Pool, volume: Volume | None) -> list[Change]:
+def plan(have: Facts, want: Pool, under: Volume | None) -> list[Change]:
     """What to do, purely from the facts.
 
     Raises:
@@ -41,7 +52,7 @@ def plan(have: Facts, want: Pool, volume: Volume | None) -> list[Change]:
     """
     refuse_machine(have)
     _refuse_other(have, want)
-    mount = volume_changes(have, volume) if volume else []
+    mount = volume_changes(have, under) if under else []
     if not mount:
         _refuse_place(have, want)
     return [*mount, *files.changes(have, want), *_backing(have, want), *_active(have, want)]
@@ -183,3 +194,42 @@ def _refuse_table(have: Facts, want: Pool) -> None:
 
 def _loops(file: Backing | None) -> tuple[str, ...]:
     return file.loops if file else ()
+
+
+@task(
+    help={
+        "size": "of the data device, such as 100G",
+        "meta-size": "of the metadata device; by default computed from size and block size",
+        "name": "of the pool",
+        "dir": "directory of the data and metadata files, on ext4 or xfs",
+        "block-size": "64K to 1G, a multiple of 64K, fixed for the pool's life",
+        "volume": "VG/LV to make, format with ext4 and mount at the directory",
+        "volume-size": "of that volume, such as 15G",
+        "json": "with --dry: the plan as JSON",
+    }
+)
+def loop(
+    c: Context,
+    size: str = "",
+    meta_size: str = "",
+    name: str = "",
+    dir: str = "",
+    block_size: str = "",
+    volume: str = "",
+    volume_size: str = "",
+    json: bool = False,
+) -> None:
+    """Make a thin pool on loop devices that comes back at every boot."""
+    given = {
+        "size": size,
+        "meta_size": meta_size,
+        "name": name,
+        "dir": dir,
+        "block_size": block_size,
+        "volume": volume,
+        "volume_size": volume_size,
+    }
+    host = inventory.of(c)
+    pool = msgspec.structs.replace(host.pool, **{key: value for key, value in given.items() if value})
+    making, query = step(pool)
+    converge(c, [making], query, json=json)

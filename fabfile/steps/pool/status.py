@@ -1,0 +1,52 @@
+"""How full a pool is, and what it stands on."""
+
+from __future__ import annotations
+
+import msgspec
+from invoke import Context, task
+
+from fabfile import inventory, sizes
+from fabfile.console import say
+from fabfile.errors import Failed
+from fabfile.facts import Facts, Query, gather
+from fabfile.plan import as_json
+
+
+@task(help={"name": "of the pool", "json": "as JSON"})
+def status(c: Context, name: str = "", json: bool = False) -> None:
+    """Show how full the pool is and what it stands on."""
+    host = inventory.of(c)
+    pool = msgspec.structs.replace(host.pool, name=name or host.pool.name)
+    have = gather(c, Query(pool=pool.name, dir=pool.dir))
+    if json:
+        say(as_json(have.pool))
+    else:
+        say("\n".join(describe(pool.name, have)))
+    if not have.pool.status:
+        raise Failed(f"no thin pool {pool.name}", "dmsetup does not know it", hint="make one: pool.loop")
+
+
+def describe(name: str, have: Facts) -> list[str]:
+    """The lines that show a pool to a person."""
+    pool = have.pool
+    if not pool.status or not pool.table:
+        return [f"pool {name}: none"]
+    block = pool.table.block_sectors * sizes.SECTOR
+    used, total = pool.status.used_data * block, pool.status.total_data * block
+    meta = f"{sizes.human(pool.status.used_meta * 4096)} of {sizes.human(pool.status.total_meta * 4096)}"
+    lines = [
+        f"pool {name}: {pool.status.mode}{', NEEDS CHECK' if pool.status.needs_check else ''}",
+        f"  data      {sizes.human(used)} of {sizes.human(total)} ({_percent(used, total)}), {sizes.show(block)} block",
+        f"  metadata  {meta} ({_percent(pool.status.used_meta, pool.status.total_meta)})",
+        f"  at boot   {'yes' if pool.enabled else 'NO: its unit is not enabled'}",
+    ]
+    if pool.data and pool.place:
+        free = sizes.human(pool.place.free)
+        lines.append(
+            f"  on disk   {sizes.human(pool.data.allocated)}, {free} free on {pool.place.target} ({pool.place.type})"
+        )
+    return lines
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f}%" if whole else "-"
