@@ -56,11 +56,18 @@ class Image(msgspec.Struct, frozen=True):
 
     suite: str
     directory: Path
+    overlay: Path | None = None
+    """The disk of a machine that was shut down, to start others from what was done on it."""
 
     @property
     def disk(self) -> Path:
-        """The root file system, raw; machines write to an overlay."""
-        return self.directory / "root.img"
+        """The root file system; machines write to an overlay of it."""
+        return self.overlay or self.directory / "root.img"
+
+    @property
+    def format(self) -> str:
+        """The disk's format, as qemu calls it."""
+        return "qcow2" if self.overlay else "raw"
 
     @property
     def kernel(self) -> Path:

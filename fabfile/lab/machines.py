@@ -48,7 +48,12 @@ def get(name: str) -> Vm:
 
 
 def up(
-    count: int = 1, suite: str = "bookworm", memory: int = 1536, forward: Sequence[int] = (), mirror: bool = True
+    count: int = 1,
+    suite: str = "bookworm",
+    memory: int = 1536,
+    forward: Sequence[int] = (),
+    mirror: bool = True,
+    base: image.Image | None = None,
 ) -> list[Vm]:
     """Start `count` more machines and wait until SSH answers on all of them.
 
@@ -58,6 +63,7 @@ def up(
         memory: MiB for each.
         forward: ports in the machine that get a port of 127.0.0.1 too.
         mirror: also make the lab's mirror and run its registry.
+        base: what their disks are overlays of, instead of the suite's own image.
 
     Raises:
         Refused: no root, a missing program, an unknown suite, a count or memory out of bounds, a directory not ours.
@@ -72,7 +78,7 @@ def up(
     new: list[Vm] = []
     with ThreadPoolExecutor(count) as threads, _ended_on_failure(new):
         with _locked(paths.lab()) as lab:
-            base = image.build(suite)
+            base = base or image.build(suite)
             accelerator = accel.options(base)
             settings = _offers(lab) if mirror else {}
             new += [_create(lab, base, memory, forward) for _ in range(count)]

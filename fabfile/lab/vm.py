@@ -107,7 +107,7 @@ def create(
     """
     directory.mkdir(mode=0o700)
     vm = Vm(directory, port, forward, memory, _seed(directory, authorized))
-    tools.run("qemu-img", "create", "-q", "-f", "qcow2", "-b", image.disk, "-F", "raw", directory / "root.qcow2")
+    tools.run("qemu-img", "create", "-q", "-f", "qcow2", "-b", image.disk, "-F", image.format, directory / "root.qcow2")
     tools.run("qemu-img", "create", "-q", "-f", "qcow2", directory / "disk.qcow2", DISK)
     state = {field: value for field, value in msgspec.structs.asdict(vm).items() if field != "directory"}
     (directory / "vm.json").write_bytes(msgspec.json.encode(state))

@@ -1,26 +1,43 @@
-"""Real machines for the tests: a throwaway VM with a kernel that has device mapper, thrown away again at the end."""
+"""Real machines for the tests: throwaway VMs with a kernel that has device mapper, thrown away again at the end.
+
+The recipe is deployed once in a session; the machine's disk is kept, and whoever needs a deployed machine starts one
+from it. A machine serves the tests of one file, in their order.
+"""
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
 
 import pytest
 
-from fabfile.lab import machines, vm
+from fabfile.lab import image, machines, vm
 from fabfile.lab.vm import Vm
 from fabfile.paths import REPOSITORY
+from tests.integration import leaks
+
+LIMIT = 300
+"""Seconds for a machine to go down or come back, on two busy cores."""
+
+STATE = """
+find /etc /opt /usr/local -xdev -printf '%p %s %T@\\n' | sort
+[ ! -d /var/lib/containerd ] || find /var/lib/containerd/devmapper -printf '%p %s\\n' | sort
+losetup -n -O NAME,BACK-FILE | sort; dmsetup ls; dmsetup table; cat /proc/mounts
+"""
+"""All that a deploy could touch. Of what a running containerd writes by itself, the names and sizes."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options after `nox -s integration --`."""
-    parser.addoption("--keep", action="store_true", help="leave the machines of the tests running")
+    parser.addoption("--keep", action="store_true", help="leave the machines of a failed test running")
     parser.addoption("--suite", default="bookworm", help="Debian generation of the machines")
 
 
@@ -43,6 +60,10 @@ class Machine:
         assert code is None or done.returncode == code, f"{command}\n{done.stdout}{done.stderr}"
         return done.stdout + done.stderr
 
+    def state(self) -> str:
+        """All that a deploy could touch."""
+        return self.ssh(STATE)
+
     def power_cut(self) -> None:
         """End it without warning and start it again."""
         vm.kill(self.vm)
@@ -50,15 +71,37 @@ class Machine:
 
     def reboot(self) -> None:
         """Reboot it in order and wait."""
-        before = self.ssh("cat /proc/sys/kernel/random/boot_id")
+        boot = "cat /proc/sys/kernel/random/boot_id"
+        before = self.ssh(boot)
         self.ssh("systemctl reboot", code=None)
-        for _ in range(300):
-            done = subprocess.run(
-                self.vm.ssh("cat /proc/sys/kernel/random/boot_id"), capture_output=True, text=True, check=False
-            )
-            if done.returncode == 0 and done.stdout != before:
-                return
-        raise AssertionError("it did not come back")
+        _until(lambda: self.ssh(boot, code=None) not in ("", before) and vm.answers(self.vm), "did not come back")
+
+    def power_off(self) -> None:
+        """Shut it down in order and wait; its disk stays."""
+        self.ssh("systemctl poweroff", code=None)
+        _until(lambda: self.vm.pid is None, "did not go down")
+
+
+def _until(true: Any, otherwise: str) -> None:
+    begin = monotonic()
+    while not true():
+        assert monotonic() - begin < LIMIT, f"it {otherwise}"
+        sleep(0.2)
+
+
+@dataclass(frozen=True)
+class Golden:
+    """The machine on which the recipe was deployed once: its disk, and what was seen on the way."""
+
+    disk: image.Image
+    fresh: str
+    """The state before anything was done."""
+    dry: str
+    dry_json: str
+    after_dry: str
+    """The state after the dry runs."""
+    deploy: str
+    after_deploy: str
 
 
 def run_fab(*args: str, code: int = 0, inventory: Path | None = None) -> str:
@@ -75,38 +118,95 @@ def run_fab(*args: str, code: int = 0, inventory: Path | None = None) -> str:
 
 
 @pytest.fixture(scope="session")
-def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """One VM for the session. Its console is kept in logs/ when a test failed."""
-    before = _qemus()
-    lab = tmp_path_factory.mktemp("lab")
-    os.environ["LAB_DIR"] = str(lab)
-    suite = request.config.getoption("--suite")
-    (started,) = machines.up(1, suite)
-    yield Machine(started, suite)
-    if request.session.testsfailed:
-        logs = REPOSITORY / "logs"
-        logs.mkdir(exist_ok=True)
-        shutil.copyfile(started.console, logs / f"{started.name}-console.log")
-        (logs / f"{started.name}-journal.log").write_text(
-            Machine(started, suite).ssh("journalctl -b --no-pager", code=None)
-        )
-        print(f"\nlogs of the machine: {logs}")
-    if request.config.getoption("--keep"):
-        print(f"\nkept: LAB_DIR={lab} inv lab.shell {started.name}")
-        return
-    machines.down()
-    assert not lab.exists()
-    assert _qemus() == before, "a process of the lab is left"
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The session's own lab; at its end nothing of it is left on this machine."""
+    before = leaks.state()
+    directory = tmp_path_factory.mktemp("lab")
+    os.environ["LAB_DIR"] = str(directory)
+    yield directory
+    if all(machine.pid is None for machine in machines.machines()):
+        machines.down()
+        assert leaks.left(before) == []
+        shutil.rmtree(directory, ignore_errors=True)
+    del os.environ["LAB_DIR"]
 
 
-def _qemus() -> set[int]:
-    """Processes of qemu and the registry on this machine."""
-    found = set()
-    for directory in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (directory / "cmdline").read_text()
-        except OSError:
-            continue
-        if re.match(r"qemu-system|.*/docker-registry\0", command):
-            found.add(int(directory.name))
-    return found
+@pytest.fixture(scope="session")
+def suite(request: pytest.FixtureRequest) -> str:
+    """The Debian generation under test."""
+    return str(request.config.getoption("--suite"))
+
+
+@contextmanager
+def started(request: pytest.FixtureRequest, suite: str, **options: Any) -> Iterator[Machine]:
+    """A VM for the tests of one file. When one of them failed, its logs are kept; with --keep, it stays too.
+
+    Args:
+        request: of the fixture that wants it.
+        suite: the Debian generation.
+        options: see machines.up.
+    """
+    failed = request.session.testsfailed
+    (new,) = machines.up(1, suite, **options)
+    machine = Machine(new, suite)
+    yield machine
+    if request.session.testsfailed > failed:
+        keep_logs(machine, request.module.__name__.rpartition(".")[2])
+        if request.config.getoption("--keep"):
+            print(f"\nkept: LAB_DIR={os.environ['LAB_DIR']} inv lab.shell {new.name}")
+            return
+    machines.down(new.name)
+    assert not new.directory.exists()
+
+
+def keep_logs(machine: Machine, name: str) -> None:
+    """Copy its console and journal to logs/ and say where they are."""
+    logs = REPOSITORY / "logs"
+    logs.mkdir(exist_ok=True)
+    shutil.copyfile(machine.vm.console, logs / f"{name}-console.log")
+    if machine.vm.pid is not None:
+        (logs / f"{name}-journal.log").write_text(machine.ssh("journalctl -b --no-pager", code=None))
+    print(f"\nlogs of the machine: {logs}/{name}-*.log")
+
+
+@pytest.fixture(scope="session")
+def golden(lab: Path, suite: str) -> Golden:
+    """The recipe, deployed once on a machine that had nothing; the machine is shut down again."""
+    (first,) = machines.up(1, suite)
+    machine = Machine(first, suite)
+    try:
+        fresh = machine.state()
+        dry = machine.fab("--dry", "deploy", code=3)
+        dry_json = machine.fab("--dry", "deploy", "--json", code=3)
+        after_dry = machine.state()
+        deploy = machine.fab("deploy")
+        after_deploy = machine.state()
+        machine.power_off()
+    except BaseException:
+        keep_logs(machine, "golden")
+        vm.kill(first)
+        raise
+    disk = image.Image(suite, image.build(suite).directory, first.directory / "root.qcow2")
+    return Golden(disk, fresh, dry, dry_json, after_dry, deploy, after_deploy)
+
+
+@pytest.fixture(scope="module")
+def bare(request: pytest.FixtureRequest, lab: Path, suite: str) -> Iterator[Machine]:
+    """A machine on which nothing was done yet."""
+    with started(request, suite) as machine:
+        yield machine
+
+
+@pytest.fixture(scope="module")
+def deployed(request: pytest.FixtureRequest, suite: str, golden: Golden) -> Iterator[Machine]:
+    """A machine that was deployed: loop pool, containerd up, hello-world pulled."""
+    with started(request, suite, base=golden.disk) as machine:
+        yield machine
+
+
+@pytest.fixture(autouse=True)
+def leak_check() -> Iterator[None]:
+    """After each test, this machine is as it was before: fixtures of a wider scope are there by then."""
+    before = leaks.state()
+    yield
+    assert leaks.left(before) == []

@@ -8,30 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import Machine, run_fab
+from tests.integration.conftest import Golden, Machine, run_fab
 
 CTR = "ctr -n default"
 
 
-def state(machine: Machine) -> str:
-    """All that a deploy could touch. Of what a running containerd writes by itself, the names and sizes."""
-    return machine.ssh(
-        "find /etc /opt /usr/local -xdev -printf '%p %s %T@\\n' | sort; "
-        "[ ! -d /var/lib/containerd ] || find /var/lib/containerd/devmapper -printf '%p %s\\n' | sort; "
-        "losetup -n -O NAME,BACK-FILE | sort; dmsetup ls; dmsetup table; cat /proc/mounts"
-    )
-
-
-def test_dry_run_shows_the_plan_and_touches_nothing(machine: Machine) -> None:
-    before = state(machine)
-    plan = machine.fab("--dry", "deploy", code=3)
-    assert "sparse data file of 100G" in plan
-    assert "OVERCOMMITTED" in plan
-    assert "metadata file of 75M" in plan
-    document = machine.fab("--dry", "deploy", "--json", code=3)
-    steps = json.loads(document.splitlines()[0].partition(": ")[2])
+def test_dry_run_shows_the_plan_and_touches_nothing(golden: Golden) -> None:
+    assert "sparse data file of 100G" in golden.dry
+    assert "OVERCOMMITTED" in golden.dry
+    assert "metadata file of 75M" in golden.dry
+    steps = json.loads(golden.dry_json.splitlines()[0].partition(": ")[2])
     assert [step["step"] for step in steps if step["changes"]][-1] == "smoke"
-    assert state(machine) == before
+    assert golden.after_dry == golden.fresh
 
 
 @pytest.mark.parametrize(
@@ -49,92 +37,92 @@ def test_dry_run_shows_the_plan_and_touches_nothing(machine: Machine) -> None:
         (["deploy", "--mirror", "/nowhere"], "no directory"),
     ],
 )
-def test_bad_input_is_refused_before_anything_is_touched(machine: Machine, args: list[str], what: str) -> None:
-    before = state(machine)
-    assert what in machine.fab(*args, code=2)
-    assert state(machine) == before
+def test_bad_input_is_refused_before_anything_is_touched(deployed: Machine, args: list[str], what: str) -> None:
+    before = deployed.state()
+    assert what in deployed.fab(*args, code=2)
+    assert deployed.state() == before
 
 
-def test_a_host_that_is_not_in_the_inventory_is_refused(machine: Machine) -> None:
+def test_a_host_that_is_not_in_the_inventory_is_refused(deployed: Machine) -> None:
     assert "no host or group 'lab-9'" in run_fab("-H", "lab-9", "status", code=2)
 
 
-def test_an_unknown_and_a_changed_host_key_are_refused(machine: Machine, tmp_path: Path) -> None:
+def test_an_unknown_and_a_changed_host_key_are_refused(deployed: Machine, tmp_path: Path) -> None:
     known = (tmp_path / "known_hosts").resolve()
-    text = (machine.vm.directory.parent / "hosts.toml").read_text()
+    text = (deployed.vm.directory.parent / "hosts.toml").read_text()
     inventory = tmp_path / "hosts.toml"
     inventory.write_text(re.sub(r"known_hosts = .*", f'known_hosts = "{known}"', text))
-    assert "the host key is unknown" in machine.fab("status", code=4, inventory=inventory)
-    other = machine.ssh(
+    assert "the host key is unknown" in deployed.fab("status", code=4, inventory=inventory)
+    other = deployed.ssh(
         "rm -f /tmp/k; ssh-keygen -q -t ed25519 -N '' -f /tmp/k; cut -d' ' -f1,2 /tmp/k.pub; rm /tmp/k*"
     )
-    known.write_text(f"[127.0.0.1]:{machine.vm.port} {other}")
-    assert "the host key has changed" in machine.fab("status", code=4, inventory=inventory)
+    known.write_text(f"[127.0.0.1]:{deployed.vm.port} {other}")
+    assert "the host key has changed" in deployed.fab("status", code=4, inventory=inventory)
 
 
-def test_deploy_ends_with_containers_on_both_snapshotters(machine: Machine) -> None:
-    output = machine.fab("deploy")
-    assert "changed 1" in output
-    rows = machine.ssh("ctr plugins ls")
+def test_deploy_ends_with_containers_on_both_snapshotters(golden: Golden, deployed: Machine) -> None:
+    assert "changed 1" in golden.deploy
+    assert golden.after_deploy != golden.fresh
+    rows = deployed.ssh("ctr plugins ls")
     assert re.search(r"snapshotter\.v1\s+devmapper\s+\S+\s+ok", rows)
     assert "btrfs" not in rows
-    said = machine.fab("smoke")
+    said = deployed.fab("smoke")
     assert said.count("Hello from containerd!") == 2
     assert "ext4 on /dev/mapper/containerd-pool-snap-" in said
     assert "overlay on overlay" in said
 
 
-def test_a_second_deploy_changes_nothing_in_one_connection_and_one_command(machine: Machine) -> None:
-    before = state(machine)
-    since = machine.ssh("sleep 1.1; date +%s").strip()  # later than this connection
-    output = machine.fab("deploy")
+def test_a_second_deploy_changes_nothing_in_one_connection_and_one_command(deployed: Machine) -> None:
+    before = deployed.state()
+    since = deployed.ssh("sleep 1.1; date +%s").strip()  # later than this connection
+    output = deployed.fab("deploy")
     assert "ok 1  changed 0" in output
-    assert state(machine) == before
-    sessions = machine.ssh(f"journalctl -q -o cat -t sshd --since @{since} | grep -c 'Accepted publickey'")
+    assert deployed.state() == before
+    sessions = deployed.ssh(f"journalctl -q -o cat -t sshd --since @{since} | grep -c 'Accepted publickey'")
     # Ours, and the connections of this test: the look at the state, and this one.
     assert int(sessions) == 3
-    assert len(machine.ssh("losetup -n -l").splitlines()) == 2
+    assert len(deployed.ssh("losetup -n -l").splitlines()) == 2
 
 
-def test_other_parameters_are_refused_with_both_values(machine: Machine) -> None:
-    before = state(machine)
-    output = machine.fab("pool.loop", "--size", "50G", code=2)
+def test_other_parameters_are_refused_with_both_values(deployed: Machine) -> None:
+    before = deployed.state()
+    output = deployed.fab("pool.loop", "--size", "50G", code=2)
     assert "DATA_SECTORS: it has 209715200, asked for 104857600" in output
-    assert state(machine) == before
+    assert deployed.state() == before
 
 
-def test_a_file_that_is_not_ours_is_not_overwritten(machine: Machine) -> None:
-    machine.ssh("mkdir -p /srv/other; echo precious >/srv/other/data")
-    output = machine.fab("pool.loop", "--name", "other", "--dir", "/srv/other", code=2)
+def test_a_file_that_is_not_ours_is_not_overwritten(deployed: Machine) -> None:
+    deployed.ssh("mkdir -p /srv/other; echo precious >/srv/other/data")
+    output = deployed.fab("pool.loop", "--name", "other", "--dir", "/srv/other", code=2)
     assert "/srv/other/data exists and is not ours" in output
-    assert machine.ssh("cat /srv/other/data; ls /srv/other") == "precious\ndata\n"
+    assert deployed.ssh("cat /srv/other/data; ls /srv/other") == "precious\ndata\n"
 
 
 @pytest.mark.parametrize("how", ["reboot", "power_cut"])
-def test_the_pool_and_a_container_survive(machine: Machine, how: str) -> None:
-    image = machine.ssh("ctr images ls -q").split()[0]
-    machine.ssh(f"{CTR} containers create --snapshotter devmapper {image} kept-{how}")
+def test_the_pool_and_a_container_survive(deployed: Machine, how: str) -> None:
+    image = deployed.ssh("ctr images ls -q").split()[0]
+    deployed.ssh(f"{CTR} containers create --snapshotter devmapper {image} kept-{how}")
     mount = f'd=$(mktemp -d); eval "$(ctr snapshots --snapshotter devmapper mounts $d kept-{how})"; '
-    machine.ssh(mount + "echo still here >$d/file; sync; umount $d; rmdir $d")
-    getattr(machine, how)()
-    assert "ok 1  changed 0" in machine.fab("deploy")
-    assert machine.ssh(mount + "cat $d/file; umount $d; rmdir $d") == "still here\n"
-    assert "Hello" in machine.ssh(f"ctr tasks start kept-{how} </dev/null")
-    machine.ssh(f"ctr tasks rm kept-{how}; ctr containers rm kept-{how}")
+    deployed.ssh(mount + "echo still here >$d/file; sync; umount $d; rmdir $d")
+    getattr(deployed, how)()
+    assert "ok 1  changed 0" in deployed.fab("deploy")
+    assert deployed.ssh(mount + "cat $d/file; umount $d; rmdir $d") == "still here\n"
+    assert "Hello" in deployed.ssh(f"ctr tasks start kept-{how} </dev/null")
+    deployed.ssh(f"ctr tasks rm kept-{how}; ctr containers rm kept-{how}")
 
 
-def test_status_and_doctor_tell_the_truth(machine: Machine) -> None:
-    assert "rw" in machine.fab("pool.status")
-    assert "fail" not in machine.fab("doctor")
-    machine.ssh("systemctl stop containerd")
-    assert re.search(r"warn\s+containerd\s+does not run", machine.fab("doctor"))
-    assert "start containerd: it does not run" in machine.fab("containerd.configure")
+def test_status_and_doctor_tell_the_truth(deployed: Machine) -> None:
+    assert "rw" in deployed.fab("pool.status")
+    assert "fail" not in deployed.fab("doctor")
+    deployed.ssh("systemctl stop containerd")
+    assert re.search(r"warn\s+containerd\s+does not run", deployed.fab("doctor"))
+    assert "start containerd: it does not run" in deployed.fab("containerd.configure")
 
 
-def test_reset_needs_a_yes_and_leaves_nothing_of_the_pool(machine: Machine) -> None:
-    assert "if that is what you want" in machine.fab("pool.reset", code=2)
-    machine.fab("pool.reset", "--yes")
-    assert machine.ssh("losetup -n -l") == ""
-    assert "containerd-pool" not in machine.ssh("dmsetup ls")
-    assert machine.ssh("find /etc/devmapper-pool /var/lib/containerd/devmapper -type f") == ""
-    assert "changed 1" in machine.fab("deploy")
+def test_reset_needs_a_yes_and_leaves_nothing_of_the_pool(deployed: Machine) -> None:
+    assert "if that is what you want" in deployed.fab("pool.reset", code=2)
+    deployed.fab("pool.reset", "--yes")
+    assert deployed.ssh("losetup -n -l") == ""
+    assert "containerd-pool" not in deployed.ssh("dmsetup ls")
+    assert deployed.ssh("find /etc/devmapper-pool /var/lib/containerd/devmapper -type f") == ""
+    assert "changed 1" in deployed.fab("deploy")

@@ -1,0 +1,85 @@
+"""The arithmetic of thin pools, and what is no pool."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fabfile.errors import Refused
+from fabfile.sizes import GIB, KIB, MIB
+from fabfile.steps.pool import thin
+
+RIGHT = {"name": "pool", "dir": "/srv/pool", "size": "100G", "meta_size": "", "block_size": "64K"}
+
+
+def pool(**changes: str) -> thin.Pool:
+    return thin.pool(**(RIGHT | changes))
+
+
+@pytest.mark.parametrize(
+    ("size", "block", "meta"),
+    [("100G", "64K", 75 * MIB), ("1T", "64K", 768 * MIB), ("100G", "512K", 10 * MIB), ("1G", "64K", 2 * MIB)],
+)
+def test_metadata_by_the_kernels_formula(size: str, block: str, meta: int) -> None:
+    assert pool(size=size, block_size=block).meta == meta
+
+
+@given(st.integers(thin.DATA_LEAST, 1 << 60), st.integers(1, 16384).map(lambda n: n * 64 * KIB))
+def test_metadata_covers_the_data_within_the_kernels_limits(data: int, block: int) -> None:
+    meta = thin.metadata_size(data, block)
+    assert thin.META_LEAST <= meta <= thin.META_MOST
+    assert meta % MIB == 0
+    assert meta == thin.META_MOST or meta * block >= 48 * data // block * block
+
+
+@given(st.integers(thin.DATA_LEAST, 1 << 50), st.integers(1, 16384).map(lambda n: n * 64 * KIB))
+def test_only_whole_blocks_are_mapped_and_the_low_water_mark_is_inside(data: int, block: int) -> None:
+    found = thin.Pool("p", "/d", max(data, block), 2 * MIB, block)
+    assert found.sectors * 512 % block == 0
+    assert 0 <= found.data - found.sectors * 512 < block
+    assert 0 <= found.low_water_blocks * block <= max(found.data // 10, block)
+
+
+def test_the_low_water_mark_is_the_recipes() -> None:
+    assert pool().low_water_blocks == 32768
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"size": "100"}, "is not a size"),
+        ({"size": "100X"}, "is not a size"),
+        ({"size": "-1G"}, "is not a size"),
+        ({"size": "0G"}, "too small"),
+        ({"size": "0"}, "is not a size"),
+        ({"size": "1K"}, "too small"),
+        ({"size": "2E"}, "too large"),
+        ({"size": "1025P"}, "too large"),
+        ({"name": "a/b"}, "is not a pool name"),
+        ({"name": "a b"}, "is not a pool name"),
+        ({"name": "-a"}, "is not a pool name"),
+        ({"name": ""}, "is not a pool name"),
+        ({"name": "a" * 65}, "is not a pool name"),
+        ({"dir": "pool"}, "is not an absolute directory"),
+        ({"dir": "/a/../b"}, "is not an absolute directory"),
+        ({"dir": "/"}, "is not an absolute directory"),
+        ({"dir": "/a b"}, "is not an absolute directory"),
+        ({"block_size": "32K"}, "is not a block size"),
+        ({"block_size": "100K"}, "is not a block size"),
+        ({"block_size": "2G"}, "is not a block size"),
+        ({"meta_size": "1M"}, "too small"),
+        ({"meta_size": "17G"}, "useless"),
+    ],
+)
+def test_what_cannot_be_is_refused(changes: dict[str, Any], what: str) -> None:
+    with pytest.raises(Refused, match=what):
+        pool(**changes)
+
+
+def test_a_pool_smaller_than_a_block_is_refused() -> None:
+    with pytest.raises(Refused, match="too small"):
+        pool(size="512M", block_size="1G")
+    assert pool(size="1G", block_size="1G").sectors * 512 == GIB

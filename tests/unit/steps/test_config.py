@@ -1,0 +1,100 @@
+"""config.toml: our keys, and nothing else, in every format."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Any
+
+import pytest
+
+from fabfile.errors import Refused
+from fabfile.steps import config
+
+PLUGIN = "io.containerd.snapshotter.v1.devmapper"
+
+
+def want(format: int, **changes: Any) -> config.Want:
+    values: dict[str, Any] = {
+        "format": format, "pool": "pool", "root": "/srv/pool", "base_image_size": "10GB", "bin_dir": "/usr/local/bin",
+        "arch": "amd64",
+    }  # fmt: skip
+    return config.Want(**(values | changes))
+
+
+@pytest.mark.parametrize(
+    ("version", "format"),
+    [
+        ("1.2.14", 1),
+        ("1.3.0", 2),
+        ("1.6.20", 2),
+        ("1.7.34", 2),
+        ("2.0.0", 3),
+        ("2.3.4", 3),
+        ("master-2020-04-09", 2),
+    ],
+)
+def test_the_format_that_a_version_reads(version: str, format: int) -> None:
+    assert config.config_format(version) == format
+
+
+def test_format_1_has_short_names() -> None:
+    plugins = tomllib.loads(config.edited(None, want(1)))["plugins"]
+    assert plugins["devmapper"]["pool_name"] == "pool"
+    assert plugins["cri"]["containerd"]["snapshotter"] == "devmapper"
+
+
+def test_format_2_has_full_names() -> None:
+    document = tomllib.loads(config.edited(None, want(2)))
+    assert document["version"] == 2
+    assert document["plugins"][PLUGIN] == {
+        "pool_name": "pool", "root_path": "/srv/pool", "base_image_size": "10GB", "discard_blocks": True,
+    }  # fmt: skip
+    assert document["plugins"]["io.containerd.grpc.v1.cri"]["containerd"]["snapshotter"] == "devmapper"
+
+
+def test_format_3_unpacks_for_both_snapshotters() -> None:
+    document = tomllib.loads(config.edited(None, want(3)))
+    assert document["plugins"]["io.containerd.cri.v1.images"]["snapshotter"] == "devmapper"
+    unpack = document["plugins"]["io.containerd.transfer.v1.local"]["unpack_config"]
+    assert unpack == [{"platform": "linux/amd64", "snapshotter": s} for s in ("devmapper", "overlayfs")]
+
+
+MINE = """# mine
+version = 2
+oom_score = -500  # never first
+
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "registry.example/pause:3"  # ours
+
+[plugins."io.containerd.snapshotter.v1.devmapper"]
+  pool_name = "old"
+  async_remove = true
+"""
+
+
+def test_every_other_key_and_comment_stays() -> None:
+    text = config.edited(MINE, want(2))
+    for kept in ("# mine", "oom_score = -500  # never first", 'pause:3"  # ours', "async_remove = true"):
+        assert kept in text
+    document = tomllib.loads(text)
+    assert document["plugins"][PLUGIN]["pool_name"] == "pool"
+    assert document["plugins"]["io.containerd.grpc.v1.cri"]["sandbox_image"] == "registry.example/pause:3"
+
+
+@pytest.mark.parametrize("format", [1, 2, 3])
+@pytest.mark.parametrize("text", [None, ""])
+def test_what_was_edited_once_needs_no_edit(format: int, text: str | None) -> None:
+    once = config.edited(text, want(format))
+    assert config.edited(once, want(format)) == once
+
+
+def test_other_formats_and_broken_files_are_refused() -> None:
+    with pytest.raises(Refused, match="format 2, this containerd gets format 3"):
+        config.edited(MINE, want(3))
+    with pytest.raises(Refused, match="is not TOML"):
+        config.edited("version = = 2", want(2))
+
+
+def test_a_daemon_with_other_settings_has_another_digest() -> None:
+    assert want(2).digest != want(2, base_image_size="20GB").digest
+    assert want(2).digest == want(2).digest
