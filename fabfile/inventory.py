@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -20,16 +20,33 @@ ALL = "hosts"
 
 
 class Pool(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A machine's thin pool, as asked for."""
+    """A machine's thin pool, as asked for; each variant reads its own keys of it."""
+
+    variant: Literal["loop", "direct"] = "loop"
+    dir: str = "/var/lib/containerd/devmapper"
+    """Also where containerd keeps the snapshotter's database, whatever the variant."""
+    meta_size: str = ""
+    base_image_size: str = "10GB"
+    threshold: int = 80
+    """Percent used at which the pool grows by itself; 100: never."""
+    percent: int = 20
+    """By how much of its size it grows then."""
+    max_size: str = ""
+    when_full: Literal["queue", "error"] = "queue"
 
     name: str = "containerd-pool"
-    dir: str = "/var/lib/containerd/devmapper"
+    """loop: of the pool. direct: LVM's, from vg and pool."""
     size: str = "100G"
-    meta_size: str = ""
     block_size: str = "64K"
-    base_image_size: str = "10GB"
     volume: str = ""
     volume_size: str = ""
+
+    devices: tuple[str, ...] = ()
+    vg: str = "containerd"
+    pool: str = "thinpool"
+    data_percent: int = 80
+    """Of the volume group's extents."""
+    chunk_size: str = "512K"
 
 
 class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -128,7 +128,12 @@ def test_of_a_connection_is_its_own_host_and_of_this_machine_the_defaults() -> N
     assert inventory.of(cast(Context, SimpleNamespace())) == fleet.defaults
 
 
-pools = st.fixed_dictionaries({}, optional={key: st.sampled_from(["1G", "2G"]) for key in Pool.__struct_fields__})
+texts = [key for key, value in msgspec.structs.asdict(Pool()).items() if isinstance(value, str)]
+pools = st.fixed_dictionaries(
+    {},
+    optional={key: st.sampled_from(["1G", "2G"]) for key in texts if key not in ("variant", "when_full")}
+    | {"variant": st.sampled_from(["loop", "direct"]), "devices": st.lists(st.just("/dev/sdb"), max_size=2)},
+)
 scalars = {
     key: st.sampled_from(["a", "b"]) for key in ("user", "identity_file", "release", "mirror", "registry", "image")
 } | {"port": st.integers(1, 65535), "connect_timeout": st.integers(1, 99)}
