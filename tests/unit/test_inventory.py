@@ -156,4 +156,4 @@ def test_merging_key_by_key(tmp_path_factory: pytest.TempPathFactory, defaults: 
     host = inventory.load(file).hosts["h"]
     stock: dict[str, Any] = msgspec.to_builtins(Host(name="h", address="h"))
     pool = {**stock["pool"], **defaults.get("pool", {}), **own.get("pool", {})}
-    assert msgspec.to_builtins(host) == {**stock, **defaults, **own, "pool": pool}
+    assert host == msgspec.convert({**stock, **defaults, **own, "pool": pool}, Host)
