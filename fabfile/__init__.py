@@ -8,6 +8,7 @@ from fabfile.steps import config as _config
 from fabfile.steps import containerd as _containerd
 from fabfile.steps import deploy as _deploy
 from fabfile.steps import packages as _packages
+from fabfile.steps import run as _run
 from fabfile.steps import runc as _runc
 from fabfile.steps import smoke as _smoke
 from fabfile.steps import status as _status
@@ -22,6 +23,7 @@ def namespace() -> Collection:
     return Collection(
         _deploy.deploy,
         _packages.packages,
+        _run.run,
         _smoke.smoke,
         _status.status,
         _status.doctor,

@@ -59,8 +59,9 @@ class Executor(FabricExecutor):
         status: Literal["ok", "changed", "pending", "refused", "failed", "unreachable"] = "ok"
         error = ""
         with prefixed(host.name):
-            connection = ssh.connect(host, known, self.config)
+            connection = None
             try:
+                connection = ssh.connect(host, known, self.config)
                 for call in calls:
                     outcomes = call.task(connection, *call.args, **call.kwargs) or []
                     changed |= any(isinstance(o, Outcome) and o.status == "changed" for o in outcomes)
@@ -76,7 +77,8 @@ class Executor(FabricExecutor):
             except (OSError, EOFError, SSHException) as problem:  # the connection broke in the middle
                 status, error = "failed", str(Failed("the connection was lost", str(problem), hint="run it again"))
             finally:
-                connection.close()
+                if connection:
+                    connection.close()
             if error:
                 say(error, error=True)
         return Result(host.name, status, round(monotonic() - start, 1), error)

@@ -9,6 +9,7 @@ from typing import Any
 import paramiko
 from fabric import Connection
 from fabric.runners import Remote
+from paramiko.hostkeys import InvalidHostKey
 from paramiko.ssh_exception import (
     AuthenticationException,
     BadHostKeyException,
@@ -17,7 +18,7 @@ from paramiko.ssh_exception import (
     SSHException,
 )
 
-from fabfile.errors import Unreachable
+from fabfile.errors import Refused, Unreachable
 from fabfile.inventory import Host, Inventory
 
 SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
@@ -56,11 +57,18 @@ class Machine(Connection):
         )
         self._set(host_entry=host)
         config.runners.remote = _Remote
-        known = Path(host.known_hosts).expanduser()
-        for file in (SYSTEM_KNOWN_HOSTS, known):
+        for file in (SYSTEM_KNOWN_HOSTS, Path(host.known_hosts).expanduser()):
             if file.exists():
-                self.client.load_system_host_keys(str(file))
+                self._load(file)
         self.client.set_missing_host_key_policy(paramiko.RejectPolicy())
+
+    def _load(self, file: Path) -> None:
+        try:
+            self.client.load_system_host_keys(str(file))
+        except (InvalidHostKey, OSError, UnicodeDecodeError) as error:
+            raise Refused(
+                f"cannot read the host keys in {file}", str(error), hint="mend or remove that line"
+            ) from error
 
     def open(self) -> Any:
         """Connect.

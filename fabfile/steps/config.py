@@ -13,7 +13,7 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts, Query
 from fabfile.facts.containerd import SETTINGS
 from fabfile.inventory import Host
-from fabfile.plan import Change, Command, Step, converge, file, words
+from fabfile.plan import Change, Command, Outcome, Step, converge, file, words
 from fabfile.render import render
 from fabfile.steps.containerd import refuse_foreign
 from fabfile.steps.pool import thin
@@ -178,8 +178,8 @@ def _daemon(have: Facts, want: Want) -> list[Change]:
 
 
 @task(help=HELP)
-def configure(c: Context, release: str = "", mirror: str = "", json: bool = False) -> None:
+def configure(c: Context, release: str = "", mirror: str = "", json: bool = False) -> list[Outcome]:
     """Configure containerd for the pool, start it, and prove that its devmapper plugin is ok."""
     host = inventory.of(c)
     query = Query(pool=host.pool.name, dir=host.pool.dir, bin_dir=host.bin_dir)
-    converge(c, [step(host, release or host.release, mirror or host.mirror)], query, json=json)
+    return converge(c, [step(host, release or host.release, mirror or host.mirror)], query, json=json)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import TYPE_CHECKING, Literal
 
 from invoke import Context, task
 
 from fabfile import inventory, target
 from fabfile.console import say
-from fabfile.errors import Refused
+from fabfile.errors import Pending, Refused
 from fabfile.facts import Facts, Query, gather
 from fabfile.inventory import Host
-from fabfile.plan import Change, Step, converge, words
+from fabfile.plan import Change, Outcome, Step, converge, words
 from fabfile.steps import packages, toolchain, versioned
 from fabfile.steps.toolchain import HELP
 
@@ -101,23 +102,27 @@ def _host(c: Context, release: str, mirror: str, on: str) -> Host:
 
 
 @task(help=OPTIONS)
-def build(c: Context, release: str = "", mirror: str = "", on: str = "", json: bool = False) -> None:
+def build(c: Context, release: str = "", mirror: str = "", on: str = "", json: bool = False) -> list[Outcome]:
     """Build containerd, on this controller or on the host itself, and prove what is in it; nothing is installed."""
     host = _host(c, release, mirror, on)
     query = Query(bin_dir=host.bin_dir)
     if host.build == "host":
-        converge(c, [*prerequisites(host), place_step(host.release, host.mirror)], query, json=json)
-        return
+        return converge(c, [*prerequisites(host), place_step(host.release, host.mirror)], query, json=json)
     wanted = built(host.release, gather(c, query).system.arch, host.mirror)
+    there, start = wanted.archive.exists(), monotonic()
     if target.is_dry(c):
-        say(f"would build {wanted.label}" if not wanted.archive.exists() else f"ok       {wanted.label} is built")
-        return
+        say(f"{'ok' if there else 'pending':8} containerd.build\n    * build {wanted.label} on this controller")
+        if not there:
+            raise Pending
+        return []
     say(f"{wanted.label}: {wanted.path()}")
+    status: Literal["ok", "changed"] = "ok" if there else "changed"
+    return [Outcome("containerd.build", status, wanted.label, round(monotonic() - start, 2))]
 
 
 @task(help=OPTIONS)
-def install(c: Context, release: str = "", mirror: str = "", on: str = "", json: bool = False) -> None:
+def install(c: Context, release: str = "", mirror: str = "", on: str = "", json: bool = False) -> list[Outcome]:
     """Install containerd below /opt/containerd, with links in the directory for programs."""
     host = _host(c, release, mirror, on)
     steps = [*prerequisites(host), step(host.release, host.mirror, host.bin_dir, host.build)]
-    converge(c, steps, Query(bin_dir=host.bin_dir), json=json)
+    return converge(c, steps, Query(bin_dir=host.bin_dir), json=json)

@@ -7,7 +7,7 @@ from invoke import Context, task
 from fabfile import inventory
 from fabfile.errors import Refused
 from fabfile.facts import Facts, Query
-from fabfile.plan import Change, Command, Step, converge, words
+from fabfile.plan import Change, Command, Outcome, Step, converge, words
 
 RUN = ("dmsetup", "lvm", "dmeventd", "thin_check", "mkfs.ext4", "mkfs.xfs", "losetup")
 BUILD = ("git", "make", "gcc", "pkg-config", "seccomp.h", "libc.h")
@@ -82,7 +82,7 @@ def plan(have: Facts, needs: tuple[str, ...]) -> list[Change]:
 
 
 @task(help={"build": "also what a build of containerd needs", "json": "with --dry: the plan as JSON"})
-def packages(c: Context, build: bool = False, json: bool = False) -> None:
+def packages(c: Context, build: bool = False, json: bool = False) -> list[Outcome]:
     """Install the distribution packages that are missing."""
     host = inventory.of(c)
-    converge(c, [step(build=build or host.build == "host")], Query(bin_dir=host.bin_dir), json=json)
+    return converge(c, [step(build=build or host.build == "host")], Query(bin_dir=host.bin_dir), json=json)

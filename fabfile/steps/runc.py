@@ -6,7 +6,7 @@ from invoke import Context, task
 
 from fabfile import inventory
 from fabfile.facts import Facts, Query
-from fabfile.plan import Change, Step, converge
+from fabfile.plan import Change, Outcome, Step, converge
 from fabfile.steps import versioned
 from fabfile.steps.toolchain import HELP
 
@@ -28,7 +28,7 @@ def step(release: str, mirror: str) -> Step:
 
 
 @task(help=HELP)
-def install(c: Context, release: str = "", mirror: str = "", json: bool = False) -> None:
+def install(c: Context, release: str = "", mirror: str = "", json: bool = False) -> list[Outcome]:
     """Install runc."""
     host = inventory.of(c)
-    converge(c, [step(release or host.release, mirror or host.mirror)], Query(bin_dir=host.bin_dir), json=json)
+    return converge(c, [step(release or host.release, mirror or host.mirror)], Query(bin_dir=host.bin_dir), json=json)

@@ -6,7 +6,7 @@ from invoke import Context, task
 
 from fabfile import inventory
 from fabfile.facts import Facts, Query
-from fabfile.plan import Change, Step, converge, file
+from fabfile.plan import Change, Outcome, Step, converge, file
 from fabfile.steps import versioned
 
 GOROOT = "/usr/local/go"
@@ -66,15 +66,17 @@ HELP = {
 
 
 @task(help=HELP)
-def go(c: Context, release: str = "", mirror: str = "", json: bool = False) -> None:
+def go(c: Context, release: str = "", mirror: str = "", json: bool = False) -> list[Outcome]:
     """Install Go in /usr/local/go and put it in the PATH of logins."""
     host = inventory.of(c)
-    converge(c, [go_step(release or host.release, mirror or host.mirror)], Query(bin_dir=host.bin_dir), json=json)
+    return converge(
+        c, [go_step(release or host.release, mirror or host.mirror)], Query(bin_dir=host.bin_dir), json=json
+    )
 
 
 @task(help=HELP)
-def protoc(c: Context, release: str = "", mirror: str = "", json: bool = False) -> None:
+def protoc(c: Context, release: str = "", mirror: str = "", json: bool = False) -> list[Outcome]:
     """Install protoc and its include files, and prove that it compiles a .proto."""
     host = inventory.of(c)
     steps = [protoc_step(release or host.release, mirror or host.mirror, host.bin_dir)]
-    converge(c, steps, Query(bin_dir=host.bin_dir), json=json)
+    return converge(c, steps, Query(bin_dir=host.bin_dir), json=json)

@@ -7,6 +7,7 @@ cannot lie on an overlay: containerd's state and the pool.
 from __future__ import annotations
 
 import shlex
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,6 +41,10 @@ chmod 600 $d/key $d/authorized
   --name={name} --hostname={name} --volume=/dev:/dev --volume=$d/containerd:/var/lib/containerd \\
   --volume=$d/sshd.conf:/etc/ssh/sshd_config.d/lab.conf:ro --volume=$d/key:/etc/ssh/lab_key:ro \\
   --volume=$d/authorized:/etc/ssh/lab_authorized:ro {masks} --rootfs /srv/lab/root:O /sbin/init >/dev/null
+n=0; until {podman} exec {name} systemctl is-active -q ssh.service 2>/dev/null; do
+  n=$((n + 1)); [ $n -lt 600 ] || {{ {podman} logs {name} | tail -n 20; exit 1; }}
+  sleep 0.1
+done
 cut -d' ' -f1,2 $d/key.pub
 """
 
@@ -53,12 +58,14 @@ rm -rf /srv/lab/{name}
 MASKED = (
     "systemd-udevd.service", "systemd-udevd-kernel.socket", "systemd-udevd-control.socket", "systemd-networkd.service",
     "systemd-networkd.socket", "lvm2-monitor.service", "lvm2-lvmpolld.socket", "dm-event.socket",
-    "blk-availability.service",
+    "blk-availability.service", "lab-seed.service",
 )  # fmt: skip
 
-LEFT = (
-    "losetup -n -O NAME,BACK-FILE; dmsetup ls; grep -v /srv/lab/ /proc/mounts; pgrep -a 'conmon|containerd|runc|crun'"
-)
+LEFT = r"""
+for d in /sys/block/loop*/loop /sys/block/dm-*; do [ ! -e "$d" ] || echo "$d"; done
+cut -d' ' -f2 /proc/mounts | grep -v ^/srv/lab
+ps -eo args | grep -E '^[^ []*(conmon|containerd|dmeventd)' || true
+"""
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,8 @@ def here(base: image.Image, authorized: str) -> Iterator[Site]:
 
 def has_thin_pools() -> bool:
     """Whether this machine's kernel can hold a pool: dm-thin-pool is there or can be loaded."""
-    subprocess.run(["modprobe", "-q", "dm_thin_pool"], check=False, capture_output=True)
+    if shutil.which("modprobe"):
+        subprocess.run(["modprobe", "-q", "dm_thin_pool"], check=False, capture_output=True)
     return Path("/sys/module/dm_thin_pool").exists()
 
 

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-import re
+import os
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
-PROCESSES = re.compile(r"qemu-system|\S*/docker-registry\0|\S*podman|\S*conmon|\S*/containerd|\S*sshd")
-"""Programs that tests start."""
+MARK = f"CONTAINERD_DEVMAPPER_TESTS={uuid.uuid4().hex}"
+"""In the environment of every process that this session starts, and of theirs."""
+
+os.environ.update([MARK.split("=")])
+
+
+PODMAN = "/var/lib/containers/storage/overlay"
+"""Podman keeps its storage mounted on itself from its first use on."""
 
 
 def state() -> dict[str, frozenset[str]]:
-    """Loop devices, device-mapper devices, mounts and processes of this machine, as far as tests could make them."""
+    """Loop devices, device-mapper devices, mounts of this machine, and processes of this session."""
     return {
         "loops": frozenset(str(path.parent) for path in Path("/sys/block").glob("loop*/loop")),
         "dm devices": frozenset(path.name for path in Path("/sys/block").glob("dm-*")),
-        "mounts": frozenset(line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()),
+        "mounts": frozenset(line.split()[1] for line in Path("/proc/self/mounts").open()) - {PODMAN},
         "processes": frozenset(_processes()),
     }
 
 
-def _processes() -> list[str]:
-    found = []
+def _processes() -> Iterator[str]:
     for directory in Path("/proc").glob("[0-9]*"):
         try:
-            command = (directory / "cmdline").read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if PROCESSES.match(command):
-            found.append(command.replace("\0", " "))  # not its id: a machine that was started again is the same one
-    return found
+            if MARK.encode() in (directory / "environ").read_bytes().split(b"\0"):
+                # Not its id: a machine that was started again is the same one.
+                yield (directory / "cmdline").read_text().replace("\0", " ")
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue  # it ended meanwhile, or is not one that we could have started
 
 
 def left(before: dict[str, frozenset[str]]) -> list[str]:

@@ -9,7 +9,7 @@ from fabfile import inventory, sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts, Query
 from fabfile.facts.pool import Backing
-from fabfile.plan import Change, Command, Step, converge, words
+from fabfile.plan import Change, Command, Outcome, Step, converge, words
 from fabfile.steps.pool import files, thin
 from fabfile.steps.pool.thin import Pool
 from fabfile.steps.pool.volume import Volume, volume
@@ -218,7 +218,7 @@ def loop(
     volume: str = "",
     volume_size: str = "",
     json: bool = False,
-) -> None:
+) -> list[Outcome]:
     """Make a thin pool on loop devices that comes back at every boot."""
     given = {
         "size": size,
@@ -232,4 +232,4 @@ def loop(
     host = inventory.of(c)
     pool = msgspec.structs.replace(host.pool, **{key: value for key, value in given.items() if value})
     making, query = step(pool)
-    converge(c, [making], query, json=json)
+    return converge(c, [making], query, json=json)

@@ -1,0 +1,113 @@
+"""All that needs no pool, in a throwaway container with systemd and sshd on this machine's own kernel.
+
+There a build takes a minute or two, which under emulation takes fifteen. The tests build on each other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import toml
+
+from fabfile.lab import image, mirror, tools
+from tests.integration import containers
+from tests.integration.conftest import run_fab
+from tests.integration.containers import Container
+
+PROTO = """syntax = "proto3";
+import "google/protobuf/timestamp.proto";
+message Pool { string name = 1; google.protobuf.Timestamp made = 2; }
+"""
+
+
+@pytest.fixture(scope="module")
+def native(lab: Path, suite: str) -> Iterator[Container]:
+    """A container here, and the inventory `native.toml` that has it."""
+    tools.check()
+    base, holds = image.build(suite), mirror.build()
+    key = lab / "native_key"
+    tools.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "native", "-f", key)
+    (port,) = containers.ports(1)
+    authorized = key.with_suffix(".pub").read_text().strip()
+    with containers.here(base, authorized) as site, site.container("native", port, port) as container:
+        known = lab / "native_known_hosts"
+        known.write_text(f"[127.0.0.1]:{port} {container.host_key}\n")
+        defaults = {"user": "root", "identity_file": str(key), "known_hosts": str(known)}
+        defaults |= {"release": "lab", "mirror": str(holds)}
+        hosts = {"native": {"address": "127.0.0.1", "port": port}}
+        (lab / "native.toml").write_text(toml.dumps({"defaults": defaults, "hosts": hosts}))
+        yield container
+        container.sh("systemctl stop containerd || true")
+    for file in lab.glob("native*"):
+        file.unlink()
+
+
+@pytest.fixture
+def inventory(native: Container, lab: Path) -> Path:
+    """The inventory with the container."""
+    return lab / "native.toml"
+
+
+def fab(inventory: Path, *args: str, code: int = 0) -> str:
+    """Run fab against the container."""
+    return run_fab("-H", "native", *args, code=code, inventory=inventory)
+
+
+def test_packages_for_a_build(native: Container, inventory: Path) -> None:
+    assert native.sh("command -v gcc || true") == ""
+    plan = fab(inventory, "--dry", "packages", "--build", code=3)
+    assert re.search(r"packages .*\bgcc\b.*\blibseccomp-dev\b", plan)
+    assert "changed 1" in fab(inventory, "packages", "--build")
+    assert native.sh("command -v gcc make git") != ""
+    assert "changed 0" in fab(inventory, "packages", "--build")
+
+
+def test_go_is_in_the_path_of_a_login(native: Container, inventory: Path) -> None:
+    assert "changed 1" in fab(inventory, "toolchain.go")
+    assert re.match(r"go version go1\.\d+\.\d+ linux/", native.sh("sh -lc 'go version'"))
+    assert native.sh("readlink /usr/local/go").strip() == "/opt/go/current"
+    assert "changed 0" in fab(inventory, "toolchain.go")
+
+
+def test_protoc_compiles(native: Container, inventory: Path) -> None:
+    assert "changed 1" in fab(inventory, "toolchain.protoc")
+    native.sh(f"cd /tmp && cat >pool.proto <<'E'\n{PROTO}\nE\nprotoc --cpp_out=. pool.proto && test -s pool.pb.cc")
+    assert "changed 0" in fab(inventory, "toolchain.protoc")
+
+
+def test_containerd_is_built_on_the_host_without_btrfs(native: Container, inventory: Path) -> None:
+    output = fab(inventory, "containerd.install", "--on", "host")
+    assert "changed 1" in output
+    version = native.sh("containerd --version")
+    assert re.match(r"containerd github\.com/containerd/containerd v1\.\d+\.\d+ [0-9a-f]{40}", version)
+    packages = native.sh("grep -ao 'snapshots/[a-z]*' /usr/local/bin/containerd | sort -u").split()
+    assert "snapshots/devmapper" in packages
+    assert "snapshots/btrfs" not in packages
+    assert "changed 0" in fab(inventory, "containerd.install", "--on", "host")
+
+
+def test_runc(native: Container, inventory: Path) -> None:
+    assert "changed 1" in fab(inventory, "runc.install")
+    assert native.sh("runc --version").startswith("runc version")
+    assert "changed 0" in fab(inventory, "runc.install")
+
+
+def test_a_kernel_without_thin_pools_is_refused(native: Container, inventory: Path) -> None:
+    if containers.has_thin_pools():
+        assert "activate the pool" in fab(inventory, "--dry", "pool.loop", "--dir", "/var/lib/containerd/p", code=3)
+        return
+    output = fab(inventory, "pool.loop", "--size", "1G", code=2)
+    assert re.search(r"the kernel \S+ has no dm-thin-pool", output)
+    assert "hint: boot a distribution's kernel" in output
+    assert native.sh("find /etc -name 'devmapper-pool*'") == ""
+    assert "dm-thin-pool" in fab(inventory, "doctor", code=1)
+
+
+def test_a_containerd_from_a_package_is_refused(native: Container, inventory: Path) -> None:
+    native.sh("touch /usr/bin/containerd")
+    output = fab(inventory, "containerd.install", code=2)
+    assert "this machine has another containerd: /usr/bin/containerd" in output
+    native.sh("rm /usr/bin/containerd")
