@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fabfile import facts
+from fabfile.daemon import Daemon
 from fabfile.facts import Query
 from fabfile.inventory import Host
 from fabfile.plan import Change, Command, File, apply_script
@@ -26,8 +27,7 @@ def shell_examples() -> dict[str, str]:
         "unit": files.unit("pool"),
         "unit_path": files.unit_path("pool"),
         "conf": files.conf("pool"),
-        "drop_in": "/etc/systemd/system/containerd.service.d/10-devmapper-pool.conf",
-        "ctr": "/usr/local/bin/ctr",
+        "daemon": Daemon("two"),
     }
     build = {"tags": "no_btrfs", "version": "v1", "commit": "0" * 40, "programs": ["bin/containerd", "bin/ctr"]}
     return {

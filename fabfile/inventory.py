@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from fabfile import paths
+from fabfile.daemon import DEFAULT, Daemon, check_instance
 from fabfile.errors import Refused
 
 if TYPE_CHECKING:
@@ -66,7 +67,14 @@ class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     image: str = "library/hello-world:latest"
     build: str = "controller"
     bin_dir: str = "/usr/local/bin"
+    instance: str = ""
+    """Which containerd of the machine this is about; empty: the default one."""
     pool: Pool = Pool()
+
+    @property
+    def daemon(self) -> Daemon:
+        """Its containerd."""
+        return Daemon(self.instance, self.bin_dir)
 
 
 class Inventory(msgspec.Struct, frozen=True):
@@ -181,6 +189,11 @@ def _check(inventory: Inventory) -> None:
             raise Refused(f"{inventory.file}: hosts.{name}.build: {host.build!r}", "either controller or host")
         if host.gateway and (host.gateway not in inventory.hosts or host.gateway == name):
             raise Refused(f"{inventory.file}: hosts.{name}.gateway: no other host {host.gateway!r}")
+        if host.instance not in ("", DEFAULT):
+            try:
+                check_instance(host.instance)
+            except Refused as wrong:
+                raise Refused(f"{inventory.file}: hosts.{name}.{wrong.what}", wrong.details) from wrong
         _check_gateways(inventory, host)
         # Behind different gateways the same private address is another machine.
         where = (f"{host.gateway}>{host.address}", host.port)
@@ -208,7 +221,38 @@ def _check_gateways(inventory: Inventory, host: Host) -> None:
         host = inventory.hosts[host.gateway]
 
 
-def of(c: Context) -> Host:
-    """The settings of the machine behind `c`: a connection carries its own, this machine has the defaults."""
+def of(c: Context, instance: str = "") -> Host:
+    """The settings of the machine behind `c`: a connection carries its own, this machine has the defaults.
+
+    Args:
+        c: the machine.
+        instance: what --instance says: another containerd of the machine than the inventory's.
+
+    Raises:
+        Refused: a name that no instance can have.
+    """
     host = getattr(c, "host_entry", None)
-    return host if isinstance(host, Host) else load().defaults
+    return on_instance(host if isinstance(host, Host) else load().defaults, instance)
+
+
+def on_instance(host: Host, instance: str = "") -> Host:
+    """`host` with the containerd that is meant, and with the names of that one's own pool.
+
+    What the inventory says of a pool's place is about its own instance. Another one gets a pool of its own: only the
+    sizes are taken over.
+
+    Raises:
+        Refused: a name that no instance can have.
+    """
+    own, asked = ("" if name == DEFAULT else name for name in (host.instance, instance))
+    name = asked if instance else own
+    if name:
+        check_instance(name)
+    stock = Pool()
+    named = Pool(name=f"{name}-pool", dir=f"{Daemon(name).root}/devmapper", vg=f"containerd-{name}") if name else stock
+    said = host.pool if name == own else stock
+    place = {
+        key: getattr(named if getattr(said, key) == getattr(stock, key) else said, key)
+        for key in ("name", "dir", "vg", "pool", "devices", "volume", "volume_size")
+    }
+    return msgspec.structs.replace(host, instance=name, pool=msgspec.structs.replace(host.pool, **place))

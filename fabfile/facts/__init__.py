@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fabfile import target
+from fabfile.daemon import Daemon
 from fabfile.errors import Failed
-from fabfile.facts import containerd, files, needs, pool, smoke, system, versions
+from fabfile.facts import containerd, files, instances, needs, pool, smoke, system, versions
 
 if TYPE_CHECKING:
     from invoke import Context
@@ -22,6 +23,12 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     dir: str = "/var/lib/containerd/devmapper"
     volume: str = ""
     bin_dir: str = "/usr/local/bin"
+    instance: str = ""
+
+    @property
+    def daemon(self) -> Daemon:
+        """The containerd in question."""
+        return Daemon(self.instance, self.bin_dir)
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +40,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, files.FileFact]
     containerd: containerd.Containerd
     pool: pool.Pool
+    instances: instances.Instances
     smoke: str | None
 
 
@@ -43,6 +51,7 @@ MODULES = {
     "files": files,
     "containerd": containerd,
     "pool": pool,
+    "instances": instances,
     "smoke": smoke,
 }
 

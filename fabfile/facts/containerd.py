@@ -22,7 +22,7 @@ class Plugin(msgspec.Struct, frozen=True):
 
 
 class Containerd(msgspec.Struct, frozen=True):
-    """The daemon of this machine."""
+    """The daemon in question."""
 
     foreign: str | None = None
     """Path of a containerd that is not ours, such as a package's."""
@@ -45,19 +45,19 @@ def fragment(query: Query) -> str:
     """Ask systemd, /proc and the daemon; ctr only where a daemon answers."""
     from fabfile.target import quote
 
-    ctr = quote(f"{query.bin_dir}/ctr")
+    program, ctr = quote(f"{query.bin_dir}/ctr"), query.daemon.ctr
     return rf"""
 for b in /usr/bin/containerd /usr/sbin/containerd /bin/containerd; do
   if [ -e "$b" ]; then echo "foreign $b"; break; fi
 done
 [ -d /run/systemd/system ] || exit 0
 ActiveState=none UnitFileState=none MainPID=0
-eval "$(systemctl show containerd.service -p ActiveState -p UnitFileState -p MainPID 2>/dev/null)"
+eval "$(systemctl show {query.daemon.unit} -p ActiveState -p UnitFileState -p MainPID 2>/dev/null)"
 echo "active $ActiveState"; echo "enabled $UnitFileState"
 [ "${{MainPID:-0}}" -gt 0 ] || exit 0
 echo "exe $(readlink "/proc/$MainPID/exe")"
 tr '\000' '\n' <"/proc/$MainPID/environ" | sed -n 's/^{SETTINGS}=/settings /p'
-[ "$ActiveState" = active ] && [ -x {ctr} ] || exit 0
+[ "$ActiveState" = active ] && [ -x {program} ] || exit 0
 rows=$(timeout 20 {ctr} plugins ls </dev/null 2>&1) || {{ echo "$rows" | sed 's/^/reason /'; exit 0; }}
 echo "$rows" | awk 'NR > 1 && /snapshotter|transfer|grpc|cri/ {{ print "plugin", $1, $2, $NF }}'
 echo "$rows" | awk '$2 == "devmapper" && $NF == "ok" {{ ok = 1 }} END {{ exit !ok }}' ||

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fabfile.facts import Query
 
-RECORD = "/var/lib/containerd-devmapper/smoke"
-
 
 def fragment(query: Query) -> str:
     """Print the record."""
-    return f"[ ! -r {RECORD} ] || cat {RECORD}"
+    record = query.daemon.record
+    return f"[ ! -r {record} ] || cat {record}"
 
 
 def parse(text: str) -> str | None:

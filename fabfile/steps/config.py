@@ -9,6 +9,7 @@ import msgspec
 from invoke import Context, task
 
 from fabfile import inventory
+from fabfile.daemon import INSTANCE, OURS, Daemon
 from fabfile.errors import Refused
 from fabfile.facts import Facts, Query
 from fabfile.facts.containerd import SETTINGS
@@ -16,12 +17,8 @@ from fabfile.inventory import Host
 from fabfile.plan import Change, Command, Outcome, Step, converge, file, words
 from fabfile.render import render
 from fabfile.steps.containerd import refuse_foreign
-from fabfile.steps.pool import thin
+from fabfile.steps.pool import owner, thin
 from fabfile.steps.toolchain import HELP
-
-CONFIG = "/etc/containerd/config.toml"
-UNIT = "/etc/systemd/system/containerd.service"
-DROP_IN = "/etc/systemd/system/containerd.service.d/10-devmapper-pool.conf"
 
 DEVMAPPER = "io.containerd.snapshotter.v1.devmapper"
 TRANSFER = "io.containerd.transfer.v1.local"
@@ -34,7 +31,7 @@ CRI_SNAPSHOTTER: dict[int, tuple[str, ...]] = {
 """Format of config.toml → the table that holds CRI's `snapshotter`."""
 
 
-class Want(msgspec.Struct, frozen=True):
+class Want(msgspec.Struct, frozen=True, omit_defaults=True):
     """The settings that are ours."""
 
     format: int
@@ -43,6 +40,12 @@ class Want(msgspec.Struct, frozen=True):
     base_image_size: str
     bin_dir: str
     arch: str
+    instance: str = ""
+
+    @property
+    def daemon(self) -> Daemon:
+        """Whose they are."""
+        return Daemon(self.instance, self.bin_dir)
 
     @property
     def digest(self) -> str:
@@ -74,7 +77,7 @@ def edited(text: str | None, want: Want) -> str:
     try:
         document = tomlkit.parse(text or "")
     except TOMLKitError as error:
-        raise Refused(f"{CONFIG} is not TOML", str(error), hint="mend it, or move it away") from error
+        raise Refused(f"{want.daemon.config} is not TOML", str(error), hint="mend it, or move it away") from error
     if text is None:
         document.add(
             tomlkit.comment("Only what differs from containerd's own defaults: see containerd config default.")
@@ -82,13 +85,16 @@ def edited(text: str | None, want: Want) -> str:
     now = int(document.get("version", 1))
     if text is not None and text.strip() and now != want.format:
         raise Refused(
-            f"{CONFIG} is in format {now}, this containerd gets format {want.format}",
+            f"{want.daemon.config} is in format {now}, this containerd gets format {want.format}",
             "a key under the wrong format's name would be ignored without a word",
             hint="containerd config migrate, or move the file away",
         )
     if want.format > 1 and "version" not in document:
         document["version"] = want.format
     before = document.unwrap()
+    if want.instance:
+        _set(document, (), {"root": want.daemon.root, "state": want.daemon.state})
+        _set(document, ("grpc",), {"address": want.daemon.socket})
     devmapper = "devmapper" if want.format == 1 else DEVMAPPER
     settings: dict[str, Any] = {"pool_name": want.pool, "root_path": want.root, "base_image_size": want.base_image_size}
     if want.format > 1:
@@ -124,38 +130,54 @@ def step(host: Host, release: str, mirror: str) -> Step:
         from fabfile import releases
 
         refuse_foreign(have)
+        daemon = host.daemon
+        _refuse_unit(have, daemon)
         version = releases.load(release, have.system.arch, mirror).containerd.version
         pool = host.pool
         thin.check_name(pool.name)
-        want = Want(config_format(version), pool.name, pool.dir, pool.base_image_size, host.bin_dir, have.system.arch)
+        owner.refuse_foreign(have, daemon, pool.name, pool.dir)
+        owner.refuse_move(have, daemon, pool.name, pool.dir)
+        owner.refuse_base_image_size(have, daemon, pool.base_image_size)
+        want = Want(
+            config_format(version), pool.name, pool.dir, pool.base_image_size, host.bin_dir, have.system.arch,
+            daemon.instance,
+        )  # fmt: skip
         return [*_files(have, want), *_daemon(have, want)]
 
-    return Step("containerd.configure", plan, (CONFIG, UNIT, DROP_IN))
+    return Step("containerd.configure", plan, (host.daemon.config, host.daemon.unit_path, host.daemon.drop_in))
+
+
+def _refuse_unit(have: Facts, daemon: Daemon) -> None:
+    now = have.files.get(daemon.unit_path)
+    if daemon.instance and now and not now.content.startswith(OURS):
+        raise Refused(f"{daemon.unit_path} exists and is not ours", "", hint="choose another --instance")
 
 
 def _files(have: Facts, want: Want) -> list[Change]:
-    now = have.files.get(CONFIG)
+    daemon = want.daemon
+    now = have.files.get(daemon.config)
     validate = f'{words(f"{want.bin_dir}/containerd")} --config "$1" config dump >/dev/null'
     drop_in = render("containerd/10-devmapper-pool.conf.j2", pool=want.pool, variable=SETTINGS, digest=want.digest)
+    unit = render("containerd/containerd.service.j2", command=daemon.command, instance=daemon.instance)
     return [
         *file(
             have,
             "devmapper in containerd's configuration",
-            CONFIG,
+            daemon.config,
             edited(now.content if now else None, want),
             validate=validate,
-            backup=f"{CONFIG}.bak",
+            backup=f"{daemon.config}.bak",
         ),
-        *file(have, "containerd's unit", UNIT, render("containerd/containerd.service.j2", bin_dir=want.bin_dir)),
-        *file(have, "containerd starts after its pool", DROP_IN, drop_in),
+        *file(have, "containerd's unit", daemon.unit_path, unit),
+        *file(have, "containerd starts after its pool", daemon.drop_in, drop_in),
     ]
 
 
 def _daemon(have: Facts, want: Want) -> list[Change]:
     now = have.containerd
-    restart = "systemctl daemon-reload\nsystemctl enable containerd.service\nsystemctl restart containerd.service"
+    unit, ctr = want.daemon.unit, want.daemon.ctr
+    restart = f"systemctl daemon-reload\nsystemctl enable {unit}\nsystemctl restart {unit}"
     # The restart succeeds when the daemon says that it is ready; a plugin may have failed all the same.
-    ctr = words(f"{want.bin_dir}/ctr")
     prove = (
         f"row=$({ctr} plugins ls </dev/null | awk '$2 == \"devmapper\"')\n"
         "case $row in *' ok'*) exit 0 ;; esac\n"
@@ -177,9 +199,9 @@ def _daemon(have: Facts, want: Want) -> list[Change]:
     return [Command(f"start containerd: {why}", f"{restart}\n{prove}")] if why else []
 
 
-@task(help=HELP)
-def configure(c: Context, release: str = "", mirror: str = "", json: bool = False) -> list[Outcome]:
+@task(help=HELP | {"instance": INSTANCE})
+def configure(c: Context, release: str = "", mirror: str = "", instance: str = "", json: bool = False) -> list[Outcome]:
     """Configure containerd for the pool, start it, and prove that its devmapper plugin is ok."""
-    host = inventory.of(c)
-    query = Query(pool=host.pool.name, dir=host.pool.dir, bin_dir=host.bin_dir)
+    host = inventory.of(c, instance)
+    query = Query(pool=host.pool.name, dir=host.pool.dir, bin_dir=host.bin_dir, instance=host.instance)
     return converge(c, [step(host, release or host.release, mirror or host.mirror)], query, json=json)

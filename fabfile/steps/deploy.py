@@ -6,6 +6,7 @@ import msgspec
 from invoke import Context, task
 
 from fabfile import inventory
+from fabfile.daemon import INSTANCE
 from fabfile.facts import Query
 from fabfile.inventory import Host
 from fabfile.plan import Outcome, Step, converge
@@ -18,7 +19,7 @@ def steps(host: Host) -> tuple[list[Step], Query]:
 
     The toolchain goes to the machine only where it builds; elsewhere the controller has it in its cache.
     """
-    make_pool, query = loop.step(host.pool)
+    make_pool, query = loop.step(host.pool, host.instance)
     all_steps = [
         *(containerd.prerequisites(host) or [packages.step(build=False)]),
         containerd.step(host.release, host.mirror, host.bin_dir, host.build),
@@ -37,6 +38,7 @@ def steps(host: Host) -> tuple[list[Step], Query]:
         "registry": "address of the registry for the smoke test",
         "image": "image for the smoke test",
         "size": "of the pool's data device",
+        "instance": INSTANCE,
         "json": "with --dry: the plan as JSON",
     }
 )
@@ -47,11 +49,12 @@ def deploy(
     registry: str = "",
     image: str = "",
     size: str = "",
+    instance: str = "",
     json: bool = False,
 ) -> list[Outcome]:
     """Everything, in order; a machine that has it all is only looked at, once."""
     given = {"release": release, "mirror": mirror, "registry": registry, "image": image}
-    host = msgspec.structs.replace(inventory.of(c), **{key: value for key, value in given.items() if value})
+    host = msgspec.structs.replace(inventory.of(c, instance), **{key: value for key, value in given.items() if value})
     if size:
         host = msgspec.structs.replace(host, pool=msgspec.structs.replace(host.pool, size=size))
     order, query = steps(host)

@@ -8,9 +8,9 @@ from invoke import Context, task
 
 from fabfile import inventory, target
 from fabfile.console import say
+from fabfile.daemon import INSTANCE
 from fabfile.errors import Refused
 from fabfile.facts import Facts
-from fabfile.facts.smoke import RECORD
 from fabfile.inventory import Host
 from fabfile.plan import Change, Command, Step, words
 from fabfile.render import render
@@ -31,7 +31,7 @@ def script(host: Host) -> str:
         raise Refused(f"image: {host.image!r} is not an image", hint="for example --image library/hello-world:latest")
     return render(
         "containerd/smoke.sh.j2",
-        ctr=f"{host.bin_dir}/ctr",
+        ctr=host.daemon.ctr,
         image=f"{registry[2]}/{host.image}",
         plain=registry[1] == "http",
         snapshotters=SNAPSHOTTERS,
@@ -51,7 +51,8 @@ def step(host: Host) -> Step:
         run = script(host)
         if have.smoke == key(have, host):
             return []
-        record = f"mkdir -p {words(RECORD.rpartition('/')[0])}; printf '%s\\n' {words(key(have, host))} >{RECORD}"
+        path = words(host.daemon.record)
+        record = f"mkdir -p \"$(dirname {path})\"; printf '%s\\n' {words(key(have, host))} >{path}"
         return [Command("a container on devmapper and one on overlayfs", f"{run}\n{record}")]
 
     return Step("smoke", plan)
@@ -61,13 +62,14 @@ def step(host: Host) -> Step:
     help={
         "image": "repository:tag in the registry",
         "registry": "address; http:// for one without TLS",
+        "instance": INSTANCE,
     }
 )
-def smoke(c: Context, image: str = "", registry: str = "") -> None:
+def smoke(c: Context, image: str = "", registry: str = "", instance: str = "") -> None:
     """Pull hello-world and run it with devmapper, then with overlayfs, and show what it says."""
     import msgspec
 
-    host = inventory.of(c)
+    host = inventory.of(c, instance)
     host = msgspec.structs.replace(host, image=image or host.image, registry=registry or host.registry)
     text = script(host)
     if target.is_dry(c):

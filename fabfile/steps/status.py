@@ -9,12 +9,14 @@ from invoke import Context, task
 
 from fabfile import inventory
 from fabfile.console import say
+from fabfile.daemon import INSTANCE
 from fabfile.errors import Failed
 from fabfile.facts import Facts, Query, gather
 from fabfile.inventory import Host
 from fabfile.plan import as_json
 from fabfile.steps.packages import RUN
 from fabfile.steps.pool import status as pool
+from fabfile.steps.pool.owner import owner
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -26,15 +28,16 @@ class Check(msgspec.Struct, frozen=True):
     hint: str = ""
 
 
-def _look(c: Context) -> tuple[Host, Facts]:
-    host = inventory.of(c)
-    return host, gather(c, Query(pool=host.pool.name, dir=host.pool.dir, bin_dir=host.bin_dir))
+def _look(c: Context, instance: str) -> tuple[Host, Facts]:
+    host = inventory.of(c, instance)
+    query = Query(pool=host.pool.name, dir=host.pool.dir, bin_dir=host.bin_dir, instance=host.instance)
+    return host, gather(c, query)
 
 
-@task(help={"json": "all facts as JSON"})
-def status(c: Context, json: bool = False) -> None:
+@task(help={"json": "all facts as JSON", "instance": INSTANCE})
+def status(c: Context, instance: str = "", json: bool = False) -> None:
     """Show what is installed, what runs, and the pool."""
-    host, have = _look(c)
+    host, have = _look(c, instance)
     if json:
         say(as_json(have))
         return
@@ -49,12 +52,15 @@ def status(c: Context, json: bool = False) -> None:
     if have.containerd.reason:
         say(have.containerd.reason)
     say("\n".join(pool.describe(host.pool.name, have)))
+    for name, settings in have.instances.pools.items():
+        if owner(settings).instance != host.instance:
+            say(f"besides    the pool {name}, of {owner(settings)}")
 
 
-@task(help={"json": "as JSON"})
-def doctor(c: Context, json: bool = False) -> None:
+@task(help={"json": "as JSON", "instance": INSTANCE})
+def doctor(c: Context, instance: str = "", json: bool = False) -> None:
     """Look for what would stop a deploy, or a pool from coming back, and say the way out."""
-    host, have = _look(c)
+    host, have = _look(c, instance)
     found = checks(host, have)
     if json:
         say(as_json(found))

@@ -10,7 +10,19 @@ import pytest
 
 from fabfile.paths import REPOSITORY
 
-LAYERS = ("errors", "console", "paths", "plain", "sizes", "target", "inventory", "releases", "download", "source")
+LAYERS = (
+    "errors",
+    "daemon",
+    "console",
+    "paths",
+    "plain",
+    "sizes",
+    "target",
+    "inventory",
+    "releases",
+    "download",
+    "source",
+)
 """Modules that know nothing of steps, facts or the lab."""
 
 FILES = sorted((REPOSITORY / "fabfile").rglob("*.py"))

@@ -124,7 +124,7 @@ def test_one_address_with_two_ports_is_two_machines() -> None:
 
 def test_of_a_connection_is_its_own_host_and_of_this_machine_the_defaults() -> None:
     fleet = load(FLEET)
-    assert inventory.of(cast(Context, SimpleNamespace(host_entry=fleet.hosts["b"]))) is fleet.hosts["b"]
+    assert inventory.of(cast(Context, SimpleNamespace(host_entry=fleet.hosts["b"]))) == fleet.hosts["b"]
     assert inventory.of(cast(Context, SimpleNamespace())) == fleet.defaults
 
 

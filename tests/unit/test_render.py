@@ -15,7 +15,14 @@ from fabfile.examples import shell_examples
 from fabfile.steps.pool import files
 from fabfile.steps.pool.thin import pool
 
-CONF = {"meta": "/p/meta", "data_sectors": 8, "meta_bytes": 9, "block_sectors": 128, "low_water_blocks": 7}
+CONF = {
+    "instance": "",
+    "meta": "/p/meta",
+    "data_sectors": 8,
+    "meta_bytes": 9,
+    "block_sectors": 128,
+    "low_water_blocks": 7,
+}
 settings_text = st.text(
     st.characters(min_codepoint=32, max_codepoint=0x2FFF, exclude_characters="\x7f\x85\u2028\u2029")
 )
@@ -23,7 +30,7 @@ settings_text = st.text(
 
 def test_a_missing_value_is_an_error() -> None:
     with pytest.raises(UndefinedError, match="'dir' is undefined"):
-        render.render("pool/devmapper-pool.service.j2", name="p", script="/s")
+        render.render("pool/devmapper-pool.service.j2", name="p", script="/s", before="b")
 
 
 def test_an_unknown_template_is_an_error() -> None:
@@ -44,7 +51,9 @@ def test_templates_end_with_one_newline_and_hold_no_markup() -> None:
             continue  # it has Go's own templates in it
         assert "{{" not in text, name
         assert "{%" not in text, name
-    service = render.render("pool/devmapper-pool.service.j2", name="p", dir="/d", script="/s")
+    service = render.render(
+        "pool/devmapper-pool.service.j2", name="p", dir="/d", script="/s", before="containerd.service"
+    )
     assert service.endswith("\n")
     assert not service.endswith("\n\n")
 
@@ -67,7 +76,9 @@ def test_the_settings_of_a_pool_are_read_back_as_written() -> None:
 
 
 def test_the_unit_comes_before_containerd_and_after_its_mount() -> None:
-    lines = render.render("pool/devmapper-pool.service.j2", name="p", dir="/srv/p", script="/s").splitlines()
+    lines = render.render(
+        "pool/devmapper-pool.service.j2", name="p", dir="/srv/p", script="/s", before="containerd.service"
+    ).splitlines()
     assert {"Before=containerd.service", "RequiresMountsFor=/srv/p", "Type=oneshot", "RemainAfterExit=yes"} <= set(
         lines
     )

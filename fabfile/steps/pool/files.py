@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fabfile import plain
+from fabfile.daemon import Daemon
 from fabfile.facts import Facts
 from fabfile.plan import Change, file
 from fabfile.render import render
@@ -39,14 +41,14 @@ def settings(want: Pool) -> dict[str, str]:
 
 def parse(text: str) -> dict[str, str]:
     """Key → value of a settings file."""
-    pairs = (line.partition("=") for line in text.splitlines() if line and not line.startswith("#"))
-    return {key: value.strip("'") for key, _, value in pairs}
+    return plain.settings(text)
 
 
 def changes(have: Facts, want: Pool) -> list[Change]:
     """The files that differ. The settings come first: from then on the data and metadata files are known as ours."""
     script = render("pool/devmapper-pool.sh.j2", conf_dir=CONF_DIR)
-    service = render("pool/devmapper-pool.service.j2", name=want.name, dir=want.dir, script=SCRIPT)
+    before = Daemon(want.instance).unit
+    service = render("pool/devmapper-pool.service.j2", name=want.name, dir=want.dir, script=SCRIPT, before=before)
     return [
         *file(have, f"settings of the pool {want.name}", conf(want.name), _conf(want)),
         *file(have, "the script that activates pools", SCRIPT, script, mode=0o755),
@@ -59,6 +61,7 @@ def _conf(want: Pool) -> str:
     return render(
         "pool/pool.conf.j2",
         name=want.name,
+        instance=want.instance,
         data=want.data_file,
         meta=want.meta_file,
         data_sectors=want.sectors,

@@ -6,11 +6,12 @@ import msgspec
 from invoke import Context, task
 
 from fabfile import inventory, sizes
+from fabfile.daemon import INSTANCE, Daemon
 from fabfile.errors import Refused
 from fabfile.facts import Facts, Query
 from fabfile.facts.pool import Backing
 from fabfile.plan import Change, Command, Outcome, Step, converge, words
-from fabfile.steps.pool import files, thin
+from fabfile.steps.pool import files, owner, thin
 from fabfile.steps.pool.thin import Pool
 from fabfile.steps.pool.volume import Volume, volume
 from fabfile.steps.pool.volume import changes as volume_changes
@@ -26,7 +27,7 @@ UNFIT = {
 }
 
 
-def step(settings: inventory.Pool) -> tuple[Step, Query]:
+def step(settings: inventory.Pool, instance: str = "") -> tuple[Step, Query]:
     """The step that makes the pool that a person asked for, and what it asks a machine.
 
     Raises:
@@ -38,9 +39,12 @@ def step(settings: inventory.Pool) -> tuple[Step, Query]:
         size=settings.size,
         meta_size=settings.meta_size,
         block_size=settings.block_size,
+        instance=instance,
     )
     under = volume(settings.volume, settings.volume_size, want.dir)
-    query = Query(pool=want.name, dir=want.dir, volume=f"{under.group}/{under.name}" if under else "")
+    query = Query(
+        pool=want.name, dir=want.dir, instance=instance, volume=f"{under.group}/{under.name}" if under else ""
+    )
     return Step("pool.loop", lambda have: plan(have, want, under), files.paths(want.name)), query
 
 
@@ -51,11 +55,14 @@ def plan(have: Facts, want: Pool, under: Volume | None) -> list[Change]:
         Refused: the machine cannot have this pool, or something that is not ours is in its place.
     """
     refuse_machine(have)
+    owner.refuse_foreign(have, Daemon(want.instance), want.name, want.dir)
     _refuse_other(have, want)
     mount = volume_changes(have, under) if under else []
     if not mount:
         _refuse_place(have, want)
-    return [*mount, *files.changes(have, want), *_backing(have, want), *_active(have, want)]
+    changes = [*mount, *files.changes(have, want), *_backing(have, want), *_active(have, want)]
+    owner.refuse_move(have, Daemon(want.instance), want.name, want.dir)
+    return changes
 
 
 def refuse_machine(have: Facts) -> None:
@@ -205,6 +212,7 @@ def _loops(file: Backing | None) -> tuple[str, ...]:
         "block-size": "64K to 1G, a multiple of 64K, fixed for the pool's life",
         "volume": "VG/LV to make, format with ext4 and mount at the directory",
         "volume-size": "of that volume, such as 15G",
+        "instance": INSTANCE,
         "json": "with --dry: the plan as JSON",
     }
 )
@@ -217,6 +225,7 @@ def loop(
     block_size: str = "",
     volume: str = "",
     volume_size: str = "",
+    instance: str = "",
     json: bool = False,
 ) -> list[Outcome]:
     """Make a thin pool on loop devices that comes back at every boot."""
@@ -229,7 +238,7 @@ def loop(
         "volume": volume,
         "volume_size": volume_size,
     }
-    host = inventory.of(c)
+    host = inventory.of(c, instance)
     pool = msgspec.structs.replace(host.pool, **{key: value for key, value in given.items() if value})
-    making, query = step(pool)
+    making, query = step(pool, host.instance)
     return converge(c, [making], query, json=json)

@@ -6,21 +6,31 @@ from invoke import Context, task
 
 from fabfile import inventory, target
 from fabfile.console import say
+from fabfile.daemon import INSTANCE
 from fabfile.errors import Failed, Refused
 from fabfile.facts import Query, gather
 from fabfile.plan import Command, apply, words
 from fabfile.render import render
-from fabfile.steps.config import DROP_IN
 from fabfile.steps.pool import files, thin
+from fabfile.steps.pool.owner import owner
 
 
-@task(help={"yes": "really do it", "force": "also while containers run: they are killed", "name": "of the pool"})
-def reset(c: Context, yes: bool = False, force: bool = False, name: str = "") -> None:
+@task(
+    help={
+        "yes": "really do it",
+        "force": "also while containers run: they are killed",
+        "name": "of the pool",
+        "instance": INSTANCE,
+    }
+)
+def reset(c: Context, yes: bool = False, force: bool = False, name: str = "", instance: str = "") -> None:
     """Remove the pool, its files and all images and containers of this containerd."""
-    host = inventory.of(c)
-    name = name or host.pool.name
+    host = inventory.of(c, instance)
+    daemon, name = host.daemon, name or host.pool.name
     thin.check_name(name)
-    have = gather(c, Query(pool=name, dir=host.pool.dir, bin_dir=host.bin_dir, files=files.paths(name)))
+    have = gather(
+        c, Query(pool=name, dir=host.pool.dir, bin_dir=host.bin_dir, instance=host.instance, files=files.paths(name))
+    )
     conf = have.files.get(files.conf(name))
     if conf is None:
         if have.pool.table:
@@ -30,6 +40,12 @@ def reset(c: Context, yes: bool = False, force: bool = False, name: str = "") ->
         say(f"no pool {name}: nothing to do")
         return
     settings = files.parse(conf.content)
+    if owner(settings).instance != daemon.instance:
+        raise Refused(
+            f"the pool {name} was made for {owner(settings)}",
+            f"this would remove the images and containers of {daemon}, and leave theirs without a pool",
+            hint=f"pool.reset{owner(settings).option or ' --instance default'} --name {name}",
+        )
     script = render(
         "pool/reset.sh.j2",
         name=name,
@@ -40,12 +56,11 @@ def reset(c: Context, yes: bool = False, force: bool = False, name: str = "") ->
         unit=files.unit(name),
         unit_path=files.unit_path(name),
         conf=files.conf(name),
-        drop_in=DROP_IN,
-        ctr=f"{host.bin_dir}/ctr",
+        daemon=daemon,
         force=force,
     )
     if target.is_dry(c) or not yes:
-        what = f"{settings['DATA']}, {settings['META']}, all images, containers and snapshots of this containerd"
+        what = f"{settings['DATA']}, {settings['META']}, all images, containers and snapshots of {daemon}"
         if target.is_dry(c):
             say(f"would destroy: {what}\n{script}")
             return

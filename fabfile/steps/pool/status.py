@@ -7,15 +7,16 @@ from invoke import Context, task
 
 from fabfile import inventory, sizes
 from fabfile.console import say
+from fabfile.daemon import INSTANCE
 from fabfile.errors import Failed
 from fabfile.facts import Facts, Query, gather
 from fabfile.plan import as_json
 
 
-@task(help={"name": "of the pool", "json": "as JSON"})
-def status(c: Context, name: str = "", json: bool = False) -> None:
+@task(help={"name": "of the pool", "instance": INSTANCE, "json": "as JSON"})
+def status(c: Context, name: str = "", instance: str = "", json: bool = False) -> None:
     """Show how full the pool is and what it stands on."""
-    host = inventory.of(c)
+    host = inventory.of(c, instance)
     pool = msgspec.structs.replace(host.pool, name=name or host.pool.name)
     have = gather(c, Query(pool=pool.name, dir=pool.dir))
     if json:

@@ -34,6 +34,8 @@ class Pool(msgspec.Struct, frozen=True):
     data: int
     meta: int
     block: int
+    instance: str = ""
+    """The containerd that it is for; empty: the default one."""
 
     @property
     def data_file(self) -> str:
@@ -66,7 +68,7 @@ def metadata_size(data: int, block: int) -> int:
     return min(max(-(-need // MIB) * MIB, META_LEAST), META_MOST)
 
 
-def pool(*, name: str, dir: str, size: str, meta_size: str, block_size: str) -> Pool:
+def pool(*, name: str, dir: str, size: str, meta_size: str, block_size: str, instance: str = "") -> Pool:
     """A checked `Pool` from what a person wrote.
 
     Raises:
@@ -81,7 +83,7 @@ def pool(*, name: str, dir: str, size: str, meta_size: str, block_size: str) -> 
     meta = sizes.parse(meta_size, "pool.meta_size", least=META_LEAST) if meta_size else metadata_size(data, block)
     if meta > META_MOST:
         raise Refused(f"pool.meta_size: {meta_size!r} is useless", f"the kernel uses at most {sizes.human(META_MOST)}")
-    return Pool(name, dir.rstrip("/"), data, meta, block)
+    return Pool(name, dir.rstrip("/"), data, meta, block, instance)
 
 
 def check_name(name: str) -> None:

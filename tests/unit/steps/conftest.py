@@ -13,6 +13,7 @@ import toml
 from fabfile import releases
 from fabfile.facts import Facts
 from fabfile.facts.containerd import Containerd
+from fabfile.facts.instances import Instances
 from fabfile.facts.needs import PROBES
 from fabfile.facts.pool import Pool
 from fabfile.facts.system import System
@@ -28,6 +29,7 @@ FRESH = Facts(
     files={},
     containerd=Containerd(),
     pool=Pool(),
+    instances=Instances(),
     smoke=None,
 )  # fmt: skip
 

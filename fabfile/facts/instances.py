@@ -1,0 +1,94 @@
+"""Who uses which pool: the configuration of every containerd of the machine, and the settings of every pool of ours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fabfile.plain import settings
+
+if TYPE_CHECKING:
+    from fabfile.facts import Query
+
+PLUGINS = ("io.containerd.snapshotter.v1.devmapper", "devmapper")
+"""The snapshotter's table under `plugins`, in the formats of config.toml."""
+
+
+class Config(msgspec.Struct, frozen=True):
+    """What a containerd is configured for; empty where it says nothing."""
+
+    root: str = ""
+    pool: str = ""
+    pool_root: str = ""
+    """The snapshotter's own directory: its databases."""
+    base_image_size: str = ""
+
+
+class Instances(msgspec.Struct, frozen=True):
+    """Every containerd and every pool of the machine, not only the ones in question."""
+
+    configs: dict[str, Config] = {}
+    """Path in /etc/containerd → what it says. What no unit names, or is no TOML, is not in it."""
+    pools: dict[str, dict[str, str]] = {}
+    """Name of a pool of ours → its settings."""
+    active: frozenset[str] = frozenset()
+    """Names of the thin pools that the kernel has, ours or not."""
+
+
+def fragment(query: Query) -> str:
+    """Print the files, each line behind `toml PATH|` or `conf PATH|`: there are a handful, of some lines each."""
+    return r"""
+for f in /etc/containerd/*.toml; do
+  [ "$f" = /etc/containerd/config.toml ] || grep -qsF -- "$f" /etc/systemd/system/*.service || continue
+  [ -f "$f" ] || continue
+  awk '{ print "toml " FILENAME "|" $0 }' "$f"
+done
+for f in /etc/devmapper-pool/*.conf; do [ ! -f "$f" ] || awk '{ print "conf " FILENAME "|" $0 }' "$f"; done
+if command -v dmsetup >/dev/null && grep -qs device-mapper /proc/misc; then
+  dmsetup ls --target thin-pool 2>/dev/null | awk '!/^No devices/ { print "active", $1 }'
+fi
+"""
+
+
+def parse(text: str) -> Instances:
+    """The fact in the fragment's output."""
+    files: dict[tuple[str, str], list[str]] = {}
+    active: set[str] = set()
+    for line in text.split("\n"):
+        kind, _, rest = line.partition(" ")
+        if kind in ("toml", "conf"):
+            path, _, content = rest.partition("|")
+            files.setdefault((kind, path), []).append(content)
+        elif kind == "active":
+            active.add(rest)
+    configs = {path: _config("\n".join(content)) for (kind, path), content in files.items() if kind == "toml"}
+    pools = {
+        path.rpartition("/")[2].removesuffix(".conf"): settings("\n".join(content))
+        for (kind, path), content in files.items()
+        if kind == "conf"
+    }
+    return Instances(
+        {path: config for path, config in configs.items() if config},
+        pools,
+        frozenset(active),
+    )
+
+
+def _config(text: str) -> Config | None:
+    import tomllib
+
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return None  # of whoever wrote it; our own is refused where it is edited
+    plugins = document.get("plugins")
+    tables = [plugins.get(name) for name in PLUGINS] if isinstance(plugins, dict) else []
+    devmapper: dict[str, object] = next((table for table in tables if isinstance(table, dict)), {})
+    said = (
+        document.get("root", ""),
+        devmapper.get("pool_name", ""),
+        devmapper.get("root_path", ""),
+        devmapper.get("base_image_size", ""),
+    )
+    return Config(*map(str, said))

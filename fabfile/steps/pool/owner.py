@@ -1,0 +1,107 @@
+"""Whose a pool is: one pool and one root directory for each containerd, and neither moves while something is on it."""
+
+from __future__ import annotations
+
+from fabfile import sizes
+from fabfile.daemon import Daemon
+from fabfile.errors import Refused
+from fabfile.facts import Facts
+from fabfile.facts.instances import Config
+
+KEEP_BOTH = "to keep both, a containerd of its own: --instance NAME"
+
+
+def owner(settings: dict[str, str]) -> Daemon:
+    """The containerd that a pool of ours was made for."""
+    return Daemon(settings.get("INSTANCE", ""))
+
+
+def directory(settings: dict[str, str]) -> str:
+    """Where the files of a loop pool are; empty for another variant."""
+    return settings.get("DATA", "").rpartition("/")[0]
+
+
+def refuse_foreign(have: Facts, daemon: Daemon, name: str, dir: str) -> None:
+    """Refuse the pool `name` and the directory `dir` to `daemon` where another containerd has them.
+
+    Raises:
+        Refused: two daemons on one pool or directory destroy each other's state.
+    """
+    dir, taken = dir.rstrip("/"), list[str]()
+    for pool, settings in have.instances.pools.items():
+        if owner(settings).instance != daemon.instance:
+            if pool == name:
+                taken.append(f"the pool {name} was made for {owner(settings)}")
+            if directory(settings) == dir:
+                taken.append(f"{dir} holds the pool {pool} of {owner(settings)}")
+    for path, config in have.instances.configs.items():
+        if path != daemon.config:
+            if config.pool == name:
+                taken.append(f"{path} names the pool {name}")
+            if config.pool_root.rstrip("/") == dir:
+                taken.append(f"{path} names the directory {dir}")
+            if daemon.instance and config.root.rstrip("/") == daemon.root:
+                taken.append(f"{path} names the root {daemon.root}")
+    if taken:
+        raise Refused(
+            f"another containerd of this machine has what {daemon} would get",
+            "\n".join([*taken, "two daemons on one pool or one directory destroy each other's state"]),
+            hint="choose another --name and --dir, or name that containerd: --instance",
+        )
+
+
+def refuse_move(have: Facts, daemon: Daemon, name: str, dir: str, variant: str = "loop") -> None:
+    """Refuse another pool, directory or variant to a `daemon` that is configured for one that exists.
+
+    Raises:
+        Refused: with both values, what would break, and the way that works.
+    """
+    now = have.instances.configs.get(daemon.config)
+    if now is None or not _there(have, now):
+        return  # a pool that is gone took everything with it: nothing is left to break
+    breaks = []
+    if now.pool != name:
+        breaks.append(f"pool: it has {now.pool}, asked for {name}: every device and database on it carries its name")
+    if now.pool_root.rstrip("/") != dir.rstrip("/"):
+        breaks.append(f"directory: it has {now.pool_root or 'none'}, asked for {dir}: its databases would stay behind")
+    has = have.instances.pools.get(now.pool, {}).get("VARIANT", "loop")
+    if now.pool in have.instances.pools and has != variant:
+        breaks.append(f"variant: it has {has}, asked for {variant}: the blocks are on other devices")
+    if breaks:
+        raise Refused(
+            f"{daemon} is configured for another pool",
+            "\n".join([*breaks, "its images, containers and snapshots would not be found again"]),
+            hint=f"to give them up: pool.reset{daemon.option} --name {now.pool} --yes, then again; {KEEP_BOTH}",
+        )
+
+
+def refuse_base_image_size(have: Facts, daemon: Daemon, wanted: str) -> None:
+    """Refuse another size of base images to a `daemon` that has some.
+
+    Raises:
+        Refused: with both values, what would break, and the way that works.
+    """
+    size = sizes.parse(wanted, "pool.base_image_size", least=sizes.MIB)
+    now = have.instances.configs.get(daemon.config)
+    status = have.pool.status
+    if now is None or not now.base_image_size or not _there(have, now):
+        return
+    if status and not status.used_data:
+        return  # no device on it has a block yet
+    before = sizes.parse(now.base_image_size, f"{daemon.config}: base_image_size")
+    if size == before:
+        return
+    if size < before:
+        why = "a container of an image that is there gets a device smaller than its file system, which then fails"
+    else:
+        why = "images that are there keep the old size, and so do their containers; only new ones get the larger one"
+    raise Refused(
+        f"{daemon} has images with another base image size",
+        f"base_image_size: it has {now.base_image_size}, asked for {wanted}\n{why}",
+        hint=f"to give them up: pool.reset{daemon.option} --yes, then again; {KEEP_BOTH}",
+    )
+
+
+def _there(have: Facts, config: Config) -> bool:
+    """Whether the pool that a configuration names exists, ours or not."""
+    return config.pool in have.instances.pools or config.pool in have.instances.active
