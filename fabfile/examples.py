@@ -10,6 +10,7 @@ from fabfile.plan import Change, Command, File, apply_script
 from fabfile.render import render
 from fabfile.steps import smoke, toolchain
 from fabfile.steps.pool import files
+from fabfile.steps.pool.action import Made
 
 
 def shell_examples() -> dict[str, str]:
@@ -41,5 +42,26 @@ def shell_examples() -> dict[str, str]:
         "smoke": smoke.script(Host(registry="http://localhost:5000")),
         "profile": toolchain.PROFILE_TEXT,
         "lab-setup": render("lab/setup.sh.j2"),
+        **_actions(),
         "lab-mirror": render("lab/mirror.sh.j2", go="1.19"),
     }
+
+
+def _actions() -> dict[str, str]:
+    """What is done to a pool once, for either variant."""
+    daemon = Daemon("two")
+    loop = Made("pool", daemon, {"DATA": "/a pool/data", "META": "/a pool/meta", "BLOCK_SECTORS": "128"}, "/a pool")
+    direct = Made("vg-pool", daemon, {"VARIANT": "direct", "VG": "vg", "LV": "pool"}, "/root")
+    scripts = {"common": render("pool/common.sh.j2", pool=loop)}
+    for kind, pool in (("loop", loop), ("direct", direct)):
+        values = {"pool": pool, "daemon": daemon}
+        common = render("pool/common.sh.j2", pool=pool)
+        scripts |= {
+            f"check-{kind}": render("pool/check.sh.j2", **values),
+            f"backup-{kind}": render("pool/backup.sh.j2", keep=8, **values),
+            f"thins-{kind}": render("pool/thins.sh.j2", **values),
+            f"stop-{kind}": common + render("pool/stop.sh.j2", force=False, **values),
+            f"stop-force-{kind}": common + render("pool/stop.sh.j2", force=True, **values),
+            f"start-{kind}": common + render("pool/start.sh.j2", **values),
+        }
+    return scripts

@@ -121,7 +121,7 @@ def converge(c: Context, steps: Sequence[Step], query: Query, *, json: bool = Fa
         start = monotonic()
         changes = step.plan(have)
         for _ in range(3):
-            if not changes or apply(c, step.name, changes, have):
+            if not changes or apply(c, step.name, changes, have) is not None:
                 break
             have = gather(c, query)  # somebody else changed the machine since we looked
             changes = step.plan(have)
@@ -199,8 +199,11 @@ BUSY, STALE = 75, 76
 """Exit codes of the apply script: another operator holds the lock; the machine changed since it was looked at."""
 
 
-def apply(c: Context, name: str, changes: list[Change], have: Facts) -> bool:
-    """Apply `changes` in one command, under the machine's lock. False: somebody else was faster, plan again."""
+def apply(c: Context, name: str, changes: list[Change], have: Facts) -> str | None:
+    """Apply `changes` in one command, under the machine's lock, and return what they printed, each behind its mark.
+
+    None: somebody else was faster, plan again.
+    """
     staged: dict[int, tuple[str, str]] = {}
     for number, change in enumerate(changes):
         if isinstance(change, Upload):
@@ -211,14 +214,14 @@ def apply(c: Context, name: str, changes: list[Change], have: Facts) -> bool:
     target.unstage(c, [path for path, _ in staged.values()])
     begun = result.stdout.startswith("@@")  # from here on an exit code is a change's, whatever its number
     if result.exited == STALE and not begun:
-        return False
+        return None
     if result.exited == BUSY and not begun:
         raise Failed(
             f"{name}: another operator is changing this machine", result.stdout, hint="wait, then run it again"
         )
     if result.exited:
         raise _failure(name, changes, result.stdout + result.stderr, result.exited)
-    return True
+    return str(result.stdout)
 
 
 def sha256(path: Path) -> str:

@@ -9,7 +9,8 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts, Query
 from fabfile.plan import Change, Command, Outcome, Step, converge, words
 
-RUN = ("dmsetup", "lvm", "dmeventd", "thin_check", "mkfs.ext4", "mkfs.xfs", "losetup")
+THIN = ("thin_check", "thin_dump", "thin_ls", "thin_repair", "thin_restore", "thin_trim")
+RUN = ("dmsetup", "lvm", "dmeventd", *THIN, "mkfs.ext4", "mkfs.xfs", "losetup")
 BUILD = ("git", "make", "gcc", "pkg-config", "seccomp.h", "libc.h")
 
 PACKAGES = {
@@ -18,6 +19,11 @@ PACKAGES = {
         "lvm": "lvm2",
         "dmeventd": "dmeventd",
         "thin_check": "thin-provisioning-tools",
+        "thin_dump": "thin-provisioning-tools",
+        "thin_ls": "thin-provisioning-tools",
+        "thin_repair": "thin-provisioning-tools",
+        "thin_restore": "thin-provisioning-tools",
+        "thin_trim": "thin-provisioning-tools",
         "mkfs.ext4": "e2fsprogs",
         "mkfs.xfs": "xfsprogs",
         "losetup": "mount",
@@ -33,6 +39,11 @@ PACKAGES = {
         "lvm": "lvm2",
         "dmeventd": "device-mapper-event",
         "thin_check": "device-mapper-persistent-data",
+        "thin_dump": "device-mapper-persistent-data",
+        "thin_ls": "device-mapper-persistent-data",
+        "thin_repair": "device-mapper-persistent-data",
+        "thin_restore": "device-mapper-persistent-data",
+        "thin_trim": "device-mapper-persistent-data",
         "mkfs.ext4": "e2fsprogs",
         "mkfs.xfs": "xfsprogs",
         "losetup": "util-linux",

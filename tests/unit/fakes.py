@@ -66,7 +66,7 @@ class Machine:
             return Result(stdout=self.looks.pop(0) if len(self.looks) > 1 else self.looks[0])
         if LOCK not in command:
             return Result()
-        code, output = self.applied.pop(0) if self.applied else (0, "")
+        code, output = self.applied.pop(0) if self.applied else (0, "@@0\n")
         return Result(stdout=output, exited=code)
 
     @property

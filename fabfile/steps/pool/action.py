@@ -1,0 +1,184 @@
+"""What is done to a pool once, on request: found, planned, done under the machine's lock, its answer handed back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+from invoke import Context
+
+from fabfile import inventory, target
+from fabfile.console import say
+from fabfile.daemon import Daemon
+from fabfile.errors import Failed, Pending, Refused
+from fabfile.facts import Facts, Query, gather
+from fabfile.plan import Change, apply, describe
+from fabfile.steps.packages import PACKAGES
+from fabfile.steps.pool import files, thin
+from fabfile.steps.pool.owner import directory, owner
+
+BACKUPS = "/var/lib/containerd-devmapper/backup"
+
+
+class Made(msgspec.Struct, frozen=True):
+    """A pool of ours, and the containerd on it: what scripts are rendered with."""
+
+    name: str
+    daemon: Daemon
+    settings: dict[str, str]
+    root: str
+    """Where containerd keeps the snapshotter's databases."""
+
+    @property
+    def direct(self) -> bool:
+        """Whether it is on a volume group of its own, not on files."""
+        return self.settings.get("VARIANT", "loop") == "direct"
+
+    @property
+    def lv(self) -> str:
+        """direct: VG/LV."""
+        return f"{self.settings['VG']}/{self.settings['LV']}"
+
+    @property
+    def data(self) -> str:
+        """loop: the data file."""
+        return self.settings["DATA"]
+
+    @property
+    def meta(self) -> str:
+        """loop: the metadata file."""
+        return self.settings["META"]
+
+    @property
+    def block_sectors(self) -> int:
+        """loop: sectors in a block."""
+        return int(self.settings["BLOCK_SECTORS"])
+
+    @property
+    def database(self) -> str:
+        """containerd's record of the thin devices."""
+        return f"{self.root}/{self.name}.db"
+
+    @property
+    def backups(self) -> str:
+        """Where backups of its metadata are."""
+        return f"{BACKUPS}/{self.name}"
+
+    @property
+    def unit(self) -> str:
+        """Name of its unit."""
+        return files.unit(self.name)
+
+    @property
+    def script(self) -> str:
+        """What activates and deactivates pools."""
+        return files.SCRIPT
+
+
+class Found(Made, frozen=True):
+    """Such a pool on a machine."""
+
+    query: Query
+    have: Facts
+    """As it was looked at last."""
+
+
+def find(c: Context, name: str, instance: str, tools: Iterable[str] = ()) -> Found:
+    """The pool of a containerd, whatever its variant.
+
+    Args:
+        c: the machine.
+        name: of the pool; empty: the one that this containerd has.
+        instance: the containerd; see inventory.of.
+        tools: programs that will be needed on the machine.
+
+    Raises:
+        Refused: there is none, it is another containerd's, or a program is missing.
+    """
+    host = inventory.of(c, instance)
+    if name:
+        thin.check_name(name)
+    query = Query(pool=name or host.pool.name, dir=host.pool.dir, bin_dir=host.bin_dir, instance=host.instance)
+    have = gather(c, query)
+    name = choose(have, host.daemon, name or host.pool.name, named=bool(name))
+    settings = have.instances.pools[name]
+    config = have.instances.configs.get(host.daemon.config)
+    root = (config.pool_root if config and config.pool == name else "") or directory(settings) or host.pool.dir
+    wanted = msgspec.structs.replace(query, pool=name, dir=directory(settings) or root)
+    if wanted != query:
+        have = gather(c, wanted)
+    need(have, tools)
+    return Found(name, host.daemon, settings, root.rstrip("/"), wanted, have)
+
+
+def choose(have: Facts, daemon: Daemon, name: str, *, named: bool) -> str:
+    """The name of the pool of `daemon`: `name` if there is one of it, else, unless it was `named`, its only one.
+
+    Raises:
+        Refused: there is none, or it is another containerd's.
+    """
+    pools = have.instances.pools
+    if name in pools:
+        whose = owner(pools[name])
+        if whose.instance != daemon.instance:
+            raise Refused(
+                f"the pool {name} was made for {whose}",
+                f"asked for {daemon}",
+                hint=f"name it:{whose.option or ' --instance default'} --name {name}",
+            )
+        return name
+    mine = [] if named else [pool for pool, settings in pools.items() if owner(settings).instance == daemon.instance]
+    if len(mine) != 1:
+        known = ", ".join(sorted(pools)) or "none"
+        raise Refused(f"no pool {name} of {daemon}", f"pools that were made here: {known}", hint="pool.status --name")
+    return mine[0]
+
+
+def need(have: Facts, tools: Iterable[str]) -> None:
+    """Refuse a machine that lacks one of the programs `tools`, see facts/needs.py.
+
+    Raises:
+        Refused: with the package that has it.
+    """
+    missing = [tool for tool in tools if tool not in have.needs]
+    if missing:
+        table = PACKAGES.get(have.system.family, PACKAGES["debian"])
+        packages = " ".join(sorted({table[tool] for tool in missing}))
+        raise Refused(
+            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing on this machine",
+            f"package: {packages}",
+            hint="install it: the task packages",
+        )
+
+
+def do(c: Context, task: str, found: Found, plan: Callable[[Facts], list[Change]]) -> str:
+    """Do what `plan` says and return what it printed. With --dry only show it.
+
+    Raises:
+        Pending: with --dry.
+        Failed: a change failed, or the machine keeps changing.
+    """
+    have = found.have
+    for _ in range(3):
+        changes = plan(have)
+        if target.is_dry(c):
+            say(f"pending  {task}")
+            for change in changes:
+                say("\n".join(f"    {line}" for line in describe(change)))
+            raise Pending
+        printed = apply(c, task, changes, have)
+        if printed is not None:
+            return "\n".join(line for line in printed.splitlines() if not line.startswith("@@"))
+        have = gather(c, found.query)
+    raise Failed(f"{task}: the machine keeps changing", "another operator is at work", hint="run it again")
+
+
+def again(c: Context, found: Found) -> Found:
+    """The same pool as it is now."""
+    return msgspec.structs.replace(found, have=gather(c, found.query))
+
+
+def answer(printed: str, key: str) -> list[str] | None:
+    """The words behind the last line `@KEY` of what a script printed; None where it printed none."""
+    lines = [line.split()[1:] for line in printed.splitlines() if line.split()[:1] == [f"@{key}"]]
+    return lines[-1] if lines else None
