@@ -56,13 +56,12 @@ def plan(have: Facts, want: Pool, under: Volume | None) -> list[Change]:
     """
     refuse_machine(have)
     owner.refuse_foreign(have, Daemon(want.instance), want.name, want.dir)
+    owner.refuse_move(have, Daemon(want.instance), want.name, want.dir)
     _refuse_other(have, want)
     mount = volume_changes(have, under) if under else []
     if not mount:
         _refuse_place(have, want)
-    changes = [*mount, *files.changes(have, want), *_backing(have, want), *_active(have, want)]
-    owner.refuse_move(have, Daemon(want.instance), want.name, want.dir)
-    return changes
+    return [*mount, *files.changes(have, want), *_backing(have, want), *_active(have, want)]
 
 
 def refuse_machine(have: Facts) -> None:

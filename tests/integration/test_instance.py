@@ -1,0 +1,115 @@
+"""Two containerds on one machine, each on a pool of its own. The tests build on each other."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+from tests.integration.conftest import Machine
+
+TWO = "ctr --address /run/containerd-ci-two/containerd.sock"
+WRITE = "i=0; while :; do i=$((i + 1)); echo $i >/n; sleep 1; done"
+NAMES = (
+    "find / -xdev -path /proc -prune -o -name '*ci-two*' -print; dmsetup ls | grep ci-two; "
+    "systemctl list-units --plain | grep ci-two"
+)
+"""Everything that could be left of the instance `ci-two`."""
+
+
+def registry(machine: Machine) -> str:
+    """The lab's registry, as an image's name begins with it."""
+    text = (machine.vm.directory.parent / "hosts.toml").read_text()
+    return str(tomllib.loads(text)["defaults"]["registry"]).removeprefix("http://")
+
+
+def start(machine: Machine, ctr: str, name: str) -> None:
+    """Run a container on devmapper that counts into a file."""
+    image = f"{registry(machine)}/library/busybox:latest"
+    machine.ssh(f"{ctr} images pull --plain-http --snapshotter devmapper {image}")
+    machine.ssh(f"{ctr} run -d --snapshotter devmapper {image} {name} sh -c {shlex.quote(WRITE)}")
+
+
+def counted(machine: Machine, ctr: str, name: str) -> int:
+    """How far it came."""
+    return int(machine.ssh(f"{ctr} tasks exec --exec-id look {name} cat /n"))
+
+
+def test_a_second_containerd_beside_the_first(deployed: Machine) -> None:
+    assert deployed.ssh(NAMES, code=None) == ""
+    first = deployed.ssh("systemctl show -p MainPID containerd; md5sum /etc/containerd/config.toml")
+    assert "changed 1" in deployed.fab("deploy", "--instance", "ci-two", "--size", "2G")
+    for options in (["--instance", "ci-two", "--size", "2G"], []):
+        assert "ok 1  changed 0" in deployed.fab("deploy", *options)
+    assert deployed.ssh("systemctl show -p MainPID containerd; md5sum /etc/containerd/config.toml") == first
+    for ctr, pool in (("ctr", "containerd-pool"), (TWO, "ci-two-pool")):
+        start(deployed, ctr, f"count-{pool}")
+        assert f"{pool}-snap-" in deployed.ssh("cat /proc/mounts")
+    assert counted(deployed, "ctr", "count-containerd-pool")
+    assert counted(deployed, TWO, "count-ci-two-pool")
+
+
+def test_what_would_mix_or_move_them_is_refused(deployed: Machine, tmp_path: Path) -> None:
+    inventory = tmp_path / "hosts.toml"
+    lab = (deployed.vm.directory.parent / "hosts.toml").read_text()
+    one, two = "/var/lib/containerd/devmapper", "/var/lib/containerd-ci-two/devmapper"
+    refused: list[tuple[str, str, str]] = [
+        (
+            "",
+            "pool.loop --instance three --name ci-two-pool",
+            "the pool ci-two-pool was made for the containerd instance ci-two",
+        ),
+        ("", f"pool.loop --instance three --dir {one}", f"{one} holds the pool containerd-pool of the default"),
+        ("", f"pool.loop --dir {two}", f"{two} holds the pool ci-two-pool of the containerd instance ci-two"),
+        ("", "pool.reset --yes --name ci-two-pool", "leave theirs without a pool"),
+        ("", "deploy --instance devmapper", "the name 'devmapper' is taken"),
+        ("", "pool.loop --name other", "it has containerd-pool, asked for other"),
+        ("", "pool.loop --block-size 128K", "BLOCK_SECTORS: it has 128, asked for 256"),
+        ("", "pool.loop --instance ci-two --size 2G --dir /srv/two", f"it has {two}, asked for /srv/two"),
+        ("base_image_size = '5GB'", "deploy", "smaller than its file system"),
+        ("base_image_size = '20GB'", "deploy", "keep the old size"),
+        ("name = 'other'", "deploy", "pool.reset --name containerd-pool --yes"),
+        ("dir = '/srv/other'", "deploy", f"directory: it has {one}, asked for /srv/other"),
+    ]
+    before = deployed.state()
+    for settings, line, what in refused:
+        inventory.write_text(f"{lab}\n[defaults.pool]\n{settings}\n")
+        output = deployed.fab(*shlex.split(line), code=2, inventory=inventory)
+        assert what in output, f"{line}\n{output}"
+    assert deployed.state() == before
+
+
+def test_both_come_back_after_a_reboot(deployed: Machine) -> None:
+    containers = (("ctr", "count-containerd-pool"), (TWO, "count-ci-two-pool"))
+    before = [counted(deployed, *container) for container in containers]
+    deployed.ssh("sync")
+    deployed.reboot()
+    for (ctr, name), least in zip(containers, before, strict=True):
+        assert re.search(r"snapshotter\.v1\s+devmapper\s+\S+\s+ok", deployed.ssh(f"{ctr} plugins ls"))
+        mount = f'd=$(mktemp -d); eval "$({ctr} snapshots --snapshotter devmapper mounts $d {name})"; '
+        assert int(deployed.ssh(mount + "cat $d/n; umount $d; rmdir $d")) >= least
+        deployed.ssh(f"{ctr} tasks rm {name} 2>/dev/null; {ctr} tasks start -d {name} </dev/null >/dev/null 2>&1")
+        assert counted(deployed, ctr, name)
+
+
+def test_reset_of_one_leaves_the_other_alone(deployed: Machine) -> None:
+    running = "; ".join(
+        [
+            "pgrep -fo '^sh -c i=0'",
+            "systemctl show -p MainPID containerd",
+            "dmsetup table | grep -v ci--two | grep -v ci-two",
+            "losetup -n -l | grep -v ci-two",
+        ]
+    )
+    assert "containers run in default: count-ci-two-pool" in deployed.fab(
+        "pool.reset", "--instance", "ci-two", "--yes", code=1
+    )
+    before = deployed.ssh(running)
+    deployed.fab("pool.reset", "--instance", "ci-two", "--yes", "--force")
+    assert deployed.ssh(running) == before
+    now = counted(deployed, "ctr", "count-containerd-pool")
+    deployed.ssh("sleep 3")
+    assert counted(deployed, "ctr", "count-containerd-pool") > now
+    assert deployed.ssh(NAMES, code=None) == ""
+    assert "ok 1  changed 0" in deployed.fab("deploy")
