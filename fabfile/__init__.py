@@ -15,6 +15,7 @@ from fabfile.steps import status as _status
 from fabfile.steps import toolchain as _toolchain
 from fabfile.steps.pool import backup as _backup
 from fabfile.steps.pool import check as _check
+from fabfile.steps.pool import grow as _grow
 from fabfile.steps.pool import loop as _loop
 from fabfile.steps.pool import reset as _reset
 from fabfile.steps.pool import status as _pool
@@ -32,7 +33,7 @@ def namespace() -> Collection:
         Collection("toolchain", _toolchain.go, _toolchain.protoc),
         Collection("containerd", _containerd.build, _containerd.install, _config.configure),
         Collection("runc", _runc.install),
-        Collection("pool", _loop.loop, _pool.status, _check.check, _backup.backup, _reset.reset),
+        Collection("pool", _loop.loop, _grow.grow, _pool.status, _check.check, _backup.backup, _reset.reset),
     )
 
 

@@ -20,6 +20,8 @@ class Status(msgspec.Struct, frozen=True):
     mode: str
     """`rw`, `ro`, `out_of_data_space`, or `Fail`."""
     needs_check: bool
+    when_full: str = ""
+    """What it does now with writes that find no space: `queue` or `error`; queueing ends after no_space_timeout."""
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -32,6 +34,8 @@ class Table(msgspec.Struct, frozen=True):
     """Device numbers, `7:1`."""
     block_sectors: int = 0
     low_water: int = 0
+    when_full: str = "queue"
+    """What it should do with writes that find no space: `queue` or `error`."""
 
 
 class Backing(msgspec.Struct, frozen=True):
@@ -75,6 +79,12 @@ class Pool(msgspec.Struct, frozen=True):
     volume: Volume | None = None
     active: bool = False
     enabled: bool = False
+    monitor: bool = False
+    """The timer that grows it runs."""
+    warning: str = ""
+    """What the monitor says."""
+    no_space_timeout: int | None = None
+    """Seconds for which the kernel queues writes to a full pool; 0: for ever."""
 
 
 def fragment(query: Query) -> str:
@@ -84,6 +94,11 @@ def fragment(query: Query) -> str:
     name, dir, volume = quote(query.pool), quote(query.dir), quote(query.volume)
     return rf"""
 name={name} dir={dir} volume={volume}
+# A pool of ours knows where it is.
+DATA='' conf=/etc/devmapper-pool/$name.conf
+# shellcheck source=/dev/null
+[ ! -r "$conf" ] || . "$conf"
+[ -z "$DATA" ] || dir=${{DATA%/*}}
 if command -v dmsetup >/dev/null && grep -qs device-mapper /proc/misc; then
   dmsetup table "$name" 2>/dev/null | sed 's/^/table /'
   dmsetup status "$name" 2>/dev/null | sed 's/^/status /'
@@ -99,7 +114,11 @@ if [ -d /run/systemd/system ]; then
   ActiveState=none UnitFileState=none
   eval "$(systemctl show "devmapper-pool@$name.service" -p ActiveState -p UnitFileState)"
   echo "active $ActiveState"; echo "enabled $UnitFileState"
+  echo "monitor $(systemctl is-active "devmapper-pool-monitor@$name.timer")"
 fi
+[ ! -r "/run/devmapper-pool/$name.warning" ] || echo "warning $(cat "/run/devmapper-pool/$name.warning")"
+timeout=/sys/module/dm_thin_pool/parameters/no_space_timeout
+[ ! -r "$timeout" ] || echo "no_space_timeout $(cat "$timeout")"
 [ -n "$volume" ] && command -v lvs >/dev/null || exit 0
 echo "group $(vgs --noheadings --nosuffix --units b -o vg_free "${{volume%/*}}" 2>/dev/null)"
 echo "volume $(lvs --noheadings --nosuffix --units b -o lv_size "$volume" 2>/dev/null)"
@@ -128,6 +147,9 @@ def parse(text: str) -> Pool:
         volume=_volume(found) if "group" in found else None,
         active=found.get("active") == ["active"],
         enabled=found.get("enabled") == ["enabled"],
+        monitor=found.get("monitor") == ["active"],
+        warning=" ".join(found.get("warning", [])),
+        no_space_timeout=int(found["no_space_timeout"][0]) if found.get("no_space_timeout") else None,
     )
 
 
@@ -136,7 +158,8 @@ def parse_table(words: list[str]) -> Table:
     _, sectors, target, *rest = words
     if target != "thin-pool":
         return Table(target, int(sectors))
-    return Table(target, int(sectors), rest[0], rest[1], int(rest[2]), int(rest[3]))
+    when_full = "error" if "error_if_no_space" in rest[5:] else "queue"
+    return Table(target, int(sectors), rest[0], rest[1], int(rest[2]), int(rest[3]), when_full)
 
 
 def parse_status(words: list[str]) -> Status | None:
@@ -148,7 +171,12 @@ def parse_status(words: list[str]) -> Status | None:
         return Status(0, 0, 0, 0, " ".join(rest), needs_check=False)
     used_meta, _, total_meta = rest[1].partition("/")
     used_data, _, total_data = rest[2].partition("/")
-    return Status(int(used_meta), int(total_meta), int(used_data), int(total_data), rest[4], "needs_check" in rest)
+    full = {"error_if_no_space": "error", "queue_if_no_space": "queue"}
+    return Status(
+        int(used_meta), int(total_meta), int(used_data), int(total_data), rest[4],
+        needs_check="needs_check" in rest,
+        when_full=next((full[word] for word in rest if word in full), ""),
+    )  # fmt: skip
 
 
 def _backing(words: list[str] | None, loops: list[str]) -> Backing | None:

@@ -16,13 +16,9 @@ from fabfile.steps.pool import files
 from fabfile.steps.pool.thin import pool
 
 CONF = {
-    "instance": "",
-    "meta": "/p/meta",
-    "data_sectors": 8,
-    "meta_bytes": 9,
-    "block_sectors": 128,
-    "low_water_blocks": 7,
-}
+    "meta": "/m", "instance": "", "block_sectors": 1, "asked": "1", "asked_meta": "1", "when_full": "queue",
+    "threshold": 80, "percent": 20, "most": 0,
+}  # fmt: skip
 settings_text = st.text(
     st.characters(min_codepoint=32, max_codepoint=0x2FFF, exclude_characters="\x7f\x85\u2028\u2029")
 )
@@ -68,10 +64,14 @@ def test_the_settings_of_a_pool_are_read_back_as_written() -> None:
     assert files.settings(want) == {
         "DATA": "/srv/p/data",
         "META": "/srv/p/meta",
-        "DATA_SECTORS": str((100 << 30) // 512),
-        "META_BYTES": str(75 << 20),
+        "VARIANT": "loop",
         "BLOCK_SECTORS": "128",
-        "LOW_WATER_BLOCKS": "32768",
+        "ASKED_BYTES": str(100 << 30),
+        "ASKED_META_BYTES": str(75 << 20),
+        "WHEN_FULL": "queue",
+        "THRESHOLD": "80",
+        "PERCENT": "20",
+        "MAX_BYTES": "0",
     }
 
 

@@ -9,6 +9,7 @@ from fabfile import inventory, sizes
 from fabfile.daemon import INSTANCE, Daemon
 from fabfile.errors import Refused
 from fabfile.facts import Facts, Query
+from fabfile.facts import pool as facts
 from fabfile.facts.pool import Backing
 from fabfile.plan import Change, Command, Outcome, Step, converge, words
 from fabfile.steps.pool import files, owner, thin
@@ -40,6 +41,10 @@ def step(settings: inventory.Pool, instance: str = "") -> tuple[Step, Query]:
         meta_size=settings.meta_size,
         block_size=settings.block_size,
         instance=instance,
+        threshold=settings.threshold,
+        percent=settings.percent,
+        max_size=settings.max_size,
+        when_full=settings.when_full,
     )
     under = volume(settings.volume, settings.volume_size, want.dir)
     query = Query(
@@ -94,18 +99,42 @@ def _refuse_other(have: Facts, want: Pool) -> None:
                     hint="choose another --dir, or move it away",
                 )
         return
-    differ = _differences(files.parse(ours.content), files.settings(want))
+    settings = files.parse(ours.content)
+    differ = _differences(settings, files.settings(want))
     if differ:
         raise Refused(
             f"the pool {want.name} exists with other parameters",
             "\n".join(differ),
             hint="ask for what is there, choose another --name and --dir, or remove it: pool.reset",
         )
+    _refuse_other_size(want, files.asked(settings))
 
 
 def _differences(now: dict[str, str], want: dict[str, str]) -> list[str]:
-    keys = ("DATA", "META", "DATA_SECTORS", "META_BYTES", "BLOCK_SECTORS")
+    now = {"VARIANT": "loop", **now}  # version 0.1 knew no other
+    keys = ("VARIANT", "DATA", "META", "BLOCK_SECTORS")
     return [f"{key}: it has {now.get(key)}, asked for {want[key]}" for key in keys if now.get(key) != want[key]]
+
+
+def _refuse_other_size(want: Pool, asked: files.Asked) -> None:
+    """A pool that grew is still the one that was asked for; a size that nobody asked for before is pool.grow's."""
+    differ, grow = [], []
+    if want.data not in asked.data:
+        differ.append(f"size: it has {_sizes(asked.data)}, asked for {sizes.show(want.data)}")
+        grow.append(f"--size {sizes.show(want.data)}")
+    if want.meta not in asked.meta:
+        differ.append(f"metadata: it has {_sizes(asked.meta)}, asked for {sizes.show(want.meta)}")
+        grow.append(f"--meta-size {sizes.show(want.meta)}")
+    if differ:
+        raise Refused(
+            f"the pool {want.name} exists with another size",
+            "\n".join(differ),
+            hint=f"a pool becomes larger by pool.grow {' '.join(grow)}; it cannot become smaller",
+        )
+
+
+def _sizes(asked: tuple[int, ...]) -> str:
+    return " and then ".join(map(sizes.show, asked))
 
 
 def _refuse_place(have: Facts, want: Pool) -> None:
@@ -137,10 +166,10 @@ def _backing(have: Facts, want: Pool) -> list[Change]:
     plan: list[Change] = []
     if not meta:
         why = f"metadata file of {sizes.show(want.meta)} (48 bytes for each of {want.data // want.block} blocks)"
-        plan.append(Command(why, _create(want.meta_file, want.meta)))
+        plan.append(Command(why, _create(want.meta_file, f"fallocate -l {want.meta}")))
     if not data:
         why = f"sparse data file of {sizes.show(want.data)}{_overcommit(have, want)}"
-        plan.append(Command(why, _create(want.data_file, want.data)))
+        plan.append(Command(why, _create(want.data_file, f"truncate -s {want.data}")))
     return plan
 
 
@@ -154,31 +183,46 @@ def _overcommit(have: Facts, want: Pool) -> str:
     )
 
 
-def _create(path: str, size: int) -> str:
+def _create(path: str, command: str) -> str:
+    dir, new, path = map(words, (path.rpartition("/")[0], f"{path}.new", path))
     return (
-        f"mkdir -p {words(path.rpartition('/')[0])}\n[ ! -e {words(path)} ] || {{ echo 'it exists by now'; exit 1; }}\n"
-        f"umask 077; truncate -s {size} {words(path + '.new')}\nmv {words(path + '.new')} {words(path)}"
+        f"mkdir -p {dir}\n[ ! -e {path} ] || {{ echo 'it exists by now'; exit 1; }}\n"
+        f"umask 077; rm -f {new}; {command} {new}\nmv {new} {path}"
     )
 
 
 def _active(have: Facts, want: Pool) -> list[Change]:
-    unit = words(files.unit(want.name))
+    unit, timer = words(files.unit(want.name)), words(files.monitor(want.name))
     pool = have.pool
     if not pool.table:
         # restart: a unit that was started once counts as active although somebody took the pool away since.
         return [
             Command(
                 "activate the pool, now and at every boot",
-                f"systemctl daemon-reload\nsystemctl enable {unit}\n"
+                f"systemctl daemon-reload\nsystemctl enable {unit} {timer}\n"
                 f"systemctl restart {unit} || {{ systemctl status --no-pager -n 20 {unit}; exit 1; }}",
             )
         ]
     _refuse_table(have, want)
-    if not (pool.active and pool.enabled):
-        return [
-            Command("the pool's unit, now and at every boot", f"systemctl daemon-reload\nsystemctl enable --now {unit}")
-        ]
-    return []
+    plan: list[Change] = []
+    if not (pool.active and pool.enabled and pool.monitor):
+        enable = f"systemctl daemon-reload\nsystemctl enable --now {unit} {timer}"
+        plan.append(Command("the pool's units, now and at every boot", enable))
+    if growing(have.pool):
+        plan.append(Command("finish growing the pool", words(files.SCRIPT, "settle", want.name)))
+    if pool.table.when_full != want.when_full:
+        why = f"writes to a full pool {'wait for space' if want.when_full == 'queue' else 'get an error at once'}"
+        plan.append(Command(why, words(files.SCRIPT, "settle", want.name)))
+    return plan
+
+
+def growing(pool: facts.Pool) -> bool:
+    """Whether the files are longer than what the kernel has of them: somebody was interrupted."""
+    table, status, data, meta = pool.table, pool.status, pool.data, pool.meta
+    if not (table and status and data and meta and table.block_sectors) or status.needs_check:
+        return False
+    whole = data.size // (table.block_sectors * sizes.SECTOR) * table.block_sectors
+    return table.sectors < whole or status.total_meta < meta.size // thin.META_BLOCK
 
 
 def _refuse_table(have: Facts, want: Pool) -> None:
@@ -187,8 +231,9 @@ def _refuse_table(have: Facts, want: Pool) -> None:
     wrong = []
     if table.target != "thin-pool":
         wrong.append(f"target: it has {table.target}, wanted thin-pool")
-    if table.sectors != want.sectors:
-        wrong.append(f"sectors: it has {table.sectors}, wanted {want.sectors}")
+    data = have.pool.data
+    if data and data.size < want.data:
+        wrong.append(f"{want.data_file} was made shorter: it has {data.size}, asked for {want.data} bytes")
     if table.block_sectors != want.block // 512:
         wrong.append(f"sectors a block: it has {table.block_sectors}, wanted {want.block // 512}")
     for what, device, file in (("data", table.data, have.pool.data), ("metadata", table.meta, have.pool.meta)):
@@ -211,6 +256,10 @@ def _loops(file: Backing | None) -> tuple[str, ...]:
         "block-size": "64K to 1G, a multiple of 64K, fixed for the pool's life",
         "volume": "VG/LV to make, format with ext4 and mount at the directory",
         "volume-size": "of that volume, such as 15G",
+        "threshold": "percent used at which the pool grows by itself; 100: never",
+        "percent": "by how much of its size it grows then",
+        "max-size": "beyond which it does not grow by itself",
+        "when-full": "queue: writers wait for space; error: they get an error at once",
         "instance": INSTANCE,
         "json": "with --dry: the plan as JSON",
     }
@@ -225,6 +274,10 @@ def loop(
     volume: str = "",
     volume_size: str = "",
     instance: str = "",
+    threshold: int = 0,
+    percent: int = 0,
+    max_size: str = "",
+    when_full: str = "",
     json: bool = False,
 ) -> list[Outcome]:
     """Make a thin pool on loop devices that comes back at every boot."""
@@ -236,6 +289,10 @@ def loop(
         "block_size": block_size,
         "volume": volume,
         "volume_size": volume_size,
+        "threshold": threshold,
+        "percent": percent,
+        "max_size": max_size,
+        "when_full": when_full,
     }
     host = inventory.of(c, instance)
     pool = msgspec.structs.replace(host.pool, **{key: value for key, value in given.items() if value})

@@ -55,6 +55,8 @@ def reset(c: Context, yes: bool = False, force: bool = False, name: str = "", in
         script=files.SCRIPT,
         unit=files.unit(name),
         unit_path=files.unit_path(name),
+        monitor=files.monitor(name),
+        monitor_paths=files.monitor_paths(name),
         conf=files.conf(name),
         daemon=daemon,
         force=force,

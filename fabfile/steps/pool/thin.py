@@ -8,7 +8,7 @@ import msgspec
 
 from fabfile import sizes
 from fabfile.errors import Refused
-from fabfile.sizes import GIB, KIB, MIB, SECTOR
+from fabfile.sizes import GIB, KIB, MIB
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 """A subset of device-mapper names that is also safe in a unit's name and a path."""
@@ -19,11 +19,10 @@ BLOCK_STEP, BLOCK_MOST = 64 * KIB, GIB
 META_LEAST, META_MOST = 2 * MIB, 16192 * MIB
 """Kernel: at least 2 MiB, useless above 15.81 GiB."""
 
+META_BLOCK = 4 * KIB
+
 DATA_LEAST = 64 * MIB
 """Below it no base image fits; a guard against a forgotten unit."""
-
-LOW_WATER_BYTES = 2 * GIB
-"""The 2020 recipe's 32768 blocks of 64 KiB."""
 
 
 class Pool(msgspec.Struct, frozen=True):
@@ -34,6 +33,13 @@ class Pool(msgspec.Struct, frozen=True):
     data: int
     meta: int
     block: int
+    threshold: int = 80
+    """Percent used at which it grows by itself; 100: never."""
+    percent: int = 20
+    """By how much of its size it grows then."""
+    most: int = 0
+    """Bytes of data beyond which it does not grow by itself; 0: any."""
+    when_full: str = "queue"
     instance: str = ""
     """The containerd that it is for; empty: the default one."""
 
@@ -47,16 +53,6 @@ class Pool(msgspec.Struct, frozen=True):
         """The file behind the metadata device."""
         return f"{self.dir}/meta"
 
-    @property
-    def low_water_blocks(self) -> int:
-        """Free blocks below which the kernel raises its event: 2 GiB, or a tenth of a small pool."""
-        return min(LOW_WATER_BYTES, self.data // 10) // self.block
-
-    @property
-    def sectors(self) -> int:
-        """Length of the data device; whole blocks only, as the kernel maps no other."""
-        return self.data // self.block * self.block // SECTOR
-
 
 def metadata_size(data: int, block: int) -> int:
     """Bytes of metadata for `data` bytes in blocks of `block` bytes, in whole MiB.
@@ -68,7 +64,19 @@ def metadata_size(data: int, block: int) -> int:
     return min(max(-(-need // MIB) * MIB, META_LEAST), META_MOST)
 
 
-def pool(*, name: str, dir: str, size: str, meta_size: str, block_size: str, instance: str = "") -> Pool:
+def pool(
+    *,
+    name: str,
+    dir: str,
+    size: str,
+    meta_size: str,
+    block_size: str,
+    threshold: int = 80,
+    percent: int = 20,
+    max_size: str = "",
+    when_full: str = "queue",
+    instance: str = "",
+) -> Pool:
     """A checked `Pool` from what a person wrote.
 
     Raises:
@@ -79,11 +87,39 @@ def pool(*, name: str, dir: str, size: str, meta_size: str, block_size: str, ins
     block = sizes.parse(block_size, "pool.block_size")
     if block % BLOCK_STEP or block > BLOCK_MOST:
         raise Refused(f"pool.block_size: {block_size!r} is not a block size", "a multiple of 64K, at most 1G")
-    data = sizes.parse(size, "pool.size", least=max(DATA_LEAST, block))
-    meta = sizes.parse(meta_size, "pool.meta_size", least=META_LEAST) if meta_size else metadata_size(data, block)
+    data = data_size(size, block)
+    meta = explicit_metadata(meta_size) if meta_size else metadata_size(data, block)
+    most = check_autoextend(threshold, percent, max_size, data)
+    if when_full not in ("queue", "error"):
+        raise Refused(
+            f"pool.when_full: {when_full!r}", "queue: writers wait for space; error: they get an error at once"
+        )
+    return Pool(name, dir.rstrip("/"), data, meta, block, threshold, percent, most, when_full, instance)
+
+
+def data_size(size: str, block: int) -> int:
+    """Bytes of a data device, at least `DATA_LEAST` and a block."""
+    return sizes.parse(size, "pool.size", least=max(DATA_LEAST, block))
+
+
+def explicit_metadata(size: str) -> int:
+    """Bytes of a metadata device: whole blocks of 4 KiB, as much as the kernel uses."""
+    meta = sizes.parse(size, "pool.meta_size", least=META_LEAST)
     if meta > META_MOST:
-        raise Refused(f"pool.meta_size: {meta_size!r} is useless", f"the kernel uses at most {sizes.human(META_MOST)}")
-    return Pool(name, dir.rstrip("/"), data, meta, block, instance)
+        raise Refused(f"pool.meta_size: {size!r} is useless", f"the kernel uses at most {sizes.human(META_MOST)}")
+    return meta // META_BLOCK * META_BLOCK
+
+
+def check_autoextend(threshold: int, percent: int, max_size: str, data: int) -> int:
+    """Refuse settings by which a pool of `data` bytes could not grow; the maximum in bytes, 0 for none."""
+    if not 1 <= threshold <= 100:
+        raise Refused(f"pool.threshold: {threshold} is not a threshold", "percent used, 1 to 100; 100: never grow")
+    if not 1 <= percent <= 1000:
+        raise Refused(f"pool.percent: {percent} is not a step", "percent of the pool's size, 1 to 1000")
+    most = sizes.parse(max_size, "pool.max_size") if max_size else 0
+    if most and most < data:
+        raise Refused(f"pool.max_size: {max_size!r} is less than the pool", f"its size is {sizes.show(data)}")
+    return most
 
 
 def check_name(name: str) -> None:

@@ -12,10 +12,10 @@ from fabfile.errors import Refused
 from fabfile.sizes import GIB, KIB, MIB
 from fabfile.steps.pool import thin
 
-RIGHT = {"name": "pool", "dir": "/srv/pool", "size": "100G", "meta_size": "", "block_size": "64K"}
+RIGHT: dict[str, Any] = {"name": "pool", "dir": "/srv/pool", "size": "100G", "meta_size": "", "block_size": "64K"}
 
 
-def pool(**changes: str) -> thin.Pool:
+def pool(**changes: Any) -> thin.Pool:
     return thin.pool(**(RIGHT | changes))
 
 
@@ -33,18 +33,6 @@ def test_metadata_covers_the_data_within_the_kernels_limits(data: int, block: in
     assert thin.META_LEAST <= meta <= thin.META_MOST
     assert meta % MIB == 0
     assert meta == thin.META_MOST or meta * block >= 48 * data // block * block
-
-
-@given(st.integers(thin.DATA_LEAST, 1 << 50), st.integers(1, 16384).map(lambda n: n * 64 * KIB))
-def test_only_whole_blocks_are_mapped_and_the_low_water_mark_is_inside(data: int, block: int) -> None:
-    found = thin.Pool("p", "/d", max(data, block), 2 * MIB, block)
-    assert found.sectors * 512 % block == 0
-    assert 0 <= found.data - found.sectors * 512 < block
-    assert 0 <= found.low_water_blocks * block <= max(found.data // 10, block)
-
-
-def test_the_low_water_mark_is_the_recipes() -> None:
-    assert pool().low_water_blocks == 32768
 
 
 @pytest.mark.parametrize(
@@ -72,6 +60,12 @@ def test_the_low_water_mark_is_the_recipes() -> None:
         ({"block_size": "2G"}, "is not a block size"),
         ({"meta_size": "1M"}, "too small"),
         ({"meta_size": "17G"}, "useless"),
+        ({"threshold": 0}, "is not a threshold"),
+        ({"threshold": 101}, "is not a threshold"),
+        ({"percent": 0}, "is not a step"),
+        ({"max_size": "99G"}, "less than the pool"),
+        ({"max_size": "200"}, "is not a size"),
+        ({"when_full": "wait"}, "pool.when_full"),
     ],
 )
 def test_what_cannot_be_is_refused(changes: dict[str, Any], what: str) -> None:
@@ -82,4 +76,14 @@ def test_what_cannot_be_is_refused(changes: dict[str, Any], what: str) -> None:
 def test_a_pool_smaller_than_a_block_is_refused() -> None:
     with pytest.raises(Refused, match="too small"):
         pool(size="512M", block_size="1G")
-    assert pool(size="1G", block_size="1G").sectors * 512 == GIB
+    assert pool(size="1G", block_size="1G").data == GIB
+
+
+def test_how_it_grows_by_itself() -> None:
+    found = pool(threshold=70, percent=50, max_size="200G", when_full="error")
+    assert (found.threshold, found.percent, found.most, found.when_full) == (70, 50, 200 * GIB, "error")
+    assert pool().most == 0
+
+
+def test_metadata_that_is_asked_for_is_whole_blocks() -> None:
+    assert pool(meta_size="4097K").meta == 4096 * KIB

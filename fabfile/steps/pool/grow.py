@@ -1,0 +1,139 @@
+"""Make a pool larger, data or metadata, while containers write to it."""
+
+from __future__ import annotations
+
+from invoke import Context, task
+
+from fabfile import inventory, sizes
+from fabfile.console import say
+from fabfile.daemon import INSTANCE
+from fabfile.errors import Refused
+from fabfile.facts import Facts, Query
+from fabfile.facts.pool import Backing, Pool
+from fabfile.plan import Change, Command, Outcome, Step, converge, words
+from fabfile.steps.pool import files, thin
+from fabfile.steps.pool.loop import growing
+
+
+def step(name: str, size: str, meta_size: str, query: Query) -> tuple[Step, Query]:
+    """The step that makes a pool of ours at least as large as a person asked for.
+
+    Raises:
+        Refused: nothing asked for, or a value that cannot be.
+    """
+    thin.check_name(name)
+    if not size and not meta_size:
+        raise Refused("pool.grow: by what?", hint="say the new size: --size 200G, or --meta-size 1G, or both")
+    data = thin.data_size(size, thin.BLOCK_STEP) if size else 0
+    meta = thin.explicit_metadata(meta_size) if meta_size else 0
+    return Step("pool.grow", lambda have: plan(have, name, data, meta), files.paths(name)), query
+
+
+def plan(have: Facts, name: str, data: int, meta: int) -> list[Change]:
+    """What to do, purely from the facts.
+
+    Args:
+        have: the machine.
+        name: of the pool.
+        data: bytes that the data device should have; 0: as it is.
+        meta: bytes that the metadata device should have; 0: as it is, or what that much data needs.
+
+    Raises:
+        Refused: no such pool of ours, one that cannot grow now, a size that is less than it has, no room for it.
+    """
+    conf = have.files.get(files.conf(name))
+    if conf is None:
+        raise Refused(f"no pool {name} that was made here", f"no {files.conf(name)}", hint="make one: pool.loop")
+    settings = files.parse(conf.content)
+    refuse_unfit(have.pool, name)
+    assert have.pool.data is not None and have.pool.meta is not None
+    block = int(settings["BLOCK_SECTORS"]) * sizes.SECTOR
+    asked = files.asked(settings)
+    _refuse_less("data", data, have.pool.data.size, asked.data)
+    _refuse_less("metadata", meta, have.pool.meta.size, asked.meta)
+    # So that hosts.toml may say this size and leave the metadata to be computed.
+    meta = meta or (thin.metadata_size(data, block) if data else 0)
+    plan: list[Change] = []
+    if data > have.pool.data.size or meta > have.pool.meta.size or growing(have.pool):
+        why = "; ".join(
+            [
+                *_larger("data", have.pool.data, data, _overcommit(have.pool, data)),
+                *_larger("metadata", have.pool.meta, meta, ""),
+            ]
+        )
+        _refuse_metadata_room(have.pool, meta)
+        plan.append(Command(why or "finish growing", words(files.SCRIPT, "grow", name, data, meta)))
+    return [*plan, *files.grown(have, name, data or asked.data[-1], meta or asked.meta[-1])]
+
+
+def refuse_unfit(pool: Pool, name: str) -> None:
+    """Refuse a pool that is not active, or in a state in which the kernel lets nothing grow."""
+    unit = files.unit(name)
+    if not pool.table or not pool.status or not pool.data or not pool.meta:
+        raise Refused(
+            f"the pool {name} is not active", "it grows only while it is", hint=f"systemctl restart {unit}, or deploy"
+        )
+    if pool.status.needs_check or pool.status.mode in ("Fail", "Error"):
+        state = f"{pool.status.mode}{' needs_check' if pool.status.needs_check else ''}"
+        raise Refused(
+            f"the pool {name} cannot grow before its metadata was checked",
+            f"the kernel says {state}",
+            hint="pool.repair",
+        )
+
+
+def _refuse_less(what: str, wanted: int, now: int, asked: tuple[int, ...]) -> None:
+    # The last size that was asked for is no request for less, although the pool grew beyond it by itself since.
+    if wanted and wanted < now and wanted != asked[-1]:
+        raise Refused(
+            f"a pool's {what} cannot become smaller",
+            f"it has {sizes.show(now)}, asked for {sizes.show(wanted)}",
+            hint="a smaller pool is another pool: pool.reset, then deploy",
+        )
+
+
+def _larger(what: str, file: Backing, wanted: int, note: str) -> list[str]:
+    return [f"{what} {sizes.show(file.size)} → {sizes.show(wanted)}{note}"] if wanted > file.size else []
+
+
+def _overcommit(pool: Pool, data: int) -> str:
+    assert pool.data is not None
+    place = pool.place
+    if place is None or place.free >= data - pool.data.allocated:
+        return ""
+    return f"; OVERCOMMITTED: {place.target} has {sizes.human(place.free)} free, and when it is full writes fail"
+
+
+def _refuse_metadata_room(pool: Pool, meta: int) -> None:
+    """Metadata is not sparse: it needs its room now."""
+    assert pool.meta is not None
+    more = meta - pool.meta.allocated
+    if pool.place and more > pool.place.free:
+        raise Refused(
+            f"{pool.place.target} has no room for metadata of {sizes.show(meta)}",
+            f"it takes {sizes.human(more)} more, free {sizes.human(pool.place.free)}",
+        )
+
+
+@task(
+    help={
+        "size": "that the data device should have then, such as 200G",
+        "meta-size": "that the metadata device should have then; by default what the data needs",
+        "name": "of the pool",
+        "instance": INSTANCE,
+        "json": "with --dry: the plan as JSON",
+    }
+)
+def grow(
+    c: Context, size: str = "", meta_size: str = "", name: str = "", instance: str = "", json: bool = False
+) -> list[Outcome]:
+    """Make the pool larger, online; containers go on meanwhile."""
+    host = inventory.of(c, instance)
+    name = name or host.pool.name
+    growth, query = step(name, size, meta_size, Query(pool=name, dir=host.pool.dir, instance=host.instance))
+    outcomes = converge(c, [growth], query, json=json)
+    keys = [("size", size, host.pool.size), ("meta_size", meta_size, host.pool.meta_size)]
+    differ = [f'{key} = "{asked}"' for key, asked, now in keys if asked and asked != now]
+    if differ and name == host.pool.name:
+        say(f"set {', '.join(differ)} in its pool in {inventory.load().file}: a machine made anew gets that then")
+    return outcomes
