@@ -15,6 +15,7 @@ from fabfile.steps import status as _status
 from fabfile.steps import toolchain as _toolchain
 from fabfile.steps.pool import backup as _backup
 from fabfile.steps.pool import check as _check
+from fabfile.steps.pool import direct as _direct
 from fabfile.steps.pool import grow as _grow
 from fabfile.steps.pool import loop as _loop
 from fabfile.steps.pool import reset as _reset
@@ -33,7 +34,9 @@ def namespace() -> Collection:
         Collection("toolchain", _toolchain.go, _toolchain.protoc),
         Collection("containerd", _containerd.build, _containerd.install, _config.configure),
         Collection("runc", _runc.install),
-        Collection("pool", _loop.loop, _grow.grow, _pool.status, _check.check, _backup.backup, _reset.reset),
+        Collection(
+            "pool", _loop.loop, _direct.direct, _grow.grow, _pool.status, _check.check, _backup.backup, _reset.reset
+        ),
     )
 
 

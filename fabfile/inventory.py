@@ -49,6 +49,17 @@ class Pool(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """Of the volume group's extents."""
     chunk_size: str = "512K"
 
+    @property
+    def dm_name(self) -> str:
+        """The name of the pool's device, which is also its unit's and containerd's `pool_name`.
+
+        Of a direct pool it is LVM's own: both names with their hyphens doubled. What LVM says of the pool that is there
+        is compared with it.
+        """
+        if self.variant == "loop":
+            return self.name
+        return "-".join(name.replace("-", "--") for name in (self.vg, self.pool))
+
 
 class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One machine and what it should become."""

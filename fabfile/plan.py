@@ -41,6 +41,8 @@ class Command(msgspec.Struct, frozen=True, tag="command"):
 
     why: str
     script: str
+    functions: str = ""
+    """Shell functions that the script calls; left out where a plan is shown to a person."""
 
 
 class File(msgspec.Struct, frozen=True, tag="file"):
@@ -255,7 +257,7 @@ def apply_script(changes: Sequence[Change], staged: dict[int, tuple[str, str]], 
 def _script(change: Change, staged: tuple[str, str] | None) -> list[str]:
     match change:
         case Command():
-            return [change.script]
+            return [*filter(None, [change.functions]), change.script]
         case Upload():
             assert staged is not None
             path, digest = map(quote, staged)

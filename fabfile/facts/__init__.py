@@ -9,7 +9,7 @@ import msgspec
 from fabfile import target
 from fabfile.daemon import Daemon
 from fabfile.errors import Failed
-from fabfile.facts import containerd, files, instances, needs, pool, smoke, system, versions
+from fabfile.facts import containerd, disks, files, instances, lvm, needs, pool, smoke, system, versions
 
 if TYPE_CHECKING:
     from invoke import Context
@@ -22,6 +22,10 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     pool: str = "containerd-pool"
     dir: str = "/var/lib/containerd/devmapper"
     volume: str = ""
+    vg: str = ""
+    """The volume group of a direct pool; LVM is asked only if there is one, here or in the pool's settings."""
+    devices: tuple[str, ...] = ()
+    """Disks to look at before something is written to them."""
     bin_dir: str = "/usr/local/bin"
     instance: str = ""
 
@@ -42,6 +46,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     pool: pool.Pool
     instances: instances.Instances
     smoke: str | None
+    lvm: lvm.Lvm | None = None
+    disks: tuple[disks.Disk, ...] = ()
 
 
 MODULES = {
@@ -53,6 +59,8 @@ MODULES = {
     "pool": pool,
     "instances": instances,
     "smoke": smoke,
+    "lvm": lvm,
+    "disks": disks,
 }
 
 

@@ -11,7 +11,7 @@ from invoke import Context, task
 from fabfile import inventory
 from fabfile.daemon import INSTANCE, OURS, Daemon
 from fabfile.errors import Refused
-from fabfile.facts import Facts, Query
+from fabfile.facts import Facts
 from fabfile.facts.containerd import SETTINGS
 from fabfile.inventory import Host
 from fabfile.plan import Change, Command, Outcome, Step, converge, file, words
@@ -134,12 +134,12 @@ def step(host: Host, release: str, mirror: str) -> Step:
         _refuse_unit(have, daemon)
         version = releases.load(release, have.system.arch, mirror).containerd.version
         pool = host.pool
-        thin.check_name(pool.name)
-        owner.refuse_foreign(have, daemon, pool.name, pool.dir)
-        owner.refuse_move(have, daemon, pool.name, pool.dir)
+        thin.check_name(pool.dm_name)
+        owner.refuse_foreign(have, daemon, pool.dm_name, pool.dir)
+        owner.refuse_move(have, daemon, pool.dm_name, pool.dir, pool.variant)
         owner.refuse_base_image_size(have, daemon, pool.base_image_size)
         want = Want(
-            config_format(version), pool.name, pool.dir, pool.base_image_size, host.bin_dir, have.system.arch,
+            config_format(version), pool.dm_name, pool.dir, pool.base_image_size, host.bin_dir, have.system.arch,
             daemon.instance,
         )  # fmt: skip
         return [*_files(have, want), *_daemon(have, want)]
@@ -203,5 +203,5 @@ def _daemon(have: Facts, want: Want) -> list[Change]:
 def configure(c: Context, release: str = "", mirror: str = "", instance: str = "", json: bool = False) -> list[Outcome]:
     """Configure containerd for the pool, start it, and prove that its devmapper plugin is ok."""
     host = inventory.of(c, instance)
-    query = Query(pool=host.pool.name, dir=host.pool.dir, bin_dir=host.bin_dir, instance=host.instance)
+    query = msgspec.structs.replace(thin.query(host.pool, host.instance), bin_dir=host.bin_dir)
     return converge(c, [step(host, release or host.release, mirror or host.mirror)], query, json=json)

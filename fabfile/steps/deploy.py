@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 from invoke import Context, task
 
 from fabfile import inventory
 from fabfile.daemon import INSTANCE
+from fabfile.errors import Refused
 from fabfile.facts import Query
 from fabfile.inventory import Host
 from fabfile.plan import Outcome, Step, converge
 from fabfile.steps import config, containerd, packages, runc, smoke
-from fabfile.steps.pool import loop
+from fabfile.steps.pool import direct, loop
 
 
 def steps(host: Host) -> tuple[list[Step], Query]:
@@ -19,7 +22,10 @@ def steps(host: Host) -> tuple[list[Step], Query]:
 
     The toolchain goes to the machine only where it builds; elsewhere the controller has it in its cache.
     """
-    make_pool, query = loop.step(host.pool, host.instance)
+    if host.pool.variant == "direct":
+        make_pool, query = direct.step(host.pool, host.instance, after_packages=True)
+    else:
+        make_pool, query = loop.step(host.pool, host.instance)
     all_steps = [
         *(containerd.prerequisites(host) or [packages.step(build=False)]),
         containerd.step(host.release, host.mirror, host.bin_dir, host.build),
@@ -32,15 +38,18 @@ def steps(host: Host) -> tuple[list[Step], Query]:
 
 
 @task(
+    iterable=["device"],
     help={
         "release": "release set, see releases.toml",
         "mirror": "directory or HTTP address that has the files",
         "registry": "address of the registry for the smoke test",
         "image": "image for the smoke test",
-        "size": "of the pool's data device",
+        "variant": "of the pool: loop or direct",
+        "size": "of a loop pool's data device",
+        "device": "a whole, empty disk for a direct pool; may be repeated",
         "instance": INSTANCE,
         "json": "with --dry: the plan as JSON",
-    }
+    },
 )
 def deploy(
     c: Context,
@@ -48,14 +57,19 @@ def deploy(
     mirror: str = "",
     registry: str = "",
     image: str = "",
+    variant: str = "",
     size: str = "",
+    device: Sequence[str] | None = None,
     instance: str = "",
     json: bool = False,
 ) -> list[Outcome]:
     """Everything, in order; a machine that has it all is only looked at, once."""
     given = {"release": release, "mirror": mirror, "registry": registry, "image": image}
     host = msgspec.structs.replace(inventory.of(c, instance), **{key: value for key, value in given.items() if value})
-    if size:
-        host = msgspec.structs.replace(host, pool=msgspec.structs.replace(host.pool, size=size))
+    if variant not in ("", "loop", "direct"):
+        raise Refused(f"variant: {variant!r} is none", "loop or direct")
+    pool = {"variant": variant, "size": size, "devices": tuple(device or ())}
+    pool = {key: value for key, value in pool.items() if value}
+    host = msgspec.structs.replace(host, pool=msgspec.structs.replace(host.pool, **pool))
     order, query = steps(host)
     return converge(c, order, query, json=json)

@@ -41,7 +41,7 @@ def script(host: Host) -> str:
 def key(have: Facts, host: Host) -> str:
     """What a passed proof holds for: these versions, this pool, this image."""
     containerd, runc = have.versions["containerd"].current, have.versions["runc"].current
-    return f"containerd {containerd} runc {runc} pool {host.pool.name} image {host.registry}/{host.image}"
+    return f"containerd {containerd} runc {runc} pool {host.pool.dm_name} image {host.registry}/{host.image}"
 
 
 def step(host: Host) -> Step:

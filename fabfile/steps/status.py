@@ -11,11 +11,12 @@ from fabfile import inventory
 from fabfile.console import say
 from fabfile.daemon import INSTANCE
 from fabfile.errors import Failed
-from fabfile.facts import Facts, Query, gather
+from fabfile.facts import Facts, gather
 from fabfile.inventory import Host
 from fabfile.plan import as_json
 from fabfile.steps.packages import RUN
 from fabfile.steps.pool import status as pool
+from fabfile.steps.pool import thin
 from fabfile.steps.pool.owner import owner
 
 
@@ -30,7 +31,7 @@ class Check(msgspec.Struct, frozen=True):
 
 def _look(c: Context, instance: str) -> tuple[Host, Facts]:
     host = inventory.of(c, instance)
-    query = Query(pool=host.pool.name, dir=host.pool.dir, bin_dir=host.bin_dir, instance=host.instance)
+    query = msgspec.structs.replace(thin.query(host.pool, host.instance), bin_dir=host.bin_dir)
     return host, gather(c, query)
 
 
@@ -51,7 +52,7 @@ def status(c: Context, instance: str = "", json: bool = False) -> None:
     say(f"containerd  {state}, devmapper plugin: {plugin.status if plugin else 'unknown'}")
     if have.containerd.reason:
         say(have.containerd.reason)
-    say("\n".join(pool.describe(host.pool.name, have)))
+    say("\n".join(pool.describe(host.pool.dm_name, have)))
     for name, settings in have.instances.pools.items():
         if owner(settings).instance != host.instance:
             say(f"besides    the pool {name}, of {owner(settings)}")
@@ -90,7 +91,7 @@ def checks(host: Host, have: Facts) -> list[Check]:
         why = daemon.reason or (plugin.status if plugin else "no such plugin in this build")
         found.append(_check("devmapper plugin", bool(plugin and plugin.status == "ok"), "ok", why, "deploy"))
     if not now.status:
-        found.append(Check("pool", "warn", f"no pool {host.pool.name}", "pool.loop, or deploy"))
+        found.append(Check("pool", "warn", f"no pool {host.pool.dm_name}", "pool.loop, or deploy"))
         return found
     healthy = now.status.mode == "rw" and not now.status.needs_check
     mode = f"{now.status.mode}{' needs_check' if now.status.needs_check else ''}"

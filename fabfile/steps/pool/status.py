@@ -9,22 +9,29 @@ from fabfile import inventory, sizes
 from fabfile.console import say
 from fabfile.daemon import INSTANCE
 from fabfile.errors import Failed
-from fabfile.facts import Facts, Query, gather
+from fabfile.facts import Facts, gather
 from fabfile.plan import as_json
+from fabfile.steps.pool import thin
 
 
 @task(help={"name": "of the pool", "instance": INSTANCE, "json": "as JSON"})
 def status(c: Context, name: str = "", instance: str = "", json: bool = False) -> None:
     """Show how full the pool is and what it stands on."""
     host = inventory.of(c, instance)
-    pool = msgspec.structs.replace(host.pool, name=name or host.pool.name)
-    have = gather(c, Query(pool=pool.name, dir=pool.dir))
+    pool = msgspec.structs.replace(host.pool, name=name, variant="loop") if name else host.pool
+    name = pool.dm_name
+    have = gather(c, thin.query(pool, host.instance))
     if json:
         say(as_json(have.pool))
     else:
-        say("\n".join(describe(pool.name, have)))
+        say("\n".join(describe(name, have)))
     if not have.pool.status:
-        raise Failed(f"no thin pool {pool.name}", "dmsetup does not know it", hint="make one: pool.loop")
+        raise Failed(f"no thin pool {name}", "dmsetup does not know it", hint=_others(name, have))
+
+
+def _others(name: str, have: Facts) -> str:
+    others = " ".join(other for other in have.instances.pools if other != name)
+    return f"--name one of: {others}" if others else "make one: pool.loop, or pool.direct"
 
 
 def describe(name: str, have: Facts) -> list[str]:
@@ -46,6 +53,14 @@ def describe(name: str, have: Facts) -> list[str]:
         lines.append(
             f"  on disk   {sizes.human(pool.data.allocated)}, {free} free on {pool.place.target} ({pool.place.type})"
         )
+    if have.lvm and have.lvm.group:
+        group = have.lvm.group
+        lines.append(
+            f"  on disk   {' '.join(group.devices)}, {sizes.human(group.free * group.extent)} free in their group"
+        )
+        volume = next((v for v in group.volumes.values() if v.dm_name == name), None)
+        if volume:
+            lines.append(f"  watched   {'yes' if volume.monitor == 'monitored' else 'NO: dmeventd does not watch it'}")
     return lines
 
 

@@ -6,8 +6,9 @@ import re
 
 import msgspec
 
-from fabfile import sizes
+from fabfile import inventory, sizes
 from fabfile.errors import Refused
+from fabfile.facts import Query
 from fabfile.sizes import GIB, KIB, MIB
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
@@ -120,6 +121,12 @@ def check_autoextend(threshold: int, percent: int, max_size: str, data: int) -> 
     if most and most < data:
         raise Refused(f"pool.max_size: {max_size!r} is less than the pool", f"its size is {sizes.show(data)}")
     return most
+
+
+def query(settings: inventory.Pool, instance: str = "") -> Query:
+    """What to ask a machine about its pool, of whatever variant."""
+    vg = settings.vg if settings.variant == "direct" else ""
+    return Query(pool=settings.dm_name, dir=settings.dir.rstrip("/"), vg=vg, instance=instance)
 
 
 def check_name(name: str) -> None:

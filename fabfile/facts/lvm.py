@@ -1,0 +1,163 @@
+"""What LVM knows: the volume group that a direct pool is in, its volumes and disks, and LVM's own settings."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from fabfile.plain import lines
+
+if TYPE_CHECKING:
+    from fabfile.facts import Query
+
+SETTINGS = (
+    "activation/monitoring",
+    "activation/udev_sync",
+    "config/profile_dir",
+    "global/thin_check_executable",
+)
+"""What of lvm.conf a plan depends on."""
+
+REPORT = {
+    "vg": "vg_name,vg_uuid,vg_extent_size,vg_extent_count,vg_free_count,vg_missing_pv_count,vg_attr,vg_lock_type",
+    "pv": "pv_name,vg_name",
+    "lv": "lv_name,lv_size,lv_metadata_size,lv_dm_path,lv_active,lv_when_full,lv_profile",
+    "seg": "lv_name,segtype,chunk_size,thin_count,seg_monitor",
+    "pvseg": "pv_name",
+}
+
+
+class Volume(msgspec.Struct, frozen=True):
+    """A logical volume that LVM shows; sizes in bytes."""
+
+    name: str
+    type: str
+    size: int
+    meta: int = 0
+    dm_name: str = ""
+    active: bool = False
+    chunk: int = 0
+    thins: int = 0
+    """Thin volumes that LVM itself has in it."""
+    when_full: str = ""
+    profile: str = ""
+    monitor: str = ""
+    """`monitored` where dmeventd watches it."""
+
+
+class Group(msgspec.Struct, frozen=True):
+    """A volume group."""
+
+    uuid: str
+    extent: int
+    """Bytes."""
+    extents: int
+    free: int
+    missing: int
+    """Physical volumes that are not there."""
+    attr: str
+    lock_type: str
+    devices: tuple[str, ...]
+    volumes: dict[str, Volume]
+
+
+class Lvm(msgspec.Struct, frozen=True):
+    """LVM's view of the machine, as far as a direct pool goes."""
+
+    settings: dict[str, str]
+    groups: tuple[Group, ...] = ()
+    """Those of the asked name: more than one is a mistake that LVM itself warns of."""
+    physical: dict[str, str] = {}
+    """Device of each physical volume → its group, or an empty name."""
+    profile: str | None = None
+    """Content of the pool's profile."""
+    said: tuple[str, ...] = ()
+    """LVM's warnings."""
+
+    @property
+    def group(self) -> Group | None:
+        """The group of the asked name."""
+        return self.groups[0] if self.groups else None
+
+
+def fragment(query: Query) -> str:
+    """One report for everything, as each start of LVM scans all disks."""
+    from fabfile.target import quote
+
+    reports = " ".join(f"--configreport {name} -o {fields}" for name, fields in REPORT.items())
+    return rf"""
+vg={quote(query.vg)} name={quote(query.pool)}
+conf=/etc/devmapper-pool/$name.conf
+[ -n "$vg" ] || [ ! -r "$conf" ] || vg=$(sed -n 's/^VG=//p' "$conf")
+[ -n "$vg" ] && command -v lvm >/dev/null || exit 0
+export LVM_SUPPRESS_FD_WARNINGS=1
+echo "group $vg"
+config=$(lvm lvmconfig --typeconfig full {" ".join(SETTINGS)} 2>/dev/null)
+echo "$config" | sed 's/^/set /'
+dir=$(echo "$config" | sed -n 's/^profile_dir="\(.*\)"$/\1/p')
+if [ -f "$dir/$name.profile" ]; then echo profile; sed 's/^/|/' "$dir/$name.profile"; fi
+{{ lvm fullreport --units b --nosuffix --reportformat json {reports} 2>&1 >&3 | sed 's/^ */said /'; }} 3>&1
+"""
+
+
+def parse(text: str) -> Lvm | None:
+    """The fact in the fragment's output; None where LVM is not there or was not asked."""
+    if not text.strip():
+        return None
+    said, profile, plain, report = [], [], [], []
+    for line in text.splitlines():
+        if line.startswith("said "):
+            said.append(line.removeprefix("said "))
+        elif line.startswith("|"):
+            profile.append(line[1:] + "\n")
+        elif line.startswith(" "):
+            report.append(line)
+        else:
+            plain.append(line)
+    settings = dict(line.removeprefix("set ").split("=", 1) for line in plain if line.startswith("set "))
+    found = lines("\n".join(plain))
+    parts: list[dict[str, list[dict[str, str]]]] = json.loads("\n".join(report))["report"] if report else []
+    asked = [part for part in parts if any(vg["vg_name"] == found["group"] for vg in part.get("vg", []))]
+    return Lvm(
+        settings={key: value.strip('"') for key, value in settings.items()},
+        groups=tuple(map(_group, asked)),
+        physical={pv["pv_name"]: pv["vg_name"] for part in parts for pv in part.get("pv", [])},
+        profile="".join(profile) if "profile" in found else None,
+        said=tuple(said),
+    )
+
+
+def _group(part: dict[str, list[dict[str, str]]]) -> Group:
+    (vg,) = part["vg"]
+    segments: dict[str, dict[str, str]] = {}
+    for segment in part.get("seg", []):
+        segments.setdefault(segment["lv_name"], segment)
+    return Group(
+        uuid=vg["vg_uuid"],
+        extent=int(vg["vg_extent_size"]),
+        extents=int(vg["vg_extent_count"]),
+        free=int(vg["vg_free_count"]),
+        missing=int(vg["vg_missing_pv_count"]),
+        attr=vg["vg_attr"],
+        lock_type=vg["vg_lock_type"],
+        devices=tuple(pv["pv_name"] for pv in part["pv"]),
+        volumes={lv["lv_name"]: _volume(lv, segments.get(lv["lv_name"], {})) for lv in part.get("lv", [])},
+    )
+
+
+def _volume(lv: dict[str, Any], segment: dict[str, str]) -> Volume:
+    return Volume(
+        name=lv["lv_name"],
+        type=segment.get("segtype", ""),
+        size=int(lv["lv_size"]),
+        meta=int(lv["lv_metadata_size"] or 0),
+        dm_name=lv["lv_dm_path"].rpartition("/")[2],
+        active=lv["lv_active"] == "active",
+        chunk=int(segment.get("chunk_size") or 0),
+        thins=int(segment.get("thin_count") or 0),
+        when_full=lv["lv_when_full"],
+        profile=lv["lv_profile"],
+        monitor=segment.get("seg_monitor", ""),
+    )

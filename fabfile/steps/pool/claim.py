@@ -1,0 +1,101 @@
+"""The disks of a volume group that is to be made: each proved empty, then ours, whatever interrupts us after that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fabfile.errors import Refused
+from fabfile.facts import Facts
+from fabfile.facts.disks import LOOK, Disk
+from fabfile.facts.lvm import Group
+from fabfile.plan import Change, Command, words
+from fabfile.steps.pool import disk
+
+
+def identity(of: Disk) -> str:
+    """What names a disk also when the kernel calls it otherwise after a reboot: its serial number, or else its path."""
+    return f"{of.serial.replace(' ', '_') or of.real},{of.size}"
+
+
+def disks(
+    have: Facts, devices: Sequence[str], wipes: Sequence[str], recorded: dict[str, str] | None, now: Group | None
+) -> list[Disk]:
+    """The disks that a new group will be made of; none where the group is there.
+
+    Args:
+        have: the machine.
+        devices: paths as they were asked for.
+        wipes: paths of devices whose content may be destroyed.
+        recorded: the pool's settings, where it is ours already.
+        now: the group, where it is there already.
+
+    Raises:
+        Refused: a disk that is not wholly empty and unused, or is not in the group that is there.
+    """
+    seen = {look.asked: look for look in have.disks}
+    wanted = [seen[path] for path in devices]
+    _refuse_wipes([seen[path] for path in wipes], wanted)
+    if now:
+        for look in wanted:
+            if look.real not in now.devices:
+                raise Refused(
+                    f"{look.asked} is not in the volume group that is there",
+                    f"which is on {' '.join(now.devices)}" + ("" if look.real else f"; {look.asked} does not exist"),
+                    hint=f"to add a disk to a pool: pool.grow --device {look.asked}",
+                )
+        return []
+    if not wanted:
+        raise Refused(
+            "there is no volume group for the pool, and no disk to make one of",
+            "\n".join(have.lvm.said) if have.lvm else "",
+            hint="--device /dev/disk/by-id/…, or --vg NAME of a group that vgs shows",
+        )
+    mine = recorded.get("DISKS", "").split() if recorded else []
+    named = {seen[path].real for path in wipes}
+    twice = [look.asked for n, look in enumerate(wanted) if look.real and look.real in {w.real for w in wanted[:n]}]
+    if twice:
+        raise Refused(f"{twice[0]} is named twice", "another name of a disk that is in the list already")
+    for look in wanted:
+        if not (identity(look) in mine and _begun(have, look)):
+            group = have.lvm.physical.get(look.real, "") if have.lvm else ""
+            disk.refuse(look, wipe=look.real in named, group=group)
+    return wanted
+
+
+def _refuse_wipes(wipes: list[Disk], wanted: list[Disk]) -> None:
+    for look in wipes:
+        if not look.real or look.real not in {other.real for other in wanted}:
+            raise Refused(
+                f"--wipe {look.asked} names no device of this pool",
+                f"it is {look.real or 'not there'}; the pool's are: {' '.join(d.asked for d in wanted) or 'none'}",
+                hint="name the very device that --device names",
+            )
+
+
+def _begun(have: Facts, look: Disk) -> bool:
+    """Whether all that is on a disk of ours is what an interrupted vgcreate leaves: a physical volume in no group."""
+    orphan = have.lvm is not None and have.lvm.physical.get(look.real) == ""
+    if any(finding.weight != "content" for finding in disk.findings(look)) or len(look.nodes) > 1:
+        return False
+    return all(signature.type == "LVM2_member" for signature in look.signatures) and (orphan or not look.signatures)
+
+
+def unchanged(fresh: list[Disk]) -> list[Change]:
+    """The look that comes before anything is done."""
+    looks = "\n".join(disk.same(look, look.seen, "anything") for look in fresh)
+    return [Command(f"look at {' '.join(look.asked for look in fresh)} once more", looks, LOOK)] if fresh else []
+
+
+def wiped(have: Facts, fresh: list[Disk], wipes: Sequence[str]) -> list[Disk]:
+    """Those whose content a person said may go, and that have some."""
+    named = {look.real for look in have.disks if look.asked in wipes}
+    return [look for look in fresh if look.real in named and disk.findings(look)]
+
+
+def group(fresh: list[Disk], emptied: list[Disk], name: str, command: str = "vgcreate") -> Change:
+    """Make the group, or with `vgextend` enlarge it; each disk is looked at in the last moment before."""
+    looks = [disk.same(look, look.bare if look in emptied else look.seen, command) for look in fresh]
+    make = words(command, "-y", name, *(look.real for look in fresh))
+    size = ", ".join(f"{look.asked} ({look.serial or 'no serial number'})" for look in fresh)
+    why = f"volume group {name} on {size}" if command == "vgcreate" else f"add {size} to the volume group {name}"
+    return Command(why, "\n".join([*looks, make]), LOOK)

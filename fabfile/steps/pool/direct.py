@@ -1,0 +1,350 @@
+"""A thin pool that LVM makes on whole disks, or in a volume group that is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from invoke import Context, task
+
+from fabfile import inventory, sizes
+from fabfile.daemon import INSTANCE, Daemon
+from fabfile.errors import Refused
+from fabfile.facts import Facts, Query
+from fabfile.facts.disks import Disk
+from fabfile.facts.lvm import Group, Volume
+from fabfile.plan import Change, Command, File, Outcome, Step, converge, file, words
+from fabfile.render import render
+from fabfile.steps.pool import claim, disk, extents, files, group, owner, thin
+from fabfile.steps.pool.loop import refuse_machine
+
+LVM_UNITS = "lvm2-monitor.service dm-event.socket"
+"""What of LVM must run before a pool is activated and watched."""
+
+
+class Direct(msgspec.Struct, frozen=True):
+    """A direct pool, as wanted. Sizes in bytes."""
+
+    name: str
+    """LVM's name for its device."""
+    dir: str
+    group: str
+    volume: str
+    devices: tuple[str, ...]
+    wipes: tuple[str, ...]
+    percent: int
+    """Of the group's extents that become data."""
+    meta_size: str
+    chunk: int
+    threshold: int
+    """Percent used at which dmeventd extends it; 100: never."""
+    step: int
+    """Percent of its size by which it is extended then."""
+    when_full: str
+    instance: str = ""
+    """The containerd that it is for; empty: the default one."""
+
+    @property
+    def path(self) -> str:
+        """As LVM's commands name it."""
+        return f"{self.group}/{self.volume}"
+
+
+def wanted(settings: inventory.Pool, instance: str = "", wipes: Sequence[str] = ()) -> Direct:
+    """A checked `Direct` from what a person wrote.
+
+    Raises:
+        Refused: a name, a path or a number that cannot be.
+    """
+    group.check_name(settings.vg, "pool.vg")
+    group.check_volume(settings.pool, "pool.pool")
+    thin.check_name(settings.dm_name)
+    thin.check_directory(settings.dir)
+    for path in settings.devices:
+        disk.check_path(path, "pool.devices")
+    for path in wipes:
+        disk.check_path(path, "wipe")
+    if not 1 <= settings.data_percent <= 100:
+        raise Refused(f"pool.data_percent: {settings.data_percent} is not a percentage", "from 1 to 100")
+    _check_growth(settings)
+    chunk = sizes.parse(settings.chunk_size, "pool.chunk_size")
+    if chunk % thin.BLOCK_STEP or chunk > thin.BLOCK_MOST:
+        raise Refused(f"pool.chunk_size: {settings.chunk_size!r} is not a chunk size", "a multiple of 64K, at most 1G")
+    extents.metadata(settings.meta_size, chunk, sizes.GIB)
+    return Direct(
+        name=settings.dm_name, dir=settings.dir.rstrip("/"), group=settings.vg, volume=settings.pool,
+        devices=settings.devices, wipes=tuple(wipes), percent=settings.data_percent, meta_size=settings.meta_size,
+        chunk=chunk, threshold=settings.threshold, step=settings.percent, when_full=settings.when_full,
+        instance=instance,
+    )  # fmt: skip
+
+
+def _check_growth(settings: inventory.Pool) -> None:
+    if not 50 <= settings.threshold <= 100:
+        raise Refused(
+            f"pool.threshold: {settings.threshold} is not one that LVM keeps",
+            "percent used: from 50, as which it takes less, to 99; 100: the pool never grows by itself",
+        )
+    if not 1 <= settings.percent <= 100:
+        raise Refused(f"pool.percent: {settings.percent} is not a step", "percent of the pool's size: from 1 to 100")
+    if settings.max_size:
+        raise Refused(
+            f"pool.max_size: {settings.max_size!r} cannot be kept",
+            "dmeventd knows no limit but the volume group's free extents",
+            hint="leave the group no more room than the pool may take",
+        )
+
+
+def step(
+    settings: inventory.Pool, instance: str = "", wipes: Sequence[str] = (), *, after_packages: bool = False
+) -> tuple[Step, Query]:
+    """The step that makes the pool that a person asked for, and what it asks a machine.
+
+    Args:
+        settings: the pool.
+        instance: the containerd that it is for.
+        wipes: devices whose content may be destroyed.
+        after_packages: a step before this one installs the programs that may still be missing.
+
+    Raises:
+        Refused: a value that cannot be.
+    """
+    want = wanted(settings, instance, wipes)
+    devices = tuple(dict.fromkeys((*want.devices, *want.wipes)))
+    query = msgspec.structs.replace(thin.query(settings, instance), devices=devices)
+
+    def make(have: Facts) -> list[Change]:
+        if not after_packages:
+            group.refuse_programs(have)
+        return plan(have, want)
+
+    return Step("pool.direct", make, files.paths(want.name)), query
+
+
+def plan(have: Facts, want: Direct) -> list[Change]:
+    """What to do, purely from the facts.
+
+    Raises:
+        Refused: the machine cannot have this pool, a disk is not empty, or something that is not ours is in its place.
+    """
+    refuse_machine(have)
+    owner.refuse_foreign(have, Daemon(want.instance), want.name, want.dir)
+    ours = have.files.get(files.conf(want.name))
+    recorded = files.parse(ours.content) if ours else None
+    now = group.usable(have, want.group)
+    _refuse_other(have, want, recorded, now)
+    fresh = claim.disks(have, want.devices, want.wipes, recorded, now)
+    conf = _conf(want, recorded, fresh, now)
+    pool = now.volumes.get(want.volume) if now else None
+    made = [] if pool else _make(have, want, now, fresh)
+    # The look at the disks comes first of all: if one has changed, nothing at all is done.
+    return [
+        *claim.unchanged(fresh),
+        *_files(have, want, conf),
+        *made,
+        *_kept(have, want, pool),
+        *_active(have, want, pool),
+    ]
+
+
+def _refuse_other(have: Facts, want: Direct, recorded: dict[str, str] | None, now: Group | None) -> None:
+    pool = now.volumes.get(want.volume) if now else None
+    if recorded is None:
+        if pool or have.pool.table:
+            raise Refused(
+                f"a pool {want.path} exists and is not ours",
+                f"{pool.type}, {sizes.human(pool.size)}" if pool else f"the device {want.name}",
+                hint="choose another --pool",
+            )
+        if now and want.devices:
+            raise Refused(
+                f"a volume group {want.group} exists already",
+                f"{sizes.human(now.extents * now.extent)} on {' '.join(now.devices)}; it was not made here",
+                hint="choose another --vg; or, to make the pool in its free extents, leave out --device",
+            )
+        return
+    differ = [
+        f"{key}: it has {recorded.get(key)}, asked for {asked}"
+        for key, asked in _asked(want).items()
+        if recorded.get(key) != asked
+    ]
+    if differ:
+        raise Refused(
+            f"the pool {want.name} exists with other parameters",
+            "\n".join(differ),
+            hint="ask for what is there, choose another --pool, or remove it: pool.reset",
+        )
+    if not pool and have.pool.enabled:
+        raise Refused(
+            f"the pool {want.path} was made here, and is gone",
+            "LVM does not know it; a new one would hide the loss",
+            hint="bring its disks back, or give the content up: pool.reset",
+        )
+    if pool:
+        _refuse_volume(want, pool)
+
+
+def _refuse_volume(want: Direct, pool: Volume) -> None:
+    if pool.type != "thin-pool":
+        raise Refused(f"{want.path} is not a thin pool", f"it is {pool.type}")
+    if pool.thins:
+        raise Refused(
+            f"{want.path} holds {pool.thins} thin volumes of LVM's own",
+            f"they move the pool from {want.name} to {want.name}-tpool, where containerd does not find it",
+            hint="remove them, or make a pool of its own with another --pool",
+        )
+    if pool.dm_name != want.name:
+        raise Refused(f"LVM calls {want.path} {pool.dm_name}", f"expected {want.name}")
+    if pool.chunk != want.chunk:
+        raise Refused(f"{want.path} has other chunks", f"{sizes.show(pool.chunk)}, asked for {sizes.show(want.chunk)}")
+
+
+def _asked(want: Direct) -> dict[str, str]:
+    return {
+        "VARIANT": "direct",
+        "VG": want.group,
+        "LV": want.volume,
+        "DATA_PERCENT": str(want.percent),
+        "META_SIZE": want.meta_size,
+        "CHUNK_BYTES": str(want.chunk),
+    }
+
+
+def _conf(want: Direct, recorded: dict[str, str] | None, fresh: list[Disk], now: Group | None) -> str:
+    """The settings file; what it says of the disks stays once they are in the group."""
+    if recorded and not fresh:
+        own, disks = recorded.get("OWN_GROUP", "no"), recorded.get("DISKS", "")
+    else:
+        own, disks = "no" if now else "yes", " ".join(map(claim.identity, fresh))
+    asked = {key.lower(): value for key, value in _asked(want).items()}
+    return render(
+        "pool/direct.conf.j2", name=want.name, instance=want.instance, dir=want.dir, own_group=own, disks=disks, **asked
+    )
+
+
+def _files(have: Facts, want: Direct, conf: str) -> list[Change]:
+    """The files that keep the pool. The settings come first: from then on what they name is known as ours."""
+    service = render(
+        "pool/devmapper-pool.service.j2", name=want.name, dir=want.dir, script=files.SCRIPT,
+        before=Daemon(want.instance).unit, after=LVM_UNITS,
+    )  # fmt: skip
+    return [
+        *file(have, f"settings of the pool {want.name}", files.conf(want.name), conf),
+        *file(have, "the script that activates pools", files.SCRIPT, files.script(), mode=0o755),
+        *file(have, "kernel modules at boot", files.MODULES, "loop\ndm_thin_pool\n"),
+        *file(have, "the pool's unit, before containerd at every boot", files.unit_path(want.name), service),
+    ]
+
+
+def _make(have: Facts, want: Direct, now: Group | None, fresh: list[Disk]) -> list[Change]:
+    plan: list[Change] = []
+    if now:
+        extent, whole, free = now.extent, now.extents, now.free
+    else:
+        extent, whole = extents.EXTENT, extents.predicted([disk.size for disk in fresh])
+        free = whole
+    place = extents.layout(
+        extent=extent, extents=whole, free=free, percent=want.percent, meta_size=want.meta_size, chunk=want.chunk,
+        step=want.step, grows=want.threshold < 100,
+    )  # fmt: skip
+    if not now:
+        emptied = claim.wiped(have, fresh, want.wipes)
+        plan = [*map(disk.wipe, emptied), claim.group(fresh, emptied, want.group)]
+    why = (
+        f"thin pool {want.path}: data {sizes.human(place.data * extent)} ({want.percent}% of {whole} extents), "
+        f"metadata and its spare {sizes.human(place.meta * extent)} each, "
+        f"{sizes.human(place.left * extent)} left to grow into"
+    )
+    make = words(
+        "lvcreate", "-y", "--type", "thin-pool", "--zero", "n", "-c", f"{want.chunk // 1024}K",
+        "--poolmetadatasize", f"{place.meta * extent // 1024}K", "-l", place.data,
+        "-n", want.volume, want.group,
+    )  # fmt: skip
+    return [*plan, Command(why, make)]
+
+
+def _kept(have: Facts, want: Direct, pool: Volume | None) -> list[Change]:
+    """What may differ in a pool that is there: its profile, and what happens when it is full."""
+    text = render("pool/lvm.profile.j2", name=want.name, threshold=want.threshold, percent=want.step)
+    now = have.lvm.profile if have.lvm else None
+    where = have.lvm.settings.get("profile_dir") if have.lvm else ""
+    plan: list[Change] = []
+    if now != text:
+        path = f"{where or group.PROFILES}/{want.name}.profile"
+        why = f"LVM profile: at {want.threshold}% used it grows by {want.step}%"
+        if want.threshold == 100:
+            why = "LVM profile: it never grows by itself"
+        plan.append(File(why=why, path=path, content=text, before=now))
+    if not pool or pool.profile != want.name:
+        plan.append(Command("attach the profile", words("lvchange", "--metadataprofile", want.name, want.path)))
+    if (pool.when_full if pool else "queue") != want.when_full:
+        flag = "y" if want.when_full == "error" else "n"
+        plan.append(Command(f"when full: {want.when_full}", words("lvchange", "--errorwhenfull", flag, want.path)))
+    return plan
+
+
+def _active(have: Facts, want: Direct, pool: Volume | None) -> list[Change]:
+    unit = words(files.unit(want.name))
+    table = have.pool.table
+    if table and table.target != "thin-pool":
+        raise Refused(f"the active device {want.name} is not a thin pool", f"its target is {table.target}")
+    if table and have.pool.active and have.pool.enabled:
+        if pool and pool.monitor == "monitored":
+            return []
+        return [Command("have dmeventd watch the pool", words(files.SCRIPT, "up", want.name))]
+    return [
+        Command(
+            "activate the pool and have dmeventd watch it, now and at every boot",
+            f"systemctl daemon-reload\nsystemctl enable {unit}\n"
+            f"systemctl restart {unit} || {{ systemctl status --no-pager -n 20 {unit}; exit 1; }}",
+        )
+    ]
+
+
+@task(
+    iterable=["device", "wipe"],
+    help={
+        "device": "a whole, empty disk; may be repeated; without one the pool is made in a volume group that is there",
+        "data-percent": "of the volume group's extents that become data; the rest is metadata and room to grow into",
+        "meta-size": "of the metadata, such as 1G, or 1% of the volume group; LVM keeps a spare of the same size",
+        "chunk-size": "64K to 1G, a multiple of 64K, fixed for the pool's life",
+        "vg": "name of the volume group",
+        "pool": "name of the thin pool in it",
+        "threshold": "percent used at which dmeventd extends it; 100: never",
+        "percent": "by which it is extended then",
+        "wipe": "a device of the pool whose content may be destroyed; may be repeated",
+        "instance": INSTANCE,
+        "json": "with --dry: the plan as JSON",
+    },
+)
+def direct(
+    c: Context,
+    device: Sequence[str] | None = None,
+    data_percent: int = 0,
+    meta_size: str = "",
+    chunk_size: str = "",
+    vg: str = "",
+    pool: str = "",
+    threshold: int = 0,
+    percent: int = 0,
+    wipe: Sequence[str] | None = None,
+    instance: str = "",
+    json: bool = False,
+) -> list[Outcome]:
+    """Make a thin pool on whole disks or in a volume group: LVM's, which grows by itself and comes back at boot."""
+    given = {
+        "devices": tuple(device or ()),
+        "data_percent": data_percent,
+        "meta_size": meta_size,
+        "chunk_size": chunk_size,
+        "vg": vg,
+        "pool": pool,
+        "threshold": threshold,
+        "percent": percent,
+    }
+    host = inventory.of(c, instance)
+    settings = msgspec.structs.replace(
+        host.pool, variant="direct", **{key: value for key, value in given.items() if value}
+    )
+    making, query = step(settings, host.instance, wipe or ())
+    return converge(c, [making], query, json=json)

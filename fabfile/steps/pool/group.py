@@ -1,0 +1,81 @@
+"""The volume group under a direct pool: names that LVM takes, and whether the group that is there can be used."""
+
+from __future__ import annotations
+
+import re
+
+from fabfile.errors import Refused
+from fabfile.facts import Facts
+from fabfile.facts.lvm import Group
+
+PROFILES = "/etc/lvm/profile"
+"""Where LVM looks for profiles unless lvm.conf says otherwise."""
+
+PROGRAMS = ("dmsetup", "lvm", "dmeventd", "thin_check")
+
+RESERVED = re.compile(
+    r"(snapshot|pvmove).*|.*_(cdata|cmeta|corig|cpool|cvol|iorig|mimage|mlog|pmspare|rimage|rmeta|tdata|tmeta|vdata"
+    r"|vorigin|wcorig)(_.*)?"
+)
+"""Names that LVM keeps for itself, lvm(8)."""
+
+
+def check_name(name: str, key: str) -> None:
+    """Refuse a name that LVM would not take for a volume group."""
+    if not re.fullmatch(r"[A-Za-z0-9_+.][A-Za-z0-9_+.-]{0,54}", name) or name in (".", ".."):
+        raise Refused(
+            f"{key}: {name!r} is not a name that LVM takes",
+            "letters, digits and _ . + -, not starting with a hyphen, at most 55",
+        )
+
+
+def check_volume(name: str, key: str) -> None:
+    """Refuse a name that LVM would not take for a logical volume."""
+    check_name(name, key)
+    if RESERVED.fullmatch(name):
+        raise Refused(f"{key}: {name!r} is a name that LVM keeps for itself", hint="for example --pool thinpool")
+
+
+def refuse_programs(have: Facts) -> None:
+    """Refuse a machine that lacks a program that a direct pool needs, now or at its next boot."""
+    missing = [program for program in PROGRAMS if program not in have.needs]
+    if missing:
+        why = "\nwithout thin_check LVM activates no pool, and says that it needs repair" * ("thin_check" in missing)
+        raise Refused("programs are missing", f"{', '.join(missing)}{why}", hint="install them: packages")
+
+
+def usable(have: Facts, name: str) -> Group | None:
+    """The volume group `name`, if there is one.
+
+    Raises:
+        Refused: LVM does not watch pools on this machine, or the group cannot be used.
+    """
+    if have.lvm is None:
+        return None
+    if have.lvm.settings.get("monitoring") == "0":
+        raise Refused(
+            "LVM watches no pool on this machine",
+            "lvm.conf says activation/monitoring = 0: a pool would never grow by itself",
+            hint="set it to 1 in /etc/lvm/lvm.conf",
+        )
+    if len(have.lvm.groups) > 1:
+        raise Refused(
+            f"{len(have.lvm.groups)} volume groups are named {name}",
+            "\n".join(f"{group.uuid} on {' '.join(group.devices)}" for group in have.lvm.groups),
+            hint="vgrename one of them by its UUID",
+        )
+    group = have.lvm.group
+    if group is None:
+        return None
+    wrong = []
+    if group.missing:
+        wrong.append(f"{group.missing} of its disks are missing")
+    if group.lock_type not in ("", "none"):
+        wrong.append(f"it is shared between machines ({group.lock_type})")
+    if not group.attr.startswith("w"):
+        wrong.append("it is read-only")
+    if group.attr[2:3] == "x":
+        wrong.append("it is exported")
+    if wrong:
+        raise Refused(f"the volume group {name} cannot be used", "\n".join([*wrong, *have.lvm.said]))
+    return group
