@@ -134,6 +134,7 @@ def plan(have: Facts, want: Direct) -> list[Change]:
     now = group.usable(have, want.group)
     _refuse_other(have, want, recorded, now)
     fresh = claim.disks(have, want.devices, want.wipes, recorded, now)
+    owner.refuse_move(have, Daemon(want.instance), want.name, want.dir, "direct")
     conf = _conf(want, recorded, fresh, now)
     pool = now.volumes.get(want.volume) if now else None
     made = [] if pool else _make(have, want, now, fresh)
