@@ -54,6 +54,7 @@ def up(
     forward: Sequence[int] = (),
     mirror: bool = True,
     base: image.Image | None = None,
+    disks: Sequence[str] = (),
 ) -> list[Vm]:
     """Start `count` more machines and wait until SSH answers on all of them.
 
@@ -64,6 +65,7 @@ def up(
         forward: ports in the machine that get a port of 127.0.0.1 too.
         mirror: also make the lab's mirror and run its registry.
         base: what their disks are overlays of, instead of the suite's own image.
+        disks: sizes of more empty disks, besides the one of 20G that each has.
 
     Raises:
         Refused: no root, a missing program, an unknown suite, a count or memory out of bounds, a directory not ours.
@@ -81,7 +83,7 @@ def up(
             base = base or image.build(suite)
             accelerator = accel.options(base)
             settings = _offers(lab) if mirror else {}
-            new += [_create(lab, base, memory, forward) for _ in range(count)]
+            new += [_create(lab, base, memory, forward, disks) for _ in range(count)]
             _write(lab, **settings)
             for machine in new:
                 vm.start(machine, base.kernel, base.initrd, accelerator)
@@ -182,7 +184,7 @@ def _offers(lab: Path) -> dict[str, str]:
     return {"mirror": str(holds), "registry": registry.start(lab, holds)}
 
 
-def _create(lab: Path, base: image.Image, memory: int, forward: Sequence[int]) -> Vm:
+def _create(lab: Path, base: image.Image, memory: int, forward: Sequence[int], disks: Sequence[str]) -> Vm:
     key = lab / "id_ed25519"
     if not key.exists():
         tools.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", key)
@@ -190,9 +192,9 @@ def _create(lab: Path, base: image.Image, memory: int, forward: Sequence[int]) -
     name = next(f"lab-{n}" for n in range(1, 1000) if f"lab-{n}" not in taken)
     shutil.rmtree(lab / name, ignore_errors=True)  # an interrupted lab.up left it half made
     port, *others = vm.free_ports(1 + len(forward))
-    return vm.create(
-        lab / name, base, key.with_suffix(".pub").read_text(), port, tuple(zip(others, forward, strict=True)), memory
-    )
+    authorized = key.with_suffix(".pub").read_text()
+    forwards = tuple(zip(others, forward, strict=True))
+    return vm.create(lab / name, base, authorized, port, forwards, memory, tuple(disks))
 
 
 def _write(lab: Path, **settings: str) -> None:

@@ -34,6 +34,8 @@ class Vm(msgspec.Struct, frozen=True):
     """MiB."""
     host_key: str = ""
     """Its public host key, which is pinned."""
+    disks: tuple[str, ...] = ()
+    """Sizes of more empty disks, from /dev/vdd on; `lab-disk2` is the serial number of the first."""
 
     @property
     def name(self) -> str:
@@ -93,7 +95,13 @@ def free_ports(count: int) -> list[int]:
 
 
 def create(
-    directory: Path, image: Image, authorized: str, port: int, forward: tuple[tuple[int, int], ...], memory: int
+    directory: Path,
+    image: Image,
+    authorized: str,
+    port: int,
+    forward: tuple[tuple[int, int], ...],
+    memory: int,
+    disks: tuple[str, ...] = (),
 ) -> Vm:
     """Make a machine's directory: its keys, its disks, and last the file by which it is known.
 
@@ -104,11 +112,14 @@ def create(
         port: the port of 127.0.0.1 that leads to its SSH.
         forward: more of them: (here, in the machine).
         memory: MiB.
+        disks: sizes of more empty disks.
     """
     directory.mkdir(mode=0o700)
-    vm = Vm(directory, port, forward, memory, _seed(directory, authorized))
+    vm = Vm(directory, port, forward, memory, _seed(directory, authorized), disks)
     tools.run("qemu-img", "create", "-q", "-f", "qcow2", "-b", image.disk, "-F", image.format, directory / "root.qcow2")
     tools.run("qemu-img", "create", "-q", "-f", "qcow2", directory / "disk.qcow2", DISK)
+    for number, size in enumerate(disks, 2):
+        tools.run("qemu-img", "create", "-q", "-f", "raw", directory / f"disk{number}.raw", size)
     state = {field: value for field, value in msgspec.structs.asdict(vm).items() if field != "directory"}
     (directory / "vm.json").write_bytes(msgspec.json.encode(state))
     return vm
@@ -157,6 +168,7 @@ def command(vm: Vm, kernel: Path, initrd: Path, accelerator: tuple[str, ...]) ->
         ("root.qcow2", "qcow2", "lab-root"),
         ("disk.qcow2", "qcow2", "lab-disk"),
         ("seed.tar", "raw", "lab-seed"),
+        *((f"disk{number}.raw", "raw", f"lab-disk{number}") for number, _ in enumerate(vm.disks, 2)),
     ):
         drive = f"file={_escaped(vm.directory / file)},format={format},if=none,id={serial},discard=unmap"
         command += ["-drive", drive, "-device", f"virtio-blk-pci,drive={serial},serial={serial}"]

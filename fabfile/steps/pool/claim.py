@@ -50,16 +50,32 @@ def disks(
             "\n".join(have.lvm.said) if have.lvm else "",
             hint="--device /dev/disk/by-id/…, or --vg NAME of a group that vgs shows",
         )
+    _refuse_unfit(have, wanted, {seen[path].real for path in wipes}, recorded)
+    return wanted
+
+
+def more(have: Facts, devices: Sequence[str], wipes: Sequence[str], recorded: dict[str, str], now: Group) -> list[Disk]:
+    """Those of the disks that are not in the group yet.
+
+    Raises:
+        Refused: as in `disks`.
+    """
+    seen = {look.asked: look for look in have.disks}
+    asked = [seen[path] for path in devices]
+    _refuse_wipes([seen[path] for path in wipes], asked)
+    new = [look for look in asked if look.real not in now.devices]
+    _refuse_unfit(have, new, {seen[path].real for path in wipes}, recorded)
+    return new
+
+
+def _refuse_unfit(have: Facts, wanted: list[Disk], wipes: set[str], recorded: dict[str, str] | None) -> None:
     mine = recorded.get("DISKS", "").split() if recorded else []
-    named = {seen[path].real for path in wipes}
-    twice = [look.asked for n, look in enumerate(wanted) if look.real and look.real in {w.real for w in wanted[:n]}]
-    if twice:
-        raise Refused(f"{twice[0]} is named twice", "another name of a disk that is in the list already")
-    for look in wanted:
+    for number, look in enumerate(wanted):
+        if look.real and look.real in {other.real for other in wanted[:number]}:
+            raise Refused(f"{look.asked} is named twice", "it is another name of a disk that is in the list already")
         if not (identity(look) in mine and _begun(have, look)):
             group = have.lvm.physical.get(look.real, "") if have.lvm else ""
-            disk.refuse(look, wipe=look.real in named, group=group)
-    return wanted
+            disk.refuse(look, wipe=look.real in wipes, group=group)
 
 
 def _refuse_wipes(wipes: list[Disk], wanted: list[Disk]) -> None:

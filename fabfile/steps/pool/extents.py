@@ -35,9 +35,9 @@ class Layout(msgspec.Struct, frozen=True):
         return self.free - self.data - 2 * self.meta
 
 
-def predicted(disks: list[int]) -> int:
-    """Extents of a group that will be made of disks of these sizes in bytes."""
-    return sum((size - PREAMBLE) // EXTENT for size in disks)
+def predicted(disks: list[int], extent: int = EXTENT) -> int:
+    """Extents that disks of these sizes in bytes will give a group."""
+    return sum((size - PREAMBLE) // extent for size in disks)
 
 
 def metadata(text: str, chunk: int, whole: int) -> int:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import msgspec
 from invoke import Context, task
 
 from fabfile import inventory, sizes
 from fabfile.console import say
 from fabfile.daemon import INSTANCE
 from fabfile.errors import Refused
-from fabfile.facts import Facts, Query
+from fabfile.facts import Facts, Query, gather
 from fabfile.facts.pool import Backing, Pool
 from fabfile.plan import Change, Command, Outcome, Step, converge, words
-from fabfile.steps.pool import files, thin
+from fabfile.steps.pool import extend, files, thin
 from fabfile.steps.pool.loop import growing
 
 
@@ -116,20 +119,40 @@ def _refuse_metadata_room(pool: Pool, meta: int) -> None:
 
 
 @task(
+    iterable=["device", "wipe"],
     help={
         "size": "that the data device should have then, such as 200G",
         "meta-size": "that the metadata device should have then; by default what the data needs",
+        "device": "a direct pool's: a whole, empty disk that its volume group gets; may be repeated",
+        "wipe": "a device of those whose content may be destroyed; may be repeated",
         "name": "of the pool",
         "instance": INSTANCE,
         "json": "with --dry: the plan as JSON",
-    }
+    },
 )
 def grow(
-    c: Context, size: str = "", meta_size: str = "", name: str = "", instance: str = "", json: bool = False
+    c: Context,
+    size: str = "",
+    meta_size: str = "",
+    device: Sequence[str] | None = None,
+    wipe: Sequence[str] | None = None,
+    name: str = "",
+    instance: str = "",
+    json: bool = False,
 ) -> list[Outcome]:
     """Make the pool larger, online; containers go on meanwhile."""
     host = inventory.of(c, instance)
-    name = name or host.pool.name
+    name = name or host.pool.dm_name
+    thin.check_name(name)
+    made = gather(c, Query(pool=name)).instances.pools.get(name, {})
+    if made.get("VARIANT") == "direct":
+        direct = msgspec.structs.replace(host.pool, variant="direct", vg=made["VG"], pool=made["LV"])
+        enlarging, query = extend.step(
+            direct, host.instance, size=size, meta_size=meta_size, devices=device or (), wipes=wipe or ()
+        )
+        return converge(c, [enlarging], query, json=json)
+    if device or wipe:
+        raise Refused(f"the pool {name} is not on disks of its own", hint="say the new size: --size 200G")
     growth, query = step(name, size, meta_size, Query(pool=name, dir=host.pool.dir, instance=host.instance))
     outcomes = converge(c, [growth], query, json=json)
     keys = [("size", size, host.pool.size), ("meta_size", meta_size, host.pool.meta_size)]

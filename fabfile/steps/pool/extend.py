@@ -1,0 +1,114 @@
+"""Enlarge a direct pool, online: disks into its volume group, and out of the group's extents data and metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from fabfile import inventory, sizes
+from fabfile.errors import Refused
+from fabfile.facts import Facts, Query
+from fabfile.facts.lvm import Group
+from fabfile.plan import Change, Command, Step, file, words
+from fabfile.steps.pool import claim, disk, extents, files, group, thin
+
+
+def step(
+    settings: inventory.Pool, instance: str = "", *, size: str, meta_size: str, devices: Sequence[str],
+    wipes: Sequence[str],
+) -> tuple[Step, Query]:  # fmt: skip
+    """The step that gives a direct pool what a person asked for.
+
+    Args:
+        settings: the pool.
+        instance: the containerd that it is for.
+        size: that its data should have then, or nothing.
+        meta_size: that its metadata should have then, or nothing.
+        devices: disks that its volume group should have then, besides those that it has.
+        wipes: those of them whose content may be destroyed.
+
+    Raises:
+        Refused: nothing asked for, or a value that cannot be.
+    """
+    if not (size or meta_size or devices):
+        raise Refused(
+            "pool.grow: by what?", hint="say the new size: --size 200G, or --meta-size 1G, or another --device DEV"
+        )
+    for path in (*devices, *wipes):
+        disk.check_path(path, "device")
+    data = thin.data_size(size, thin.BLOCK_STEP) if size else 0
+    meta = thin.explicit_metadata(meta_size) if meta_size else 0
+    looks = tuple(dict.fromkeys((*devices, *wipes)))
+    query = msgspec.structs.replace(thin.query(settings, instance), devices=looks)
+    return Step(
+        "pool.grow", lambda have: plan(have, settings, devices, wipes, data, meta), files.paths(settings.dm_name)
+    ), query
+
+
+def plan(
+    have: Facts, settings: inventory.Pool, devices: Sequence[str], wipes: Sequence[str], data: int, meta: int
+) -> list[Change]:
+    """What to do, purely from the facts. Sizes in bytes; 0: as it is.
+
+    Raises:
+        Refused: no such pool of ours, a disk that is not empty, a size that is less than it has, no room for it.
+    """
+    group.refuse_programs(have)
+    name, path = settings.dm_name, f"{settings.vg}/{settings.pool}"
+    conf = have.files.get(files.conf(name))
+    now = group.usable(have, settings.vg)
+    pool = now.volumes.get(settings.pool) if now else None
+    if conf is None or not now or not pool:
+        raise Refused(f"no pool {path} that was made here", f"no {files.conf(name)}" if conf is None else "", _MAKE)
+    recorded = files.parse(conf.content)
+    fresh = claim.more(have, devices, wipes, recorded, now)
+    emptied = claim.wiped(have, fresh, wipes)
+    free = now.free + extents.predicted([look.size for look in fresh], now.extent)
+    data, meta = (-(-size // now.extent) for size in (data, meta))
+    more = [
+        *_larger("data", "-l", data, pool.size // now.extent, path),
+        *_larger("metadata", "--poolmetadatasize", meta, pool.meta // now.extent, path, unit=now.extent),
+    ]
+    _refuse_room(now, free, max(data - pool.size // now.extent, 0), max(meta - pool.meta // now.extent, 0))
+    return [
+        *claim.unchanged(fresh),
+        *(_recorded(have, name, conf.content, [*recorded.get("DISKS", "").split(), *map(claim.identity, fresh)])),
+        *map(disk.wipe, emptied),
+        *([claim.group(fresh, emptied, settings.vg, "vgextend")] if fresh else []),
+        *more,
+    ]
+
+
+_MAKE = "make one: pool.direct"
+
+
+def _recorded(have: Facts, name: str, text: str, disks: list[str]) -> list[Change]:
+    """The disks in the pool's settings: from then on they are ours, whatever interrupts us."""
+    line = f"DISKS={words(' '.join(dict.fromkeys(disks)))}"
+    lines = [line if old.startswith("DISKS=") else old for old in text.splitlines()]
+    return file(have, "the disks in the pool's settings", files.conf(name), "\n".join(lines) + "\n")
+
+
+def _larger(what: str, flag: str, wanted: int, now: int, path: str, unit: int = 0) -> list[Change]:
+    if not wanted or wanted == now:
+        return []
+    if wanted < now:
+        raise Refused(
+            f"a pool's {what} cannot become smaller",
+            f"it has {now} extents, asked for {wanted}",
+            hint="a smaller pool is another pool: pool.reset, then deploy",
+        )
+    size = f"{wanted * unit // 1024}K" if unit else str(wanted)
+    # Repeatable: LVM takes a size that the pool has already for an error.
+    return [Command(f"{what}: {now} → {wanted} extents", words("lvextend", "-y", flag, size, path))]
+
+
+def _refuse_room(now: Group, free: int, data: int, meta: int) -> None:
+    if data + 2 * meta > free:
+        raise Refused(
+            "the volume group has no room for that",
+            f"data {data} + metadata {meta} + as much for its spare = {data + 2 * meta} extents of "
+            f"{sizes.show(now.extent)}, {free} are free",
+            hint="add a disk: --device DEV",
+        )
