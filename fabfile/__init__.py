@@ -18,6 +18,7 @@ from fabfile.steps.pool import check as _check
 from fabfile.steps.pool import direct as _direct
 from fabfile.steps.pool import grow as _grow
 from fabfile.steps.pool import loop as _loop
+from fabfile.steps.pool import repair as _repair
 from fabfile.steps.pool import reset as _reset
 from fabfile.steps.pool import status as _pool
 
@@ -35,7 +36,16 @@ def namespace() -> Collection:
         Collection("containerd", _containerd.build, _containerd.install, _config.configure),
         Collection("runc", _runc.install),
         Collection(
-            "pool", _loop.loop, _direct.direct, _grow.grow, _pool.status, _check.check, _backup.backup, _reset.reset
+            "pool",
+            _loop.loop,
+            _direct.direct,
+            _grow.grow,
+            _pool.status,
+            _check.check,
+            _backup.backup,
+            _repair.repair,
+            _repair.restore,
+            _reset.reset,
         ),
     )
 

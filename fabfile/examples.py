@@ -54,7 +54,7 @@ def _actions() -> dict[str, str]:
     """What is done to a pool once, for either variant."""
     daemon = Daemon("two")
     loop = Made("pool", daemon, {"DATA": "/a pool/data", "META": "/a pool/meta", "BLOCK_SECTORS": "128"}, "/a pool")
-    direct = Made("vg-pool", daemon, {"VARIANT": "direct", "VG": "vg", "LV": "pool"}, "/root")
+    direct = Made("vg-a--pool", daemon, {"VARIANT": "direct", "VG": "vg", "LV": "a-pool"}, "/root")
     scripts = {"common": render("pool/common.sh.j2", pool=loop)}
     for kind, pool in (("loop", loop), ("direct", direct)):
         values = {"pool": pool, "daemon": daemon}
@@ -65,6 +65,12 @@ def _actions() -> dict[str, str]:
             f"thins-{kind}": render("pool/thins.sh.j2", **values),
             f"stop-{kind}": common + render("pool/stop.sh.j2", force=False, **values),
             f"stop-force-{kind}": common + render("pool/stop.sh.j2", force=True, **values),
+            f"database-{kind}": render("pool/database.sh.j2", **values),
+            f"repair-{kind}": common + render("pool/repair.sh.j2", **values),
+            f"restore-{kind}": common + render("pool/restore.sh.j2", source="", **values),
+            f"restore-from-{kind}": common + render("pool/restore.sh.j2", source="/a backup.gz", **values),
+            f"swap-{kind}": render("pool/swap.sh.j2", candidate="/dev/vg/new", **values),
+            f"drop-{kind}": render("pool/drop.sh.j2", candidate="/dev/vg/new", **values),
             f"start-{kind}": common + render("pool/start.sh.j2", **values),
         }
     return scripts

@@ -65,6 +65,11 @@ class Made(msgspec.Struct, frozen=True):
         return f"{BACKUPS}/{self.name}"
 
     @property
+    def candidate(self) -> str:
+        """loop: where new metadata is made."""
+        return f"{self.meta}.candidate"
+
+    @property
     def unit(self) -> str:
         """Name of its unit."""
         return files.unit(self.name)
@@ -98,13 +103,15 @@ def find(c: Context, name: str, instance: str, tools: Iterable[str] = ()) -> Fou
     host = inventory.of(c, instance)
     if name:
         thin.check_name(name)
-    query = Query(pool=name or host.pool.name, dir=host.pool.dir, bin_dir=host.bin_dir, instance=host.instance)
+    query = msgspec.structs.replace(thin.query(host.pool, host.instance), bin_dir=host.bin_dir)
+    if name:
+        query = msgspec.structs.replace(query, pool=name)
     have = gather(c, query)
-    name = choose(have, host.daemon, name or host.pool.name, named=bool(name))
+    name = choose(have, host.daemon, query.pool, named=bool(name))
     settings = have.instances.pools[name]
     config = have.instances.configs.get(host.daemon.config)
     root = (config.pool_root if config and config.pool == name else "") or directory(settings) or host.pool.dir
-    wanted = msgspec.structs.replace(query, pool=name, dir=directory(settings) or root)
+    wanted = msgspec.structs.replace(query, pool=name, dir=directory(settings) or root, vg=settings.get("VG", ""))
     if wanted != query:
         have = gather(c, wanted)
     need(have, tools)
