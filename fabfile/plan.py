@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import shlex
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -267,13 +267,15 @@ def _script(change: Change, staged: tuple[str, str] | None) -> list[str]:
                 change.script,
             ]
         case File():
-            path = quote(change.path)
+            path, directory = quote(change.path), quote(str(PurePosixPath(change.path).parent))
+            # Most of a small script's time is the programs that it starts: none where the shell itself will do.
             lines = [
-                f'mkdir -p "$(dirname {path})"',
-                # Always the same name, under the lock: what a killed run left is overwritten by the next one.
+                f"[ -d {directory} ] || mkdir -p {directory}",
+                # Always the same name, under the lock: what a killed run left is taken away by the next one.
                 f"set -- {quote(change.path + '.new')}; trap 'rm -f \"$1\"' EXIT",
-                f'umask 077; rm -f "$1"; printf %s {quote(change.content)} >"$1"',
-                f'chmod {change.mode:o} "$1"',
+                '[ ! -e "$1" ] || rm -f "$1"',
+                f'umask {0o777 & ~change.mode & ~0o111:03o}; printf %s {quote(change.content)} >"$1"; umask 022',
+                *([f'chmod {change.mode:o} "$1"'] if change.mode & 0o111 else []),
             ]
             if change.validate:
                 lines.append(change.validate)

@@ -50,14 +50,13 @@ def fragment(query: Query) -> str:
 for b in /usr/bin/containerd /usr/sbin/containerd /bin/containerd; do
   if [ -e "$b" ]; then echo "foreign $b"; break; fi
 done
-[ -d /run/systemd/system ] || exit 0
-ActiveState=none UnitFileState=none MainPID=0
-eval "$(systemctl show {query.daemon.unit} -p ActiveState -p UnitFileState -p MainPID 2>/dev/null)"
-echo "active $ActiveState"; echo "enabled $UnitFileState"
-[ "${{MainPID:-0}}" -gt 0 ] || exit 0
-echo "exe $(readlink "/proc/$MainPID/exe")"
-tr '\000' '\n' <"/proc/$MainPID/environ" | sed -n 's/^{SETTINGS}=/settings /p'
-[ "$ActiveState" = active ] && [ -x {program} ] || exit 0
+active=$(unit 1 ActiveState) pid=$(unit 1 MainPID)
+echo "active $active"
+[ ! -L "/etc/systemd/system/multi-user.target.wants/{query.daemon.unit}" ] || echo "enabled yes"
+[ "${{pid:-0}}" -gt 0 ] || exit 0
+echo "exe $(readlink "/proc/$pid/exe")"
+tr '\000' '\n' <"/proc/$pid/environ" | sed -n 's/^{SETTINGS}=/settings /p'
+[ "$active" = active ] && [ -x {program} ] || exit 0
 rows=$(timeout 20 {ctr} plugins ls </dev/null 2>&1) || {{ echo "$rows" | sed 's/^/reason /'; exit 0; }}
 echo "$rows" | awk 'NR > 1 && /snapshotter|transfer|grpc|cri/ {{ print "plugin", $1, $2, $NF }}'
 echo "$rows" | awk '$2 == "devmapper" && $NF == "ok" {{ ok = 1 }} END {{ exit !ok }}' ||
@@ -81,7 +80,7 @@ def parse(text: str) -> Containerd:
     return Containerd(
         foreign=found.get("foreign"),
         active=found.get("active") == "active",
-        enabled=found.get("enabled") == "enabled",
+        enabled="enabled" in found,
         exe=found.get("exe") or None,
         settings=found.get("settings"),
         plugins=tuple(plugins),

@@ -109,13 +109,9 @@ for f in data meta; do
   losetup -n -O MAJ:MIN -j "$dir/$f" | while read -r l; do echo "loop_$f $l"; done
 done
 while [ ! -d "$dir" ]; do dir=$(dirname "$dir"); done
-echo "place $(findmnt -n -b -o FSTYPE,TARGET,AVAIL -T "$dir" | tail -n 1)"
-if [ -d /run/systemd/system ]; then
-  ActiveState=none UnitFileState=none
-  eval "$(systemctl show "devmapper-pool@$name.service" -p ActiveState -p UnitFileState)"
-  echo "active $ActiveState"; echo "enabled $UnitFileState"
-  echo "monitor $(systemctl is-active "devmapper-pool-monitor@$name.timer")"
-fi
+df -B1 --output=fstype,avail,target "$dir" | sed -n '2s/^/place /p'
+echo "active $(unit 2 ActiveState)"; echo "monitor $(unit 3 ActiveState)"
+[ ! -L "/etc/systemd/system/multi-user.target.wants/devmapper-pool@$name.service" ] || echo "enabled yes"
 [ ! -r "/run/devmapper-pool/$name.warning" ] || echo "warning $(cat "/run/devmapper-pool/$name.warning")"
 timeout=/sys/module/dm_thin_pool/parameters/no_space_timeout
 [ ! -r "$timeout" ] || echo "no_space_timeout $(cat "$timeout")"
@@ -143,10 +139,10 @@ def parse(text: str) -> Pool:
         status=parse_status(found["status"]) if found.get("status") else None,
         data=_backing(found.get("data"), loops["data"]),
         meta=_backing(found.get("meta"), loops["meta"]),
-        place=Place(place[0], " ".join(place[1:-1]), int(place[-1])) if len(place) >= 3 else None,
+        place=Place(place[0], " ".join(place[2:]), int(place[1])) if len(place) >= 3 else None,
         volume=_volume(found) if "group" in found else None,
         active=found.get("active") == ["active"],
-        enabled=found.get("enabled") == ["enabled"],
+        enabled="enabled" in found,
         monitor=found.get("monitor") == ["active"],
         warning=" ".join(found.get("warning", [])),
         no_space_timeout=int(found["no_space_timeout"][0]) if found.get("no_space_timeout") else None,

@@ -16,6 +16,7 @@ from fabfile.facts.containerd import SETTINGS
 from fabfile.inventory import Host
 from fabfile.plan import Change, Command, Outcome, Step, converge, file, words
 from fabfile.render import render
+from fabfile.steps import service
 from fabfile.steps.containerd import refuse_foreign
 from fabfile.steps.pool import owner, thin
 from fabfile.steps.toolchain import HELP
@@ -176,7 +177,7 @@ def _files(have: Facts, want: Want) -> list[Change]:
 def _daemon(have: Facts, want: Want) -> list[Change]:
     now = have.containerd
     unit, ctr = want.daemon.unit, want.daemon.ctr
-    restart = f"systemctl daemon-reload\nsystemctl enable {unit}\nsystemctl restart {unit}"
+    restart = service.start(unit, restart=True)
     # The restart succeeds when the daemon says that it is ready; a plugin may have failed all the same.
     prove = (
         f"row=$({ctr} plugins ls </dev/null | awk '$2 == \"devmapper\"')\n"

@@ -15,6 +15,7 @@ from fabfile.facts.disks import Disk
 from fabfile.facts.lvm import Group, Volume
 from fabfile.plan import Change, Command, File, Outcome, Step, converge, file, words
 from fabfile.render import render
+from fabfile.steps import service
 from fabfile.steps.pool import claim, disk, extents, files, group, owner, thin
 from fabfile.steps.pool.loop import refuse_machine
 
@@ -285,7 +286,6 @@ def _kept(have: Facts, want: Direct, pool: Volume | None) -> list[Change]:
 
 
 def _active(have: Facts, want: Direct, pool: Volume | None) -> list[Change]:
-    unit = words(files.unit(want.name))
     table = have.pool.table
     if table and table.target != "thin-pool":
         raise Refused(f"the active device {want.name} is not a thin pool", f"its target is {table.target}")
@@ -293,13 +293,8 @@ def _active(have: Facts, want: Direct, pool: Volume | None) -> list[Change]:
         if pool and pool.monitor == "monitored":
             return []
         return [Command("have dmeventd watch the pool", words(files.SCRIPT, "up", want.name))]
-    return [
-        Command(
-            "activate the pool and have dmeventd watch it, now and at every boot",
-            f"systemctl daemon-reload\nsystemctl enable {unit}\n"
-            f"systemctl restart {unit} || {{ systemctl status --no-pager -n 20 {unit}; exit 1; }}",
-        )
-    ]
+    why = "activate the pool and have dmeventd watch it, now and at every boot"
+    return [Command(why, service.start(files.unit(want.name), restart=True))]
 
 
 @task(

@@ -12,6 +12,7 @@ from fabfile.facts import Facts, Query
 from fabfile.facts import pool as facts
 from fabfile.facts.pool import Backing
 from fabfile.plan import Change, Command, Outcome, Step, converge, words
+from fabfile.steps import service
 from fabfile.steps.pool import files, owner, thin
 from fabfile.steps.pool.thin import Pool
 from fabfile.steps.pool.volume import Volume, volume
@@ -192,22 +193,15 @@ def _create(path: str, command: str) -> str:
 
 
 def _active(have: Facts, want: Pool) -> list[Change]:
-    unit, timer = words(files.unit(want.name)), words(files.monitor(want.name))
+    units = (files.unit(want.name), files.monitor(want.name))
     pool = have.pool
     if not pool.table:
         # restart: a unit that was started once counts as active although somebody took the pool away since.
-        return [
-            Command(
-                "activate the pool, now and at every boot",
-                f"systemctl daemon-reload\nsystemctl enable {unit} {timer}\n"
-                f"systemctl restart {unit} || {{ systemctl status --no-pager -n 20 {unit}; exit 1; }}",
-            )
-        ]
+        return [Command("activate the pool, now and at every boot", service.start(*units, restart=True))]
     _refuse_table(have, want)
     plan: list[Change] = []
     if not (pool.active and pool.enabled and pool.monitor):
-        enable = f"systemctl daemon-reload\nsystemctl enable --now {unit} {timer}"
-        plan.append(Command("the pool's units, now and at every boot", enable))
+        plan.append(Command("the pool's units, now and at every boot", service.start(*units)))
     if growing(have.pool):
         plan.append(Command("finish growing the pool", words(files.SCRIPT, "settle", want.name)))
     if pool.table.when_full != want.when_full:

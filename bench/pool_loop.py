@@ -1,0 +1,85 @@
+"""`fab -H HOST pool.loop --size 100G` against the recipe as one script over one `ssh`: at most 2 times its wall time.
+
+Both make the pool on the same throwaway machine, in turn, and are undone in between. The script is the recipe's own:
+two sparse files, two loop devices, one `dmsetup create`; it looks at nothing, and nothing of it survives a reboot.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+
+HERE = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(HERE))
+
+LIMIT = 2.0
+ROUNDS = 7
+
+RECIPE = """
+set -e
+mkdir -p /var/lib/recipe
+touch /var/lib/recipe/data; truncate -s 100G /var/lib/recipe/data
+touch /var/lib/recipe/meta; truncate -s 10G /var/lib/recipe/meta
+data=$(losetup --find --show /var/lib/recipe/data)
+meta=$(losetup --find --show /var/lib/recipe/meta)
+size=$(blockdev --getsize64 -q "$data")
+dmsetup create recipe --table "0 $((size / 512)) thin-pool $meta $data 128 32768"
+dmsetup ls
+"""
+
+UNDO_RECIPE = "dmsetup remove recipe && losetup -D && rm -r /var/lib/recipe"
+
+
+def seconds(command: list[str], **environment: str) -> float:
+    """The wall time of one run, in seconds."""
+    start = perf_counter()
+    done = subprocess.run(
+        command, cwd=HERE, env={**os.environ, **environment}, capture_output=True, text=True,
+        stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise SystemExit(f"{command[0]} failed\n{done.stdout}{done.stderr}")
+    return perf_counter() - start
+
+
+def measure() -> list[tuple[float, float]]:
+    """Seconds of ours and of the recipe, round by round."""
+    from fabfile.lab import machines
+
+    (machine,) = machines.up(1)
+    fab = [str(Path(sys.executable).with_name("fab")), "-H", machine.name]
+    hosts = {"HOSTS_FILE": str(machine.directory.parent / "hosts.toml")}
+    rounds = []
+    for _ in range(ROUNDS + 1):
+        ours = seconds([*fab, "pool.loop", "--size", "100G"], **hosts)
+        seconds([*fab, "pool.reset", "--yes"], **hosts)
+        recipe = seconds(machine.ssh(RECIPE))
+        seconds(machine.ssh(UNDO_RECIPE))
+        rounds.append((ours, recipe))
+    return rounds[1:]  # the first loads kernel modules and programs
+
+
+def main() -> int:
+    """Print the table; the exit code is 1 above the limit."""
+    from fabfile.lab import machines
+
+    with tempfile.TemporaryDirectory() as directory:
+        os.environ["LAB_DIR"] = str(Path(directory) / "lab")
+        try:
+            rounds = measure()
+        finally:
+            machines.down()
+    for name, times in zip(("fab pool.loop", "ssh, the recipe"), zip(*rounds, strict=True), strict=True):
+        print(f"{name:16} median {statistics.median(times):5.2f} s, {min(times):.2f} to {max(times):.2f} s")
+    ratio = statistics.median(ours / recipe for ours, recipe in rounds)
+    print(f"ratio {ratio:.2f}, at most {LIMIT} ({ROUNDS} interleaved rounds)")
+    return 0 if ratio <= LIMIT else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
