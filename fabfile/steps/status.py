@@ -17,6 +17,7 @@ from fabfile.plan import as_json
 from fabfile.steps.packages import RUN
 from fabfile.steps.pool import status as pool
 from fabfile.steps.pool import thin
+from fabfile.steps.pool.advice import advice
 from fabfile.steps.pool.owner import owner
 
 
@@ -93,11 +94,10 @@ def checks(host: Host, have: Facts) -> list[Check]:
     if not now.status:
         found.append(Check("pool", "warn", f"no pool {host.pool.dm_name}", "pool.loop, or deploy"))
         return found
-    healthy = now.status.mode == "rw" and not now.status.needs_check
-    mode = f"{now.status.mode}{' needs_check' if now.status.needs_check else ''}"
+    wrong = [Check(one.what, one.result, one.found, one.hint) for one in advice(have, host.pool.dm_name)]
     return [
         *found,
-        _check("pool", healthy, mode, mode, "free or add space; the metadata may need an offline check"),
+        *(wrong or [Check("pool", "ok", now.status.mode)]),
         _check("pool at boot", now.enabled, "its unit is enabled", "its unit is not enabled", "pool.loop"),
         *_fullness(now.status.used_data, now.status.total_data, "pool data"),
         *_fullness(now.status.used_meta, now.status.total_meta, "pool metadata"),

@@ -12,6 +12,7 @@ from fabfile.errors import Failed
 from fabfile.facts import Facts, gather
 from fabfile.plan import as_json
 from fabfile.steps.pool import thin
+from fabfile.steps.pool.advice import advice
 
 
 @task(help={"name": "of the pool", "instance": INSTANCE, "json": "as JSON"})
@@ -34,6 +35,9 @@ def _others(name: str, have: Facts) -> str:
     return f"--name one of: {others}" if others else "make one: pool.loop, or pool.direct"
 
 
+FULL = {"queue": "writers wait for space", "error": "writers get an error at once"}
+
+
 def describe(name: str, have: Facts) -> list[str]:
     """The lines that show a pool to a person."""
     pool = have.pool
@@ -47,6 +51,7 @@ def describe(name: str, have: Facts) -> list[str]:
         f"  data      {sizes.human(used)} of {sizes.human(total)} ({_percent(used, total)}), {sizes.show(block)} block",
         f"  metadata  {meta} ({_percent(pool.status.used_meta, pool.status.total_meta)})",
         f"  at boot   {'yes' if pool.enabled else 'NO: its unit is not enabled'}",
+        f"  when full {FULL[pool.table.when_full]}",
     ]
     if pool.data and pool.place:
         free = sizes.human(pool.place.free)
@@ -61,6 +66,8 @@ def describe(name: str, have: Facts) -> list[str]:
         volume = next((v for v in group.volumes.values() if v.dm_name == name), None)
         if volume:
             lines.append(f"  watched   {'yes' if volume.monitor == 'monitored' else 'NO: dmeventd does not watch it'}")
+    for wrong in advice(have, name):
+        lines += [f"  {wrong.result.upper():9} {wrong.found}", f"            → {wrong.hint}"]
     return lines
 
 

@@ -1,0 +1,83 @@
+"""What is wrong with a pool, and the way out: for pool.status and doctor."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from fabfile import sizes
+from fabfile.facts import Facts
+from fabfile.facts.pool import Pool, Status
+from fabfile.steps.pool import files, thin
+
+
+class Advice(msgspec.Struct, frozen=True):
+    """One thing that is wrong."""
+
+    what: str
+    result: Literal["warn", "fail"]
+    found: str
+    hint: str
+
+
+def advice(have: Facts, name: str) -> list[Advice]:
+    """What is wrong with the pool `name`, worst first; nothing for one that is well, or not there.
+
+    What the kernel does when it is full, and what that means for containers, is in docs/full-pools.md.
+    """
+    pool = have.pool
+    if not pool.status or not pool.table:
+        return []
+    loop = have.instances.pools.get(name, {}).get("VARIANT", "loop") == "loop"
+    found = [*_mode(pool, pool.status, files.unit(name))]
+    if pool.warning and not found:
+        found.append(Advice("pool growth", "warn", pool.warning, f"{_grow(pool)}; or {FREE}"))
+    if name in have.instances.pools and loop and not pool.monitor:
+        timer = files.monitor(name)
+        found.append(
+            Advice("pool growth", "warn", f"{timer} does not run: the pool does not grow by itself", "pool.loop")
+        )
+    return found
+
+
+FREE = "remove images and containers, then pool.trim"
+
+
+def _mode(pool: Pool, status: Status, unit: str) -> list[Advice]:
+    if status.mode in ("Fail", "Error"):
+        found = "the kernel has given it up: nothing is read or written"
+        return [Advice("pool", "fail", found, "pool.check, and what it says")]
+    if status.needs_check:
+        found = "an error while its metadata was written: read-only until it was checked"
+        hint = f"stop containerd, make room under the pool, systemctl restart {unit}, which checks it; else pool.repair"
+        return [Advice("pool", "fail", found, hint)]
+    if status.mode == "ro":
+        used, total = status.used_meta, status.total_meta
+        found = f"its metadata is full ({used} of {total} blocks): read-only, writes fail"
+        double = sizes.show(min(2 * total * thin.META_BLOCK, thin.META_MOST))
+        return [Advice("pool", "fail", found, f"pool.grow --meta-size {double}: writes go on at once")]
+    if status.mode == "out_of_data_space":
+        return [Advice("pool", "fail", f"its data is full: {_waiting(pool, status)}", f"{_grow(pool)}; or {FREE}")]
+    return []
+
+
+def _waiting(pool: Pool, status: Status) -> str:
+    assert pool.table is not None
+    if status.when_full != "error":
+        if pool.no_space_timeout == 0:
+            return "writers wait until there is space"
+        return f"writers wait, for {pool.no_space_timeout or 60} s, and then get errors"
+    if pool.table.when_full == "queue":
+        return "writers have waited in vain: writes fail now"
+    return "writes fail"
+
+
+def _grow(pool: Pool) -> str:
+    """The command that gives the pool a fifth more, and what has to be done before it where that has no room."""
+    assert pool.table is not None
+    now = pool.table.sectors * sizes.SECTOR
+    grow = f"pool.grow --size {-(-now * 6 // 5 // sizes.MIB)}M"
+    if pool.place and pool.data and pool.place.free < now * 6 // 5 - pool.data.allocated:
+        return f"make room on {pool.place.target}, which has {sizes.human(pool.place.free)} free, then {grow}"
+    return grow

@@ -1,0 +1,60 @@
+"""What pool.status and doctor say about a pool that is full or broken."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from fabfile.facts.pool import Place, Pool
+from fabfile.sizes import GIB
+from fabfile.steps.pool.advice import advice
+from fabfile.steps.pool.status import describe
+from tests.unit.steps.pool.loops import NAME, machine, pool, state
+
+
+def full(now: str, wanted: str = "queue", timeout: int = 60) -> Pool:
+    found = state("out_of_data_space", when_full=now)
+    assert found.table is not None
+    table = msgspec.structs.replace(found.table, when_full=wanted)
+    return msgspec.structs.replace(found, table=table, no_space_timeout=timeout)
+
+
+@pytest.mark.parametrize(
+    ("now", "result", "found", "hint"),
+    [
+        (state("Fail"), "fail", "given it up", "pool.check"),
+        (
+            state("ro", needs_check=True),
+            "fail",
+            "read-only until it was checked",
+            "systemctl restart devmapper-pool@pool",
+        ),
+        (
+            state("ro", used_meta=19200, total_meta=19200),
+            "fail",
+            "metadata is full (19200 of",
+            "pool.grow --meta-size 150M",
+        ),
+        (full("queue"), "fail", "writers wait, for 60 s, and then", "pool.grow --size 122880M"),
+        (full("queue", timeout=0), "fail", "writers wait until there is space", "pool.grow"),
+        (full("error"), "fail", "waited in vain: writes fail now", "pool.grow"),
+        (full("error", "error"), "fail", "full: writes fail", "pool.grow"),
+        (pool(warning="data is 85% full and cannot grow"), "warn", "85% full", "pool.grow"),
+        (pool(monitor=False), "warn", "does not grow by itself", "pool.loop"),
+    ],
+)
+def test_the_way_out(now: Pool, result: str, found: str, hint: str) -> None:
+    (said,) = advice(machine(now), NAME)
+    assert (said.result, found in said.found, hint in said.hint) == (result, True, True), said
+    assert f"  {result.upper():9} {said.found}" in describe(NAME, machine(now))
+
+
+def test_where_the_file_system_has_no_room_that_comes_first() -> None:
+    now = msgspec.structs.replace(full("queue"), place=Place("ext4", "/srv", GIB))
+    (said,) = advice(machine(now), NAME)
+    assert said.hint.startswith("make room on /srv, which has 1.0G free, then pool.grow")
+
+
+def test_nothing_is_wrong_with_a_pool_that_is_well_or_not_there() -> None:
+    assert advice(machine(), NAME) == []
+    assert advice(machine(Pool()), NAME) == []

@@ -1,0 +1,119 @@
+"""A loop pool: made once, left alone, changed only where that can be done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from fabfile.errors import Refused
+from fabfile.facts.pool import Place, Pool, Table
+from fabfile.plan import Command, File
+from fabfile.sizes import GIB, MIB
+from fabfile.steps.pool import files, loop
+from tests.unit.steps.conftest import having
+from tests.unit.steps.pool.loops import NAME, ROOM, machine, pool, want
+
+
+def test_made_from_nothing_metadata_first_and_not_sparse() -> None:
+    changes = loop.plan(having(pool=Pool(place=ROOM)), want(), None)
+    assert {change.path for change in changes if isinstance(change, File)} == set(files.paths(NAME))
+    meta, data, activate = (change for change in changes if isinstance(change, Command))
+    assert f"fallocate -l {75 * MIB} /srv/pool/meta.new" in meta.script
+    assert f"truncate -s {100 * GIB} /srv/pool/data.new" in data.script
+    assert "enable devmapper-pool@pool.service devmapper-pool-monitor@pool.timer" in activate.script
+
+
+def test_a_file_system_with_less_room_is_said_to_be_overcommitted() -> None:
+    small = having(pool=Pool(place=Place("ext4", "/srv", GIB)))
+    assert any("OVERCOMMITTED: /srv has 1.0G free" in change.why for change in loop.plan(small, want(), None))
+
+
+def test_what_was_asked_for_is_left_alone() -> None:
+    assert loop.plan(machine(), want(), None) == []
+
+
+def test_a_pool_that_grew_by_itself_is_still_what_was_asked_for() -> None:
+    assert loop.plan(machine(pool(120 * GIB, 90 * MIB)), want(), None) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"size": "200G"}, ["size: it has 100G, asked for 200G", "metadata: it has 75M, asked for 150M"]),
+        ({"size": "50G", "meta_size": "75M"}, ["size: it has 100G, asked for 50G"]),
+        ({"meta_size": "1G"}, ["metadata: it has 75M, asked for 1G"]),
+        ({"block_size": "128K", "meta_size": "75M"}, ["BLOCK_SECTORS: it has 128, asked for 256"]),
+        ({"dir": "/srv/other"}, ["DATA: it has /srv/pool/data, asked for /srv/other/data"]),
+    ],
+)
+def test_other_parameters_are_refused_with_both_values(changes: dict[str, Any], found: list[str]) -> None:
+    with pytest.raises(Refused, match="exists with") as refused:
+        loop.plan(machine(), want(**changes), None)
+    for line in found:
+        assert line in refused.value.details
+
+
+def test_another_size_is_refused_with_the_command_that_gives_it() -> None:
+    with pytest.raises(Refused) as refused:
+        loop.plan(machine(), want(size="200G"), None)
+    assert "pool.grow --size 200G --meta-size 150M" in refused.value.hint
+
+
+@pytest.mark.parametrize("growing", [pool(120 * GIB, table=pool().table), pool(meta=90 * MIB, status=pool().status)])
+def test_an_interrupted_growth_is_finished(growing: Pool) -> None:
+    (change,) = loop.plan(machine(growing), want(), None)
+    assert isinstance(change, Command)
+    assert change.script == "/usr/local/libexec/devmapper-pool settle pool"
+
+
+def test_when_full_and_autoextend_change_in_the_settings_and_in_the_kernel() -> None:
+    changes = loop.plan(machine(), want(when_full="error", threshold=70, max_size="1T"), None)
+    assert [change.why for change in changes] == [
+        "settings of the pool pool",
+        "writes to a full pool get an error at once",
+    ]
+    assert isinstance(changes[0], File)
+    settings = files.parse(changes[0].content)
+    assert (settings["WHEN_FULL"], settings["THRESHOLD"], settings["MAX_BYTES"]) == ("error", "70", str(1 << 40))
+    assert settings["ASKED_BYTES"] == str(100 * GIB)
+
+
+@pytest.mark.parametrize("lacks", ["active", "enabled", "monitor"])
+def test_units_that_do_not_run_are_started(lacks: str) -> None:
+    (change,) = loop.plan(machine(pool(**{lacks: False})), want(), None)
+    assert change.why == "the pool's units, now and at every boot"
+
+
+def test_the_settings_of_version_0_1_are_read_and_renewed() -> None:
+    have = machine()
+    conf = files.conf(NAME)
+    old = (
+        "".join(
+            line + "\n"
+            for line in have.files[conf].content.splitlines()
+            if line.startswith(("DATA=", "META=", "BLOCK_SECTORS="))
+        )
+        + f"DATA_SECTORS={100 * GIB // 512}\nMETA_BYTES={75 * MIB}\n"
+    )
+    now = msgspec.structs.replace(have.files[conf], content=old)
+    have = msgspec.structs.replace(have, files=have.files | {conf: now})
+    (change,) = loop.plan(have, want(), None)
+    assert isinstance(change, File)
+    assert change.content == machine().files[conf].content
+
+
+@pytest.mark.parametrize(
+    ("now", "what"),
+    [
+        (pool(table=Table("linear", 8)), "target: it has linear"),
+        (pool(table=Table("thin-pool", 8, "7:0", "7:1", 256, 1)), "sectors a block: it has 256"),
+        (pool(table=Table("thin-pool", 8, "7:8", "7:1", 128, 1)), "metadata device: it has 7:8, ours are 7:0"),
+        (pool(50 * GIB), "was made shorter"),
+    ],
+)
+def test_an_active_device_that_is_not_the_one_made_here_is_refused(now: Pool, what: str) -> None:
+    with pytest.raises(Refused) as refused:
+        loop.plan(machine(now), want(), None)
+    assert what in refused.value.details
