@@ -16,11 +16,13 @@ from fabfile.steps import toolchain as _toolchain
 from fabfile.steps.pool import backup as _backup
 from fabfile.steps.pool import check as _check
 from fabfile.steps.pool import direct as _direct
+from fabfile.steps.pool import fsck as _fsck
 from fabfile.steps.pool import grow as _grow
 from fabfile.steps.pool import loop as _loop
 from fabfile.steps.pool import repair as _repair
 from fabfile.steps.pool import reset as _reset
 from fabfile.steps.pool import status as _pool
+from fabfile.steps.pool import trim as _trim
 
 
 def namespace() -> Collection:
@@ -45,6 +47,8 @@ def namespace() -> Collection:
             _backup.backup,
             _repair.repair,
             _repair.restore,
+            _fsck.fsck,
+            _trim.trim,
             _reset.reset,
         ),
     )

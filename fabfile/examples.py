@@ -11,6 +11,7 @@ from fabfile.render import render
 from fabfile.steps import smoke, toolchain
 from fabfile.steps.pool import files
 from fabfile.steps.pool.action import Made
+from fabfile.steps.pool.view import Device
 
 
 def shell_examples() -> dict[str, str]:
@@ -71,6 +72,9 @@ def _actions() -> dict[str, str]:
             f"restore-from-{kind}": common + render("pool/restore.sh.j2", source="/a backup.gz", **values),
             f"swap-{kind}": render("pool/swap.sh.j2", candidate="/dev/vg/new", **values),
             f"drop-{kind}": render("pool/drop.sh.j2", candidate="/dev/vg/new", **values),
+            f"fsck-{kind}": render("pool/fsck.sh.j2", ids=(1, 2), devices=(Device("pool-snap-1", 1, False),), **values),
+            f"trim-{kind}": render("pool/trim.sh.j2", **values),
+            f"trim-offline-{kind}": render("pool/trim-offline.sh.j2", **values),
             f"start-{kind}": common + render("pool/start.sh.j2", **values),
         }
     return scripts
