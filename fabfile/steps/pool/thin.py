@@ -11,7 +11,7 @@ from fabfile.errors import Refused
 from fabfile.facts import Query
 from fabfile.sizes import GIB, KIB, MIB
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 """A subset of device-mapper names that is also safe in a unit's name and a path."""
 
 BLOCK_STEP, BLOCK_MOST = 64 * KIB, GIB
@@ -134,7 +134,7 @@ def check_name(name: str) -> None:
     if not NAME.fullmatch(name):
         raise Refused(
             f"pool.name: {name!r} is not a pool name",
-            "letters, digits and _ . + -, not starting with a hyphen or dot, at most 64",
+            "letters, digits and _ . -, not starting with a hyphen or dot, at most 64",
         )
 
 

@@ -49,6 +49,7 @@ def test_metadata_covers_the_data_within_the_kernels_limits(data: int, block: in
         ({"name": "a/b"}, "is not a pool name"),
         ({"name": "a b"}, "is not a pool name"),
         ({"name": "-a"}, "is not a pool name"),
+        ({"name": "a+b"}, "is not a pool name"),
         ({"name": ""}, "is not a pool name"),
         ({"name": "a" * 65}, "is not a pool name"),
         ({"dir": "pool"}, "is not an absolute directory"),
