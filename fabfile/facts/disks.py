@@ -15,30 +15,49 @@ if TYPE_CHECKING:
 
 LOOK = r"""
 look() {
+  [ -n "${roots+known}" ] || survey
   echo "asked $1"
   real=$(readlink -e -- "$1") || { echo absent; return 0; }
   echo "real $real"
   [ -b "$real" ] || { echo "special $(stat -c %F -- "$real")"; return 0; }
-  number=$(printf '%d:%d' "0x$(stat -c %t "$real")" "0x$(stat -c %T "$real")")
-  size=$(blockdev --getsize64 "$real")
-  echo "number $number"; echo "size $size"; echo "read-only $(blockdev --getro "$real")"
-  echo "serial $(lsblk -n -d -o SERIAL,WWN "$real" | xargs)"
-  echo "sequence $(cat "/sys/dev/block/$number/diskseq" 2>/dev/null)"
+  nodes=$(lsblk -n -r -o MAJ:MIN,KNAME,NAME,TYPE,SERIAL,WWN "$real")
+  read -r number kernel name type serial <<EOF
+$nodes
+EOF
+  sys=/sys/dev/block/$number size=0 ro='' sequence=''
+  read -r size <"$sys/size"
+  read -r ro <"$sys/ro"
+  [ ! -r "$sys/diskseq" ] || read -r sequence <"$sys/diskseq"
+  size=$((size * 512))
+  printf '%s\n' "number $number" "size $size" "read-only $ro" "serial $serial" "sequence $sequence" \
+    "node $number $kernel $name $type"
   found=$(above; signatures)
-  [ "$(echo "$found" | wc -l)" -gt 1 ] || found=$(echo "$found"; content)
-  echo "$found"
+  [ -n "$found" ] || found=$(content)
+  [ -z "$found" ] || echo "$found"
 }
-# The first line is the disk itself, the others are its partitions and what is made of it.
-above() {
-  nodes=$(lsblk -n -r -o MAJ:MIN,KNAME,NAME,TYPE "$real" | sed 's/^ *//')
-  echo "$nodes" | sed 's/^/node /'
-  echo "$nodes" | awk 'NR == FNR { of[$1]; of["/dev/" $2]; of["/dev/mapper/" $3]; next }
-    { source = ""; for (i = 7; i < NF; i++) if ($i == "-") source = $(i + 2) }
-    $3 in of || source in of { print "mount " $5 }' - /proc/self/mountinfo
-  echo "$nodes" | awk 'NR == FNR { of["/dev/" $2]; of["/dev/mapper/" $3]; next }
-    $1 in of { print "swap " $1 }' - /proc/swaps
+# What the whole machine has mounted, in every mount namespace (a container's mounts are in use all the same), and as
+# swap, and what its root file system is on.
+survey() {
+  spaces=$(find /proc/[0-9]*/ns/mnt -maxdepth 0 -printf '%l %p\n' 2>/dev/null |
+    awk '!seen[$1]++ { sub("ns/mnt$", "mountinfo", $2); print $2 }')
+  # shellcheck disable=SC2086
+  mounts=$(cat $spaces 2>/dev/null | awk '{
+    source = ""; for (i = 7; i < NF; i++) if ($i == "-") source = $(i + 2)
+    if ($3 !~ /^0:/ || source ~ /^\/dev\//) print "mount", $3, source, $5 }' | sort -u
+    awk 'NR > 1 { print "swap", "-", $1, $1 }' /proc/swaps)
   root=$(findmnt -n -o SOURCE /)
-  if lsblk -s -n -r -o MAJ:MIN "${root%%\[*}" 2>/dev/null | tr -d ' ' | grep -qxF "$number"; then echo "root $root"; fi
+  roots=$(lsblk -s -n -r -o MAJ:MIN "${root%%\[*}" 2>/dev/null | tr -d ' ')
+}
+# Partitions, what is made of them, and how all that is used.
+above() {
+  printf '%s\n' "$nodes" -- "$mounts" | awk -v self="$number" '$1 == "--" { uses = 1; next }
+    uses { if ($2 in of || $3 in of) print $1, $4; next }
+    { of[$1]; of["/dev/" $2]; of["/dev/mapper/" $3]; if ($1 != self && !seen[$1]++) print "node", $1, $2, $3, $4 }'
+  case "
+$roots
+" in *"
+$number
+"*) echo "root $root" ;; esac
   if udevadm info -q property -n "$real" 2>/dev/null | grep -qE '^(DM_MULTIPATH_DEVICE_PATH=1|ID_FS_TYPE=mpath_member)$'
   then echo multipath; fi
 }
@@ -47,7 +66,7 @@ signatures() {
   type=$(blkid -p -s TYPE -o value "$real" 2>/dev/null) || [ $? -ne 8 ] || type=ambivalent
   [ -z "$type" ] || echo "signature $type,,"
 }
-# What no program knows the name of, whoever has it open (only those who keep it), and what LVM would say.
+# Bytes that no program has a name for, whoever has it open (only those who keep it so), and what LVM would say.
 content() {
   first=$({ head -c 4194304 "$real" || echo unreadable; } | tr -d '\000' | wc -c)
   last=$({ dd if="$real" bs=64K iflag=skip_bytes skip=$((size > 4194304 ? size - 4194304 : 0)) status=none ||

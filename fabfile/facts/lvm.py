@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 SETTINGS = (
     "activation/monitoring",
-    "activation/udev_sync",
     "config/profile_dir",
     "global/thin_check_executable",
 )

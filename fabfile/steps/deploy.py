@@ -72,4 +72,7 @@ def deploy(
     pool = {key: value for key, value in pool.items() if value}
     host = msgspec.structs.replace(host, pool=msgspec.structs.replace(host.pool, **pool))
     order, query = steps(host)
-    return converge(c, order, query, json=json)
+    outcomes = converge(c, order, query, json=json)
+    if host.pool.variant == "direct":
+        direct.advise(inventory.of(c, instance).pool, host.pool)
+    return outcomes

@@ -101,7 +101,24 @@ def checks(host: Host, have: Facts) -> list[Check]:
         _check("pool at boot", now.enabled, "its unit is enabled", "its unit is not enabled", "pool.loop"),
         *_fullness(now.status.used_data, now.status.total_data, "pool data"),
         *_fullness(now.status.used_meta, now.status.total_meta, "pool metadata"),
+        *_growth(host, have),
     ]
+
+
+def _growth(host: Host, have: Facts) -> list[Check]:
+    """Whether dmeventd can extend a direct pool, now and at its next step."""
+    group = have.lvm.group if have.lvm else None
+    volume = next((v for v in group.volumes.values() if v.dm_name == host.pool.dm_name), None) if group else None
+    if not group or not volume:
+        return []
+    watched = volume.monitor == "monitored" and volume.profile == host.pool.dm_name
+    why = f"{volume.monitor or 'not monitored'}, profile {volume.profile or 'none'}"
+    found = [_check("pool watched", watched, "by dmeventd, with its profile", why, "pool.direct, or deploy")]
+    if host.pool.threshold < 100:
+        step = -(-volume.size * host.pool.percent // 100 // group.extent)
+        room = f"{group.free} free extents in {host.pool.vg}, the next step needs {step}"
+        found.append(_check("room to grow", group.free >= step, room, room, "pool.grow --device DEV", soft=True))
+    return found
 
 
 def _check(what: str, good: bool, yes: str, no: str, hint: str, *, soft: bool = False) -> Check:

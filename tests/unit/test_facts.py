@@ -53,6 +53,8 @@ def test_a_fragment_is_in_the_script_behind_its_mark_in_a_subshell(name: str) ->
         (Query(bin_dir="/a b"), "'/a b/ctr'"),
         (Query(bin_dir="/a b"), "'/a b'/containerd*"),
         (Query(files=("/a b", "/$c")), "for f in '/a b' '/$c'; do"),
+        (Query(vg="a b;c"), "vg='a b;c'"),
+        (Query(devices=("/dev/a b", "/dev/$c")), "for d in '/dev/a b' '/dev/$c'; do"),
     ],
 )
 def test_every_name_in_the_script_is_quoted(query: Query, quoted: str) -> None:

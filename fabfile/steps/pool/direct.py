@@ -8,6 +8,7 @@ import msgspec
 from invoke import Context, task
 
 from fabfile import inventory, sizes
+from fabfile.console import say
 from fabfile.daemon import INSTANCE, Daemon
 from fabfile.errors import Refused
 from fabfile.facts import Facts, Query
@@ -343,4 +344,20 @@ def direct(
         host.pool, variant="direct", **{key: value for key, value in given.items() if value}
     )
     making, query = step(settings, host.instance, wipe or ())
-    return converge(c, [making], query, json=json)
+    outcomes = converge(c, [making], query, json=json)
+    advise(host.pool, settings)
+    return outcomes
+
+
+def advise(inventory_says: inventory.Pool, made: inventory.Pool) -> None:
+    """Say what the inventory should say of a pool: every other command goes by it."""
+    keys = ("variant", "devices", "vg", "pool", "data_percent", "meta_size", "chunk_size", "threshold", "percent")
+    now, then = (msgspec.structs.asdict(settings) for settings in (inventory_says, made))
+    differ = [f"{key} = {_toml(then[key])}" for key in keys if now[key] != then[key]]
+    if differ:
+        say(f"set {', '.join(differ)} in its pool in {inventory.load().file}: the other commands go by that")
+
+
+def _toml(value: object) -> str:
+    text = msgspec.json.encode(value).decode()  # what JSON writes of texts, numbers and lists of them is TOML
+    return text.replace('","', '", "')

@@ -98,7 +98,7 @@ def _used(disk: Disk) -> list[Finding]:
 
 
 def _content(disk: Disk) -> list[Finding]:
-    found = [f"partition {node.name}" for node in disk.nodes[1:] if node.type == "part"]
+    found = [f"partition /dev/{node.kernel}" for node in disk.nodes[1:] if node.type == "part"]
     for signature in disk.signatures:
         what = KINDS.get(signature.type, f"a file system ({signature.type})")
         named = f" {signature.label!r}" if signature.label else ""

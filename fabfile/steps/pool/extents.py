@@ -94,9 +94,7 @@ def layout(
     if made.left >= one:
         return made
     what = "does not fit" if made.left < 0 else "leaves no room for autoextend to fire"
-    fits = (free - 2 * meta) * 100 * 100 // ((100 + (step if grows else 0)) * extents)
-    while fits > 0 and _short(made, fits, step if grows else 0):
-        fits -= 1
+    fits = next((p for p in range(percent - 1, 0, -1) if _fits(made, p, step if grows else 0)), 0)
     needs = f"; the first step of {step}% needs {one}" if grows else ""
     raise Refused(
         f"pool.data_percent: {percent} {what}",
@@ -107,9 +105,9 @@ def layout(
     )
 
 
-def _short(made: Layout, percent: int, step: int) -> bool:
+def _fits(made: Layout, percent: int, step: int) -> bool:
     data = made.extents * percent // 100
-    return data + 2 * made.meta + -(-data * step // 100) > made.free
+    return data + 2 * made.meta + -(-data * step // 100) <= made.free and data * made.extent >= DATA_LEAST
 
 
 def _way_out(fits: int, only_growth: bool) -> str:

@@ -1,0 +1,339 @@
+"""The plan of a direct pool, purely from the facts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from fabfile import facts
+from fabfile.errors import Refused
+from fabfile.facts import Facts, disks, lvm
+from fabfile.facts import pool as pool_facts
+from fabfile.facts.files import FileFact
+from fabfile.facts.lvm import Group, Lvm, Volume
+from fabfile.inventory import Pool
+from fabfile.plan import Change, Command, File
+from fabfile.sizes import GIB, KIB
+from fabfile.steps.pool import direct, extend, files
+from tests.unit.fakes import recorded
+from tests.unit.steps.conftest import having
+
+NAME = "containerd-thinpool"
+SETTINGS = {"monitoring": "1", "profile_dir": "/etc/lvm/profile"}
+
+
+def asked(*devices: str, **changes: Any) -> Pool:
+    return Pool(variant="direct", devices=devices or ("/dev/vdb",), **changes)
+
+
+def empty(name: str = "/dev/vdb", **changes: Any) -> disks.Disk:
+    """A look at an empty disk of 20G."""
+    kernel = name.rpartition("/")[2]
+    text = f"asked {name}\nreal {name}\nnumber 254:16\nsize {20 * GIB}\nread-only 0\nserial {kernel}-serial\n"
+    (disk,) = disks.parse(f"{text}sequence 2\nnode 254:16 {kernel} {kernel} disk\n")
+    return msgspec.structs.replace(disk, **changes)
+
+
+def fresh(*found: disks.Disk, **changes: Any) -> Facts:
+    """A machine with empty disks and no group."""
+    return having(disks=found or (empty(),), **{"lvm": Lvm(SETTINGS), **changes})
+
+
+def plan(have: Facts, want: Pool, wipes: tuple[str, ...] = ()) -> list[Change]:
+    return direct.step(want, "", wipes)[0].plan(have)
+
+
+def whys(changes: list[Change]) -> list[str]:
+    return [change.why for change in changes]
+
+
+def written(changes: list[Change]) -> dict[str, FileFact]:
+    return {change.path: FileFact(change.content, change.mode) for change in changes if isinstance(change, File)}
+
+
+def made(want: Pool | None = None, **changes: Any) -> Facts:
+    """The machine after the plan for an empty one."""
+    want = want or asked()
+    content = written(plan(fresh(), want))
+    volume = Volume("thinpool", "thin-pool", 4095 << 22, 52 << 22, NAME, True, 512 * KIB, 0, "queue", NAME, "monitored")
+    group = Group("u-u-i-d", 4 << 20, 5119, 920, 0, "wz--n-", "", ("/dev/vdb",), {"thinpool": volume})
+    profile = content.pop(f"/etc/lvm/profile/{NAME}.profile").content
+    table = pool_facts.Table("thin-pool", 1, "253:0", "253:1", 1024)
+    have = having(
+        files=content,
+        lvm=Lvm(SETTINGS, (group,), {"/dev/vdb": "containerd"}, profile),
+        disks=(empty(signatures=(disks.Signature("LVM2_member", "0x218"),)),),
+        pool=pool_facts.Pool(table=table, active=True, enabled=True),
+    )
+    return msgspec.structs.replace(have, **changes)
+
+
+def with_volume(have: Facts, **changes: Any) -> Facts:
+    """The same with another pool in the group."""
+    assert have.lvm and have.lvm.group
+    volume = msgspec.structs.replace(have.lvm.group.volumes["thinpool"], **changes)
+    return with_group(have, volumes={"thinpool": volume})
+
+
+def with_group(have: Facts, **changes: Any) -> Facts:
+    assert have.lvm and have.lvm.group
+    group = msgspec.structs.replace(have.lvm.group, **changes)
+    return msgspec.structs.replace(have, lvm=msgspec.structs.replace(have.lvm, groups=(group,)))
+
+
+def refused(have: Facts, want: Pool, wipes: tuple[str, ...] = ()) -> Refused:
+    with pytest.raises(Refused) as refused:
+        plan(have, want, wipes)
+    return refused.value
+
+
+def test_an_empty_machine_gets_all_of_it_in_order() -> None:
+    changes = plan(fresh(), asked())
+    assert whys(changes) == [
+        "look at /dev/vdb once more",
+        f"settings of the pool {NAME}",
+        "the script that activates pools",
+        "kernel modules at boot",
+        "the pool's unit, before containerd at every boot",
+        "volume group containerd on /dev/vdb (vdb-serial)",
+        "thin pool containerd/thinpool: data 16.0G (80% of 5119 extents), metadata and its spare 208.0M each, "
+        "3.6G left to grow into",
+        "LVM profile: at 80% used it grows by 20%",
+        "attach the profile",
+        "activate the pool and have dmeventd watch it, now and at every boot",
+    ]
+    scripts = [change.script for change in changes if isinstance(change, Command)]
+    assert scripts[1].endswith("\nvgcreate -y containerd /dev/vdb")
+    assert scripts[2] == (
+        "lvcreate -y --type thin-pool --zero n -c 512K --poolmetadatasize 212992K -l 4095 -n thinpool containerd"
+    )
+
+
+def test_each_write_to_a_disk_is_behind_a_look_at_it() -> None:
+    for change in plan(fresh(empty(), empty("/dev/vdd")), asked("/dev/vdb", "/dev/vdd")):
+        if isinstance(change, Command) and "/dev/vdb" in change.script:
+            assert change.functions == disks.LOOK
+            assert change.script.count("now=$(look /dev/vd") == 2
+
+
+def test_a_pool_that_is_there_is_left_alone() -> None:
+    assert plan(made(), asked()) == []
+    assert plan(with_volume(made(), size=5000 << 22), asked()) == []  # dmeventd was at it
+
+
+def test_after_an_interruption_it_goes_on() -> None:
+    begun = made().files
+    orphan = empty(signatures=(disks.Signature("LVM2_member", "0x218"),))
+    have = fresh(orphan, files=begun, lvm=Lvm(SETTINGS, physical={"/dev/vdb": ""}))
+    assert whys(plan(have, asked()))[:2] == [
+        "look at /dev/vdb once more", "volume group containerd on /dev/vdb (vdb-serial)",
+    ]  # fmt: skip
+    half = empty(bytes=(512, 0))
+    assert plan(fresh(half, files=begun), asked())
+    other = msgspec.structs.replace(orphan, serial="another disk")
+    assert "an LVM physical volume" in refused(fresh(other, files=begun), asked()).details
+    assert "an LVM physical volume" in refused(fresh(orphan), asked()).details
+    with_a_group = fresh(orphan, files=begun, lvm=Lvm(SETTINGS, physical={"/dev/vdb": "theirs"}))
+    assert "volume group theirs" in refused(with_a_group, asked()).details
+
+
+def test_a_group_without_its_pool_gets_one() -> None:
+    have = with_group(made(pool=pool_facts.Pool()), volumes={}, free=5119)
+    assert whys(plan(have, asked()))[0].startswith("thin pool containerd/thinpool")
+
+
+def test_what_is_changed_in_a_pool() -> None:
+    assert whys(plan(made(), asked(when_full="error"))) == ["when full: error"]
+    assert whys(plan(made(), asked(percent=10))) == ["LVM profile: at 80% used it grows by 10%"]
+    assert whys(plan(made(), asked(threshold=100))) == ["LVM profile: it never grows by itself"]
+    assert whys(plan(with_volume(made(), profile=""), asked())) == ["attach the profile"]
+    assert whys(plan(with_volume(made(), monitor="not monitored"), asked())) == ["have dmeventd watch the pool"]
+    assert "activate the pool" in whys(plan(made(pool=pool_facts.Pool()), asked()))[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"data_percent": 70}, "DATA_PERCENT: it has 80, asked for 70"),
+        ({"meta_size": "1G"}, "META_SIZE: it has , asked for 1G"),
+        ({"chunk_size": "64K"}, "CHUNK_BYTES: it has 524288, asked for 65536"),
+    ],
+)
+def test_other_parameters_are_refused_with_both_values(change: dict[str, Any], says: str) -> None:
+    assert refused(made(), asked(**change)).details == says
+
+
+def test_what_is_not_ours_is_refused() -> None:
+    assert "a pool containerd/thinpool exists and is not ours" in refused(made(files={}), asked()).what
+    bare = with_group(made(files={}, pool=pool_facts.Pool()), volumes={})
+    assert "a volume group containerd exists already" in refused(bare, asked()).what
+    without = plan(msgspec.structs.replace(with_group(bare, free=5119), disks=()), Pool(variant="direct"))
+    assert "OWN_GROUP=no" in written(without)[files.conf(NAME)].content
+    assert not any("vgcreate" in change.script for change in without if isinstance(change, Command))
+
+
+def test_a_pool_that_was_there_and_is_gone_is_not_made_again() -> None:
+    have = made(lvm=Lvm(SETTINGS), disks=(empty(),), pool=pool_facts.Pool(enabled=True))
+    assert "was made here, and is gone" in refused(have, asked()).what
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"thins": 2}, "holds 2 thin volumes of LVM's own"),
+        ({"type": "linear"}, "is not a thin pool"),
+        ({"dm_name": "other"}, "LVM calls containerd/thinpool other"),
+        ({"chunk": 64 * KIB}, "has other chunks"),
+    ],
+)
+def test_a_pool_that_containerd_could_not_use_is_refused(change: dict[str, Any], says: str) -> None:
+    assert says in refused(with_volume(made(), **change), asked()).what
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"missing": 1}, "1 of its disks are missing"),
+        ({"lock_type": "sanlock"}, "shared between machines (sanlock)"),
+        ({"attr": "wzx-n-"}, "exported"),
+        ({"attr": "rz--n-"}, "read-only"),
+    ],
+)
+def test_a_group_that_cannot_be_used_is_refused(change: dict[str, Any], says: str) -> None:
+    assert says in refused(with_group(made(), **change), asked()).details
+
+
+def test_two_groups_of_one_name_and_a_machine_that_watches_nothing() -> None:
+    have = made()
+    assert have.lvm
+    twice = msgspec.structs.replace(have.lvm, groups=have.lvm.groups * 2)
+    assert "2 volume groups are named containerd" in refused(made(lvm=twice), asked()).what
+    blind = msgspec.structs.replace(have.lvm, settings={"monitoring": "0"})
+    assert "LVM watches no pool" in refused(made(lvm=blind), asked()).what
+
+
+def test_no_disk_and_no_group() -> None:
+    said = refused(
+        having(lvm=Lvm(SETTINGS, said=("WARNING: a device is not in the devices file",))), Pool(variant="direct")
+    )
+    assert "no volume group for the pool, and no disk" in said.what
+    assert "devices file" in said.details
+
+
+def test_a_disk_that_is_not_in_the_group_is_for_pool_grow() -> None:
+    have = made(disks=(empty(), empty("/dev/vdd")))
+    assert refused(have, asked("/dev/vdb", "/dev/vdd")).hint == "to add a disk to a pool: pool.grow --device /dev/vdd"
+
+
+def test_missing_programs_are_refused_unless_a_step_before_installs_them() -> None:
+    bare = fresh(lvm=None, needs=frozenset())
+    assert "thin_check" in refused(bare, asked()).details
+    assert direct.step(asked(), after_packages=True)[0].plan(bare)
+
+
+def test_wipe_destroys_what_it_says_and_only_what_is_named() -> None:
+    full = empty(
+        nodes=(disks.Node("254:16", "vdb", "vdb", "disk"), disks.Node("254:17", "vdb1", "vdb1", "part")),
+        signatures=(disks.Signature("dos", "0x1fe"),),
+    )
+    assert refused(fresh(full), asked()).hint == "if nobody needs what is on it: --wipe /dev/vdb"
+    changes = plan(fresh(full), asked(), ("/dev/vdb",))
+    (wipe,) = [change for change in changes if change.why.startswith("WIPE")]
+    assert wipe.why == (
+        "WIPE /dev/vdb, which destroys: partition /dev/vdb1; a partition table (dos), signature at 0x1fe"
+    )
+    assert isinstance(wipe, Command)
+    assert "wipefs -q -a /dev/vdb1\nwipefs -q -a /dev/vdb\n" in wipe.script
+    assert plan(fresh(), asked(), ("/dev/vdb",)) == plan(fresh(), asked())
+    other = fresh(full, empty("/dev/vdd"))
+    assert "names no device of this pool" in refused(other, asked(), ("/dev/vdd",)).what
+    assert plan(made(), asked(), ("/dev/vdb",)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"vg": "a/b"}, "pool.vg"),
+        ({"vg": "-a"}, "pool.vg"),
+        ({"pool": "a b"}, "pool.pool"),
+        ({"pool": "snapshot1"}, "pool.pool"),
+        ({"pool": "x_tmeta"}, "pool.pool"),
+        ({"pool": "p" * 60}, "pool.pool"),
+        ({"data_percent": 0}, "pool.data_percent"),
+        ({"data_percent": 101}, "pool.data_percent"),
+        ({"threshold": 49}, "pool.threshold"),
+        ({"threshold": 101}, "pool.threshold"),
+        ({"percent": 0}, "pool.percent"),
+        ({"max_size": "1T"}, "pool.max_size"),
+        ({"chunk_size": "100K"}, "pool.chunk_size"),
+        ({"chunk_size": "2G"}, "pool.chunk_size"),
+        ({"meta_size": "x"}, "pool.meta_size"),
+        ({"dir": "pool"}, "pool.dir"),
+        ({"devices": ("sdb",)}, "pool.devices"),
+        ({"devices": ("/dev/../etc/passwd",)}, "pool.devices"),
+        ({"devices": ("/dev/sdb;reboot",)}, "pool.devices"),
+    ],
+)
+def test_values_that_cannot_be_are_refused_by_their_key(change: dict[str, Any], key: str) -> None:
+    with pytest.raises(Refused) as refused:
+        direct.step(msgspec.structs.replace(asked(), **change))
+    assert refused.value.what.startswith(f"{key}: ")
+
+
+def test_hyphens_are_doubled_as_lvm_does_it() -> None:
+    want = asked(vg="my-vg", pool="a-b")
+    assert want.dm_name == "my--vg-a--b"
+    assert files.conf("my--vg-a--b") in direct.step(want)[0].files
+
+
+def test_the_recorded_pool_is_what_was_made() -> None:
+    now = lvm.parse(recorded("lvm", "deployed"))
+    assert now and now.group
+    assert now.group.volumes["thinpool"].dm_name == NAME
+    have = made(lvm=now)
+    assert plan(have, asked()) == []
+
+
+def test_lvm_and_disks_are_asked_only_for_a_direct_pool() -> None:
+    _, query = direct.step(asked())
+    assert (query.vg, query.devices) == ("containerd", ("/dev/vdb",))
+    assert facts.disks.fragment(facts.Query()) == ":"
+
+
+def grow(have: Facts, **more: Any) -> list[Change]:
+    options = {"size": "", "meta_size": "", "devices": (), "wipes": ()} | more
+    return extend.step(asked(), **options)[0].plan(have)  # type: ignore[arg-type]
+
+
+def test_growing_by_a_disk() -> None:
+    have = made(disks=(empty("/dev/vdd"),))
+    changes = grow(have, devices=("/dev/vdd",))
+    assert whys(changes) == [
+        "look at /dev/vdd once more",
+        "the disks in the pool's settings",
+        "add /dev/vdd (vdd-serial) to the volume group containerd",
+    ]
+    assert "DISKS='vdb-serial,21474836480 vdd-serial,21474836480'" in written(changes)[files.conf(NAME)].content
+    done = with_group(
+        made(files=have.files | written(changes), disks=(empty("/dev/vdd"),)), devices=("/dev/vdb", "/dev/vdd")
+    )
+    assert grow(done, devices=("/dev/vdd",)) == []
+    assert plan(msgspec.structs.replace(done, disks=(empty(),)), asked()) == []
+
+
+def test_growing_in_the_group() -> None:
+    assert whys(grow(made(), size="17G", meta_size="400M")) == [
+        "data: 4095 → 4352 extents", "metadata: 52 → 100 extents",
+    ]  # fmt: skip
+    assert grow(made(), size=f"{4095 * 4}M") == []
+    with pytest.raises(Refused, match="cannot become smaller"):
+        grow(made(), size="1G")
+    with pytest.raises(Refused, match="no room for that") as refused:
+        grow(made(), size="30G")
+    assert "920 are free" in refused.value.details
+    with pytest.raises(Refused, match="by what"):
+        grow(made())
+    with pytest.raises(Refused, match="no pool containerd/thinpool that was made here"):
+        grow(made(files={}), size="17G")
