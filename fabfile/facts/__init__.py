@@ -64,10 +64,10 @@ MODULES = {
 }
 
 
-# systemctl costs more than all the rest of a look, so there is one call for all fragments. `unit N PROPERTY` is what it
-# said of the N-th unit; it starts no process.
-UNITS = """
-units=''
+# Programs are what a look costs: one systemctl and one dmsetup serve all fragments. `unit N PROPERTY` is what systemctl
+# said of the N-th unit; `pools` are all thin pools, a line `NAME: TABLE` each.
+PRELUDE = """
+units='' pools=''
 [ ! -d /run/systemd/system ] || units=$(systemctl show -p ActiveState -p MainPID {units} 2>/dev/null)
 unit() {{
   n=1
@@ -80,14 +80,18 @@ unit() {{
 $units
 SHOWN
 }}
+if [ -e /sys/class/misc/device-mapper ] && command -v dmsetup >/dev/null; then
+  pools=$(dmsetup table --target thin-pool 2>/dev/null)
+  case $pools in *:*) ;; *) pools='' ;; esac
+fi
 """
 
 
 def script(query: Query) -> str:
     """The facts script: each fragment in a subshell of its own, behind a line `@@ NAME`."""
     names = (query.daemon.unit, f"devmapper-pool@{query.pool}.service", f"devmapper-pool-monitor@{query.pool}.timer")
-    units = UNITS.format(units=" ".join(map(target.quote, names)))
-    return units + "".join(f"echo '@@ {name}'\n(\n{module.fragment(query)}\n)\n" for name, module in MODULES.items())
+    prelude = PRELUDE.format(units=" ".join(map(target.quote, names)))
+    return prelude + "".join(f"echo '@@ {name}'\n(\n{module.fragment(query)}\n)\n" for name, module in MODULES.items())
 
 
 def parse(output: str) -> Facts:

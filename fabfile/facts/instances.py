@@ -39,15 +39,16 @@ class Instances(msgspec.Struct, frozen=True):
 def fragment(query: Query) -> str:
     """Print the files, each line behind `toml PATH|` or `conf PATH|`: there are a handful, of some lines each."""
     return r"""
+set --
 for f in /etc/containerd/*.toml; do
   [ "$f" = /etc/containerd/config.toml ] || grep -qsF -- "$f" /etc/systemd/system/*.service || continue
-  [ -f "$f" ] || continue
-  awk '{ print "toml " FILENAME "|" $0 }' "$f"
+  [ ! -f "$f" ] || set -- "$@" "$f"
 done
-for f in /etc/devmapper-pool/*.conf; do [ ! -f "$f" ] || awk '{ print "conf " FILENAME "|" $0 }' "$f"; done
-if command -v dmsetup >/dev/null && grep -qs device-mapper /proc/misc; then
-  dmsetup ls --target thin-pool 2>/dev/null | awk '!/^No devices/ { print "active", $1 }'
-fi
+for f in /etc/devmapper-pool/*.conf; do [ ! -f "$f" ] || set -- "$@" "$f"; done
+[ $# -eq 0 ] || awk '{ print substr(FILENAME, length(FILENAME) - 3) " " FILENAME "|" $0 }' "$@"
+while read -r pool _; do [ -z "$pool" ] || echo "active ${pool%:}"; done <<POOLS
+$pools
+POOLS
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -45,7 +46,7 @@ class Backing(msgspec.Struct, frozen=True):
     allocated: int
     """Bytes on the file system."""
     used: bool
-    """Its first 4 KiB hold something: for metadata, a superblock."""
+    """Of the metadata: its first 4 KiB hold something, a superblock."""
     loops: tuple[str, ...] = ()
     """Device numbers of the loop devices on it."""
 
@@ -99,22 +100,28 @@ DATA='' conf=/etc/devmapper-pool/$name.conf
 # shellcheck source=/dev/null
 [ ! -r "$conf" ] || . "$conf"
 [ -z "$DATA" ] || dir=${{DATA%/*}}
-if command -v dmsetup >/dev/null && grep -qs device-mapper /proc/misc; then
-  dmsetup table "$name" 2>/dev/null | sed 's/^/table /'
-  dmsetup status "$name" 2>/dev/null | sed 's/^/status /'
+table=''
+while read -r pool rest; do [ "$pool" != "$name:" ] || table=$rest; done <<POOLS
+$pools
+POOLS
+if [ -n "$table" ]; then echo "table $table"; echo "status $(dmsetup status "$name" 2>/dev/null)"
+elif [ -e "/dev/mapper/$name" ]; then echo "table $(dmsetup table "$name" 2>/dev/null)"; fi
+set --
+for f in data meta; do [ ! -f "$dir/$f" ] || set -- "$@" "$dir/$f"; done
+if [ $# -gt 0 ]; then
+  stat -c 'file %s %b %B %d %i %n' "$@"
+  losetup -n -O MAJ:MIN,BACK-MAJ:MIN,BACK-INO | while read -r l; do echo "loop $l"; done
+  case $(od -An -v -N4096 -tx1 "$dir/meta" 2>/dev/null) in *[1-9a-f]*) echo "used yes" ;; esac
 fi
-for f in data meta; do
-  [ -f "$dir/$f" ] || continue
-  echo "$f $(stat -c '%s %b %B' "$dir/$f") $(head -c 4096 "$dir/$f" | tr -d '\000' | wc -c)"
-  losetup -n -O MAJ:MIN -j "$dir/$f" | while read -r l; do echo "loop_$f $l"; done
-done
-while [ ! -d "$dir" ]; do dir=$(dirname "$dir"); done
-df -B1 --output=fstype,avail,target "$dir" | sed -n '2s/^/place /p'
+while [ ! -d "$dir/" ]; do dir=${{dir%/*}}; done
+place=$(df -B1 --output=fstype,avail,target "$dir/")
+echo "place ${{place#*
+}}"
 echo "active $(unit 2 ActiveState)"; echo "monitor $(unit 3 ActiveState)"
 [ ! -L "/etc/systemd/system/multi-user.target.wants/devmapper-pool@$name.service" ] || echo "enabled yes"
 [ ! -r "/run/devmapper-pool/$name.warning" ] || echo "warning $(cat "/run/devmapper-pool/$name.warning")"
 timeout=/sys/module/dm_thin_pool/parameters/no_space_timeout
-[ ! -r "$timeout" ] || echo "no_space_timeout $(cat "$timeout")"
+if [ -r "$timeout" ] && read -r seconds <"$timeout"; then echo "no_space_timeout $seconds"; fi
 [ -n "$volume" ] && command -v lvs >/dev/null || exit 0
 echo "group $(vgs --noheadings --nosuffix --units b -o vg_free "${{volume%/*}}" 2>/dev/null)"
 echo "volume $(lvs --noheadings --nosuffix --units b -o lv_size "$volume" 2>/dev/null)"
@@ -126,19 +133,22 @@ echo "mounted $(findmnt -n -o TARGET -S "/dev/$volume" | head -n 1)"
 def parse(text: str) -> Pool:
     """The fact in the fragment's output."""
     found: dict[str, list[str]] = {}
-    loops: dict[str, list[str]] = {"data": [], "meta": []}
+    files: dict[str, list[int]] = {}
+    loops: list[list[str]] = []
     for line in text.splitlines():
         key, *values = line.split()
-        if key.startswith("loop_"):
-            loops[key.removeprefix("loop_")].append(values[0])
+        if key == "file":
+            files[line.rpartition("/")[2]] = [int(value) for value in values[:5]]
+        elif key == "loop":
+            loops.append(values)
         else:
             found[key] = values
     place = found.get("place") or []
     return Pool(
         table=parse_table(found["table"]) if found.get("table") else None,
         status=parse_status(found["status"]) if found.get("status") else None,
-        data=_backing(found.get("data"), loops["data"]),
-        meta=_backing(found.get("meta"), loops["meta"]),
+        data=_backing(files.get("data"), loops, used=False),
+        meta=_backing(files.get("meta"), loops, used="used" in found),
         place=Place(place[0], " ".join(place[2:]), int(place[1])) if len(place) >= 3 else None,
         volume=_volume(found) if "group" in found else None,
         active=found.get("active") == ["active"],
@@ -175,11 +185,13 @@ def parse_status(words: list[str]) -> Status | None:
     )  # fmt: skip
 
 
-def _backing(words: list[str] | None, loops: list[str]) -> Backing | None:
-    if not words:
+def _backing(numbers: list[int] | None, loops: list[list[str]], *, used: bool) -> Backing | None:
+    """The file of `numbers` (size, blocks, bytes a block, device, inode) and the loop devices on this very inode."""
+    if not numbers:
         return None
-    size, blocks, block, used = map(int, words)
-    return Backing(size, blocks * block, used > 0, tuple(loops))
+    size, blocks, block, device, inode = numbers
+    this = [f"{os.major(device)}:{os.minor(device)}", str(inode)]
+    return Backing(size, blocks * block, used, tuple(loop[0] for loop in loops if loop[1:] == this))
 
 
 def _volume(found: dict[str, list[str]]) -> Volume:

@@ -37,13 +37,15 @@ def fragment(query: Query) -> str:
 # shellcheck source=/dev/null
 [ ! -r /etc/os-release ] || . /etc/os-release
 echo "id ${ID:-unknown}"; echo "like ${ID_LIKE:-}"; echo "version ${VERSION_ID:-}"
-kernel=$(uname -r); echo "kernel $kernel"; echo "machine $(uname -m)"
+read -r kernel </proc/sys/kernel/osrelease; echo "kernel $kernel"; echo "machine $(uname -m)"
 [ ! -d /run/systemd/system ] || echo systemd yes
 modules=/lib/modules/$kernel
 if [ -d /sys/module/dm_thin_pool ] || grep -qs dm-thin-pool "$modules/modules.dep" "$modules/modules.builtin"
 then echo thin_pool yes; fi
 echo "libc $(getconf GNU_LIBC_VERSION 2>/dev/null)"
-echo "generation $(cat /run/containerd-devmapper.generation 2>/dev/null || echo 0)"
+generation=''
+[ ! -r /run/containerd-devmapper.generation ] || read -r generation </run/containerd-devmapper.generation
+echo "generation ${generation:-0}"
 """
 
 

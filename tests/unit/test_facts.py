@@ -98,7 +98,7 @@ def test_an_answer_cut_short_is_a_failure_that_shows_it(output: str) -> None:
         ("files", "@mode rw /etc/x\n"),
         ("containerd", "plugin a\n"),
         ("pool", "table 0 many thin-pool\n"),
-        ("pool", "data 1\n"),
+        ("pool", "file 1 x /d/data\n"),
     ],
 )
 def test_an_answer_that_makes_no_sense_is_a_failure_that_names_the_fact(name: str, text: str) -> None:

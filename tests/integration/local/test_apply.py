@@ -65,7 +65,7 @@ def test_a_plan_for_another_generation_is_not_applied(c: Context, run_dir: Path,
 
 def test_a_generation_that_a_kill_left_empty_counts_on(c: Context, run_dir: Path) -> None:
     (run_dir / "generation").touch()
-    assert apply(c, "step", [Command("nothing", "true")], have(""))
+    assert apply(c, "step", [Command("nothing", "true")], have("0"))
     assert (run_dir / "generation").read_text() == "1\n"
 
 
