@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
-from fabfile import target
+from fabfile import facts, target
 from fabfile.console import say
 from fabfile.errors import Failed, Pending, Problem
 from fabfile.facts import Facts, Query, gather
@@ -112,7 +112,7 @@ def converge(c: Context, steps: Sequence[Step], query: Query, *, json: bool = Fa
         Problem: the first step that failed or refused; later steps are not tried.
     """
     query = msgspec.structs.replace(query, files=tuple(sorted({*query.files, *(f for s in steps for f in s.files)})))
-    have = gather(c, query)
+    have, look = gather(c, query), facts.script(query)
     if target.is_dry(c):
         return _preview([(step.name, step.plan(have)) for step in steps], json)
     # Every plan is made once before the first change: a refusal of a late step comes before anything is touched.
@@ -121,16 +121,16 @@ def converge(c: Context, steps: Sequence[Step], query: Query, *, json: bool = Fa
     outcomes = []
     for step in steps:
         start = monotonic()
-        changes = step.plan(have)
+        changes, printed = step.plan(have), None
         for _ in range(3):
-            if not changes or apply(c, step.name, changes, have) is not None:
+            if not changes or (printed := apply(c, step.name, changes, have, look)) is not None:
                 break
             have = gather(c, query)  # somebody else changed the machine since we looked
             changes = step.plan(have)
         else:
             raise Failed(f"{step.name}: the machine keeps changing", "another operator is at work", hint="run it again")
-        if changes:
-            have = gather(c, query)
+        if printed is not None:
+            have = facts.parse(printed)
             _must_be_done(step, have)
         outcome = Outcome(
             step.name, "changed" if changes else "ok", _reason(changes), round(monotonic() - start, 2), list(changes)
@@ -201,10 +201,11 @@ BUSY, STALE = 75, 76
 """Exit codes of the apply script: another operator holds the lock; the machine changed since it was looked at."""
 
 
-def apply(c: Context, name: str, changes: list[Change], have: Facts) -> str | None:
+def apply(c: Context, name: str, changes: list[Change], have: Facts, look: str = "") -> str | None:
     """Apply `changes` in one command, under the machine's lock, and return what they printed, each behind its mark.
 
-    None: somebody else was faster, plan again.
+    None: somebody else was faster, plan again. `look` is the facts script, to save a round trip: what the machine says
+    of itself then comes after what the changes printed.
     """
     staged: dict[int, tuple[str, str]] = {}
     for number, change in enumerate(changes):
@@ -212,6 +213,8 @@ def apply(c: Context, name: str, changes: list[Change], have: Facts) -> str | No
             path = change.source.path()
             staged[number] = (target.stage(c, path, change.source.label), sha256(path))
     script = apply_script(changes, staged, have.system.generation)
+    if look:
+        script += f"set +e; echo\n{look}\nexit 0\n"  # whether it looked to the end is seen in what it says
     result = target.run(c, script)
     target.unstage(c, [path for path, _ in staged.values()])
     begun = result.stdout.startswith("@@")  # from here on an exit code is a change's, whatever its number

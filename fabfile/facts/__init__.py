@@ -68,7 +68,8 @@ MODULES = {
 # said of the N-th unit; `pools` are all thin pools, a line `NAME: TABLE` each.
 PRELUDE = """
 units='' pools=''
-[ ! -d /run/systemd/system ] || units=$(systemctl show -p ActiveState -p MainPID {units} 2>/dev/null)
+[ ! -d /run/systemd/system ] ||
+  units=$(systemctl show -p ActiveState -p MainPID -p NeedDaemonReload {units} 2>/dev/null)
 unit() {{
   n=1
   while IFS='=' read -r key value; do

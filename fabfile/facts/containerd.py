@@ -28,6 +28,8 @@ class Containerd(msgspec.Struct, frozen=True):
     """Path of a containerd that is not ours, such as a package's."""
     active: bool = False
     enabled: bool = False
+    stale: bool = False
+    """systemd has an older version of its unit than there is on disk."""
     exe: str | None = None
     """What the running daemon was started from; ` (deleted)` at its end if that was replaced."""
     settings: str | None = None
@@ -52,6 +54,7 @@ for b in /usr/bin/containerd /usr/sbin/containerd /bin/containerd; do
 done
 active=$(unit 1 ActiveState) pid=$(unit 1 MainPID)
 echo "active $active"
+[ "$(unit 1 NeedDaemonReload)" != yes ] || echo "stale yes"
 [ ! -L "/etc/systemd/system/multi-user.target.wants/{query.daemon.unit}" ] || echo "enabled yes"
 [ "${{pid:-0}}" -gt 0 ] || exit 0
 echo "exe $(readlink "/proc/$pid/exe")"
@@ -81,6 +84,7 @@ def parse(text: str) -> Containerd:
         foreign=found.get("foreign"),
         active=found.get("active") == "active",
         enabled="enabled" in found,
+        stale="stale" in found,
         exe=found.get("exe") or None,
         settings=found.get("settings"),
         plugins=tuple(plugins),

@@ -82,6 +82,8 @@ class Pool(msgspec.Struct, frozen=True):
     enabled: bool = False
     monitor: bool = False
     """The timer that grows it runs."""
+    stale: bool = False
+    """systemd has older versions of its units than there are on disk."""
     warning: str = ""
     """What the monitor says."""
     no_space_timeout: int | None = None
@@ -118,6 +120,7 @@ place=$(df -B1 --output=fstype,avail,target "$dir/")
 echo "place ${{place#*
 }}"
 echo "active $(unit 2 ActiveState)"; echo "monitor $(unit 3 ActiveState)"
+case $(unit 2 NeedDaemonReload)$(unit 3 NeedDaemonReload) in *yes*) echo "stale yes" ;; esac
 [ ! -L "/etc/systemd/system/multi-user.target.wants/devmapper-pool@$name.service" ] || echo "enabled yes"
 [ ! -r "/run/devmapper-pool/$name.warning" ] || echo "warning $(cat "/run/devmapper-pool/$name.warning")"
 timeout=/sys/module/dm_thin_pool/parameters/no_space_timeout
@@ -154,6 +157,7 @@ def parse(text: str) -> Pool:
         active=found.get("active") == ["active"],
         enabled="enabled" in found,
         monitor=found.get("monitor") == ["active"],
+        stale="stale" in found,
         warning=" ".join(found.get("warning", [])),
         no_space_timeout=int(found["no_space_timeout"][0]) if found.get("no_space_timeout") else None,
     )

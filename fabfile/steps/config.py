@@ -143,7 +143,8 @@ def step(host: Host, release: str, mirror: str) -> Step:
             config_format(version), pool.dm_name, pool.dir, pool.base_image_size, host.bin_dir, have.system.arch,
             daemon.instance,
         )  # fmt: skip
-        return [*_files(have, want), *_daemon(have, want)]
+        files = _files(have, want)
+        return [*files, *_daemon(have, want, files)]
 
     return Step("containerd.configure", plan, (host.daemon.config, host.daemon.unit_path, host.daemon.drop_in))
 
@@ -174,10 +175,10 @@ def _files(have: Facts, want: Want) -> list[Change]:
     ]
 
 
-def _daemon(have: Facts, want: Want) -> list[Change]:
+def _daemon(have: Facts, want: Want, files: list[Change]) -> list[Change]:
     now = have.containerd
     unit, ctr = want.daemon.unit, want.daemon.ctr
-    restart = service.start(unit, restart=True)
+    restart = service.start(files, now.stale, unit, restart=True)
     # The restart succeeds when the daemon says that it is ready; a plugin may have failed all the same.
     prove = (
         f"row=$({ctr} plugins ls </dev/null | awk '$2 == \"devmapper\"')\n"

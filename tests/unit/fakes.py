@@ -62,17 +62,18 @@ class Machine:
         """Answer as a machine would."""
         self.options.append(options)
         self.scripts.append(script_of(command))
-        if "@@ system" in command:
-            return Result(stdout=self.looks.pop(0) if len(self.looks) > 1 else self.looks[0])
         if LOCK not in command:
-            return Result()
-        code, output = self.applied.pop(0) if self.applied else (0, "@@0\n")
-        return Result(stdout=output, exited=code)
+            return Result(stdout=self._look() if "@@ system" in command else "")
+        code, output = self.applied.pop(0) if self.applied else (0, "")
+        return Result(stdout=output if code or "@@ system" not in command else f"{output}\n{self._look()}", exited=code)
+
+    def _look(self) -> str:
+        return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
 
     @property
     def log(self) -> list[str]:
         """What was asked, in one word each."""
-        return ["look" if "@@ system" in s else "apply" if LOCK in s else "run" for s in self.scripts]
+        return ["apply" if LOCK in s else "look" if "@@ system" in s else "run" for s in self.scripts]
 
 
 class Remote(Machine):

@@ -102,7 +102,7 @@ def test_an_upload_here_is_used_where_it_is(tmp_path: Path) -> None:
     source = tmp_path / "tar"
     source.write_text("x")
     c = Machine([looks_like()])
-    assert apply(c, "step", [Upload("f", Source(str(source)), "tar x")], have())
+    assert apply(c, "step", [Upload("f", Source(str(source)), "tar x")], have()) is not None
     assert c.log == ["apply"]
     assert f"set -- {source}\n" in c.scripts[0]
     assert plan.sha256(source) in c.scripts[0]

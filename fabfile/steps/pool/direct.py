@@ -141,12 +141,13 @@ def plan(have: Facts, want: Direct) -> list[Change]:
     pool = now.volumes.get(want.volume) if now else None
     made = [] if pool else _make(have, want, now, fresh)
     # The look at the disks comes first of all: if one has changed, nothing at all is done.
+    written = _files(have, want, conf)
     return [
         *claim.unchanged(fresh),
-        *_files(have, want, conf),
+        *written,
         *made,
         *_kept(have, want, pool),
-        *_active(have, want, pool),
+        *_active(have, want, pool, written),
     ]
 
 
@@ -286,7 +287,7 @@ def _kept(have: Facts, want: Direct, pool: Volume | None) -> list[Change]:
     return plan
 
 
-def _active(have: Facts, want: Direct, pool: Volume | None) -> list[Change]:
+def _active(have: Facts, want: Direct, pool: Volume | None, written: list[Change]) -> list[Change]:
     table = have.pool.table
     if table and table.target != "thin-pool":
         raise Refused(f"the active device {want.name} is not a thin pool", f"its target is {table.target}")
@@ -295,7 +296,7 @@ def _active(have: Facts, want: Direct, pool: Volume | None) -> list[Change]:
             return []
         return [Command("have dmeventd watch the pool", words(files.SCRIPT, "up", want.name))]
     why = "activate the pool and have dmeventd watch it, now and at every boot"
-    return [Command(why, service.start(files.unit(want.name), restart=True))]
+    return [Command(why, service.start(written, have.pool.stale, files.unit(want.name), restart=True))]
 
 
 @task(

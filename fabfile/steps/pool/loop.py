@@ -67,7 +67,8 @@ def plan(have: Facts, want: Pool, under: Volume | None) -> list[Change]:
     mount = volume_changes(have, under) if under else []
     if not mount:
         _refuse_place(have, want)
-    return [*mount, *files.changes(have, want), *_backing(have, want), *_active(have, want)]
+    written = files.changes(have, want)
+    return [*mount, *written, *_backing(have, want), *_active(have, want, written)]
 
 
 def refuse_machine(have: Facts) -> None:
@@ -187,21 +188,23 @@ def _overcommit(have: Facts, want: Pool) -> str:
 def _create(path: str, command: str) -> str:
     dir, new, path = map(words, (path.rpartition("/")[0], f"{path}.new", path))
     return (
-        f"mkdir -p {dir}\n[ ! -e {path} ] || {{ echo 'it exists by now'; exit 1; }}\n"
-        f"umask 077; rm -f {new}; {command} {new}\nmv {new} {path}"
+        f"[ -d {dir} ] || mkdir -p {dir}\n[ ! -e {path} ] || {{ echo 'it exists by now'; exit 1; }}\n"
+        f"umask 077; [ ! -e {new} ] || rm {new}; {command} {new}\nmv {new} {path}"
     )
 
 
-def _active(have: Facts, want: Pool) -> list[Change]:
+def _active(have: Facts, want: Pool, written: list[Change]) -> list[Change]:
     units = (files.unit(want.name), files.monitor(want.name))
     pool = have.pool
     if not pool.table:
         # restart: a unit that was started once counts as active although somebody took the pool away since.
-        return [Command("activate the pool, now and at every boot", service.start(*units, restart=True))]
+        start = service.start(written, pool.stale, *units, restart=True)
+        return [Command("activate the pool, now and at every boot", start)]
     _refuse_table(have, want)
     plan: list[Change] = []
     if not (pool.active and pool.enabled and pool.monitor):
-        plan.append(Command("the pool's units, now and at every boot", service.start(*units)))
+        start = service.start(written, pool.stale, *units)
+        plan.append(Command("the pool's units, now and at every boot", start))
     if growing(have.pool):
         plan.append(Command("finish growing the pool", words(files.SCRIPT, "settle", want.name)))
     if pool.table.when_full != want.when_full:
