@@ -22,10 +22,10 @@ RESERVED = re.compile(
 
 def check_name(name: str, key: str) -> None:
     """Refuse a name that LVM would not take for a volume group."""
-    if not re.fullmatch(r"[A-Za-z0-9_+.][A-Za-z0-9_+.-]{0,54}", name) or name in (".", ".."):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,54}", name):
         raise Refused(
             f"{key}: {name!r} is not a name that LVM takes",
-            "letters, digits and _ . + -, not starting with a hyphen, at most 55",
+            "letters, digits and _ . -, starting with a letter or digit, at most 55",
         )
 
 

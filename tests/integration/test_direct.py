@@ -1,0 +1,127 @@
+"""A pool on a whole disk: made by LVM, containers on it, watched, grown, and back after a reboot and a power cut."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.conftest import Golden, Machine, started
+
+DEVICE = "/dev/disk/by-id/virtio-lab-disk"
+MORE = ["/dev/disk/by-id/virtio-lab-disk2", "/dev/disk/by-id/virtio-lab-disk3"]
+POOL = ["--device", DEVICE]
+
+
+@pytest.fixture(scope="module")
+def machine(request: pytest.FixtureRequest, suite: str, golden: Golden) -> Iterator[Machine]:
+    """A machine that has containerd, whose loop pool was given up, and three empty disks."""
+    with started(request, suite, base=golden.disk, disks=["1G", "1G"]) as machine:
+        machine.fab("pool.reset", "--yes")
+        yield machine
+
+
+def report(machine: Machine) -> list[str]:
+    """What LVM says of the pool."""
+    fields = "seg_monitor,lv_profile,lv_when_full,chunk_size,zero,lv_dm_path,thin_count"
+    line = machine.ssh(f"lvs --noheadings --separator , --units k -o {fields} containerd/thinpool")
+    return line.strip().split(",")
+
+
+GOOD = ["monitored", "containerd-thinpool", "queue", "512.00k", "", "/dev/mapper/containerd-thinpool", "0"]
+
+
+@pytest.mark.parametrize(
+    ("args", "what"),
+    [
+        (["--data-percent", "95", "--meta-size", "1%"], "leaves no room for autoextend to fire"),
+        (["--meta-size", "17G"], "pool.meta_size"),
+        (["--chunk-size", "100K"], "pool.chunk_size"),
+        (["--vg", "a/b"], "pool.vg"),
+        (["--pool", "x_tdata"], "pool.pool"),
+    ],
+)
+def test_what_cannot_be_is_refused(machine: Machine, args: list[str], what: str) -> None:
+    said = machine.fab("pool.direct", *POOL, *args, code=2)
+    assert what in said
+    if "autoextend" in what:
+        assert "data 4863 + metadata 52 + its spare 52 = 4967 extents; 152 are left" in said
+        assert "--data-percent 81, or --threshold 100" in said
+
+
+def test_dry_shows_the_numbers_and_touches_nothing(machine: Machine) -> None:
+    before = machine.ssh(f"sha256sum /etc/lvm/lvm.conf; ls /etc/devmapper-pool /etc/lvm/profile; wipefs {DEVICE}; pvs")
+    said = machine.fab("--dry", "deploy", "--variant", "direct", *POOL, code=3)
+    assert "data 16.0G (80% of 5119 extents), metadata and its spare 208.0M each, 3.6G left to grow into" in said
+    assert before == machine.ssh(
+        f"sha256sum /etc/lvm/lvm.conf; ls /etc/devmapper-pool /etc/lvm/profile; wipefs {DEVICE}; pvs"
+    )
+
+
+def test_deploy_makes_it_and_runs_containers_on_it(machine: Machine) -> None:
+    # In a container LVM is told not to wait for udev: it has to do without here, too.
+    machine.ssh("cp /etc/lvm/lvmlocal.conf /root; echo 'activation { udev_sync = 0 }' >>/etc/lvm/lvmlocal.conf")
+    said = machine.fab("deploy", "--variant", "direct", *POOL)
+    assert f'set variant = "direct", devices = ["{DEVICE}"] in its pool' in said
+    assert re.search(r"snapshotter\.v1\s+devmapper\s+\S+\s+ok", machine.ssh("ctr plugins ls"))
+    assert "ext4 on /dev/mapper/containerd-thinpool-snap-" in machine.fab("smoke")
+    assert report(machine) == GOOD
+    profile = machine.ssh("cat /etc/lvm/profile/containerd-thinpool.profile")
+    assert "thin_pool_autoextend_threshold=80" in profile
+    assert "thin_pool_autoextend_percent=20" in profile
+    machine.ssh("mv /root/lvmlocal.conf /etc/lvm/")
+
+
+def test_a_second_deploy_changes_nothing(machine: Machine) -> None:
+    assert "ok 1  changed 0" in machine.fab("deploy", "--variant", "direct", *POOL)
+    assert "DATA_PERCENT: it has 80, asked for 70" in machine.fab("pool.direct", *POOL, "--data-percent", "70", code=2)
+
+
+def test_status_and_doctor_know_it(machine: Machine) -> None:
+    status = machine.fab("pool.status", "--name", "containerd-thinpool")
+    assert re.search(r"watched\s+yes", status)
+    assert "/dev/vdb" in status
+
+
+def test_what_was_undone_by_hand_is_mended(machine: Machine) -> None:
+    machine.ssh("lvchange -q --monitor n containerd/thinpool; lvchange -q --detachprofile containerd/thinpool")
+    machine.ssh("rm /etc/lvm/profile/containerd-thinpool.profile; lvchange -q --errorwhenfull y containerd/thinpool")
+    said = machine.fab("pool.direct", *POOL)
+    assert "attach the profile; when full: queue; have dmeventd watch the pool" in said
+    assert report(machine) == GOOD
+
+
+def test_it_comes_back_with_its_containers(machine: Machine) -> None:
+    image = machine.ssh("ctr images ls -q").split()[0]
+    machine.ssh(f"ctr containers create --snapshotter devmapper {image} kept")
+    mount = 'd=$(mktemp -d); eval "$(ctr snapshots --snapshotter devmapper mounts $d kept)"; '
+    machine.ssh(f"{mount}echo still here >$d/file; sync; umount $d; rmdir $d")
+    machine.reboot()
+    assert report(machine)[0] == "monitored"
+    assert "ok 1  changed 0" in machine.fab("deploy", "--variant", "direct", *POOL)
+    assert machine.ssh(f"{mount}cat $d/file; umount $d; rmdir $d") == "still here\n"
+    machine.power_cut()
+    assert "ok 1  changed 0" in machine.fab("deploy", "--variant", "direct", *POOL)
+    assert machine.ssh(f"{mount}cat $d/file; umount $d; rmdir $d") == "still here\n"
+    assert "Hello" in machine.ssh("ctr tasks start kept </dev/null; ctr tasks rm kept >/dev/null; ctr c rm kept")
+
+
+def test_disks_are_added_and_the_pool_enlarged(machine: Machine) -> None:
+    grow = ["pool.grow", "--name", "containerd-thinpool", *(word for disk in MORE for word in ("--device", disk))]
+    assert "has no room for that" in machine.fab("pool.grow", "--name", "containerd-thinpool", "--size", "30G", code=2)
+    machine.fab(*grow, "--size", "17G")
+    assert "ok 1  changed 0" in machine.fab(*grow, "--size", "17G")
+    assert machine.ssh("vgs --noheadings -o pv_count containerd").strip() == "3"
+    assert "4352 524288" in machine.ssh(
+        "lvs --noheadings --units b --nosuffix -o lv_size,chunk_size containerd/thinpool |"
+        " awk '{ print $1 / 4194304, $2 }'"
+    )
+    assert "ok 1  changed 0" in machine.fab("deploy", "--variant", "direct", *POOL)
+    assert "Hello from containerd!" in machine.fab("smoke")
+
+
+def test_a_thin_volume_of_lvms_own_is_refused(machine: Machine) -> None:
+    machine.ssh("lvcreate -q -y -V 10M -T containerd/thinpool -n theirs", code=None)
+    said = machine.fab("pool.direct", *POOL, code=2)
+    assert "holds 1 thin volumes of LVM's own" in said
