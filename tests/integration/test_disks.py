@@ -258,7 +258,19 @@ def test_after_all_of_it_every_disk_has_its_bytes(machine: Machine, kept: dict[s
     assert sums(machine) == kept
 
 
+def test_a_group_that_the_devices_file_hides_is_not_there_and_its_disk_not_empty(
+    machine: Machine, kept: dict[str, str]
+) -> None:
+    machine.ssh("mkdir -p /etc/lvm/devices; echo >/etc/lvm/devices/system.devices")
+    machine.ssh("echo 'devices { use_devicesfile = 1 }' >>/etc/lvm/lvm.conf; ! vgs taken")
+    assert "there is no volume group for the pool" in machine.fab("pool.direct", "--vg", "taken", code=2)
+    said = machine.fab("pool.direct", "--vg", "other", "--device", DISKS["same"], code=2)
+    assert "an LVM physical volume" in said
+    assert sums(machine) == kept
+
+
 def test_wipe_says_what_it_destroys_and_makes_the_pool(machine: Machine) -> None:
+    """With the devices file of the test before: LVM itself adds the disk to it."""
     device = DISKS["dos"]
     args = ["pool.direct", "--vg", "pool", "--device", device, "--wipe", machine.ssh(f"readlink -e {device}").strip()]
     plan = machine.fab("--dry", *args, code=3)

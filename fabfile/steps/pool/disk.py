@@ -98,8 +98,11 @@ def _used(disk: Disk) -> list[Finding]:
 
 
 def _content(disk: Disk) -> list[Finding]:
+    unread = [Finding("cannot", s.type) for s in disk.signatures if s.type.startswith("wipefs: ")]
     found = [f"partition /dev/{node.kernel}" for node in disk.nodes[1:] if node.type == "part"]
     for signature in disk.signatures:
+        if signature.type.startswith("wipefs: "):
+            continue
         what = KINDS.get(signature.type, f"a file system ({signature.type})")
         named = f" {signature.label!r}" if signature.label else ""
         found.append(f"{what}{named}{f', signature at {signature.offset}' if signature.offset else ''}")
@@ -109,7 +112,7 @@ def _content(disk: Disk) -> list[Finding]:
     if last:
         found.append(f"{last} bytes that are not zero in its last 4 MiB, of nothing that wipefs or blkid knows")
     content = [Finding("content", what) for what in dict.fromkeys(found)]
-    return [*content, *(Finding("cannot", f"LVM does not take it: {line}") for line in disk.lvm)]
+    return [*unread, *content, *(Finding("cannot", f"LVM does not take it: {line}") for line in disk.lvm)]
 
 
 def refuse(disk: Disk, *, wipe: bool, group: str = "") -> None:
