@@ -21,16 +21,22 @@ LIMIT = 2.0
 ROUNDS = 7
 
 RECIPE = """
-set -e
-mkdir -p /var/lib/recipe
-touch /var/lib/recipe/data; truncate -s 100G /var/lib/recipe/data
-touch /var/lib/recipe/meta; truncate -s 10G /var/lib/recipe/meta
-data=$(losetup --find --show /var/lib/recipe/data)
-meta=$(losetup --find --show /var/lib/recipe/meta)
-size=$(blockdev --getsize64 -q "$data")
-dmsetup create recipe --table "0 $((size / 512)) thin-pool $meta $data 128 32768"
+set -ex
+DATA_DIR=/var/lib/recipe
+POOL_NAME=recipe
+test -e ${DATA_DIR} || mkdir -p ${DATA_DIR}
+sudo touch "${DATA_DIR}/data"
+sudo truncate -s 100G "${DATA_DIR}/data"
+sudo touch "${DATA_DIR}/meta"
+sudo truncate -s 10G "${DATA_DIR}/meta"
+DATA_DEV=$(sudo losetup --find --show "${DATA_DIR}/data")
+META_DEV=$(sudo losetup --find --show "${DATA_DIR}/meta")
+DATA_SIZE="$(sudo blockdev --getsize64 -q ${DATA_DEV})"
+LENGTH_IN_SECTORS=$((DATA_SIZE / 512))
+sudo dmsetup create "${POOL_NAME}" --table "0 ${LENGTH_IN_SECTORS} thin-pool ${META_DEV} ${DATA_DEV} 128 32768"
 dmsetup ls
 """
+"""The page's own script, with the shell's arithmetic in the place of bc."""
 
 UNDO_RECIPE = "dmsetup remove recipe && losetup -D && rm -r /var/lib/recipe"
 

@@ -252,10 +252,16 @@ def apply_script(changes: Sequence[Change], staged: dict[int, tuple[str, str]], 
         f'echo "held by ${{SUDO_USER:-$(id -un)}} from ${{SSH_CLIENT:-this machine}}, pid $$, since $(date)" >{LOCK}',
         "set -e",
     ]
+    new: list[str] = []
     for number, change in enumerate(changes):
+        if new and not isinstance(change, File):
+            lines.append(words("sync", *new))
+            new = []
         # Closing 9: a daemon that a change starts must not inherit the lock.
         lines += [f"echo @@{number}", "(set -eu", *_script(change, staged.get(number)), ") 9>&- </dev/null 2>&1"]
-    return "\n".join(lines) + "\n"
+        if isinstance(change, File) and change.before is None:
+            new.append(change.path)
+    return "\n".join([*lines, *([words("sync", *new)] if new else [])]) + "\n"
 
 
 def _script(change: Change, staged: tuple[str, str] | None) -> list[str]:
@@ -285,7 +291,9 @@ def _script(change: Change, staged: tuple[str, str] | None) -> list[str]:
                 lines.append(change.validate)
             if change.backup:
                 lines.append(f"[ ! -e {path} ] || cp -p {path} {quote(change.backup)}")
-            return [*lines, f'sync "$1"; mv -fT "$1" {path}; trap - EXIT']
+            # An old file is replaced by one that is on the disk; new ones are synced together, before they are used.
+            sync = [] if change.before is None else ['sync "$1"']
+            return [*lines, *sync, f'mv -fT "$1" {path}; trap - EXIT']
 
 
 def _failure(name: str, changes: list[Change], output: str, code: int) -> Problem:
