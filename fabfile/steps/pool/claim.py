@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from fabfile.errors import Refused
@@ -14,7 +15,7 @@ from fabfile.steps.pool import disk
 
 def identity(of: Disk) -> str:
     """What names a disk also when the kernel calls it otherwise after a reboot: its serial number, or else its path."""
-    return f"{of.serial.replace(' ', '_') or of.real},{of.size}"
+    return f"{re.sub(r'[^A-Za-z0-9_.:-]', '_', of.serial) or of.real},{of.size}"
 
 
 def disks(

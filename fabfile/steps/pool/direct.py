@@ -174,6 +174,7 @@ def _active(have: Facts, want: lvmpool.Direct, pool: Volume | None, written: lis
         "pool": "name of the thin pool in it",
         "threshold": "percent used at which dmeventd extends it; 100: never",
         "percent": "by which it is extended then",
+        "when-full": "queue: writers wait for space; error: they get an error at once",
         "wipe": "a device of the pool whose content may be destroyed; may be repeated",
         "instance": INSTANCE,
         "json": "with --dry: the plan as JSON",
@@ -189,6 +190,7 @@ def direct(
     pool: str = "",
     threshold: int = 0,
     percent: int = 0,
+    when_full: str = "",
     wipe: Sequence[str] | None = None,
     instance: str = "",
     json: bool = False,
@@ -203,6 +205,7 @@ def direct(
         "pool": pool,
         "threshold": threshold,
         "percent": percent,
+        "when_full": when_full,
     }
     host = inventory.of(c, instance)
     settings = msgspec.structs.replace(
@@ -216,7 +219,18 @@ def direct(
 
 def advise(inventory_says: inventory.Pool, made: inventory.Pool) -> None:
     """Say what the inventory should say of a pool: every other command goes by it."""
-    keys = ("variant", "devices", "vg", "pool", "data_percent", "meta_size", "chunk_size", "threshold", "percent")
+    keys = (
+        "variant",
+        "devices",
+        "vg",
+        "pool",
+        "data_percent",
+        "meta_size",
+        "chunk_size",
+        "threshold",
+        "percent",
+        "when_full",
+    )
     now, then = (msgspec.structs.asdict(settings) for settings in (inventory_says, made))
     differ = [f"{key} = {_toml(then[key])}" for key in keys if now[key] != then[key]]
     if differ:

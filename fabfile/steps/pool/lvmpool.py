@@ -78,6 +78,8 @@ def _check_growth(settings: inventory.Pool) -> None:
         )
     if not 1 <= settings.percent <= 100:
         raise Refused(f"pool.percent: {settings.percent} is not a step", "percent of the pool's size: from 1 to 100")
+    if settings.when_full not in ("queue", "error"):
+        raise Refused(f"pool.when_full: {settings.when_full!r}", "queue: writers wait for space; error: they get one")
     if settings.max_size:
         raise Refused(
             f"pool.max_size: {settings.max_size!r} cannot be kept",

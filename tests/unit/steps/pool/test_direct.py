@@ -267,6 +267,7 @@ def test_wipe_destroys_what_it_says_and_only_what_is_named() -> None:
         ({"threshold": 101}, "pool.threshold"),
         ({"percent": 0}, "pool.percent"),
         ({"max_size": "1T"}, "pool.max_size"),
+        ({"when_full": "wait"}, "pool.when_full"),
         ({"chunk_size": "100K"}, "pool.chunk_size"),
         ({"chunk_size": "2G"}, "pool.chunk_size"),
         ({"meta_size": "x"}, "pool.meta_size"),
