@@ -57,4 +57,4 @@ def integration(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Every script in bench/: ratios against a peer or a floor measured in the same run."""
     for script in sorted(HERE.glob("bench/*.py")):
-        python(session, str(script.relative_to(HERE)), *session.posargs)
+        python(session, "-m", f"bench.{script.stem}", *session.posargs)

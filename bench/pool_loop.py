@@ -15,8 +15,6 @@ from pathlib import Path
 from time import perf_counter
 
 HERE = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(HERE))
-
 LIMIT = 2.0
 ROUNDS = 7
 

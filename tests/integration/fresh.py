@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fabfile import paths
-from fabfile.lab import suites, tools
+from fabfile.lab import container, suites, tools
 from fabfile.releases import locked
 
 PACKAGES = "git,python3,sudo"
-CAP_SYS_RESOURCE = 24
 USER = "builder"
 NETWORK = ("_proxy", "ca_bundle", "cert_file")
 
@@ -83,15 +82,6 @@ def network() -> tuple[dict[str, str], set[str]]:
     return {name: " ".join(map(moved, value.split())) for name, value in settings.items()}, found
 
 
-def flags() -> list[str]:
-    """What podman needs here: without CAP_SYS_RESOURCE crun refuses, and limits cannot be raised."""
-    status = Path("/proc/self/status").read_text()
-    capabilities = int(status.partition("CapEff:")[2].split()[0], 16)
-    if capabilities >> CAP_SYS_RESOURCE & 1:
-        return []
-    return ["--runtime=runc", "--ulimit=nofile=4096:4096", "--ulimit=nproc=4096:4096"]
-
-
 def copy_checkout(directory: Path) -> Path:
     """This repository as a commit of its present files would be cloned: no .venv, no caches."""
     names = tools.run("git", "-C", paths.REPOSITORY, "ls-files", "-co", "--exclude-standard").splitlines()
@@ -114,7 +104,14 @@ def machine(suite: str, directory: Path) -> Iterator[Machine]:
     """
     here = Machine(f"fresh-{suite}-{uuid.uuid4().hex[:8]}", copy_checkout(directory))
     env, files = network()
-    options = ["--privileged", "--network=host", "--pids-limit=0", *flags(), f"--name={here.name}", "--detach"]
+    options = [
+        "--privileged",
+        "--network=host",
+        "--pids-limit=0",
+        *container.flags(),
+        f"--name={here.name}",
+        "--detach",
+    ]
     options += [f"--env={name}={value}" for name, value in env.items()]
     options += [f"--volume={name}:/host{name}:ro" for name in files]
     options += [f"--volume={here.checkout}:/home/{USER}/checkout"]

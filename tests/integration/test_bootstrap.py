@@ -121,6 +121,18 @@ def test_another_lock_file_makes_another_environment(bookworm: fresh.Machine) ->
     check_second_run(bookworm, "root")
 
 
+def test_inv_on_a_machine_that_cannot_have_a_pool_says_why_and_touches_nothing(bookworm: fresh.Machine) -> None:
+    look = "find / -xdev -newer /tmp/before -type f -not -path '*/checkout/*' -not -path '/run/*' | sort"
+    assert bookworm.run("./bootstrap true; touch /tmp/before; sleep 1").returncode == 0
+    done = bookworm.run("./bootstrap inv pool.loop --size 1G")
+    assert done.returncode == 2, done.stdout
+    assert "error: this machine does not run systemd" in done.stdout
+    lab = bookworm.run(". .venv/bin/activate; inv lab.up")
+    assert lab.returncode == 2, lab.stdout
+    assert "hint: apt-get install --no-install-recommends" in lab.stdout and "qemu-system-x86" in lab.stdout
+    assert bookworm.run(look).stdout == ""
+
+
 def test_usage_without_a_command() -> None:
     shell = shutil.which("sh") or "/bin/sh"
     done = subprocess.run([shell, "bootstrap"], cwd=REPOSITORY, capture_output=True, text=True, check=False)

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import toml
 
-from fabfile.lab import image, machines
-from tests.integration import containers
+from fabfile.lab import container, image, machines
+from fabfile.lab.container import Container
+from fabfile.lab.vm import free_ports
 from tests.integration.conftest import run_fab, started
-from tests.integration.containers import Container
 
 NAMES = ("c1", "c2", "c3")
 INNER = (2201, 2202, 2203)
@@ -27,14 +27,14 @@ INNER = (2201, 2202, 2203)
 def fleet(request: pytest.FixtureRequest, lab: Path, suite: str) -> Iterator[dict[str, Container]]:
     """Three containers: two fine ones that lack a package, and one on which the deploy must fail."""
     with ExitStack() as stack:
-        if containers.has_thin_pools():
+        if container.has_thin_pools():
             machines.up(1, suite)  # its inventory has the mirror, the registry and a key
             authorized = (lab / "id_ed25519.pub").read_text().strip()
-            site = stack.enter_context(containers.here(image.build(suite), authorized))
-            ports = inner = tuple(containers.ports(len(NAMES)))
+            site = stack.enter_context(container.here(image.build(suite), authorized))
+            ports = inner = tuple(free_ports(len(NAMES)))
         else:
             machine = stack.enter_context(started(request, suite, forward=INNER, memory=2560))
-            site, inner = containers.inside(machine), INNER
+            site, inner = container.inside(machine.vm), INNER
             ports = tuple(here for here, _ in machine.vm.forward)
         found = {
             name: stack.enter_context(site.container(name, port, inside))
@@ -45,10 +45,10 @@ def fleet(request: pytest.FixtureRequest, lab: Path, suite: str) -> Iterator[dic
         found["c3"].sh("touch /etc/devmapper-pool")  # a file where our directory has to be
         yield found
         # A pool belongs to the kernel, not to the container: it would outlive it.
-        for container in found.values():
-            container.sh("systemctl stop containerd || true")
-            for unit in container.sh("systemctl list-units --plain -q 'devmapper-pool@*' | cut -d' ' -f1").split():
-                container.sh(f"systemctl stop {unit}")
+        for host in found.values():
+            host.sh("systemctl stop containerd || true")
+            for unit in host.sh("systemctl list-units --plain -q 'devmapper-pool@*' | cut -d' ' -f1").split():
+                host.sh(f"systemctl stop {unit}")
 
 
 def inventory(lab: Path, fleet: dict[str, Container], directory: Path, **changes: dict[str, Any]) -> Path:
@@ -63,7 +63,7 @@ def inventory(lab: Path, fleet: dict[str, Container], directory: Path, **changes
         name: {"address": "127.0.0.1", "port": c.port, "pool": {"name": f"pool-{name}", "size": "1G"}}
         for name, c in fleet.items()
     }
-    (free,) = containers.ports(1)
+    (free,) = free_ports(1)
     document["hosts"]["down"] = {"address": "127.0.0.1", "port": free}
     for name, change in changes.items():
         document["hosts"][name] |= change
@@ -84,7 +84,7 @@ def test_all_hosts_at_once_and_one_that_fails_does_not_stop_the_others(
     output = run_fab("-H", "hosts", "deploy", code=1, inventory=hosts)
     lines = output.splitlines()
     table = {words[0]: words[1] for line in lines if len(words := line.split()) > 3 and words[3] == "s"}
-    assert table == {"c1": "changed", "c2": "changed", "c3": "failed", "down": "unreachable"}
+    assert table == {"c1": "changed", "c2": "changed", "c3": "failed", "down": "unreachable"}, output
     assert "ok 0  changed 2  failed 1  unreachable 1" in lines
     assert all(re.match(r"(c1|c2|c3|down)(: |  )|ok \d|$", line) for line in lines), output
     assert re.search(r"^c3 .* pool\.loop: .*failed", output, re.MULTILINE)

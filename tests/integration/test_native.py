@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import toml
 
-from fabfile.lab import image, mirror, tools
-from tests.integration import containers
+from fabfile.lab import container, image, mirror, tools
+from fabfile.lab.container import Container
+from fabfile.lab.vm import free_ports
 from tests.integration.conftest import run_fab
-from tests.integration.containers import Container
 
 PROTO = """syntax = "proto3";
 import "google/protobuf/timestamp.proto";
@@ -30,17 +30,17 @@ def native(lab: Path, suite: str) -> Iterator[Container]:
     base, holds = image.build(suite), mirror.build()
     key = lab / "native_key"
     tools.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "native", "-f", key)
-    (port,) = containers.ports(1)
+    (port,) = free_ports(1)
     authorized = key.with_suffix(".pub").read_text().strip()
-    with containers.here(base, authorized) as site, site.container("native", port, port) as container:
+    with container.here(base, authorized) as site, site.container("native", port, port) as host:
         known = lab / "native_known_hosts"
-        known.write_text(f"[127.0.0.1]:{port} {container.host_key}\n")
+        known.write_text(f"[127.0.0.1]:{port} {host.host_key}\n")
         defaults = {"user": "root", "identity_file": str(key), "known_hosts": str(known)}
         defaults |= {"release": "lab", "mirror": str(holds)}
         hosts = {"native": {"address": "127.0.0.1", "port": port}}
         (lab / "native.toml").write_text(toml.dumps({"defaults": defaults, "hosts": hosts}))
-        yield container
-        container.sh("systemctl stop containerd || true")
+        yield host
+        host.sh("systemctl stop containerd || true")
     for file in lab.glob("native*"):
         file.unlink()
 
@@ -96,7 +96,7 @@ def test_runc(native: Container, inventory: Path) -> None:
 
 
 def test_a_kernel_without_thin_pools_is_refused(native: Container, inventory: Path) -> None:
-    if containers.has_thin_pools():
+    if container.has_thin_pools():
         assert "activate the pool" in fab(inventory, "--dry", "pool.loop", "--dir", "/var/lib/containerd/p", code=3)
         return
     output = fab(inventory, "pool.loop", "--size", "1G", code=2)

@@ -14,10 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fabfile.lab import image, tools, vm
+from fabfile.errors import Failed
+from fabfile.lab import image, tools
+from fabfile.lab.vm import Vm
 from fabfile.plan import words
-from tests.integration import fresh
-from tests.integration.conftest import Machine
+
+CAP_SYS_RESOURCE = 24
 
 Run = Callable[[str], str]
 """Runs a shell script where the containers are and returns what it printed."""
@@ -99,7 +101,7 @@ class Site:
 
     @contextmanager
     def container(self, name: str, port: int, inner: int) -> Iterator[Container]:
-        """A container that listens on `inner`; whatever is left of it where it ran fails the test."""
+        """A container that listens on `inner`; whatever is left of it where it ran is a failure."""
         before = set(self.run(LEFT).splitlines())
         values = {"name": name, "port": inner, "listen": self.listen, "podman": self.podman, "flags": self.flags}
         masks = " ".join(f"--volume=/dev/null:/etc/systemd/system/{unit}:ro" for unit in MASKED)
@@ -108,16 +110,21 @@ class Site:
             yield Container(name, port, inner, key, self.run, self.podman)
         finally:
             self.run(STOP.format(**values))
-        after = set(self.run(LEFT).splitlines())
-        assert after <= before, f"{name} left behind: {sorted(after - before)}"
+        left = set(self.run(LEFT).splitlines()) - before
+        if left:
+            raise Failed(f"the container {name} left something behind", "\n".join(sorted(left)))
 
 
-def inside(machine: Machine) -> Site:
+def inside(vm: Vm) -> Site:
     """In a VM, on its own disk: overlays lie on the empty second one, as they cannot lie below themselves."""
-    machine.ssh("mkfs.ext4 -q /dev/vdb && mkdir -p /var/lib/containers && mount /dev/vdb /var/lib/containers")
-    machine.ssh(SHARED.format(mount="mount --bind /"))
-    authorized = (machine.vm.directory.parent / "id_ed25519.pub").read_text().strip()
-    return Site(machine.ssh, "podman", "", "0.0.0.0", authorized)
+
+    def run(script: str) -> str:
+        return tools.run(*vm.ssh(script))
+
+    run("mkfs.ext4 -q /dev/vdb && mkdir -p /var/lib/containers && mount /dev/vdb /var/lib/containers")
+    run(SHARED.format(mount="mount --bind /"))
+    authorized = (vm.directory.parent / "id_ed25519.pub").read_text().strip()
+    return Site(run, "podman", "", "0.0.0.0", authorized)
 
 
 @contextmanager
@@ -129,9 +136,18 @@ def here(base: image.Image, authorized: str) -> Iterator[Site]:
 
     run(SHARED.format(mount=f"mount -o loop,ro,noload {words(base.disk)}"))
     try:
-        yield Site(run, "podman", " ".join(fresh.flags()), "127.0.0.1", authorized)
+        yield Site(run, "podman", " ".join(flags()), "127.0.0.1", authorized)
     finally:
         run("umount /srv/lab/root; rm -r /srv/lab")
+
+
+def flags() -> list[str]:
+    """What podman needs on this machine: without CAP_SYS_RESOURCE crun refuses, and limits cannot be raised."""
+    status = Path("/proc/self/status").read_text()
+    capabilities = int(status.partition("CapEff:")[2].split()[0], 16)
+    if capabilities >> CAP_SYS_RESOURCE & 1:
+        return []
+    return ["--runtime=runc", "--ulimit=nofile=4096:4096", "--ulimit=nproc=4096:4096"]
 
 
 def has_thin_pools() -> bool:
@@ -139,8 +155,3 @@ def has_thin_pools() -> bool:
     if shutil.which("modprobe"):
         subprocess.run(["modprobe", "-q", "dm_thin_pool"], check=False, capture_output=True)
     return Path("/sys/module/dm_thin_pool").exists()
-
-
-def ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that are free."""
-    return vm.free_ports(count)
