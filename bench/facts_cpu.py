@@ -13,7 +13,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent.parent
 import toml
 
 from fabfile import facts, target
@@ -21,6 +20,7 @@ from fabfile.facts import Query
 from fabfile.lab import container, image, mirror, tools
 from fabfile.lab.container import Container
 from fabfile.lab.vm import free_ports
+from fabfile.paths import REPOSITORY
 
 LIMIT = 0.15
 ROUNDS = 21
@@ -36,7 +36,7 @@ def install(directory: Path, host: Container, key: Path) -> None:
     inventory.write_text(toml.dumps({"defaults": defaults, "hosts": hosts}))
     fab = [str(Path(sys.executable).with_name("fab")), "-H", "bench"]
     for task in ("packages", "containerd.install", "runc.install"):
-        subprocess.run([*fab, task], cwd=HERE, env={**os.environ, "HOSTS_FILE": str(inventory)}, check=True)
+        subprocess.run([*fab, task], cwd=REPOSITORY, env={**os.environ, "HOSTS_FILE": str(inventory)}, check=True)
     host.sh("systemd-run -q --unit=containerd -p Type=notify -p Delegate=yes /usr/local/bin/containerd")
 
 

@@ -6,7 +6,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from time import monotonic
 
 _lock = threading.Lock()
 _prefix = threading.local()
@@ -29,11 +28,3 @@ def say(text: str = "", *, error: bool = False) -> None:
     with _lock:
         for line in text.splitlines() or [""]:
             print(f"{prefix}{line}".rstrip(), file=stream, flush=True)
-
-
-@contextmanager
-def timed(what: str) -> Iterator[None]:
-    """Say `what` with the seconds it took, once it is done."""
-    start = monotonic()
-    yield
-    say(f"{what}  {monotonic() - start:.1f} s")

@@ -17,8 +17,23 @@ QUIET = 15
 @contextmanager
 def progress(what: str) -> Iterator[None]:
     """Within it, `what` is shown with the seconds since: in place on a terminal, else as a line now and then."""
+    with _in_place(what) if sys.stdout.isatty() else _in_lines(what):
+        yield
+
+
+@contextmanager
+def _in_place(what: str) -> Iterator[None]:
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), transient=True) as bar:
+        bar.add_task(what, total=None)
+        yield
+
+
+@contextmanager
+def _in_lines(what: str) -> Iterator[None]:
     done = threading.Event()
-    thread = threading.Thread(target=_in_place if sys.stdout.isatty() else _in_lines, args=(what, done), daemon=True)
+    thread = threading.Thread(target=_say_so, args=(what, done), daemon=True)
     thread.start()
     try:
         yield
@@ -27,18 +42,7 @@ def progress(what: str) -> Iterator[None]:
         thread.join()
 
 
-def _in_place(what: str, done: threading.Event) -> None:
-    begin = monotonic()
-    while True:
-        sys.stdout.write(f"\r\033[K{what} … {monotonic() - begin:.0f} s")
-        sys.stdout.flush()
-        if done.wait(1):
-            break
-    sys.stdout.write("\r\033[K")
-    sys.stdout.flush()
-
-
-def _in_lines(what: str, done: threading.Event) -> None:
+def _say_so(what: str, done: threading.Event) -> None:
     begin = monotonic()
     say(f"{what} …")
     while not done.wait(QUIET):

@@ -57,6 +57,62 @@ def test_bad_input_is_refused_before_anything_is_touched(deployed: Machine) -> N
     assert deployed.ssh("cat /srv/other/data; ls /srv/other") == "precious\ndata\n"
 
 
+FAILS = {
+    "deploy --release lab --mirror http://127.0.0.1:9": "cannot download http://127.0.0.1:9/releases.toml",
+    "deploy --release 2.3 --mirror http://127.0.0.1:9": "cannot fetch containerd 2.3.4 from http://127.0.0.1:9",
+    "toolchain.go --release 2.3 --mirror http://127.0.0.1:9": "cannot download http://127.0.0.1:9/go1.26.5",
+}
+"""Command line → what is said of a mirror that is down."""
+
+MISTAKES = {
+    "[hosts.a\n": "is not TOML",
+    "[hosts.a]\nadress = '192.0.2.1'\n": "hosts.a: Object contains unknown field `adress`",
+    "[hosts.a]\nport = 'ssh'\n": "hosts.a.port: Expected `int`, got `str`",
+    "[hosts.a]\naddress = '192.0.2.1'\n[hosts.b]\naddress = '192.0.2.1'\n": "hosts.b and hosts.a have one address",
+}
+"""Content of hosts.toml → what is said of it."""
+
+
+def test_a_mirror_that_is_down_fails_before_anything_is_touched(deployed: Machine) -> None:
+    before = deployed.state()
+    for line, what in FAILS.items():
+        output = deployed.fab(*shlex.split(line), code=1)
+        assert what in output and "hint: check the address, or name a mirror that has it" in output, output
+    assert deployed.state() == before
+
+
+def test_a_mistake_in_the_inventory_is_named_with_its_key(tmp_path: Path, lab: Path) -> None:
+    file = tmp_path / "hosts.toml"
+    for text, what in MISTAKES.items():
+        file.write_text(text)
+        output = run_fab("-H", "a", "status", code=2, inventory=file)
+        assert str(file) in output and what in output, output
+        assert output.count("error:") == 1 and "Traceback" not in output, output
+
+
+def test_a_pool_on_a_volume_that_it_makes_itself(deployed: Machine) -> None:
+    pool = [
+        "pool.loop",
+        "--name",
+        "on-lv",
+        "--dir",
+        "/srv/on-lv",
+        "--size",
+        "1G",
+        "--volume",
+        "datavg/lvdevm",
+        "--volume-size",
+        "2G",
+    ]
+    assert "no volume group 'datavg'" in deployed.fab(*pool, code=2)
+    deployed.ssh("vgcreate -q datavg /dev/vdb")
+    assert "changed 1" in deployed.fab(*pool)
+    assert deployed.ssh("findmnt -n -o SOURCE,FSTYPE /srv/on-lv").split() == ["/dev/mapper/datavg-lvdevm", "ext4"]
+    assert "/dev/datavg/lvdevm /srv/on-lv ext4" in deployed.ssh("cat /etc/fstab")
+    assert "ok 1  changed 0" in deployed.fab(*pool)
+    assert "on-lv: rw" in deployed.fab("pool.status", "--name", "on-lv")
+
+
 def test_who_cannot_become_root_is_told_so(deployed: Machine, tmp_path: Path) -> None:
     deployed.ssh("useradd --create-home nobody-special; cp -r /root/.ssh ~nobody-special/")
     deployed.ssh("chown -R nobody-special: ~nobody-special/.ssh")
@@ -118,6 +174,7 @@ def test_the_pool_and_a_container_survive(deployed: Machine, how: str) -> None:
     deployed.ssh(mount + "echo still here >$d/file; sync; umount $d; rmdir $d")
     getattr(deployed, how)()
     assert "ok 1  changed 0" in deployed.fab("deploy")
+    assert "on-lv: rw" in deployed.fab("pool.status", "--name", "on-lv")
     assert deployed.ssh(mount + "cat $d/file; umount $d; rmdir $d") == "still here\n"
     assert "Hello" in deployed.ssh(f"ctr tasks start kept-{how} </dev/null")
     deployed.ssh(f"ctr tasks rm kept-{how}; ctr containers rm kept-{how}")
