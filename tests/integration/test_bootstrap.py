@@ -110,17 +110,6 @@ def test_sudo_user_twice_at_once(trixie: fresh.Machine) -> None:
     check_second_run(trixie, fresh.USER)
 
 
-def test_another_lock_file_makes_another_environment(bookworm: fresh.Machine) -> None:
-    """The environment follows the lock file, also when the old one is active."""
-    assert bookworm.run("./bootstrap true").returncode == 0
-    lock = r"sed '/^invoke==/,/[^\\]$/!d' requirements.lock >lock && cat lock >requirements.lock"
-    active = bookworm.run(f". .venv/bin/activate && {lock} && ./bootstrap inv --version")
-    assert active.returncode == 0, active.stdout
-    assert MAKES in active.stdout and "Invoke 2." in active.stdout
-    assert bookworm.run("test -x .venv/bin/fab").returncode == 1
-    check_second_run(bookworm, "root")
-
-
 def test_inv_on_a_machine_that_cannot_have_a_pool_says_why_and_touches_nothing(bookworm: fresh.Machine) -> None:
     look = "find / -xdev -newer /tmp/before -type f -not -path '*/checkout/*' -not -path '/run/*' | sort"
     assert bookworm.run("./bootstrap true; touch /tmp/before; sleep 1").returncode == 0
@@ -131,6 +120,17 @@ def test_inv_on_a_machine_that_cannot_have_a_pool_says_why_and_touches_nothing(b
     assert lab.returncode == 2, lab.stdout
     assert "hint: apt-get install --no-install-recommends" in lab.stdout and "qemu-system-x86" in lab.stdout
     assert bookworm.run(look).stdout == ""
+
+
+def test_another_lock_file_makes_another_environment(bookworm: fresh.Machine) -> None:
+    """The environment follows the lock file, also when the old one is active."""
+    assert bookworm.run("./bootstrap true").returncode == 0
+    lock = r"sed '/^invoke==/,/[^\\]$/!d' requirements.lock >lock && cat lock >requirements.lock"
+    active = bookworm.run(f". .venv/bin/activate && {lock} && ./bootstrap inv --version")
+    assert active.returncode == 0, active.stdout
+    assert MAKES in active.stdout and "Invoke 2." in active.stdout
+    assert bookworm.run("test -x .venv/bin/fab").returncode == 1
+    check_second_run(bookworm, "root")
 
 
 def test_usage_without_a_command() -> None:

@@ -95,15 +95,14 @@ def test_what_was_undone_by_hand_is_mended(machine: Machine) -> None:
 def test_it_comes_back_with_its_containers(machine: Machine) -> None:
     image = machine.ssh("ctr images ls -q").split()[0]
     machine.ssh(f"ctr containers create --snapshotter devmapper {image} kept")
-    mount = 'd=$(mktemp -d); eval "$(ctr snapshots --snapshotter devmapper mounts $d kept)"; '
-    machine.ssh(f"{mount}echo still here >$d/file; sync; umount $d; rmdir $d")
+    machine.in_snapshot("kept", "echo still here >file")
     machine.reboot()
     assert report(machine)[0] == "monitored"
     assert "ok 1  changed 0" in machine.fab("deploy", "--variant", "direct", *POOL)
-    assert machine.ssh(f"{mount}cat $d/file; umount $d; rmdir $d") == "still here\n"
+    assert machine.in_snapshot("kept", "cat file") == "still here\n"
     machine.power_cut()
     assert "ok 1  changed 0" in machine.fab("deploy", "--variant", "direct", *POOL)
-    assert machine.ssh(f"{mount}cat $d/file; umount $d; rmdir $d") == "still here\n"
+    assert machine.in_snapshot("kept", "cat file") == "still here\n"
     assert "Hello" in machine.ssh("ctr tasks start kept </dev/null; ctr tasks rm kept >/dev/null; ctr c rm kept")
 
 
