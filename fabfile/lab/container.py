@@ -65,7 +65,8 @@ MASKED = (
 
 LEFT = r"""
 for d in /sys/block/loop*/loop /sys/block/dm-*; do [ ! -e "$d" ] || echo "$d"; done
-cut -d' ' -f2 /proc/mounts | grep -v ^/srv/lab
+# Podman mounts its storage over itself at its first run, and leaves it so.
+cut -d' ' -f2 /proc/mounts | grep -v -e ^/srv/lab -e '^/var/lib/containers/storage/overlay$'
 ps -eo args | grep -E '^[^ []*(conmon|containerd|dmeventd)' || true
 """
 
