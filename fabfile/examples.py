@@ -11,6 +11,7 @@ from fabfile.render import render
 from fabfile.steps import smoke, toolchain
 from fabfile.steps.pool import files
 from fabfile.steps.pool.action import Made
+from fabfile.steps.pool.undo import RECORDS, Going, idle
 from fabfile.steps.pool.view import Device
 
 
@@ -20,26 +21,14 @@ def shell_examples() -> dict[str, str]:
         Command("a command", "true"),
         File("a file", "/etc/example", "content\n", validate='test -s "$1"', backup="/etc/example.bak"),
     ]
-    reset = {
-        "name": "pool",
-        "data": "/pool/data",
-        "meta": "/pool/meta",
-        "root": "/pool",
-        "script": files.SCRIPT,
-        "unit": files.unit("pool"),
-        "unit_path": files.unit_path("pool"),
-        "monitor": files.monitor("pool"),
-        "monitor_paths": files.monitor_paths("pool"),
-        "conf": files.conf("pool"),
-        "daemon": Daemon("two"),
-    }
     build = {"tags": "no_btrfs", "version": "v1", "commit": "0" * 40, "programs": ["bin/containerd", "bin/ctr"]}
     return {
         "facts": facts.script(Query(files=("/etc/example", "/etc/another"), volume="vg/lv")),
         "apply": apply_script(changes, {}, "0"),
         "devmapper-pool": files.script(),
-        "reset": render("pool/reset.sh.j2", **reset, force=False),
-        "reset-force": render("pool/reset.sh.j2", **reset, force=True),
+        "containers": render("containerd/containers.sh.j2", daemon=Daemon("two")),
+        "containerd-remove": render("containerd/containers.sh.j2", daemon=Daemon("two"))
+        + render("containerd/remove.sh.j2", daemon=Daemon("two"), force=False),
         "build-gopath": render("containerd/build.sh.j2", mode="gopath", static=False, **build),
         "build-module": render("containerd/build.sh.j2", mode="module", static=True, **build),
         "smoke": smoke.script(Host(registry="http://localhost:5000")),
@@ -54,9 +43,22 @@ def shell_examples() -> dict[str, str]:
 def _actions() -> dict[str, str]:
     """What is done to a pool once, for either variant."""
     daemon = Daemon("two")
-    loop = Made("pool", daemon, {"DATA": "/a pool/data", "META": "/a pool/meta", "BLOCK_SECTORS": "128"}, "/a pool")
+    loop = Made(
+        "pool",
+        daemon,
+        {"DATA": "/a pool/data", "META": "/a pool/meta", "BLOCK_SECTORS": "128", "VOLUME_MADE": "volume"},
+        "/a pool",
+    )
     direct = Made("vg-a--pool", daemon, {"VARIANT": "direct", "VG": "vg", "LV": "a-pool"}, "/root")
     scripts = {"common": render("pool/common.sh.j2", pool=loop)}
+    for kind, made in (("loop", loop), ("direct", direct)):
+        for force in (False, True):
+            going = Going(made.name, daemon, made.settings, made.root, force=force)
+            scripts |= {
+                f"idle-{kind}-{force}": idle(going) + "idle\n",
+                f"down-{kind}-{force}": idle(going) + render("pool/down.sh.j2", pool=going, daemon=daemon),
+                f"state-{kind}-{force}": render("pool/state.sh.j2", pool=going, records=RECORDS),
+            }
     for kind, pool in (("loop", loop), ("direct", direct)):
         values = {"pool": pool, "daemon": daemon}
         common = render("pool/common.sh.j2", pool=pool)

@@ -32,6 +32,10 @@ CRI_SNAPSHOTTER: dict[int, tuple[str, ...]] = {
 """Format of config.toml → the table that holds CRI's `snapshotter`."""
 
 
+NEW = "Only what differs from containerd's own defaults: see containerd config default."
+"""How a config.toml begins that was not there before."""
+
+
 class Want(msgspec.Struct, frozen=True, omit_defaults=True):
     """The settings that are ours."""
 
@@ -80,9 +84,7 @@ def edited(text: str | None, want: Want) -> str:
     except TOMLKitError as error:
         raise Refused(f"{want.daemon.config} is not TOML", str(error), hint="mend it, or move it away") from error
     if text is None:
-        document.add(
-            tomlkit.comment("Only what differs from containerd's own defaults: see containerd config default.")
-        )
+        document.add(tomlkit.comment(NEW))
     now = int(document.get("version", 1))
     if text is not None and text.strip() and now != want.format:
         raise Refused(
@@ -122,6 +124,48 @@ def _set(document: Any, keys: tuple[str, ...], values: dict[str, Any]) -> None:
     for key, value in values.items():
         if key not in table or table[key] != value:
             table[key] = value
+
+
+def cleared(text: str) -> str | None:
+    """config.toml without our keys; None for one that is ours as a whole, or of which nothing is left.
+
+    Raises:
+        Refused: it is not TOML.
+    """
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    if text.startswith(f"# {NEW}"):
+        return None
+    try:
+        document = tomlkit.parse(text)
+    except TOMLKitError as error:
+        raise Refused("containerd's configuration is not TOML", str(error), hint="mend it, or move it away") from error
+    before = document.unwrap()
+    for name in ("devmapper", DEVMAPPER):
+        _unset(document, ("plugins", name), "pool_name", "root_path", "base_image_size", "discard_blocks")
+    for keys in CRI_SNAPSHOTTER.values():
+        _unset(document, keys, "snapshotter", only="devmapper")
+    _unset(document, ("plugins", TRANSFER), "unpack_config")
+    now = document.unwrap()
+    if now == before:
+        return text
+    return tomlkit.dumps(document) if now.keys() - {"version"} else None
+
+
+def _unset(document: Any, keys: tuple[str, ...], *names: str, only: str | None = None) -> None:
+    """Remove `names` from the table `keys`, if they have the value `only`; and every table that is empty then."""
+    way = [document]
+    for key in keys:
+        if key not in way[-1]:
+            return
+        way.append(way[-1][key])
+    for name in names:
+        if name in way[-1] and only in (None, way[-1][name]):
+            del way[-1][name]
+    for table, key in zip(reversed(way[:-1]), reversed(keys), strict=True):
+        if not table[key]:
+            del table[key]
 
 
 def step(host: Host, release: str, mirror: str) -> Step:

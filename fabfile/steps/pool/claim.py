@@ -10,6 +10,7 @@ from fabfile.facts import Facts
 from fabfile.facts.disks import LOOK, Disk
 from fabfile.facts.lvm import Group
 from fabfile.plan import Change, Command, words
+from fabfile.sizes import KIB, MIB
 from fabfile.steps.pool import disk
 
 
@@ -116,3 +117,47 @@ def group(fresh: list[Disk], emptied: list[Disk], name: str, command: str = "vgc
     size = ", ".join(f"{look.asked} ({look.serial or 'no serial number'})" for look in fresh)
     why = f"volume group {name} on {size}" if command == "vgcreate" else f"add {size} to the volume group {name}"
     return Command(why, "\n".join([*looks, make]), LOOK)
+
+
+def released(have: Facts, recorded: dict[str, str], *, reduce: bool = False) -> list[Change]:
+    """Give back the disks that the settings of a pool record as ours: nothing is on them then, as when we took them.
+
+    Args:
+        have: the machine.
+        recorded: the settings.
+        reduce: their group was not made for the pool, and stays; a disk stays in it that others use by now.
+    """
+    plan: list[Change] = []
+    name, mine = recorded["VG"], recorded.get("DISKS", "").split()
+    for look in have.disks:
+        within = have.lvm.physical.get(look.real) if have.lvm else None
+        if identity(look) not in mine or within not in ("", name):
+            continue
+        lines = [disk.same(look, _physical_volume(look), "wiping it"), *_blank(look)]
+        if reduce and within:
+            used = f"$(pvs --noheadings --nosuffix --units b -o pv_used {look.real} | tr -d ' ')"
+            stays = words(f"{look.real} stays in {name}: others use it")
+            lines = [
+                f'[ "{used}" = 0 ] || {{ echo {stays}; exit 0; }}',
+                words("vgreduce", "-q", name, look.real),
+                *lines,
+            ]
+        plan.append(Command(f"wipe {look.real} ({look.serial or 'no serial number'})", "\n".join(lines), LOOK))
+    return plan
+
+
+def _physical_volume(look: Disk) -> str:
+    """What a look at the disk says once it is a physical volume in no group."""
+    signatures = [line for line in look.seen.splitlines() if line.startswith("signature ")]
+    return "\n".join([look.bare, *signatures])
+
+
+def _blank(look: Disk) -> list[str]:
+    """Shell that leaves nothing on a disk that a look would see. LVM's label, by which we know it, goes last."""
+    return [
+        disk.blank(look.real, max(look.size - 4 * MIB, 0), 4 * MIB),
+        disk.blank(look.real, 4 * KIB, 4 * MIB - 4 * KIB),
+        # Not pvremove: it needs more than the label, and leaves bytes that a look sees.
+        disk.blank(look.real, 0, 4 * KIB),
+        "udevadm settle",
+    ]

@@ -155,15 +155,21 @@ def wipe(disk: Disk) -> Command:
     """Destroy what is on a disk: signatures in partitions, then its own, then the first and last 4 MiB."""
     found = "; ".join(finding.what for finding in findings(disk))
     parts = [f"/dev/{node.kernel}" for node in disk.nodes[1:]]
-    last = max(disk.size - 4 * MIB, 0)
     lines = [
         same(disk, disk.seen, "wiping it"),
         *(f"wipefs -q -a {quote(part)}" for part in parts),
         words("wipefs", "-q", "-a", disk.real),
-        f"dd if=/dev/zero of={quote(disk.real)} bs=1M count=4 conv=notrunc,fsync status=none",
-        f"dd if=/dev/zero of={quote(disk.real)} bs=64K count=4M seek={last} iflag=count_bytes oflag=seek_bytes"
-        " conv=notrunc,fsync status=none",
+        blank(disk.real, 0, 4 * MIB),
+        blank(disk.real, max(disk.size - 4 * MIB, 0), 4 * MIB),
         f"! command -v partx >/dev/null || partx -d {quote(disk.real)} 2>/dev/null || :",
         "udevadm settle",
     ]
     return Command(f"WIPE {disk.asked}, which destroys: {found}", "\n".join(lines), LOOK)
+
+
+def blank(path: str, offset: int, length: int) -> str:
+    """Shell that writes zeros over `length` bytes of a device from `offset` on, and waits until they are there."""
+    return (
+        f"dd if=/dev/zero of={quote(path)} bs=64K count={length} seek={offset} iflag=count_bytes oflag=seek_bytes"
+        " conv=notrunc,fsync status=none"
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from fabfile import plain
@@ -10,6 +12,7 @@ from fabfile.facts import Facts
 from fabfile.plan import Change, file
 from fabfile.render import render
 from fabfile.sizes import SECTOR
+from fabfile.steps.pool import volume
 from fabfile.steps.pool.thin import META_MOST, Pool
 
 CONF_DIR = "/etc/devmapper-pool"
@@ -60,7 +63,7 @@ def script() -> str:
 
 def settings(want: Pool) -> dict[str, str]:
     """What the settings file of a new pool says, key → value."""
-    return parse(_conf(want, Asked()))
+    return parse(_conf(want, Asked(), ()))
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -111,10 +114,13 @@ def changes(have: Facts, want: Pool) -> list[Change]:
 
 
 def conf_change(have: Facts, want: Pool) -> list[Change]:
-    """The settings, if they differ; sizes that were asked for earlier stay in them."""
+    """The settings, if they differ; sizes that were asked for earlier stay in them, and so does what we made."""
     now = have.files.get(conf(want.name))
-    sizes = asked(parse(now.content)) if now else Asked()
-    return file(have, f"settings of the pool {want.name}", conf(want.name), _conf(want, sizes))
+    before = parse(now.content) if now else {}
+    sizes = asked(before) if now else Asked()
+    want = msgspec.structs.replace(want, volume=want.volume or before.get("VOLUME", ""))
+    made = volume.made(have.pool.volume, before) if want.volume else ()
+    return file(have, f"settings of the pool {want.name}", conf(want.name), _conf(want, sizes, made))
 
 
 def grown(have: Facts, name: str, data: int, meta: int) -> list[Change]:
@@ -133,7 +139,7 @@ def _words(sizes: tuple[int, ...]) -> str:
     return " ".join(map(str, sizes))
 
 
-def _conf(want: Pool, before: Asked) -> str:
+def _conf(want: Pool, before: Asked, made: Sequence[str]) -> str:
     # The order in which sizes were asked for stays: what hosts.toml still says is not the latest.
     data = before.data if want.data in before.data else (*before.data, want.data)
     meta = before.meta if want.meta in before.meta else (*before.meta, want.meta)
@@ -141,6 +147,8 @@ def _conf(want: Pool, before: Asked) -> str:
         "pool/pool.conf.j2",
         name=want.name,
         instance=want.instance,
+        volume=want.volume,
+        volume_made=" ".join(made),
         data=want.data_file,
         meta=want.meta_file,
         block_sectors=want.block // 512,

@@ -38,6 +38,7 @@ def step(settings: inventory.Pool, instance: str = "") -> tuple[Step, Query]:
     want = thin.pool(
         name=settings.name,
         dir=settings.dir,
+        volume=settings.volume,
         size=settings.size,
         meta_size=settings.meta_size,
         block_size=settings.block_size,
@@ -68,7 +69,8 @@ def plan(have: Facts, want: Pool, under: Volume | None) -> list[Change]:
     if not mount:
         _refuse_place(have, want)
     written = files.changes(have, want)
-    return [*mount, *written, *_backing(have, want), *_active(have, want, written)]
+    # The settings come first: they record which volume is to be made, and so is ours.
+    return [*written, *mount, *_backing(have, want), *_active(have, want, written)]
 
 
 def refuse_machine(have: Facts) -> None:

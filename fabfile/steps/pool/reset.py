@@ -1,74 +1,134 @@
-"""Remove a pool and all that depends on it, in the one order that works."""
+"""Remove a pool and all that depends on it, or all that deploy put on a machine."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import msgspec
 from invoke import Context, task
 
 from fabfile import inventory, target
 from fabfile.console import say
-from fabfile.daemon import INSTANCE
-from fabfile.errors import Failed, Refused
-from fabfile.facts import Query, gather
-from fabfile.plan import Command, apply, words
-from fabfile.render import render
-from fabfile.steps.pool import files, thin
-from fabfile.steps.pool.owner import owner
+from fabfile.daemon import INSTANCE, Daemon
+from fabfile.errors import Pending, Refused
+from fabfile.facts import Facts, gather
+from fabfile.inventory import Host
+from fabfile.plan import Change, Outcome, converge
+from fabfile.steps import leftovers
+from fabfile.steps.pool import action, files, thin, undo
+from fabfile.steps.pool.owner import directory, owner
+from fabfile.steps.pool.undo import Going, Part
 
 
 @task(
     help={
         "yes": "really do it",
         "force": "also while containers run: they are killed",
+        "all": "every pool that was made here, and all else that deploy put on the machine except for packages",
         "name": "of the pool",
         "instance": INSTANCE,
     }
 )
-def reset(c: Context, yes: bool = False, force: bool = False, name: str = "", instance: str = "") -> None:
-    """Remove the pool, its files and all images and containers of this containerd."""
+def reset(
+    c: Context, yes: bool = False, force: bool = False, all: bool = False, name: str = "", instance: str = ""
+) -> list[Outcome]:
+    """Remove the pool, and all images and containers of its containerd; with --all everything that deploy made."""
     host = inventory.of(c, instance)
-    daemon, name = host.daemon, name or host.pool.name
-    thin.check_name(name)
-    have = gather(
-        c, Query(pool=name, dir=host.pool.dir, bin_dir=host.bin_dir, instance=host.instance, files=files.paths(name))
-    )
-    conf = have.files.get(files.conf(name))
-    if conf is None:
-        if have.pool.table:
-            raise Refused(
-                f"the device {name} is not ours", f"no {files.conf(name)}", hint="dmsetup remove, if you must"
-            )
-        say(f"no pool {name}: nothing to do")
-        return
-    settings = files.parse(conf.content)
-    if owner(settings).instance != daemon.instance:
+    if all and (name or instance):
+        raise Refused("pool.reset --all is about the whole machine", "without --name and --instance")
+    query = msgspec.structs.replace(thin.query(host.pool, host.instance), bin_dir=host.bin_dir)
+    if name:
+        thin.check_name(name)
+        query = msgspec.structs.replace(query, pool=name)
+    have = gather(c, query)
+    names = sorted(have.instances.pools) if all else _chosen(have, host.daemon, query.pool, named=bool(name))
+    parts = [_part(c, have, host, pool, last=_last(have, names, pool), force=force) for pool in names]
+    if all:
+        parts.append(leftovers.part(Daemon("", host.bin_dir), force=force))
+    if target.is_dry(c):
+        return _do(c, parts)
+    todo = {part: changes for part in parts if (changes := part.step.plan(gather(c, part.query)))}
+    if not todo:
+        say(f"{'nothing that was made here' if all else f'no pool {query.pool}'}: nothing to do")
+        return []
+    _refuse(c, todo, yes=yes, force=force)
+    outcomes = _do(c, list(todo))
+    if all:
+        say("distribution packages stay: whoever installed them, others may need them by now")
+    return outcomes
+
+
+def _chosen(have: Facts, daemon: Daemon, name: str, *, named: bool) -> list[str]:
+    """The name of the pool that is meant; none where there is nothing to do.
+
+    Raises:
+        Refused: it is another containerd's, or not ours at all.
+    """
+    pools = have.instances.pools
+    if name in pools and (whose := owner(pools[name])).instance != daemon.instance:
         raise Refused(
-            f"the pool {name} was made for {owner(settings)}",
+            f"the pool {name} was made for {whose}",
             f"this would remove the images and containers of {daemon}, and leave theirs without a pool",
-            hint=f"pool.reset{owner(settings).option or ' --instance default'} --name {name}",
+            hint=f"pool.reset{whose.option or ' --instance default'} --name {name}",
         )
-    script = render(
-        "pool/reset.sh.j2",
-        name=name,
-        data=settings["DATA"],
-        meta=settings["META"],
-        root=settings["DATA"].rpartition("/")[0],
-        script=files.SCRIPT,
-        unit=files.unit(name),
-        unit_path=files.unit_path(name),
-        monitor=files.monitor(name),
-        monitor_paths=files.monitor_paths(name),
-        conf=files.conf(name),
-        daemon=daemon,
-        force=force,
-    )
-    if target.is_dry(c) or not yes:
-        what = f"{settings['DATA']}, {settings['META']}, all images, containers and snapshots of {daemon}"
-        if target.is_dry(c):
-            say(f"would destroy: {what}\n{script}")
-            return
-        raise Refused(f"pool.reset destroys the pool {name}", what, hint="if that is what you want: pool.reset --yes")
-    apply(c, "pool.reset", [Command(f"remove the pool {name} and containerd's state on it", script)], have)
-    left = gather(c, Query(pool=name, dir=host.pool.dir, files=files.paths(name)))
-    if left.pool.table or left.pool.data or left.pool.meta or files.conf(name) in left.files:
-        raise Failed(f"pool.reset: something of {name} is still there", words(str(left.pool)))
-    say(f"pool {name}: removed; containerd is stopped until the next deploy")
+    mine = [pool for pool, settings in pools.items() if owner(settings).instance == daemon.instance]
+    if name not in pools and (named or not mine):
+        if name in have.instances.active:
+            raise Refused(f"the pool {name} is not ours", f"no {files.conf(name)}", hint="dmsetup remove, if you must")
+        return []
+    return [action.choose(have, daemon, name, named=named)]
+
+
+def _last(have: Facts, names: Sequence[str], name: str) -> bool:
+    return name == names[-1] and set(names) == set(have.instances.pools)
+
+
+def _part(c: Context, have: Facts, host: Host, name: str, *, last: bool, force: bool) -> Part:
+    """What takes one pool away, as it was made."""
+    settings = have.instances.pools[name]
+    daemon = Daemon(owner(settings).instance, host.bin_dir)
+    config = have.instances.configs.get(daemon.config)
+    uses = config is None or config.pool in ("", name)
+    root = config.pool_root if config and config.pool == name else ""
+    root = root or directory(settings) or settings.get("DIR") or host.pool.dir
+    pool = Going(name, daemon, settings, root.rstrip("/"), uses=uses, last=last, force=force)
+    devices: tuple[str, ...] = ()
+    if pool.direct and (lvm := gather(c, pool.query()).lvm):
+        # Those that are ours are known by their serial numbers; an interrupted reset leaves them in no group.
+        devices = tuple(d for d, group in lvm.physical.items() if group in ("", settings["VG"]) and d.startswith("/"))
+    return Part(undo.step(pool), pool.query(devices), undo.idle(pool) + "idle\n")
+
+
+def _refuse(c: Context, todo: dict[Part, list[Change]], *, yes: bool, force: bool) -> None:
+    """Refuse without a yes, while containers run, or where something would go that nobody spoke of.
+
+    Raises:
+        Refused: with all of it.
+    """
+    if not yes:
+        raise Refused(
+            "pool.reset destroys, and nothing of it comes back",
+            "\n".join(change.why for changes in todo.values() for change in changes),
+            hint="if that is what you want: pool.reset --yes; every command of it: --dry",
+        )
+    said = "".join(target.sh(c, part.idle, "looking for containers") for part in todo).splitlines()
+    against = [line for line in said if not force or line.startswith("not of the pool")]
+    if against:
+        raise Refused(
+            "pool.reset: not while it is in use",
+            "\n".join(dict.fromkeys(against)),
+            hint="stop the containers, or say --force: they are killed; move files away",
+        )
+
+
+def _do(c: Context, parts: Sequence[Part]) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    pending = False
+    for part in parts:
+        try:
+            outcomes += converge(c, [part.step], part.query)
+        except Pending:
+            pending = True
+    if pending:
+        raise Pending
+    return outcomes

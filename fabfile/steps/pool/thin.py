@@ -43,6 +43,8 @@ class Pool(msgspec.Struct, frozen=True):
     when_full: str = "queue"
     instance: str = ""
     """The containerd that it is for; empty: the default one."""
+    volume: str = ""
+    """VG/LV that the files are on, where that is made with the pool."""
 
     @property
     def data_file(self) -> str:
@@ -77,6 +79,7 @@ def pool(
     max_size: str = "",
     when_full: str = "queue",
     instance: str = "",
+    volume: str = "",
 ) -> Pool:
     """A checked `Pool` from what a person wrote.
 
@@ -95,7 +98,7 @@ def pool(
         raise Refused(
             f"pool.when_full: {when_full!r}", "queue: writers wait for space; error: they get an error at once"
         )
-    return Pool(name, dir.rstrip("/"), data, meta, block, threshold, percent, most, when_full, instance)
+    return Pool(name, dir.rstrip("/"), data, meta, block, threshold, percent, most, when_full, instance, volume)
 
 
 def data_size(size: str, block: int) -> int:

@@ -9,7 +9,8 @@ import msgspec
 from fabfile import sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts
-from fabfile.plan import Change, Command, words
+from fabfile.facts import pool as facts
+from fabfile.plan import Change, Command, File, words
 from fabfile.sizes import MIB
 
 
@@ -46,6 +47,17 @@ def volume(name: str, size: str, dir: str) -> Volume | None:
     return Volume(match[1], match[2], sizes.parse(size, "pool.volume_size", least=64 * MIB), dir)
 
 
+MADE = ("volume", "filesystem", "mount")
+"""What can be made, in this order, and is taken away again in the other."""
+
+
+def made(now: facts.Volume | None, recorded: dict[str, str]) -> tuple[str, ...]:
+    """What of the volume is made with the pool: what its settings record, and what is not there yet."""
+    absent = ("size", "filesystem", "mounted")
+    missing = {what for what, key in zip(MADE, absent, strict=True) if now and not getattr(now, key)}
+    return tuple(what for what in MADE if what in missing or what in recorded.get("VOLUME_MADE", "").split())
+
+
 def changes(have: Facts, want: Volume) -> list[Change]:
     """Make, format and mount the volume.
 
@@ -78,8 +90,36 @@ def changes(have: Facts, want: Volume) -> list[Change]:
     if not now.mounted:
         if have.pool.data or have.pool.meta:
             raise Refused(f"{want.dir} holds a pool already", f"mounting {want.path} there would hide it")
-        line = f"{want.path} {want.dir} ext4 defaults 0 2"
+        line = fstab(want.path, want.dir)
         entry = f"grep -qxF {words(line)} /etc/fstab || printf '%s\\n' {words(line)} >>/etc/fstab"
         mount = f"mkdir -p {words(want.dir)}\n{entry}\nsystemctl daemon-reload\nmount {words(want.dir)}"
         plan.append(Command(f"mount it at {want.dir}, now and at every boot", mount))
+    return plan
+
+
+FSTAB = "/etc/fstab"
+
+
+def fstab(path: str, dir: str) -> str:
+    """The line that mounts it at every boot."""
+    return f"{path} {dir} ext4 defaults 0 2"
+
+
+def undone(have: Facts, settings: dict[str, str], dir: str) -> list[Change]:
+    """Take away what was made with the pool, as its settings record it; the pool's files in it are gone by then."""
+    name, made = settings.get("VOLUME", ""), settings.get("VOLUME_MADE", "").split()
+    now, path = have.pool.volume, f"/dev/{name}"
+    plan: list[Change] = []
+    if "mount" in made:
+        table = have.files.get(FSTAB)
+        if table and (line := fstab(path, dir)) in table.content.splitlines():
+            rest = "".join(f"{other}\n" for other in table.content.splitlines() if other != line)
+            plan.append(File(f"{path} is not mounted at boot", FSTAB, rest, table.content, table.mode))
+        if now and now.mounted == dir:
+            plan.append(Command(f"unmount {dir}", f"{words('umount', dir)}\nsystemctl daemon-reload"))
+    if now and now.size is not None:
+        if "volume" in made:
+            plan.append(Command(f"remove {path}, {sizes.human(now.size)}", words("lvremove", "-q", "-y", name)))
+        elif "filesystem" in made and now.filesystem:
+            plan.append(Command(f"no file system on {path}", words("wipefs", "-q", "-a", path)))
     return plan

@@ -1,0 +1,232 @@
+"""A pool of ours taken away again with all that depends on it, in the one order that works; purely from the facts.
+
+A partial reset cannot be repaired: thin devices, pool, the snapshotter's database, containerd's metadata go together.
+The settings go last: as long as they are there, whatever was interrupted knows what is still ours.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from fabfile import sizes
+from fabfile.errors import Refused
+from fabfile.facts import Facts, Query
+from fabfile.facts.lvm import Group, Volume
+from fabfile.plan import Change, Command, Step, file, words
+from fabfile.render import render
+from fabfile.steps.pool import action, claim, files, group, volume
+from fabfile.steps.pool.action import Made
+from fabfile.steps.pool.owner import directory
+
+RECORDS = "/var/lib/containerd-devmapper"
+
+
+class Part(msgspec.Struct, frozen=True):
+    """Something that can be taken away."""
+
+    step: Step
+    query: Query
+    idle: str
+    """Script that says, a line each, what speaks against it."""
+
+
+SHARED = (files.SCRIPT, files.MODULES)
+"""What all pools use: it goes with the last of them."""
+
+
+class Going(Made, frozen=True):
+    """A pool that is to go."""
+
+    uses: bool = True
+    """Whether its containerd is on it, and so loses its images, containers and snapshots with it."""
+    last: bool = True
+    """Whether it is the last pool of ours."""
+    force: bool = False
+    """Also while containers run: they are killed."""
+
+    @property
+    def alone_in(self) -> str:
+        """loop: where a volume is mounted that goes with the pool, or nothing."""
+        made = self.settings.get("VOLUME_MADE", "").split()
+        return directory(self.settings) if {"volume", "filesystem"} & set(made) else ""
+
+    @property
+    def profile(self) -> str:
+        """direct: LVM's profile of it, in the usual place."""
+        return f"{group.PROFILES}/{self.name}.profile"
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Its units, in the order in which they are stopped."""
+        return files.monitor(self.name), files.unit(self.name)
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The files that are its own and nobody else's."""
+        paths = [files.unit_path(self.name), *files.monitor_paths(self.name)]
+        if self.uses:
+            paths.append(self.daemon.drop_in)
+        if self.uses and self.daemon.instance:
+            paths += [self.daemon.unit_path, self.daemon.config, f"{self.daemon.config}.bak"]
+        return (*paths, *(SHARED if self.last else ()))
+
+    def query(self, devices: tuple[str, ...] = ()) -> Query:
+        """What to ask the machine about it."""
+        where = directory(self.settings) or self.root
+        return Query(
+            pool=self.name, dir=where, instance=self.daemon.instance, bin_dir=self.daemon.bin_dir, devices=devices,
+            vg=self.settings.get("VG", ""), volume=self.settings.get("VOLUME", ""),
+            files=tuple({files.conf(self.name), files.SCRIPT, self.profile, volume.FSTAB, *self.own}),
+        )  # fmt: skip
+
+
+def step(pool: Going) -> Step:
+    """The step that leaves nothing of it."""
+    return Step("pool.reset", lambda have: plan(have, pool))
+
+
+def plan(have: Facts, pool: Going) -> list[Change]:
+    """What to do.
+
+    Raises:
+        Refused: others have something in the pool, or LVM does not say what is whose.
+    """
+    recorded = files.conf(pool.name) in have.files
+    under = _direct(have, pool, recorded=recorded) if pool.direct else _loop(have, pool, recorded=recorded)
+    # The files go before the volume that they are on, and that before the directory of containerd that it may be in.
+    under += volume.undone(have, pool.settings, pool.query().dir)
+    own = _own(have, pool)
+    if not (recorded or under or own or have.pool.table):
+        return []
+    return [
+        # What takes a pool down is that of this version, and there also where pool.loop did not come to writing it.
+        *file(have, "the script that deactivates pools", files.SCRIPT, files.script(), mode=0o755),
+        _down(pool),
+        *under,
+        *([_state(pool)] if recorded else []),
+        *own,
+        *([Command(f"forget the pool {pool.name}", _forget(pool))] if recorded else []),
+    ]
+
+
+def _down(pool: Going) -> Command:
+    what = f"stop {pool.daemon.unit} and " if pool.uses else ""
+    return Command(
+        f"{'end containers, ' * pool.force}{what}take the pool {pool.name} down with all its thin devices",
+        render("pool/down.sh.j2", pool=pool, daemon=pool.daemon),
+        idle(pool),
+    )
+
+
+def idle(pool: Going) -> str:
+    """The shell function that says what speaks against taking the pool away."""
+    return render("pool/idle.sh.j2", pool=pool, daemon=pool.daemon)
+
+
+def _loop(have: Facts, pool: Going, *, recorded: bool) -> list[Change]:
+    found = [part for part in (have.pool.data, have.pool.meta) if part]
+    if not (found or recorded):
+        return []
+    used = sizes.human(sum(part.allocated for part in found))
+    # The metadata that a repair kept, and what an interrupted one or pool.loop left.
+    others = " ".join(f"{words(path)}{end}" for path, end in (
+        (pool.data, ".new"), (pool.meta, ".new"), (pool.meta, ".candidate"), (pool.meta, ".[0-9]*Z"),
+    ))  # fmt: skip
+    return [Command(f"remove {pool.data} and {pool.meta}, {used}", f"rm -f {others} {words(pool.data, pool.meta)}")]
+
+
+def _direct(have: Facts, pool: Going, *, recorded: bool) -> list[Change]:
+    if have.lvm is None:
+        return []
+    name, own = pool.settings["VG"], pool.settings.get("OWN_GROUP") == "yes"
+    if len(have.lvm.groups) > 1:
+        raise Refused(
+            f"{len(have.lvm.groups)} volume groups are named {name}",
+            "\n".join(f"{of.uuid} on {' '.join(of.devices)}" for of in have.lvm.groups),
+            hint="vgrename the other one by its UUID",
+        )
+    now = have.lvm.group
+    mine = _volumes(pool, now) if now else []
+    plan: list[Change] = []
+    if mine:
+        size = sizes.human(sum(of.size for of in mine))
+        remove = words("lvremove", "-q", "-y", *(f"{name}/{of.name}" for of in mine))
+        if now and now.missing and own:
+            remove = f"{words('vgreduce', '-q', '--removemissing', '--force', name)}\n{remove}"
+        plan.append(Command(f"remove {', '.join(f'{name}/{of.name}' for of in mine)}, {size}", remove))
+    # A group that holds something else by now stays with its disks: there they are in use.
+    others = sorted(of.name for of in now.volumes.values() if of not in mine) if now else []
+    if own and now and not others:
+        history = f"rm -f /etc/lvm/archive/{words(name)}_[0-9]*-[0-9]*.vg"
+        plan.append(Command(f"remove the volume group {name}", f"{words('vgremove', '-q', '-y', name)}\n{history}"))
+    if own and others:
+        return plan
+    return [*plan, *claim.released(have, pool.settings, reduce=recorded and not own)]
+
+
+def _volumes(pool: Going, now: Group) -> list[Volume]:
+    """The pool, and the metadata that a repair or a restore kept.
+
+    Raises:
+        Refused: it is not a pool any more, or holds thin volumes of LVM's own.
+    """
+    name = pool.settings["LV"]
+    there = now.volumes.get(name)
+    if there and (there.type != "thin-pool" or there.thins):
+        raise Refused(
+            f"{pool.lv} is not containerd's alone",
+            f"it holds {there.thins} thin volumes of LVM's own" if there.thins else f"it is {there.type}",
+            hint=f"see lvs {pool.settings['VG']}, and lvremove what nobody needs",
+        )
+    kept = re.compile(rf"{re.escape(name)}_(meta[0-9]+|before_[0-9]{{8}}T[0-9]{{6}}Z)")
+    return [of for of in now.volumes.values() if of.name == name or kept.fullmatch(of.name)]
+
+
+def _state(pool: Going) -> Command:
+    """What containerd knows of the pool, and what we do."""
+    daemon = pool.daemon
+    what = f"remove all images, containers and snapshots of {daemon}" if pool.uses else f"remove records of {pool.name}"
+    return Command(what, render("pool/state.sh.j2", pool=pool, records=RECORDS))
+
+
+def _own(have: Facts, pool: Going) -> list[Change]:
+    there = [path for path in (*pool.own, *([pool.profile] if pool.direct else [])) if path in have.files]
+    if not there:
+        return []
+    wants = " ".join(f"/etc/systemd/system/*.wants/{words(unit)}" for unit in pool.units)
+    directories = {path.rpartition("/")[0] for path in there} & {f"{pool.daemon.unit_path}.d", *libexec(have)}
+    script = [
+        f"rm -f {wants} {words(*there)}",
+        *emptied(*sorted(directories), f"{files.unit_path(pool.name)}.wants"),
+        "systemctl daemon-reload",
+    ]
+    return [Command("remove its units and files", "\n".join(script))]
+
+
+def libexec(have: Facts) -> tuple[str, ...]:
+    """The directory of the script, where it was made for it: with Red Hat it is a package's."""
+    return () if have.system.family == "redhat" else (files.SCRIPT.rpartition("/")[0],)
+
+
+def emptied(*directories: str) -> list[str]:
+    """Shell that removes those directories in which nothing is left."""
+    return [f'if [ -d {d} ] && [ -z "$(ls -A {d})" ]; then rmdir {d}; fi' for d in map(words, directories)]
+
+
+def _forget(pool: Going) -> str:
+    directory = pool.query().dir
+    lock, warning = (f"{files.RUN_DIR}/{pool.name}.{end}" for end in ("lock", "warning"))
+    # systemd keeps them, empty, for units that had an @ in their name.
+    slices = (f"system-{name}.slice" for name in (r"devmapper\x2dpool", r"devmapper\x2dpool\x2dmonitor"))
+    return "\n".join(
+        [
+            *([words("systemctl", "stop", *slices)] if pool.last else []),
+            f"if ! mountpoint -q {words(directory)}; then",
+            *emptied(directory),
+            "fi",
+            words("rm", "-f", lock, warning, files.conf(pool.name)),
+            *emptied(files.CONF_DIR, files.RUN_DIR, action.BACKUPS, RECORDS),
+        ]
+    )
