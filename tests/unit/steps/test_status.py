@@ -1,0 +1,56 @@
+"""What doctor finds on machines in every state."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from fabfile.facts import Facts
+from fabfile.facts.containerd import Containerd, Plugin
+from fabfile.facts.needs import PROBES
+from fabfile.inventory import Host
+from fabfile.inventory import Pool as Asked
+from fabfile.steps.status import checks
+from tests.unit.steps.conftest import having, with_system
+from tests.unit.steps.pool.loops import NAME, machine, pool, state
+
+HOST = Host(pool=Asked(name=NAME))
+ERROR = Plugin("io.containerd.snapshotter.v1", "devmapper", "error")
+RUNS = Containerd(active=True, plugins=(Plugin("io.containerd.snapshotter.v1", "devmapper", "ok"),))
+
+
+def well(**changes: object) -> Facts:
+    return msgspec.structs.replace(machine(), **{"containerd": RUNS, **changes})
+
+
+def test_a_machine_that_is_well_has_only_ok() -> None:
+    found = checks(HOST, well())
+    assert {check.result for check in found} == {"ok"}
+    assert {check.what for check in found} >= {"systemd", "dm-thin-pool", "devmapper plugin", "pool", "pool at boot"}
+
+
+@pytest.mark.parametrize(
+    ("have", "what", "result", "says", "hint"),
+    [
+        (with_system(systemd=False), "systemd", "fail", "not the init", "systemd"),
+        (with_system(thin_pool=False), "dm-thin-pool", "fail", "missing", "kernel"),
+        (having(needs=frozenset(PROBES) - {"dmsetup"}), "programs", "warn", "dmsetup", "packages"),
+        (well(containerd=Containerd(foreign="/usr/bin/containerd")), "other containerd", "fail", "/usr/bin", "remove"),
+        (well(containerd=Containerd()), "containerd", "warn", "does not run", "deploy"),
+        (well(containerd=Containerd(active=True)), "devmapper plugin", "fail", "no such plugin", "deploy"),
+        (
+            well(containerd=Containerd(active=True, plugins=(ERROR,), reason="dmsetup not found")),
+            "devmapper plugin", "fail", "dmsetup not found", "deploy",
+        ),
+        (having(), "pool", "warn", "no pool", "pool.loop"),
+        (well(pool=pool(enabled=False)), "pool at boot", "fail", "not enabled", "pool.loop"),
+        (well(pool=state("rw", used_data=1500000)), "pool data", "warn", "91% used", "larger"),
+        (well(pool=state("rw", used_meta=19000)), "pool metadata", "fail", "98% used", "larger"),
+        (well(pool=state("Fail")), "pool", "fail", "given it up", "pool.check"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named_with_the_way_out(have: Facts, what: str, result: str, says: str, hint: str) -> None:
+    (found,) = (check for check in checks(HOST, have) if check.what == what)
+    assert found.result == result
+    assert says in found.found
+    assert hint in found.hint
