@@ -81,18 +81,19 @@ class Machine:
         boot = "cat /proc/sys/kernel/random/boot_id"
         before = self.ssh(boot)
         self.ssh("systemctl reboot", code=None)
-        _until(lambda: self.ssh(boot, code=None) not in ("", before) and vm.answers(self.vm), "did not come back")
+        until(lambda: self.ssh(boot, code=None) not in ("", before) and vm.answers(self.vm), "did not come back")
 
     def power_off(self) -> None:
         """Shut it down in order and wait; its disk stays."""
         self.ssh("systemctl poweroff", code=None)
-        _until(lambda: self.vm.pid is None, "did not go down")
+        until(lambda: self.vm.pid is None, "did not go down")
 
 
-def _until(true: Any, otherwise: str) -> None:
+def until(true: Any, otherwise: str, seconds: float = LIMIT) -> None:
+    """Wait, at most for so many seconds, until `true()` is."""
     begin = monotonic()
     while not true():
-        assert monotonic() - begin < LIMIT, f"it {otherwise}"
+        assert monotonic() - begin < seconds, f"it {otherwise}"
         sleep(0.2)
 
 

@@ -1,0 +1,89 @@
+"""A container that fills its root file system with files, each of them synced before it counts as written."""
+
+from __future__ import annotations
+
+import shlex
+import tomllib
+from dataclasses import dataclass
+
+from tests.integration.conftest import Machine, until
+
+MIB_EACH = 1
+
+DIRECTORY = "/run/writer"
+"""On the machine, in memory: what the container says of itself must not depend on the pool."""
+
+WRITE = """
+i=0
+while [ ! -e /host/stop ]; do
+  i=$((i + 1))
+  until { echo $i; cat /host/seed; } | dd of=/f$i bs=1M conv=fsync 2>>/host/errors; do
+    echo $i >>/host/failed
+    [ ! -e /host/stop ] || exit 1
+    sleep 1
+  done
+  echo $i >>/host/written
+done
+"""
+"""dd's fsync and exit code, not the shell's, say that a file was written."""
+
+CHECK = """
+sync; echo 3 >/proc/sys/vm/drop_caches
+while read -r i; do { echo $i; cat seed; } | cmp - $root/f$i || echo "lost $i"; done <written
+echo checked
+"""
+
+
+@dataclass(frozen=True)
+class Writer:
+    """The container."""
+
+    machine: Machine
+    name: str
+
+    @property
+    def written(self) -> int:
+        """Files that were written and synced."""
+        return int(self.machine.ssh(f"wc -l <{DIRECTORY}/written"))
+
+    @property
+    def failed(self) -> int:
+        """Attempts to write that failed."""
+        return int(self.machine.ssh(f"wc -l <{DIRECTORY}/failed"))
+
+    def reaches(self, files: int, seconds: float = 120) -> None:
+        """Wait until it has written so many."""
+        until(lambda: self.written >= files, f"did not write {files} files", seconds)
+
+    def lost(self) -> str:
+        """Stop it and read back, from the disk, all that it had written; what is not as it was, or nothing."""
+        root = f"root=/proc/$(ctr tasks ls | awk '$1 == \"{self.name}\" {{ print $2 }}')/root"
+        said = self.machine.ssh(f"cd {DIRECTORY}; touch stop; {root}\n{CHECK}")
+        assert said.endswith("checked\n"), said
+        return said.removesuffix("checked\n")
+
+    def remove(self) -> None:
+        """End and remove it, with its snapshot."""
+        self.machine.ssh(f"touch {DIRECTORY}/stop; ctr tasks kill -s KILL {self.name} || true; sleep 1")
+        self.machine.ssh(f"ctr tasks rm -f {self.name} || true; ctr containers rm {self.name}")
+
+
+def registry(machine: Machine) -> str:
+    """The lab's registry, as an image's name begins with it."""
+    text = (machine.vm.directory.parent / "hosts.toml").read_text()
+    return str(tomllib.loads(text)["defaults"]["registry"]).removeprefix("http://")
+
+
+def start(machine: Machine, name: str) -> Writer:
+    """Run one on the devmapper snapshotter."""
+    image = f"{registry(machine)}/library/busybox:latest"
+    machine.ssh(
+        f"rm -rf {DIRECTORY}; mkdir {DIRECTORY}; cd {DIRECTORY}; touch written failed errors\n"
+        f"dd if=/dev/urandom of=seed bs=1M count={MIB_EACH} status=none\n"
+        f"ctr images pull --plain-http --snapshotter devmapper {image} >/dev/null\n"
+        f"ctr run -d --snapshotter devmapper --mount type=bind,src={DIRECTORY},dst=/host,options=rbind:rw"
+        # A writer in the background of a shell that lives on: when the file system fails it, one can still look.
+        f" {image} {name} sh -c {shlex.quote(f'({WRITE}) & while :; do sleep 60; done')}"
+    )
+    return Writer(machine, name)
+
