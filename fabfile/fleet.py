@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
@@ -76,6 +77,9 @@ class Executor(FabricExecutor):
                 status, error = "failed", str(problem)
             except (OSError, EOFError, SSHException) as problem:  # the connection broke in the middle
                 status, error = "failed", str(Failed("the connection was lost", str(problem), hint="run it again"))
+            except Exception as bug:  # ours: shown whole, and the other hosts get their answers nevertheless
+                what = f"error: {type(bug).__name__}: {bug}".splitlines()[0]
+                status, error = "failed", f"{what}\n{traceback.format_exc()}"
             finally:
                 if connection:
                     connection.close()

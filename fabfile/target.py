@@ -69,12 +69,19 @@ def stage(c: Context, source: Path, name: str) -> str:
 
     On this machine that is the file itself. Elsewhere it goes by SFTP to a name under /var/tmp that nobody else reads
     before its digest was checked; `unstage` removes it.
+
+    Raises:
+        Failed: the file could not be written there.
     """
     put = getattr(c, "put", None)
     if put is None:
         return str(source)
     remote = f"/var/tmp/.containerd-devmapper-{name}"
-    put(str(source), remote)
+    try:
+        put(str(source), remote)
+    except OSError as error:  # SFTP says no more than "Failure" where the disk is full
+        room = "is there room in /var/tmp? df -h /var/tmp; then run it again"
+        raise Failed(f"could not bring {name} to the machine", f"{remote}: {error}", hint=room) from error
     return remote
 
 

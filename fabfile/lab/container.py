@@ -124,8 +124,10 @@ def inside(vm: Vm) -> Site:
 
     run("mkfs.ext4 -q /dev/vdb && mkdir -p /var/lib/containers && mount /dev/vdb /var/lib/containers")
     run(SHARED.format(mount="mount --bind /"))
+    # Podman puts the overlays of root directories where it keeps what is running: in memory, unless told otherwise.
+    podman = "podman --runroot=/var/lib/containers/run"
     authorized = (vm.directory.parent / "id_ed25519.pub").read_text().strip()
-    return Site(run, "podman", "", "0.0.0.0", authorized)
+    return Site(run, podman, "", "0.0.0.0", authorized)
 
 
 @contextmanager

@@ -27,6 +27,9 @@ from tests.integration import leaks
 LIMIT = 300
 """Seconds for a machine to go down or come back, on two busy cores."""
 
+BOOTED = "systemctl is-system-running --wait"
+"""SSH answers before all units have started. Its exit code tells of failed ones, which a test sees for itself."""
+
 STATE = """
 find /etc /opt /usr/local -xdev -printf '%p %s %T@\\n' | sort
 [ ! -d /var/lib/containerd ] || find /var/lib/containerd/devmapper -printf '%p %s\\n' | sort
@@ -75,6 +78,7 @@ class Machine:
         """End it without warning and start it again."""
         vm.kill(self.vm)
         machines.restart(self.vm, self.suite)
+        self.ssh(BOOTED, code=None)
 
     def reboot(self) -> None:
         """Reboot it in order and wait."""
@@ -82,6 +86,7 @@ class Machine:
         before = self.ssh(boot)
         self.ssh("systemctl reboot", code=None)
         until(lambda: self.ssh(boot, code=None) not in ("", before) and vm.answers(self.vm), "did not come back")
+        self.ssh(BOOTED, code=None)
 
     def power_off(self) -> None:
         """Shut it down in order and wait; its disk stays."""

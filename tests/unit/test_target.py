@@ -124,6 +124,17 @@ def test_staging_elsewhere_is_a_copy_that_unstage_removes(tmp_path: Path) -> Non
     assert c.scripts == [f"{target.PROLOGUE}rm -f {path} '/a b'"]
 
 
+def test_a_machine_without_room_is_told_apart_from_a_lost_connection(tmp_path: Path) -> None:
+    class Full(Remote):
+        def put(self, local: str, remote: str) -> None:
+            raise OSError("Failure")
+
+    with pytest.raises(Failed) as failed:
+        target.stage(Full([""]), tmp_path / "go.tar.gz", "go-1")
+    assert "could not bring go-1 to the machine" in str(failed.value)
+    assert "df -h /var/tmp" in str(failed.value)
+
+
 def test_unstaging_nothing_asks_nothing() -> None:
     c = Remote([""])
     target.unstage(c, [])
