@@ -86,4 +86,3 @@ def start(machine: Machine, name: str) -> Writer:
         f" {image} {name} sh -c {shlex.quote(f'({WRITE}) & while :; do sleep 60; done')}"
     )
     return Writer(machine, name)
-

@@ -1,0 +1,168 @@
+"""Pools grow under a container that writes, by pool.grow and by themselves, and nothing that it synced is lost.
+
+First a loop pool, then a direct one on the same machine; the tests build on each other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.integration import writer
+from tests.integration.conftest import Golden, Machine, started, until
+
+TIMER = "devmapper-pool-monitor@containerd-pool.timer"
+MONITOR = "devmapper-pool-monitor@containerd-pool.service"
+KILLER = "/usr/local/sbin/dmsetup"
+"""In the pool's script it comes before the real one: whoever reloads a table is killed before it."""
+
+POOL = """
+[defaults.pool]
+size = "64M"
+base_image_size = "256MB"
+threshold = 80
+percent = 25
+max_size = "140M"
+"""
+
+
+class Case:
+    """The machine and its inventory."""
+
+    def __init__(self, machine: Machine, inventory: Path, pool: str) -> None:
+        self.machine = machine
+        self.inventory = inventory
+        text = (machine.vm.directory.parent / "hosts.toml").read_text()
+        inventory.write_text(text + pool)
+
+    def fab(self, *args: str, code: int = 0) -> str:
+        """Run fab with that inventory."""
+        return self.machine.fab(*args, code=code, inventory=self.inventory)
+
+    def total(self, device: str = "containerd-pool") -> tuple[int, int]:
+        """Blocks of data and of metadata that the kernel has."""
+        words = self.machine.ssh(f"dmsetup status {device}").split()
+        return int(words[5].partition("/")[2]), int(words[4].partition("/")[2])
+
+
+@pytest.fixture(scope="module")
+def case(
+    request: pytest.FixtureRequest, suite: str, golden: Golden, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Case]:
+    """A machine with a small loop pool."""
+    with started(request, suite, base=golden.disk) as machine:
+        case = Case(machine, tmp_path_factory.mktemp("growth") / "hosts.toml", POOL)
+        case.fab("pool.reset", "--yes")
+        case.fab("deploy")
+        yield case
+
+
+@pytest.fixture(scope="module")
+def busy(case: Case) -> writer.Writer:
+    """A container that writes to it, all the while."""
+    return writer.start(case.machine, "busy")
+
+
+def test_it_grows_under_a_container_and_never_shrinks(case: Case, busy: writer.Writer) -> None:
+    said = case.fab("pool.grow", "--size", "80M", "--meta-size", "3M")
+    assert "data 64M → 80M; metadata 2M → 3M" in said
+    assert 'set size = "80M", meta_size = "3M"' in said
+    assert case.total() == (80 * 16, 3 * 256)
+    assert "ok 1  changed 0" in case.fab("pool.grow", "--size", "80M", "--meta-size", "3M")
+    assert "it has 80M, asked for 70M" in case.fab("pool.grow", "--size", "70M", code=2)
+    assert "it has 3M, asked for 2M" in case.fab("pool.grow", "--meta-size", "2M", code=2)
+    busy.reaches(busy.written + 1)
+
+
+def test_two_at_once_are_one_after_the_other(case: Case) -> None:
+    wanted = (["--size", "100M"], ["--meta-size", "4M"])
+    with ThreadPoolExecutor() as both:
+        said = list(both.map(lambda args: case.fab("pool.grow", *args), wanted))
+    assert all("changed 1" in one for one in said), said
+    assert case.total() == (100 * 16, 4 * 256)
+
+
+def test_what_was_interrupted_is_finished_by_a_deploy(case: Case) -> None:
+    case.machine.ssh(f"systemctl stop {TIMER}")  # else it would be faster
+    case.machine.ssh(
+        f"printf '#!/bin/sh\\ncase $1 in reload) kill -9 $PPID;; esac\\nexec /usr/sbin/dmsetup \"$@\"\\n' >{KILLER};"
+        f" chmod +x {KILLER}"
+    )
+    assert "Killed" in case.fab("pool.grow", "--size", "108M", code=1)
+    case.machine.ssh(f"rm {KILLER}")
+    assert case.machine.ssh("stat -c %s /var/lib/containerd/devmapper/data").strip() == str(108 << 20)
+    assert case.total() == (100 * 16, 4 * 256)
+    assert "the pool does not grow by itself" in case.fab("pool.status")
+    assert "the pool's units, now and at every boot; finish growing the pool" in case.fab("deploy")
+    assert case.total() == (108 * 16, 4 * 256)
+
+
+def test_the_timer_lets_it_grow_before_it_is_full(case: Case, busy: writer.Writer) -> None:
+    until(lambda: case.total()[0] > 108 * 16, "did not grow", 180)
+    said = case.machine.ssh(f"journalctl -q -o cat -u {MONITOR}")
+    assert "containerd-pool: 135 MiB of data, 4 MiB of metadata" in said, said
+    # Then it fills up: no further than to its maximum, and the container waits for space from then on.
+    until(lambda: "out_of_data_space" in case.machine.ssh("dmsetup status containerd-pool"), "is not full", 180)
+    case.machine.ssh(f"systemctl start {MONITOR}")
+    assert case.total()[0] == 140 * 16
+    for task, code in (("pool.status", 0), ("doctor", 1)):
+        assert "its data is full: writers wait, for 60 s" in case.fab(task, code=code)
+    assert "data is 100% full and cannot grow: it has its maximum" in case.machine.ssh(
+        f"journalctl -q -o cat -u {MONITOR}"
+    )
+    written = busy.written
+    case.fab("pool.grow", "--size", "192M")  # a maximum is for what happens by itself
+    busy.reaches(written + 1, 30)
+    assert busy.failed == 0
+
+
+def test_it_says_that_its_file_system_has_no_room(case: Case, busy: writer.Writer) -> None:
+    case.machine.ssh(
+        "touch /run/writer/stop; fallocate -l $(($(df -B1 --output=avail / | tail -n1) - (300 << 20))) /ballast"
+    )
+    case.machine.ssh(f"systemctl start {MONITOR}")
+    for task in ("pool.status", "doctor"):
+        assert re.search(r"its file system has only \d+ MiB free; once that is full, writes fail", case.fab(task))
+    case.machine.ssh(f"rm /ballast; systemctl start {MONITOR}")
+    assert "well again" in case.machine.ssh(f"journalctl -q -o cat -u {MONITOR}")
+    assert "its file system" not in case.fab("pool.status")
+
+
+def test_nothing_that_was_synced_is_lost(case: Case, busy: writer.Writer) -> None:
+    assert busy.written > 50
+    assert busy.lost() == ""
+    assert "ok 1  changed 0" in case.fab("deploy")
+
+
+DIRECT = """
+[defaults.pool]
+variant = "direct"
+devices = ["/dev/disk/by-id/virtio-lab-disk"]
+data_percent = 1
+meta_size = "8M"
+threshold = 60
+percent = 50
+base_image_size = "256MB"
+"""
+
+
+def test_dmeventd_lets_a_direct_pool_grow_before_it_is_full(case: Case, busy: writer.Writer) -> None:
+    busy.remove()
+    case.fab("pool.reset", "--yes")
+    direct = Case(case.machine, case.inventory, DIRECT)
+    assert "at 60% used it grows by 50%" in direct.fab("deploy")
+    before, _ = direct.total("containerd-thinpool")
+    fills = writer.start(direct.machine, "fills")
+    until(lambda: direct.total("containerd-thinpool")[0] > before, "did not grow", 180)
+    fills.reaches(fills.written + 5)
+    assert fills.lost() == ""
+    assert fills.failed == 0
+    size = direct.machine.ssh("lvs --noheadings --nosuffix --units m -o lv_size containerd/thinpool")
+    assert float(size) / 4 in (77, 116), f"51 extents, once or twice half as many more, rounded up: {size}"
+    assert "cannot become smaller" in direct.fab("pool.grow", "--size", "204M", code=2)
+    assert "ok 1  changed 0" in direct.fab("deploy")
+    fills.remove()
