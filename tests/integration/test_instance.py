@@ -102,7 +102,7 @@ def test_reset_of_one_leaves_the_other_alone(deployed: Machine) -> None:
         ]
     )
     assert "containers run in default: count-ci-two-pool" in deployed.fab(
-        "pool.reset", "--instance", "ci-two", "--yes", code=1
+        "pool.reset", "--instance", "ci-two", "--yes", code=2
     )
     before = deployed.ssh(running)
     deployed.fab("pool.reset", "--instance", "ci-two", "--yes", "--force")
