@@ -17,7 +17,7 @@ from fabfile.plan import as_json
 from fabfile.steps.packages import RUN
 from fabfile.steps.pool import status as pool
 from fabfile.steps.pool import thin
-from fabfile.steps.pool.advice import advice
+from fabfile.steps.pool.advice import FREE, advice, more_data, more_metadata
 from fabfile.steps.pool.owner import owner
 
 
@@ -99,8 +99,8 @@ def checks(host: Host, have: Facts) -> list[Check]:
         *found,
         *(wrong or [Check("pool", "ok", now.status.mode)]),
         _check("pool at boot", now.enabled, "its unit is enabled", "its unit is not enabled", "pool.loop"),
-        *_fullness(now.status.used_data, now.status.total_data, "pool data"),
-        *_fullness(now.status.used_meta, now.status.total_meta, "pool metadata"),
+        *_fullness(now.status.used_data, now.status.total_data, "pool data", f"{more_data(have)}; or {FREE}"),
+        *_fullness(now.status.used_meta, now.status.total_meta, "pool metadata", more_metadata(have)),
         *_growth(host, have),
     ]
 
@@ -125,7 +125,7 @@ def _check(what: str, good: bool, yes: str, no: str, hint: str, *, soft: bool = 
     return Check(what, "ok" if good else "warn" if soft else "fail", yes if good else no, hint)
 
 
-def _fullness(used: int, total: int, what: str) -> list[Check]:
+def _fullness(used: int, total: int, what: str, hint: str) -> list[Check]:
     percent = 100 * used // total if total else 0
     result: Literal["ok", "warn", "fail"] = "ok" if percent < 80 else "warn" if percent < 95 else "fail"
-    return [Check(what, result, f"{percent}% used", "remove images and containers, or make the pool larger")]
+    return [Check(what, result, f"{percent}% used", hint)]

@@ -30,9 +30,9 @@ def advice(have: Facts, name: str) -> list[Advice]:
     if not pool.status or not pool.table:
         return []
     loop = have.instances.pools.get(name, {}).get("VARIANT", "loop") == "loop"
-    found = [*_mode(pool, pool.status, files.unit(name))]
+    found = [*_mode(have, pool, pool.status, files.unit(name))]
     if pool.warning and not found:
-        found.append(Advice("pool growth", "warn", pool.warning, f"{_grow(pool)}; or {FREE}"))
+        found.append(Advice("pool growth", "warn", pool.warning, f"{more_data(have)}; or {FREE}"))
     if name in have.instances.pools and loop and not pool.monitor:
         timer = files.monitor(name)
         found.append(
@@ -43,8 +43,11 @@ def advice(have: Facts, name: str) -> list[Advice]:
 
 FREE = "remove images and containers, then pool.trim"
 
+RESTART = "restart the containers that got errors"
+"""Until it is mounted again, a file system that got errors may stay read-only, or show files wrong that are not."""
 
-def _mode(pool: Pool, status: Status, unit: str) -> list[Advice]:
+
+def _mode(have: Facts, pool: Pool, status: Status, unit: str) -> list[Advice]:
     if status.mode in ("Fail", "Error"):
         found = "the kernel has given it up: nothing is read or written"
         return [Advice("pool", "fail", found, "pool.check, and what it says")]
@@ -55,10 +58,11 @@ def _mode(pool: Pool, status: Status, unit: str) -> list[Advice]:
     if status.mode == "ro":
         used, total = status.used_meta, status.total_meta
         found = f"its metadata is full ({used} of {total} blocks): read-only, writes fail"
-        double = sizes.show(min(2 * total * thin.META_BLOCK, thin.META_MOST))
-        return [Advice("pool", "fail", found, f"pool.grow --meta-size {double}: writes go on at once")]
+        return [Advice("pool", "fail", found, f"{more_metadata(have)}, then {RESTART}")]
     if status.mode == "out_of_data_space":
-        return [Advice("pool", "fail", f"its data is full: {_waiting(pool, status)}", f"{_grow(pool)}; or {FREE}")]
+        then = f", then {RESTART}" if status.when_full == "error" else ""
+        hint = f"{more_data(have)}{then}; or {FREE}"
+        return [Advice("pool", "fail", f"its data is full: {_waiting(pool, status)}", hint)]
     return []
 
 
@@ -73,11 +77,22 @@ def _waiting(pool: Pool, status: Status) -> str:
     return "writes fail"
 
 
-def _grow(pool: Pool) -> str:
-    """The command that gives the pool a fifth more, and what has to be done before it where that has no room."""
+def more_metadata(have: Facts) -> str:
+    """The command that doubles the metadata of a pool that is there."""
+    assert have.pool.status is not None
+    double = min(2 * have.pool.status.total_meta * thin.META_BLOCK, thin.META_MOST)
+    return f"pool.grow --meta-size {sizes.show(double)}"
+
+
+def more_data(have: Facts) -> str:
+    """The command that gives a pool that is there a fifth more, and what it takes where that has no room."""
+    pool, group = have.pool, have.lvm.group if have.lvm else None
     assert pool.table is not None
     now = pool.table.sectors * sizes.SECTOR
-    grow = f"pool.grow --size {-(-now * 6 // 5 // sizes.MIB)}M"
+    size = f"--size {-(-now * 6 // 5 // sizes.MIB)}M"
+    if group and group.free * group.extent < now // 5:
+        return f"pool.grow --device DEV {size}, as its group has {sizes.human(group.free * group.extent)} free"
     if pool.place and pool.data and pool.place.free < now * 6 // 5 - pool.data.allocated:
-        return f"make room on {pool.place.target}, which has {sizes.human(pool.place.free)} free, then {grow}"
-    return grow
+        free = sizes.human(pool.place.free)
+        return f"make room on {pool.place.target}, which has {free} free, then pool.grow {size}"
+    return f"pool.grow {size}"

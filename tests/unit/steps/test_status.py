@@ -44,8 +44,8 @@ def test_a_machine_that_is_well_has_only_ok() -> None:
         ),
         (having(), "pool", "warn", "no pool", "pool.loop"),
         (well(pool=pool(enabled=False)), "pool at boot", "fail", "not enabled", "pool.loop"),
-        (well(pool=state("rw", used_data=1500000)), "pool data", "warn", "91% used", "larger"),
-        (well(pool=state("rw", used_meta=19000)), "pool metadata", "fail", "98% used", "larger"),
+        (well(pool=state("rw", used_data=1500000)), "pool data", "warn", "91% used", "pool.grow --size"),
+        (well(pool=state("rw", used_meta=19000)), "pool metadata", "fail", "98% used", "pool.grow --meta-size"),
         (well(pool=state("Fail")), "pool", "fail", "given it up", "pool.check"),
     ],
 )  # fmt: skip
