@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from tests.integration import writer
-from tests.integration.conftest import Golden, Machine, started, until
+from tests.integration.case import Case
+from tests.integration.conftest import Golden, started, until
 
 TIMER = "devmapper-pool-monitor@containerd-pool.timer"
 MONITOR = "devmapper-pool-monitor@containerd-pool.service"
@@ -30,25 +30,6 @@ max_size = "140M"
 """
 
 
-class Case:
-    """The machine and its inventory."""
-
-    def __init__(self, machine: Machine, inventory: Path, pool: str) -> None:
-        self.machine = machine
-        self.inventory = inventory
-        text = (machine.vm.directory.parent / "hosts.toml").read_text()
-        inventory.write_text(text + pool)
-
-    def fab(self, *args: str, code: int = 0) -> str:
-        """Run fab with that inventory."""
-        return self.machine.fab(*args, code=code, inventory=self.inventory)
-
-    def total(self, device: str = "containerd-pool") -> tuple[int, int]:
-        """Blocks of data and of metadata that the kernel has."""
-        words = self.machine.ssh(f"dmsetup status {device}").split()
-        return int(words[5].partition("/")[2]), int(words[4].partition("/")[2])
-
-
 @pytest.fixture(scope="module")
 def case(
     request: pytest.FixtureRequest, suite: str, golden: Golden, tmp_path_factory: pytest.TempPathFactory
@@ -61,6 +42,12 @@ def case(
         yield case
 
 
+def total(case: Case, device: str = "containerd-pool") -> tuple[int, int]:
+    """Blocks of data and of metadata that the kernel has."""
+    words = case.machine.ssh(f"dmsetup status {device}").split()
+    return int(words[5].partition("/")[2]), int(words[4].partition("/")[2])
+
+
 @pytest.fixture(scope="module")
 def busy(case: Case) -> writer.Writer:
     """A container that writes to it, all the while."""
@@ -71,7 +58,7 @@ def test_it_grows_under_a_container_and_never_shrinks(case: Case, busy: writer.W
     said = case.fab("pool.grow", "--size", "80M", "--meta-size", "3M")
     assert "data 64M → 80M; metadata 2M → 3M" in said
     assert 'set size = "80M", meta_size = "3M"' in said
-    assert case.total() == (80 * 16, 3 * 256)
+    assert total(case) == (80 * 16, 3 * 256)
     assert "ok 1  changed 0" in case.fab("pool.grow", "--size", "80M", "--meta-size", "3M")
     assert "it has 80M, asked for 70M" in case.fab("pool.grow", "--size", "70M", code=2)
     assert "it has 3M, asked for 2M" in case.fab("pool.grow", "--meta-size", "2M", code=2)
@@ -83,7 +70,7 @@ def test_two_at_once_are_one_after_the_other(case: Case) -> None:
     with ThreadPoolExecutor() as both:
         said = list(both.map(lambda args: case.fab("pool.grow", *args), wanted))
     assert all("changed 1" in one for one in said), said
-    assert case.total() == (100 * 16, 4 * 256)
+    assert total(case) == (100 * 16, 4 * 256)
 
 
 def test_what_was_interrupted_is_finished_by_a_deploy(case: Case) -> None:
@@ -95,20 +82,20 @@ def test_what_was_interrupted_is_finished_by_a_deploy(case: Case) -> None:
     assert "Killed" in case.fab("pool.grow", "--size", "108M", code=1)
     case.machine.ssh(f"rm {KILLER}")
     assert case.machine.ssh("stat -c %s /var/lib/containerd/devmapper/data").strip() == str(108 << 20)
-    assert case.total() == (100 * 16, 4 * 256)
+    assert total(case) == (100 * 16, 4 * 256)
     assert "the pool does not grow by itself" in case.fab("pool.status")
     assert "the pool's units, now and at every boot; finish growing the pool" in case.fab("deploy")
-    assert case.total() == (108 * 16, 4 * 256)
+    assert total(case) == (108 * 16, 4 * 256)
 
 
 def test_the_timer_lets_it_grow_before_it_is_full(case: Case, busy: writer.Writer) -> None:
-    until(lambda: case.total()[0] > 108 * 16, "did not grow", 180)
+    until(lambda: total(case)[0] > 108 * 16, "did not grow", 180)
     said = case.machine.ssh(f"journalctl -q -o cat -u {MONITOR}")
     assert "containerd-pool: 135 MiB of data, 4 MiB of metadata" in said, said
     # Then it fills up: no further than to its maximum, and the container waits for space from then on.
     until(lambda: "out_of_data_space" in case.machine.ssh("dmsetup status containerd-pool"), "is not full", 180)
     case.machine.ssh(f"systemctl start {MONITOR}")
-    assert case.total()[0] == 140 * 16
+    assert total(case)[0] == 140 * 16
     for task, code in (("pool.status", 0), ("doctor", 1)):
         assert "its data is full: writers wait, for 60 s" in case.fab(task, code=code)
     assert "data is 100% full and cannot grow: it has its maximum" in case.machine.ssh(
@@ -155,9 +142,9 @@ def test_dmeventd_lets_a_direct_pool_grow_before_it_is_full(case: Case, busy: wr
     case.fab("pool.reset", "--yes")
     direct = Case(case.machine, case.inventory, DIRECT)
     assert "at 60% used it grows by 50%" in direct.fab("deploy")
-    before, _ = direct.total("containerd-thinpool")
+    before, _ = total(direct, "containerd-thinpool")
     fills = writer.start(direct.machine, "fills")
-    until(lambda: direct.total("containerd-thinpool")[0] > before, "did not grow", 180)
+    until(lambda: total(direct, "containerd-thinpool")[0] > before, "did not grow", 180)
     fills.reaches(fills.written + 5)
     assert fills.lost() == ""
     assert fills.failed == 0

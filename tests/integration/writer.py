@@ -14,7 +14,7 @@ DIRECTORY = "/run/writer"
 """On the machine, in memory: what the container says of itself must not depend on the pool."""
 
 WRITE = """
-i=0
+i=$(busybox wc -l </host/written)
 while [ ! -e /host/stop ]; do
   i=$((i + 1))
   until { echo $i; cat /host/seed; } | dd of=/f$i bs=1M conv=fsync 2>>/host/errors; do
@@ -25,7 +25,7 @@ while [ ! -e /host/stop ]; do
   echo $i >>/host/written
 done
 """
-"""dd's fsync and exit code, not the shell's, say that a file was written."""
+"""dd's fsync and its exit code say that a file was written. Started again, it goes on with the next one."""
 
 CHECK = """
 sync; echo 3 >/proc/sys/vm/drop_caches
@@ -51,6 +51,11 @@ class Writer:
         """Attempts to write that failed."""
         return int(self.machine.ssh(f"wc -l <{DIRECTORY}/failed"))
 
+    @property
+    def errors(self) -> str:
+        """What they failed of, at last."""
+        return self.machine.ssh(f"tail -n 5 {DIRECTORY}/errors")
+
     def reaches(self, files: int, seconds: float = 120) -> None:
         """Wait until it has written so many."""
         until(lambda: self.written >= files, f"did not write {files} files", seconds)
@@ -62,9 +67,21 @@ class Writer:
         assert said.endswith("checked\n"), said
         return said.removesuffix("checked\n")
 
+    def restart(self) -> None:
+        """Start it again: its file system is mounted anew."""
+        self.machine.ssh(f"touch {DIRECTORY}/stop; ctr tasks kill -s KILL {self.name}", code=None)
+        self._ended()
+        self.machine.ssh(
+            f"rm {DIRECTORY}/stop; ctr tasks rm {self.name} 2>&1; ctr tasks start -d {self.name} </dev/null"
+        )
+
+    def _ended(self) -> None:
+        until(lambda: f"{self.name} " not in self.machine.ssh("ctr tasks ls | grep RUNNING || true"), "did not end", 60)
+
     def remove(self) -> None:
         """End and remove it, with its snapshot."""
-        self.machine.ssh(f"touch {DIRECTORY}/stop; ctr tasks kill -s KILL {self.name} || true; sleep 1")
+        self.machine.ssh(f"touch {DIRECTORY}/stop; ctr tasks kill -s KILL {self.name}", code=None)
+        self._ended()
         self.machine.ssh(f"ctr tasks rm -f {self.name} || true; ctr containers rm {self.name}")
 
 
