@@ -67,8 +67,8 @@ def plan(
     free = now.free + extents.predicted([look.size for look in fresh], now.extent)
     data, meta = (-(-size // now.extent) for size in (data, meta))
     more = [
-        *_larger("data", "-l", data, pool.size // now.extent, path),
-        *_larger("metadata", "--poolmetadatasize", meta, pool.meta // now.extent, path, unit=now.extent),
+        *_larger("data", "-l", data, pool.size // now.extent, path, now.extent),
+        *_larger("metadata", "--poolmetadatasize", meta, pool.meta // now.extent, path, now.extent),
     ]
     _refuse_room(now, free, max(data - pool.size // now.extent, 0), max(meta - pool.meta // now.extent, 0))
     return [
@@ -90,18 +90,20 @@ def _recorded(have: Facts, name: str, text: str, disks: list[str]) -> list[Chang
     return file(have, "the disks in the pool's settings", files.conf(name), "\n".join(lines) + "\n")
 
 
-def _larger(what: str, flag: str, wanted: int, now: int, path: str, unit: int = 0) -> list[Change]:
+def _larger(what: str, flag: str, wanted: int, now: int, path: str, extent: int) -> list[Change]:
+    """The change, if any, from `now` extents to as many as are wanted."""
     if not wanted or wanted == now:
         return []
+    has, asked = sizes.show(now * extent), sizes.show(wanted * extent)
     if wanted < now:
         raise Refused(
             f"a pool's {what} cannot become smaller",
-            f"it has {now} extents, asked for {wanted}",
+            f"it has {has}, asked for {asked}",
             hint="a smaller pool is another pool: pool.reset, then deploy",
         )
-    size = f"{wanted * unit // 1024}K" if unit else str(wanted)
-    # Repeatable: LVM takes a size that the pool has already for an error.
-    return [Command(f"{what}: {now} → {wanted} extents", words("lvextend", "-y", flag, size, path))]
+    # LVM takes a size that the pool has already for an error, so this is planned only where it has another.
+    size = str(wanted) if flag == "-l" else f"{wanted * extent // 1024}K"
+    return [Command(f"{what} {has} → {asked}", words("lvextend", "-y", flag, size, path))]
 
 
 def _refuse_room(now: Group, free: int, data: int, meta: int) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from fabfile.facts.lvm import Group, Lvm
 from fabfile.facts.pool import Place, Pool
-from fabfile.sizes import GIB
+from fabfile.sizes import GIB, MIB
 from fabfile.steps.pool.advice import advice
 from fabfile.steps.pool.status import describe
 from tests.unit.steps.pool.loops import NAME, machine, pool, state
@@ -53,6 +54,17 @@ def test_where_the_file_system_has_no_room_that_comes_first() -> None:
     now = msgspec.structs.replace(full("queue"), place=Place("ext4", "/srv", GIB))
     (said,) = advice(machine(now), NAME)
     assert said.hint.startswith("make room on /srv, which has 1.0G free, then pool.grow")
+
+
+def test_a_direct_pool_gets_a_disk_where_its_group_has_no_room() -> None:
+    def hint(extents: int) -> str:
+        group = Group("u-u-i-d", 4 * MIB, 25600, extents, 0, "wz--n-", "", ("/dev/vdb",), {})
+        now = msgspec.structs.replace(full("queue"), place=None, data=None)
+        (said,) = advice(msgspec.structs.replace(machine(now), lvm=Lvm({}, (group,))), NAME)
+        return said.hint
+
+    assert hint(5120).startswith("pool.grow --size 122880M;")
+    assert hint(5119).startswith("pool.grow --device DEV --size 122880M, as its group has 20.0G free;")
 
 
 def test_nothing_is_wrong_with_a_pool_that_is_well_or_not_there() -> None:
