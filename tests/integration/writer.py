@@ -23,6 +23,7 @@ while [ ! -e /host/stop ]; do
     sleep 1
   done
   echo $i >>/host/written
+  sleep $(cat /host/pace)
 done
 """
 """dd's fsync and its exit code say that a file was written. Started again, it goes on with the next one."""
@@ -67,6 +68,10 @@ class Writer:
         assert said.endswith("checked\n"), said
         return said.removesuffix("checked\n")
 
+    def hurry(self) -> None:
+        """Let it write as fast as it can."""
+        self.machine.ssh(f"echo 0 >{DIRECTORY}/pace")
+
     def restart(self) -> None:
         """Start it again: its file system is mounted anew."""
         self.machine.ssh(f"touch {DIRECTORY}/stop; ctr tasks kill -s KILL {self.name}", code=None)
@@ -91,11 +96,11 @@ def registry(machine: Machine) -> str:
     return str(tomllib.loads(text)["defaults"]["registry"]).removeprefix("http://")
 
 
-def start(machine: Machine, name: str) -> Writer:
-    """Run one on the devmapper snapshotter."""
+def start(machine: Machine, name: str, pace: int = 0) -> Writer:
+    """Run one on the devmapper snapshotter, with so many seconds between its files."""
     image = f"{registry(machine)}/library/busybox:latest"
     machine.ssh(
-        f"rm -rf {DIRECTORY}; mkdir {DIRECTORY}; cd {DIRECTORY}; touch written failed errors\n"
+        f"rm -rf {DIRECTORY}; mkdir {DIRECTORY}; cd {DIRECTORY}; touch written failed errors; echo {pace} >pace\n"
         f"dd if=/dev/urandom of=seed bs=1M count={MIB_EACH} status=none\n"
         f"ctr images pull --plain-http --snapshotter devmapper {image} >/dev/null\n"
         f"ctr run -d --snapshotter devmapper --mount type=bind,src={DIRECTORY},dst=/host,options=rbind:rw"
