@@ -19,6 +19,7 @@ from fabfile.plan import Command, as_json, words
 from fabfile.render import render
 from fabfile.steps.pool import action, view
 from fabfile.steps.pool.action import Found
+from fabfile.steps.pool.repair import start
 from fabfile.steps.pool.view import Device, Entry, View
 
 TOOLS = ("dmsetup", "thin_ls", "thin_dump")
@@ -165,9 +166,7 @@ def _fixed(c: Context, found: Found, *, yes: bool) -> tuple[Orphans, View]:
     """
     unit = found.daemon.unit
     stop = Command(f"stop {unit}: nobody makes a device meanwhile", words("systemctl", "stop", unit))
-    up = Command(
-        f"start {unit}", f"if systemctl is-enabled -q {words(unit)} 2>/dev/null; then systemctl start {words(unit)}; fi"
-    )
+    up = start(found)
     action.do(c, "pool.fsck", found, lambda have: [stop])
     try:
         seen = look(c, found)

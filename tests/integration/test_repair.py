@@ -1,0 +1,168 @@
+"""Metadata that is checked, backed up, damaged and brought back; what does not belong together; space given back.
+
+One machine with both variants: the default containerd on a loop pool, the instance `two` on a disk. The tests of a
+variant build on each other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.integration.conftest import Golden, Machine, started
+
+DISK = "/dev/disk/by-id/virtio-lab-disk"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A pool, its containerd, and how its metadata is reached from outside."""
+
+    pool: str
+    options: tuple[str, ...]
+    ctr: str
+    units: str
+    kept: str
+    """Command that shows the metadata that a repair or a restore kept."""
+
+
+LOOP = Variant(
+    "containerd-pool",
+    (),
+    "ctr",
+    "containerd devmapper-pool@containerd-pool",
+    "ls /var/lib/containerd/devmapper | grep -c 'meta[.]2'",
+)
+DIRECT = Variant(
+    "containerd--two-thinpool",
+    ("--instance", "two"),
+    "ctr --address /run/containerd-two/containerd.sock",
+    "containerd-two devmapper-pool@containerd--two-thinpool",
+    "lvs --noheadings -o lv_name containerd-two | grep -cE 'thinpool_(meta|before_)'",
+)
+both = pytest.mark.parametrize("of", [LOOP, DIRECT], ids=["loop", "direct"])
+
+
+@pytest.fixture(scope="module")
+def machine(request: pytest.FixtureRequest, suite: str, golden: Golden) -> Iterator[Machine]:
+    """A machine with a pool of each variant, and on each a container that has a file."""
+    with started(request, suite, base=golden.disk) as machine:
+        machine.fab("deploy", "--instance", "two", "--variant", "direct", "--device", DISK)
+        for of in (LOOP, DIRECT):
+            make(machine, of, "kept")
+            machine.in_snapshot("kept", "echo still here >file", of.ctr)
+        yield machine
+
+
+def make(machine: Machine, of: Variant, name: str) -> None:
+    """Make a container that does not run."""
+    image = machine.ssh(f"{of.ctr} images ls -q").split()[0]
+    machine.ssh(f"{of.ctr} containers create --snapshotter devmapper {image} {name}")
+
+
+def damage(machine: Machine, of: Variant, blocks: str) -> None:
+    """Write rubbish over blocks of 4 KiB of the metadata of a pool that is taken down for it.
+
+    Args:
+        machine: the machine.
+        of: the pool.
+        blocks: shell that sets `first` and `count`; a copy of the metadata is in `meta`.
+    """
+    machine.ssh(f"""set -e
+        set -- $(dmsetup table {of.pool}_tmeta 2>/dev/null || echo 0 0 file /var/lib/containerd/devmapper/meta 0)
+        case $3 in linear) to={DISK} ;; *) to=$4 ;; esac
+        from=$5
+        systemctl stop {of.units}
+        meta=/root/meta
+        dd if=$to of=$meta bs=512 skip=$from count=32768 status=none
+        {blocks}
+        dd if=/dev/urandom of=$to bs=512 seek=$((from + 8 * first)) count=$((8 * count)) conv=notrunc,fsync status=none
+        rm -f /root/meta*
+        echo 3 >/proc/sys/vm/drop_caches""")
+
+
+ONE_BLOCK = """for first in $(seq 1 30); do
+    cp $meta $meta.try
+    dd if=/dev/urandom of=$meta.try bs=4096 seek=$first count=1 conv=notrunc status=none
+    if ! thin_check $meta.try >/dev/null 2>&1; then break; fi
+done
+count=1"""
+"""The first block after the superblock whose loss thin_check sees."""
+
+
+def alive(machine: Machine, of: Variant) -> None:
+    """The container still has its file, and containerd takes the pool."""
+    assert machine.in_snapshot("kept", "cat file", of.ctr) == "still here\n"
+    assert re.search(r"snapshotter\.v1\s+devmapper\s+\S+\s+ok", machine.ssh(f"{of.ctr} plugins ls"))
+    assert "sound (a snapshot of its live metadata)" in machine.fab("pool.check", *of.options)
+
+
+def test_without_thin_check_nothing_is_begun(machine: Machine) -> None:
+    machine.ssh("mv /usr/sbin/thin_check /root/")
+    said = machine.fab("pool.check", code=2)
+    machine.ssh("mv /root/thin_check /usr/sbin/")
+    assert "thin_check is missing on this machine" in said
+    assert "package: thin-provisioning-tools" in said
+
+
+def test_what_does_not_belong_together_is_named_and_removed(machine: Machine) -> None:
+    make(machine, LOOP, "lost")
+    machine.ssh("sync")
+    assert "they agree" in machine.fab("pool.fsck")
+    # The newest thin device is that of `lost`. Its entry stays, and one that nobody knows of is made.
+    table = machine.ssh("dmsetup table --target thin | grep ^containerd-pool-snap | sort -n -k 6 | tail -n 1").split()
+    device, number = table[0].rstrip(":"), table[5]
+    message = "dmsetup message containerd-pool 0"
+    machine.ssh(f"dmsetup remove --retry {device}; {message} 'delete {number}'; {message} 'create_thin 4242'")
+    machine.ssh("dmsetup create stray --table '0 2048 thin /dev/mapper/containerd-pool 4242'")
+    said = machine.fab("pool.fsck", code=1)
+    assert "thin id 4242: 0B in the pool, no entry in containerd's database" in said
+    assert "device stray: thin id 4242, no entry in containerd's database" in said
+    assert f"entry {device}: thin id {number} (Activated) is not in the pool" in said
+    said = machine.fab("pool.fsck", "--fix", code=1)  # what containerd counts on is containerd's to remove
+    assert "remove its image or container" in said
+    assert "stray" not in machine.ssh("dmsetup ls")
+    machine.ssh("ctr containers rm lost")
+    assert "they agree" in machine.fab("pool.fsck")
+
+
+def test_space_that_files_no_longer_use_comes_back(machine: Machine) -> None:
+    machine.ssh("""set -e; mkdir -p /mnt/kept
+        m=$(ctr snapshots --snapshotter devmapper mounts /mnt/kept kept); eval "${m%-o }"
+        dd if=/dev/urandom of=/mnt/kept/big bs=1M count=48 status=none; sync; rm /mnt/kept/big; sync""")
+    said = machine.fab("pool.trim")
+    machine.ssh("umount /mnt/kept")
+    used, file = (line for line in said.splitlines() if "→" in line)
+    for line in (used, file):
+        (less,) = re.findall(r"([0-9.]+)M less", line)
+        assert float(less) > 40, line
+    assert "used of the pool" in used
+    assert "/var/lib/containerd/devmapper/data" in file
+
+
+@both
+def test_a_damaged_block_is_found_and_repaired(machine: Machine, of: Variant) -> None:
+    assert "sound (a snapshot of its live metadata)" in machine.fab("pool.check", *of.options)
+    damage(machine, of, ONE_BLOCK)
+    said = machine.fab("pool.check", *of.options, code=1)
+    assert "is not sound" in said
+    assert "all of its metadata: the pool is down" in said
+    assert "the old metadata: /" in machine.fab("pool.repair", *of.options)
+    assert machine.ssh(of.kept) == "1\n"
+    alive(machine, of)
+    assert "nothing to repair" in machine.fab("pool.repair", *of.options)
+
+
+@both
+def test_metadata_beyond_repair_comes_from_a_backup(machine: Machine, of: Variant) -> None:
+    said = machine.fab("pool.backup", *of.options)
+    assert re.search(r"\.xml\.gz\n.*thin devices, sha256 [0-9a-f]{64}; 1 of at most 8 kept", said)
+    assert "is sound" in machine.fab("pool.restore", *of.options, code=2)
+    damage(machine, of, "first=0 count=4096")
+    machine.fab("pool.repair", *of.options, code=1)
+    assert "what was written since is lost" in machine.fab("pool.restore", *of.options)
+    assert int(machine.ssh(of.kept)) >= 2
+    alive(machine, of)
