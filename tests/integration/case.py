@@ -16,6 +16,6 @@ class Case:
         text = (machine.vm.directory.parent / "hosts.toml").read_text()
         inventory.write_text(text + pool)
 
-    def fab(self, *args: str, code: int = 0) -> str:
+    def fab(self, *args: str, code: int | None = 0) -> str:
         """Run fab with that inventory."""
         return self.machine.fab(*args, code=code, inventory=self.inventory)
