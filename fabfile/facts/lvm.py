@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 SETTINGS = (
     "activation/monitoring",
+    "activation/udev_rules",
+    "activation/udev_sync",
     "config/profile_dir",
     "global/thin_check_executable",
 )

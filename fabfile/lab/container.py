@@ -39,7 +39,9 @@ printf '%s\\n' 'Port {port}' 'ListenAddress {listen}' 'HostKey /etc/ssh/lab_key'
 [ -e $d/key ] || ssh-keygen -q -t ed25519 -N '' -C {name} -f $d/key
 printf '%s\\n' {authorized} >$d/authorized
 chmod 600 $d/key $d/authorized
-{podman} run --detach --privileged --systemd=always --ipc=host --network=host --pids-limit=0 {flags} \\
+# By this libdm knows that a udevd is there to wait for; it would make no node of a device itself.
+udev=''; [ ! -e /run/udev/control ] || udev=--volume=/run/udev:/run/udev:ro
+{podman} run --detach --privileged --systemd=always --ipc=host --network=host --pids-limit=0 {flags} $udev \\
   --name={name} --hostname={name} --volume=/dev:/dev --volume=$d/containerd:/var/lib/containerd \\
   --volume=$d/sshd.conf:/etc/ssh/sshd_config.d/lab.conf:ro --volume=$d/key:/etc/ssh/lab_key:ro \\
   --volume=$d/authorized:/etc/ssh/lab_authorized:ro {masks} --rootfs /srv/lab/root:O /sbin/init >/dev/null

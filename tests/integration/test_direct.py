@@ -60,8 +60,11 @@ def test_dry_shows_the_numbers_and_touches_nothing(machine: Machine) -> None:
 
 
 def test_deploy_makes_it_and_runs_containers_on_it(machine: Machine) -> None:
-    # In a container LVM is told not to wait for udev: it has to do without here, too.
-    machine.ssh("cp /etc/lvm/lvmlocal.conf /root; echo 'activation { udev_sync = 0 }' >>/etc/lvm/lvmlocal.conf")
+    # In a container LVM is told to do without udev. Where it is only told not to wait, it misses its own volumes.
+    conf = "/etc/lvm/lvmlocal.conf"
+    machine.ssh(f"cp {conf} /root; echo 'activation {{ udev_sync = 0 }}' >>{conf}")
+    assert "does not find the volumes that it makes" in machine.fab("pool.direct", *POOL, code=2)
+    machine.ssh(f"cp /root/lvmlocal.conf {conf}; echo 'activation {{ udev_sync = 0 udev_rules = 0 }}' >>{conf}")
     said = machine.fab("deploy", "--variant", "direct", *POOL)
     assert f'set variant = "direct", devices = ["{DEVICE}"] in its pool' in said
     assert re.search(r"snapshotter\.v1\s+devmapper\s+\S+\s+ok", machine.ssh("ctr plugins ls"))

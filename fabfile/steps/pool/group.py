@@ -48,10 +48,16 @@ def usable(have: Facts, name: str) -> Group | None:
     """The volume group `name`, if there is one.
 
     Raises:
-        Refused: LVM does not watch pools on this machine, or the group cannot be used.
+        Refused: LVM does not watch pools on this machine, or cannot find what it makes; or the group cannot be used.
     """
     if have.lvm is None:
         return None
+    if have.lvm.settings.get("udev_sync") == "0" and have.lvm.settings.get("udev_rules") != "0":
+        raise Refused(
+            "LVM does not find the volumes that it makes on this machine",
+            "lvm.conf says activation/udev_sync = 0: it leaves their device nodes to udev and does not wait for them",
+            hint="set it to 1 in /etc/lvm/lvm.conf; in a container without a udevd: udev_rules = 0, too",
+        )
     if have.lvm.settings.get("monitoring") == "0":
         raise Refused(
             "LVM watches no pool on this machine",

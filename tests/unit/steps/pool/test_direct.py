@@ -214,6 +214,19 @@ def test_two_groups_of_one_name_and_a_machine_that_watches_nothing() -> None:
     assert "LVM watches no pool" in refused(made(lvm=blind), asked()).what
 
 
+def test_lvm_that_leaves_nodes_to_udev_has_to_wait_for_it() -> None:
+    have = made()
+    assert have.lvm
+
+    def told(**settings: str) -> Facts:
+        assert have.lvm
+        return made(lvm=msgspec.structs.replace(have.lvm, settings=have.lvm.settings | settings))
+
+    assert "udev_sync = 0" in refused(told(udev_sync="0", udev_rules="1"), asked()).details
+    for settings in ({"udev_sync": "0", "udev_rules": "0"}, {"udev_sync": "1", "udev_rules": "1"}):
+        assert direct.step(asked())[0].plan(told(**settings)) == []
+
+
 def test_no_disk_and_no_group() -> None:
     said = refused(
         having(lvm=Lvm(SETTINGS, said=("WARNING: a device is not in the devices file",))), Pool(variant="direct")
