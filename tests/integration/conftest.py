@@ -198,8 +198,10 @@ def golden(lab: Path, suite: str) -> Golden:
         after_deploy = machine.state()
         machine.power_off()
     except BaseException:
-        keep_logs(machine, "golden")
-        vm.kill(first)
+        try:
+            keep_logs(machine, "golden")
+        finally:
+            vm.kill(first)
         raise
     disk = image.Image(suite, image.build(suite).directory, first.directory / "root.qcow2")
     return Golden(disk, fresh, dry, dry_json, after_dry, deploy, after_deploy)
