@@ -1,4 +1,4 @@
-"""What is checked: lint, types, unit, integration; bench on request.
+"""What is checked: lint, types, unit, integration; soak and bench on request.
 
 Every session runs in the one locked environment that ./bootstrap made: nothing is installed twice.
 """
@@ -54,7 +54,15 @@ def integration(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def soak(session: nox.Session) -> None:
+    """Twenty rounds of power cuts and reboots under writing containers; SIGKILL after every command. Hours."""
+    tests = [f"tests/integration/test_{name}.py" for name in ("soak", "faults")]
+    options = ["-ra", "-v", "--rounds=20", "--every=1", "--timeout=36000"]
+    python(session, "-m", "pytest", *tests, *options, *session.posargs)
+
+
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Every script in bench/: ratios against a peer or a floor measured in the same run."""
-    for script in sorted(HERE.glob("bench/*.py")):
+    for script in sorted(HERE.glob("bench/[!_]*.py")):
         python(session, "-m", f"bench.{script.stem}", *session.posargs)

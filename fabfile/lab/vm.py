@@ -69,6 +69,8 @@ class Vm(msgspec.Struct, frozen=True):
             "StrictHostKeyChecking=yes",
             "IdentitiesOnly=yes",
             "BatchMode=yes",
+            # A machine that reboots does not close its connections, and qemu's network does not, either.
+            "ServerAliveInterval=5",
         ]
         flags = [part for option in (*options, "ConnectTimeout=5", "LogLevel=ERROR") for part in ("-o", option)]
         return [

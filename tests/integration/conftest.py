@@ -42,6 +42,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Options after `nox -s integration --`."""
     parser.addoption("--keep", action="store_true", help="leave the machines of a failed test running")
     parser.addoption("--suite", default="bookworm", help="Debian generation of the machines")
+    parser.addoption("--rounds", type=int, default=2, help="how often a machine loses its power in test_soak")
+    parser.addoption("--every", type=int, default=40, help="test_faults kills after each so many-th command")
 
 
 @dataclass(frozen=True)
