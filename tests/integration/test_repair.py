@@ -159,7 +159,7 @@ def test_a_damaged_block_is_found_and_repaired(machine: Machine, of: Variant) ->
 @both
 def test_metadata_beyond_repair_comes_from_a_backup(machine: Machine, of: Variant) -> None:
     said = machine.fab("pool.backup", *of.options)
-    assert re.search(r"\.xml\.gz\n.*thin devices, sha256 [0-9a-f]{64}; 1 of at most 8 kept", said)
+    assert re.search(r"\.xml\.gz\n.*thin devices, sha256 [0-9a-f]{64}; [0-9] of at most 8 kept", said)
     assert "is sound" in machine.fab("pool.restore", *of.options, code=2)
     damage(machine, of, "first=0 count=4096")
     machine.fab("pool.repair", *of.options, code=1)
