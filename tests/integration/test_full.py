@@ -1,0 +1,151 @@
+"""Full pools, of data and of metadata: what happens, what is said, and that the way out as it is said leads out.
+
+docs/full-pools.md tells it; a change here is one there. The tests build on each other.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration import writer
+from tests.integration.case import Case
+from tests.integration.conftest import Golden, started, until
+
+POOL = """
+[defaults.pool]
+size = "96M"
+base_image_size = "256MB"
+threshold = 100
+when_full = "error"
+"""
+
+REMOUNT = r"sed -i 's/^\[defaults\]$/&\n\terrors = remount-ro/' /etc/mke2fs.conf"
+"""ext4 made with it stops at its first error, and loses nothing: see the document."""
+
+
+TIMEOUT = "/sys/module/dm_thin_pool/parameters/no_space_timeout"
+
+
+@pytest.fixture(scope="module")
+def case(
+    request: pytest.FixtureRequest, suite: str, golden: Golden, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Case]:
+    """A machine with a small loop pool that does not grow by itself."""
+    with started(request, suite, base=golden.disk) as machine:
+        case = Case(machine, tmp_path_factory.mktemp("full") / "hosts.toml", POOL)
+        machine.ssh(REMOUNT)
+        case.fab("pool.reset", "--yes")
+        case.fab("deploy")
+        yield case
+
+
+@pytest.fixture(scope="module")
+def busy(case: Case) -> writer.Writer:
+    """A container that writes until it cannot."""
+    return writer.start(case.machine, "busy")
+
+
+def mode(case: Case) -> str:
+    """The pool's, as the kernel says it."""
+    return case.machine.ssh("dmsetup status containerd-pool").split()[7]
+
+
+def way_out(case: Case, what: str) -> str:
+    """See that doctor and pool.status say `what`, do what they say is the way out, and return all of that."""
+    assert what in case.fab("doctor", code=1)
+    said = re.search(rf"FAIL +{re.escape(what)}.*\n.*→ (.*)", case.fab("pool.status"))
+    assert said, what
+    commands = re.match(r"pool\.grow [^,;]*", said[1])
+    assert commands, said[1]
+    assert "changed 1" in case.fab(*shlex.split(commands[0]))
+    assert mode(case) == "rw"
+    return said[1]
+
+
+def goes_on(busy: writer.Writer) -> None:
+    """It writes again, and all that it ever synced is there."""
+    busy.reaches(busy.written + 2, 60)
+    assert busy.lost() == ""
+
+
+def test_a_full_pool_may_give_errors_at_once(case: Case, busy: writer.Writer) -> None:
+    until(lambda: busy.failed > 0, "did not fail", 180)
+    assert mode(case) == "out_of_data_space"
+    said = way_out(case, "its data is full: writes fail")
+    assert "then restart the containers that got errors; or remove images and containers" in said
+    assert re.search("Input/output error|Read-only file system", busy.errors)
+    busy.restart()
+    goes_on(busy)
+
+
+def test_or_let_writers_wait(case: Case, busy: writer.Writer) -> None:
+    case.inventory.write_text(case.inventory.read_text().replace('when_full = "error"', 'when_full = "queue"'))
+    assert "writes to a full pool wait for space" in case.fab("deploy")
+    busy.restart()
+    before = busy.failed
+    timeout = case.machine.ssh(f"cat {TIMEOUT}; echo 300 >{TIMEOUT}")  # on a busy machine this may take longer
+    assert timeout == "60\n"
+    until(lambda: mode(case) == "out_of_data_space", "is not full", 180)
+    assert "restart" not in way_out(case, "its data is full: writers wait, for 300 s, and then get errors")
+    busy.reaches(busy.written + 1, 60)
+    assert busy.failed == before
+    # Then, again, nobody comes in time; a test does not wait a minute.
+    case.machine.ssh(f"echo 3 >{TIMEOUT}")
+    until(lambda: busy.failed > before, "did not fail", 180)
+    assert "then restart" in way_out(case, "its data is full: writers have waited in vain: writes fail now")
+    busy.restart()
+    goes_on(busy)
+
+
+IDLE = """
+ctr containers create --snapshotter devmapper $(ctr images ls -q | grep busybox) idle
+d=$(mktemp -d)
+eval "$(ctr snapshots --snapshotter devmapper mounts $d idle)"
+dd if=/dev/urandom of=$d/file bs=1M count=16 conv=fsync status=none
+umount $d
+"""
+
+
+def test_removing_is_a_way_out_too(case: Case, busy: writer.Writer) -> None:
+    case.machine.ssh(f"echo 300 >{TIMEOUT}")
+    case.machine.ssh(IDLE)
+    busy.restart()
+    before = busy.failed
+    until(lambda: mode(case) == "out_of_data_space", "is not full", 180)
+    written = busy.written
+    case.machine.ssh("ctr containers rm idle")
+    busy.reaches(written + 5, 60)
+    assert busy.failed == before
+    case.fab("pool.grow", "--size", "400M")
+    goes_on(busy)
+    assert busy.failed == before
+    busy.remove()
+
+
+FILL = """
+i=$FROM
+until [ "$u" -ge $MOST ] || [ "$m" = ro ] || ! dmsetup message containerd-pool 0 "create_thin $i"; do
+  i=$((i + 1))
+  # Only what a device writes makes the pool look at what it has left.
+  if [ $((i % 8)) -eq 0 ]; then set -- $(dmsetup status containerd-pool); u=${5%/*} m=$8; fi
+done
+"""
+"""Empty devices fill metadata with the least of data: a block of it each."""
+
+
+def test_metadata_may_be_full(case: Case) -> None:
+    case.machine.ssh(f"FROM=1000000 MOST=440 u=0 m=''; {FILL}")
+    busy = writer.start(case.machine, "metadata")
+    case.machine.ssh(f"FROM=2000000 MOST=512 u=0 m=''; {FILL}")
+    until(lambda: busy.failed > 0, "did not fail", 120)
+    assert mode(case) == "ro"
+    said = way_out(case, "its metadata is full (")
+    assert re.search(r"^pool.grow --meta-size 4M, then restart the containers that got errors", said)
+    assert "No space left" not in busy.errors  # in the container's own file system, that is
+    busy.restart()
+    goes_on(busy)
+    assert "ok 1  changed 0" in case.fab("deploy")
