@@ -128,7 +128,7 @@ def test_a_command_on_every_host(hosts: Path) -> None:
 
 
 def test_the_lock_names_who_holds_it(fleet: dict[str, Container], hosts: Path) -> None:
-    hold = "flock /run/containerd-devmapper.lock sleep 60 >/dev/null 2>&1 & echo $! >/run/holder"
+    hold = "flock -o /run/containerd-devmapper.lock sleep 60 >/dev/null 2>&1 & echo $! >/run/holder"
     fleet["c1"].sh(f"echo 'held by alice from 192.0.2.1, since noon' >/run/containerd-devmapper.lock; {hold}")
     fleet["c1"].sh("systemctl stop containerd")
     try:
