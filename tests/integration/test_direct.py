@@ -88,8 +88,9 @@ def test_status_and_doctor_know_it(machine: Machine) -> None:
 
 
 def test_what_was_undone_by_hand_is_mended(machine: Machine) -> None:
-    machine.ssh("lvchange -q --monitor n containerd/thinpool; lvchange -q --detachprofile containerd/thinpool")
-    machine.ssh("rm /etc/lvm/profile/containerd-thinpool.profile; lvchange -q --errorwhenfull y containerd/thinpool")
+    machine.ssh("lvchange -q --detachprofile containerd/thinpool; rm /etc/lvm/profile/containerd-thinpool.profile")
+    # Last: any other change of the pool has it watched again.
+    machine.ssh("lvchange -q --errorwhenfull y containerd/thinpool; lvchange -q --monitor n containerd/thinpool")
     said = machine.fab("pool.direct", *POOL)
     assert "attach the profile; when full: queue; have dmeventd watch the pool" in said
     assert report(machine) == GOOD
