@@ -49,14 +49,15 @@ def unit(session: nox.Session) -> None:
 @nox.session
 def integration(session: nox.Session) -> None:
     """Throwaway machines on a real kernel. After `--`: --keep, --suite NAME, tests, or any option of pytest."""
-    tests = [] if any(word.startswith("tests/") for word in session.posargs) else ["tests/integration"]
+    named = any(word.startswith("tests/") for word in session.posargs)
+    tests = [] if named else ["tests/integration", "--ignore=tests/integration/soak"]
     python(session, "-m", "pytest", *tests, "-ra", "-v", "--durations=10", *session.posargs)
 
 
 @nox.session(default=False)
 def soak(session: nox.Session) -> None:
-    """Twenty rounds of power cuts and reboots under writing containers; SIGKILL after every command. Hours."""
-    tests = [f"tests/integration/test_{name}.py" for name in ("soak", "faults")]
+    """Twenty rounds of power cuts and reboots under writing containers; SIGKILL after every command; full pools. Hours."""
+    tests = ["tests/integration/test_soak.py", "tests/integration/soak"]
     options = ["-ra", "-v", "--rounds=20", "--every=1", "--timeout=36000"]
     python(session, "-m", "pytest", *tests, *options, *session.posargs)
 

@@ -2,7 +2,7 @@
 
 The machine's `sh` is replaced by one that kills a script after its N-th command (sh.bash), for fab's own scripts and
 for the one that the pool's unit starts; nothing of the product knows of it. N goes from 1 on until a run comes to its
-end. By default a sample of them; `nox -s soak` takes all.
+end. `nox -s soak` takes all; `--every 40` takes each fortieth.
 """
 
 from __future__ import annotations
