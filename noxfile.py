@@ -56,7 +56,7 @@ def integration(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def soak(session: nox.Session) -> None:
-    """Twenty rounds of power cuts and reboots under writing containers; SIGKILL after every command; full pools. Hours."""
+    """Hours: power cuts under writing containers, SIGKILL after every command, full pools."""
     tests = ["tests/integration/test_soak.py", "tests/integration/soak"]
     options = ["-ra", "-v", "--rounds=20", "--every=1", "--timeout=36000"]
     python(session, "-m", "pytest", *tests, *options, *session.posargs)
