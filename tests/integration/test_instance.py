@@ -98,7 +98,7 @@ def test_reset_of_one_leaves_the_other_alone(deployed: Machine) -> None:
             "pgrep -fo '^sh -c i=0'",
             "systemctl show -p MainPID containerd",
             "dmsetup table | grep -v ci--two | grep -v ci-two",
-            "losetup -n -l | grep -v ci-two",
+            "losetup -n --raw -O NAME,BACK-FILE | grep -v ci-two",
         ]
     )
     assert "containers run in default: count-ci-two-pool" in deployed.fab(
