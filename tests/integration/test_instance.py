@@ -1,8 +1,10 @@
-"""Two containerds on one machine, each on a pool of its own. The tests build on each other."""
+"""Two containerds on one machine, each on a pool of its own. The tests build on each other.
+
+That both come back after a reboot and a power cut, each with its containers, is in test_soak.
+"""
 
 from __future__ import annotations
 
-import re
 import shlex
 import tomllib
 from pathlib import Path
@@ -78,18 +80,6 @@ def test_what_would_mix_or_move_them_is_refused(deployed: Machine, tmp_path: Pat
         output = deployed.fab(*shlex.split(line), code=2, inventory=inventory)
         assert what in output, f"{line}\n{output}"
     assert deployed.state() == before
-
-
-def test_both_come_back_after_a_reboot(deployed: Machine) -> None:
-    containers = (("ctr", "count-containerd-pool"), (TWO, "count-ci-two-pool"))
-    before = [counted(deployed, *container) for container in containers]
-    deployed.ssh("sync")
-    deployed.reboot()
-    for (ctr, name), least in zip(containers, before, strict=True):
-        assert re.search(r"snapshotter\.v1\s+devmapper\s+\S+\s+ok", deployed.ssh(f"{ctr} plugins ls"))
-        assert int(deployed.in_snapshot(name, "cat n", ctr)) >= least
-        deployed.ssh(f"{ctr} tasks rm {name} 2>/dev/null; {ctr} tasks start -d {name} </dev/null >/dev/null 2>&1")
-        assert counted(deployed, ctr, name)
 
 
 def test_reset_of_one_leaves_the_other_alone(deployed: Machine) -> None:
