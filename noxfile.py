@@ -65,5 +65,5 @@ def soak(session: nox.Session) -> None:
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Every script in bench/: ratios against a peer or a floor measured in the same run."""
-    for script in sorted(HERE.glob("bench/[!_]*.py")):
+    for script in sorted(HERE.glob("bench/*.py")):
         python(session, "-m", f"bench.{script.stem}", *session.posargs)

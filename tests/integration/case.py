@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from tests.integration.conftest import Machine
+import pytest
+
+from tests.integration.conftest import Golden, Machine, started
 
 
 class Case:
@@ -19,3 +23,25 @@ class Case:
     def fab(self, *args: str, code: int | None = 0) -> str:
         """Run fab with that inventory."""
         return self.machine.fab(*args, code=code, inventory=self.inventory)
+
+
+@contextmanager
+def started_with(
+    request: pytest.FixtureRequest, suite: str, golden: Golden, inventory: Path, pool: str, prepare: str = ":"
+) -> Iterator[Case]:
+    """A machine that was deployed, and then once more with the pool that `pool` describes.
+
+    Args:
+        request: of the fixture that wants it.
+        suite: the Debian generation.
+        golden: what it starts from.
+        inventory: a file that does not exist yet.
+        pool: a part of it.
+        prepare: a script that the machine runs before the pool is made.
+    """
+    with started(request, suite, base=golden.disk) as machine:
+        case = Case(machine, inventory, pool)
+        machine.ssh(prepare)
+        case.fab("pool.reset", "--yes")
+        case.fab("deploy")
+        yield case

@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.integration import writer
-from tests.integration.case import Case
-from tests.integration.conftest import Golden, started, until
+from tests.integration.case import Case, started_with
+from tests.integration.conftest import Golden, until
 
 TIMER = "devmapper-pool-monitor@containerd-pool.timer"
 MONITOR = "devmapper-pool-monitor@containerd-pool.service"
@@ -40,10 +40,7 @@ def case(
     request: pytest.FixtureRequest, suite: str, golden: Golden, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Case]:
     """A machine with a small loop pool."""
-    with started(request, suite, base=golden.disk) as machine:
-        case = Case(machine, tmp_path_factory.mktemp("growth") / "hosts.toml", POOL)
-        case.fab("pool.reset", "--yes")
-        case.fab("deploy")
+    with started_with(request, suite, golden, tmp_path_factory.mktemp("growth") / "hosts.toml", POOL) as case:
         yield case
 
 

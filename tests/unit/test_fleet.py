@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from fabric import Config
+from invoke import Collection
+from paramiko import SSHConfig
 
-from fabfile.fleet import Result, exit_code, summary
+from fabfile.fleet import Executor, Result, exit_code, summary
+from fabfile.inventory import Host, Inventory
 
 
 def result(status: str, error: str = "", host: str = "h1") -> Result:
@@ -48,3 +54,16 @@ def test_the_summary_has_the_first_line_of_each_error_and_counts(capsys: pytest.
 def test_one_host_needs_no_table(capsys: pytest.CaptureFixture[str]) -> None:
     summary([result("pending")])
     assert capsys.readouterr().out == "ok 0  changed 0  pending 1  failed 0  unreachable 0\n"
+
+
+def test_a_bug_met_on_one_host_is_shown_whole_and_fails_that_host_only(capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(connection: object) -> None:
+        raise KeyError("volume")
+
+    host = Host(name="h1", address="192.0.2.1")
+    inventory = Inventory(Path("hosts.toml"), Host(), 1, {"h1": host}, {})
+    executor = Executor(Collection(), Config(ssh_config=SSHConfig()))
+    result = executor._host(host, inventory, [SimpleNamespace(task=broken, args=(), kwargs={})])
+    assert result.status == "failed"
+    assert result.error.startswith("error: KeyError: 'volume'\nTraceback")
+    assert "h1: error: KeyError" in capsys.readouterr().err

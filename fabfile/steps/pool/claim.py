@@ -135,10 +135,10 @@ def released(have: Facts, recorded: dict[str, str], *, reduce: bool = False) -> 
             continue
         lines = [disk.same(look, _physical_volume(look), "wiping it"), *_blank(look)]
         if reduce and within:
-            used = f"$(pvs --noheadings --nosuffix --units b -o pv_used {look.real} | tr -d ' ')"
+            ask = words("pvs", "--noheadings", "--nosuffix", "--units", "b", "-o", "pv_used", look.real)
             stays = words(f"{look.real} stays in {name}: others use it")
             lines = [
-                f'[ "{used}" = 0 ] || {{ echo {stays}; exit 0; }}',
+                f"""[ "$({ask} | tr -d ' ')" = 0 ] || {{ echo {stays}; exit 0; }}""",
                 words("vgreduce", "-q", name, look.real),
                 *lines,
             ]

@@ -6,7 +6,7 @@ import re
 
 from fabfile.errors import Refused
 from fabfile.facts import Facts
-from fabfile.facts.lvm import Group
+from fabfile.facts.lvm import Group, Lvm
 
 PROFILES = "/etc/lvm/profile"
 """Where LVM looks for profiles unless lvm.conf says otherwise."""
@@ -64,13 +64,7 @@ def usable(have: Facts, name: str) -> Group | None:
             "lvm.conf says activation/monitoring = 0: a pool would never grow by itself",
             hint="set it to 1 in /etc/lvm/lvm.conf",
         )
-    if len(have.lvm.groups) > 1:
-        raise Refused(
-            f"{len(have.lvm.groups)} volume groups are named {name}",
-            "\n".join(f"{group.uuid} on {' '.join(group.devices)}" for group in have.lvm.groups),
-            hint="vgrename one of them by its UUID",
-        )
-    group = have.lvm.group
+    group = only(have.lvm, name)
     if group is None:
         return None
     wrong = []
@@ -85,3 +79,18 @@ def usable(have: Facts, name: str) -> Group | None:
     if wrong:
         raise Refused(f"the volume group {name} cannot be used", "\n".join([*wrong, *have.lvm.said]))
     return group
+
+
+def only(lvm: Lvm, name: str) -> Group | None:
+    """The volume group `name`, whatever its state, if there is one.
+
+    Raises:
+        Refused: there are several, and nobody can tell which is meant.
+    """
+    if len(lvm.groups) > 1:
+        raise Refused(
+            f"{len(lvm.groups)} volume groups are named {name}",
+            "\n".join(f"{group.uuid} on {' '.join(group.devices)}" for group in lvm.groups),
+            hint="vgrename one of them by its UUID",
+        )
+    return lvm.group

@@ -141,13 +141,7 @@ def _direct(have: Facts, pool: Going, *, recorded: bool) -> list[Change]:
     if have.lvm is None:
         return []
     name, own = pool.settings["VG"], pool.settings.get("OWN_GROUP") == "yes"
-    if len(have.lvm.groups) > 1:
-        raise Refused(
-            f"{len(have.lvm.groups)} volume groups are named {name}",
-            "\n".join(f"{of.uuid} on {' '.join(of.devices)}" for of in have.lvm.groups),
-            hint="vgrename the other one by its UUID",
-        )
-    now = have.lvm.group
+    now = group.only(have.lvm, name)
     mine = _volumes(pool, now) if now else []
     plan: list[Change] = []
     if mine:

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration import writer
-from tests.integration.case import Case
-from tests.integration.conftest import Golden, started, until
+from tests.integration.case import Case, started_with
+from tests.integration.conftest import Golden, until
 
 POOL = """
 [defaults.pool]
@@ -35,11 +35,8 @@ def case(
     request: pytest.FixtureRequest, suite: str, golden: Golden, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Case]:
     """A machine with a small loop pool that does not grow by itself."""
-    with started(request, suite, base=golden.disk) as machine:
-        case = Case(machine, tmp_path_factory.mktemp("full") / "hosts.toml", POOL)
-        machine.ssh(REMOUNT)
-        case.fab("pool.reset", "--yes")
-        case.fab("deploy")
+    inventory = tmp_path_factory.mktemp("full") / "hosts.toml"
+    with started_with(request, suite, golden, inventory, POOL, REMOUNT) as case:
         yield case
 
 
@@ -101,18 +98,10 @@ def test_or_let_writers_wait(case: Case, busy: writer.Writer) -> None:
     goes_on(busy)
 
 
-IDLE = """
-ctr containers create --snapshotter devmapper $(ctr images ls -q | grep busybox) idle
-d=$(mktemp -d)
-eval "$(ctr snapshots --snapshotter devmapper mounts $d idle)"
-dd if=/dev/urandom of=$d/file bs=1M count=16 conv=fsync status=none
-umount $d
-"""
-
-
 def test_removing_is_a_way_out_too(case: Case, busy: writer.Writer) -> None:
     case.machine.ssh(f"echo 300 >{TIMEOUT}")
-    case.machine.ssh(IDLE)
+    case.machine.ssh("ctr containers create --snapshotter devmapper $(ctr images ls -q | grep busybox) idle")
+    case.machine.in_snapshot("idle", "dd if=/dev/urandom of=file bs=1M count=16 conv=fsync status=none")
     busy.restart()
     before = busy.failed
     until(lambda: mode(case) == "out_of_data_space", "is not full", 180)

@@ -14,7 +14,7 @@ from fabfile.facts.files import FileFact
 from fabfile.facts.lvm import Volume
 from fabfile.facts.pool import Pool as PoolFact
 from fabfile.facts.pool import Volume as Under
-from fabfile.plan import Change, Command
+from fabfile.plan import Change, Command, File
 from fabfile.sizes import GIB
 from fabfile.steps.pool import files, undo, volume
 from tests.unit.steps.pool import loops, test_direct
@@ -98,8 +98,9 @@ def test_of_a_volume_goes_what_was_made(made: str, done: list[str]) -> None:
     changes = volume.undone(have, {"VOLUME": "vg/lv", "VOLUME_MADE": made}, "/srv/pool")
     assert [why in change.why for why, change in zip(done, changes, strict=True)] == [True] * len(done)
     if changes:
-        assert changes[0].content == "# a comment\nUUID=1 / ext4 defaults 0 1\n"  # type: ignore[union-attr]
-        assert changes[0].mode == 0o664  # type: ignore[union-attr]
+        assert isinstance(changes[0], File)
+        assert changes[0].content == "# a comment\nUUID=1 / ext4 defaults 0 1\n"
+        assert changes[0].mode == 0o664
 
 
 @pytest.mark.parametrize(
