@@ -72,6 +72,10 @@ class Writer:
         """Let it write as fast as it can."""
         self.machine.ssh(f"echo 0 >{DIRECTORY}/pace")
 
+    def slow(self) -> None:
+        """Let it take its time: what a pool was given is not full again at once."""
+        self.machine.ssh(f"echo 3 >{DIRECTORY}/pace")
+
     def restart(self) -> None:
         """Start it again: its file system is mounted anew."""
         self.machine.ssh(f"touch {DIRECTORY}/stop; ctr tasks kill -s KILL {self.name}", code=None)

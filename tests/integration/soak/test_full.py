@@ -51,8 +51,9 @@ def mode(case: Case) -> str:
     return case.machine.ssh("dmsetup status containerd-pool").split()[7]
 
 
-def way_out(case: Case, what: str) -> str:
+def way_out(case: Case, busy: writer.Writer, what: str) -> str:
     """See that doctor and pool.status say `what`, do what they say is the way out, and return all of that."""
+    busy.slow()
     assert what in case.fab("doctor", code=1)
     said = re.search(rf"FAIL +{re.escape(what)}.*\n.*→ (.*)", case.fab("pool.status"))
     assert said, what
@@ -72,7 +73,7 @@ def goes_on(busy: writer.Writer) -> None:
 def test_a_full_pool_may_give_errors_at_once(case: Case, busy: writer.Writer) -> None:
     until(lambda: busy.failed > 0, "did not fail", 180)
     assert mode(case) == "out_of_data_space"
-    said = way_out(case, "its data is full: writes fail")
+    said = way_out(case, busy, "its data is full: writes fail")
     assert "then restart the containers that got errors; or remove images and containers" in said
     assert re.search("Input/output error|Read-only file system", busy.errors)
     busy.restart()
@@ -83,17 +84,19 @@ def test_or_let_writers_wait(case: Case, busy: writer.Writer) -> None:
     case.inventory.write_text(case.inventory.read_text().replace('when_full = "error"', 'when_full = "queue"'))
     assert "writes to a full pool wait for space" in case.fab("deploy")
     busy.restart()
+    busy.hurry()
     before = busy.failed
     timeout = case.machine.ssh(f"cat {TIMEOUT}; echo 300 >{TIMEOUT}")  # on a busy machine this may take longer
     assert timeout == "60\n"
     until(lambda: mode(case) == "out_of_data_space", "is not full", 180)
-    assert "restart" not in way_out(case, "its data is full: writers wait, for 300 s, and then get errors")
+    assert "restart" not in way_out(case, busy, "its data is full: writers wait, for 300 s, and then get errors")
     busy.reaches(busy.written + 1, 60)
     assert busy.failed == before
     # Then, again, nobody comes in time; a test does not wait a minute.
+    busy.hurry()
     case.machine.ssh(f"echo 3 >{TIMEOUT}")
     until(lambda: busy.failed > before, "did not fail", 180)
-    assert "then restart" in way_out(case, "its data is full: writers have waited in vain: writes fail now")
+    assert "then restart" in way_out(case, busy, "its data is full: writers have waited in vain: writes fail now")
     busy.restart()
     goes_on(busy)
 
@@ -103,6 +106,7 @@ def test_removing_is_a_way_out_too(case: Case, busy: writer.Writer) -> None:
     case.machine.ssh("ctr containers create --snapshotter devmapper $(ctr images ls -q | grep busybox) idle")
     case.machine.in_snapshot("idle", "dd if=/dev/urandom of=file bs=1M count=16 conv=fsync status=none")
     busy.restart()
+    busy.hurry()
     before = busy.failed
     until(lambda: mode(case) == "out_of_data_space", "is not full", 180)
     written = busy.written
@@ -132,7 +136,7 @@ def test_metadata_may_be_full(case: Case) -> None:
     case.machine.ssh(f"FROM=2000000 MOST=512 u=0 m=''; {FILL}")
     until(lambda: busy.failed > 0, "did not fail", 120)
     assert mode(case) == "ro"
-    said = way_out(case, "its metadata is full (")
+    said = way_out(case, busy, "its metadata is full (")
     assert re.search(r"^pool.grow --meta-size 4M, then restart the containers that got errors", said)
     assert "No space left" not in busy.errors  # in the container's own file system, that is
     busy.restart()
