@@ -26,6 +26,11 @@ def python(session: nox.Session, *args: str) -> None:
     session.run(str(BIN / "python"), *args, external=True, env={"PATH": path, "VIRTUAL_ENV": str(BIN.parent)})
 
 
+def chosen(session: nox.Session, tests: list[str]) -> list[str]:
+    """`tests`, or none where the words after `--` name some."""
+    return [] if any(word.startswith("tests/") for word in session.posargs) else tests
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Ruff, shellcheck on every plain and rendered script, TOML and Jinja."""
@@ -49,15 +54,14 @@ def unit(session: nox.Session) -> None:
 @nox.session
 def integration(session: nox.Session) -> None:
     """Throwaway machines on a real kernel. After `--`: --keep, --suite NAME, tests, or any option of pytest."""
-    named = any(word.startswith("tests/") for word in session.posargs)
-    tests = [] if named else ["tests/integration", "--ignore=tests/integration/soak"]
-    python(session, "-m", "pytest", *tests, "-ra", "-v", "--durations=10", *session.posargs)
+    tests = ["tests/integration", "--ignore=tests/integration/soak"]
+    python(session, "-m", "pytest", *chosen(session, tests), "-ra", "-v", "--durations=10", *session.posargs)
 
 
 @nox.session(default=False)
 def soak(session: nox.Session) -> None:
     """Hours: power cuts under writing containers, SIGKILL after every command, full pools."""
-    tests = ["tests/integration/test_soak.py", "tests/integration/soak"]
+    tests = chosen(session, ["tests/integration/test_soak.py", "tests/integration/soak"])
     options = ["-ra", "-v", "--rounds=20", "--every=1", "--timeout=36000"]
     python(session, "-m", "pytest", *tests, *options, *session.posargs)
 

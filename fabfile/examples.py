@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from fabfile import facts
+from fabfile.apply import apply_script
 from fabfile.daemon import Daemon
 from fabfile.facts import Query
 from fabfile.inventory import Host
-from fabfile.plan import Change, Command, File, apply_script
+from fabfile.plan import Change, Command, File
 from fabfile.render import render
 from fabfile.steps import smoke, toolchain
 from fabfile.steps.pool import files

@@ -15,9 +15,9 @@ from paramiko.ssh_exception import SSHException
 
 from fabfile import inventory, ssh
 from fabfile.console import prefixed, say
+from fabfile.converge import Outcome
 from fabfile.errors import Failed, Pending, Problem, Refused, Unreachable
 from fabfile.inventory import Host, Inventory
-from fabfile.plan import Outcome
 
 
 class Result(msgspec.Struct, frozen=True):

@@ -8,11 +8,11 @@ import subprocess
 from pathlib import Path
 
 from fabfile import paths
+from fabfile.apply import sha256
 from fabfile.console import say
 from fabfile.lab import tools
 from fabfile.lab.image import Image
 from fabfile.lab.progress import progress
-from fabfile.plan import sha256
 from fabfile.releases import locked
 
 LIMIT = 20

@@ -9,11 +9,11 @@ from pathlib import Path
 from time import monotonic
 
 from fabfile import paths
+from fabfile.apply import sha256
 from fabfile.console import say
 from fabfile.lab import suites, tools
 from fabfile.lab.progress import progress
 from fabfile.paths import REPOSITORY
-from fabfile.plan import sha256
 from fabfile.releases import locked
 from fabfile.render import render
 

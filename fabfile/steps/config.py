@@ -9,12 +9,13 @@ import msgspec
 from invoke import Context, task
 
 from fabfile import inventory
+from fabfile.converge import Outcome, converge
 from fabfile.daemon import INSTANCE, OURS, Daemon
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.containerd import SETTINGS
 from fabfile.inventory import Host
-from fabfile.plan import Change, Command, Outcome, Step, converge, file, words
+from fabfile.plan import Change, Command, Step, file, words
 from fabfile.render import render
 from fabfile.steps import service
 from fabfile.steps.containerd import refuse_foreign

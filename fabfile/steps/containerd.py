@@ -9,10 +9,11 @@ from invoke import Context, task
 
 from fabfile import inventory, target
 from fabfile.console import say
+from fabfile.converge import Outcome, converge
 from fabfile.errors import Pending, Refused
 from fabfile.facts import Facts, Query, gather
 from fabfile.inventory import Host
-from fabfile.plan import Change, Outcome, Step, converge, words
+from fabfile.plan import Change, Step, words
 from fabfile.steps import packages, toolchain, versioned
 from fabfile.steps.toolchain import HELP
 

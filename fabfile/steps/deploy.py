@@ -8,11 +8,12 @@ import msgspec
 from invoke import Context, task
 
 from fabfile import inventory
+from fabfile.converge import Outcome, converge
 from fabfile.daemon import INSTANCE
 from fabfile.errors import Refused
 from fabfile.facts import Query
 from fabfile.inventory import Host
-from fabfile.plan import Outcome, Step, converge
+from fabfile.plan import Step
 from fabfile.steps import config, containerd, packages, runc, smoke
 from fabfile.steps.pool import direct, loop
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from invoke import Context, task
 
 from fabfile import inventory
+from fabfile.converge import Outcome, converge
 from fabfile.errors import Refused
 from fabfile.facts import Facts, Query
-from fabfile.plan import Change, Command, Outcome, Step, converge, words
+from fabfile.plan import Change, Command, Step, words
 
 THIN = ("thin_check", "thin_dump", "thin_ls", "thin_repair", "thin_restore", "thin_trim")
 RUN = ("dmsetup", "lvm", "dmeventd", *THIN, "mkfs.ext4", "mkfs.xfs", "losetup")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from invoke import Context, task
 
 from fabfile import inventory
+from fabfile.converge import Outcome, converge
 from fabfile.facts import Facts, Query
-from fabfile.plan import Change, Outcome, Step, converge
+from fabfile.plan import Change, Step
 from fabfile.steps import versioned
 from fabfile.steps.toolchain import HELP
 

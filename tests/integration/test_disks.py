@@ -9,10 +9,10 @@ import pytest
 from invoke import Config
 
 from fabfile import inventory, ssh
+from fabfile.apply import apply, sha256
 from fabfile.errors import Failed, Refused
 from fabfile.facts import Facts, gather
 from fabfile.inventory import Pool
-from fabfile.plan import apply, sha256
 from fabfile.steps.pool import direct
 from tests.integration.conftest import Machine, started
 

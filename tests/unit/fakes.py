@@ -12,8 +12,8 @@ import msgspec
 from invoke import Result
 
 from fabfile import facts
+from fabfile.apply import LOCK
 from fabfile.facts import Facts
-from fabfile.plan import LOCK
 
 RECORDED = Path(__file__).parent / "facts"
 

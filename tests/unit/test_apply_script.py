@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabfile import plan, releases
-from fabfile.plan import Change, Command, File, Upload, apply, apply_script, as_json, describe, words
+from fabfile import releases
+from fabfile.apply import GENERATION, LOCK, STALE, apply, apply_script, sha256
+from fabfile.plan import Change, Command, File, Upload, as_json, describe, words
 from tests.unit.fakes import Machine, Remote, have, looks_like
 
 
@@ -82,15 +83,15 @@ def test_every_change_has_its_mark_and_its_own_shell() -> None:
 
 def test_the_lock_comes_before_everything_else() -> None:
     lines = apply_script([Command("a", "first")], {}, "0").splitlines()
-    assert lines[0] == f"exec 9>>{plan.LOCK}"
+    assert lines[0] == f"exec 9>>{LOCK}"
     assert lines[1].startswith("flock -w 5 9 ||")
-    assert plan.GENERATION in lines[2]
+    assert GENERATION in lines[2]
 
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
 def test_no_generation_breaks_out_of_its_quotes(generation: str) -> None:
     _, _, rest = apply_script([], {}, generation).partition('[ "$now" = ')
-    word, _, _ = rest.partition(f" ] || exit {plan.STALE}\n")
+    word, _, _ = rest.partition(f" ] || exit {STALE}\n")
     assert shlex.split(word) == [generation]
 
 
@@ -105,10 +106,10 @@ def test_an_upload_here_is_used_where_it_is(tmp_path: Path) -> None:
     assert apply(c, "step", [Upload("f", Source(str(source)), "tar x")], have()) is not None
     assert c.log == ["apply"]
     assert f"set -- {source}\n" in c.scripts[0]
-    assert plan.sha256(source) in c.scripts[0]
+    assert sha256(source) in c.scripts[0]
 
 
-@pytest.mark.parametrize("answer", [(0, ""), (plan.STALE, "")])
+@pytest.mark.parametrize("answer", [(0, ""), (STALE, "")])
 def test_an_upload_elsewhere_is_removed_after_use(tmp_path: Path, answer: tuple[int, str]) -> None:
     source = tmp_path / "tar"
     source.write_text("x")
@@ -123,4 +124,4 @@ def test_an_upload_elsewhere_is_removed_after_use(tmp_path: Path, answer: tuple[
 
 def test_the_digest_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
-    assert plan.sha256(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

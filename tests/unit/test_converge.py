@@ -8,9 +8,11 @@ from collections.abc import Callable
 import pytest
 
 from fabfile import plan
+from fabfile.apply import BUSY, STALE
+from fabfile.converge import converge
 from fabfile.errors import Failed, Pending, Refused
 from fabfile.facts import Facts, Query
-from fabfile.plan import BUSY, STALE, Change, Command, File, Step, converge
+from fabfile.plan import Change, Command, File, Step
 from tests.unit.fakes import Machine, looks_like, recorded
 
 FRESH = looks_like()

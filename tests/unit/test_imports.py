@@ -10,6 +10,8 @@ import pytest
 
 from fabfile.paths import REPOSITORY
 
+PLANNING = ("fabfile.plan", "fabfile.apply", "fabfile.converge")
+
 LAYERS = (
     "errors",
     "daemon",
@@ -47,14 +49,16 @@ def module(file: Path) -> str:
 def test_imports_go_one_way(file: Path) -> None:
     name = module(file).removeprefix("fabfile.")
     below = {
-        "facts": ("fabfile.steps", "fabfile.lab", "fabfile.fleet", "fabfile.plan", "fabfile.build"),
+        "facts": ("fabfile.steps", "fabfile.lab", "fabfile.fleet", "fabfile.build", *PLANNING),
         "steps": ("fabfile.lab", "fabfile.fleet", "fabfile.ssh"),
         "lab": ("fabfile.steps", "fabfile.fleet", "fabfile.facts"),
+        "plan": ("fabfile.apply", "fabfile.converge"),
+        "apply": ("fabfile.converge",),
     }
     forbidden: tuple[str, ...] = ("tasks", "tests", "noxfile")
     forbidden += below.get(name.split(".")[0], ())
     if name in LAYERS:
-        forbidden += ("fabfile.steps", "fabfile.facts", "fabfile.lab", "fabfile.fleet", "fabfile.plan")
+        forbidden += ("fabfile.steps", "fabfile.facts", "fabfile.lab", "fabfile.fleet", *PLANNING)
     wrong = {
         found for found in imports(file) if found.startswith(tuple(f"{f}." for f in forbidden)) or found in forbidden
     }

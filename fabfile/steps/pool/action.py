@@ -8,11 +8,12 @@ import msgspec
 from invoke import Context
 
 from fabfile import inventory, target
+from fabfile.apply import apply
 from fabfile.console import say
 from fabfile.daemon import Daemon
 from fabfile.errors import Failed, Pending, Refused
 from fabfile.facts import Facts, Query, gather
-from fabfile.plan import Change, apply, describe
+from fabfile.plan import Change, describe
 from fabfile.steps.packages import PACKAGES
 from fabfile.steps.pool import files, thin
 from fabfile.steps.pool.owner import directory, owner

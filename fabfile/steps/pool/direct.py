@@ -9,12 +9,13 @@ from invoke import Context, task
 
 from fabfile import inventory, sizes
 from fabfile.console import say
+from fabfile.converge import Outcome, converge
 from fabfile.daemon import INSTANCE, Daemon
 from fabfile.errors import Refused
 from fabfile.facts import Facts, Query
 from fabfile.facts.disks import Disk
 from fabfile.facts.lvm import Group, Volume
-from fabfile.plan import Change, Command, File, Outcome, Step, converge, file, words
+from fabfile.plan import Change, Command, File, Step, file, words
 from fabfile.render import render
 from fabfile.steps import service
 from fabfile.steps.pool import claim, disk, extents, files, group, lvmpool, owner, thin

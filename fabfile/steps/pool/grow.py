@@ -9,11 +9,12 @@ from invoke import Context, task
 
 from fabfile import inventory, sizes
 from fabfile.console import say
+from fabfile.converge import Outcome, converge
 from fabfile.daemon import INSTANCE
 from fabfile.errors import Refused
 from fabfile.facts import Facts, Query, gather
 from fabfile.facts.pool import Backing, Pool
-from fabfile.plan import Change, Command, Outcome, Step, converge, words
+from fabfile.plan import Change, Command, Step, words
 from fabfile.steps.pool import extend, files, thin
 from fabfile.steps.pool.loop import growing
 

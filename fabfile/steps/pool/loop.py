@@ -6,12 +6,13 @@ import msgspec
 from invoke import Context, task
 
 from fabfile import inventory, sizes
+from fabfile.converge import Outcome, converge
 from fabfile.daemon import INSTANCE, Daemon
 from fabfile.errors import Refused
 from fabfile.facts import Facts, Query
 from fabfile.facts import pool as facts
 from fabfile.facts.pool import Backing
-from fabfile.plan import Change, Command, Outcome, Step, converge, words
+from fabfile.plan import Change, Command, Step, words
 from fabfile.steps import service
 from fabfile.steps.pool import files, owner, thin
 from fabfile.steps.pool.thin import Pool

@@ -9,11 +9,12 @@ from invoke import Context, task
 
 from fabfile import inventory, target
 from fabfile.console import say
+from fabfile.converge import Outcome, converge
 from fabfile.daemon import INSTANCE, Daemon
 from fabfile.errors import Pending, Refused
 from fabfile.facts import Facts, gather
 from fabfile.inventory import Host
-from fabfile.plan import Change, Outcome, converge
+from fabfile.plan import Change
 from fabfile.steps import leftovers
 from fabfile.steps.pool import action, files, thin, undo
 from fabfile.steps.pool.owner import directory, owner

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from invoke import Context
 
-from fabfile import plan
+from fabfile import apply
 
 
 @pytest.fixture
@@ -21,6 +21,6 @@ def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The directory that stands for /run."""
     run = tmp_path / "run"
     run.mkdir()
-    monkeypatch.setattr(plan, "LOCK", str(run / "lock"))
-    monkeypatch.setattr(plan, "GENERATION", str(run / "generation"))
+    monkeypatch.setattr(apply, "LOCK", str(run / "lock"))
+    monkeypatch.setattr(apply, "GENERATION", str(run / "generation"))
     return run

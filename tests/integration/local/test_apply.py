@@ -13,10 +13,10 @@ import msgspec
 import pytest
 from invoke import Context
 
-from fabfile import plan
+from fabfile.apply import BUSY, apply, apply_script
 from fabfile.errors import Failed
 from fabfile.facts import Facts
-from fabfile.plan import Change, Command, File, Upload, apply, apply_script
+from fabfile.plan import Change, Command, File, Upload
 from fabfile.target import PROLOGUE
 from tests.unit import fakes
 
@@ -84,7 +84,7 @@ def test_a_failed_change_is_named_and_the_later_ones_are_not_made(c: Context, ru
 
 
 @pytest.mark.parametrize(
-    ("script", "code"), [("echo $unset", 2), ("nosuchcommand", 127), (f"exit {plan.BUSY}", 75), ("exit 76", 76)]
+    ("script", "code"), [("echo $unset", 2), ("nosuchcommand", 127), (f"exit {BUSY}", 75), ("exit 76", 76)]
 )
 def test_whatever_a_change_exits_with_is_its_failure(c: Context, script: str, code: int) -> None:
     with pytest.raises(Failed, match="step: it: failed") as failed:

@@ -14,9 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from invoke import Context
 
+from fabfile.apply import apply, apply_script
+from fabfile.converge import converge
 from fabfile.errors import Failed
 from fabfile.facts import Query, files
-from fabfile.plan import Change, Command, File, Step, apply, apply_script, converge, file
+from fabfile.plan import Change, Command, File, Step, file
 from fabfile.target import PROLOGUE
 from tests.unit import fakes
 
@@ -79,8 +81,8 @@ def test_what_is_written_is_what_is_seen(tmp_path_factory: pytest.TempPathFactor
 def test_any_text_is_written_to_the_letter(tmp_path_factory: pytest.TempPathFactory, content: str) -> None:
     directory = tmp_path_factory.mktemp("letter")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fabfile.plan.LOCK", str(directory / "lock"))
-        patch.setattr("fabfile.plan.GENERATION", str(directory / "generation"))
+        patch.setattr("fabfile.apply.LOCK", str(directory / "lock"))
+        patch.setattr("fabfile.apply.GENERATION", str(directory / "generation"))
         assert write(File("why", str(directory / "file"), content), run=directory).returncode == 0
     assert (directory / "file").read_bytes() == content.encode()
 

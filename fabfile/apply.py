@@ -1,0 +1,132 @@
+"""Make changes true on a machine: one script under the machine's lock, which stops at the first that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from fabfile import target
+from fabfile.errors import Failed, Problem
+from fabfile.facts import Facts
+from fabfile.plan import Change, Command, File, Upload, words
+from fabfile.target import quote
+
+if TYPE_CHECKING:
+    from invoke import Context
+
+LOCK = "/run/containerd-devmapper.lock"
+GENERATION = "/run/containerd-devmapper.generation"
+BUSY, STALE = 75, 76
+"""Exit codes of the apply script: another operator holds the lock; the machine changed since it was looked at."""
+
+
+def apply(c: Context, name: str, changes: list[Change], have: Facts, look: str = "") -> str | None:
+    """Apply `changes` in one command, under the machine's lock, and return what they printed, each behind its mark.
+
+    None: somebody else was faster, plan again. `look` is the facts script, to save a round trip: what the machine says
+    of itself then comes after what the changes printed.
+    """
+    staged: dict[int, tuple[str, str]] = {}
+    for number, change in enumerate(changes):
+        if isinstance(change, Upload):
+            path = change.source.path()
+            staged[number] = (target.stage(c, path, change.source.label), sha256(path))
+    script = apply_script(changes, staged, have.system.generation)
+    if look:
+        script += f"set +e; echo\n{look}\nexit 0\n"  # whether it looked to the end is seen in what it says
+    result = target.run(c, script)
+    target.unstage(c, [path for path, _ in staged.values()])
+    begun = result.stdout.startswith("@@")  # from here on an exit code is a change's, whatever its number
+    if result.exited == STALE and not begun:
+        return None
+    if result.exited == BUSY and not begun:
+        raise Failed(
+            f"{name}: another operator is changing this machine", result.stdout, hint="wait, then run it again"
+        )
+    if result.exited:
+        raise _failure(name, changes, result.stdout + result.stderr, result.exited)
+    return str(result.stdout)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hex."""
+    import hashlib
+
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def apply_script(changes: Sequence[Change], staged: dict[int, tuple[str, str]], generation: str) -> str:
+    """One script that makes all changes in order and stops at the first that fails.
+
+    The lock is the kernel's (flock): it ends with the script, however that ends. A generation counts the changes made
+    on this machine; a plan made for an older one is not applied.
+    """
+    lines = [
+        f"exec 9>>{LOCK}",
+        f"flock -w 5 9 || {{ cat {LOCK}; exit {BUSY}; }}",
+        f"now=''; [ ! -r {GENERATION} ] || read -r now <{GENERATION}",
+        f'now=${{now:-0}}; [ "$now" = {quote(generation)} ] || exit {STALE}',
+        f"echo $((now + 1)) >{GENERATION}",
+        f'echo "held by ${{SUDO_USER:-$(id -un)}} from ${{SSH_CLIENT:-this machine}}, pid $$, since $(date)" >{LOCK}',
+        "set -e",
+    ]
+    new: list[str] = []
+    for number, change in enumerate(changes):
+        if new and not isinstance(change, File):
+            lines.append(words("sync", *new))
+            new = []
+        # Closing 9: a daemon that a change starts must not inherit the lock.
+        lines += [f"echo @@{number}", "(set -eu", *_script(change, staged.get(number)), ") 9>&- </dev/null 2>&1"]
+        if isinstance(change, File) and change.before is None:
+            new.append(change.path)
+    return "\n".join([*lines, *([words("sync", *new)] if new else [])]) + "\n"
+
+
+def _script(change: Change, staged: tuple[str, str] | None) -> list[str]:
+    match change:
+        case Command():
+            return [*filter(None, [change.functions]), change.script]
+        case Upload():
+            assert staged is not None
+            path, digest = map(quote, staged)
+            return [
+                f"set -- {path}",
+                f'echo {digest}"  $1" | sha256sum -c --quiet - || {{ echo "the transfer broke"; exit 1; }}',
+                change.script,
+            ]
+        case File():
+            path, directory = quote(change.path), quote(str(PurePosixPath(change.path).parent))
+            # Most of a small script's time is the programs that it starts: none where the shell itself will do.
+            lines = [
+                f"[ -d {directory} ] || mkdir -p {directory}",
+                # Always the same name, under the lock: what a killed run left is taken away by the next one.
+                f"set -- {quote(change.path + '.new')}; trap 'rm -f \"$1\"' EXIT",
+                '[ ! -e "$1" ] || rm -f "$1"',
+                f'umask {0o777 & ~change.mode & ~0o111:03o}; printf %s {quote(change.content)} >"$1"; umask 022',
+                *([f'chmod {change.mode:o} "$1"'] if change.mode & 0o111 else []),
+            ]
+            if change.validate:
+                lines.append(change.validate)
+            if change.backup:
+                lines.append(f"[ ! -e {path} ] || cp -p {path} {quote(change.backup)}")
+            # An old file is replaced by one that is on the disk; new ones are synced together, before they are used.
+            sync = [] if change.before is None else ['sync "$1"']
+            return [*lines, *sync, f'mv -fT "$1" {path}; trap - EXIT']
+
+
+def _failure(name: str, changes: list[Change], output: str, code: int) -> Problem:
+    number, text = -1, list[str]()
+    for line in output.splitlines():
+        if line == f"@@{number + 1}" and number + 1 < len(changes):
+            number, text = number + 1, []
+        else:
+            text.append(line)
+    doing = changes[number].why if number >= 0 else "taking the machine's lock"
+    tail = "\n".join(text[-40:])
+    return Failed(
+        f"{name}: {doing}: failed",
+        f"exit code {code}\n{tail}",
+        hint="mend it and run the same again: it goes on from there",
+    )

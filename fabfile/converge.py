@@ -1,0 +1,102 @@
+"""The one loop that makes steps true: gather → plan → apply → look again.
+
+The same plan is shown by --dry and is applied; after that the machine is looked at again, and whatever is still to be
+done then is a failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from fabfile import facts, target
+from fabfile.apply import apply
+from fabfile.console import say
+from fabfile.errors import Failed, Pending
+from fabfile.facts import Facts, Query, gather
+from fabfile.plan import Change, Step, as_json, describe
+
+if TYPE_CHECKING:
+    from invoke import Context
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of a step."""
+
+    step: str
+    status: Literal["ok", "changed", "pending", "failed", "skipped"]
+    reason: str
+    seconds: float
+    changes: list[Any] = []
+
+
+def converge(c: Context, steps: Sequence[Step], query: Query, *, json: bool = False) -> list[Outcome]:
+    """Make `steps` true in their order and say what became of each. With --dry only say what would change.
+
+    Args:
+        c: the machine.
+        steps: in the order in which they depend on each other.
+        query: what to ask the machine, besides the steps' files.
+        json: with --dry, print the plan as one JSON document instead of a diff.
+
+    Raises:
+        Pending: with --dry, if anything would change.
+        Problem: the first step that failed or refused; later steps are not tried.
+    """
+    query = msgspec.structs.replace(query, files=tuple(sorted({*query.files, *(f for s in steps for f in s.files)})))
+    have, look = gather(c, query), facts.script(query)
+    if target.is_dry(c):
+        return _preview([(step.name, step.plan(have)) for step in steps], json)
+    # Every plan is made once before the first change: a refusal of a late step comes before anything is touched.
+    for step in steps:
+        step.plan(have)
+    outcomes = []
+    for step in steps:
+        start = monotonic()
+        changes, printed = step.plan(have), None
+        for _ in range(3):
+            if not changes or (printed := apply(c, step.name, changes, have, look)) is not None:
+                break
+            have = gather(c, query)  # somebody else changed the machine since we looked
+            changes = step.plan(have)
+        else:
+            raise Failed(f"{step.name}: the machine keeps changing", "another operator is at work", hint="run it again")
+        if printed is not None:
+            have = facts.parse(printed)
+            _must_be_done(step, have)
+        outcome = Outcome(
+            step.name, "changed" if changes else "ok", _reason(changes), round(monotonic() - start, 2), list(changes)
+        )
+        say(f"{outcome.status:8} {step.name:22} {outcome.seconds:6.1f} s  {outcome.reason}")
+        outcomes.append(outcome)
+    return outcomes
+
+
+def _reason(changes: list[Change]) -> str:
+    return "; ".join(change.why for change in changes) if changes else "nothing to do"
+
+
+def _must_be_done(step: Step, have: Facts) -> None:
+    left = step.plan(have)
+    if left:
+        raise Failed(
+            f"{step.name}: applied, but the machine does not show it",
+            "\n".join(f"still to do: {change.why}" for change in left),
+            hint="run it again with --dry to see the difference",
+        )
+
+
+def _preview(plans: list[tuple[str, list[Change]]], json: bool) -> list[Outcome]:
+    if json:
+        say(as_json([{"step": name, "changes": changes} for name, changes in plans]))
+    else:
+        for name, changes in plans:
+            say(f"{'pending' if changes else 'ok':8} {name}")
+            for change in changes:
+                say("\n".join(f"    {line}" for line in describe(change)))
+    if any(changes for _, changes in plans):
+        raise Pending
+    return [Outcome(name, "ok", "nothing to do", 0) for name, _ in plans]
