@@ -80,12 +80,13 @@ def plan(have: Facts, want: lvmpool.Direct) -> list[Change]:
 
 
 def _conf(want: lvmpool.Direct, recorded: dict[str, str] | None, fresh: list[Disk], now: Group | None) -> str:
-    """The settings file; what it says of the disks stays once they are in the group."""
+    """The settings file; what it says of the disks stays once they are in the group, and what pool.grow wrote stays."""
     if recorded and not fresh:
         own, disks = recorded.get("OWN_GROUP", "no"), recorded.get("DISKS", "")
     else:
         own, disks = "no" if now else "yes", " ".join(map(claim.identity, fresh))
     asked = {key.lower(): value for key, value in lvmpool.asked(want).items()}
+    asked |= {key.lower(): (recorded or {}).get(key, "") for key in ("ASKED_BYTES", "ASKED_META_BYTES")}
     return render(
         "pool/direct.conf.j2", name=want.name, instance=want.instance, dir=want.dir, own_group=own, disks=disks, **asked
     )

@@ -9,6 +9,7 @@ import msgspec
 from fabfile import inventory, sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts, Query
+from fabfile.facts.disks import Disk
 from fabfile.facts.lvm import Group
 from fabfile.plan import Change, Command, Step, file, words
 from fabfile.steps.pool import claim, disk, extents, files, group, thin
@@ -61,11 +62,17 @@ def plan(
     pool = now.volumes.get(settings.pool) if now else None
     if conf is None or not now or not pool:
         raise Refused(f"no pool {path} that was made here", f"no {files.conf(name)}" if conf is None else "", _MAKE)
+    thin.refuse_growth(have.pool, name, files.unit(name))
     recorded = files.parse(conf.content)
     fresh = claim.more(have, devices, wipes, recorded, now)
     emptied = claim.wiped(have, fresh, wipes)
     free = now.free + extents.predicted([look.size for look in fresh], now.extent)
-    data, meta = (-(-size // now.extent) for size in (data, meta))
+    new = _asked(recorded, data, meta, fresh)
+    # What was asked for last is no request for less, although dmeventd went beyond it since.
+    data, meta = (
+        0 if size < has and str(size) == recorded.get(key) else -(-size // now.extent)
+        for key, size, has in (("ASKED_BYTES", data, pool.size), ("ASKED_META_BYTES", meta, pool.meta))
+    )
     more = [
         *_larger("data", "-l", data, pool.size // now.extent, path, now.extent),
         *_larger("metadata", "--poolmetadatasize", meta, pool.meta // now.extent, path, now.extent),
@@ -73,7 +80,7 @@ def plan(
     _refuse_room(now, free, max(data - pool.size // now.extent, 0), max(meta - pool.meta // now.extent, 0))
     return [
         *claim.unchanged(fresh),
-        *(_recorded(have, name, conf.content, [*recorded.get("DISKS", "").split(), *map(claim.identity, fresh)])),
+        *file(have, "what was asked for, in the pool's settings", files.conf(name), files.rewritten(conf.content, new)),
         *map(disk.wipe, emptied),
         *([claim.group(fresh, emptied, settings.vg, "vgextend")] if fresh else []),
         *more,
@@ -83,11 +90,12 @@ def plan(
 _MAKE = "make one: pool.direct"
 
 
-def _recorded(have: Facts, name: str, text: str, disks: list[str]) -> list[Change]:
-    """The disks in the pool's settings: from then on they are ours, whatever interrupts us."""
-    line = f"DISKS={words(' '.join(dict.fromkeys(disks)))}"
-    lines = [line if old.startswith("DISKS=") else old for old in text.splitlines()]
-    return file(have, "the disks in the pool's settings", files.conf(name), "\n".join(lines) + "\n")
+def _asked(recorded: dict[str, str], data: int, meta: int, fresh: Sequence[Disk]) -> dict[str, str]:
+    """What the pool's settings get to say: sizes, and disks, which from then on are ours whatever interrupts us."""
+    disks = [*recorded.get("DISKS", "").split(), *map(claim.identity, fresh)]
+    new = {"DISKS": words(" ".join(dict.fromkeys(disks)))}
+    sizes = {"ASKED_BYTES": data, "ASKED_META_BYTES": meta}
+    return new | {key: str(size) for key, size in sizes.items() if size}
 
 
 def _larger(what: str, flag: str, wanted: int, now: int, path: str, extent: int) -> list[Change]:

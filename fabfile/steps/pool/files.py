@@ -127,12 +127,15 @@ def grown(have: Facts, name: str, data: int, meta: int) -> list[Change]:
     """The change, if any, that records sizes as asked for in the settings of a pool that has them."""
     now = have.files[conf(name)].content
     sizes = asked(parse(now)).also(data, meta)
-    new = {"ASKED_BYTES": sizes.data, "ASKED_META_BYTES": sizes.meta}
-    lines = []
-    for line in now.splitlines():
-        key = line.partition("=")[0]
-        lines.append(f"{key}='{_words(new[key])}'" if key in new else line)
-    return file(have, "the pool's size as asked for", conf(name), "\n".join(lines) + "\n")
+    new = {"ASKED_BYTES": f"'{_words(sizes.data)}'", "ASKED_META_BYTES": f"'{_words(sizes.meta)}'"}
+    return file(have, "the pool's size as asked for", conf(name), rewritten(now, new))
+
+
+def rewritten(text: str, new: dict[str, str]) -> str:
+    """A settings file with other values, quoted for the shell, in the lines of the keys of `new`."""
+    lines = text.splitlines()
+    keys = [line.partition("=")[0] for line in lines]
+    return "".join(f"{key}={new[key]}\n" if key in new else f"{line}\n" for key, line in zip(keys, lines, strict=True))
 
 
 def _words(sizes: tuple[int, ...]) -> str:

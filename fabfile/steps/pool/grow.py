@@ -49,8 +49,9 @@ def plan(have: Facts, name: str, data: int, meta: int) -> list[Change]:
     if conf is None:
         raise Refused(f"no pool {name} that was made here", f"no {files.conf(name)}", hint="make one: pool.loop")
     settings = files.parse(conf.content)
-    refuse_unfit(have.pool, name)
-    assert have.pool.data is not None and have.pool.meta is not None
+    thin.refuse_growth(have.pool, name, files.unit(name))
+    if not have.pool.data or not have.pool.meta:
+        raise Refused(f"the files of the pool {name} are gone", f"{settings['DATA']}, {settings['META']}")
     block = int(settings["BLOCK_SECTORS"]) * sizes.SECTOR
     asked = files.asked(settings)
     _refuse_less("data", data, have.pool.data.size, asked.data)
@@ -68,22 +69,6 @@ def plan(have: Facts, name: str, data: int, meta: int) -> list[Change]:
         _refuse_metadata_room(have.pool, meta)
         plan.append(Command(why or "finish growing", words(files.SCRIPT, "grow", name, data, meta)))
     return [*plan, *files.grown(have, name, data or asked.data[-1], meta or asked.meta[-1])]
-
-
-def refuse_unfit(pool: Pool, name: str) -> None:
-    """Refuse a pool that is not active, or in a state in which the kernel lets nothing grow."""
-    unit = files.unit(name)
-    if not pool.table or not pool.status or not pool.data or not pool.meta:
-        raise Refused(
-            f"the pool {name} is not active", "it grows only while it is", hint=f"systemctl restart {unit}, or deploy"
-        )
-    if pool.status.needs_check or pool.status.mode in ("Fail", "Error"):
-        state = f"{pool.status.mode}{' needs_check' if pool.status.needs_check else ''}"
-        raise Refused(
-            f"the pool {name} cannot grow before its metadata was checked",
-            f"the kernel says {state}",
-            hint="pool.repair",
-        )
 
 
 def _refuse_less(what: str, wanted: int, now: int, asked: tuple[int, ...]) -> None:

@@ -9,6 +9,7 @@ import msgspec
 from fabfile import inventory, sizes
 from fabfile.errors import Refused
 from fabfile.facts import Query
+from fabfile.facts.pool import Pool as Now
 from fabfile.sizes import GIB, KIB, MIB
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -130,6 +131,27 @@ def query(settings: inventory.Pool, instance: str = "") -> Query:
     """What to ask a machine about its pool, of whatever variant."""
     vg = settings.vg if settings.variant == "direct" else ""
     return Query(pool=settings.dm_name, dir=settings.dir.rstrip("/"), vg=vg, instance=instance)
+
+
+def refuse_growth(now: Now, name: str, unit: str) -> None:
+    """Refuse to enlarge a pool that is not active, or in a state in which the kernel lets nothing grow.
+
+    Args:
+        now: the pool as it is.
+        name: its name.
+        unit: what activates it.
+    """
+    if not now.table or not now.status:
+        raise Refused(
+            f"the pool {name} is not active", "it grows only while it is", hint=f"systemctl restart {unit}, or deploy"
+        )
+    if now.status.needs_check or now.status.mode in ("Fail", "Error"):
+        state = f"{now.status.mode}{' needs_check' if now.status.needs_check else ''}"
+        raise Refused(
+            f"the pool {name} cannot grow before its metadata was checked",
+            f"the kernel says {state}",
+            hint="pool.repair",
+        )
 
 
 def check_name(name: str) -> None:

@@ -22,6 +22,7 @@ from tests.unit.steps.conftest import having
 
 NAME = "containerd-thinpool"
 SETTINGS = {"monitoring": "1", "profile_dir": "/etc/lvm/profile"}
+RW = pool_facts.Status(100, 53248, 10, 32760, "rw", needs_check=False)
 
 
 def asked(*devices: str, **changes: Any) -> Pool:
@@ -65,7 +66,7 @@ def made(want: Pool | None = None, **changes: Any) -> Facts:
         files=content,
         lvm=Lvm(SETTINGS, (group,), {"/dev/vdb": "containerd"}, profile),
         disks=(empty(signatures=(disks.Signature("LVM2_member", "0x218"),)),),
-        pool=pool_facts.Pool(table=table, active=True, enabled=True),
+        pool=pool_facts.Pool(table=table, status=RW, active=True, enabled=True),
     )
     return msgspec.structs.replace(have, **changes)
 
@@ -326,7 +327,7 @@ def test_growing_by_a_disk() -> None:
     changes = grow(have, devices=("/dev/vdd",))
     assert whys(changes) == [
         "look at /dev/vdd once more",
-        "the disks in the pool's settings",
+        "what was asked for, in the pool's settings",
         "add /dev/vdd (vdd-serial) to the volume group containerd",
     ]
     assert "DISKS='vdb-serial,21474836480 vdd-serial,21474836480'" in written(changes)[files.conf(NAME)].content
@@ -338,8 +339,12 @@ def test_growing_by_a_disk() -> None:
 
 
 def test_growing_in_the_group() -> None:
-    assert whys(grow(made(), size="17G", meta_size="400M")) == ["data 16380M → 17G", "metadata 208M → 400M"]
-    assert grow(made(), size=f"{4095 * 4}M") == []
+    assert whys(grow(made(), size="17G", meta_size="400M")) == [
+        "what was asked for, in the pool's settings",
+        "data 16380M → 17G",
+        "metadata 208M → 400M",
+    ]
+    assert whys(grow(made(), size=f"{4095 * 4}M")) == ["what was asked for, in the pool's settings"]
     with pytest.raises(Refused, match="cannot become smaller") as refused:
         grow(made(), size="1G")
     assert refused.value.details == "it has 16380M, asked for 1G"
@@ -350,3 +355,29 @@ def test_growing_in_the_group() -> None:
         grow(made())
     with pytest.raises(Refused, match="no pool containerd/thinpool that was made here"):
         grow(made(files={}), size="17G")
+
+
+def test_what_was_asked_for_may_be_asked_for_again_when_dmeventd_went_beyond_it() -> None:
+    have = made()
+    changes = grow(have, size="17G", meta_size="400M")
+    grown = with_volume(made(files=have.files | written(changes)), size=19 << 30, meta=512 << 20)
+    assert grow(grown, size="17G", meta_size="400M") == []
+    assert plan(grown, asked()) == []
+    with pytest.raises(Refused, match="data cannot become smaller"):
+        grow(grown, size="18G")
+    with pytest.raises(Refused, match="metadata cannot become smaller"):
+        grow(grown, meta_size="300M")
+
+
+@pytest.mark.parametrize(
+    ("now", "what"),
+    [
+        ({"table": None, "status": None}, "is not active"),
+        ({"status": msgspec.structs.replace(RW, needs_check=True)}, "before its metadata was checked"),
+        ({"status": msgspec.structs.replace(RW, mode="Fail")}, "before its metadata was checked"),
+    ],
+)
+def test_a_pool_that_cannot_grow_now_is_refused(now: dict[str, Any], what: str) -> None:
+    have = made()
+    with pytest.raises(Refused, match=what):
+        grow(msgspec.structs.replace(have, pool=msgspec.structs.replace(have.pool, **now)), size="17G")
