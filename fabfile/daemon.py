@@ -56,6 +56,11 @@ class Daemon(msgspec.Struct, frozen=True):
         return f"/etc/containerd/{self.instance or 'config'}.toml"
 
     @property
+    def mke2fs(self) -> str:
+        """How the file systems that it makes on thin devices are made."""
+        return f"{self.config.removesuffix('.toml')}-mke2fs.conf"
+
+    @property
     def root(self) -> str:
         """What it keeps: images, metadata."""
         return f"/var/lib/containerd{self._suffix}"

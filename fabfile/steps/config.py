@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 
 import msgspec
@@ -33,6 +34,9 @@ CRI_SNAPSHOTTER: dict[int, tuple[str, ...]] = {
 """Format of config.toml → the table that holds CRI's `snapshotter`."""
 
 
+MKE2FS = "/etc/mke2fs.conf"
+"""How e2fsprogs makes file systems on this machine."""
+
 NEW = "Only what differs from containerd's own defaults: see containerd config default."
 """How a config.toml begins that was not there before."""
 
@@ -47,6 +51,8 @@ class Want(msgspec.Struct, frozen=True, omit_defaults=True):
     bin_dir: str
     arch: str
     instance: str = ""
+    mke2fs: str = ""
+    """Path of the configuration for its file systems; empty where the machine has none to start from."""
 
     @property
     def daemon(self) -> Daemon:
@@ -169,6 +175,19 @@ def _unset(document: Any, keys: tuple[str, ...], *names: str, only: str | None =
             del table[key]
 
 
+def stopping_at_errors(text: str) -> str:
+    """An mke2fs.conf like `text`, whose file systems stop at their first error, unless it has its own mind about that.
+
+    By default ext4 goes on. On a pool that was full it then loses what was synced: see docs/full-pools.md.
+    """
+    head, defaults, rest = text.partition("[defaults]\n")
+    section = rest.partition("\n[")[0]
+    if re.search(r"^\s*errors\s*=", section, re.MULTILINE):
+        return text
+    errors = "[defaults]\n\terrors = remount-ro\n"
+    return f"{head}{errors}{rest}" if defaults else f"{errors}\n{text}"
+
+
 def step(host: Host, release: str, mirror: str) -> Step:
     """The step that configures, starts and proves containerd on the pool of `host`."""
 
@@ -186,12 +205,16 @@ def step(host: Host, release: str, mirror: str) -> Step:
         owner.refuse_base_image_size(have, daemon, pool.base_image_size)
         want = Want(
             config_format(version), pool.dm_name, pool.dir, pool.base_image_size, host.bin_dir, have.system.arch,
-            daemon.instance,
+            daemon.instance, daemon.mke2fs if MKE2FS in have.files else "",
         )  # fmt: skip
         files = _files(have, want)
         return [*files, *_daemon(have, want, files)]
 
-    return Step("containerd.configure", plan, (host.daemon.config, host.daemon.unit_path, host.daemon.drop_in))
+    return Step("containerd.configure", plan, _looked_at(host.daemon))
+
+
+def _looked_at(daemon: Daemon) -> tuple[str, ...]:
+    return daemon.config, daemon.unit_path, daemon.drop_in, daemon.mke2fs, MKE2FS
 
 
 def _refuse_unit(have: Facts, daemon: Daemon) -> None:
@@ -204,7 +227,14 @@ def _files(have: Facts, want: Want) -> list[Change]:
     daemon = want.daemon
     now = have.files.get(daemon.config)
     validate = f'{words(f"{want.bin_dir}/containerd")} --config "$1" config dump >/dev/null'
-    drop_in = render("containerd/10-devmapper-pool.conf.j2", pool=want.pool, variable=SETTINGS, digest=want.digest)
+    drop_in = render(
+        "containerd/10-devmapper-pool.conf.j2",
+        pool=want.pool, variable=SETTINGS, digest=want.digest, mke2fs=want.mke2fs,
+    )  # fmt: skip
+    ext4: list[Change] = []
+    if want.mke2fs:
+        text = f"# Written by containerd-devmapper, from {MKE2FS}.\n{stopping_at_errors(have.files[MKE2FS].content)}"
+        ext4 = file(have, "file systems on the pool stop at their first error", want.mke2fs, text)
     unit = render("containerd/containerd.service.j2", command=daemon.command, instance=daemon.instance)
     return [
         *file(
@@ -215,6 +245,7 @@ def _files(have: Facts, want: Want) -> list[Change]:
             validate=validate,
             backup=f"{daemon.config}.bak",
         ),
+        *ext4,
         *file(have, "containerd's unit", daemon.unit_path, unit),
         *file(have, "containerd starts after its pool", daemon.drop_in, drop_in),
     ]

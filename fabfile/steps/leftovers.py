@@ -20,7 +20,8 @@ KEY = re.compile(r".+-[0-9a-f]{12}")
 
 def part(daemon: Daemon, *, force: bool) -> Part:
     """All of it; `daemon` is the default containerd: the others went with their pools."""
-    paths = (daemon.config, f"{daemon.config}.bak", daemon.unit_path, daemon.drop_in, toolchain.PROFILE, *SHARED)
+    drop_ins = (daemon.drop_in, daemon.mke2fs)
+    paths = (daemon.config, f"{daemon.config}.bak", daemon.unit_path, *drop_ins, toolchain.PROFILE, *SHARED)
     idle = render("containerd/containers.sh.j2", daemon=daemon) + "running\n"
     step = Step("everything else", lambda have: plan(have, daemon, force=force))
     return Part(step, Query(bin_dir=daemon.bin_dir, files=paths), idle)
@@ -76,14 +77,14 @@ def _programs(have: Facts) -> list[Change]:
 
 
 def _files(have: Facts, daemon: Daemon, *, ours: bool) -> list[Change]:
-    paths = [daemon.drop_in, toolchain.PROFILE, *SHARED, *([daemon.unit_path] if ours else [])]
+    paths = [daemon.drop_in, daemon.mke2fs, toolchain.PROFILE, *SHARED, *([daemon.unit_path] if ours else [])]
     there = [path for path in paths if path in have.files]
     if not there:
         return []
     script = [
         f"rm -f {words(*there)} /etc/systemd/system/*.wants/{daemon.unit}",
         f"rm -rf {words(RECORDS)} /var/tmp/.containerd-devmapper-*",
-        *emptied(f"{daemon.unit_path}.d", *libexec(have)),
+        *emptied(f"{daemon.unit_path}.d", daemon.mke2fs.rpartition("/")[0], *libexec(have)),
         "systemctl daemon-reload",
     ]
     return [Command("remove containerd's unit and what else was written", "\n".join(script))]

@@ -27,7 +27,7 @@ class Case:
 
 @contextmanager
 def started_with(
-    request: pytest.FixtureRequest, suite: str, golden: Golden, inventory: Path, pool: str, prepare: str = ":"
+    request: pytest.FixtureRequest, suite: str, golden: Golden, inventory: Path, pool: str
 ) -> Iterator[Case]:
     """A machine that was deployed, and then once more with the pool that `pool` describes.
 
@@ -37,11 +37,9 @@ def started_with(
         golden: what it starts from.
         inventory: a file that does not exist yet.
         pool: a part of it.
-        prepare: a script that the machine runs before the pool is made.
     """
     with started(request, suite, base=golden.disk) as machine:
         case = Case(machine, inventory, pool)
-        machine.ssh(prepare)
         case.fab("pool.reset", "--yes")
         case.fab("deploy")
         yield case

@@ -67,7 +67,7 @@ class Going(Made, frozen=True):
         """The files that are its own and nobody else's."""
         paths = [files.unit_path(self.name), *files.monitor_paths(self.name)]
         if self.uses:
-            paths.append(self.daemon.drop_in)
+            paths += [self.daemon.drop_in, self.daemon.mke2fs]
         if self.uses and self.daemon.instance:
             paths += [self.daemon.unit_path, self.daemon.config, f"{self.daemon.config}.bak"]
         return (*paths, *(SHARED if self.last else ()))

@@ -23,10 +23,6 @@ threshold = 100
 when_full = "error"
 """
 
-REMOUNT = r"sed -i 's/^\[defaults\]$/&\n\terrors = remount-ro/' /etc/mke2fs.conf"
-"""ext4 made with it stops at its first error, and loses nothing: see the document."""
-
-
 TIMEOUT = "/sys/module/dm_thin_pool/parameters/no_space_timeout"
 
 
@@ -36,7 +32,7 @@ def case(
 ) -> Iterator[Case]:
     """A machine with a small loop pool that does not grow by itself."""
     inventory = tmp_path_factory.mktemp("full") / "hosts.toml"
-    with started_with(request, suite, golden, inventory, POOL, REMOUNT) as case:
+    with started_with(request, suite, golden, inventory, POOL) as case:
         yield case
 
 

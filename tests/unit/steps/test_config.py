@@ -98,3 +98,31 @@ def test_other_formats_and_broken_files_are_refused() -> None:
 def test_a_daemon_with_other_settings_has_another_digest() -> None:
     assert want(2).digest != want(2, base_image_size="20GB").digest
     assert want(2).digest == want(2).digest
+
+
+DEBIANS = """[defaults]
+\tbase_features = sparse_super,large_file
+\tdefault_mntopts = acl,user_xattr
+
+[fs_types]
+\text4 = {
+\t\tfeatures = has_journal,extent
+\t}
+"""
+
+
+@pytest.mark.parametrize("text", [DEBIANS, "# mine\n" + DEBIANS, DEBIANS.partition("\n\n")[2], ""])
+def test_file_systems_stop_at_their_first_error(text: str) -> None:
+    made = config.stopping_at_errors(text)
+    assert "[defaults]\n\terrors = remount-ro\n" in made
+    assert made.count("[defaults]") == 1
+    for line in text.splitlines():
+        assert line in made.splitlines()
+    assert config.stopping_at_errors(made) == made
+
+
+def test_what_the_machine_has_said_of_errors_stays() -> None:
+    mine = DEBIANS.replace("\tbase", "\terrors = panic\n\tbase")
+    assert config.stopping_at_errors(mine) == mine
+    elsewhere = DEBIANS + "[other]\n\terrors = panic\n"
+    assert "remount-ro" in config.stopping_at_errors(elsewhere)
