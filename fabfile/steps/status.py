@@ -7,17 +7,16 @@ from typing import Literal
 import msgspec
 from invoke import Context, task
 
-from fabfile import inventory
 from fabfile.console import say
 from fabfile.daemon import INSTANCE
 from fabfile.errors import Failed
-from fabfile.facts import Facts, gather
+from fabfile.facts import Facts
 from fabfile.inventory import Host
 from fabfile.plan import as_json
 from fabfile.steps.packages import RUN
 from fabfile.steps.pool import status as pool
-from fabfile.steps.pool import thin
 from fabfile.steps.pool.advice import FREE, advice, more_data, more_metadata
+from fabfile.steps.pool.look import look
 from fabfile.steps.pool.owner import owner
 
 
@@ -30,16 +29,10 @@ class Check(msgspec.Struct, frozen=True):
     hint: str = ""
 
 
-def _look(c: Context, instance: str) -> tuple[Host, Facts]:
-    host = inventory.of(c, instance)
-    query = msgspec.structs.replace(thin.query(host.pool, host.instance), bin_dir=host.bin_dir)
-    return host, gather(c, query)
-
-
 @task(help={"json": "all facts as JSON", "instance": INSTANCE})
 def status(c: Context, instance: str = "", json: bool = False) -> None:
     """Show what is installed, what runs, and the pool."""
-    host, have = _look(c, instance)
+    host, _, have = look(c, "", instance)
     if json:
         say(as_json(have))
         return
@@ -62,7 +55,7 @@ def status(c: Context, instance: str = "", json: bool = False) -> None:
 @task(help={"json": "as JSON", "instance": INSTANCE})
 def doctor(c: Context, instance: str = "", json: bool = False) -> None:
     """Look for what would stop a deploy, or a pool from coming back, and say the way out."""
-    host, have = _look(c, instance)
+    host, _, have = look(c, "", instance)
     found = checks(host, have)
     if json:
         say(as_json(found))

@@ -7,6 +7,7 @@ variant build on each other.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -141,6 +142,35 @@ def test_space_that_files_no_longer_use_comes_back(machine: Machine) -> None:
         assert float(less) > 40, line
     assert "used of the pool" in used
     assert "/var/lib/containerd/devmapper/data" in file
+
+
+FAIL_A_COMMIT = f"""set -eu
+pool={DIRECT.pool}
+table() {{ dmsetup load ${{pool}}_tmeta; dmsetup suspend --noflush ${{pool}}_tmeta; dmsetup resume ${{pool}}_tmeta; }}
+ctr={shlex.quote(DIRECT.ctr)}
+mkdir -p /mnt/kept; m=$($ctr snapshots --snapshotter devmapper mounts /mnt/kept kept); eval "${{m%-o }}"
+was=$(dmsetup table ${{pool}}_tmeta); set -- $was
+modprobe dm-flakey
+printf '0 8 linear %s %s\\n8 %s flakey %s %s 0 3600 1 error_writes\\n' $4 $5 $(($2 - 8)) $4 $(($5 + 8)) | table
+dd if=/dev/zero of=/mnt/kept/big bs=1M count=8 conv=fsync status=none || true
+echo "$was" | table
+umount /mnt/kept
+dmsetup status $pool"""
+"""Writes to the metadata fail for a moment, except for those to its superblock, where the kernel notes that."""
+
+
+def test_a_pool_that_the_kernel_wants_checked_is_said_so_and_repaired(machine: Machine) -> None:
+    assert " ro " in (said := machine.ssh(FAIL_A_COMMIT)) and "needs_check" in said
+    # The inventory knows only of the default containerd's loop pool.
+    assert "read-only until it was checked" in machine.fab("pool.status", *DIRECT.options)
+    assert "read-only until it was checked" in machine.fab("doctor", *DIRECT.options, code=1)
+    grow = ("pool.grow", *DIRECT.options, "--size", "17G")
+    assert "cannot grow before its metadata was checked" in machine.fab(*grow, code=2)
+    assert "needs_check" in machine.fab("pool.check", *DIRECT.options, code=1)
+    assert "the old metadata: /" in machine.fab("pool.repair", *DIRECT.options)
+    machine.fab(*grow)
+    alive(machine, DIRECT)
+    machine.ssh("lvremove -q -y containerd-two/thinpool_meta0")
 
 
 @both

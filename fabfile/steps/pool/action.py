@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 from invoke import Context
 
-from fabfile import inventory, target
+from fabfile import target
 from fabfile.apply import apply
 from fabfile.console import say
 from fabfile.daemon import Daemon
@@ -15,8 +15,8 @@ from fabfile.errors import Failed, Pending, Refused
 from fabfile.facts import Facts, Query, gather
 from fabfile.plan import Change, describe
 from fabfile.steps.packages import PACKAGES
-from fabfile.steps.pool import files, thin
-from fabfile.steps.pool.owner import directory, owner
+from fabfile.steps.pool import files
+from fabfile.steps.pool.look import choose, look
 
 BACKUPS = "/var/lib/containerd-devmapper/backup"
 
@@ -101,45 +101,12 @@ def find(c: Context, name: str, instance: str, tools: Iterable[str] = ()) -> Fou
     Raises:
         Refused: there is none, it is another containerd's, or a program is missing.
     """
-    host = inventory.of(c, instance)
-    if name:
-        thin.check_name(name)
-    query = msgspec.structs.replace(thin.query(host.pool, host.instance), bin_dir=host.bin_dir)
-    if name:
-        query = msgspec.structs.replace(query, pool=name)
-    have = gather(c, query)
+    host, query, have = look(c, name, instance)
     name = choose(have, host.daemon, query.pool, named=bool(name))
-    settings = have.instances.pools[name]
     config = have.instances.configs.get(host.daemon.config)
-    root = (config.pool_root if config and config.pool == name else "") or directory(settings) or host.pool.dir
-    wanted = msgspec.structs.replace(query, pool=name, dir=directory(settings) or root, vg=settings.get("VG", ""))
-    if wanted != query:
-        have = gather(c, wanted)
+    root = (config.pool_root if config and config.pool == name else "") or host.pool.dir
     need(have, tools)
-    return Found(name, host.daemon, settings, root.rstrip("/"), wanted, have)
-
-
-def choose(have: Facts, daemon: Daemon, name: str, *, named: bool) -> str:
-    """The name of the pool of `daemon`: `name` if there is one of it, else, unless it was `named`, its only one.
-
-    Raises:
-        Refused: there is none, or it is another containerd's.
-    """
-    pools = have.instances.pools
-    if name in pools:
-        whose = owner(pools[name])
-        if whose.instance != daemon.instance:
-            raise Refused(
-                f"the pool {name} was made for {whose}",
-                f"asked for {daemon}",
-                hint=f"name it:{whose.option or ' --instance default'} --name {name}",
-            )
-        return name
-    mine = [] if named else [pool for pool, settings in pools.items() if owner(settings).instance == daemon.instance]
-    if len(mine) != 1:
-        known = ", ".join(sorted(pools)) or "none"
-        raise Refused(f"no pool {name} of {daemon}", f"pools that were made here: {known}", hint="pool.status --name")
-    return mine[0]
+    return Found(name, host.daemon, have.instances.pools[name], root.rstrip("/"), query, have)
 
 
 def need(have: Facts, tools: Iterable[str]) -> None:

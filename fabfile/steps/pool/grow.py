@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
 from invoke import Context, task
 
 from fabfile import inventory, sizes
@@ -12,10 +11,11 @@ from fabfile.console import say
 from fabfile.converge import Outcome, converge
 from fabfile.daemon import INSTANCE
 from fabfile.errors import Refused
-from fabfile.facts import Facts, Query, gather
+from fabfile.facts import Facts, Query
 from fabfile.facts.pool import Backing, Pool
 from fabfile.plan import Change, Command, Step, words
 from fabfile.steps.pool import extend, files, thin
+from fabfile.steps.pool.look import look
 from fabfile.steps.pool.loop import growing
 
 
@@ -127,22 +127,19 @@ def grow(
     json: bool = False,
 ) -> list[Outcome]:
     """Make the pool larger, online; containers go on meanwhile."""
-    host = inventory.of(c, instance)
-    name = name or host.pool.dm_name
-    thin.check_name(name)
-    made = gather(c, Query(pool=name)).instances.pools.get(name, {})
-    if made.get("VARIANT") == "direct":
-        direct = msgspec.structs.replace(host.pool, variant="direct", vg=made["VG"], pool=made["LV"])
+    host, query, have = look(c, name, instance)
+    name = host.pool.dm_name
+    if have.instances.pools.get(name, {}).get("VARIANT") == "direct":
         enlarging, query = extend.step(
-            direct, host.instance, size=size, meta_size=meta_size, devices=device or (), wipes=wipe or ()
+            host.pool, host.instance, size=size, meta_size=meta_size, devices=device or (), wipes=wipe or ()
         )
         return converge(c, [enlarging], query, json=json)
     if device or wipe:
         raise Refused(f"the pool {name} is not on disks of its own", hint="say the new size: --size 200G")
-    growth, query = step(name, size, meta_size, Query(pool=name, dir=host.pool.dir, instance=host.instance))
+    growth, query = step(name, size, meta_size, query)
     outcomes = converge(c, [growth], query, json=json)
     keys = [("size", size, host.pool.size), ("meta_size", meta_size, host.pool.meta_size)]
     differ = [f'{key} = "{asked}"' for key, asked, now in keys if asked and asked != now]
-    if differ and name == host.pool.name:
+    if differ and name == inventory.of(c, instance).pool.dm_name:
         say(f"set {', '.join(differ)} in its pool in {inventory.load().file}: a machine made anew gets that then")
     return outcomes

@@ -19,7 +19,7 @@ from fabfile.plan import Command
 from fabfile.render import render
 from fabfile.steps.pool import action, view
 from fabfile.steps.pool.action import Found
-from fabfile.steps.pool.check import verdict
+from fabfile.steps.pool.check import refusal, verdict
 from fabfile.steps.pool.view import View
 
 TOOLS = ("dmsetup", "thin_check", "thin_ls", "thin_repair", "thin_restore")
@@ -76,7 +76,8 @@ def up_again(c: Context, found: Found, task: str) -> None:
     have = action.again(c, found).have
     status, plugin = have.pool.status, have.containerd.plugin("snapshotter", "devmapper")
     if status is None or status.mode != "rw" or status.needs_check:
-        raise Failed(f"{task}: the pool {found.name} does not work", str(status or "no such device"))
+        why = refusal(have) or (status.mode if status else "the kernel has no such device")
+        raise Failed(f"{task}: the pool {found.name} does not work", why, hint=f"systemctl status {found.unit}")
     if have.containerd.active and (plugin is None or plugin.status != "ok"):
         raise Failed(
             f"{task}: the pool works, containerd does not take it",

@@ -16,7 +16,7 @@ from fabfile.facts import Facts, gather
 from fabfile.inventory import Host
 from fabfile.plan import Change
 from fabfile.steps import leftovers
-from fabfile.steps.pool import action, files, thin, undo
+from fabfile.steps.pool import files, look, thin, undo
 from fabfile.steps.pool.owner import directory, owner
 from fabfile.steps.pool.undo import Going, Part
 
@@ -72,12 +72,11 @@ def _chosen(have: Facts, daemon: Daemon, name: str, *, named: bool) -> list[str]
             f"this would remove the images and containers of {daemon}, and leave theirs without a pool",
             hint=f"pool.reset{whose.option or ' --instance default'} --name {name}",
         )
-    mine = [pool for pool, settings in pools.items() if owner(settings).instance == daemon.instance]
-    if name not in pools and (named or not mine):
+    if name not in pools and (named or not look.of(have, daemon)):
         if name in have.instances.active:
             raise Refused(f"the pool {name} is not ours", f"no {files.conf(name)}", hint="dmsetup remove, if you must")
         return []
-    return [action.choose(have, daemon, name, named=named)]
+    return [look.choose(have, daemon, name, named=named)]
 
 
 def _last(have: Facts, names: Sequence[str], name: str) -> bool:

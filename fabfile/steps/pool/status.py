@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import msgspec
 from invoke import Context, task
 
-from fabfile import inventory, sizes
+from fabfile import sizes
 from fabfile.console import say
 from fabfile.daemon import INSTANCE
 from fabfile.errors import Failed
-from fabfile.facts import Facts, gather
+from fabfile.facts import Facts
 from fabfile.plan import as_json
-from fabfile.steps.pool import thin
+from fabfile.steps.pool import files
 from fabfile.steps.pool.advice import advice
+from fabfile.steps.pool.look import look
 
 
 @task(help={"name": "of the pool", "instance": INSTANCE, "json": "as JSON"})
 def status(c: Context, name: str = "", instance: str = "", json: bool = False) -> None:
     """Show how full the pool is and what it stands on."""
-    host = inventory.of(c, instance)
-    pool = msgspec.structs.replace(host.pool, name=name, variant="loop") if name else host.pool
-    name = pool.dm_name
-    have = gather(c, thin.query(pool, host.instance))
+    host, _, have = look(c, name, instance)
+    name = host.pool.dm_name
     if json:
         say(as_json(have.pool))
     else:
         say("\n".join(describe(name, have)))
     if not have.pool.status:
-        raise Failed(f"no thin pool {name}", "dmsetup does not know it", hint=_others(name, have))
-
-
-def _others(name: str, have: Facts) -> str:
-    others = " ".join(other for other in have.instances.pools if other != name)
-    return f"--name one of: {others}" if others else "make one: pool.loop, or pool.direct"
+        if name in have.instances.pools:
+            unit = files.unit(name)
+            raise Failed(f"the pool {name} is down", "dmsetup does not know it", hint=f"systemctl status {unit}")
+        others = " ".join(have.instances.pools)
+        hint = f"--name one of: {others}" if others else "make one: pool.loop, or pool.direct"
+        raise Failed(f"no thin pool {name}", "dmsetup does not know it", hint=hint)
 
 
 FULL = {"queue": "writers wait for space", "error": "writers get an error at once"}

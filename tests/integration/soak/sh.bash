@@ -33,7 +33,7 @@ fault_before() {
     'awk '* | 'cat '* | 'cmp '* | 'cut '* | 'findmnt '* | 'grep '* | 'head '* | 'lsblk '* | 'od '* | 'sort '* | 'tr '*) last=no ;;
     'echo '* | 'printf '* | 'exit'* | 'return'* | 'command -v '* | 'eval '* | [a-zA-Z_]*([a-zA-Z0-9_])=*) last=no ;;
   esac
-  ! declare -F "${BASH_COMMAND%% *}" >/dev/null || last=no
+  ! declare -F "${BASH_COMMAND%% *}" >/dev/null 2>&1 || last=no
   [ "$last" = no ] || changing=$((changing + 1))
   echo "$((all + 1)) $changing $last" >$fault_dir/count
   # From here on it only looks.

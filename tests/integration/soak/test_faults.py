@@ -56,6 +56,7 @@ class Task:
             said = machine.fab(*shlex.split(self.line), code=None)
             if "error:" in said:
                 assert said.count("error:") == 1 and "Traceback" not in said, said
+                assert machine.ssh("ls /run/fault") == "count\nkilled\n", f"it failed without being killed\n{said}"
                 self.kills += 1
             else:
                 all, changing, _ = machine.ssh("rm /run/fault/at; cat /run/fault/count").split()
