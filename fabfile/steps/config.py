@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from typing import Any
 
 import msgspec
@@ -18,7 +17,7 @@ from fabfile.facts.containerd import SETTINGS
 from fabfile.inventory import Host
 from fabfile.plan import Change, Command, Step, file, words
 from fabfile.render import render
-from fabfile.steps import service
+from fabfile.steps import ext4, service
 from fabfile.steps.containerd import refuse_foreign
 from fabfile.steps.pool import owner, thin
 from fabfile.steps.toolchain import HELP
@@ -33,9 +32,6 @@ CRI_SNAPSHOTTER: dict[int, tuple[str, ...]] = {
 }
 """Format of config.toml → the table that holds CRI's `snapshotter`."""
 
-
-MKE2FS = "/etc/mke2fs.conf"
-"""How e2fsprogs makes file systems on this machine."""
 
 NEW = "Only what differs from containerd's own defaults: see containerd config default."
 """How a config.toml begins that was not there before."""
@@ -53,6 +49,8 @@ class Want(msgspec.Struct, frozen=True, omit_defaults=True):
     instance: str = ""
     mke2fs: str = ""
     """Path of the configuration for its file systems; empty where the machine has none to start from."""
+    fs_options: str = ""
+    """How it makes them, unless the machine's own configuration says that; empty: as containerd does by itself."""
 
     @property
     def daemon(self) -> Daemon:
@@ -110,6 +108,7 @@ def edited(text: str | None, want: Want) -> str:
     if want.format > 1:
         settings["discard_blocks"] = True
     _set(document, ("plugins", devmapper), settings)
+    _set_ours(document["plugins"][devmapper], "fs_options", want.fs_options, ext4.ZEROED)
     _set(document, CRI_SNAPSHOTTER[want.format], {"snapshotter": "devmapper"})
     if want.format >= 3:
         # Setting this replaces the default, so both snapshotters are named.
@@ -133,6 +132,14 @@ def _set(document: Any, keys: tuple[str, ...], values: dict[str, Any]) -> None:
             table[key] = value
 
 
+def _set_ours(table: Any, key: str, value: str, ours: str) -> None:
+    """Set a key that only we had a say in, or remove it where `value` is empty; a person's own stays."""
+    if table.get(key, ours) == ours:
+        table.pop(key, None)
+        if value:
+            table[key] = value
+
+
 def cleared(text: str) -> str | None:
     """config.toml without our keys; None for one that is ours as a whole, or of which nothing is left.
 
@@ -151,6 +158,7 @@ def cleared(text: str) -> str | None:
     before = document.unwrap()
     for name in ("devmapper", DEVMAPPER):
         _unset(document, ("plugins", name), "pool_name", "root_path", "base_image_size", "discard_blocks")
+        _unset(document, ("plugins", name), "fs_options", only=ext4.ZEROED)
     for keys in CRI_SNAPSHOTTER.values():
         _unset(document, keys, "snapshotter", only="devmapper")
     _unset(document, ("plugins", TRANSFER), "unpack_config")
@@ -175,19 +183,6 @@ def _unset(document: Any, keys: tuple[str, ...], *names: str, only: str | None =
             del table[key]
 
 
-def stopping_at_errors(text: str) -> str:
-    """An mke2fs.conf like `text`, whose file systems stop at their first error, unless it has its own mind about that.
-
-    By default ext4 goes on. On a pool that was full it then loses what was synced: see docs/full-pools.md.
-    """
-    head, defaults, rest = text.partition("[defaults]\n")
-    section = rest.partition("\n[")[0]
-    if re.search(r"^\s*errors\s*=", section, re.MULTILINE):
-        return text
-    errors = "[defaults]\n\terrors = remount-ro\n"
-    return f"{head}{errors}{rest}" if defaults else f"{errors}\n{text}"
-
-
 def step(host: Host, release: str, mirror: str) -> Step:
     """The step that configures, starts and proves containerd on the pool of `host`."""
 
@@ -205,7 +200,7 @@ def step(host: Host, release: str, mirror: str) -> Step:
         owner.refuse_base_image_size(have, daemon, pool.base_image_size)
         want = Want(
             config_format(version), pool.dm_name, pool.dir, pool.base_image_size, host.bin_dir, have.system.arch,
-            daemon.instance, daemon.mke2fs if MKE2FS in have.files else "",
+            daemon.instance, daemon.mke2fs if ext4.CONF in have.files else "", ext4.options(have, pool, version),
         )  # fmt: skip
         files = _files(have, want)
         return [*files, *_daemon(have, want, files)]
@@ -214,7 +209,7 @@ def step(host: Host, release: str, mirror: str) -> Step:
 
 
 def _looked_at(daemon: Daemon) -> tuple[str, ...]:
-    return daemon.config, daemon.unit_path, daemon.drop_in, daemon.mke2fs, MKE2FS
+    return daemon.config, daemon.unit_path, daemon.drop_in, daemon.mke2fs, ext4.CONF
 
 
 def _refuse_unit(have: Facts, daemon: Daemon) -> None:
@@ -231,10 +226,11 @@ def _files(have: Facts, want: Want) -> list[Change]:
         "containerd/10-devmapper-pool.conf.j2",
         pool=want.pool, variable=SETTINGS, digest=want.digest, mke2fs=want.mke2fs,
     )  # fmt: skip
-    ext4: list[Change] = []
+    formatted: list[Change] = []
     if want.mke2fs:
-        text = f"# Written by containerd-devmapper, from {MKE2FS}.\n{stopping_at_errors(have.files[MKE2FS].content)}"
-        ext4 = file(have, "file systems on the pool stop at their first error", want.mke2fs, text)
+        content = ext4.stopping_at_errors(have.files[ext4.CONF].content)
+        text = f"# Written by containerd-devmapper, from {ext4.CONF}.\n{content}"
+        formatted = file(have, "file systems on the pool stop at their first error", want.mke2fs, text)
     unit = render("containerd/containerd.service.j2", command=daemon.command, instance=daemon.instance)
     return [
         *file(
@@ -245,7 +241,7 @@ def _files(have: Facts, want: Want) -> list[Change]:
             validate=validate,
             backup=f"{daemon.config}.bak",
         ),
-        *ext4,
+        *formatted,
         *file(have, "containerd's unit", daemon.unit_path, unit),
         *file(have, "containerd starts after its pool", daemon.drop_in, drop_in),
     ]

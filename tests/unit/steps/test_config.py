@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fabfile.errors import Refused
-from fabfile.steps import config
+from fabfile.steps import config, ext4
 
 PLUGIN = "io.containerd.snapshotter.v1.devmapper"
 
@@ -100,29 +100,16 @@ def test_a_daemon_with_other_settings_has_another_digest() -> None:
     assert want(2).digest == want(2).digest
 
 
-DEBIANS = """[defaults]
-\tbase_features = sparse_super,large_file
-\tdefault_mntopts = acl,user_xattr
+def test_file_systems_are_made_as_a_person_said_or_as_we_say() -> None:
+    def options(text: str | None, ours: str) -> Any:
+        return tomllib.loads(config.edited(text, want(2, fs_options=ours)))["plugins"][PLUGIN].get("fs_options")
 
-[fs_types]
-\text4 = {
-\t\tfeatures = has_journal,extent
-\t}
-"""
-
-
-@pytest.mark.parametrize("text", [DEBIANS, "# mine\n" + DEBIANS, DEBIANS.partition("\n\n")[2], ""])
-def test_file_systems_stop_at_their_first_error(text: str) -> None:
-    made = config.stopping_at_errors(text)
-    assert "[defaults]\n\terrors = remount-ro\n" in made
-    assert made.count("[defaults]") == 1
-    for line in text.splitlines():
-        assert line in made.splitlines()
-    assert config.stopping_at_errors(made) == made
-
-
-def test_what_the_machine_has_said_of_errors_stays() -> None:
-    mine = DEBIANS.replace("\tbase", "\terrors = panic\n\tbase")
-    assert config.stopping_at_errors(mine) == mine
-    elsewhere = DEBIANS + "[other]\n\terrors = panic\n"
-    assert "remount-ro" in config.stopping_at_errors(elsewhere)
+    ours = config.edited(None, want(2, fs_options=ext4.ZEROED))
+    assert options(None, ext4.ZEROED) == options(ours, ext4.ZEROED) == ext4.ZEROED
+    assert options(ours, "") is None
+    assert config.edited(ours, want(2, fs_options=ext4.ZEROED)) == ours
+    mine = f"version = 2\n[plugins.'{PLUGIN}']\nfs_options = 'nodiscard'\n"
+    assert options(mine, ext4.ZEROED) == options(mine, "") == "nodiscard"
+    assert "nodiscard" in str(config.cleared(mine))
+    theirs = ours.partition("\n")[2] + "[debug]\nlevel = 'debug'\n"  # not ours as a whole
+    assert "fs_options" not in str(config.cleared(theirs))

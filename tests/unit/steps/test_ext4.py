@@ -1,0 +1,52 @@
+"""The file systems that containerd makes on thin devices."""
+
+from __future__ import annotations
+
+import pytest
+
+from fabfile.facts.needs import PREZEROED
+from fabfile.inventory import Pool
+from fabfile.steps import ext4
+from tests.unit.steps.conftest import having
+
+
+@pytest.mark.parametrize(
+    ("version", "knows"),
+    [("1.5.18", False), ("1.6.0", True), ("1.10.0", True), ("2.3.4", True), ("master-2020-04-09", False)],
+)
+def test_zeros_are_not_written_twice_where_containerd_can_be_told(version: str, knows: bool) -> None:
+    have = having(needs=frozenset({PREZEROED}))
+    assert ext4.options(have, Pool(), version) == (ext4.ZEROED if knows else "")
+
+
+def test_they_are_where_mke2fs_knows_no_better_or_the_pool_does_not_zero() -> None:
+    assert ext4.options(having(needs=frozenset()), Pool(), "2.3.4") == ""
+    assert ext4.options(having(needs=frozenset({PREZEROED})), Pool(variant="direct"), "2.3.4") == ""
+
+
+DEBIANS = """[defaults]
+\tbase_features = sparse_super,large_file
+\tdefault_mntopts = acl,user_xattr
+
+[fs_types]
+\text4 = {
+\t\tfeatures = has_journal,extent
+\t}
+"""
+
+
+@pytest.mark.parametrize("text", [DEBIANS, "# mine\n" + DEBIANS, DEBIANS.partition("\n\n")[2], ""])
+def test_file_systems_stop_at_their_first_error(text: str) -> None:
+    made = ext4.stopping_at_errors(text)
+    assert "[defaults]\n\terrors = remount-ro\n" in made
+    assert made.count("[defaults]") == 1
+    for line in text.splitlines():
+        assert line in made.splitlines()
+    assert ext4.stopping_at_errors(made) == made
+
+
+def test_what_the_machine_has_said_of_errors_stays() -> None:
+    mine = DEBIANS.replace("\tbase", "\terrors = panic\n\tbase")
+    assert ext4.stopping_at_errors(mine) == mine
+    elsewhere = DEBIANS + "[other]\n\terrors = panic\n"
+    assert "remount-ro" in ext4.stopping_at_errors(elsewhere)
