@@ -55,7 +55,8 @@ def unit(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """Throwaway machines on a real kernel. After `--`: --keep, --suite NAME, tests, or any option of pytest."""
     tests = ["tests/integration", "--ignore=tests/integration/soak"]
-    python(session, "-m", "pytest", *chosen(session, tests), "-ra", "-v", "--durations=10", *session.posargs)
+    options = ["-ra", "-v", "--durations=10", "--numprocesses=auto", "--dist=loadfile"]
+    python(session, "-m", "pytest", *chosen(session, tests), *options, *session.posargs)
 
 
 @nox.session(default=False)

@@ -14,12 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 from typing import Any
 
 import pytest
 
 from fabfile.lab import image, machines, vm
+from fabfile.lab.container import has_thin_pools
 from fabfile.lab.vm import Vm
 from fabfile.paths import REPOSITORY
 from tests.integration import leaks
@@ -44,6 +45,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--suite", default="bookworm", help="Debian generation of the machines")
     parser.addoption("--rounds", type=int, default=2, help="how often a machine loses its power in test_soak")
     parser.addoption("--every", type=int, default=40, help="test_faults kills after each so many-th command")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Two: a machine at a time leaves half of two cores idle. One where tests may use this kernel's own loops and
+    pools, as each would take the other's for its own leak."""
+    return 1 if has_thin_pools() else 2
+
+
+LOGS = REPOSITORY / "logs"
+"""What is kept of the machines of failed tests."""
+
+BEGIN = time()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was kept: the machine of a failed test may have ended with one that passed."""
+    for file in sorted(LOGS.glob("*-*.log")):
+        if file.stat().st_mtime > BEGIN:
+            terminalreporter.write_line(file.read_text() if file.match("*-kept.log") else f"kept: {file}")
 
 
 @dataclass(frozen=True)
@@ -168,22 +188,21 @@ def started(request: pytest.FixtureRequest, suite: str, **options: Any) -> Itera
     machine = Machine(new, suite)
     yield machine
     if request.session.testsfailed > failed:
-        keep_logs(machine, request.module.__name__.rpartition(".")[2])
+        name = request.module.__name__.rpartition(".")[2]
+        keep_logs(machine, name)
         if request.config.getoption("--keep"):
-            print(f"\nkept: LAB_DIR={os.environ['LAB_DIR']} inv lab.shell {new.name}")
+            (LOGS / f"{name}-kept.log").write_text(f"kept: LAB_DIR={os.environ['LAB_DIR']} inv lab.shell {new.name}\n")
             return
     machines.down(new.name)
     assert not new.directory.exists()
 
 
 def keep_logs(machine: Machine, name: str) -> None:
-    """Copy its console and journal to logs/ and say where they are."""
-    logs = REPOSITORY / "logs"
-    logs.mkdir(exist_ok=True)
-    shutil.copyfile(machine.vm.console, logs / f"{name}-console.log")
+    """Copy its console and journal to logs/."""
+    LOGS.mkdir(exist_ok=True)
+    shutil.copyfile(machine.vm.console, LOGS / f"{name}-console.log")
     if machine.vm.pid is not None:
-        (logs / f"{name}-journal.log").write_text(machine.ssh("journalctl -b --no-pager", code=None))
-    print(f"\nlogs of the machine: {logs}/{name}-*.log")
+        (LOGS / f"{name}-journal.log").write_text(machine.ssh("journalctl -b --no-pager", code=None))
 
 
 @pytest.fixture(scope="session")
