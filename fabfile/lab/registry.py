@@ -62,8 +62,53 @@ def start(lab: Path, mirror: Path) -> str:
         base = f"http://127.0.0.1:{port}"
         _wait(base, directory / "log")
         for image, (program, command, links) in IMAGES.items():
-            _push(base, image, _layer(mirror, program, links), command)
+            push(lab, image, [layer(mirror, program, links)], command)
     return f"http://{CONTROLLER}:{(directory / 'port').read_text()}"
+
+
+def push(lab: Path, image: str, layers: Sequence[bytes], command: Sequence[str]) -> None:
+    """Push an image to the lab's registry, through its own API.
+
+    Args:
+        lab: whose registry runs.
+        image: its name; the tag is TAG.
+        layers: tar archives, the lowest first.
+        command: what a container of it runs.
+
+    Raises:
+        Failed: the registry did not take it.
+    """
+    base = f"http://127.0.0.1:{(lab / '.registry' / 'port').read_text()}"
+    config = json.dumps(
+        {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Cmd": list(command), "Env": ["PATH=/bin:/"]},
+            "rootfs": {"type": "layers", "diff_ids": [_digest(raw) for raw in layers]},
+        }
+    ).encode()
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": {"mediaType": CONFIG, **_blob(base, image, config)},
+        "layers": [{"mediaType": LAYER, **_blob(base, image, gzip.compress(raw, 1, mtime=0))} for raw in layers],
+    }
+    _request("PUT", f"{base}/v2/{image}/manifests/{TAG}", json.dumps(manifest).encode(), MANIFEST)
+
+
+def layer(mirror: Path, program: str, links: Sequence[str]) -> bytes:
+    """A tar archive of the mirror's `program`, and links to it beside it."""
+    file, raw = mirror / Path(program).name, io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as out:
+        info = tarfile.TarInfo(program)
+        info.size, info.mode = file.stat().st_size, 0o755
+        with file.open("rb") as stream:
+            out.addfile(info, stream)
+        for name in links:
+            link = tarfile.TarInfo(str(Path(program).with_name(name)))
+            link.type, link.linkname = tarfile.SYMTYPE, file.name
+            out.addfile(link)
+    return raw.getvalue()
 
 
 def stop(lab: Path) -> None:
@@ -87,50 +132,16 @@ def _pid(directory: Path) -> int | None:
     return pid if str(directory) in command else None
 
 
-def _layer(mirror: Path, program: str, links: Sequence[str]) -> bytes:
-    """A tar archive of the program, and links to it beside it."""
-    file, raw = mirror / Path(program).name, io.BytesIO()
-    with tarfile.open(fileobj=raw, mode="w") as out:
-        info = tarfile.TarInfo(program)
-        info.size, info.mode = file.stat().st_size, 0o755
-        with file.open("rb") as stream:
-            out.addfile(info, stream)
-        for name in links:
-            link = tarfile.TarInfo(str(Path(program).with_name(name)))
-            link.type, link.linkname = tarfile.SYMTYPE, file.name
-            out.addfile(link)
-    return raw.getvalue()
-
-
-def _push(base: str, image: str, raw: bytes, command: list[str]) -> None:
-    """Push an image of one layer, through the registry's own API."""
-    layer = gzip.compress(raw, 1, mtime=0)
-    config = json.dumps(
-        {
-            "architecture": "amd64",
-            "os": "linux",
-            "config": {"Cmd": command, "Env": ["PATH=/bin:/"]},
-            "rootfs": {"type": "layers", "diff_ids": [_digest(raw)]},
-        }
-    ).encode()
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": MANIFEST,
-        "config": {"mediaType": CONFIG, "size": len(config), "digest": _blob(base, image, config)},
-        "layers": [{"mediaType": LAYER, "size": len(layer), "digest": _blob(base, image, layer)}],
-    }
-    _request("PUT", f"{base}/v2/{image}/manifests/{TAG}", json.dumps(manifest).encode(), MANIFEST)
-
-
 def _digest(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-def _blob(base: str, image: str, data: bytes) -> str:
+def _blob(base: str, image: str, data: bytes) -> dict[str, Any]:
+    """Upload a blob and return what a manifest says of it."""
     digest = _digest(data)
     place = str(_request("POST", f"{base}/v2/{image}/blobs/uploads/", b"").headers["Location"])
     _request("PUT", f"{place}{'&' if '?' in place else '?'}digest={digest}", data)
-    return digest
+    return {"size": len(data), "digest": digest}
 
 
 def _request(method: str, url: str, data: bytes, type: str = "application/octet-stream") -> Any:
