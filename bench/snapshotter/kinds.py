@@ -1,0 +1,124 @@
+"""What is compared, and the throwaway machine on which the product makes it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import toml
+
+from fabfile import inventory
+from fabfile.inventory import Host
+from fabfile.lab import machines, registry
+from fabfile.lab.vm import Vm
+from fabfile.paths import REPOSITORY
+
+SIZE = "8G"
+LAZY = """version = 2
+[plugins."io.containerd.snapshotter.v1.devmapper"]
+fs_options = "nodiscard"
+"""
+"""A configuration that leaves inode tables and journal to the kernel: without it containerd has mkfs write them."""
+
+DISKS = ("24G", SIZE, SIZE)
+"""The first holds /var/lib, so overlayfs and the files of loop pools; the others are direct pools. All are alike."""
+
+MOVE = """set -e
+disk=/dev/disk/by-id/virtio-lab-disk2
+mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 $disk
+mount $disk /mnt; cp -a /var/lib/. /mnt; umount /mnt; mount $disk /var/lib
+"""
+FIO = "apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install fio"
+
+
+class Kind(NamedTuple):
+    """A snapshotter and what is under it."""
+
+    name: str
+    snapshotter: str = "devmapper"
+    instance: str = ""
+    """Its containerd; the default one has overlayfs as well as a pool."""
+    config: str = ""
+    """What that containerd's configuration has before the product adds its own keys."""
+    pool: dict[str, Any] = {}  # noqa: RUF012 # nobody writes to it
+
+
+def _direct(number: int, chunk: str) -> dict[str, Any]:
+    return {"variant": "direct", "devices": [f"/dev/disk/by-id/virtio-lab-disk{number}"], "chunk_size": chunk}
+
+
+KINDS = (
+    Kind("overlayfs", "overlayfs"),
+    Kind("loop 64K"),
+    Kind("loop 64K, lazy mkfs", instance="lazy", config=LAZY),
+    Kind("loop 512K", instance="loop-512k", pool={"block_size": "512K"}),
+    Kind("direct 64K", instance="direct-64k", pool=_direct(3, "64K")),
+    Kind("direct 512K", instance="direct-512k", pool=_direct(4, "512K")),
+)
+FLOOR = KINDS[0]
+"""What the others are compared with."""
+
+
+class Bench(NamedTuple):
+    """The machine."""
+
+    vm: Vm
+    image: str
+    """What is pulled."""
+    hosts: dict[str, Host]
+    """Kind → its containerd and pool, as the product knows them."""
+
+    def ssh(self, script: str) -> str:
+        """Run a script as root and return what it printed.
+
+        Raises:
+            SystemExit: a non-zero exit code, with all that it said.
+        """
+        return run(self.vm.ssh(script))
+
+
+def run(command: list[str], **environment: str) -> str:
+    """Run a command here and return what it printed.
+
+    Raises:
+        SystemExit: a non-zero exit code, with all that it said.
+    """
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env={**os.environ, **environment}, capture_output=True, text=True,
+        stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise SystemExit(f"{command[0]} failed: {command[-1]}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def up(lab: Path, image: str) -> Bench:
+    """A machine that has every kind, each made by `fab deploy`.
+
+    Args:
+        lab: the lab's directory.
+        image: name of the image in the lab's registry.
+    """
+    (vm,) = machines.up(1, memory=2048, disks=DISKS)
+    run(vm.ssh(MOVE))
+    run(vm.ssh(FIO))
+    hosts = {kind.name: _deployed(vm, lab, kind) for kind in KINDS}
+    address = hosts[FLOOR.name].registry.removeprefix("http://")
+    return Bench(vm, f"{address}/{image}:{registry.TAG}", hosts)
+
+
+def _deployed(vm: Vm, lab: Path, kind: Kind) -> Host:
+    """Deploy one kind; where the product has nothing to do it only looks."""
+    settings = toml.loads((lab / "hosts.toml").read_text())
+    settings["defaults"] |= {"instance": kind.instance, "pool": {"size": SIZE, **kind.pool}}
+    file = lab / f"{kind.instance or 'default'}.toml"
+    file.write_text(toml.dumps(settings))
+    host = inventory.on_instance(inventory.load(file).hosts[vm.name])
+    if kind.config:
+        run(vm.ssh(f"mkdir -p /etc/containerd; cat >{host.daemon.config} <<'CONFIG'\n{kind.config}CONFIG"))
+    print(f"deploying {kind.name}", flush=True)
+    run([str(Path(sys.executable).with_name("fab")), "-H", vm.name, "deploy"], HOSTS_FILE=str(file))
+    return host
