@@ -17,11 +17,14 @@ from fabfile.lab.vm import Vm
 from fabfile.paths import REPOSITORY
 
 SIZE = "8G"
-LAZY = """version = 2
+ZEROS = """version = 2
 [plugins."io.containerd.snapshotter.v1.devmapper"]
-fs_options = "nodiscard"
+fs_options = "nodiscard,lazy_itable_init=0,lazy_journal_init=0"
 """
-"""A configuration that leaves inode tables and journal to the kernel: without it containerd has mkfs write them."""
+"""containerd's own default: mkfs writes inode tables and journal. The product has it leave them out on loop pools."""
+
+PAGE_CACHE = "losetup -n -O NAME -j {dir}/data | xargs losetup --direct-io=off"
+"""What is a file goes through the page cache, too, as losetup does it by itself."""
 
 DISKS = ("24G", SIZE, SIZE)
 """The first holds /var/lib, so overlayfs and the files of loop pools; the others are direct pools. All are alike."""
@@ -43,6 +46,8 @@ class Kind(NamedTuple):
     """Its containerd; the default one has overlayfs as well as a pool."""
     config: str = ""
     """What that containerd's configuration has before the product adds its own keys."""
+    after: str = ""
+    """A script for when it is deployed; `dir` is where its pool's files are."""
     pool: dict[str, Any] = {}  # noqa: RUF012 # nobody writes to it
 
 
@@ -53,7 +58,8 @@ def _direct(number: int, chunk: str) -> dict[str, Any]:
 KINDS = (
     Kind("overlayfs", "overlayfs"),
     Kind("loop 64K"),
-    Kind("loop 64K, lazy mkfs", instance="lazy", config=LAZY),
+    Kind("loop 64K, page cache", instance="cache", after=PAGE_CACHE),
+    Kind("loop 64K, zeros written", instance="zeros", config=ZEROS),
     Kind("loop 512K", instance="loop-512k", pool={"block_size": "512K"}),
     Kind("direct 64K", instance="direct-64k", pool=_direct(3, "64K")),
     Kind("direct 512K", instance="direct-512k", pool=_direct(4, "512K")),
@@ -121,4 +127,5 @@ def _deployed(vm: Vm, lab: Path, kind: Kind) -> Host:
         run(vm.ssh(f"mkdir -p /etc/containerd; cat >{host.daemon.config} <<'CONFIG'\n{kind.config}CONFIG"))
     print(f"deploying {kind.name}", flush=True)
     run([str(Path(sys.executable).with_name("fab")), "-H", vm.name, "deploy"], HOSTS_FILE=str(file))
+    run(vm.ssh(kind.after.format(dir=host.pool.dir) or ":"))
     return host

@@ -34,7 +34,7 @@ def test_other_measures_do_not_count() -> None:
 
 
 def test_what_is_written_is_read_to_the_same(tmp_path: Path) -> None:
-    rows = figures("overlayfs", 1.5, 0.125) + figures("loop 64K, lazy mkfs", 2)
+    rows = figures("overlayfs", 1.5, 0.125) + figures("loop 64K, page cache", 2)
     result.write(tmp_path / "figures.csv", rows)
     assert result.read(tmp_path / "figures.csv") == rows
     assert (
