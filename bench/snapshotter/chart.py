@@ -22,7 +22,7 @@ def draw(rows: Sequence[Row], stem: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    matplotlib.rcParams |= {"svg.hashsalt": "snapshotter", "font.size": 9}
+    matplotlib.rcParams |= {"svg.hashsalt": "snapshotter", "svg.fonttype": "none", "font.size": 9}
     from matplotlib import pyplot
 
     lines = -(-len(MEASURES) // COLUMNS)
