@@ -72,7 +72,7 @@ def bench(session: nox.Session) -> None:
     """Each benchmark in bench/: ratios against a peer or a floor of the same run. After `--`: names of some of them."""
     lock = ["--no-deps", "--require-hashes", "-r", "requirements-bench.lock"]
     python(session, "-m", "pip", "install", "-qq", "--disable-pip-version-check", *lock)
-    files = [*HERE.glob("bench/*.py"), *HERE.glob("bench/*/__main__.py")]
+    files = [*HERE.glob("bench/[!_]*.py"), *HERE.glob("bench/*/__main__.py")]
     names = sorted(file.parent.name if file.stem == "__main__" else file.stem for file in files)
     for name in session.posargs or names:
         python(session, "-m", f"bench.{name}")

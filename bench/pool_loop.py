@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter
 
-HERE = Path(__file__).resolve().parent.parent
+from bench._run import run
+
 LIMIT = 2.0
 ROUNDS = 7
 
@@ -42,12 +42,7 @@ UNDO_RECIPE = "dmsetup remove recipe && losetup -D && rm -r /var/lib/recipe"
 def seconds(command: list[str], **environment: str) -> float:
     """The wall time of one run, in seconds."""
     start = perf_counter()
-    done = subprocess.run(
-        command, cwd=HERE, env={**os.environ, **environment}, capture_output=True, text=True,
-        stdin=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise SystemExit(f"{command[0]} failed\n{done.stdout}{done.stderr}")
+    run(command, **environment)
     return perf_counter() - start
 
 

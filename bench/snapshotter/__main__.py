@@ -37,7 +37,7 @@ def rounds(lab: Path, count: int) -> Iterator[list[Row]]:
 def main() -> int:
     """Measure, write the files, print the table."""
     parser = argparse.ArgumentParser(prog="python -m bench.snapshotter", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="how often each kind has its turn")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each kind has its turn")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "logs", help="directory of what is written")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import toml
 
+from bench._run import run
 from fabfile import inventory
 from fabfile.inventory import Host
 from fabfile.lab import machines, registry
 from fabfile.lab.vm import Vm
-from fabfile.paths import REPOSITORY
 
 SIZE = "8G"
 ZEROS = """version = 2
@@ -48,7 +48,7 @@ class Kind(NamedTuple):
     """What that containerd's configuration has before the product adds its own keys."""
     after: str = ""
     """A script for when it is deployed; `dir` is where its pool's files are."""
-    pool: dict[str, Any] = {}  # noqa: RUF012 # nobody writes to it
+    pool: Mapping[str, Any] = MappingProxyType({})
 
 
 def _direct(number: int, chunk: str) -> dict[str, Any]:
@@ -84,21 +84,6 @@ class Bench(NamedTuple):
             SystemExit: a non-zero exit code, with all that it said.
         """
         return run(self.vm.ssh(script))
-
-
-def run(command: list[str], **environment: str) -> str:
-    """Run a command here and return what it printed.
-
-    Raises:
-        SystemExit: a non-zero exit code, with all that it said.
-    """
-    done = subprocess.run(
-        command, cwd=REPOSITORY, env={**os.environ, **environment}, capture_output=True, text=True,
-        stdin=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise SystemExit(f"{command[0]} failed: {command[-1]}\n{done.stdout}{done.stderr}")
-    return done.stdout
 
 
 def up(lab: Path, image: str) -> Bench:

@@ -31,7 +31,7 @@ class Ratio(NamedTuple):
 
     def __str__(self) -> str:
         """As the table has it."""
-        return f"{self.median:.2f} ({self.least:.2f}–{self.most:.2f})"  # noqa: RUF001 # a range
+        return f"{self.median:.2f} ({self.least:.2f} to {self.most:.2f})"
 
 
 def ratios(rows: Sequence[Row], kind: str, measure: str) -> Ratio:
@@ -59,9 +59,9 @@ def read(file: Path) -> list[Row]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The ratios as a table in Markdown: median (least–most)."""  # noqa: RUF002 # a range
+    """The ratios as a table in Markdown: median (least to most)."""
     names = [kind.name for kind in KINDS[1:]]
-    lines = [f"| × {FLOOR.name} | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]  # noqa: RUF001 # times
+    lines = [f"| times {FLOOR.name} | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
     for measure in MEASURES:
         cells = " | ".join(str(ratios(rows, name, measure.name)) for name in names)
         lines.append(f"| {measure.title} | {cells} |")

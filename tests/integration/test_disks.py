@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from invoke import Config
@@ -108,9 +109,9 @@ def sums(machine: Machine) -> dict[str, str]:
     return {kind: sha256(file) for kind, file in files.items()}
 
 
-def pool(*devices: str, **settings: str | int) -> Pool:
+def pool(*devices: str, **settings: Any) -> Pool:
     """A direct pool on these disks, in a group of its own."""
-    return Pool(variant="direct", devices=devices, vg="pool", **settings)  # type: ignore[arg-type]
+    return Pool(variant="direct", devices=devices, vg="pool", **settings)
 
 
 @pytest.fixture(scope="module")

@@ -318,8 +318,8 @@ def test_lvm_and_disks_are_asked_only_for_a_direct_pool() -> None:
 
 
 def grow(have: Facts, **more: Any) -> list[Change]:
-    options = {"size": "", "meta_size": "", "devices": (), "wipes": ()} | more
-    return extend.step(asked(), **options)[0].plan(have)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"size": "", "meta_size": "", "devices": (), "wipes": ()} | more
+    return extend.step(asked(), **options)[0].plan(have)
 
 
 def test_growing_by_a_disk() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,9 +18,9 @@ from fabfile.steps.pool.thin import META_LEAST, META_MOST
 EXTENT = extents.EXTENT
 
 
-def lay(whole: int, free: int | None = None, **changes: int | str | bool) -> Layout:
-    asked = {"percent": 80, "meta_size": "", "chunk": 512 * KIB, "step": 20, "grows": True} | changes
-    return extents.layout(extent=EXTENT, extents=whole, free=whole if free is None else free, **asked)  # type: ignore[arg-type]
+def lay(whole: int, free: int | None = None, **changes: Any) -> Layout:
+    asked: dict[str, Any] = {"percent": 80, "meta_size": "", "chunk": 512 * KIB, "step": 20, "grows": True} | changes
+    return extents.layout(extent=EXTENT, extents=whole, free=whole if free is None else free, **asked)
 
 
 def test_a_disk_of_20g() -> None:

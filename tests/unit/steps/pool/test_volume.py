@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from fabfile.errors import Refused
@@ -14,8 +16,8 @@ WANT = volume.Volume("datavg", "lvdevm", 15 * GIB, "/srv/pool")
 ROOM = Volume(group_free=20 * GIB)
 
 
-def plan(now: Volume | None, **pool: object) -> list[str]:
-    have = having(pool=Pool(volume=now, **pool))  # type: ignore[arg-type]
+def plan(now: Volume | None, **pool: Any) -> list[str]:
+    have = having(pool=Pool(volume=now, **pool))
     return [change.why for change in volume.changes(have, WANT)]
 
 
