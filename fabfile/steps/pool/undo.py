@@ -58,9 +58,10 @@ class Going(Made, frozen=True):
         return f"{group.PROFILES}/{self.name}.profile"
 
     @property
-    def units(self) -> tuple[str, ...]:
+    def units(self) -> tuple[str, str, str]:
         """Its units, in the order in which they are stopped."""
-        return files.monitor(self.name), files.unit(self.name)
+        timer = files.monitor(self.name)
+        return timer, timer.removesuffix("timer") + "service", files.unit(self.name)
 
     @property
     def own(self) -> tuple[str, ...]:
