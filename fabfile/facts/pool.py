@@ -77,6 +77,8 @@ class Pool(msgspec.Struct, frozen=True):
     data: Backing | None = None
     meta: Backing | None = None
     place: Place | None = None
+    missing: int = 0
+    """How many names at the end of the directory's path do not exist."""
     volume: Volume | None = None
     active: bool = False
     enabled: bool = False
@@ -115,7 +117,9 @@ if [ $# -gt 0 ]; then
   losetup -n -O MAJ:MIN,BACK-MAJ:MIN,BACK-INO | while read -r l; do echo "loop $l"; done
   case $(od -An -v -N4096 -tx1 "$dir/meta" 2>/dev/null) in *[1-9a-f]*) echo "used yes" ;; esac
 fi
-while [ ! -d "$dir/" ]; do dir=${{dir%/*}}; done
+missing=0
+while [ ! -d "$dir/" ]; do dir=${{dir%/*}} missing=$((missing + 1)); done
+[ "$missing" = 0 ] || echo "missing $missing"
 place=$(df -B1 --output=fstype,avail,target "$dir/")
 echo "place ${{place#*
 }}"
@@ -153,6 +157,7 @@ def parse(text: str) -> Pool:
         data=_backing(files.get("data"), loops, used=False),
         meta=_backing(files.get("meta"), loops, used="used" in found),
         place=Place(place[0], " ".join(place[2:]), int(place[1])) if len(place) >= 3 else None,
+        missing=int(found.get("missing", ["0"])[0]),
         volume=_volume(found) if "group" in found else None,
         active=found.get("active") == ["active"],
         enabled="enabled" in found,

@@ -34,6 +34,7 @@ REFUSED = {
     "pool.loop --name=-x": "is not a pool name",
     "pool.loop --dir pool": "is not an absolute directory",
     "pool.loop --instance other --dir /dev/shm/pool": "tmpfs, which cannot carry a pool",
+    "pool.loop --instance other --dir /srv/nowhere": "no directory /srv/nowhere",
     "pool.loop --instance other --dir /srv/other": "/srv/other/data exists and is not ours",
     "pool.loop --name other": "is configured for another pool",
     "pool.loop --size 50G": "size: it has 100G, asked for 50G",

@@ -69,6 +69,7 @@ def plan(have: Facts, want: Pool, under: Volume | None) -> list[Change]:
     mount = volume_changes(have, under) if under else []
     if not mount:
         _refuse_place(have, want)
+    _refuse_missing(have, want, made=len(mount) and 1)
     written = files.changes(have, want)
     # The settings come first: they record which volume is to be made, and so is ours.
     return [*written, *mount, *_backing(have, want), *_active(have, want, written)]
@@ -152,6 +153,16 @@ def _refuse_place(have: Facts, want: Pool) -> None:
             f"{want.dir} is on {place.type}, which cannot carry a pool",
             f"mounted at {place.target}: {why}",
             hint="name a directory on ext4 or xfs, or let it make one: --volume VG/LV --volume-size 15G",
+        )
+
+
+def _refuse_missing(have: Facts, want: Pool, *, made: int) -> None:
+    """Refuse a directory that does not exist, except for the last `made` names of its path and for containerd's own."""
+    if have.pool.missing > made and not owner.within(want.dir, Daemon(want.instance)):
+        raise Refused(
+            f"no directory {want.dir}",
+            "its name may be wrong, or its file system not mounted; only below containerd's root it is made",
+            hint=f"if it is right: mkdir -p {words(want.dir)}",
         )
 
 

@@ -21,6 +21,11 @@ def directory(settings: dict[str, str]) -> str:
     return settings.get("DATA", "").rpartition("/")[0]
 
 
+def within(dir: str, daemon: Daemon) -> bool:
+    """Whether a directory lies below the root of a containerd."""
+    return dir.startswith(f"{daemon.root}/")
+
+
 def refuse_foreign(have: Facts, daemon: Daemon, name: str, dir: str) -> None:
     """Refuse the pool `name` and the directory `dir` to `daemon` where another containerd has them.
 

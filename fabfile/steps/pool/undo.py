@@ -18,7 +18,7 @@ from fabfile.plan import Change, Command, Step, file, words
 from fabfile.render import render
 from fabfile.steps.pool import action, claim, files, group, volume
 from fabfile.steps.pool.action import Made
-from fabfile.steps.pool.owner import directory
+from fabfile.steps.pool.owner import directory, within
 
 RECORDS = "/var/lib/containerd-devmapper"
 
@@ -212,15 +212,15 @@ def emptied(*directories: str) -> list[str]:
 
 def _forget(pool: Going) -> str:
     directory = pool.query().dir
+    # Any other was there before.
+    made = "mount" in pool.settings.get("VOLUME_MADE", "").split() or within(directory, pool.daemon)
     lock, warning = (f"{files.RUN_DIR}/{pool.name}.{end}" for end in ("lock", "warning"))
     # systemd keeps them, empty, for units that had an @ in their name.
     slices = (f"system-{name}.slice" for name in (r"devmapper\x2dpool", r"devmapper\x2dpool\x2dmonitor"))
     return "\n".join(
         [
             *([words("systemctl", "stop", *slices)] if pool.last else []),
-            f"if ! mountpoint -q {words(directory)}; then",
-            *emptied(directory),
-            "fi",
+            *([f"if ! mountpoint -q {words(directory)}; then", *emptied(directory), "fi"] if made else []),
             words("rm", "-f", lock, warning, files.conf(pool.name)),
             *emptied(files.CONF_DIR, files.RUN_DIR, action.BACKUPS, RECORDS),
         ]

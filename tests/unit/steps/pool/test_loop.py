@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from fabfile.errors import Refused
-from fabfile.facts.pool import Place, Pool, Table
+from fabfile.facts.pool import Place, Pool, Table, Volume
 from fabfile.plan import Command, File
 from fabfile.sizes import GIB, MIB
 from fabfile.steps.pool import files, loop
+from fabfile.steps.pool.volume import Volume as VolumeAsked
 from tests.unit.steps.conftest import having
 from tests.unit.steps.pool.loops import NAME, ROOM, machine, pool, want
 
@@ -28,6 +29,21 @@ def test_made_from_nothing_metadata_first_and_not_sparse() -> None:
 def test_a_file_system_with_less_room_is_said_to_be_overcommitted() -> None:
     small = having(pool=Pool(place=Place("ext4", "/srv", GIB)))
     assert any("OVERCOMMITTED: /srv has 1.0G free" in change.why for change in loop.plan(small, want(), None))
+
+
+def test_a_directory_is_made_only_in_containerd_s_own_and_under_a_volume() -> None:
+    lacks = having(pool=Pool(place=ROOM, missing=1, volume=Volume(group_free=20 * GIB)))
+    with pytest.raises(Refused, match="no directory /srv/pool") as refused:
+        loop.plan(lacks, want(), None)
+    assert refused.value.hint == "if it is right: mkdir -p /srv/pool"
+    under = VolumeAsked("vg", "lv", 15 * GIB, "/srv/pool")
+    assert loop.plan(lacks, want(), under)
+    deep = msgspec.structs.replace(lacks, pool=msgspec.structs.replace(lacks.pool, missing=2))
+    with pytest.raises(Refused, match="no directory /srv/pool"):
+        loop.plan(deep, want(), under)
+    assert loop.plan(deep, want(dir="/var/lib/containerd/devmapper"), None)
+    with pytest.raises(Refused, match="no directory"):
+        loop.plan(deep, want(dir="/var/lib/containerd/devmapper", instance="two"), None)
 
 
 def test_what_was_asked_for_is_left_alone() -> None:
