@@ -19,7 +19,8 @@ shopt -s extglob
 read -r fault_at <$fault_dir/at
 fault_before() {
   local all changing last
-  read -r all changing last <$fault_dir/count
+  # The two ends of a pipe count at once: one may find the file that the other is about to write.
+  until read -r all changing last <$fault_dir/count; do :; done
   if [ "$last" = yes ] && [ "$changing" -eq "$fault_at" ]; then
     echo "after $changing, before: ${BASH_COMMAND%%$'\n'*}" >>$fault_dir/killed
     rm $fault_dir/at
