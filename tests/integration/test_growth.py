@@ -24,7 +24,7 @@ KILLER = "/usr/local/sbin/dmsetup"
 POOL = """
 [defaults.pool]
 size = "128M"
-base_image_size = "256MB"
+base_image_size = "512MB"
 threshold = 100
 """
 

@@ -18,7 +18,7 @@ from tests.integration.conftest import Golden, until
 POOL = """
 [defaults.pool]
 size = "96M"
-base_image_size = "256MB"
+base_image_size = "512MB"
 threshold = 100
 when_full = "error"
 """
