@@ -155,9 +155,9 @@ def run_fab(*args: str, code: int | None = 0, inventory: Path | None = None) -> 
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The session's own lab; at its end nothing of it is left on this machine."""
-    before = leaks.state()
+    before = leaks.state(devices=alone(request))
     directory = tmp_path_factory.mktemp("lab")
     os.environ["LAB_DIR"] = str(directory)
     yield directory
@@ -242,9 +242,18 @@ def deployed(request: pytest.FixtureRequest, suite: str, golden: Golden) -> Iter
         yield machine
 
 
+def alone(request: pytest.FixtureRequest) -> bool:
+    """Whether no other tests run at the same time."""
+    workers = getattr(request.config, "workerinput", {"workercount": 1})["workercount"]
+    return bool(workers == 1)
+
+
 @pytest.fixture(autouse=True)
-def leak_check() -> Iterator[None]:
-    """After each test, this machine is as it was before: fixtures of a wider scope are there by then."""
-    before = leaks.state()
+def leak_check(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After each test, this machine is as it was before: fixtures of a wider scope are there by then.
+
+    Of two tests at a time only those of test_native make devices and mounts here, all others in a machine.
+    """
+    before = leaks.state(devices=alone(request) or "native" in request.fixturenames)
     yield
     assert leaks.left(before) == []

@@ -17,13 +17,15 @@ PODMAN = "/var/lib/containers/storage/overlay"
 """Podman keeps its storage mounted on itself from its first use on."""
 
 
-def state() -> dict[str, frozenset[str]]:
-    """Loop devices, device-mapper devices, mounts of this machine, and processes of this session."""
-    return {
+def state(*, devices: bool) -> dict[str, frozenset[str]]:
+    """Processes of this session; with `devices` also loop devices, device-mapper devices and mounts of this machine."""
+    processes = {"processes": frozenset(_processes())}
+    if not devices:
+        return processes
+    return processes | {
         "loops": frozenset(str(path.parent) for path in Path("/sys/block").glob("loop*/loop")),
         "dm devices": frozenset(path.name for path in Path("/sys/block").glob("dm-*")),
         "mounts": frozenset(line.split()[1] for line in Path("/proc/self/mounts").open()) - {PODMAN},
-        "processes": frozenset(_processes()),
     }
 
 
@@ -39,4 +41,5 @@ def _processes() -> Iterator[str]:
 
 def left(before: dict[str, frozenset[str]]) -> list[str]:
     """What is there now and was not before."""
-    return [f"{kind}: {thing}" for kind, now in state().items() for thing in sorted(now - before[kind])]
+    now = state(devices="loops" in before)
+    return [f"{kind}: {thing}" for kind in now for thing in sorted(now[kind] - before[kind])]
