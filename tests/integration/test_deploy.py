@@ -144,6 +144,17 @@ def test_deploy_ends_with_containers_on_both_snapshotters(golden: Golden, deploy
     assert "overlay on overlay" in said
 
 
+def test_its_file_systems_stop_at_errors_and_no_zeros_are_written(deployed: Machine) -> None:
+    image = deployed.ssh("ctr images ls -q").split()[0]
+    deployed.ssh(f"ctr containers create --snapshotter devmapper {image} formatted")
+    device = deployed.ssh("ctr snapshots --snapshotter devmapper mounts /mnt formatted").split()[3]
+    assert re.search(r"Errors behavior: +Remount read-only", deployed.ssh(f"dumpe2fs -h {device}"))
+    deployed.ssh(f"e2fsck -fn {device}; ctr containers rm formatted; sync")
+    used = deployed.ssh("dmsetup status containerd-pool").split()[5].partition("/")[0]
+    assert int(used) * 64 < 32 * 1024, "KiB; inode tables and a journal would be 230 MiB"
+    assert set(deployed.ssh("losetup -n -O DIO").split()) == {"1"}
+
+
 def test_a_second_deploy_changes_nothing_in_one_connection_and_one_command(deployed: Machine) -> None:
     before = deployed.state()
     since = deployed.ssh("sleep 1.1; date +%s").strip()  # later than this connection
