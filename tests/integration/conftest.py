@@ -48,8 +48,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two: a machine at a time leaves half of two cores idle. One where tests may use this kernel's own loops and
-    pools, as each would take the other's for its own leak."""
+    """Two, as one machine leaves half of two cores idle; one where tests may use this kernel's own loops and pools.
+
+    Each would take the other's for a leak of its own.
+    """
     return 1 if has_thin_pools() else 2
 
 

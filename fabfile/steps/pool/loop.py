@@ -15,19 +15,10 @@ from fabfile.facts.pool import Backing
 from fabfile.plan import Change, Command, Step, words
 from fabfile.steps import service
 from fabfile.steps.pool import files, owner, thin
+from fabfile.steps.pool.place import refuse_missing, refuse_unfit
 from fabfile.steps.pool.thin import Pool
 from fabfile.steps.pool.volume import Volume, volume
 from fabfile.steps.pool.volume import changes as volume_changes
-
-FILE_SYSTEMS = {"ext4": "", "xfs": ""}
-UNFIT = {
-    "tmpfs": "it is gone after a reboot",
-    "ramfs": "it is gone after a reboot",
-    "overlay": "a container's own layer: it is gone with the container",
-    "nfs": "loop devices on a network file system lose writes and hang",
-    "nfs4": "loop devices on a network file system lose writes and hang",
-    "btrfs": "copy-on-write under a loop device fragments and can deadlock when it is full",
-}
 
 
 def step(settings: inventory.Pool, instance: str = "") -> tuple[Step, Query]:
@@ -68,8 +59,8 @@ def plan(have: Facts, want: Pool, under: Volume | None) -> list[Change]:
     _refuse_other(have, want)
     mount = volume_changes(have, under) if under else []
     if not mount:
-        _refuse_place(have, want)
-    _refuse_missing(have, want, made=len(mount) and 1)
+        refuse_unfit(have, want)
+    refuse_missing(have, want, made=1 if mount else 0)
     written = files.changes(have, want)
     # The settings come first: they record which volume is to be made, and so is ours.
     return [*written, *mount, *_backing(have, want), *_active(have, want, written)]
@@ -141,29 +132,6 @@ def _refuse_other_size(want: Pool, asked: files.Asked) -> None:
 
 def _sizes(asked: tuple[int, ...]) -> str:
     return " and then ".join(map(sizes.show, asked))
-
-
-def _refuse_place(have: Facts, want: Pool) -> None:
-    place = have.pool.place
-    if place is None:
-        raise Refused(f"cannot tell the file system under {want.dir}", "findmnt did not answer")
-    if place.type not in FILE_SYSTEMS:
-        why = UNFIT.get(place.type, "only ext4 and xfs are known to carry a pool well")
-        raise Refused(
-            f"{want.dir} is on {place.type}, which cannot carry a pool",
-            f"mounted at {place.target}: {why}",
-            hint="name a directory on ext4 or xfs, or let it make one: --volume VG/LV --volume-size 15G",
-        )
-
-
-def _refuse_missing(have: Facts, want: Pool, *, made: int) -> None:
-    """Refuse a directory that does not exist, except for the last `made` names of its path and for containerd's own."""
-    if have.pool.missing > made and not owner.within(want.dir, Daemon(want.instance)):
-        raise Refused(
-            f"no directory {want.dir}",
-            "its name may be wrong, or its file system not mounted; only below containerd's root it is made",
-            hint=f"if it is right: mkdir -p {words(want.dir)}",
-        )
 
 
 def _backing(have: Facts, want: Pool) -> list[Change]:
