@@ -63,7 +63,7 @@ def integration(session: nox.Session) -> None:
 def soak(session: nox.Session) -> None:
     """Hours: power cuts under writing containers, SIGKILL after every command, full pools."""
     tests = chosen(session, ["tests/integration/test_soak.py", "tests/integration/soak"])
-    options = ["-ra", "-v", "--rounds=20", "--every=1", "--timeout=36000"]
+    options = ["-ra", "-v", "--rounds=20", "--every=1", "--timeout=36000", "--log-cli-level=INFO"]
     python(session, "-m", "pytest", *tests, *options, *session.posargs)
 
 

@@ -45,6 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--suite", default="bookworm", help="Debian generation of the machines")
     parser.addoption("--rounds", type=int, default=2, help="how often a machine loses its power in test_soak")
     parser.addoption("--every", type=int, default=40, help="test_faults kills after each so many-th command")
+    parser.addoption("--first", type=int, help="after which command test_faults kills first, if not after --every")
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -2,11 +2,12 @@
 
 The machine's `sh` is replaced by one that kills a script after its N-th command (sh.bash), for fab's own scripts and
 for the one that the pool's unit starts; nothing of the product knows of it. N goes from 1 on until a run comes to its
-end. `nox -s soak` takes all; `--every 40` takes each fortieth.
+end. `nox -s soak` takes all; `--every 40` takes each fortieth; `--first 13` goes on where a run was stopped.
 """
 
 from __future__ import annotations
 
+import logging
 import shlex
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import Machine
+
+log = logging.getLogger(__name__)
 
 SH = "/usr/local/sbin/sh"
 DROP_IN = "/run/systemd/system/devmapper-pool@.service.d"
@@ -111,6 +114,7 @@ def survive(machine: Machine, tasks: tuple[Task, ...], numbers: Iterable[int]) -
         for task in tasks:
             task.survive(machine, number)
         assert machine.ssh(NAMES, code=None) == ""
+        log.info("%d: %s", number, ", ".join(f"{task.name} {'ended' if task.commands else 'killed'}" for task in tasks))
         if all(task.commands for task in tasks):
             return
 
@@ -119,7 +123,7 @@ def survive(machine: Machine, tasks: tuple[Task, ...], numbers: Iterable[int]) -
 def numbers(request: pytest.FixtureRequest) -> Iterable[int]:
     """After how many commands to kill."""
     every = int(request.config.getoption("--every"))
-    return count(every, every)
+    return count(int(request.config.getoption("--first") or every), every)
 
 
 @pytest.fixture
