@@ -11,83 +11,27 @@ from fabfile import facts
 from fabfile.errors import Refused
 from fabfile.facts import Facts, disks, lvm
 from fabfile.facts import pool as pool_facts
-from fabfile.facts.files import FileFact
-from fabfile.facts.lvm import Group, Lvm, Volume
+from fabfile.facts.lvm import Lvm
 from fabfile.inventory import Pool
-from fabfile.plan import Change, Command, File
-from fabfile.sizes import GIB, KIB
-from fabfile.steps.pool import direct, extend, files
+from fabfile.plan import Command
+from fabfile.sizes import KIB
+from fabfile.steps.pool import direct, files
 from tests.unit.fakes import recorded
 from tests.unit.steps.conftest import having
-
-NAME = "containerd-thinpool"
-SETTINGS = {"monitoring": "1", "profile_dir": "/etc/lvm/profile"}
-RW = pool_facts.Status(100, 53248, 10, 32760, "rw", needs_check=False)
-
-
-def asked(*devices: str, **changes: Any) -> Pool:
-    return Pool(variant="direct", devices=devices or ("/dev/vdb",), **changes)
-
-
-def empty(name: str = "/dev/vdb", **changes: Any) -> disks.Disk:
-    """A look at an empty disk of 20G."""
-    kernel = name.rpartition("/")[2]
-    text = f"asked {name}\nreal {name}\nnumber 254:16\nsize {20 * GIB}\nread-only 0\nserial {kernel}-serial\n"
-    (disk,) = disks.parse(f"{text}sequence 2\nnode 254:16 {kernel} {kernel} disk\n")
-    return msgspec.structs.replace(disk, **changes)
-
-
-def fresh(*found: disks.Disk, **changes: Any) -> Facts:
-    """A machine with empty disks and no group."""
-    return having(disks=found or (empty(),), **{"lvm": Lvm(SETTINGS), **changes})
-
-
-def plan(have: Facts, want: Pool, wipes: tuple[str, ...] = ()) -> list[Change]:
-    return direct.step(want, "", wipes)[0].plan(have)
-
-
-def whys(changes: list[Change]) -> list[str]:
-    return [change.why for change in changes]
-
-
-def written(changes: list[Change]) -> dict[str, FileFact]:
-    return {change.path: FileFact(change.content, change.mode) for change in changes if isinstance(change, File)}
-
-
-def made(want: Pool | None = None, **changes: Any) -> Facts:
-    """The machine after the plan for an empty one."""
-    want = want or asked()
-    content = written(plan(fresh(), want))
-    volume = Volume("thinpool", "thin-pool", 4095 << 22, 52 << 22, NAME, True, 512 * KIB, 0, "queue", NAME, "monitored")
-    group = Group("u-u-i-d", 4 << 20, 5119, 920, 0, "wz--n-", "", ("/dev/vdb",), {"thinpool": volume})
-    profile = content.pop(f"/etc/lvm/profile/{NAME}.profile").content
-    table = pool_facts.Table("thin-pool", 1, "253:0", "253:1", 1024)
-    have = having(
-        files=content,
-        lvm=Lvm(SETTINGS, (group,), {"/dev/vdb": "containerd"}, profile),
-        disks=(empty(signatures=(disks.Signature("LVM2_member", "0x218"),)),),
-        pool=pool_facts.Pool(table=table, status=RW, active=True, enabled=True),
-    )
-    return msgspec.structs.replace(have, **changes)
-
-
-def with_volume(have: Facts, **changes: Any) -> Facts:
-    """The same with another pool in the group."""
-    assert have.lvm and have.lvm.group
-    volume = msgspec.structs.replace(have.lvm.group.volumes["thinpool"], **changes)
-    return with_group(have, volumes={"thinpool": volume})
-
-
-def with_group(have: Facts, **changes: Any) -> Facts:
-    assert have.lvm and have.lvm.group
-    group = msgspec.structs.replace(have.lvm.group, **changes)
-    return msgspec.structs.replace(have, lvm=msgspec.structs.replace(have.lvm, groups=(group,)))
-
-
-def refused(have: Facts, want: Pool, wipes: tuple[str, ...] = ()) -> Refused:
-    with pytest.raises(Refused) as refused:
-        plan(have, want, wipes)
-    return refused.value
+from tests.unit.steps.pool.groups import (
+    NAME,
+    SETTINGS,
+    asked,
+    empty,
+    fresh,
+    made,
+    plan,
+    refused,
+    whys,
+    with_group,
+    with_volume,
+    written,
+)
 
 
 def test_an_empty_machine_gets_all_of_it_in_order() -> None:
@@ -315,69 +259,3 @@ def test_lvm_and_disks_are_asked_only_for_a_direct_pool() -> None:
     _, query = direct.step(asked())
     assert (query.vg, query.devices) == ("containerd", ("/dev/vdb",))
     assert facts.disks.fragment(facts.Query()) == ":"
-
-
-def grow(have: Facts, **more: Any) -> list[Change]:
-    options: dict[str, Any] = {"size": "", "meta_size": "", "devices": (), "wipes": ()} | more
-    return extend.step(asked(), **options)[0].plan(have)
-
-
-def test_growing_by_a_disk() -> None:
-    have = made(disks=(empty("/dev/vdd"),))
-    changes = grow(have, devices=("/dev/vdd",))
-    assert whys(changes) == [
-        "look at /dev/vdd once more",
-        "what was asked for, in the pool's settings",
-        "add /dev/vdd (vdd-serial) to the volume group containerd",
-    ]
-    assert "DISKS='vdb-serial,21474836480 vdd-serial,21474836480'" in written(changes)[files.conf(NAME)].content
-    done = with_group(
-        made(files=have.files | written(changes), disks=(empty("/dev/vdd"),)), devices=("/dev/vdb", "/dev/vdd")
-    )
-    assert grow(done, devices=("/dev/vdd",)) == []
-    assert plan(msgspec.structs.replace(done, disks=(empty(),)), asked()) == []
-
-
-def test_growing_in_the_group() -> None:
-    assert whys(grow(made(), size="17G", meta_size="400M")) == [
-        "what was asked for, in the pool's settings",
-        "data 16380M → 17G",
-        "metadata 208M → 400M",
-    ]
-    assert whys(grow(made(), size=f"{4095 * 4}M")) == ["what was asked for, in the pool's settings"]
-    with pytest.raises(Refused, match="cannot become smaller") as refused:
-        grow(made(), size="1G")
-    assert refused.value.details == "it has 16380M, asked for 1G"
-    with pytest.raises(Refused, match="no room for that") as refused:
-        grow(made(), size="30G")
-    assert "920 are free" in refused.value.details
-    with pytest.raises(Refused, match="by what"):
-        grow(made())
-    with pytest.raises(Refused, match="no pool containerd/thinpool that was made here"):
-        grow(made(files={}), size="17G")
-
-
-def test_what_was_asked_for_may_be_asked_for_again_when_dmeventd_went_beyond_it() -> None:
-    have = made()
-    changes = grow(have, size="17G", meta_size="400M")
-    grown = with_volume(made(files=have.files | written(changes)), size=19 << 30, meta=512 << 20)
-    assert grow(grown, size="17G", meta_size="400M") == []
-    assert plan(grown, asked()) == []
-    with pytest.raises(Refused, match="data cannot become smaller"):
-        grow(grown, size="18G")
-    with pytest.raises(Refused, match="metadata cannot become smaller"):
-        grow(grown, meta_size="300M")
-
-
-@pytest.mark.parametrize(
-    ("now", "what"),
-    [
-        ({"table": None, "status": None}, "is not active"),
-        ({"status": msgspec.structs.replace(RW, needs_check=True)}, "before its metadata was checked"),
-        ({"status": msgspec.structs.replace(RW, mode="Fail")}, "before its metadata was checked"),
-    ],
-)
-def test_a_pool_that_cannot_grow_now_is_refused(now: dict[str, Any], what: str) -> None:
-    have = made()
-    with pytest.raises(Refused, match=what):
-        grow(msgspec.structs.replace(have, pool=msgspec.structs.replace(have.pool, **now)), size="17G")

@@ -17,9 +17,9 @@ from fabfile.facts.pool import Volume as Under
 from fabfile.plan import Change, Command, File
 from fabfile.sizes import GIB
 from fabfile.steps.pool import files, undo, volume
-from tests.unit.steps.pool import loops, test_direct
+from tests.unit.steps.pool import groups, loops
 
-DIRECT = test_direct.NAME
+DIRECT = groups.NAME
 
 
 def going(have: Facts, name: str, **changes: Any) -> undo.Going:
@@ -42,9 +42,9 @@ def bare(have: Facts) -> Facts:
 
 
 def with_disk(have: Facts, **changes: Any) -> Facts:
-    """The machine of test_direct with the look at its disk as it is once its group is gone."""
+    """The machine of `groups.made` with the look at its disk as it is once its group is gone."""
     (look,) = have.disks
-    seen = f"{test_direct.empty().seen}\nnode 254:0 dm-0 containerd-thinpool lvm\nsignature LVM2_member,0x218,"
+    seen = f"{groups.empty().seen}\nnode 254:0 dm-0 containerd-thinpool lvm\nsignature LVM2_member,0x218,"
     return msgspec.structs.replace(have, disks=(msgspec.structs.replace(look, seen=seen, **changes),))
 
 
@@ -121,7 +121,7 @@ def test_what_is_made_of_a_volume_is_recorded_before_and_stays_so(
 
 
 def test_a_direct_pool_takes_its_group_and_its_disks_along() -> None:
-    have = with_disk(test_direct.made())
+    have = with_disk(groups.made())
     changes = undo.plan(have, going(have, DIRECT))
     assert whys(changes)[1:4] == [
         "remove containerd/thinpool, 16.0G",
@@ -135,11 +135,11 @@ def test_a_direct_pool_takes_its_group_and_its_disks_along() -> None:
 
 
 def test_a_group_that_was_there_or_holds_something_else_stays() -> None:
-    have = with_disk(test_direct.made())
+    have = with_disk(groups.made())
     assert have.lvm
     assert have.lvm.group
     other = have.lvm.group.volumes | {"mine": Volume("mine", "linear", 1 << 30)}
-    assert "vgremove" not in scripts(undo.plan(test_direct.with_group(have, volumes=other), going(have, DIRECT)))
+    assert "vgremove" not in scripts(undo.plan(groups.with_group(have, volumes=other), going(have, DIRECT)))
     pool = going(have, DIRECT)
     theirs = msgspec.structs.replace(pool, settings=pool.settings | {"OWN_GROUP": "no"})
     given_back = scripts(undo.plan(have, theirs))
@@ -151,36 +151,36 @@ def test_a_group_that_was_there_or_holds_something_else_stays() -> None:
 
 def test_only_the_recorded_disks_are_wiped() -> None:
     for changes in ({"serial": "another"}, {"size": 1}):
-        have = with_disk(test_direct.made(), **changes)
+        have = with_disk(groups.made(), **changes)
         assert "dd " not in scripts(undo.plan(have, going(have, DIRECT)))
-    have = with_disk(test_direct.made())
+    have = with_disk(groups.made())
     assert have.lvm
     elsewhere = msgspec.structs.replace(have.lvm, physical={"/dev/vdb": "another"})
     assert "dd " not in scripts(undo.plan(msgspec.structs.replace(have, lvm=elsewhere), going(have, DIRECT)))
 
 
 def test_metadata_that_a_repair_kept_goes_and_nothing_like_it() -> None:
-    have = test_direct.made()
+    have = groups.made()
     assert have.lvm
     assert have.lvm.group
     names = ["thinpool_meta0", "thinpool_before_20260101T000000Z", "thinpool_metal", "other_meta0"]
     more = have.lvm.group.volumes | {name: Volume(name, "linear", 1 << 20) for name in names}
-    removed = undo.plan(test_direct.with_group(have, volumes=more), going(have, DIRECT))[1].why
+    removed = undo.plan(groups.with_group(have, volumes=more), going(have, DIRECT))[1].why
     assert removed.startswith(f"remove containerd/thinpool, containerd/{names[0]}, containerd/{names[1]},")
 
 
 def test_thin_volumes_of_lvms_own_and_two_groups_of_a_name_are_refused() -> None:
-    have = test_direct.made()
+    have = groups.made()
     assert have.lvm
     with pytest.raises(Refused, match="not containerd's alone"):
-        undo.plan(test_direct.with_volume(have, thins=1), going(have, DIRECT))
+        undo.plan(groups.with_volume(have, thins=1), going(have, DIRECT))
     twice = msgspec.structs.replace(have.lvm, groups=have.lvm.groups * 2)
     with pytest.raises(Refused, match="2 volume groups are named containerd"):
         undo.plan(msgspec.structs.replace(have, lvm=twice), going(have, DIRECT))
 
 
 def test_a_look_that_differs_stops_the_wipe() -> None:
-    have = with_disk(test_direct.made())
+    have = with_disk(groups.made())
     wipe = next(change for change in undo.plan(have, going(have, DIRECT)) if change.why.startswith("wipe"))
     assert isinstance(wipe, Command)
     assert wipe.functions == disks.LOOK
