@@ -81,10 +81,12 @@ def _files(have: Facts, daemon: Daemon, *, ours: bool) -> list[Change]:
     there = [path for path in paths if path in have.files]
     if not there:
         return []
+    last = f"/etc/systemd/system/*.wants/{daemon.unit} {words(*([daemon.unit_path] if ours else []))}"
     script = [
-        f"rm -f {words(*there)} /etc/systemd/system/*.wants/{daemon.unit}",
+        words("rm", "-f", *(path for path in there if path != daemon.unit_path)),
         f"rm -rf {words(RECORDS)} /var/tmp/.containerd-devmapper-*",
         *emptied(f"{daemon.unit_path}.d", daemon.mke2fs.rpartition("/")[0], *libexec(have)),
+        f"rm -f {last}".rstrip(),
         "systemctl daemon-reload",
     ]
     return [Command("remove containerd's unit and what else was written", "\n".join(script))]

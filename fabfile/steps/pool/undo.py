@@ -98,7 +98,7 @@ def plan(have: Facts, pool: Going) -> list[Change]:
     under = _direct(have, pool, recorded=recorded) if pool.direct else _loop(have, pool, recorded=recorded)
     # The files go before the volume that they are on, and that before the directory of containerd that it may be in.
     under += volume.undone(have, pool.settings, pool.query().dir)
-    own = _own(have, pool)
+    own = _own(have, pool, recorded=recorded)
     if not (recorded or under or own or have.pool.table):
         return []
     return [
@@ -186,8 +186,11 @@ def _state(pool: Going) -> Command:
     return Command(what, render("pool/state.sh.j2", pool=pool, records=RECORDS))
 
 
-def _own(have: Facts, pool: Going) -> list[Change]:
-    there = [path for path in (*pool.own, *([pool.profile] if pool.direct else [])) if path in have.files]
+def _own(have: Facts, pool: Going, *, recorded: bool) -> list[Change]:
+    # As long as there are settings all of it is removed, again: no look shows that an interrupted run left empty
+    # directories, and the script that takes the pool down may just have been written.
+    paths = (*pool.own, *([pool.profile] if pool.direct else []))
+    there = [path for path in paths if recorded or path in have.files]
     if not there:
         return []
     wants = " ".join(f"/etc/systemd/system/*.wants/{words(unit)}" for unit in pool.units)
@@ -221,7 +224,9 @@ def _forget(pool: Going) -> str:
         [
             *([words("systemctl", "stop", *slices)] if pool.last else []),
             *([f"if ! mountpoint -q {words(directory)}; then", *emptied(directory), "fi"] if made else []),
-            words("rm", "-f", lock, warning, files.conf(pool.name)),
-            *emptied(files.CONF_DIR, files.RUN_DIR, action.BACKUPS, RECORDS),
+            words("rm", "-f", lock, warning),
+            *emptied(files.RUN_DIR, action.BACKUPS, RECORDS),
+            words("rm", "-f", files.conf(pool.name)),
+            *emptied(files.CONF_DIR),
         ]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -70,6 +71,18 @@ def test_what_is_gone_is_nothing_to_do_and_what_stayed_is() -> None:
     left = msgspec.structs.replace(bare(have), pool=PoolFact(data=have.pool.data))
     assert "remove /srv/pool/data and /srv/pool/meta, 10.0G" in whys(undo.plan(left, pool))
     assert undo.plan(msgspec.structs.replace(bare(have), pool=PoolFact(table=have.pool.table)), pool)
+
+
+@pytest.mark.parametrize("have", [loops.machine(), with_disk(groups.made())])
+def test_what_an_interrupted_reset_left_empty_goes_too(have: Facts) -> None:
+    (conf,) = (path for path in have.files if path.startswith(files.CONF_DIR))
+    left = msgspec.structs.replace(bare(have), files={conf: have.files[conf]})
+    name = conf.rpartition("/")[2].removesuffix(".conf")
+    script = scripts(undo.plan(left, going(left, name)))
+    for path in ("containerd.service.d", f"{files.unit(name)}.wants", files.SCRIPT.rpartition("/")[0], files.CONF_DIR):
+        assert re.search(rf"rmdir \S*{re.escape(path)};", script), path
+    assert re.search(rf"^rm -f .*{files.SCRIPT}( |$)", script, re.MULTILINE)
+    assert script.index("daemon-reload") < script.rindex(conf)
 
 
 def test_another_pool_keeps_what_they_share_and_another_daemon_what_it_has() -> None:
