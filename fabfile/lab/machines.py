@@ -55,7 +55,6 @@ def up(
     mirror: bool = True,
     base: image.Image | None = None,
     disks: Sequence[str] = (),
-    cpus: int = 2,
 ) -> list[Vm]:
     """Start `count` more machines and wait until SSH answers on all of them.
 
@@ -67,7 +66,6 @@ def up(
         mirror: also make the lab's mirror and run its registry.
         base: what their disks are overlays of, instead of the suite's own image.
         disks: sizes of more empty disks, besides the one of 20G that each has.
-        cpus: processors of each.
 
     Raises:
         Refused: no root, a missing program, an unknown suite, a count or memory out of bounds, a directory not ours.
@@ -85,7 +83,7 @@ def up(
             base = base or image.build(suite)
             accelerator = accel.options(base)
             settings = _offers(lab) if mirror else {}
-            new += [_create(lab, base, memory, forward, disks, cpus) for _ in range(count)]
+            new += [_create(lab, base, memory, forward, disks) for _ in range(count)]
             _write(lab, **settings)
             for machine in new:
                 vm.start(machine, base.kernel, base.initrd, accelerator)
@@ -186,7 +184,7 @@ def _offers(lab: Path) -> dict[str, str]:
     return {"mirror": str(holds), "registry": registry.start(lab, holds)}
 
 
-def _create(lab: Path, base: image.Image, memory: int, forward: Sequence[int], disks: Sequence[str], cpus: int) -> Vm:
+def _create(lab: Path, base: image.Image, memory: int, forward: Sequence[int], disks: Sequence[str]) -> Vm:
     key = lab / "id_ed25519"
     if not key.exists():
         tools.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", key)
@@ -196,7 +194,7 @@ def _create(lab: Path, base: image.Image, memory: int, forward: Sequence[int], d
     port, *others = vm.free_ports(1 + len(forward))
     authorized = key.with_suffix(".pub").read_text()
     forwards = tuple(zip(others, forward, strict=True))
-    return vm.create(lab / name, base, authorized, port, forwards, memory, tuple(disks), cpus)
+    return vm.create(lab / name, base, authorized, port, forwards, memory, tuple(disks))
 
 
 def _write(lab: Path, **settings: str) -> None:

@@ -36,7 +36,6 @@ class Vm(msgspec.Struct, frozen=True):
     """Its public host key, which is pinned."""
     disks: tuple[str, ...] = ()
     """Sizes of more empty disks, from /dev/vdd on; `lab-disk2` is the serial number of the first."""
-    cpus: int = 2
 
     @property
     def name(self) -> str:
@@ -105,7 +104,6 @@ def create(
     forward: tuple[tuple[int, int], ...],
     memory: int,
     disks: tuple[str, ...] = (),
-    cpus: int = 2,
 ) -> Vm:
     """Make a machine's directory: its keys, its disks, and last the file by which it is known.
 
@@ -117,10 +115,9 @@ def create(
         forward: more of them: (here, in the machine).
         memory: MiB.
         disks: sizes of more empty disks.
-        cpus: how many.
     """
     directory.mkdir(mode=0o700)
-    vm = Vm(directory, port, forward, memory, _seed(directory, authorized), disks, cpus)
+    vm = Vm(directory, port, forward, memory, _seed(directory, authorized), disks)
     tools.run("qemu-img", "create", "-q", "-f", "qcow2", "-b", image.disk, "-F", image.format, directory / "root.qcow2")
     tools.run("qemu-img", "create", "-q", "-f", "qcow2", directory / "disk.qcow2", DISK)
     for number, size in enumerate(disks, 2):
@@ -162,8 +159,7 @@ def _seed(directory: Path, authorized: str) -> str:
 def command(vm: Vm, kernel: Path, initrd: Path, accelerator: tuple[str, ...]) -> list[str | Path]:
     """qemu's command line."""
     forwards = "".join(f",hostfwd=tcp:127.0.0.1:{a}-:{b}" for a, b in ((vm.port, 22), *vm.forward))
-    command: list[str | Path] = ["qemu-system-x86_64", *accelerator, "-cpu", "max"]
-    command += ["-smp", str(vm.cpus), "-m", str(vm.memory)]
+    command: list[str | Path] = ["qemu-system-x86_64", *accelerator, "-cpu", "max", "-smp", "2", "-m", str(vm.memory)]
     command += ["-name", vm.name, "-display", "none", "-nodefaults", "-no-user-config"]
     command += ["-chardev", f"file,id=console,path={_escaped(vm.console)},append=on", "-serial", "chardev:console"]
     # In the background qemu is silent unless it logs something: this is where it says why it died.

@@ -187,7 +187,7 @@ def started(request: pytest.FixtureRequest, suite: str, **options: Any) -> Itera
         options: see machines.up.
     """
     failed = request.session.testsfailed
-    (new,) = machines.up(1, suite, cpus=cpus(request), **options)
+    (new,) = machines.up(1, suite, **options)
     machine = Machine(new, suite)
     yield machine
     if request.session.testsfailed > failed:
@@ -209,9 +209,9 @@ def keep_logs(machine: Machine, name: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def golden(request: pytest.FixtureRequest, lab: Path, suite: str) -> Golden:
+def golden(lab: Path, suite: str) -> Golden:
     """The recipe, deployed once on a machine that had nothing; the machine is shut down again."""
-    (first,) = machines.up(1, suite, cpus=cpus(request))
+    (first,) = machines.up(1, suite)
     machine = Machine(first, suite)
     try:
         fresh = machine.state()
@@ -249,11 +249,6 @@ def alone(request: pytest.FixtureRequest) -> bool:
     """Whether no other tests run at the same time."""
     workers = getattr(request.config, "workerinput", {"workercount": 1})["workercount"]
     return bool(workers == 1)
-
-
-def cpus(request: pytest.FixtureRequest) -> int:
-    """Processors of a machine: emulated ones that share this machine's with another's cost more than they give."""
-    return 2 if alone(request) else 1
 
 
 @pytest.fixture(autouse=True)
