@@ -43,6 +43,8 @@ class Task:
     """fab's arguments."""
     again: str = AGAIN
     """What it says when there is nothing left to do."""
+    dispensable: bool = False
+    """Whether the tasks after it do without it, so that it need not run once it has come to its end."""
     kills: int = 0
     commands: tuple[int, int] | None = None
     """How many it has, and how many of them can change the machine: known once a run came to its end."""
@@ -55,8 +57,9 @@ class Task:
     def survive(self, machine: Machine, number: int) -> None:
         """Kill it after its `number`-th command; whatever that left, a plain run must finish."""
         line = shlex.split(self.line)
-        if self.commands:  # the tasks after it are not at their end
-            machine.fab(*line)
+        if self.commands:
+            if not self.dispensable:
+                machine.fab(*line)
             return
         self.kill(machine, number)
         try:
@@ -83,7 +86,7 @@ class Task:
 INSTANCE = "--instance fault"
 LOOP = (
     Task(f"pool.loop {INSTANCE} --size 1G"),
-    Task(f"pool.grow {INSTANCE} --size 1088M --meta-size 4M"),
+    Task(f"pool.grow {INSTANCE} --size 1088M --meta-size 4M", dispensable=True),
     Task(f"containerd.configure {INSTANCE}"),
     Task(f"pool.reset {INSTANCE} --yes", "nothing to do"),
 )
@@ -91,7 +94,7 @@ LOOP = (
 DISK = "/dev/disk/by-id/virtio-lab-disk"
 DIRECT = (
     Task(f"pool.direct {INSTANCE} --device {DISK} --wipe {DISK} --vg fault --pool pool --data-percent 50"),
-    Task(f"pool.grow {INSTANCE} --name fault-pool --size 11G"),
+    Task(f"pool.grow {INSTANCE} --name fault-pool --size 11G", dispensable=True),
     Task(f"pool.reset {INSTANCE} --name fault-pool --yes", "nothing to do"),
 )
 
