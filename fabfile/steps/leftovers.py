@@ -77,16 +77,14 @@ def _programs(have: Facts) -> list[Change]:
 
 
 def _files(have: Facts, daemon: Daemon, *, ours: bool) -> list[Change]:
-    paths = [daemon.drop_in, daemon.mke2fs, toolchain.PROFILE, *SHARED, *([daemon.unit_path] if ours else [])]
-    there = [path for path in paths if path in have.files]
-    if not there:
+    there = [path for path in (daemon.drop_in, daemon.mke2fs, toolchain.PROFILE, *SHARED) if path in have.files]
+    if not (there or ours):
         return []
-    last = f"/etc/systemd/system/*.wants/{daemon.unit} {words(*([daemon.unit_path] if ours else []))}"
     script = [
-        words("rm", "-f", *(path for path in there if path != daemon.unit_path)),
+        f"rm -f /etc/systemd/system/*.wants/{daemon.unit} {words(*there)}",
         f"rm -rf {words(RECORDS)} /var/tmp/.containerd-devmapper-*",
         *emptied(f"{daemon.unit_path}.d", daemon.mke2fs.rpartition("/")[0], *libexec(have)),
-        f"rm -f {last}".rstrip(),
+        *([words("rm", "-f", daemon.unit_path)] if ours else []),
         "systemctl daemon-reload",
     ]
     return [Command("remove containerd's unit and what else was written", "\n".join(script))]
