@@ -6,6 +6,7 @@ import hashlib
 import shutil
 from pathlib import Path
 from time import monotonic
+from typing import Protocol
 
 import msgspec
 
@@ -22,12 +23,10 @@ PACKAGES = (
     "dbus",
     "dmeventd",
     "e2fsprogs",
-    "initramfs-tools",
     "iproute2",
     "kmod",
     # What the step `packages` would install: under emulation that takes minutes (its test is in a container).
     "lvm2",
-    "linux-image-cloud-amd64",
     "netbase",
     "openssh-server",
     "podman",
@@ -51,36 +50,50 @@ OPTIONS = (
 )
 
 
+class Kernel(Protocol):
+    """What boots an image."""
+
+    @property
+    def name(self) -> str:
+        """Of its family, for the image's directory."""
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Debian packages that the image has for it."""
+
+    @property
+    def key(self) -> str:
+        """What the image depends on besides the packages: another kernel, another key."""
+
+    def finish(self, tree: Path, part: Path, log: Path) -> str:
+        """Finish the root directory `tree`, put what lies beside the image into `part`, and return the version."""
+
+
 class Image(msgspec.Struct, frozen=True):
     """A built image: files in a directory of the cache."""
 
     suite: str
     directory: Path
     overlay: Path | None = None
-    """The disk of a machine that was shut down, to start others from what was done on it."""
+    """The written part of the root disk of a machine that was shut down, to start others from what was done on it."""
+
+    @property
+    def root(self) -> Path:
+        """The root file system, which is never written to."""
+        return self.directory / "root.img"
 
     @property
     def disk(self) -> Path:
-        """The root file system; machines write to an overlay of it."""
-        return self.overlay or self.directory / "root.img"
+        """What a new machine's root disk is an overlay of."""
+        return self.overlay or self.root
 
     @property
-    def format(self) -> str:
-        """The disk's format, as qemu calls it."""
-        return "qcow2" if self.overlay else "raw"
-
-    @property
-    def kernel(self) -> Path:
-        """Debian's kernel."""
-        return self.directory / "vmlinuz"
-
-    @property
-    def initrd(self) -> Path:
-        """Its initial RAM disk."""
-        return self.directory / "initrd"
+    def version(self) -> str:
+        """Its kernel's version."""
+        return (self.directory / "version").read_text()
 
 
-def build(suite: str) -> Image:
+def build(suite: str, kernel: Kernel) -> Image:
     """Build the image of a suite, or find it in the cache.
 
     Raises:
@@ -89,21 +102,22 @@ def build(suite: str) -> Image:
     """
     suites.check(suite)
     setup = render("lab/setup.sh.j2")
-    command = ["mmdebstrap", *OPTIONS, *suites.SUITES[suite], f"--include={','.join(PACKAGES)}", suite]
-    digest = hashlib.sha256("\0".join([*command, SIZE, setup]).encode()).hexdigest()[:16]
-    image = Image(suite, paths.cache() / "images" / f"{suite}-{digest}")
+    packages = sorted((*PACKAGES, *kernel.packages))
+    command = ["mmdebstrap", *OPTIONS, *suites.SUITES[suite], f"--include={','.join(packages)}", suite]
+    digest = hashlib.sha256("\0".join([*command, SIZE, setup, kernel.key]).encode()).hexdigest()[:16]
+    image = Image(suite, paths.cache() / "images" / f"{suite}-{kernel.name}-{digest}")
     with locked(image.directory):
         if image.directory.exists():
             say(f"image {suite}: cached")
         else:
             start = monotonic()
-            with progress(f"image {suite}: building, about a minute"):
-                _build(image, command, setup)
+            with progress(f"image {suite}: building, about half a minute"):
+                _build(image, command, setup, kernel)
             say(f"image {suite}: built  {monotonic() - start:.1f} s")
     return image
 
 
-def _build(image: Image, command: list[str], setup: str) -> None:
+def _build(image: Image, command: list[str], setup: str, kernel: Kernel) -> None:
     part = image.directory.with_name(f".{image.directory.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -111,11 +125,9 @@ def _build(image: Image, command: list[str], setup: str) -> None:
     log.unlink(missing_ok=True)
     script.write_text(setup)
     script.chmod(0o755)
-    tools.run(
-        *tools.PRIVATE_MOUNTS, *command[:-1], f"--customize-hook={script}", image.suite, tree, suites.mirror(), log=log
-    )
-    for pattern, name in (("vmlinuz-*", "vmlinuz"), ("initrd.img-*", "initrd")):
-        shutil.copyfile(max((tree / "boot").glob(pattern)), part / name)
+    hook = f"--customize-hook={script}"
+    tools.run(*tools.PRIVATE_MOUNTS, *command[:-1], hook, image.suite, tree, suites.mirror(), log=log)
+    (part / "version").write_text(kernel.finish(tree, part, log))
     lazy = "lazy_itable_init=1,lazy_journal_init=1"
     tools.run("mke2fs", "-q", "-t", "ext4", "-E", lazy, "-d", tree, part / "root.img", SIZE, log=log)
     shutil.rmtree(tree)

@@ -13,9 +13,10 @@ from typing import IO
 
 from fabfile import paths
 from fabfile.console import say
-from fabfile.errors import Refused
-from fabfile.lab import accel, image, registry, suites, tools, vm
+from fabfile.errors import Failed, Refused
+from fabfile.lab import image, kinds, registry, suites, tools, vm
 from fabfile.lab import mirror as lab_mirror
+from fabfile.lab.kinds.kind import Kind
 from fabfile.lab.progress import progress
 from fabfile.lab.vm import Vm
 
@@ -55,6 +56,7 @@ def up(
     mirror: bool = True,
     base: image.Image | None = None,
     disks: Sequence[str] = (),
+    kind: str = "",
 ) -> list[Vm]:
     """Start `count` more machines and wait until SSH answers on all of them.
 
@@ -64,8 +66,9 @@ def up(
         memory: MiB for each.
         forward: ports in the machine that get a port of 127.0.0.1 too.
         mirror: also make the lab's mirror and run its registry.
-        base: what their disks are overlays of, instead of the suite's own image.
+        base: what their disks are overlays of, instead of the suite's own image; made by a machine of the same kind.
         disks: sizes of more empty disks, besides the one of 20G that each has.
+        kind: kvm, uml or tcg; debian: one of those with Debian's own kernel; nothing: see `kinds.choose`.
 
     Raises:
         Refused: no root, a missing program, an unknown suite, a count or memory out of bounds, a directory not ours.
@@ -80,25 +83,36 @@ def up(
     new: list[Vm] = []
     with ThreadPoolExecutor(count) as threads, _ended_on_failure(new):
         with _locked(paths.lab()) as lab:
-            base = base or image.build(suite)
-            accelerator = accel.options(base)
+            chosen, own = kinds.choose(suite, kind)
+            base = base or own
             settings = _offers(lab) if mirror else {}
-            new += [_create(lab, base, memory, forward, disks) for _ in range(count)]
+            new += [_create(lab, chosen, base, memory, forward, disks) for _ in range(count)]
             _write(lab, **settings)
             for machine in new:
-                vm.start(machine, base.kernel, base.initrd, accelerator)
+                chosen.start(machine, base)
         with progress(f"booting {', '.join(machine.name for machine in new)}"):
             seconds = list(threads.map(vm.wait, new))
     for machine, took in zip(new, seconds, strict=True):
-        say(f"{machine.name}: {suite}, SSH on 127.0.0.1:{machine.port}, up after {took:.0f} s")
+        say(f"{machine.name}: {suite}, SSH on 127.0.0.1:{machine.port}, up after {took:.1f} s")
     return new
 
 
-def restart(machine: Vm, suite: str = "bookworm") -> None:
-    """Start a machine that was ended, with its disks as they were, and wait for it."""
-    base = image.build(suite)
-    vm.start(machine, base.kernel, base.initrd, accel.options(base))
+def restart(machine: Vm) -> None:
+    """Start a machine that was ended, with its disks as they were, and wait for it.
+
+    Raises:
+        Failed: its image is gone from the cache, or it did not boot.
+    """
+    base = image.Image(machine.suite, machine.image)
+    if not base.root.exists():
+        raise Failed(f"the image of {machine.name} is gone", str(base.root), hint=f"inv lab.down {machine.name}")
+    kinds.KINDS[machine.kind].start(machine, base)
     vm.wait(machine)
+
+
+def disk(machine: Vm, number: int) -> str:
+    """A machine's own name of one of its disks; see `Kind.disk`."""
+    return kinds.KINDS[machine.kind].disk(number)
 
 
 def down(name: str = "") -> None:
@@ -184,17 +198,25 @@ def _offers(lab: Path) -> dict[str, str]:
     return {"mirror": str(holds), "registry": registry.start(lab, holds)}
 
 
-def _create(lab: Path, base: image.Image, memory: int, forward: Sequence[int], disks: Sequence[str]) -> Vm:
+def _create(lab: Path, kind: Kind, base: image.Image, memory: int, forward: Sequence[int], disks: Sequence[str]) -> Vm:
+    """Make a new machine's directory: its keys, its disks, and last the file by which it is known."""
     key = lab / "id_ed25519"
     if not key.exists():
         tools.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", key)
     taken = {machine.name for machine in machines()}
     name = next(f"lab-{n}" for n in range(1, 1000) if f"lab-{n}" not in taken)
-    shutil.rmtree(lab / name, ignore_errors=True)  # an interrupted lab.up left it half made
+    directory = lab / name
+    shutil.rmtree(directory, ignore_errors=True)  # an interrupted lab.up left it half made
+    directory.mkdir(mode=0o700)
     port, *others = vm.free_ports(1 + len(forward))
-    authorized = key.with_suffix(".pub").read_text()
-    forwards = tuple(zip(others, forward, strict=True))
-    return vm.create(lab / name, base, authorized, port, forwards, memory, tuple(disks))
+    machine = Vm(
+        directory, kind.name, base.suite, base.directory, port, kernel=base.version,
+        forward=tuple(zip(others, forward, strict=True)), memory=memory, disks=tuple(disks),
+        host_key=vm.seed(directory, key.with_suffix(".pub").read_text()),
+    )  # fmt: skip
+    kind.make_disks(machine, base)
+    vm.write(machine)
+    return machine
 
 
 def _write(lab: Path, **settings: str) -> None:

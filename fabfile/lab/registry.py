@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import hashlib
 import io
 import json
-import os
 import signal
-import subprocess
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +14,7 @@ from time import monotonic, sleep
 from typing import Any
 
 from fabfile.errors import Failed
+from fabfile.lab import process
 from fabfile.lab.vm import free_ports
 
 IMAGES = {
@@ -41,7 +39,7 @@ def start(lab: Path, mirror: Path) -> str:
         Failed: it did not start, or did not take the image.
     """
     directory = lab / ".registry"
-    if _pid(directory) is None:
+    if process.read(directory / "process.json") is None:
         directory.mkdir(exist_ok=True)
         (port,) = free_ports(1)
         (directory / "port").write_text(str(port))
@@ -53,12 +51,7 @@ def start(lab: Path, mirror: Path) -> str:
         }
         file = directory / "config.yml"
         file.write_text(json.dumps(settings))  # YAML is a superset of JSON
-        with (directory / "log").open("ab") as log:
-            process = subprocess.Popen(
-                [mirror / "docker-registry", "serve", file],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
-        (directory / "pid").write_text(str(process.pid))
+        process.spawn(directory / "process.json", [mirror / "docker-registry", "serve", file], directory / "log")
         base = f"http://127.0.0.1:{port}"
         _wait(base, directory / "log")
         for image, (program, command, links) in IMAGES.items():
@@ -113,23 +106,7 @@ def layer(mirror: Path, program: str, links: Sequence[str]) -> bytes:
 
 def stop(lab: Path) -> None:
     """End the lab's registry, and only it."""
-    pid = _pid(lab / ".registry")
-    if pid is None:
-        return
-    os.kill(pid, signal.SIGTERM)
-    while _pid(lab / ".registry") is not None:
-        with contextlib.suppress(ChildProcessError):  # started by an earlier process: not ours to reap
-            os.waitpid(pid, os.WNOHANG)
-        sleep(0.02)
-
-
-def _pid(directory: Path) -> int | None:
-    try:
-        pid = int((directory / "pid").read_text())
-        command = Path(f"/proc/{pid}/cmdline").read_text()
-    except (OSError, ValueError):
-        return None
-    return pid if str(directory) in command else None
+    process.end(lab / ".registry" / "process.json", signal.SIGTERM, limit=10)
 
 
 def _digest(data: bytes) -> str:

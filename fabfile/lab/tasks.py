@@ -11,13 +11,22 @@ from fabfile import paths
 from fabfile.console import say
 from fabfile.errors import Failed, Refused
 
+MACHINE = "kind of machine: kvm, uml, tcg, or debian for one with Debian's own kernel (default: the best that boots)"
 
-@task(help={"count": "how many machines", "suite": "bookworm, trixie or forky", "memory": "MiB for each"})
-def up(c: Context, count: int = 1, suite: str = "bookworm", memory: int = 1536) -> None:
+
+@task(
+    help={
+        "count": "number of machines",
+        "suite": "Debian generation: bookworm, trixie or forky",
+        "memory": "memory of each, in MiB",
+        "machine": MACHINE,
+    }
+)
+def up(c: Context, count: int = 1, suite: str = "bookworm", memory: int = 1536, machine: str = "") -> None:
     """Start throwaway machines and write their inventory."""
     from fabfile.lab import machines
 
-    machines.up(count, suite, memory)
+    machines.up(count, suite, memory, kind=machine)
     say(f"inventory: HOSTS_FILE={paths.lab() / 'hosts.toml'} fab -H hosts deploy")
 
 
@@ -28,7 +37,8 @@ def list_(c: Context) -> None:
 
     for machine in machines.machines():
         state = "running" if machine.pid else "stopped"
-        say(f"{machine.name:8} {state:8} 127.0.0.1:{machine.port}  {machine.memory} MiB")
+        where = f"127.0.0.1:{machine.port:<5}  {machine.memory} MiB"
+        say(f"{machine.name:8} {state:8} {where}  {machine.suite}, {machine.kind}, Linux {machine.kernel}")
 
 
 @task(positional=["name"], help={"name": "such as lab-1"})
@@ -48,8 +58,14 @@ def down(c: Context, name: str = "") -> None:
     machines.down(name)
 
 
-@task(help={"keep": "leave the machine running", "suite": "bookworm, trixie or forky"})
-def demo(c: Context, keep: bool = False, suite: str = "bookworm") -> None:
+@task(
+    help={
+        "keep": "leave the machine running",
+        "suite": "Debian generation: bookworm, trixie or forky",
+        "machine": MACHINE,
+    }
+)
+def demo(c: Context, keep: bool = False, suite: str = "bookworm", machine: str = "") -> None:
     """The main job, end to end: a throwaway machine, a deploy over SSH, containers on devmapper and on overlayfs."""
     import subprocess
     import sys
@@ -59,7 +75,7 @@ def demo(c: Context, keep: bool = False, suite: str = "bookworm") -> None:
     if machines.machines():
         raise Refused("a lab is running already", str(paths.lab()), hint="inv lab.down, or another LAB_DIR")
     start = monotonic()
-    name = machines.up(1, suite)[0].name
+    name = machines.up(1, suite, kind=machine)[0].name
     fab = [sys.executable, "-m", "fabric", "-H", name]
     environment = {**os.environ, "HOSTS_FILE": str(paths.lab() / "hosts.toml")}
     try:

@@ -11,8 +11,6 @@ from pathlib import Path
 from fabfile.errors import Failed, Refused
 
 NEEDED = {
-    "qemu-system-x86_64": ("qemu-system-x86", "runs the machines"),
-    "qemu-img": ("qemu-utils", "makes their disks"),
     "mmdebstrap": ("mmdebstrap", "makes the images from Debian packages"),
     "mke2fs": ("e2fsprogs", "makes the images' file system"),
     "ssh": ("openssh-client", "waits for the machines and opens a shell"),
@@ -37,19 +35,22 @@ def check() -> None:
         )
 
 
-def run(*command: str | Path, log: Path | None = None, input: bytes | None = None) -> str:
+def run(*command: str | Path, log: Path | None = None, input: bytes | None = None, cwd: Path | None = None) -> str:
     """Run a command and return what it printed.
 
     Args:
         command: program and arguments.
         log: a file that gets the output too.
         input: standard input.
+        cwd: the directory to run it in.
 
     Raises:
         Failed: a non-zero exit code.
     """
     args: Sequence[str] = [str(part) for part in command]
-    done = subprocess.run(args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, input=input or b"", check=False)
+    done = subprocess.run(
+        args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, input=input or b"", cwd=cwd, check=False
+    )
     output = done.stdout.decode(errors="replace")
     if log:
         with log.open("a") as out:

@@ -1,0 +1,57 @@
+"""KVM, where it really boots a kernel: /dev/kvm may be there and still hang a stock kernel early."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fabfile.lab import probe, tools
+from fabfile.lab.image import Image
+from fabfile.lab.kinds.kind import Unfit, require
+from fabfile.lab.kinds.qemu import PROGRAMS, Qemu
+
+FIRMWARE_LIMIT = 5
+"""Seconds for the firmware's first words, which take a tenth of one."""
+
+KERNEL_LIMIT = 20
+"""Seconds for the kernel: under KVM it is at its first process within two."""
+
+
+class Kvm(Qemu):
+    """Hardware virtualisation."""
+
+    name = "kvm"
+    what = "KVM"
+    options = ("-accel", "kvm")
+
+    def image(self, suite: str) -> Image:
+        """See `Kind.image`. What needs no image is asked first: the firmware, which is there with qemu."""
+        if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+            raise Unfit(self.name, "there is no /dev/kvm that may be opened")
+        require(self.name, PROGRAMS)
+        depends = (os.uname().release, tools.run("qemu-system-x86_64", "--version").splitlines()[0])
+        if why := probe.remembered("kvm", depends, _firmware):
+            raise Unfit(self.name, why)
+        image = super().image(suite)
+        if why := probe.remembered("kvm", (*depends, str(image.directory)), lambda: _kernel(image)):
+            raise Unfit(self.name, why)
+        return image
+
+
+def _firmware() -> str:
+    """Why the firmware does not run under KVM, or nothing."""
+    command = [*_qemu("64"), "-chardev", "stdio,id=words", "-device", "isa-debugcon,iobase=0x402,chardev=words"]
+    return "" if probe.says(command, b"SeaBIOS", FIRMWARE_LIMIT) else "/dev/kvm does not run even qemu's firmware"
+
+
+def _kernel(image: Image) -> str:
+    """Why a kernel does not boot under KVM, or nothing."""
+    command = [*_qemu("512"), "-serial", "stdio", "-kernel", image.directory / "vmlinuz"]
+    command += ["-initrd", image.directory / "initrd", "-append", "console=ttyS0 panic=-1 rdinit=/bin/false"]
+    boots = probe.says(command, b"Run /bin/false as init process", KERNEL_LIMIT)
+    return "" if boots else "/dev/kvm does not boot Debian's kernel"
+
+
+def _qemu(memory: str) -> list[str | Path]:
+    command: list[str | Path] = ["qemu-system-x86_64", *Kvm.options, "-cpu", "max", "-m", memory]
+    return [*command, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]

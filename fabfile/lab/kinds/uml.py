@@ -1,0 +1,205 @@
+"""User-mode Linux: a kernel that is a process. It needs no virtualisation, and is far faster than an emulation.
+
+The machine runs as a user without rights, who may write to its disks and to one directory. Its network is a qemu
+without a machine, so addresses and forwarded ports are those of the other kinds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic, sleep
+
+from fabfile.errors import Problem
+from fabfile.lab import image as images
+from fabfile.lab import probe, process, tools
+from fabfile.lab.image import Image
+from fabfile.lab.kinds import uml_cow, uml_kernel, uml_supervisor
+from fabfile.lab.kinds.kind import Unfit, letter, require
+from fabfile.lab.kinds.uml_kernel import FILES, KERNEL, PROGRAM, UmlKernel
+from fabfile.lab.kinds.uml_supervisor import BASE
+from fabfile.lab.vm import DISK, Vm
+
+PROGRAMS = {"qemu-system-x86_64": "qemu-system-x86", "patchelf": "patchelf", "apt-get": "apt", "dpkg-deb": "dpkg"}
+
+DISKS = 16
+"""ubd's limit, MAX_DEV in drivers/block/ubd."""
+
+PROBE_LIMIT = 20
+"""Seconds for the first program of a machine to run; it takes less than one."""
+
+PROBE_MEMORY = 128
+"""MiB."""
+
+BASE_PATH = f"/proc/self/fd/{BASE}"
+"""The machine's path of the image under its root disk: of a descriptor, as its user may not enter our directories."""
+
+STATIC = Path("/sbin/ldconfig")
+"""A program that needs no library, on every Debian."""
+
+INIT_ENDED = "Attempted to kill init! exitcode=0x00000000"
+"""What the kernel prints when the probe's only program has run."""
+
+OWN = "own"
+"""Directory that belongs to the machine's user: what was written to the root disk, and its management console."""
+
+IDENTITIES = 0x70000000
+"""First user id of machines that root starts: one for each port, above all that systemd hands out (UIDS-GIDS.md)."""
+
+NOBODY = 65534
+"""Where a container has fewer user ids than that."""
+
+MEMORY = Path("/dev/shm")
+"""Where the machine's memory is, if it can be: a file without a name."""
+
+
+class Uml:
+    """A machine that is a process of an ordinary user."""
+
+    name = "uml"
+    what = "User-mode Linux"
+
+    def image(self, suite: str) -> Image:
+        """See `Kind.image`. The newest kernel is tried first, then the suite's own."""
+        require(self.name, PROGRAMS)
+        reasons = []
+        for source in dict.fromkeys((uml_kernel.NEWEST, suite)):
+            try:
+                kernel = uml_kernel.find(source)
+            except Problem as problem:
+                reasons.append(f"Debian {source}'s kernel: {problem.what}")
+                continue
+            depends = (os.uname().release, kernel.version, str(_memory(PROBE_MEMORY)))
+            why = probe.remembered("uml", depends, partial(_boot, kernel))
+            if not why:
+                return images.build(suite, kernel)
+            reasons.append(why)
+        raise Unfit(self.name, "; ".join(reasons))
+
+    def make_disks(self, vm: Vm, image: Image) -> None:
+        """See `Kind.make_disks`."""
+        (vm.directory / OWN).mkdir(mode=0o700)
+        root = vm.directory / self.root_overlay(vm)
+        if image.overlay:
+            tools.run("cp", "-P", "--sparse=always", image.overlay, root)
+        else:
+            uml_cow.create(root, image.root, BASE_PATH)
+        sizes = {"disk.raw": DISK, **{f"disk{number}.raw": size for number, size in enumerate(vm.disks, 2)}}
+        for name, size in sizes.items():
+            tools.run("truncate", "-s", size, vm.directory / name)
+
+    def root_overlay(self, vm: Vm) -> str:
+        """See `Kind.root_overlay`."""
+        return f"{OWN}/root.cow"
+
+    def disk(self, number: int) -> str:
+        """See `Kind.disk`."""
+        return f"/dev/ubd{letter(number, DISKS)}"
+
+    def start(self, vm: Vm, image: Image) -> None:
+        """See `Kind.start`."""
+        disks = [f"ubd0={self.root_overlay(vm)},{BASE_PATH},lab-root", "ubd1=disk.raw,,lab-disk"]
+        disks += ["ubd2r=seed.tar,,lab-seed"]
+        disks += [f"ubd{number + 1}=disk{number}.raw,,lab-disk{number}" for number, _ in enumerate(vm.disks, 2)]
+        options = ["vec0:transport=fd,fd=0,mac=52:54:00:12:34:56", "root=/dev/ubda", "rw", "systemd.show_status=1"]
+        _start(vm, image.directory / KERNEL, image.root, [*disks, *options], _network(vm))
+
+
+def _start(vm: Vm, kernel: Path, base: Path, options: Sequence[str], network: Sequence[str]) -> None:
+    """Start a machine in its directory.
+
+    Args:
+        vm: the machine.
+        kernel: directory of the kernel.
+        base: the image under its root disk.
+        options: the kernel's own.
+        network: program that has the other end of its network cable as standard input.
+    """
+    identity, directory = _identity(vm.port), vm.directory
+    for name in FILES:
+        (directory / name).parent.mkdir(exist_ok=True)
+        shutil.copy(kernel / name, directory / name)
+    # The directory stays ours: what the machine's user could exchange, root must not open or write to later on.
+    directory.chmod(0o711)
+    (directory / OWN).mkdir(mode=0o700, exist_ok=True)
+    for path in (directory / OWN, *directory.glob("*.raw"), *directory.glob("*.tar"), *(directory / OWN).glob("*.cow")):
+        os.chown(path, identity, identity, follow_symlinks=False)
+    machine = [f"./{PROGRAM}", *options, f"mem={vm.memory}M", "seccomp=auto", "con=null", "con0=null,fd:1"]
+    machine += [f"uml_dir={OWN}/", "umid=uml", "quiet"]
+    with base.open("rb") as image:
+        settings = {
+            "identity": identity, "base": image.fileno(), "processor": _processor(), "network": network,
+            "machine": machine, "environment": {"PATH": "/usr/bin:/bin", "TMPDIR": str(_memory(vm.memory))},
+        }  # fmt: skip
+        program = [sys.executable, "-I", "-S", uml_supervisor.__file__, json.dumps(settings)]
+        process.spawn(vm.process, program, vm.log, [image.fileno()])
+
+
+def _network(vm: Vm) -> list[str]:
+    """qemu without a machine, as the user network of one: its standard input is the cable."""
+    forwards = "".join(f",hostfwd=tcp:127.0.0.1:{here}-:{there}" for here, there in ((vm.port, 22), *vm.forward))
+    command = ["qemu-system-x86_64", "-M", "none", "-m", "1", "-nodefaults", "-no-user-config", "-display", "none"]
+    command += ["-netdev", f"user,id=user{forwards}", "-netdev", "dgram,id=cable,local.type=fd,local.str=0"]
+    return [*command, "-netdev", "hubport,id=a,hubid=0,netdev=user", "-netdev", "hubport,id=b,hubid=0,netdev=cable"]
+
+
+def _boot(kernel: UmlKernel) -> str:
+    """Why a program does not run as the first one of a machine, or nothing."""
+    with TemporaryDirectory(prefix="containerd-devmapper-") as name:
+        directory = Path(name)
+        tree, root, vm = directory / "tree", directory / "root.img", Vm(directory, "uml", "", directory, 1, memory=128)
+        tree.mkdir()
+        shutil.copy(STATIC, tree / "init")
+        tools.run("mke2fs", "-q", "-t", "ext4", "-d", tree, root, "16M")
+        options = [f"ubd0r={BASE_PATH}", "root=/dev/ubda", "ro", "init=/init", "panic=1", "--", "-V"]
+        _start(vm, kernel.directory, root, options, ["sleep", str(2 * PROBE_LIMIT)])
+        end, printed = monotonic() + PROBE_LIMIT, ""
+        try:
+            while INIT_ENDED not in printed and vm.pid and monotonic() < end:
+                sleep(0.05)
+                printed = vm.console.read_text(errors="replace") if vm.console.exists() else ""
+        finally:
+            process.end(vm.process)
+        if INIT_ENDED in printed:
+            return ""
+        last = [*printed.splitlines(), *vm.log.read_text(errors="replace").splitlines()][-3:]
+        return f"User-mode Linux {kernel.version} does not boot here: {' / '.join(last)}"
+
+
+def _identity(port: int) -> int:
+    """The user that a machine runs as: whoever starts it, or for root one without any rights."""
+    if os.geteuid():
+        return os.geteuid()
+    wanted = IDENTITIES + port
+    for line in Path("/proc/self/uid_map").read_text().splitlines():
+        first, _, count = map(int, line.split())
+        if first <= wanted < first + count:
+            return wanted
+    return NOBODY
+
+
+def _memory(size: int) -> Path:
+    """Where a machine's memory of so many MiB is kept: where files are programs, and there is room."""
+    try:
+        found = os.statvfs(MEMORY)
+    except OSError:
+        return Path()
+    fits = found.f_bavail * found.f_frsize >= size << 20
+    return MEMORY if fits and not found.f_flag & os.ST_NOEXEC and os.access(MEMORY, os.W_OK) else Path()
+
+
+def _processor() -> int:
+    """The one with the fewest machines: the processes of one only ever wait for each other."""
+    taken = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended
+            if (directory / "cmdline").read_bytes().startswith(f"./{PROGRAM}\0".encode()):
+                taken.append(os.sched_getaffinity(int(directory.name)))
+    return min(os.sched_getaffinity(0), key=lambda processor: taken.count({processor}))

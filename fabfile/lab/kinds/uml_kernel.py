@@ -1,0 +1,139 @@
+"""The kernel of User-mode Linux, from Debian's packages, with the C library that it was linked with.
+
+The newest has seccomp in the place of ptrace and is twice as fast; it wants a newer C library than a released Debian
+has, so it brings its own. The loader is named by a relative path: a machine's directory, where it is started, has a
+copy, so the machine needs to see no other directory.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import msgspec
+
+from fabfile import paths
+from fabfile.errors import Failed
+from fabfile.lab import suites, tools
+from fabfile.lab.progress import progress
+from fabfile.releases import locked
+
+NEWEST = "forky"
+"""The suite whose kernel is tried first, whatever the machine's own."""
+
+PACKAGES = ("user-mode-linux", "libc6", "libgcc-s1")
+LIBRARIES = ("libc.so.6", "libgcc_s.so.1", "ld-linux-x86-64.so.2")
+KERNEL = "kernel"
+"""Where an image has its kernel: a cache that moves on leaves a built image as it is."""
+
+PROGRAM = "linux"
+LIBRARY_DIR = "lib"
+
+UNUSED = (
+    "drivers/net drivers/media sound net/batman-adv net/openvswitch net/tipc net/sctp net/rxrpc net/ceph fs/afs fs/ceph"
+)
+"""Modules that no lab machine loads; they are half of all."""
+
+
+class UmlKernel(msgspec.Struct, frozen=True):
+    """A kernel in the cache: `linux`, `lib/` and `modules/` in a directory."""
+
+    directory: Path
+    version: str
+    name: str = "uml"
+    packages: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Its modules are in the image."""
+        return self.version
+
+    def finish(self, tree: Path, part: Path, log: Path) -> str:
+        """Put its modules into the finished tree and return its version."""
+        shutil.copytree(self.directory / "modules", tree / "usr/lib/modules" / self.version)
+        tools.run("chroot", tree, "depmod", self.version, log=log)
+        for name in FILES:
+            (part / KERNEL / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(self.directory / name, part / KERNEL / name)
+        return self.version
+
+
+def find(suite: str) -> UmlKernel:
+    """The kernel of a suite, from the cache or from Debian.
+
+    Raises:
+        Failed: it could not be had.
+    """
+    directory = paths.cache() / "uml" / suite
+    with locked(directory):
+        if not directory.exists():
+            with progress(f"User-mode Linux of Debian {suite}: fetching"):
+                _fetch(directory, suite)
+        return UmlKernel(directory, (directory / "version").read_text())
+
+
+def _fetch(directory: Path, suite: str) -> None:
+    part = directory.with_name(f".{suite}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    log = part.with_suffix(".log")
+    log.unlink(missing_ok=True)
+    for again in (True, False):
+        try:
+            _download(part, suite, log)
+            break
+        except Failed:
+            # A suite in development may have moved on between its list of packages and the package itself.
+            if not again:
+                raise
+    new = part / "new"
+    new.mkdir()
+    (new / "version").write_text(_arrange(part / "tree", new, log))
+    new.rename(directory)
+    shutil.rmtree(part)
+
+
+def _download(part: Path, suite: str, log: Path) -> None:
+    """Download and unpack the packages, whose signatures apt checks, without touching this machine's own apt."""
+    shutil.rmtree(part / "lists", ignore_errors=True)
+    (part / "lists").mkdir()
+    sources = part / "sources.list"
+    sources.write_text(f"deb [signed-by={suites.KEYRING}] {suites.mirror()} {suite} main\n")
+    options = {
+        "Dir::Etc::sourcelist": sources,
+        "Dir::Etc::sourceparts": "/dev/null",
+        "Dir::Etc::preferences": "/dev/null",
+        "Dir::Etc::preferencesparts": "/dev/null",
+        "Dir::State::lists": part / "lists",
+        "Dir::Cache": part / "apt",
+        "APT::Sandbox::User": "root",
+        "APT::Architecture": "amd64",
+        "Acquire::Languages": "none",
+        **({"Acquire::Check-Valid-Until": "false"} if suites.SUITES[suite] else {}),
+    }
+    apt = ["apt-get", "-q", *(word for name, value in options.items() for word in ("-o", f"{name}={value}"))]
+    tools.run(*apt, "update", log=log)
+    tools.run(*apt, "download", *PACKAGES, log=log, cwd=part)
+    for package in part.glob("*.deb"):
+        tools.run("dpkg-deb", "-x", package, part / "tree", log=log)
+
+
+def _arrange(tree: Path, new: Path, log: Path) -> str:
+    """Put kernel, libraries and modules where they belong and return the kernel's version."""
+    (modules,) = (tree / "usr/lib/uml/modules").iterdir()
+    for name in UNUSED.split():
+        shutil.rmtree(modules / "kernel" / name, ignore_errors=True)
+    modules.rename(new / "modules")
+    shutil.copy(tree / "usr/bin/linux.uml", new / PROGRAM)
+    libraries = new / LIBRARY_DIR
+    libraries.mkdir()
+    for name in LIBRARIES:
+        (found, *_) = [*tree.glob(f"usr/lib/x86_64-linux-gnu/{name}"), *tree.glob(f"lib/x86_64-linux-gnu/{name}")]
+        shutil.copy(found, libraries)
+    loader = f"{LIBRARY_DIR}/{LIBRARIES[-1]}"
+    tools.run("patchelf", "--set-interpreter", loader, "--set-rpath", LIBRARY_DIR, new / PROGRAM, log=log)
+    return modules.name
+
+
+FILES = (PROGRAM, *(f"{LIBRARY_DIR}/{name}" for name in LIBRARIES))
+"""What a machine's directory gets of a kernel."""

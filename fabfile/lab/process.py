@@ -1,0 +1,139 @@
+"""A process that one command starts and another ends: known by its id, its start time and the boot, never by its name.
+
+A process id alone may belong to somebody else by the time it is used; together with the start time it cannot.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+
+from fabfile.errors import Failed
+
+LIMIT = 30.0
+"""Seconds for a process to be gone after SIGKILL; only one that waits for a broken disk takes longer than a few."""
+
+
+class Process(msgspec.Struct, frozen=True):
+    """One process of this boot of this machine."""
+
+    pid: int
+    started: int
+    """Clock ticks since boot, from field 22 of /proc/PID/stat, proc(5)."""
+    boot: str
+    """The kernel's random id of this boot."""
+
+
+def boot_id() -> str:
+    """The kernel's id of this boot."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def start_time(pid: int) -> int:
+    """When a process started, in clock ticks since boot.
+
+    Raises:
+        OSError: there is no such process.
+    """
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    # The second field is the program's name, which may hold blanks and parentheses.
+    return int(stat.rpartition(")")[2].split()[19])
+
+
+WAIT = ("sh", "-c", 'read -r go && exec "$@"', "sh")
+"""In front of a command: it begins once it was recorded; if we are killed before, it never does."""
+
+
+def spawn(file: Path, command: Sequence[str | Path], log: Path, descriptors: Sequence[int] = ()) -> None:
+    """Start a command in the background, in a session of its own and with no input, and record it.
+
+    Args:
+        file: where it is recorded; its directory is the command's working directory.
+        command: program and arguments.
+        log: what its output is appended to.
+        descriptors: file descriptors that it inherits.
+
+    Raises:
+        OSError: it could not be started or recorded; then it does not run.
+    """
+    with log.open("ab") as out:
+        begun = subprocess.Popen(
+            [*WAIT, *map(str, command)], stdin=subprocess.PIPE, stdout=out, stderr=out, cwd=file.parent,
+            pass_fds=descriptors, start_new_session=True,
+        )  # fmt: skip
+    assert begun.stdin is not None
+    try:
+        record(file, begun.pid)
+        begun.stdin.write(b"go\n")
+        begun.stdin.flush()
+    finally:
+        begun.stdin.close()
+
+
+def record(file: Path, pid: int) -> None:
+    """Write down a process that was just started, atomically.
+
+    Raises:
+        OSError: it could not be written, or the process is gone already.
+    """
+    part = file.with_name(f".{file.name}.new")
+    part.write_bytes(msgspec.json.encode(Process(pid, start_time(pid), boot_id())))
+    part.replace(file)
+
+
+def read(file: Path) -> int | None:
+    """The id of the recorded process if that very process still runs, else None."""
+    try:
+        known = msgspec.json.decode(file.read_bytes(), type=Process)
+        alive = known.boot == boot_id() and known.started == start_time(known.pid) and not _zombie(known.pid)
+    except (OSError, msgspec.DecodeError):
+        return None
+    return known.pid if alive else None
+
+
+def end(file: Path, sign: signal.Signals = signal.SIGKILL, limit: float = LIMIT) -> None:
+    """End the recorded process, if it still runs, and wait until it is gone.
+
+    Args:
+        file: where it was recorded.
+        sign: the signal; after half of `limit` it is SIGKILL whatever was asked for.
+        limit: seconds to wait.
+
+    Raises:
+        Failed: it is still there after `limit`.
+    """
+    pid = read(file)
+    if pid is None:
+        return
+    with ExitStack() as stack:
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        stack.callback(os.close, descriptor)
+        if read(file) != pid:  # it ended just before the descriptor was opened, and another has its number now
+            return
+        for each in (sign, signal.SIGKILL):
+            signal.pidfd_send_signal(descriptor, each)
+            if select.select([descriptor], [], [], limit / 2)[0]:
+                _reap(pid)
+                return
+    raise Failed(f"process {pid} does not end", f"SIGKILL was sent; it is recorded in {file}", hint=f"ps -l -p {pid}")
+
+
+def _zombie(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return  # an earlier command started it: not ours to reap
