@@ -17,7 +17,7 @@ import toml
 
 from fabfile import facts, target
 from fabfile.facts import Query
-from fabfile.lab import container, image, mirror, tools
+from fabfile.lab import container, kinds, mirror, tools
 from fabfile.lab.container import Container
 from fabfile.lab.vm import free_ports
 from fabfile.paths import REPOSITORY
@@ -60,7 +60,10 @@ def main() -> int:
         key = directory / "key"
         tools.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "bench", "-f", key)
         authorized = key.with_suffix(".pub").read_text().strip()
-        with container.here(image.build("bookworm"), authorized) as site, site.container("bench", port, port) as host:
+        with (
+            container.here(kinds.choose("bookworm")[1], authorized) as site,
+            site.container("bench", port, port) as host,
+        ):
             install(directory, host, key)
             times = measure(host)
             host.sh("systemctl stop containerd")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fabfile.errors import Failed
-from fabfile.lab import image, tools
+from fabfile.lab import image, machines, tools
 from fabfile.lab.vm import Vm
 from fabfile.plan import words
 
@@ -124,7 +124,8 @@ def inside(vm: Vm) -> Site:
     def run(script: str) -> str:
         return tools.run(*vm.ssh(script))
 
-    run("mkfs.ext4 -q /dev/vdb && mkdir -p /var/lib/containers && mount /dev/vdb /var/lib/containers")
+    disk = words(machines.disk(vm, 1))
+    run(f"mkfs.ext4 -q {disk} && mkdir -p /var/lib/containers && mount {disk} /var/lib/containers")
     run(SHARED.format(mount="mount --bind /"))
     # Podman puts the overlays of root directories where it keeps what is running: in memory, unless told otherwise.
     podman = "podman --runroot=/var/lib/containers/run"

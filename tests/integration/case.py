@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import Golden, Machine, started
+from tests.integration.conftest import started
+from tests.integration.golden import Golden
+from tests.integration.machine import Machine
 
 
 class Case:

@@ -9,18 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import Golden, Machine, run_fab, until
+from tests.integration.golden import Golden
+from tests.integration.machine import Machine, run_fab, until
 
 CTR = "ctr -n default"
 
 
 def test_dry_run_shows_the_plan_and_touches_nothing(golden: Golden) -> None:
-    assert "sparse data file of 100G" in golden.dry
-    assert "OVERCOMMITTED" in golden.dry
-    assert "metadata file of 75M" in golden.dry
-    steps = json.loads(golden.dry_json.splitlines()[0].partition(": ")[2])
+    assert "sparse data file of 100G" in golden.seen.dry
+    assert "OVERCOMMITTED" in golden.seen.dry
+    assert "metadata file of 75M" in golden.seen.dry
+    steps = json.loads(golden.seen.dry_json.splitlines()[0].partition(": ")[2])
     assert [step["step"] for step in steps if step["changes"]][-1] == "smoke"
-    assert golden.after_dry == golden.fresh
+    assert golden.seen.after_dry == golden.seen.fresh
 
 
 REFUSED = {
@@ -95,7 +96,7 @@ def test_a_pool_on_a_volume_that_it_makes_itself(deployed: Machine) -> None:
     place = ["--instance", "on-lv", "--dir", "/srv/on-lv"]
     pool = ["pool.loop", *place, "--size", "1G", "--volume", "datavg/lvdevm", "--volume-size", "2G"]
     assert "no volume group 'datavg'" in deployed.fab(*pool, code=2)
-    deployed.ssh("vgcreate -q datavg /dev/vdb")
+    deployed.ssh(f"vgcreate -q datavg {deployed.disk(1)}")
     assert "changed 1" in deployed.fab(*pool)
     assert deployed.ssh("findmnt -n -o SOURCE,FSTYPE /srv/on-lv").split() == ["/dev/mapper/datavg-lvdevm", "ext4"]
     assert "/dev/datavg/lvdevm /srv/on-lv ext4" in deployed.ssh("cat /etc/fstab")
@@ -133,8 +134,8 @@ def test_an_unknown_and_a_changed_host_key_are_refused(deployed: Machine, tmp_pa
 
 
 def test_deploy_ends_with_containers_on_both_snapshotters(golden: Golden, deployed: Machine) -> None:
-    assert "changed 1" in golden.deploy
-    assert golden.after_deploy != golden.fresh
+    assert "changed 1" in golden.seen.deploy
+    assert golden.seen.after_deploy != golden.seen.fresh
     rows = deployed.ssh("ctr plugins ls")
     assert re.search(r"snapshotter\.v1\s+devmapper\s+\S+\s+ok", rows)
     assert "btrfs" not in rows

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.conftest import Golden, Machine, started
+from tests.integration.conftest import started
+from tests.integration.golden import Golden
+from tests.integration.machine import Machine
 
 DEVICE = "/dev/disk/by-id/virtio-lab-disk"
 MORE = ["/dev/disk/by-id/virtio-lab-disk2", "/dev/disk/by-id/virtio-lab-disk3"]
@@ -84,7 +86,7 @@ def test_a_second_deploy_changes_nothing(machine: Machine) -> None:
 def test_status_and_doctor_know_it(machine: Machine) -> None:
     status = machine.fab("pool.status", "--name", "containerd-thinpool")
     assert re.search(r"watched\s+yes", status)
-    assert "/dev/vdb" in status
+    assert machine.disk(1) in status
 
 
 def test_what_was_undone_by_hand_is_mended(machine: Machine) -> None:

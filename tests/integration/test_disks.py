@@ -15,7 +15,11 @@ from fabfile.errors import Failed, Refused
 from fabfile.facts import Facts, gather
 from fabfile.inventory import Pool
 from fabfile.steps.pool import direct
-from tests.integration.conftest import Machine, started
+from tests.integration.conftest import started
+from tests.integration.machine import Machine
+
+KERNEL = "debian"
+"""Always on a kernel of Debian's own, whose disks are virtio's."""
 
 SMALL = "200M"
 CATALOGUE = {

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 import toml
 
-from fabfile.lab import container, image, machines
+from fabfile.lab import container, kinds, machines
 from fabfile.lab.container import Container
 from fabfile.lab.vm import free_ports
-from tests.integration.conftest import run_fab, started
+from tests.integration.conftest import started
+from tests.integration.machine import run_fab
 
 NAMES = ("c1", "c2", "c3")
 INNER = (2201, 2202, 2203)
@@ -30,7 +31,7 @@ def fleet(request: pytest.FixtureRequest, lab: Path, suite: str) -> Iterator[dic
         if container.has_thin_pools():
             machines.up(1, suite)  # its inventory has the mirror, the registry and a key
             authorized = (lab / "id_ed25519.pub").read_text().strip()
-            site = stack.enter_context(container.here(image.build(suite), authorized))
+            site = stack.enter_context(container.here(kinds.choose(suite, kind)[1], authorized))
             ports = inner = tuple(free_ports(len(NAMES)))
         else:
             machine = stack.enter_context(started(request, suite, forward=INNER, memory=2560))

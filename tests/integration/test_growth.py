@@ -13,7 +13,8 @@ import pytest
 
 from tests.integration import writer
 from tests.integration.case import Case, started_with
-from tests.integration.conftest import Golden, until
+from tests.integration.golden import Golden
+from tests.integration.machine import until
 
 TIMER = "devmapper-pool-monitor@containerd-pool.timer"
 MONITOR = "devmapper-pool-monitor@containerd-pool.service"

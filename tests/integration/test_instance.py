@@ -9,7 +9,7 @@ import shlex
 import tomllib
 from pathlib import Path
 
-from tests.integration.conftest import Machine
+from tests.integration.machine import Machine
 
 TWO = "ctr --address /run/containerd-ci-two/containerd.sock"
 WRITE = "i=0; while :; do i=$((i + 1)); echo $i >/n; sleep 1; done"

@@ -13,7 +13,7 @@ import pytest
 
 from fabfile.lab import tools
 from tests.integration import fresh
-from tests.integration.conftest import Machine
+from tests.integration.machine import Machine
 
 Inv = Callable[..., str]
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import toml
 
-from fabfile.lab import container, image, mirror, tools
+from fabfile.lab import container, kinds, mirror, tools
 from fabfile.lab.container import Container
 from fabfile.lab.vm import free_ports
-from tests.integration.conftest import run_fab
+from tests.integration.machine import run_fab
 
 PROTO = """syntax = "proto3";
 import "google/protobuf/timestamp.proto";
@@ -24,10 +24,10 @@ message Pool { string name = 1; google.protobuf.Timestamp made = 2; }
 
 
 @pytest.fixture(scope="module")
-def native(lab: Path, suite: str) -> Iterator[Container]:
+def native(lab: Path, suite: str, kind: str) -> Iterator[Container]:
     """A container here, and the inventory `native.toml` that has it."""
     tools.check()
-    base, holds = image.build(suite), mirror.build()
+    base, holds = kinds.choose(suite, kind)[1], mirror.build()
     key = lab / "native_key"
     tools.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "native", "-f", key)
     (port,) = free_ports(1)

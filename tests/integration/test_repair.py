@@ -13,7 +13,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.integration.conftest import Golden, Machine, started
+from tests.integration.conftest import started
+from tests.integration.golden import Golden
+from tests.integration.machine import Machine
 
 DISK = "/dev/disk/by-id/virtio-lab-disk"
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import Machine, started
+from tests.integration.conftest import started
+from tests.integration.machine import Machine
 
 DISK, OTHER = "/dev/disk/by-id/virtio-lab-disk", "/dev/disk/by-id/virtio-lab-disk2"
 """One for a direct pool; one that is a volume group of somebody else's."""
@@ -85,7 +86,11 @@ def test_a_direct_pool_goes_with_the_group_and_the_disk_that_were_made_for_it(
     assert "containerd-thinpool" in machine.ssh("dmsetup ls")
     before = machine.state()
     plan = machine.fab("--dry", "pool.reset", code=3)
-    for what in ("remove containerd/thinpool, 16.0G", "vgremove -q -y containerd", "wipe /dev/vdb (lab-disk)"):
+    for what in (
+        "remove containerd/thinpool, 16.0G",
+        "vgremove -q -y containerd",
+        f"wipe {machine.disk(1)} (lab-disk)",
+    ):
         assert what in plan
     assert "if that is what you want: pool.reset --yes" in machine.fab("pool.reset", code=2)
     assert machine.state() == before

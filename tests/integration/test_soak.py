@@ -20,7 +20,7 @@ from time import monotonic, sleep
 
 import pytest
 
-from tests.integration.conftest import Machine
+from tests.integration.machine import Machine
 
 INSTANCE = "soak"
 DIRECT = f"--instance {INSTANCE} --variant direct --device /dev/disk/by-id/virtio-lab-disk".split()

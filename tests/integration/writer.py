@@ -6,7 +6,7 @@ import shlex
 import tomllib
 from dataclasses import dataclass
 
-from tests.integration.conftest import Machine, until
+from tests.integration.machine import Machine, until
 
 MIB_EACH = 1
 

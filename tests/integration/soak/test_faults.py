@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import Machine
+from tests.integration.machine import Machine
 
 log = logging.getLogger(__name__)
 

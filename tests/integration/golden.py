@@ -1,0 +1,91 @@
+"""The machine on which the recipe was deployed once. It is kept between runs, under a digest of all that it depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import msgspec
+
+from fabfile import paths
+from fabfile.lab import kinds, machines, mirror, vm
+from fabfile.lab.image import Image
+from fabfile.lab.kinds.kind import Kind
+from fabfile.releases import locked
+from tests.integration.machine import STATE, Machine, keep_logs
+
+DEPENDS = ("fabfile", "templates", "releases.toml", "tests/integration/golden.py")
+"""Whatever of the repository decides what a deploy does, and what is written down of it here."""
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What was seen on the way."""
+
+    fresh: str
+    """The state before anything was done."""
+    dry: str
+    dry_json: str
+    after_dry: str
+    """The state after the dry runs."""
+    deploy: str
+    after_deploy: str
+
+
+class Golden(msgspec.Struct, frozen=True):
+    """Its disk, and what was seen."""
+
+    disk: Image
+    seen: Seen
+
+
+def find(suite: str, name: str) -> Golden:
+    """The machine of a suite and kind, from the cache or made now."""
+    kind, image = kinds.choose(suite, name)
+    directory = paths.cache() / "golden" / _digest(kind, image)
+    with locked(directory):
+        if not directory.exists():
+            part = directory.with_name(f".{directory.name}.part")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            _make(kind, image, part)
+            part.rename(directory)
+    seen = msgspec.json.decode((directory / "seen.json").read_bytes(), type=Seen)
+    return Golden(Image(suite, image.directory, directory / "root"), seen)
+
+
+def _digest(kind: Kind, image: Image) -> str:
+    # An overlay belongs to one very file: an image that was built anew under the same name is another.
+    root = image.root.stat()
+    parts = [kind.name, image.directory.name, f"{root.st_ino} {root.st_mtime_ns}", mirror.build().name, STATE]
+    digest = hashlib.sha256("\0".join(parts).encode())
+    for name in DEPENDS:
+        place = paths.REPOSITORY / name
+        for file in sorted([place] if place.is_file() else place.rglob("*")):
+            if file.is_file() and "__pycache__" not in file.parts:
+                digest.update(f"{file.relative_to(paths.REPOSITORY)}\0".encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _make(kind: Kind, image: Image, part: Path) -> None:
+    """Deploy on a machine that had nothing and shut it down again."""
+    (first,) = machines.up(1, image.suite, kind=kind.name)
+    machine = Machine(first)
+    try:
+        fresh = machine.state()
+        dry = machine.fab("--dry", "deploy", code=3)
+        dry_json = machine.fab("--dry", "deploy", "--json", code=3)
+        after_dry = machine.state()
+        deploy = machine.fab("deploy")
+        after_deploy = machine.state()
+        machine.power_off()
+    except BaseException:
+        try:
+            keep_logs(machine, "golden")
+        finally:
+            vm.kill(first)
+        raise
+    shutil.move(first.directory / kind.root_overlay(first), part / "root")
+    machines.down(first.name)
+    seen = Seen(fresh, dry, dry_json, after_dry, deploy, after_deploy)
+    (part / "seen.json").write_bytes(msgspec.json.encode(seen))

@@ -1,0 +1,119 @@
+"""A machine under test, driven as a user would: by fab, and looked at by a plain ssh."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+from fabfile.lab import machines, vm
+from fabfile.lab.vm import Vm
+from fabfile.paths import REPOSITORY
+from tests.integration import times
+
+LIMIT = 300
+"""Seconds for a machine to go down or come back, on two busy cores."""
+
+BOOTED = "systemctl is-system-running --wait"
+"""SSH answers before all units have started. Its exit code tells of failed ones, which a test sees for itself."""
+
+STATE = """
+find /etc /opt /usr/local -xdev -printf '%p %s %T@\\n' | sort
+[ ! -d /var/lib/containerd ] || find /var/lib/containerd/devmapper -printf '%p %s\\n' | sort
+losetup -n -O NAME,BACK-FILE | sort; dmsetup ls; dmsetup table; cat /proc/mounts
+"""
+"""All that a deploy could touch. Of what a running containerd writes by itself, the names and sizes."""
+
+
+LOGS = REPOSITORY / "logs"
+"""What is kept of the machines of failed tests."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine under test, driven as a user would: by fab, and looked at by a plain ssh."""
+
+    vm: Vm
+
+    def disk(self, number: int) -> str:
+        """Its own name of a disk: 0 is the root disk, 1 the empty one of 20G, from 2 on those that a test asked for."""
+        return machines.disk(self.vm, number)
+
+    def fab(self, *args: str, code: int | None = 0, inventory: Path | None = None) -> str:
+        """Run fab against it and return all it printed; the exit code must be `code`, or any where that is None."""
+        return run_fab("-H", self.vm.name, *args, code=code, inventory=inventory)
+
+    def ssh(self, command: str, code: int | None = 0) -> str:
+        """Run a command by OpenSSH and return its output."""
+        done = subprocess.run(
+            self.vm.ssh(command), capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+        )
+        assert code is None or done.returncode == code, f"{command}\n{done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+
+    def state(self) -> str:
+        """All that a deploy could touch."""
+        return self.ssh(STATE)
+
+    def in_snapshot(self, name: str, script: str, ctr: str = "ctr") -> str:
+        """Run a script in the file system of a container that is not running and return its output."""
+        snapshots = f"{ctr} snapshots --snapshotter devmapper"
+        # ctr prints an empty list of options, too.
+        mount = f'set -e; d=$(mktemp -d); m=$({snapshots} mounts $d {name}); eval "${{m%-o }}"; cd $d'
+        return self.ssh(f"{mount}\n{script}\nsync; cd /; umount $d; rmdir $d")
+
+    def power_cut(self) -> None:
+        """End it without warning and start it again."""
+        vm.kill(self.vm)
+        machines.restart(self.vm)
+        self.ssh(BOOTED, code=None)
+
+    def reboot(self) -> None:
+        """Reboot it in order and wait."""
+        boot = "cat /proc/sys/kernel/random/boot_id"
+        before = self.ssh(boot)
+        self.ssh("systemctl reboot", code=None)
+        until(lambda: self.ssh(boot, code=None) not in ("", before) and vm.answers(self.vm), "did not come back")
+        self.ssh(BOOTED, code=None)
+
+    def power_off(self) -> None:
+        """Shut it down in order and wait; its disk stays."""
+        self.ssh("systemctl poweroff", code=None)
+        until(lambda: self.vm.pid is None, "did not go down")
+
+
+def until(true: Any, otherwise: str, seconds: float = LIMIT) -> None:
+    """Wait, at most for so many seconds, until `true()` is."""
+    begin = monotonic()
+    while not true():
+        assert monotonic() - begin < seconds, f"it {otherwise}"
+        sleep(0.1)
+    times.note("wait", f"until it no longer {otherwise}", monotonic() - begin)
+
+
+def run_fab(*args: str, code: int | None = 0, inventory: Path | None = None) -> str:
+    """Run fab as a user would."""
+    lab = Path(os.environ["LAB_DIR"])
+    environment = {**os.environ, "HOSTS_FILE": str(inventory or lab / "hosts.toml")}
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("fab")), *args],
+        cwd=REPOSITORY, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    output = done.stdout + done.stderr
+    assert code in (None, done.returncode), (
+        f"fab {' '.join(args)}: exit code {done.returncode}, expected {code}\n{output}"
+    )
+    return output
+
+
+def keep_logs(machine: Machine, name: str) -> None:
+    """Copy its console and journal to logs/."""
+    LOGS.mkdir(exist_ok=True)
+    shutil.copyfile(machine.vm.console, LOGS / f"{name}-console.log")
+    if machine.vm.pid is not None:
+        (LOGS / f"{name}-journal.log").write_text(machine.ssh("journalctl -b --no-pager", code=None))
