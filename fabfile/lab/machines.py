@@ -14,7 +14,7 @@ from typing import IO
 from fabfile import paths
 from fabfile.console import say
 from fabfile.errors import Failed, Refused
-from fabfile.lab import image, kinds, registry, suites, tools, vm
+from fabfile.lab import image, kinds, process, registry, suites, tools, vm
 from fabfile.lab import mirror as lab_mirror
 from fabfile.lab.kinds.kind import Kind
 from fabfile.lab.progress import progress
@@ -85,7 +85,7 @@ def up(
         with _locked(paths.lab()) as lab:
             chosen, own = kinds.choose(suite, kind)
             base = base or own
-            settings = _offers(lab) if mirror else {}
+            settings = _offered(lab) if mirror else {}
             new += [_create(lab, chosen, base, memory, forward, disks) for _ in range(count)]
             _write(lab, **settings)
             for machine in new:
@@ -95,6 +95,11 @@ def up(
     for machine, took in zip(new, seconds, strict=True):
         say(f"{machine.name}: {suite}, SSH on 127.0.0.1:{machine.port}, up after {took:.1f} s")
     return new
+
+
+def kill(machine: Vm) -> None:
+    """End a machine as a power cut would, and only it."""
+    process.end(machine.process, kinds.KINDS[machine.kind].end)
 
 
 def restart(machine: Vm) -> None:
@@ -127,7 +132,7 @@ def down(name: str = "") -> None:
         return
     with _locked(paths.lab()) as lab:
         for machine in [get(name)] if name else machines():
-            vm.kill(machine)
+            kill(machine)
             shutil.rmtree(machine.directory)
             say(f"{machine.name}: gone")
         if machines():
@@ -180,7 +185,7 @@ def _ended_on_failure(new: list[Vm]) -> Iterator[None]:
         yield
     except BaseException:
         for machine in new:
-            vm.kill(machine)
+            kill(machine)
         raise
 
 
@@ -192,8 +197,15 @@ def _empty(lab: Path) -> None:
             path.unlink()
 
 
-def _offers(lab: Path) -> dict[str, str]:
-    """The mirror and the registry, as settings of the inventory."""
+def offer() -> dict[str, str]:
+    """Make the lab's mirror and run its registry, as up does, and return both as settings of the inventory."""
+    with _locked(paths.lab()) as lab:
+        settings = _offered(lab)
+        _write(lab, **settings)
+        return settings
+
+
+def _offered(lab: Path) -> dict[str, str]:
     holds = lab_mirror.build()
     return {"mirror": str(holds), "registry": registry.start(lab, holds)}
 
@@ -227,5 +239,12 @@ def _write(lab: Path, **settings: str) -> None:
     defaults = {"user": "root", "identity_file": str(lab / "id_ed25519"), "known_hosts": str(keys), "release": "lab"}
     earlier = toml.loads(inventory.read_text())["defaults"] if inventory.exists() else {}
     hosts = {machine.name: {"address": "127.0.0.1", "port": machine.port} for machine in machines()}
-    keys.write_text("".join(line for machine in machines() for line in machine.known_hosts()))
-    inventory.write_text(toml.dumps({"defaults": {**earlier, **defaults, **settings}, "hosts": hosts}))
+    _replace(keys, "".join(line for machine in machines() for line in machine.known_hosts()))
+    _replace(inventory, toml.dumps({"defaults": {**earlier, **defaults, **settings}, "hosts": hosts}))
+
+
+def _replace(file: Path, text: str) -> None:
+    """Write a file that others may be reading."""
+    part = file.with_name(f".{file.name}.new")
+    part.write_text(text)
+    part.replace(file)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
 import json
 import signal
+import socket
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +26,9 @@ IMAGES = {
 """Image → its one static program, the command, and the names that lead to the program."""
 
 TAG = "latest"
+PORT = 15000
+"""The registry's port, unless another lab has it."""
+
 CONTROLLER = "10.0.2.2"
 """This machine, as qemu's user network shows it to the lab's machines."""
 
@@ -41,7 +46,7 @@ def start(lab: Path, mirror: Path) -> str:
     directory = lab / ".registry"
     if process.read(directory / "process.json") is None:
         directory.mkdir(exist_ok=True)
-        (port,) = free_ports(1)
+        port = _port()
         (directory / "port").write_text(str(port))
         settings = {
             "version": 0.1,
@@ -57,6 +62,13 @@ def start(lab: Path, mirror: Path) -> str:
         for image, (program, command, links) in IMAGES.items():
             push(lab, image, [layer(mirror, program, links)], command)
     return f"http://{CONTROLLER}:{(directory / 'port').read_text()}"
+
+
+def _port() -> int:
+    """PORT, so that a machine's disk that is used again finds the registry at its address; else any that is free."""
+    with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", PORT)):
+        return PORT
+    return free_ports(1)[0]
 
 
 def push(lab: Path, image: str, layers: Sequence[bytes], command: Sequence[str]) -> None:

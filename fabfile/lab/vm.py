@@ -1,4 +1,4 @@
-"""One machine of the lab: wait, look, end. All of it is in one directory, and goes with it.
+"""One machine of the lab: wait, look. All of it is in one directory, and goes with it.
 
 How it is started, and what its disks are called, is its kind's: see `kinds`.
 """
@@ -197,8 +197,3 @@ def _last(file: Path, size: int) -> str:
     with file.open("rb") as stream:
         stream.seek(max(0, stream.seek(0, os.SEEK_END) - size))
         return stream.read().decode(errors="replace")
-
-
-def kill(vm: Vm) -> None:
-    """End the machine as a power cut would, and only it."""
-    process.end(vm.process)

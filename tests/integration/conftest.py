@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from fabfile.lab import kinds, machines, mirror
+from fabfile.lab import kinds, machines
 from fabfile.lab.container import has_thin_pools
 from tests.integration import golden as golden_machine
 from tests.integration import leaks, times
@@ -53,22 +54,36 @@ def first(config: pytest.Config) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """In the first process: have the others write down what they wait for."""
+    """In the first process: one lab for all, and a file where they write down what they wait for."""
     if first(config):
         times.begin()
+        os.environ["LAB_DIR"] = tempfile.mkdtemp(prefix="containerd-devmapper-lab-")
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Say which kernel the machines boot; what they need is made meanwhile, both at once."""
+    """Say which kernel the machines boot. What all of them need is made here, the mirror and the image at once."""
+    if config.option.collectonly:
+        return []
     suite, name = config.getoption("--suite"), config.getoption("--machine")
     with ThreadPoolExecutor() as both:
-        holds, (kind, image) = both.submit(mirror.build), kinds.choose(suite, name)
+        holds, (kind, image) = both.submit(machines.offer), kinds.choose(suite, name)
     holds.result()
     return [f"machines: Debian {suite}, {kind.what}, Linux {image.version}"]
 
 
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """In the first process, when the others have ended: end the lab, unless a machine in it was to be kept."""
+    if first(config):
+        if not any(machine.pid for machine in machines.machines()):
+            machines.down()
+            shutil.rmtree(os.environ["LAB_DIR"], ignore_errors=True)  # where no test needed a machine
+        del os.environ["LAB_DIR"]
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was kept (the machine of a failed test may have ended with one that passed), and what took its time."""
+    if not first(terminalreporter.config):
+        return
     for file in sorted(LOGS.glob("*-*.log")):
         if file.stat().st_mtime > BEGIN:
             terminalreporter.write_line(file.read_text() if file.match("*-kept.log") else f"kept: {file}")
@@ -84,17 +99,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The session's own lab; at its end nothing of it is left on this machine."""
-    before = leaks.state(devices=alone(request))
-    directory = tmp_path_factory.mktemp("lab")
-    os.environ["LAB_DIR"] = str(directory)
-    yield directory
-    if all(machine.pid is None for machine in machines.machines()):
-        machines.down()
-        assert leaks.left(before) == []
-        shutil.rmtree(directory, ignore_errors=True)
-    del os.environ["LAB_DIR"]
+def lab() -> Path:
+    """The lab of this run, which the processes that run tests share."""
+    return Path(os.environ["LAB_DIR"])
 
 
 @pytest.fixture(scope="session")
@@ -138,7 +145,7 @@ def started(request: pytest.FixtureRequest, suite: str, **options: Any) -> Itera
 
 @pytest.fixture(scope="session")
 def golden(lab: Path, suite: str, kind: str) -> Golden:
-    """The recipe, deployed once on a machine that had nothing; kept for as long as nothing that it depends on changes."""
+    """The recipe, deployed once on a machine that had nothing."""
     return golden_machine.find(suite, kind)
 
 

@@ -1,4 +1,4 @@
-"""The machine on which the recipe was deployed once. It is kept between runs, under a digest of all that it depends on."""
+"""The machine on which the recipe was deployed once, kept between runs under a digest of all that it depends on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from fabfile import paths
-from fabfile.lab import kinds, machines, mirror, vm
+from fabfile.lab import kinds, machines
 from fabfile.lab.image import Image
 from fabfile.lab.kinds.kind import Kind
 from fabfile.releases import locked
@@ -57,7 +57,7 @@ def find(suite: str, name: str) -> Golden:
 def _digest(kind: Kind, image: Image) -> str:
     # An overlay belongs to one very file: an image that was built anew under the same name is another.
     root = image.root.stat()
-    parts = [kind.name, image.directory.name, f"{root.st_ino} {root.st_mtime_ns}", mirror.build().name, STATE]
+    parts = [kind.name, image.directory.name, f"{root.st_ino} {root.st_mtime_ns}", *machines.offer().values(), STATE]
     digest = hashlib.sha256("\0".join(parts).encode())
     for name in DEPENDS:
         place = paths.REPOSITORY / name
@@ -83,7 +83,7 @@ def _make(kind: Kind, image: Image, part: Path) -> None:
         try:
             keep_logs(machine, "golden")
         finally:
-            vm.kill(first)
+            machines.kill(first)
         raise
     shutil.move(first.directory / kind.root_overlay(first), part / "root")
     machines.down(first.name)

@@ -69,7 +69,7 @@ class Machine:
 
     def power_cut(self) -> None:
         """End it without warning and start it again."""
-        vm.kill(self.vm)
+        machines.kill(self.vm)
         machines.restart(self.vm)
         self.ssh(BOOTED, code=None)
 

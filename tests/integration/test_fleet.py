@@ -25,7 +25,7 @@ INNER = (2201, 2202, 2203)
 
 
 @pytest.fixture(scope="module")
-def fleet(request: pytest.FixtureRequest, lab: Path, suite: str) -> Iterator[dict[str, Container]]:
+def fleet(request: pytest.FixtureRequest, lab: Path, suite: str, kind: str) -> Iterator[dict[str, Container]]:
     """Three containers: two fine ones, of which one lacks a package, and one on which the deploy must fail."""
     with ExitStack() as stack:
         if container.has_thin_pools():

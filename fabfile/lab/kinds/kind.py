@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 from collections.abc import Mapping
+from signal import Signals
 from typing import Protocol
 
 from fabfile.lab.image import Image
@@ -31,6 +32,8 @@ class Kind(Protocol):
     name: str
     what: str
     """For a person: `User-mode Linux`."""
+    end: Signals
+    """What ends its process as a power cut would."""
 
     def image(self, suite: str) -> Image:
         """Build the suite's image for this kind, or find it in the cache, once it is known that it boots here.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from pathlib import Path
 
 from fabfile.lab import image as images
@@ -33,6 +34,7 @@ class Qemu:
 
     name: str
     options: tuple[str, ...]
+    end = signal.SIGKILL
 
     def image(self, suite: str) -> Image:
         """The suite's image with Debian's kernel; see `Kind.image`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -65,6 +66,7 @@ class Uml:
 
     name = "uml"
     what = "User-mode Linux"
+    end = signal.SIGTERM
 
     def image(self, suite: str) -> Image:
         """See `Kind.image`. The newest kernel is tried first, then the suite's own."""
@@ -94,6 +96,7 @@ class Uml:
         sizes = {"disk.raw": DISK, **{f"disk{number}.raw": size for number, size in enumerate(vm.disks, 2)}}
         for name, size in sizes.items():
             tools.run("truncate", "-s", size, vm.directory / name)
+        _equip(vm, image.directory / KERNEL)
 
     def root_overlay(self, vm: Vm) -> str:
         """See `Kind.root_overlay`."""
@@ -109,33 +112,40 @@ class Uml:
         disks += ["ubd2r=seed.tar,,lab-seed"]
         disks += [f"ubd{number + 1}=disk{number}.raw,,lab-disk{number}" for number, _ in enumerate(vm.disks, 2)]
         options = ["vec0:transport=fd,fd=0,mac=52:54:00:12:34:56", "root=/dev/ubda", "rw", "systemd.show_status=1"]
-        _start(vm, image.directory / KERNEL, image.root, [*disks, *options], _network(vm))
+        _start(vm, image.root, [*disks, *options], _network(vm))
 
 
-def _start(vm: Vm, kernel: Path, base: Path, options: Sequence[str], network: Sequence[str]) -> None:
+def _equip(vm: Vm, kernel: Path) -> None:
+    """Finish a new machine's directory: it gets the kernel, and the machine's user gets what is the machine's.
+
+    The directory itself stays ours, and nothing is done in it later on: what the machine's user could exchange for a
+    link, root must not open or write to.
+    """
+    identity, directory = _identity(vm.port), vm.directory
+    (directory / uml_kernel.LIBRARY_DIR).mkdir()
+    for name in FILES:
+        shutil.copy(kernel / name, directory / name)
+    directory.chmod(0o711)
+    own = directory / OWN
+    own.mkdir(mode=0o700, exist_ok=True)
+    for path in (*own.iterdir(), own, *directory.glob("*.raw"), *directory.glob("*.tar")):
+        os.chown(path, identity, identity)
+
+
+def _start(vm: Vm, base: Path, options: Sequence[str], network: Sequence[str]) -> None:
     """Start a machine in its directory.
 
     Args:
         vm: the machine.
-        kernel: directory of the kernel.
         base: the image under its root disk.
         options: the kernel's own.
         network: program that has the other end of its network cable as standard input.
     """
-    identity, directory = _identity(vm.port), vm.directory
-    for name in FILES:
-        (directory / name).parent.mkdir(exist_ok=True)
-        shutil.copy(kernel / name, directory / name)
-    # The directory stays ours: what the machine's user could exchange, root must not open or write to later on.
-    directory.chmod(0o711)
-    (directory / OWN).mkdir(mode=0o700, exist_ok=True)
-    for path in (directory / OWN, *directory.glob("*.raw"), *directory.glob("*.tar"), *(directory / OWN).glob("*.cow")):
-        os.chown(path, identity, identity, follow_symlinks=False)
     machine = [f"./{PROGRAM}", *options, f"mem={vm.memory}M", "seccomp=auto", "con=null", "con0=null,fd:1"]
     machine += [f"uml_dir={OWN}/", "umid=uml", "quiet"]
     with base.open("rb") as image:
         settings = {
-            "identity": identity, "base": image.fileno(), "processor": _processor(), "network": network,
+            "identity": _identity(vm.port), "base": image.fileno(), "processor": _processor(), "network": network,
             "machine": machine, "environment": {"PATH": "/usr/bin:/bin", "TMPDIR": str(_memory(vm.memory))},
         }  # fmt: skip
         program = [sys.executable, "-I", "-S", uml_supervisor.__file__, json.dumps(settings)]
@@ -159,14 +169,15 @@ def _boot(kernel: UmlKernel) -> str:
         shutil.copy(STATIC, tree / "init")
         tools.run("mke2fs", "-q", "-t", "ext4", "-d", tree, root, "16M")
         options = [f"ubd0r={BASE_PATH}", "root=/dev/ubda", "ro", "init=/init", "panic=1", "--", "-V"]
-        _start(vm, kernel.directory, root, options, ["sleep", str(2 * PROBE_LIMIT)])
+        _equip(vm, kernel.directory)
+        _start(vm, root, options, ["sleep", str(2 * PROBE_LIMIT)])
         end, printed = monotonic() + PROBE_LIMIT, ""
         try:
             while INIT_ENDED not in printed and vm.pid and monotonic() < end:
                 sleep(0.05)
                 printed = vm.console.read_text(errors="replace") if vm.console.exists() else ""
         finally:
-            process.end(vm.process)
+            process.end(vm.process, Uml.end)
         if INIT_ENDED in printed:
             return ""
         last = [*printed.splitlines(), *vm.log.read_text(errors="replace").splitlines()][-3:]

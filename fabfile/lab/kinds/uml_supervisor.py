@@ -78,8 +78,12 @@ def main(text: str) -> int:
     for end in (near, far):
         end.close()
     ends = {os.pidfd_open(process.pid): process for process in (network, machine)}
-    ended, _, _ = select.select(list(ends), [], [])
-    if ends[ended[0]] is network:
+    # Asked to end, we go when both are gone: then nobody holds the machine's disks any more.
+    asked, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wake)
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    ended, _, _ = select.select([*ends, asked], [], [])
+    if ends.get(ended[0]) is network:
         print(f"the network ended, exit code {network.wait()}: so does the machine", file=sys.stderr)
     for process in (machine, network):
         process.kill()
