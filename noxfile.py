@@ -1,4 +1,4 @@
-"""What is checked: lint, types, unit, integration; soak and bench on request.
+"""What is checked: lint, types, unit, integration; matrix, soak and bench on request.
 
 Every session runs in the one locked environment that ./bootstrap made: nothing is installed twice.
 """
@@ -53,10 +53,19 @@ def unit(session: nox.Session) -> None:
 
 @nox.session
 def integration(session: nox.Session) -> None:
-    """Throwaway machines on a real kernel. After `--`: --keep, --suite NAME, tests, or any option of pytest."""
+    """Throwaway machines on a real kernel. After `--`: --machine KIND, --suite NAME, --keep, tests, pytest's options."""
     tests = ["tests/integration", "--ignore=tests/integration/soak"]
     options = ["-ra", "-v", "--durations=10", "--numprocesses=auto", "--dist=loadfile"]
     python(session, "-m", "pytest", *chosen(session, tests), *options, *session.posargs)
+
+
+@nox.session(default=False)
+def matrix(session: nox.Session) -> None:
+    """Deploy, reboot, direct pools and repair on each Debian generation, with its own kernel. After `--`: as above."""
+    tests = chosen(session, [f"tests/integration/test_{name}.py" for name in ("debian_kernel", "direct", "repair")])
+    for suite in ("bookworm", "trixie", "forky"):
+        options = ["-ra", "-v", "--machine=debian", f"--suite={suite}", "--numprocesses=auto", "--dist=loadfile"]
+        python(session, "-m", "pytest", *tests, *options, *session.posargs)
 
 
 @nox.session(default=False)
