@@ -53,7 +53,7 @@ def unit(session: nox.Session) -> None:
 
 @nox.session
 def integration(session: nox.Session) -> None:
-    """Throwaway machines on a real kernel. After `--`: --machine KIND, --suite NAME, --keep, tests, pytest's options."""
+    """Throwaway machines on a real kernel. After `--`: --machine KIND, --suite NAME, --keep, tests, pytest options."""
     tests = ["tests/integration", "--ignore=tests/integration/soak"]
     options = ["-ra", "-v", "--durations=10", "--numprocesses=auto", "--dist=loadfile"]
     python(session, "-m", "pytest", *chosen(session, tests), *options, *session.posargs)
