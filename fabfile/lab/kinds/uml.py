@@ -48,6 +48,9 @@ STATIC = Path("/sbin/ldconfig")
 INIT_ENDED = "Attempted to kill init! exitcode=0x00000000"
 """What the kernel prints when the probe's only program has run."""
 
+SETTINGS = "supervisor.json"
+"""What the supervisor is to start, in the machine's directory."""
+
 OWN = "own"
 """Directory that belongs to the machine's user: what was written to the root disk, and its management console."""
 
@@ -148,7 +151,8 @@ def _start(vm: Vm, base: Path, options: Sequence[str], network: Sequence[str]) -
             "identity": _identity(vm.port), "base": image.fileno(), "processor": _processor(), "network": network,
             "machine": machine, "environment": {"PATH": "/usr/bin:/bin", "TMPDIR": str(_memory(vm.memory))},
         }  # fmt: skip
-        program = [sys.executable, "-I", "-S", uml_supervisor.__file__, json.dumps(settings)]
+        (vm.directory / SETTINGS).write_text(json.dumps(settings))
+        program = [sys.executable, "-I", "-S", uml_supervisor.__file__, SETTINGS]
         process.spawn(vm.process, program, vm.log, [image.fileno()])
 
 

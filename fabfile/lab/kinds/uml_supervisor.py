@@ -1,7 +1,7 @@
 """Keeps a User-mode Linux machine and its network together: neither outlives the other, nor this program.
 
-Started by `uml.py`, in the machine's directory, as `python -I -S uml_supervisor.py SETTINGS`, SETTINGS being JSON. It
-is a program of its own, and not a fork of the lab's: it gives up root for good before anything of the machine runs.
+Started by `uml.py`, in the machine's directory, as `python -I -S uml_supervisor.py FILE`, FILE being its settings in
+JSON. It is a program of its own, and not a fork of the lab's: it gives up root for good before anything of the machine runs.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
 """prctl(2)."""
@@ -61,9 +62,9 @@ def child(parent: int, processor: int | None) -> None:
         os.sched_setaffinity(0, {processor})
 
 
-def main(text: str) -> int:
+def main(file: str) -> int:
     """Run network and machine; when one of them ends, end the other. Returns the machine's exit code."""
-    settings = json.loads(text)
+    settings = json.loads(Path(file).read_text())
     os.dup2(settings["base"], BASE)
     console = os.open("console.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     give_up_root(settings["identity"])
