@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from invoke.exceptions import Exit
 
+from fabfile.console import printable
+
 
 class Problem(Exit):
     """An expected failure.
@@ -31,7 +33,7 @@ class Problem(Exit):
         lines += [f"  {line}" for line in self.details.splitlines()]
         if self.hint:
             lines.append(f"hint: {self.hint}")
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
     def __str__(self) -> str:
         return self.message or ""

@@ -6,89 +6,107 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fabfile import carry
+from fabfile.carry import Answer
 from fabfile.errors import Failed
 
 if TYPE_CHECKING:
-    from invoke import Context, Result
+    from invoke import Context
 
 PROLOGUE = "export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
 """The same environment for every script: messages we can parse, and sbin also for a user who has none in PATH."""
 
-# The script travels as $0 of this one: one level of quoting, whatever the login shell is, and root either way.
-_AS_ROOT = 'if [ "$(id -u)" -eq 0 ]; then exec sh -c "$0"; else exec sudo -n sh -c "$0"; fi'
+STAGE = """umask 077
+loose=$(find /var/tmp -prune -perm -o=w ! -perm -1000)
+[ -z "$loose" ] || { echo "others may rename what is in /var/tmp"; exit 1; }
+d=$(mktemp -d /var/tmp/containerd-devmapper.XXXXXXXXXX)
+trap '[ "$done" ] || rm -rf "$d"' EXIT
+done=''
+cat <&3 >"$d/file" || { df -h /var/tmp; exit 1; }
+[ "$(stat -c %s "$d/file")" = "$size" ] || { echo "only $(stat -c %s "$d/file") of $size bytes came"; exit 1; }
+done=yes
+echo "$d/file"
+"""
+"""Root's own copy, in a directory that nobody else may enter or rename; whoever uses it checks that very copy."""
+
+RATE = 64 << 10
+"""Bytes in a second below which a file is not brought any more."""
 
 quote = shlex.quote
 
 
-def run(c: Context, script: str) -> Result:
-    """Run a POSIX sh script as root and return its result, whatever the exit code; never affected by --dry.
+def run(c: Context, script: str, *, limit: float = carry.SECONDS) -> Answer:
+    """Run a POSIX sh script as root and return its answer, whatever the exit code; never affected by --dry.
 
     Args:
         c: the machine.
         script: the text of the script; every value in it went through `quote`.
+        limit: seconds.
 
     Raises:
-        Failed: the connection was lost before the script ended, or root is not to be had.
+        Failed: the connection was lost before the script ended, a limit was reached, or root is not to be had.
         Unreachable: the machine could not be reached.
     """
-    command = f"exec sh -c {quote(_AS_ROOT)} {quote(PROLOGUE + script)}"
-    # A script reads nothing: with a standard input Invoke would poll it for every command, and ctr would eat it.
-    result = c.run(command, shell="/bin/sh", hide=True, warn=True, in_stream=False, dry=False, echo=False, pty=False)
-    assert result is not None  # only a disowned command has no result
-    if result.exited == -1:
-        raise Failed(
-            "the connection was lost while a command ran", result.stderr, hint="run it again: it goes on from there"
-        )
-    if result.exited == 1 and result.stderr.startswith("sudo:"):
-        raise Failed("this needs root", result.stderr, hint="run it as root, or give the user password-less sudo")
-    return result
+    return carry.script(c, PROLOGUE + script, limit=limit)
 
 
-def sh(c: Context, script: str, doing: str) -> str:
+def sh(c: Context, script: str, doing: str, *, limit: float = carry.SECONDS) -> str:
     """Run a script as root and return what it printed.
 
     Args:
         c: the machine.
         script: as in `run`.
         doing: what the script does, for the error.
+        limit: seconds.
 
     Raises:
         Failed: a non-zero exit code.
     """
-    result = run(c, script)
-    if result.exited:
-        raise Failed(f"{doing} failed", f"exit code {result.exited}\n{result.stdout}{result.stderr}")
-    return str(result.stdout)
+    answer = run(c, script, limit=limit)
+    if answer.exited:
+        raise Failed(f"{doing} failed", f"exit code {answer.exited}\n{answer.stdout}{answer.stderr}")
+    return answer.stdout
 
 
 def stage(c: Context, source: Path, name: str) -> str:
-    """Make a controller's file readable on the machine and return its path there.
+    """Bring a controller's file to the machine and return its path there, in a directory of root's own.
 
-    On this machine that is the file itself. Elsewhere it goes by SFTP to a name under /var/tmp that nobody else reads
-    before its digest was checked; `unstage` removes it.
+    On this machine that is the file itself. `unstage` removes it.
+
+    Args:
+        c: the machine.
+        source: the file.
+        name: what it is, for the error.
 
     Raises:
         Failed: the file could not be written there.
     """
-    put = getattr(c, "put", None)
-    if put is None:
+    if not hasattr(c, "host"):
         return str(source)
-    remote = f"/var/tmp/.containerd-devmapper-{name}"
-    try:
-        put(str(source), remote)
-    except OSError as error:  # SFTP says no more than "Failure" where the disk is full
+    size = source.stat().st_size
+    script = f"{PROLOGUE}set -eu; size={size}\n{STAGE}"
+    answer = carry.script(c, script, data=_pieces(source), limit=60 + size / RATE)
+    if answer.exited:
         room = "is there room in /var/tmp? df -h /var/tmp; then run it again"
-        raise Failed(f"could not bring {name} to the machine", f"{remote}: {error}", hint=room) from error
-    return remote
+        raise Failed(f"could not bring {name} to the machine", answer.stdout + answer.stderr, hint=room)
+    return answer.stdout.strip()
+
+
+def _pieces(source: Path) -> Iterator[bytes]:
+    with source.open("rb") as stream:
+        while piece := stream.read(1 << 20):
+            yield piece
 
 
 def unstage(c: Context, paths: list[str]) -> None:
-    """Remove what `stage` brought to another machine."""
-    if paths and hasattr(c, "put"):
-        sh(c, f"rm -f {' '.join(map(quote, paths))}", "removing staged files")
+    """Remove what `stage` brought to another machine, with its directory."""
+    if paths and hasattr(c, "host"):
+        directories = [path.removesuffix("/file") for path in paths]
+        sh(c, f"rm -rf {' '.join(map(quote, directories))}", "removing staged files", limit=60)
 
 
 def is_dry(c: Context) -> bool:

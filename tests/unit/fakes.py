@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import msgspec
-from invoke import Result
 
 from fabfile import facts
 from fabfile.apply import LOCK
@@ -33,12 +32,44 @@ def have(**changes: Any) -> Facts:
     return msgspec.structs.replace(facts.parse(looks_like()), **changes)
 
 
-def script_of(command: str) -> str:
-    """The script that a command line of `target.run` carries."""
-    words = shlex.split(command)
-    assert words[:3] == ["exec", "sh", "-c"], words[:3]
-    assert len(words) == 5, "one script, one level of quoting"
-    return words[4]
+class Reply:
+    """A command that was begun on a machine: it answers once it has the whole script, as `carry` sends it."""
+
+    def __init__(self, machine: Machine, command: str) -> None:
+        self.machine, self.command = machine, command
+        self.sent = bytearray()
+        self.output: bytes | None = None
+        self.code = 0
+
+    def write(self, data: bytes) -> None:
+        """Take some of the script, or of the data behind it."""
+        self.sent += data
+
+    def read(self, size: int) -> bytes:
+        """The answer, at once."""
+        if self.output is None:
+            length = int(re.search(r"head -c (\d+)", self.command)[1])  # type: ignore[index]
+            body, data = self.sent[:length].decode(), bytes(self.sent[length:])
+            mark = re.search(r"^echo (\S+) begin$", body, re.MULTILINE)[1]  # type: ignore[index]
+            script = body.partition("\n(\n")[2].rpartition("\n) ")[0]
+            self.code, said = self.machine.answer(script, data)
+            self.output = f"{mark} begin\n{said}\n{mark} end {self.code}\n".encode()
+            return self.output
+        return b""
+
+    def read_error(self, size: int) -> bytes:
+        """Nothing."""
+        return b""
+
+    def end_input(self) -> None:
+        """It has the script already."""
+
+    def cancel(self) -> None:
+        """Nothing goes on."""
+
+    def exit_code(self) -> int:
+        """Of the script."""
+        return self.code
 
 
 class Machine:
@@ -56,16 +87,18 @@ class Machine:
         self.config = SimpleNamespace(run=SimpleNamespace(dry=dry))
         self.looks, self.applied = list(looks), list(applied)
         self.scripts: list[str] = []
-        self.options: list[dict[str, Any]] = []
 
-    def run(self, command: str, **options: Any) -> Result:
-        """Answer as a machine would."""
-        self.options.append(options)
-        self.scripts.append(script_of(command))
-        if LOCK not in command:
-            return Result(stdout=self._look() if "@@ system" in command else "")
+    def begin(self, command: str) -> Reply:
+        """Begin a command, as a `Connection` does."""
+        return Reply(self, command)
+
+    def answer(self, script: str, data: bytes) -> tuple[int, str]:
+        """Exit code and output of a script, as a machine would answer."""
+        self.scripts.append(script)
+        if LOCK not in script:
+            return 0, self._look() if "@@ system" in script else ""
         code, output = self.applied.pop(0) if self.applied else (0, "")
-        return Result(stdout=output if code or "@@ system" not in command else f"{output}\n{self._look()}", exited=code)
+        return code, output if code or "@@ system" not in script else f"{output}\n{self._look()}"
 
     def _look(self) -> str:
         return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
@@ -77,12 +110,17 @@ class Machine:
 
 
 class Remote(Machine):
-    """One behind SSH, which has a `put`."""
+    """One behind SSH, to which files are brought."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.files: dict[str, str] = {}
+        self.host = "192.0.2.1"
 
-    def put(self, local: str, remote: str) -> None:
-        """Take a file."""
-        self.files[remote] = Path(local).read_text()
+    def answer(self, script: str, data: bytes) -> tuple[int, str]:
+        """Take a file, or answer as a machine would."""
+        if "<&3" not in script:
+            return super().answer(script, data)
+        path = f"/var/tmp/containerd-devmapper.{len(self.files)}/file"
+        self.files[path] = data.decode()
+        return 0, f"{path}\n"

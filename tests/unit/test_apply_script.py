@@ -118,7 +118,7 @@ def test_an_upload_elsewhere_is_removed_after_use(tmp_path: Path, answer: tuple[
     (path,) = c.files
     assert c.files == {path: "x"}
     assert c.log == ["apply", "run"]
-    assert c.scripts[1].endswith(f"rm -f {path}")
+    assert c.scripts[1].endswith(f"rm -rf {path.removesuffix('/file')}")
     assert f"set -- {path}\n" in c.scripts[0]
 
 

@@ -1,108 +1,136 @@
-"""run, sh, stage: one command line, quoted once, never touched by --dry; what went wrong is told in three parts."""
+"""run, sh, stage: a script goes to a machine by standard input, never affected by --dry; errors have three parts."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from invoke import Context, Result
-from invoke.config import Config
 
-from fabfile import target
+from fabfile import carry, target
+from fabfile.carry import Answer
 from fabfile.errors import Failed
-from tests.unit.fakes import Machine, Remote
+from tests.unit.fakes import Machine, Remote, Reply
 
 
-class Recorder:
-    """A `c` that answers every command with one result and remembers the command and its options."""
+class Says(Machine):
+    """A machine that answers every script with one exit code and text, or with these very bytes."""
 
-    def __init__(self, result: Result | None = None) -> None:
-        self.result = Result() if result is None else result
-        self.calls: list[tuple[str, dict[str, Any]]] = []
+    def __init__(self, code: int = 0, said: str = "", raw: bytes | None = None, error: bytes = b"") -> None:
+        super().__init__([""])
+        self.code, self.said, self.raw, self.error = code, said, raw, error
+        self.commands: list[str] = []
 
-    def run(self, command: str, **options: Any) -> Result:
-        """Remember it."""
-        self.calls.append((command, options))
-        return self.result
+    def begin(self, command: str) -> Reply:
+        self.commands.append(command)
+        return Raw(self, command) if self.raw is not None else Reply(self, command)
+
+    def answer(self, script: str, data: bytes) -> tuple[int, str]:
+        self.scripts.append(script)
+        return self.code, self.said
 
 
-def test_a_script_travels_as_one_word_behind_our_environment() -> None:
-    c = Recorder()
+class Raw(Reply):
+    """An answer that does not come from our script."""
+
+    machine: Says
+
+    def read(self, size: int) -> bytes:
+        self.code, out, self.machine.raw = self.machine.code, self.machine.raw or b"", b""
+        return out
+
+    def read_error(self, size: int) -> bytes:
+        out, self.machine.error = self.machine.error, b""
+        return out
+
+
+def test_a_script_travels_behind_our_environment_and_not_in_the_command_line() -> None:
+    c = Says()
     target.run(c, 'echo "it\'s $HOME"; a && b | c\n')
-    command, _ = c.calls[0]
-    words = shlex.split(command)
-    assert words[:3] == ["exec", "sh", "-c"]
-    assert words[4] == target.PROLOGUE + 'echo "it\'s $HOME"; a && b | c\n'
-    assert len(words) == 5
+    assert c.scripts == [target.PROLOGUE + 'echo "it\'s $HOME"; a && b | c\n']
+    words = shlex.split(c.commands[0])
+    assert words[:4] == ["exec", "sh", "-c", carry.AS_ROOT]
+    assert "HOME" not in c.commands[0] and len(words) == 5
 
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
-def test_no_text_breaks_out_of_its_quotes(text: str) -> None:
-    c = Recorder()
+def test_every_script_arrives_as_it_is(text: str) -> None:
+    c = Says()
     target.run(c, text)
-    assert shlex.split(c.calls[0][0])[4:] == [target.PROLOGUE + text]
+    assert c.scripts == [target.PROLOGUE + text]
 
 
 def test_root_is_had_by_sudo_without_a_question_and_only_where_needed() -> None:
-    c = Recorder()
-    target.run(c, "true")
-    switch = shlex.split(c.calls[0][0])[3]
-    assert '[ "$(id -u)" -eq 0 ]' in switch
-    assert "exec sudo -n sh -c" in switch
+    assert '[ "$(id -u)" -eq 0 ]' in carry.AS_ROOT
+    assert "exec sudo -n sh -c" in carry.AS_ROOT
+    assert not set(carry.AS_ROOT) & set("'!\\\n"), "a csh would change them"
 
 
-def test_how_it_is_run() -> None:
-    c = Recorder()
-    target.run(c, "true")
-    assert c.calls[0][1] == {
-        "shell": "/bin/sh", "hide": True, "warn": True, "in_stream": False, "dry": False, "echo": False, "pty": False,
-    }  # fmt: skip
-
-
-def test_dry_reaches_no_script_through_a_real_context(monkeypatch: pytest.MonkeyPatch) -> None:
-    c = Context(Config(overrides={"run": {"dry": True}}))
-    seen: list[dict[str, Any]] = []
-    monkeypatch.setattr(c, "_run", lambda runner, command, **options: seen.append(options) or Result())
+def test_dry_keeps_no_script_from_running() -> None:
+    c = Machine([""], dry=True)
     assert target.is_dry(c)
     target.run(c, "true")
-    assert seen[0]["dry"] is False
+    assert len(c.scripts) == 1
 
 
-@pytest.mark.parametrize("code", [0, 1, 2, 127, -9])
+@pytest.mark.parametrize("code", [0, 1, 2, 75, 127])
 def test_run_gives_every_exit_code_back(code: int) -> None:
-    assert target.run(Recorder(Result(stdout="x", exited=code)), "false").exited == code
+    assert target.run(Says(code, "x"), "false") == Answer(code, "x")
 
 
-def test_a_lost_connection() -> None:
-    with pytest.raises(Failed, match="the connection was lost") as failed:
-        target.run(Recorder(Result(stderr="reset by peer", exited=-1)), "true")
-    assert "reset by peer" in failed.value.details
-    assert "run it again" in failed.value.hint
+@pytest.mark.parametrize("said", ["", "\n", "a\n", "a", "@@1 end 0\n", "€\t\x1b"])
+def test_what_is_printed_comes_back_as_it_is(said: str) -> None:
+    assert target.run(Says(0, said), "true").stdout == said
+
+
+def test_bytes_that_are_no_text_come_back_as_they_are() -> None:
+    raw = bytes(range(256))
+    text = raw.decode(errors="surrogateescape")
+    assert carry.encoded(text) == raw
+
+
+def test_a_login_shell_that_prints_something_changes_nothing() -> None:
+    class Noisy(Reply):
+        def read(self, size: int) -> bytes:
+            first = self.output is None
+            out = super().read(size)
+            return b"Welcome to lab-1!\n" + out if first else out
+
+    class Host(Says):
+        def begin(self, command: str) -> Reply:
+            return Noisy(self, command)
+
+    assert target.run(Host(3, "x\n"), "true") == Answer(3, "x\n")
+
+
+def test_a_shell_that_runs_something_else_is_noticed() -> None:
+    with pytest.raises(Failed, match="did not run the script") as failed:
+        target.run(Says(0, raw=b"This account is not available.\n"), "true")
+    assert "not available" in failed.value.details
 
 
 def test_no_root() -> None:
     with pytest.raises(Failed, match="this needs root") as failed:
-        target.run(Recorder(Result(stderr="sudo: a password is required\n", exited=1)), "true")
+        target.run(Says(1, raw=b"", error=b"sudo: a password is required\n"), "true")
     assert "sudo: a password is required" in failed.value.details
     assert "password-less sudo" in failed.value.hint
 
 
-def test_a_script_that_only_speaks_of_sudo_is_not_taken_for_it() -> None:
-    assert target.run(Recorder(Result(stderr="see sudo: it failed", exited=1)), "true").exited == 1
+def test_more_output_than_the_limit_ends_the_script() -> None:
+    with pytest.raises(Failed, match="printed more than 1 MiB"):
+        carry.script(Says(0, "x" * (2 << 20)), "yes", most=1 << 20)
 
 
 def test_sh_returns_what_was_printed() -> None:
-    assert target.sh(Recorder(Result(stdout=" a\nb\n")), "true", "asking") == " a\nb\n"
+    assert target.sh(Says(0, " a\nb\n"), "true", "asking") == " a\nb\n"
 
 
-def test_sh_fails_with_what_was_done_and_both_outputs() -> None:
+def test_sh_fails_with_what_was_done_and_the_output() -> None:
     with pytest.raises(Failed) as failed:
-        target.sh(Recorder(Result(stdout="out\n", stderr="err\n", exited=3)), "true", "asking")
-    assert str(failed.value) == "error: asking failed\n  exit code 3\n  out\n  err"
+        target.sh(Says(3, "out\n"), "true", "asking")
+    assert str(failed.value) == "error: asking failed\n  exit code 3\n  out"
 
 
 def test_staging_here_is_the_file_itself(tmp_path: Path) -> None:
@@ -113,25 +141,27 @@ def test_staging_here_is_the_file_itself(tmp_path: Path) -> None:
     assert c.log == [], "a file of the controller is never removed"
 
 
-def test_staging_elsewhere_is_a_copy_that_unstage_removes(tmp_path: Path) -> None:
+def test_staging_elsewhere_is_a_copy_of_roots_own_that_unstage_removes(tmp_path: Path) -> None:
     source = tmp_path / "go.tar.gz"
     source.write_text("content")
     c = Remote([""])
     path = target.stage(c, source, "go-1")
     assert c.files == {path: "content"}
-    assert Path(path).parent == Path("/var/tmp"), "/tmp may be a small tmpfs"
-    target.unstage(c, [path, "/a b"])
-    assert c.scripts == [f"{target.PROLOGUE}rm -f {path} '/a b'"]
+    target.unstage(c, [path, "/a b/file"])
+    assert c.scripts == [f"{target.PROLOGUE}rm -rf {path.removesuffix('/file')} '/a b'"]
 
 
 def test_a_machine_without_room_is_told_apart_from_a_lost_connection(tmp_path: Path) -> None:
     class Full(Remote):
-        def put(self, local: str, remote: str) -> None:
-            raise OSError("Failure")
+        def answer(self, script: str, data: bytes) -> tuple[int, str]:
+            return 1, "only 3 of 7 bytes came\n"
 
+    source = tmp_path / "go.tar.gz"
+    source.write_text("content")
     with pytest.raises(Failed) as failed:
-        target.stage(Full([""]), tmp_path / "go.tar.gz", "go-1")
+        target.stage(Full([""]), source, "go-1")
     assert "could not bring go-1 to the machine" in str(failed.value)
+    assert "only 3 of 7 bytes came" in failed.value.details
     assert "df -h /var/tmp" in str(failed.value)
 
 

@@ -1,7 +1,7 @@
 """Keeps a User-mode Linux machine and its network together: neither outlives the other, nor this program.
 
 Started by `uml.py`, in the machine's directory, as `python -I -S uml_supervisor.py FILE`, FILE being its settings in
-JSON. It is a program of its own, and not a fork of the lab's: it gives up root for good before anything of the machine runs.
+JSON. It is a program of its own, not a fork of the lab: it gives up root before anything of the machine runs.
 """
 
 from __future__ import annotations

@@ -1,0 +1,229 @@
+"""Carry a script, and data for it, to one machine and bring its answer back: bytes in, bytes out, within limits.
+
+The script travels on standard input, not in the command line: arguments are readable for every user of the machine and
+limited to 128 KiB. What it prints stands between two marks, so that a login shell that prints something, or that runs
+something else, is noticed. When the connection ends, so does the script.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+import shlex
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from fabfile.errors import Failed
+
+if TYPE_CHECKING:
+    from invoke import Context
+
+SECONDS = 3600
+"""Limit of a script that names no other: the longest builds containerd on the machine itself."""
+
+MOST = 64 << 20
+"""Limit of what a script prints, in bytes; the largest answer, that of a file, is far below it."""
+
+PIECE = 1 << 16
+"""Bytes read at once."""
+
+AS_ROOT = 'if [ "$(id -u)" -eq 0 ]; then exec sh -c "$0"; else exec sudo -n sh -c "$0"; fi'
+"""Runs its $0 as root. No character of it means anything to csh or fish within single quotes."""
+
+BODY = """
+exec 3<&0 </dev/null
+echo {mark} begin
+{watch}
+(
+{script}
+) {close}
+code=$?
+{end}
+printf '\\n%s end %s\\n' {mark} "$code"
+exit "$code"
+"""
+
+WATCH = "(trap '' TERM; read -r _ <&3; kill -TERM 0; sleep 2; kill -KILL 0) >/dev/null 2>&1 & watch=$!; exec 3<&-"
+"""Ends the process group once standard input ends: that is, with the connection."""
+
+UNWATCH = '(exec 2>/dev/null; kill -KILL "$watch") 2>/dev/null'
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a script printed, and its exit code. Bytes that are no UTF-8 are surrogates: `encoded` gives them back."""
+
+    exited: int
+    stdout: str = ""
+    stderr: str = ""
+
+
+class Stream(Protocol):
+    """A command that was begun."""
+
+    def read(self, size: int) -> bytes:
+        """Some of its standard output, nothing at its end."""
+
+    def read_error(self, size: int) -> bytes:
+        """Some of its standard error, nothing at its end."""
+
+    def write(self, data: bytes) -> None:
+        """Write to its standard input."""
+
+    def end_input(self) -> None:
+        """End its standard input."""
+
+    def cancel(self) -> None:
+        """End it: the reads end too."""
+
+    def exit_code(self) -> int | None:
+        """Its exit code, or None where the connection was lost before it came."""
+
+
+def encoded(text: str) -> bytes:
+    """The very bytes that `text` was read from."""
+    return text.encode(errors="surrogateescape")
+
+
+def script(c: Context, text: str, *, data: Iterable[bytes] = (), limit: float = SECONDS, most: int = MOST) -> Answer:
+    """Run a POSIX sh script as root and return its answer, whatever its exit code.
+
+    Args:
+        c: the machine.
+        text: the script; every value in it went through `quote`. It has no standard input.
+        data: what it can read from descriptor 3, to its end; for a script with data nobody watches the connection.
+        limit: seconds.
+        most: bytes of output.
+
+    Raises:
+        Failed: the connection was lost, a limit was reached, or something else was run in the script's place.
+        Unreachable: the machine could not be reached.
+    """
+    mark, with_data = f"@@{secrets.token_hex(8)}", not isinstance(data, tuple)
+    watch, close, end = ("", "", "") if with_data else (WATCH, "3<&-", UNWATCH)
+    body = encoded(BODY.format(mark=mark, script=text, watch=watch, close=close, end=end))
+    take = f'eval "$(head -c {len(body)})"'
+    command = f"exec sh -c {shlex.quote(AS_ROOT)} {shlex.quote(take)}"
+    begin: Callable[[str], Stream] = getattr(c, "begin", Local)
+    stream = begin(command)
+    out, err, why = _exchange(stream, itertools.chain([body], data), limit, most, ends=with_data)
+    if why:
+        raise Failed(f"a script was ended: {why}", _tail(out, err), hint="see what the machine is busy with")
+    return _answer(out, err, stream.exit_code(), mark)
+
+
+def _exchange(
+    stream: Stream, data: Iterable[bytes], limit: float, most: int, *, ends: bool
+) -> tuple[bytes, bytes, str]:
+    """Write `data`, read both outputs to their ends, and return them and which limit was reached, if one was."""
+    reasons: list[str] = []
+    got = {"out": bytearray(), "err": bytearray()}
+
+    def stop(why: str) -> None:
+        reasons.append(why)
+        stream.cancel()
+
+    def read(name: str, source: Callable[[int], bytes]) -> None:
+        while piece := source(PIECE):
+            got[name] += piece
+            if sum(map(len, got.values())) > most:
+                return stop(f"it printed more than {most >> 20} MiB")
+        return None
+
+    timer = threading.Timer(limit, stop, [f"it took longer than {limit:.0f} s"])
+    errors = threading.Thread(target=read, args=("err", stream.read_error), daemon=True)
+    timer.start()
+    errors.start()
+    try:
+        for piece in data:
+            stream.write(piece)
+        if ends:
+            stream.end_input()
+        read("out", stream.read)
+        errors.join()
+    finally:
+        timer.cancel()
+        if errors.is_alive():  # we were interrupted: what runs there ends with the connection
+            stream.cancel()
+    return bytes(got["out"]), bytes(got["err"]), reasons[0] if reasons else ""
+
+
+def _answer(out: bytes, err: bytes, code: int | None, mark: str) -> Answer:
+    text, errors = (part.decode(errors="surrogateescape") for part in (out, err))
+    _, begun, rest = text.partition(f"{mark} begin\n")
+    stdout, ended, _ = rest.rpartition(f"\n{mark} end {code}\n")
+    if begun and ended:
+        return Answer(code or 0, stdout, errors)
+    if code is None or (begun and code == 0):
+        raise Failed(
+            "the connection was lost while a script ran", errors, hint="run it again: it continues where it stopped"
+        )
+    if begun:  # the shell itself was ended, by a signal for example
+        return Answer(code, rest, errors)
+    if errors.startswith("sudo:") or "\nsudo:" in errors:
+        raise Failed("this needs root", errors, hint="run it as root, or give the user password-less sudo")
+    raise Failed(
+        "the machine did not run the script",
+        _tail(out, err) or f"exit code {code}",
+        hint="its login shell must be able to run: sh -c 'exit 0'",
+    )
+
+
+def _tail(out: bytes, err: bytes) -> str:
+    return "\n".join(part[-1000:].decode(errors="replace").strip() for part in (out, err) if part.strip())
+
+
+class Local:
+    """A command on this machine, in a session of its own."""
+
+    def __init__(self, command: str) -> None:
+        self.process = subprocess.Popen(
+            ["/bin/sh", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            start_new_session=True, bufsize=0,
+        )  # fmt: skip
+
+    def read(self, size: int) -> bytes:
+        """See `Stream`."""
+        return _some(self.process.stdout, size)
+
+    def read_error(self, size: int) -> bytes:
+        """See `Stream`."""
+        return _some(self.process.stderr, size)
+
+    def write(self, data: bytes) -> None:
+        """See `Stream`."""
+        assert self.process.stdin is not None
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[self.process.stdin.write(view) :]
+        except BrokenPipeError:
+            return  # it ended before it read all; its exit code and output say why
+
+    def end_input(self) -> None:
+        """See `Stream`."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+    def cancel(self) -> None:
+        """See `Stream`."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+    def exit_code(self) -> int | None:
+        """See `Stream`."""
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if stream:
+                stream.close()
+        return self.process.wait()
+
+
+def _some(stream: Any, size: int) -> bytes:
+    return stream.read(size) or b""

@@ -1,0 +1,116 @@
+"""Scripts on this machine itself, through the same way as on any other: input, output, limits, and their end."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+
+import pytest
+from invoke import Context
+
+from fabfile import carry, target
+from fabfile.carry import Answer
+from fabfile.errors import Failed
+from tests.integration.machine import until
+
+
+@pytest.fixture
+def c() -> Context:
+    """This machine."""
+    return Context()
+
+
+@pytest.mark.parametrize(
+    ("script", "answer"),
+    [
+        ("echo a; echo b >&2; exit 3", Answer(3, "a\n", "b\n")),
+        ("printf 'no line feed'", Answer(0, "no line feed")),
+        ("cat; read -r x || echo 'no input'", Answer(0, "no input\n")),
+        ("printf '\\377\\200'", Answer(0, b"\xff\x80".decode(errors="surrogateescape"))),
+        ('id -u; echo "${HOME:+home}"', Answer(0, "0\nhome\n")),
+        ("sleep 0.1 & wait; echo waited", Answer(0, "waited\n")),
+    ],
+)
+def test_a_script_and_its_answer(c: Context, script: str, answer: Answer) -> None:
+    assert target.run(c, script) == answer
+
+
+def test_a_script_may_be_longer_than_a_command_line(c: Context) -> None:
+    assert target.run(c, "".join(f": {number:>100}\n" for number in range(10_000)) + "echo end").stdout == "end\n"
+
+
+def test_much_output_comes_whole_and_at_once(c: Context) -> None:
+    begin = monotonic()
+    assert len(target.run(c, "head -c 50000000 /dev/zero").stdout) == 50_000_000
+    assert monotonic() - begin < 10
+
+
+def test_output_without_end_is_ended(c: Context) -> None:
+    with pytest.raises(Failed, match="printed more than 1 MiB"):
+        carry.script(c, "yes", most=1 << 20)
+
+
+def test_a_script_that_hangs_is_ended_with_all_that_it_started(c: Context) -> None:
+    mark = f"{uuid.uuid4().int % 10**7}"
+    begin = monotonic()
+    with pytest.raises(Failed, match="took longer than 1 s"):
+        carry.script(c, f"sleep {mark} & sleep {mark}", limit=1)
+    assert monotonic() - begin < 5
+    until(lambda: running(mark) == 0, "still runs", 10)
+
+
+def test_what_is_in_a_script_is_in_no_command_line(c: Context) -> None:
+    secret = uuid.uuid4().hex
+    seen = target.run(c, f"password={secret}; cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '; : $password").stdout
+    assert "head -c" in seen
+    assert secret not in seen
+
+
+def test_a_script_ends_when_whoever_waits_for_it_is_killed() -> None:
+    mark = f"{uuid.uuid4().int % 10**7}"
+    program = f"from invoke import Context; from fabfile import target; target.run(Context(), 'sleep {mark}; true')"
+    waits = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[3])
+    until(lambda: running(mark) == 1, "does not run", 10)
+    os.kill(waits.pid, signal.SIGKILL)
+    waits.wait()
+    until(lambda: running(mark) == 0 and not list(watches()), "still runs", 10)
+
+
+def running(seconds: str) -> int:
+    """How many programs `sleep SECONDS` there are."""
+    count = 0
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            count += file.read_bytes() == f"sleep\0{seconds}\0".encode()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended meanwhile
+    return count
+
+
+def test_data_is_read_from_descriptor_3(c: Context) -> None:
+    data = [bytes([number % 256]) * 100_000 for number in range(50)]
+    answer = carry.script(c, "cat <&3 | sha256sum", data=iter(data))
+    assert answer.stdout.split()[0] == hashlib.sha256(b"".join(data)).hexdigest()
+
+
+def test_a_mistake_in_a_script_is_the_shells_own_error(c: Context) -> None:
+    answer = target.run(c, "if true; then")
+    assert answer.exited == 2 and "yntax error" in answer.stderr
+    until(lambda: not list(watches()), "leaves its watch behind", 10)
+
+
+def watches() -> Iterator[Path]:
+    """Processes of scripts."""
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if b"head -c" in file.read_bytes():
+                yield file
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended meanwhile

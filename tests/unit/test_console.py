@@ -1,0 +1,42 @@
+"""What machines print is shown and not obeyed, and output that cannot be written ends nothing."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fabfile.console import printable, say
+from fabfile.errors import Failed
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain → text\twith a tab\n", "plain → text\twith a tab\n"),
+        ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
+        ("a\rb\x08\x7f\x9b31m", "a\\x0db\\x08\\x7f\\x9b31m"),
+        (b"\xff\xfe".decode(errors="surrogateescape"), "\\xff\\xfe"),
+        ("right\u202eleft", "right\\u202eleft"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_shown(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+@given(st.text())
+def test_nothing_that_a_terminal_would_obey_is_left(text: str) -> None:
+    assert all(each.isprintable() or each in "\n\t" for each in printable(text))
+
+
+def test_errors_are_shown_so_too() -> None:
+    assert str(Failed("a\x1b[2J", "b\x07", "c\x00")) == "error: a\\x1b[2J\n  b\\x07\nhint: c\\x00"
+
+
+def test_a_character_that_the_terminal_lacks_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    say("128M → 256M")
+    assert raw.getvalue() == b"128M \\u2192 256M\n"
