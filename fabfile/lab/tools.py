@@ -11,6 +11,7 @@ from pathlib import Path
 from fabfile.errors import Failed, Refused
 
 NEEDED = {
+    "qemu-system-x86_64": ("qemu-system-x86", "runs the machines, or their network"),
     "mmdebstrap": ("mmdebstrap", "makes the images from Debian packages"),
     "mke2fs": ("e2fsprogs", "makes the images' file system"),
     "ssh": ("openssh-client", "waits for the machines and opens a shell"),

@@ -20,7 +20,7 @@ INTERRUPTED = """
 setsid ./bootstrap inv --list & leader=$!
 until [ -e {appears} ]; do sleep 0.02; kill -0 $leader || exit 3; done
 kill -9 -$leader; wait $leader; echo "ended by $?"
-test ! -e .venv/stamp
+! ls .venvs/*/stamp 2>/dev/null
 """
 TOGETHER = """
 ./bootstrap inv --list >/tmp/one 2>&1 & one=$!
@@ -64,6 +64,12 @@ def check_second_run(machine: fresh.Machine, user: str) -> None:
             "lacks ca-certificates python3-venv; to install them needs root",
             "as root: apt-get install",
         ),
+        (
+            f"rm /etc/sudoers.d/{fresh.USER}",
+            fresh.USER,
+            "to install them needs root, which sudo refuses builder",
+            "as root: apt-get install",
+        ),
         ("mv /usr/bin/apt-get /usr/bin/apt-gone", "root", "no apt-get", "its own package manager"),
         ("mv /usr/bin/python3 /usr/bin/python-gone", "root", "python3 is missing", "apt-get install python3"),
         (
@@ -73,7 +79,7 @@ def check_second_run(machine: fresh.Machine, user: str) -> None:
             "Debian 12",
         ),
     ],
-    ids=["no root", "no apt", "no python", "old python"],
+    ids=["no sudo", "no rights", "no apt", "no python", "old python"],
 )
 def test_what_it_cannot_do_is_one_clear_error(tmp_path: Path, prepare: str, user: str, what: str, hint: str) -> None:
     with fresh.machine("bookworm", tmp_path) as machine:
@@ -87,7 +93,7 @@ def test_what_it_cannot_do_is_one_clear_error(tmp_path: Path, prepare: str, user
 
 
 def test_root_interrupted_twice_then_finished(bookworm: fresh.Machine) -> None:
-    for appears in ("/var/lib/dpkg/info/python3-pip-whl.list", ".venv/lib/python3.11/site-packages/pip"):
+    for appears in ("/var/lib/dpkg/info/python3-pip-whl.list", ".venvs/*/lib/python3.11/site-packages/pip"):
         done = bookworm.run(INTERRUPTED.format(appears=appears))
         assert done.returncode == 0 and "ended by 137" in done.stdout, done.stdout
         assert INSTALLS in done.stdout
@@ -131,6 +137,58 @@ def test_another_lock_file_makes_another_environment(bookworm: fresh.Machine) ->
     assert MAKES in active.stdout and "Invoke 2." in active.stdout
     assert bookworm.run("test -x .venv/bin/fab").returncode == 1
     check_second_run(bookworm, "root")
+
+
+HOSTILE = {
+    "PIP_TARGET": "/tmp/elsewhere",
+    "PIP_PREFIX": "/tmp/elsewhere",
+    "PIP_ROOT": "/tmp/elsewhere",
+    "PIP_DRY_RUN": "1",
+    "PYTHONPATH": "/tmp/strangers",
+}
+STRANGER = "mkdir -p /tmp/strangers; echo 'raise SystemExit(\"a module of a stranger\")' >/tmp/strangers/invoke.py"
+
+
+def test_the_users_own_settings_of_pip_and_python_change_nothing(bookworm: fresh.Machine) -> None:
+    conf = "mkdir -p ~/.config/pip; printf '[install]\\ntarget = /tmp/elsewhere\\n' >~/.config/pip/pip.conf"
+    assert bookworm.run(f"{STRANGER}; {conf}; rm -rf .venv .venvs").returncode == 0
+    done = bookworm.run("umask 000; ./bootstrap inv --version", **HOSTILE)
+    assert done.returncode == 0 and "Invoke 2." in done.stdout, done.stdout
+    assert "bootstrap: package 1 of " in done.stdout
+    left = bookworm.run("ls -d /tmp/elsewhere; find . -perm -o=w ! -type l; rm ~/.config/pip/pip.conf")
+    assert left.stdout.splitlines() == ["ls: cannot access '/tmp/elsewhere': No such file or directory"]
+
+
+def test_a_clone_has_one_environment_whatever_it_is_called(bookworm: fresh.Machine) -> None:
+    ways = ("ln -sfn checkout ../again; cd ../again", "ln -sf checkout/bootstrap ../boot; cd ..")
+    for way, command in zip(ways, ("./bootstrap", "./boot"), strict=True):
+        done = bookworm.run(f"{way}; {command} inv --version")
+        assert done.returncode == 0 and "bootstrap:" not in done.stdout, done.stdout
+
+
+def test_what_runs_keeps_its_environment(bookworm: fresh.Machine) -> None:
+    """The lock file changes while a task runs."""
+    waits = ".venv/bin/python -c 'import time; time.sleep(8); import json, invoke; print(invoke.__version__)' & "
+    other = "cp requirements.lock lock; sed -i 's/^# .*//' requirements.lock; echo '# another' >>requirements.lock; "
+    done = bookworm.run(
+        f"./bootstrap true; {waits}{other}./bootstrap inv --version; wait $!; mv lock requirements.lock"
+    )
+    assert done.returncode == 0, done.stdout
+    assert MAKES in done.stdout and re.search(r"^2\.\d+\.\d+$", done.stdout, re.MULTILINE), done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "what"),
+    [
+        (["--help"], 0, "usage: ./bootstrap COMMAND"),
+        (["--hepl"], 1, "unknown option --hepl"),
+        (["imv", "--list"], 1, "no command imv"),
+    ],
+)
+def test_a_slip_of_the_finger_is_noticed_at_once(words: list[str], code: int, what: str) -> None:
+    done = subprocess.run(["sh", "bootstrap", *words], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert what in done.stdout + done.stderr and "bootstrap:" not in done.stderr
 
 
 def test_usage_without_a_command() -> None:
