@@ -72,16 +72,29 @@ def apply_script(changes: Sequence[Change], staged: dict[int, tuple[str, str]], 
         f'echo "held by ${{SUDO_USER:-$(id -un)}} from ${{SSH_CLIENT:-this machine}}, pid $$, since $(date)" >{LOCK}',
         "set -e",
     ]
-    new: list[str] = []
+    written: list[File] = []
     for number, change in enumerate(changes):
-        if new and not isinstance(change, File):
-            lines.append(words("sync", *new))
-            new = []
+        if not isinstance(change, File):
+            lines += _durable(written)
+            written = []
         # Closing 9: a daemon that a change starts must not inherit the lock.
         lines += [f"echo @@{number}", "(set -eu", *_script(change, staged.get(number)), ") 9>&- </dev/null 2>&1"]
-        if isinstance(change, File) and change.before is None:
-            new.append(change.path)
-    return "\n".join([*lines, *([words("sync", *new)] if new else [])]) + "\n"
+        if isinstance(change, File):
+            written.append(change)
+    return "\n".join([*lines, *_durable(written)]) + "\n"
+
+
+def _durable(written: Sequence[File]) -> list[str]:
+    """Have files and their names on the disk before they are used: after a power cut there is what we said there is.
+
+    The content of a file is one thing to sync, its name in its directory is another, and so is a new directory's name.
+    """
+    paths: list[str] = []
+    for change in written:
+        parent = PurePosixPath(change.path).parent
+        # The content of a file that took another's place was synced before it did.
+        paths += [str(parent)] if change.before is not None else [change.path, str(parent), str(parent.parent)]
+    return [words("sync", *dict.fromkeys(paths))] if paths else []
 
 
 def _script(change: Change, staged: tuple[str, str] | None) -> list[str]:
@@ -110,7 +123,8 @@ def _script(change: Change, staged: tuple[str, str] | None) -> list[str]:
             if change.validate:
                 lines.append(change.validate)
             if change.backup:
-                lines.append(f"[ ! -e {path} ] || cp -p {path} {quote(change.backup)}")
+                backup = quote(change.backup)
+                lines.append(f"[ ! -e {path} ] || {{ cp -p {path} {backup}; sync {backup}; }}")
             # An old file is replaced by one that is on the disk; new ones are synced together, before they are used.
             sync = [] if change.before is None else ['sync "$1"']
             return [*lines, *sync, f'mv -fT "$1" {path}; trap - EXIT']

@@ -41,7 +41,7 @@ def place(have: Facts, name: str, key: str, source: Source, unpack: str, prove: 
         unpack,
         prove,
         # After a power cut the rename must not be there without the content.
-        f'sync -f "$d"; mv -T "$d" /opt/{name}/{key}',
+        f'sync -f "$d"; mv -T "$d" /opt/{name}/{key}; sync /opt /opt/{name}',
     ]
     return [Upload(f"{name} {key} in /opt/{name}", source, "\n".join(filter(None, script)))]
 
@@ -75,7 +75,7 @@ def says(command: str, text: str) -> str:
 
 
 def _link(path: str, goal: str) -> str:
-    """Make or switch a symbolic link atomically."""
-    parent = path.rpartition("/")[0]
-    steps = (("mkdir", "-p", parent), ("ln", "-sfn", goal, path + ".new"), ("mv", "-T", path + ".new", path))
+    """Make or switch a symbolic link atomically, and for good."""
+    parent, new = path.rpartition("/")[0], f"{path}.new"
+    steps = (("mkdir", "-p", parent), ("ln", "-sfn", goal, new), ("mv", "-T", new, path), ("sync", parent))
     return "; ".join(words(*step) for step in steps)

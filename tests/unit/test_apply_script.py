@@ -81,6 +81,22 @@ def test_every_change_has_its_mark_and_its_own_shell() -> None:
     ]  # fmt: skip
 
 
+def test_files_and_their_names_are_on_the_disk_before_they_are_used_and_at_the_end() -> None:
+    changes: list[Change] = [
+        File("new", "/etc/new.d/a", "a\n"),
+        File("old", "/etc/b", "b\n", before="a\n", backup="/etc/b.bak"),
+        Command("use them", "use"),
+        File("last", "/srv/c", "c\n", before="b\n"),
+    ]
+    lines = apply_script(changes, {}, "0").splitlines()
+    assert lines[lines.index("echo @@2") - 1] == "sync /etc/new.d/a /etc/new.d /etc"
+    assert lines[-1] == "sync /srv"
+    assert "[ ! -e /etc/b ] || { cp -p /etc/b /etc/b.bak; sync /etc/b.bak; }" in lines
+    # What replaces a file is on the disk before it does.
+    places = [number for number, line in enumerate(lines) if line == 'sync "$1"']
+    assert [lines[number + 1].split()[:3] for number in places] == [["mv", "-fT", '"$1"']] * 2
+
+
 def test_the_lock_comes_before_everything_else() -> None:
     lines = apply_script([Command("a", "first")], {}, "0").splitlines()
     assert lines[0] == f"exec 9>>{LOCK}"

@@ -169,9 +169,10 @@ def _overcommit(have: Facts, want: Pool) -> str:
 
 def _create(path: str, command: str) -> str:
     dir, new, path = map(words, (path.rpartition("/")[0], f"{path}.new", path))
+    # On the disk before the next one is made: after a power cut there is no data file without metadata either.
     return (
         f"[ -d {dir} ] || mkdir -p {dir}\n[ ! -e {path} ] || {{ echo 'it exists by now'; exit 1; }}\n"
-        f"umask 077; [ ! -e {new} ] || rm {new}; {command} {new}\nmv {new} {path}"
+        f"umask 077; [ ! -e {new} ] || rm {new}; {command} {new}\nsync {new}\nmv {new} {path}\nsync {dir} {dir}/.."
     )
 
 

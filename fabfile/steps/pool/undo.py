@@ -227,6 +227,7 @@ def _forget(pool: Going) -> str:
             words("rm", "-f", lock, warning),
             *emptied(files.RUN_DIR, action.BACKUPS, RECORDS),
             words("rm", "-f", files.conf(pool.name)),
+            words("sync", files.CONF_DIR),
             *emptied(files.CONF_DIR),
         ]
     )

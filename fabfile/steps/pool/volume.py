@@ -92,7 +92,9 @@ def changes(have: Facts, want: Volume) -> list[Change]:
             raise Refused(f"{want.dir} holds a pool already", f"mounting {want.path} there would hide it")
         line = fstab(want.path, want.dir)
         entry = f"grep -qxF {words(line)} /etc/fstab || printf '%s\\n' {words(line)} >>/etc/fstab"
-        mount = f"mkdir -p {words(want.dir)}\n{entry}\nsystemctl daemon-reload\nmount {words(want.dir)}"
+        mount = (
+            f"mkdir -p {words(want.dir)}\n{entry}\nsync /etc/fstab\nsystemctl daemon-reload\nmount {words(want.dir)}"
+        )
         plan.append(Command(f"mount it at {want.dir}, now and at every boot", mount))
     return plan
 

@@ -28,7 +28,8 @@ def test_from_nothing_it_is_unpacked_beside_proved_renamed_switched_and_linked_i
     assert lines[-3:-1] == ["unpack", "prove"]
     assert lines[-1].startswith('sync -f "$d"; mv -T "$d" /opt/runc/1-a')
     assert isinstance(switch, Command) and "none → 1-a" in switch.why
-    assert switch.script.endswith("ln -sfn 1-a /opt/runc/current.new; mv -T /opt/runc/current.new /opt/runc/current")
+    moved = "ln -sfn 1-a /opt/runc/current.new; mv -T /opt/runc/current.new /opt/runc/current; sync /opt/runc"
+    assert switch.script.endswith(moved)
     assert isinstance(link, Command) and link.why == "/usr/local/sbin/runc → /opt/runc/current/bin/runc"
 
 
