@@ -64,12 +64,50 @@ MODULES = {
 }
 
 
+WAIT = 60
+"""Seconds for which a look waits for units that are starting or stopping."""
+
+AT_REST = """
+at_rest() {
+  n=1 changing=''
+  while IFS='=' read -r key value; do
+    case $key=$value in
+      =) n=$((n + 1)) ;;
+      Job=[1-9]* | SubState=condition | SubState=start* | SubState=stop* | SubState=final* | SubState=reload*)
+        changing="${changing% "$n"} $n" ;;
+    esac
+  done <<SHOWN
+$units
+SHOWN
+  [ -z "$changing" ]
+}
+"""
+"""Whether the units in `units`, which systemctl showed, have come to rest; `changing` are the numbers of the others.
+
+At boot, and after somebody's restart, a unit is not yet what it will be: while it has a job, even one that only waits
+for others, and within its start or stop. One that failed and will be tried again (auto-restart) is at rest: it does not
+run.
+"""
+
 # Programs are what a look costs: one systemctl and one dmsetup serve all fragments. `unit N PROPERTY` is what systemctl
-# said of the N-th unit; `pools` are all thin pools, a line `NAME: TABLE` each.
+# said of the N-th unit; `way N` says where it is if it did not come to rest. `pools` are all thin pools, a line
+# `NAME: TABLE` each.
 PRELUDE = """
-units='' pools=''
-[ ! -d /run/systemd/system ] ||
-  units=$(systemctl show -p ActiveState -p MainPID -p NeedDaemonReload {units} 2>/dev/null)
+units='' pools='' changing=''
+{at_rest}
+if [ -d /run/systemd/system ]; then
+  tries={tries}
+  while :; do
+    units=$(systemctl show -p ActiveState -p SubState -p Job -p MainPID -p NeedDaemonReload {units} 2>/dev/null) ||
+      {{ echo "systemctl does not answer: $(systemctl show -p ActiveState {units} 2>&1)"; exit 0; }}
+    if at_rest || [ "$tries" -le 0 ]; then break; fi
+    tries=$((tries - 1))
+    sleep 0.5
+  done
+fi
+way() {{
+  case " $changing " in *" $1 "*) echo "changing $(unit "$1" ActiveState) ($(unit "$1" SubState))" ;; esac
+}}
 unit() {{
   n=1
   while IFS='=' read -r key value; do
@@ -91,7 +129,7 @@ fi
 def script(query: Query) -> str:
     """The facts script: each fragment in a subshell of its own, behind a line `@@ NAME`."""
     names = (query.daemon.unit, f"devmapper-pool@{query.pool}.service", f"devmapper-pool-monitor@{query.pool}.timer")
-    prelude = PRELUDE.format(units=" ".join(map(target.quote, names)))
+    prelude = PRELUDE.format(at_rest=AT_REST, units=" ".join(map(target.quote, names)), tries=WAIT * 2)
     return prelude + "".join(f"echo '@@ {name}'\n(\n{module.fragment(query)}\n)\n" for name, module in MODULES.items())
 
 

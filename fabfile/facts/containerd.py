@@ -27,6 +27,8 @@ class Containerd(msgspec.Struct, frozen=True):
     foreign: str | None = None
     """Path of a containerd that is not ours, such as a package's."""
     active: bool = False
+    changing: str = ""
+    """Its unit's state if that is still starting or stopping, although it was waited for; see facts.WAIT."""
     enabled: bool = False
     stale: bool = False
     """systemd has an older version of its unit than there is on disk."""
@@ -53,7 +55,7 @@ for b in /usr/bin/containerd /usr/sbin/containerd /bin/containerd; do
   if [ -e "$b" ]; then echo "foreign $b"; break; fi
 done
 active=$(unit 1 ActiveState) pid=$(unit 1 MainPID)
-echo "active $active"
+echo "active $active"; way 1
 [ "$(unit 1 NeedDaemonReload)" != yes ] || echo "stale yes"
 [ ! -L "/etc/systemd/system/multi-user.target.wants/{query.daemon.unit}" ] || echo "enabled yes"
 [ "${{pid:-0}}" -gt 0 ] || exit 0
@@ -83,6 +85,7 @@ def parse(text: str) -> Containerd:
     return Containerd(
         foreign=found.get("foreign"),
         active=found.get("active") == "active",
+        changing=found.get("changing", ""),
         enabled="enabled" in found,
         stale="stale" in found,
         exe=found.get("exe") or None,

@@ -81,6 +81,8 @@ class Pool(msgspec.Struct, frozen=True):
     """How many names at the end of the directory's path do not exist."""
     volume: Volume | None = None
     active: bool = False
+    changing: str = ""
+    """The state of its unit or its monitor if that is still starting or stopping, although it was waited for."""
     enabled: bool = False
     monitor: bool = False
     """The timer that grows it runs."""
@@ -90,6 +92,32 @@ class Pool(msgspec.Struct, frozen=True):
     """What the monitor says."""
     no_space_timeout: int | None = None
     """Seconds for which the kernel queues writes to a full pool; 0: for ever."""
+
+
+GROWING = r"""
+measure() {
+  [ -z "$table" ] || status=$(dmsetup status "$name" 2>/dev/null)
+  [ $# -eq 0 ] || files=$(stat -c 'file %s %b %B %d %i %n' "$@")
+}
+# While a pool grows, under its own lock, its files are longer than its devices. Whoever looks just then, or has read
+# the table before, would take that for a growth that was interrupted.
+growing() {
+  data=0 meta=0
+  while read -r _ size _ _ _ _ path; do case $path in */data) data=$size ;; */meta) meta=$size ;; esac; done <<FILES
+$files
+FILES
+  # shellcheck disable=SC2086 # their words
+  set -- $table
+  [ $# -ge 6 ] && [ "$3" = thin-pool ] || return 1
+  sectors=$2 block=$6
+  # shellcheck disable=SC2086
+  set -- $status
+  [ $# -ge 6 ] || return 1
+  total=${5#*/}
+  [ "$data" -ge $(((sectors + block) * 512)) ] || [ "$meta" -ge $(((total + 1) * 4096)) ]
+}
+"""
+"""Shell: the status of the pool, the sizes of its files, and whether it is just growing."""
 
 
 def fragment(query: Query) -> str:
@@ -108,12 +136,21 @@ table=''
 while read -r pool rest; do [ "$pool" != "$name:" ] || table=$rest; done <<POOLS
 $pools
 POOLS
-if [ -n "$table" ]; then echo "table $table"; echo "status $(dmsetup status "$name" 2>/dev/null)"
-elif [ -e "/dev/mapper/$name" ]; then echo "table $(dmsetup table "$name" 2>/dev/null)"; fi
+# A device of another target: the kernel's own names of devices, not udev's links, which come later.
+[ -n "$table" ] || for f in /sys/block/dm-*/dm/name; do
+  if read -r other <"$f" && [ "$other" = "$name" ]; then table=$(dmsetup table "$name" 2>/dev/null); fi
+done 2>/dev/null
 set --
 for f in data meta; do [ ! -f "$dir/$f" ] || set -- "$@" "$dir/$f"; done
+{GROWING}files='' status='' lock=/run/devmapper-pool/$name.lock
+measure "$@"
+if growing && [ -e "$lock" ] && flock -s -w 20 "$lock" true; then
+  table=$(dmsetup table "$name" 2>/dev/null)
+  measure "$@"
+fi
+[ -z "$table" ] || printf 'table %s\nstatus %s\n' "$table" "$status"
+[ -z "$files" ] || echo "$files"
 if [ $# -gt 0 ]; then
-  stat -c 'file %s %b %B %d %i %n' "$@"
   losetup -n -O MAJ:MIN,BACK-MAJ:MIN,BACK-INO | while read -r l; do echo "loop $l"; done
   case $(od -An -v -N4096 -tx1 "$dir/meta" 2>/dev/null) in *[1-9a-f]*) echo "used yes" ;; esac
 fi
@@ -123,7 +160,7 @@ while [ ! -d "$dir/" ]; do dir=${{dir%/*}} missing=$((missing + 1)); done
 place=$(df -B1 --output=fstype,avail,target "$dir/")
 echo "place ${{place#*
 }}"
-echo "active $(unit 2 ActiveState)"; echo "monitor $(unit 3 ActiveState)"
+echo "active $(unit 2 ActiveState)"; echo "monitor $(unit 3 ActiveState)"; way 3; way 2
 case $(unit 2 NeedDaemonReload)$(unit 3 NeedDaemonReload) in *yes*) echo "stale yes" ;; esac
 [ ! -L "/etc/systemd/system/multi-user.target.wants/devmapper-pool@$name.service" ] || echo "enabled yes"
 [ ! -r "/run/devmapper-pool/$name.warning" ] || echo "warning $(cat "/run/devmapper-pool/$name.warning")"
@@ -160,6 +197,7 @@ def parse(text: str) -> Pool:
         missing=int(found.get("missing", ["0"])[0]),
         volume=_volume(found) if "group" in found else None,
         active=found.get("active") == ["active"],
+        changing=" ".join(found.get("changing", [])),
         enabled="enabled" in found,
         monitor=found.get("monitor") == ["active"],
         stale="stale" in found,

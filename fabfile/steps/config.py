@@ -192,6 +192,7 @@ def step(host: Host, release: str, mirror: str) -> Step:
         refuse_foreign(have)
         daemon = host.daemon
         _refuse_unit(have, daemon)
+        service.refuse_changing(daemon.unit, have.containerd.changing)
         version = releases.load(release, have.system.arch, mirror).containerd.version
         pool = host.pool
         thin.check_name(pool.dm_name)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fabfile.errors import Refused
+from fabfile.facts import WAIT
 from fabfile.plan import Change, File, words
 
 UNITS = "/etc/systemd/system/"
@@ -20,17 +22,39 @@ def start(changes: Sequence[Change], stale: bool, *units: str, restart: bool = F
         changes: what is written before; a unit that was there already may be loaded, and so may the unit of a drop-in.
         stale: whether systemd has older versions of the units than there were on disk.
         units: what to enable and start.
-        restart: restart the first and leave the others to it, for a unit that counts as started but is not.
+        restart: restart the first, for a unit that counts as started but is not.
     """
     names, first = words(*units), words(units[0])
+    # A restart waits for its own unit. One that the unit pulls in is started after it, and somewhat later: whoever
+    # looks at once sees it down. So each is started by its name, which waits for it.
+    doing = [f"restart {first}"] * restart + [f"start {names}"] * (not restart or len(units) > 1)
     written = [c for c in changes if isinstance(c, File) and c.path.startswith(UNITS)]
     stale = stale or any(file.before is not None or ".d/" in file.path for file in written)
     return "\n".join(
         [
             # The links are what counts; facts look at them, not at what the manager remembers.
             f"systemctl -q --no-reload enable {names}",
+            f"sync {UNITS} {UNITS}*.wants",
             *(["systemctl daemon-reload"] if stale else []),
-            f"systemctl {f'restart {first}' if restart else f'start {names}'} ||",
+            f"{' && '.join(f'systemctl {verb}' for verb in doing)} ||",
             f"  {{ systemctl status --no-pager -n 20 {names}; exit 1; }}",
         ]
     )
+
+
+def refuse_changing(unit: str, changing: str) -> None:
+    """Refuse to interfere with a unit that is still starting or stopping.
+
+    Args:
+        unit: its name.
+        changing: what systemd said of it after a wait; empty where it has come to rest.
+
+    Raises:
+        Refused: it has not. To restart a pool's unit now would end a check of its metadata half-way.
+    """
+    if changing:
+        raise Refused(
+            f"{unit} has not come to rest: {changing}",
+            f"systemd is still at it after {WAIT} s",
+            hint=f"see what it waits for: systemctl status {unit}; systemctl list-jobs; then run it again",
+        )

@@ -14,6 +14,7 @@ from fabfile.facts import Facts
 from fabfile.inventory import Host
 from fabfile.plan import as_json
 from fabfile.steps.packages import RUN
+from fabfile.steps.pool import files
 from fabfile.steps.pool import status as pool
 from fabfile.steps.pool.advice import FREE, advice, more_data, more_metadata
 from fabfile.steps.pool.look import look
@@ -37,7 +38,7 @@ def status(c: Context, instance: str = "", json: bool = False) -> None:
         say(as_json(have))
         return
     plugin = have.containerd.plugin("snapshotter", "devmapper")
-    state = "running" if have.containerd.active else "not running"
+    state = "running" if have.containerd.active else have.containerd.changing or "not running"
     say(
         f"system      {have.system.distribution} {have.system.version}, kernel {have.system.kernel}, {have.system.arch}"
     )
@@ -79,13 +80,16 @@ def checks(host: Host, have: Facts) -> list[Check]:
         _check("dm-thin-pool", system.thin_pool, "in the kernel", "missing", "boot a distribution's kernel"),
         _check("programs", not missing, "all there", f"missing: {', '.join(missing)}", "packages", soft=True),
         _check("other containerd", not daemon.foreign, "none", str(daemon.foreign), "remove that package"),
-        _check("containerd", daemon.active, "runs", "does not run", "deploy", soft=True),
+        _check(
+            "containerd", daemon.active, "runs", *_why(daemon.changing, "does not run", host.daemon.unit), soft=True
+        ),
     ]
     if daemon.active:
         why = daemon.reason or (plugin.status if plugin else "no such plugin in this build")
         found.append(_check("devmapper plugin", bool(plugin and plugin.status == "ok"), "ok", why, "deploy"))
     if not now.status:
-        found.append(Check("pool", "warn", f"no pool {host.pool.dm_name}", "pool.loop, or deploy"))
+        none = _why(now.changing, f"no pool {host.pool.dm_name}", files.unit(host.pool.dm_name), "pool.loop, or deploy")
+        found.append(Check("pool", "warn", *none))
         return found
     wrong = [Check(one.what, one.result, one.found, one.hint) for one in advice(have, host.pool.dm_name)]
     return [
@@ -112,6 +116,11 @@ def _growth(host: Host, have: Facts) -> list[Check]:
         room = f"{group.free} free extents in {host.pool.vg}, the next step needs {step}"
         found.append(_check("room to grow", group.free >= step, room, room, "pool.grow --device DEV", soft=True))
     return found
+
+
+def _why(changing: str, otherwise: str, unit: str, hint: str = "deploy") -> tuple[str, str]:
+    """What is said of something that is not up, and the way out: its unit may still be at it."""
+    return (f"not yet: its unit is {changing}", f"systemctl status {unit}") if changing else (otherwise, hint)
 
 
 def _check(what: str, good: bool, yes: str, no: str, hint: str, *, soft: bool = False) -> Check:

@@ -24,7 +24,7 @@ from fabfile.lab.container import has_thin_pools
 from tests.integration import golden as golden_machine
 from tests.integration import leaks, times
 from tests.integration.golden import Golden
-from tests.integration.machine import LOGS, Machine, keep_logs
+from tests.integration.machine import BOOTED, LOGS, Machine, keep_logs
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -132,6 +132,8 @@ def started(request: pytest.FixtureRequest, suite: str, **options: Any) -> Itera
     (new,) = machines.up(1, suite, **options)
     times.note("machine", f"{request.module.__name__} ({new.kind})", monotonic() - begin)
     machine = Machine(new)
+    if "base" in options:
+        machine.ssh(BOOTED, code=None)  # what was deployed runs, then
     yield machine
     if request.session.testsfailed > failed:
         name = request.module.__name__.rpartition(".")[2]

@@ -58,6 +58,7 @@ def plan(have: Facts, want: lvmpool.Direct) -> list[Change]:
         Refused: the machine cannot have this pool, a disk is not empty, or something that is not ours is in its place.
     """
     refuse_machine(have)
+    service.refuse_changing(files.unit(want.name), have.pool.changing)
     owner.refuse_foreign(have, Daemon(want.instance), want.name, want.dir)
     ours = have.files.get(files.conf(want.name))
     recorded = files.parse(ours.content) if ours else None

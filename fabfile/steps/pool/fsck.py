@@ -139,7 +139,8 @@ def fsck(
         result, seen = _fixed(c, found, yes=yes)
     else:
         seen = look(c, found)
-        result = orphans(seen, running=found.have.containerd.active)
+        daemon = found.have.containerd
+        result = orphans(seen, running=daemon.active or bool(daemon.changing))
     if json:
         say(as_json({"orphans": result, "seen": seen}))
     else:

@@ -54,6 +54,7 @@ def plan(have: Facts, want: Pool, under: Volume | None) -> list[Change]:
         Refused: the machine cannot have this pool, or something that is not ours is in its place.
     """
     refuse_machine(have)
+    service.refuse_changing(files.unit(want.name), have.pool.changing)
     owner.refuse_foreign(have, Daemon(want.instance), want.name, want.dir)
     owner.refuse_move(have, Daemon(want.instance), want.name, want.dir)
     _refuse_other(have, want)

@@ -84,7 +84,8 @@ def up_again(c: Context, found: Found, task: str) -> None:
             have.containerd.reason or "its devmapper plugin is not ok",
             hint="pool.fsck names what differs",
         )
-    say(f"pool {found.name}: {status.mode}; {found.daemon.unit} {'runs' if have.containerd.active else 'does not run'}")
+    daemon = "runs" if have.containerd.active else have.containerd.changing or "does not run"
+    say(f"pool {found.name}: {status.mode}; {found.daemon.unit} {daemon}")
 
 
 def kept(printed: str) -> str:

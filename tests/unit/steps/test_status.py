@@ -8,6 +8,7 @@ import pytest
 from fabfile.facts import Facts
 from fabfile.facts.containerd import Containerd, Plugin
 from fabfile.facts.needs import PROBES
+from fabfile.facts.pool import Pool
 from fabfile.inventory import Host
 from fabfile.inventory import Pool as Asked
 from fabfile.steps.status import checks
@@ -41,6 +42,14 @@ def test_a_machine_that_is_well_has_only_ok() -> None:
         (
             well(containerd=Containerd(active=True, plugins=(ERROR,), reason="dmsetup not found")),
             "devmapper plugin", "fail", "dmsetup not found", "deploy",
+        ),
+        (
+            well(containerd=Containerd(changing="activating (start)")),
+            "containerd", "warn", "not yet: its unit is activating (start)", "systemctl status containerd.service",
+        ),
+        (
+            having(pool=Pool(changing="activating (start)")),
+            "pool", "warn", "not yet: its unit is activating (start)", "systemctl status devmapper-pool@pool.service",
         ),
         (having(), "pool", "warn", "no pool", "pool.loop"),
         (well(pool=pool(enabled=False)), "pool at boot", "fail", "not enabled", "pool.loop"),

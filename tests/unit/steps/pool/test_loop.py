@@ -96,6 +96,31 @@ def test_when_full_and_autoextend_change_in_the_settings_and_in_the_kernel() -> 
     assert settings["ASKED_BYTES"] == str(100 * GIB)
 
 
+def test_a_pool_that_was_taken_away_comes_back_with_what_lets_it_grow() -> None:
+    (change,) = loop.plan(machine(pool(table=None, monitor=False)), want(), None)
+    assert isinstance(change, Command)
+    unit, timer = files.unit(NAME), files.monitor(NAME)
+    # The restart waits for the pool alone; the timer is started after it.
+    assert f"systemctl restart {unit} && systemctl start {unit} {timer} ||" in change.script
+
+
+def test_a_unit_that_is_still_starting_is_not_interrupted() -> None:
+    with pytest.raises(Refused, match="has not come to rest: activating") as refused:
+        loop.plan(machine(pool(table=None, active=False, changing="activating (start)")), want(), None)
+    assert f"systemctl status {files.unit(NAME)}" in refused.value.hint
+
+
+def test_its_files_are_on_the_disk_metadata_before_data() -> None:
+    changes = loop.plan(having(pool=Pool(place=ROOM)), want(), None)
+    meta, data, _ = (change.script.splitlines() for change in changes if isinstance(change, Command))
+    for lines, name in ((meta, "meta"), (data, "data")):
+        assert lines[-3:] == [
+            f"sync /srv/pool/{name}.new",
+            f"mv /srv/pool/{name}.new /srv/pool/{name}",
+            "sync /srv/pool /srv/pool/..",
+        ]
+
+
 @pytest.mark.parametrize("lacks", ["active", "enabled", "monitor"])
 def test_units_that_do_not_run_are_started(lacks: str) -> None:
     (change,) = loop.plan(machine(pool(**{lacks: False})), want(), None)

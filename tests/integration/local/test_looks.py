@@ -1,0 +1,37 @@
+"""When a look has to wait: the shell that judges it, on what systemctl showed of real units."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from fabfile.facts import AT_REST
+
+RUNS = "MainPID=662\nActiveState=active\nSubState=running\nJob=\nNeedDaemonReload=no\n"
+EXITED = "MainPID=0\nActiveState=active\nSubState=exited\nJob=\nNeedDaemonReload=no\n"
+WAITING = "ActiveState=active\nSubState=waiting\nJob=\nNeedDaemonReload=no\n"
+DEAD = "MainPID=0\nActiveState=inactive\nSubState=dead\nJob=\nNeedDaemonReload=no\n"
+QUEUED = DEAD.replace("Job=", "Job=2767")
+STARTING = "MainPID=0\nActiveState=activating\nSubState=start-pre\nJob=2767\nNeedDaemonReload=no\n"
+STOPPING = "MainPID=662\nActiveState=deactivating\nSubState=stop-sigterm\nJob=\nNeedDaemonReload=no\n"
+FAILS = "MainPID=0\nActiveState=activating\nSubState=auto-restart\nJob=\nNeedDaemonReload=no\n"
+
+
+@pytest.mark.parametrize(
+    ("units", "changing"),
+    [
+        ([RUNS, EXITED, WAITING], []),
+        ([DEAD, DEAD, DEAD], []),
+        ([FAILS, EXITED, WAITING], []),
+        ([QUEUED, EXITED, WAITING], ["1"]),
+        ([RUNS, EXITED, QUEUED], ["3"]),
+        ([STARTING, EXITED, WAITING], ["1"]),
+        ([STOPPING, STARTING, DEAD], ["1", "2"]),
+    ],
+)
+def test_only_units_that_have_come_to_rest_are_looked_at(units: list[str], changing: list[str]) -> None:
+    script = f'{AT_REST}\nunits=$1\nif at_rest; then echo rest; fi\necho "$changing"'
+    done = subprocess.run(["sh", "-euc", script, "sh", "\n".join(units)], capture_output=True, text=True, check=True)
+    said = done.stdout.split()
+    assert said == (changing or ["rest"])
