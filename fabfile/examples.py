@@ -24,7 +24,7 @@ def shell_examples() -> dict[str, str]:
     ]
     build = {"tags": "no_btrfs", "version": "v1", "commit": "0" * 40, "programs": ["bin/containerd", "bin/ctr"]}
     return {
-        "facts": facts.script(Query(files=("/etc/example", "/etc/another"), volume="vg/lv")),
+        "facts": facts.script(Query(files=("/etc/example", "/etc/another"), volume="vg/lv", image="r/i:t")),
         "apply": apply_script(changes, {}, "0"),
         "devmapper-pool": files.script(),
         "containers": render("containerd/containers.sh.j2", daemon=Daemon("two")),
@@ -33,6 +33,7 @@ def shell_examples() -> dict[str, str]:
         "build-gopath": render("containerd/build.sh.j2", mode="gopath", static=False, **build),
         "build-module": render("containerd/build.sh.j2", mode="module", static=True, **build),
         "smoke": smoke.script(Host(registry="http://localhost:5000")),
+        "record": smoke.recording(Host(registry="http://localhost:5000", instance="two")) + "record\n",
         "profile": toolchain.PROFILE_TEXT,
         "next-size": render("pool/next-size.sh.j2"),
         "lab-setup": render("lab/setup.sh.j2"),

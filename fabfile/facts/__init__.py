@@ -28,6 +28,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     """Disks to look at before something is written to them."""
     bin_dir: str = "/usr/local/bin"
     instance: str = ""
+    image: str = ""
+    """The image of the proof, as containerd knows it."""
 
     @property
     def daemon(self) -> Daemon:
@@ -45,7 +47,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     containerd: containerd.Containerd
     pool: pool.Pool
     instances: instances.Instances
-    smoke: str | None
+    smoke: smoke.Smoke | None
     lvm: lvm.Lvm | None = None
     disks: tuple[disks.Disk, ...] = ()
 

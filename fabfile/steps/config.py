@@ -15,7 +15,7 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.containerd import SETTINGS
 from fabfile.inventory import Host
-from fabfile.plan import Change, Command, Step, file, words
+from fabfile.plan import Change, Command, File, Step, file, words
 from fabfile.render import render
 from fabfile.steps import ext4, service
 from fabfile.steps.containerd import refuse_foreign
@@ -57,10 +57,9 @@ class Want(msgspec.Struct, frozen=True, omit_defaults=True):
         """Whose they are."""
         return Daemon(self.instance, self.bin_dir)
 
-    @property
-    def digest(self) -> str:
-        """What a daemon that was started with these settings carries in its environment."""
-        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:16]
+    def digest(self, text: str) -> str:
+        """What a daemon carries in its environment that was started with these settings, and `text` as its file."""
+        return hashlib.sha256(msgspec.json.encode(self) + text.encode()).hexdigest()[:16]
 
 
 def config_format(version: str) -> int:
@@ -203,8 +202,10 @@ def step(host: Host, release: str, mirror: str) -> Step:
             config_format(version), pool.dm_name, pool.dir, pool.base_image_size, host.bin_dir, have.system.arch,
             daemon.instance, daemon.mke2fs if ext4.CONF in have.files else "", ext4.options(have, pool, version),
         )  # fmt: skip
-        files = _files(have, want)
-        return [*files, *_daemon(have, want, files)]
+        now = have.files.get(daemon.config)
+        text = edited(now.content if now else None, want)
+        files = _files(have, want, text)
+        return [*files, *_daemon(have, want, text, files)]
 
     return Step("containerd.configure", plan, _looked_at(host.daemon))
 
@@ -219,27 +220,27 @@ def _refuse_unit(have: Facts, daemon: Daemon) -> None:
         raise Refused(f"{daemon.unit_path} exists and is not ours", "", hint="choose another --instance")
 
 
-def _files(have: Facts, want: Want) -> list[Change]:
+def _files(have: Facts, want: Want, text: str) -> list[Change]:
     daemon = want.daemon
-    now = have.files.get(daemon.config)
-    validate = f'{words(f"{want.bin_dir}/containerd")} --config "$1" config dump >/dev/null'
     drop_in = render(
         "containerd/10-devmapper-pool.conf.j2",
-        pool=want.pool, variable=SETTINGS, digest=want.digest, mke2fs=want.mke2fs,
+        pool=want.pool, variable=SETTINGS, digest=want.digest(text), mke2fs=want.mke2fs,
     )  # fmt: skip
     formatted: list[Change] = []
     if want.mke2fs:
         content = ext4.stopping_at_errors(have.files[ext4.CONF].content)
-        text = f"# Written by containerd-devmapper, from {ext4.CONF}.\n{content}"
-        formatted = file(have, "file systems on the pool stop at their first error", want.mke2fs, text)
+        formatted = file(
+            have, "file systems on the pool stop at their first error", want.mke2fs,
+            f"# Written by containerd-devmapper, from {ext4.CONF}.\n{content}",
+        )  # fmt: skip
     unit = render("containerd/containerd.service.j2", command=daemon.command, instance=daemon.instance)
     return [
         *file(
             have,
             "devmapper in containerd's configuration",
             daemon.config,
-            edited(now.content if now else None, want),
-            validate=validate,
+            text,
+            validate=_valid(want, '"$1"'),
             backup=f"{daemon.config}.bak",
         ),
         *formatted,
@@ -248,10 +249,18 @@ def _files(have: Facts, want: Want) -> list[Change]:
     ]
 
 
-def _daemon(have: Facts, want: Want, files: list[Change]) -> list[Change]:
+def _valid(want: Want, file: str) -> str:
+    """Shell that fails where this containerd does not take the configuration `file`, a word."""
+    return f"{words(f'{want.bin_dir}/containerd')} --config {file} config dump >/dev/null"
+
+
+def _daemon(have: Facts, want: Want, text: str, files: list[Change]) -> list[Change]:
     now = have.containerd
     unit, ctr = want.daemon.unit, want.daemon.ctr
     restart = service.start(files, now.stale, unit, restart=True)
+    if not any(isinstance(change, File) and change.path == want.daemon.config for change in files):
+        # Not ours to validate when it was written: a daemon that runs does not go down for a file that it cannot load.
+        restart = f"{_valid(want, words(want.daemon.config))}\n{restart}"
     # The restart succeeds when the daemon says that it is ready; a plugin may have failed all the same.
     prove = (
         f"row=$({ctr} plugins ls </dev/null | awk '$2 == \"devmapper\"')\n"
@@ -267,7 +276,7 @@ def _daemon(have: Facts, want: Want, files: list[Change]) -> list[Change]:
         why = "it is not enabled"
     elif now.exe != exe:
         why = f"it runs {now.exe}"
-    elif now.settings != want.digest:
+    elif now.settings != want.digest(text):
         why = "its settings changed"
     elif plugin is None or plugin.status != "ok":
         why = f"its devmapper plugin is {plugin.status if plugin else 'missing'}"

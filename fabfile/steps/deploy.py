@@ -35,7 +35,7 @@ def steps(host: Host) -> tuple[list[Step], Query]:
         config.step(host, host.release, host.mirror),
         smoke.step(host),
     ]
-    return all_steps, msgspec.structs.replace(query, bin_dir=host.bin_dir)
+    return all_steps, smoke.query(msgspec.structs.replace(query, bin_dir=host.bin_dir), host)
 
 
 @task(

@@ -11,7 +11,7 @@ from fabfile.daemon import OURS, Daemon
 from fabfile.facts import Facts, Query
 from fabfile.plan import Change, Command, Step, file, words
 from fabfile.render import render
-from fabfile.steps import config, toolchain
+from fabfile.steps import config, smoke, toolchain
 from fabfile.steps.pool.undo import RECORDS, SHARED, Part, emptied, libexec
 
 KEY = re.compile(r".+-[0-9a-f]{12}")
@@ -82,7 +82,7 @@ def _files(have: Facts, daemon: Daemon, *, ours: bool) -> list[Change]:
         return []
     script = [
         f"rm -f /etc/systemd/system/*.wants/{daemon.unit} {words(*there)}",
-        f"rm -rf {words(RECORDS)} /var/tmp/.containerd-devmapper-*",
+        f"rm -rf {words(RECORDS)} /var/tmp/.containerd-devmapper-* /run/{smoke.DIRECTORY}.*",
         *emptied(f"{daemon.unit_path}.d", daemon.mke2fs.rpartition("/")[0], *libexec(have)),
         *([words("rm", "-f", daemon.unit_path)] if ours else []),
         "systemctl daemon-reload",

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import re
 
+import msgspec
 from invoke import Context, task
 
 from fabfile import inventory, target
 from fabfile.console import say
 from fabfile.daemon import INSTANCE
 from fabfile.errors import Refused
-from fabfile.facts import Facts
+from fabfile.facts import Facts, Query
+from fabfile.facts import smoke as facts
+from fabfile.facts.containerd import SETTINGS
 from fabfile.inventory import Host
-from fabfile.plan import Change, Command, Step, words
+from fabfile.plan import Change, Command, Step
 from fabfile.render import render
 
 SNAPSHOTTERS = ("devmapper", "overlayfs")
+
+DIRECTORY = "containerd-devmapper-smoke"
+"""How the name of a directory below /run begins that a proof writes to, and removes again."""
 
 
 def script(host: Host) -> str:
@@ -32,28 +38,67 @@ def script(host: Host) -> str:
     return render(
         "containerd/smoke.sh.j2",
         ctr=host.daemon.ctr,
-        image=f"{registry[2]}/{host.image}",
+        directory=DIRECTORY,
+        image=reference(host),
         plain=registry[1] == "http",
         snapshotters=SNAPSHOTTERS,
     )
 
 
-def key(have: Facts, host: Host) -> str:
-    """What a passed proof holds for: these versions, this pool, this image."""
+def reference(host: Host) -> str:
+    """The image of `host` as containerd knows it, without the registry's scheme."""
+    return f"{host.registry.partition('://')[2].rstrip('/')}/{host.image}"
+
+
+SETUP = "containerd {} runc {} kernel {} settings {} pool {} image {}"
+"""What a passed proof holds for, as it is recorded."""
+
+
+def setup(have: Facts, host: Host) -> str:
+    """What a proof that passes now holds for: these versions and settings, this pool, this image."""
     containerd, runc = have.versions["containerd"].current, have.versions["runc"].current
-    return f"containerd {containerd} runc {runc} pool {host.pool.dm_name} image {host.registry}/{host.image}"
+    return SETUP.format(
+        containerd,
+        runc,
+        have.system.kernel,
+        have.containerd.settings,
+        host.pool.dm_name,
+        f"{host.registry}/{host.image}",
+    )
+
+
+def query(asked: Query, host: Host) -> Query:
+    """What `asked` asks, and whether the image of `host` is there."""
+    return msgspec.structs.replace(asked, image=reference(host))
+
+
+def recording(host: Host) -> str:
+    """The shell function `record`, which writes down what a proof that has just passed holds for."""
+    daemon = host.daemon
+    asked = Query(
+        pool=host.pool.dm_name, dir=host.pool.dir.rstrip("/"), instance=host.instance, bin_dir=host.bin_dir,
+        image=reference(host),
+    )  # fmt: skip
+    return render(
+        "containerd/record.sh.j2",
+        kept=facts.functions(asked),
+        daemon=daemon,
+        variable=SETTINGS,
+        directory=daemon.record.rpartition("/")[0],
+        format=SETUP.replace("{}", "%s"),
+        pool=host.pool.dm_name,
+        image=f"{host.registry}/{host.image}",
+    )
 
 
 def step(host: Host) -> Step:
-    """The step that runs the proof once for a setup, and again when anything of it changed."""
+    """The step that runs the proof once for a setup, and again when anything of it changed or was wiped."""
 
     def plan(have: Facts) -> list[Change]:
         run = script(host)
-        if have.smoke == key(have, host):
+        if have.smoke and have.smoke.holds and have.smoke.setup == setup(have, host):
             return []
-        path = words(host.daemon.record)
-        record = f"mkdir -p \"$(dirname {path})\"; printf '%s\\n' {words(key(have, host))} >{path}"
-        return [Command("a container on devmapper and one on overlayfs", f"{run}\n{record}")]
+        return [Command("a container on devmapper and one on overlayfs", f"{run}record", recording(host))]
 
     return Step("smoke", plan)
 
@@ -67,8 +112,6 @@ def step(host: Host) -> Step:
 )
 def smoke(c: Context, image: str = "", registry: str = "", instance: str = "") -> None:
     """Pull hello-world and run it with devmapper, then with overlayfs, and show what it says."""
-    import msgspec
-
     host = inventory.of(c, instance)
     host = msgspec.structs.replace(host, image=image or host.image, registry=registry or host.registry)
     text = script(host)

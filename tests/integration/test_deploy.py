@@ -180,8 +180,8 @@ def test_the_pool_and_a_container_survive(deployed: Machine, how: str) -> None:
     assert "ok 1  changed 0" in deployed.fab("deploy")
     assert "on-lv-pool: rw" in deployed.fab("pool.status", "--instance", "on-lv")
     assert deployed.in_snapshot(f"kept-{how}", "cat file") == "still here\n"
-    assert "Hello" in deployed.ssh(f"ctr tasks start kept-{how} </dev/null")
-    deployed.ssh(f"ctr tasks rm kept-{how}; ctr containers rm kept-{how}")
+    assert "Hello" in deployed.said_by(f"kept-{how}")
+    deployed.ssh(f"ctr containers rm kept-{how}")
 
 
 def test_status_and_doctor_tell_the_truth(deployed: Machine) -> None:

@@ -106,7 +106,8 @@ def test_it_comes_back_with_its_containers(machine: Machine) -> None:
     assert report(machine)[0] == "monitored"
     assert "ok 1  changed 0" in machine.fab("deploy", "--variant", "direct", *POOL)
     assert machine.in_snapshot("kept", "cat file") == "still here\n"
-    assert "Hello" in machine.ssh("ctr tasks start kept </dev/null; ctr tasks rm kept >/dev/null; ctr c rm kept")
+    assert "Hello" in machine.said_by("kept")
+    machine.ssh("ctr containers rm kept")
 
 
 def test_disks_are_added_and_the_pool_enlarged(machine: Machine) -> None:

@@ -17,7 +17,7 @@ from fabfile.plan import Change, Command, File, Step
 from tests.unit.fakes import Machine, looks_like, recorded
 
 FRESH = looks_like()
-PROVED = looks_like(smoke="proof\n")
+PROVED = looks_like(smoke="record proof\n")
 
 
 def generation(number: int) -> str:

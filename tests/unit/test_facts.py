@@ -55,6 +55,7 @@ def test_a_fragment_is_in_the_script_behind_its_mark_in_a_subshell(name: str) ->
         (Query(files=("/a b", "/$c")), "for f in '/a b' '/$c'; do"),
         (Query(vg="a b;c"), "vg='a b;c'"),
         (Query(devices=("/dev/a b", "/dev/$c")), "for d in '/dev/a b' '/dev/$c'; do"),
+        (Query(image="r/a b:t"), "images ls 'name==r/a b:t'"),
     ],
 )
 def test_every_name_in_the_script_is_quoted(query: Query, quoted: str) -> None:

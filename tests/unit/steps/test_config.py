@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from typing import Any
 
+import msgspec
 import pytest
 
 from fabfile.errors import Refused
+from fabfile.facts import Facts
+from fabfile.facts.containerd import Containerd, Plugin
+from fabfile.facts.files import FileFact
+from fabfile.inventory import Host
+from fabfile.plan import Command, File
 from fabfile.steps import config, ext4
+from tests.unit.steps.conftest import with_versions
 
 PLUGIN = "io.containerd.snapshotter.v1.devmapper"
 
@@ -95,9 +103,10 @@ def test_other_formats_and_broken_files_are_refused() -> None:
         config.edited("version = = 2", want(2))
 
 
-def test_a_daemon_with_other_settings_has_another_digest() -> None:
-    assert want(2).digest != want(2, base_image_size="20GB").digest
-    assert want(2).digest == want(2).digest
+def test_a_daemon_with_other_settings_or_another_file_has_another_digest() -> None:
+    assert want(2).digest("text") != want(2, base_image_size="20GB").digest("text")
+    assert want(2).digest("text") != want(2).digest("other text")
+    assert want(2).digest("text") == want(2).digest("text")
 
 
 def test_file_systems_are_made_as_a_person_said_or_as_we_say() -> None:
@@ -113,3 +122,46 @@ def test_file_systems_are_made_as_a_person_said_or_as_we_say() -> None:
     assert "nodiscard" in str(config.cleared(mine))
     theirs = ours.partition("\n")[2] + "[debug]\nlevel = 'debug'\n"  # not ours as a whole
     assert "fs_options" not in str(config.cleared(theirs))
+
+
+HOST = Host(release="lab")
+KEY = "1.6.20-k"
+
+
+def configured(mirror: str) -> Facts:
+    """A machine on which the daemon runs with what the step wrote."""
+    bare = with_versions("containerd", current=KEY)
+    changes = config.step(HOST, "lab", mirror).plan(bare)
+    written = {change.path: change for change in changes if isinstance(change, File)}
+    digest = re.search(r"_SETTINGS=(\w+)", written[HOST.daemon.drop_in].content)
+    assert digest
+    daemon = Containerd(
+        active=True, enabled=True, exe=f"/opt/containerd/{KEY}/bin/containerd", settings=digest[1],
+        plugins=(Plugin("io.containerd.snapshotter.v1", "devmapper", "ok"),),
+    )  # fmt: skip
+    files = {path: FileFact(change.content, change.mode) for path, change in written.items()}
+    return msgspec.structs.replace(bare, files=files, containerd=daemon)
+
+
+def test_a_daemon_that_was_started_with_its_settings_is_left_alone(mirror: str) -> None:
+    assert config.step(HOST, "lab", mirror).plan(configured(mirror)) == []
+
+
+def test_a_file_that_somebody_edited_is_loaded_if_it_can_be(mirror: str) -> None:
+    have = configured(mirror)
+    now = have.files[HOST.daemon.config]
+    edited = FileFact(now.content + "# by hand\n", now.mode)
+    have = msgspec.structs.replace(have, files=have.files | {HOST.daemon.config: edited})
+    drop_in, restart = config.step(HOST, "lab", mirror).plan(have)
+    assert isinstance(drop_in, File) and drop_in.path == HOST.daemon.drop_in
+    assert isinstance(restart, Command) and restart.why == "start containerd: its settings changed"
+    assert restart.script.startswith(
+        f"/usr/local/bin/containerd --config {HOST.daemon.config} config dump >/dev/null\n"
+    )
+
+
+def test_a_daemon_that_is_still_starting_is_not_interrupted(mirror: str) -> None:
+    have = configured(mirror)
+    starting = msgspec.structs.replace(have.containerd, active=False, changing="activating (start)")
+    with pytest.raises(Refused, match=r"containerd.service has not come to rest: activating \(start\)"):
+        config.step(HOST, "lab", mirror).plan(msgspec.structs.replace(have, containerd=starting))

@@ -6,20 +6,60 @@ import msgspec
 import pytest
 
 from fabfile.errors import Refused
+from fabfile.facts import Facts
+from fabfile.facts.containerd import Containerd
+from fabfile.facts.smoke import Smoke
 from fabfile.inventory import Host, Pool
 from fabfile.plan import Command
 from fabfile.steps import smoke
-from tests.unit.steps.conftest import FRESH, with_versions
+from tests.unit.steps.conftest import FRESH, with_system, with_versions
 
 HOST = Host(registry="http://registry.example:5000", image="library/hello-world:latest")
+
+
+def proved(have: Facts = FRESH, state: str = "1,2 sha256:a", now: str = "1,2 sha256:a") -> Facts:
+    """`have` with a proof of HOST that was made when it was like FRESH."""
+    return msgspec.structs.replace(have, smoke=Smoke(smoke.setup(FRESH, HOST), state, now))
 
 
 def test_it_is_planned_once_for_a_setup() -> None:
     (run,) = smoke.step(HOST).plan(FRESH)
     assert isinstance(run, Command)
-    assert run.script.index("registry.example:5000/library/hello-world:latest") < run.script.index(HOST.daemon.record)
-    done = msgspec.structs.replace(FRESH, smoke=smoke.key(FRESH, HOST))
-    assert smoke.step(HOST).plan(done) == []
+    assert run.script.index("registry.example:5000/library/hello-world:latest") < run.script.index("\nrecord")
+    assert smoke.step(HOST).plan(proved()) == []
+
+
+def test_what_a_container_says_is_read_from_a_file_that_nobody_else_can_name() -> None:
+    script = smoke.script(HOST)
+    assert script.count('run --rm --log-uri "file://$dir/said"') == len(smoke.SNAPSHOTTERS)
+    assert "mktemp -d -p /run " in script
+    assert "/tmp" not in script.replace("below /tmp anybody", "")
+
+
+def test_the_record_is_on_the_disk_before_it_takes_the_place_of_the_old_one() -> None:
+    record = HOST.daemon.record
+    steps = [
+        f">{record}.new",
+        f"sync {record}.new",
+        f"mv -fT {record}.new {record}",
+        "sync /var/lib/containerd-devmapper ",
+    ]
+    places = [smoke.recording(HOST).index(step) for step in steps]
+    assert places == sorted(places)
+
+
+def test_the_record_says_what_the_plan_compares() -> None:
+    recording = smoke.recording(HOST)
+    assert smoke.SETUP.replace("{}", "%s") in recording
+    for value in (HOST.pool.dm_name, f"{HOST.registry}/{HOST.image}"):
+        assert value in recording and value in smoke.setup(FRESH, HOST)
+    # What was not known when it was planned is not in it: --dry shows no version None.
+    assert "None" not in recording
+
+
+@pytest.mark.parametrize(("state", "now"), [("1,2 sha256:a", ""), ("1,2 sha256:a", "1,3 sha256:a"), ("", "")])
+def test_what_was_wiped_or_made_anew_is_proved_anew(state: str, now: str) -> None:
+    assert smoke.step(HOST).plan(proved(state=state, now=now))
 
 
 @pytest.mark.parametrize(
@@ -31,12 +71,20 @@ def test_it_is_planned_once_for_a_setup() -> None:
     ],
 )
 def test_another_setup_is_proved_anew(other: Host) -> None:
-    assert smoke.step(other).plan(msgspec.structs.replace(FRESH, smoke=smoke.key(FRESH, HOST)))
+    assert smoke.step(other).plan(proved())
 
 
-def test_so_is_another_version() -> None:
-    newer = msgspec.structs.replace(with_versions("runc", current="1.3.0-k"), smoke=smoke.key(FRESH, HOST))
-    assert smoke.step(HOST).plan(newer)
+@pytest.mark.parametrize(
+    "have",
+    [
+        with_versions("runc", current="1.3.0-k"),
+        with_versions("containerd", current="2.3.4-k"),
+        with_system(kernel="6.12"),
+        msgspec.structs.replace(FRESH, containerd=Containerd(settings="of another configuration")),
+    ],
+)
+def test_so_are_another_version_kernel_and_configuration(have: Facts) -> None:
+    assert smoke.step(HOST).plan(proved(have))
 
 
 @pytest.mark.parametrize(
