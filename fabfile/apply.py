@@ -81,7 +81,9 @@ def apply_script(changes: Sequence[Change], staged: dict[int, tuple[str, str]], 
         lines += [f"echo @@{number}", "(set -eu", *_script(change, staged.get(number)), ") 9>&- </dev/null 2>&1"]
         if isinstance(change, File):
             written.append(change)
-    return "\n".join([*lines, *_durable(written)]) + "\n"
+    # A shell may run the last command without a process of its own: then what closes 9 for a change closes it for us,
+    # and the lock is gone while the change goes on.
+    return "\n".join([*lines, *_durable(written), ":"]) + "\n"
 
 
 def _durable(written: Sequence[File]) -> list[str]:

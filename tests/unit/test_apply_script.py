@@ -90,11 +90,16 @@ def test_files_and_their_names_are_on_the_disk_before_they_are_used_and_at_the_e
     ]
     lines = apply_script(changes, {}, "0").splitlines()
     assert lines[lines.index("echo @@2") - 1] == "sync /etc/new.d/a /etc/new.d /etc"
-    assert lines[-1] == "sync /srv"
+    assert lines[-2:] == ["sync /srv", ":"]
     assert "[ ! -e /etc/b ] || { cp -p /etc/b /etc/b.bak; sync /etc/b.bak; }" in lines
     # What replaces a file is on the disk before it does.
     places = [number for number, line in enumerate(lines) if line == 'sync "$1"']
     assert [lines[number + 1].split()[:3] for number in places] == [["mv", "-fT", '"$1"']] * 2
+
+
+def test_the_lock_outlives_the_last_change() -> None:
+    # In a subshell dash runs the last command in the process that holds the lock, with all of its redirections.
+    assert apply_script([Command("a", "first")], {}, "0").splitlines()[-1] == ":"
 
 
 def test_the_lock_comes_before_everything_else() -> None:
