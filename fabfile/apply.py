@@ -121,6 +121,7 @@ def _script(change: Change, staged: tuple[str, str] | None) -> list[str]:
                 '[ ! -e "$1" ] || rm -f "$1"',
                 f'umask {0o777 & ~change.mode & ~0o111:03o}; printf %s {quote(change.content)} >"$1"; umask 022',
                 *([f'chmod {change.mode:o} "$1"'] if change.mode & 0o111 else []),
+                *([f'[ ! -e {path} ] || chown --reference={path} "$1"'] if change.before is not None else []),
             ]
             if change.validate:
                 lines.append(change.validate)

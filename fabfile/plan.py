@@ -39,7 +39,8 @@ class Command(msgspec.Struct, frozen=True, tag="command"):
 class File(msgspec.Struct, frozen=True, tag="file"):
     """Make `path` hold `content`, atomically, with a backup beside it if `backup` names one.
 
-    `validate` is a command that gets the new file's temporary path as $1 and refuses it by its exit code.
+    `validate` is a command that gets the new file's temporary path as $1 and refuses it by its exit code. A file that
+    is replaced keeps its owner.
     """
 
     why: str
@@ -72,11 +73,11 @@ class Step(msgspec.Struct, frozen=True):
 
 
 def file(have: Facts, why: str, path: str, content: str, **options: Any) -> list[Change]:
-    """The change, if any, that makes `path` hold `content`."""
-    now = have.files.get(path)
-    if now and now.content == content and now.mode == options.get("mode", 0o644):
+    """The change, if any, that makes `path` hold `content`; its mode is 0644 unless `mode` says otherwise."""
+    now, mode = have.files.get(path), options.pop("mode", 0o644)
+    if now and now.content == content and now.mode == mode:
         return []
-    return [File(why=why, path=path, content=content, before=now.content if now else None, **options)]
+    return [File(why=why, path=path, content=content, before=now.content if now else None, mode=mode, **options)]
 
 
 def as_json(value: Any) -> str:

@@ -17,8 +17,9 @@ from fabfile.errors import Failed
 if TYPE_CHECKING:
     from invoke import Context
 
-PROLOGUE = "export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
-"""The same environment for every script: messages we can parse, and sbin also for a user who has none in PATH."""
+PROLOGUE = "umask 022; export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
+"""The same environment for every script: messages we can parse, sbin also for a user who has none in PATH, and files
+that only their owner writes, whatever the login's umask is."""
 
 STAGE = """umask 077
 loose=$(find /var/tmp -prune -perm -o=w ! -perm -1000)

@@ -240,6 +240,8 @@ def _files(have: Facts, want: Want, text: str) -> list[Change]:
             "devmapper in containerd's configuration",
             daemon.config,
             text,
+            # It may hold a registry's password, and a person may have said who reads it.
+            mode=have.files[daemon.config].mode if daemon.config in have.files else 0o600,
             validate=_valid(want, '"$1"'),
             backup=f"{daemon.config}.bak",
         ),

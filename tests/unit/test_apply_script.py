@@ -73,6 +73,13 @@ def test_the_same_plan_is_the_same_json() -> None:
     assert as_json(have()) == as_json(have())
 
 
+def test_a_file_that_is_replaced_keeps_its_owner_and_a_new_one_is_never_wider_than_its_mode() -> None:
+    lines = apply_script([File("a", "/etc/x", "new", before="old", mode=0o600)], {}, "0")
+    assert 'chown --reference=/etc/x "$1"' in lines
+    assert "umask 066; printf %s new" in lines
+    assert "chown" not in apply_script([File("a", "/etc/x", "new")], {}, "0")
+
+
 def test_every_change_has_its_mark_and_its_own_shell() -> None:
     changes: list[Change] = [Command("a", "first"), Command("b", "second")]
     lines = apply_script(changes, {}, "0").splitlines()
