@@ -1,0 +1,108 @@
+"""A local user of a host, without any rights, gets none by what root does there. The tests build on each other."""
+
+from __future__ import annotations
+
+import shlex
+import uuid
+
+import pytest
+
+from tests.integration.machine import Machine
+
+MALLORY = "useradd --create-home --shell /bin/sh mallory"
+SYSCTLS = ("protected_symlinks", "protected_hardlinks", "protected_fifos", "protected_regular")
+
+TRAPS = r"""
+set -eu
+echo precious >/root/precious; chmod 600 /root/precious
+cat >/home/mallory/attack <<'ATTACK'
+# Whatever root makes in a directory that others may write to: go in, take it away, put something else there.
+n=0
+while [ -e /home/mallory/go ]; do
+  for d in /tmp /var/tmp /run /dev/shm; do
+    for made in "$d"/*containerd-devmapper* "$d"/smoke-* "$d"/.containerd-devmapper*; do
+      if [ ! -e "$made" ] || [ -O "$made" ]; then continue; fi
+      mv "$made" "$made.mine" 2>/dev/null && { mkfifo "$made" 2>/dev/null; echo "took $made" >>/home/mallory/won; }
+      : >"$made/file" 2>/dev/null && echo "wrote $made/file" >>/home/mallory/won
+      cat "$made/file" >/dev/null 2>&1 && echo "read $made/file" >>/home/mallory/won
+    done
+  done
+  cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' ' ' | grep -a -q "$(cat /home/mallory/secret)" &&
+    echo "saw the secret" >>/home/mallory/won
+  n=$((n + 1)); echo $n >/home/mallory/rounds
+done
+ATTACK
+for name in runc containerd go protoc smoke-devmapper smoke-overlayfs; do
+  su mallory -c "mkdir -p /var/tmp/.containerd-devmapper-$name /var/tmp/containerd-devmapper.$name
+    ln -sfn /root/precious /tmp/$name-1.err; ln -sfn /root/precious /var/tmp/containerd-devmapper.$name/file
+    mkfifo /tmp/$name.fifo"
+done
+"""
+
+
+@pytest.fixture(scope="module")
+def attacked(deployed: Machine) -> Machine:
+    """A host with a user who waits for root's files."""
+    deployed.ssh(MALLORY)
+    deployed.ssh(TRAPS)
+    return deployed
+
+
+def attack(machine: Machine, secret: str, command: list[str], code: int = 0) -> str:
+    """Run a task while mallory tries all she can; she must have won nothing."""
+    machine.ssh(
+        f"cd /home/mallory; rm -f won rounds; printf %s {secret} >secret; touch go\n"
+        "setsid su mallory -c 'sh /home/mallory/attack' >/dev/null 2>&1 </dev/null &"
+    )
+    said = machine.fab(*command, code=code)
+    machine.ssh("rm /home/mallory/go; sleep 0.5")
+    assert int(machine.ssh("cat /home/mallory/rounds")) > 0, "she did try"
+    assert machine.ssh("cat /home/mallory/won 2>/dev/null", code=None) == ""
+    assert machine.ssh("cat /root/precious; stat -c %a /root/precious") == "precious\n600\n"
+    return said
+
+
+@pytest.mark.parametrize("protected", ["as Debian has it", "0"])
+def test_an_upload_is_roots_from_its_first_byte_to_its_use(attacked: Machine, protected: str) -> None:
+    if protected == "0":
+        attacked.ssh("; ".join(f"sysctl -q -w fs.{name}=0" for name in SYSCTLS))
+    good = attacked.ssh("sha256sum /opt/runc/current/bin/runc").split()[0]
+    attacked.ssh("rm -rf /opt/runc")
+    assert "changed 1" in attack(attacked, uuid.uuid4().hex, ["runc.install"])
+    assert attacked.ssh("sha256sum /usr/local/sbin/runc").split()[0] == good
+    assert attacked.ssh("find /var/tmp -user root -name 'containerd-devmapper*'") == ""
+
+
+def test_the_smoke_test_writes_nothing_where_others_can(attacked: Machine) -> None:
+    before = attacked.ssh("find /tmp /var/tmp /dev/shm -user root ! -path '*systemd-private*' | sort")
+    assert attack(attacked, uuid.uuid4().hex, ["smoke"]).count("Hello from containerd!") == 2
+    assert attacked.ssh("find /tmp /var/tmp /dev/shm -user root ! -path '*systemd-private*' | sort") == before
+
+
+def test_a_configuration_with_a_secret_keeps_it(attacked: Machine) -> None:
+    secret = uuid.uuid4().hex
+    auth = f'[plugins."io.containerd.grpc.v1.cri".registry.configs."r.example".auth]\npassword = "{secret}"\n'
+    conf = "/etc/containerd/config.toml"
+    attacked.ssh(f"printf %s {shlex.quote(auth)} >>{conf}; chmod 600 {conf}; sed -i s/discard_blocks.*// {conf}")
+    assert "changed 1" in attack(attacked, secret, ["containerd.configure"])
+    assert attacked.ssh(f"stat -c '%a %U' {conf} {conf}.bak; grep -c {secret} {conf}") == "600 root\n600 root\n1\n"
+
+
+UMASKS = ("000", "002", "077")
+WRITTEN = "find /etc /opt /usr/local /var/lib /usr/lib/systemd -xdev -newer /root/mark ! -type l {what} | sort"
+IGNORED = (
+    "! -path '/var/lib/containerd/io.*' ! -path '/var/lib/dpkg*' ! -path '/var/lib/systemd/*' ! -path '/var/lib/apt*'"
+)
+
+
+def test_nothing_that_root_writes_depends_on_the_logins_umask(attacked: Machine) -> None:
+    found = []
+    for umask in UMASKS:
+        attacked.fab("pool.reset", "--all", "--yes")
+        attacked.ssh(f"touch /root/mark; sleep 1.1; echo 'umask {umask}' >/root/.bashrc")
+        attacked.fab("deploy")
+        attacked.ssh("rm /root/.bashrc")
+        assert attacked.ssh(WRITTEN.format(what=f"{IGNORED} -perm -o=w")) == ""
+        found.append(attacked.ssh(WRITTEN.format(what=f"{IGNORED} -printf '%p %u %m\\n'")))
+    assert found[0] == found[1] == found[2]
+    assert "/etc/containerd/config.toml root 600\n" in found[0]
