@@ -16,10 +16,18 @@ NEEDED = {
     "mke2fs": ("e2fsprogs", "makes the images' file system"),
     "ssh": ("openssh-client", "waits for the machines and opens a shell"),
     "ssh-keygen": ("openssh-client", "makes their keys"),
+    "git": ("git", "makes the mirror's repository of containerd"),
+    "xz": ("xz-utils", "unpacks containerd's source"),
 }
 
-PRIVATE_MOUNTS = ("unshare", "--mount")
-"""In front of a program that mounts: if it is killed, its mounts go with it and no clean-up walks into /dev or /sys."""
+PRIVATE_MOUNTS = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
+"""In front of a program that mounts: when it ends or is killed, so do its mounts and all processes that it started.
+
+So no clean-up walks into /dev or /sys, and nothing goes on writing in a directory that the next run makes anew.
+"""
+
+ENDS_WITH_US = ("setpriv", "--pdeathsig=KILL")
+"""In front of a command: it is killed when we are. What it starts in the background is not, but see PRIVATE_MOUNTS."""
 
 
 def check() -> None:
@@ -37,7 +45,7 @@ def check() -> None:
 
 
 def run(*command: str | Path, log: Path | None = None, input: bytes | None = None, cwd: Path | None = None) -> str:
-    """Run a command and return what it printed.
+    """Run a command and return what it printed. It is killed when we are.
 
     Args:
         command: program and arguments.
@@ -50,7 +58,12 @@ def run(*command: str | Path, log: Path | None = None, input: bytes | None = Non
     """
     args: Sequence[str] = [str(part) for part in command]
     done = subprocess.run(
-        args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, input=input or b"", cwd=cwd, check=False
+        [*ENDS_WITH_US, *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        input=input or b"",
+        cwd=cwd,
+        check=False,
     )
     output = done.stdout.decode(errors="replace")
     if log:

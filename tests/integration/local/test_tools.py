@@ -1,0 +1,63 @@
+"""What the lab starts ends with it, also when it is killed."""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+import sys
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+from fabfile.lab import tools
+
+LIMIT = 20
+"""Seconds for what was begun or killed to show."""
+
+HOLD = 'exec 9>"$1"; flock 9; : >"$1.held"; '
+"""A lock that the shell and all of its children hold: it is free when the last of them has ended."""
+
+
+def until_free(lock: Path) -> None:
+    """Wait for a lock that is to be free within LIMIT."""
+    begin = monotonic()
+    with lock.open() as file:
+        while monotonic() - begin < LIMIT:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                sleep(0.02)
+    pytest.fail("what it had started still runs")
+
+
+@pytest.mark.parametrize(
+    ("front", "script"),
+    [
+        ((), "exec sleep 600"),
+        (tools.PRIVATE_MOUNTS, "sleep 600 & setsid sleep 600 & wait"),
+    ],
+    ids=["one command", "with its children"],
+)
+def test_a_command_is_killed_with_us(tmp_path: Path, front: tuple[str, ...], script: str) -> None:
+    lock = tmp_path / "lock"
+    code = f"from fabfile.lab import tools; tools.run(*{(*front, 'sh', '-c', HOLD + script, 'sh', str(lock))!r})"
+    us = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        begin = monotonic()
+        while not (tmp_path / "lock.held").exists():
+            assert us.poll() is None and monotonic() - begin < LIMIT, "it did not begin"
+            sleep(0.02)
+        with lock.open() as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        us.kill()
+        us.wait()
+    until_free(lock)
+
+
+def test_mounts_that_a_command_leaves_go_with_it(tmp_path: Path) -> None:
+    mount = 'mount -t tmpfs none "$1" && touch "$1/file" && ls "$1"'
+    assert tools.run(*tools.PRIVATE_MOUNTS, "sh", "-c", mount, "sh", tmp_path) == "file\n"
+    assert not list(tmp_path.iterdir())
