@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -23,12 +24,10 @@ SUITE = "bookworm"
 GO = "1.19"
 
 OPTIONS = (
-    "--variant=apt",
+    "--variant=custom",
     "--skip=cleanup",
     '--aptopt=Acquire::Languages "none"',
-    "--dpkgopt=path-exclude=/usr/share/doc/*",
-    "--dpkgopt=path-exclude=/usr/share/man/*",
-    "--include=ca-certificates,dpkg-dev,git",
+    """--setup-hook=sed 's/^deb /deb-src /' "$1/etc/apt/sources.list" >"$1/etc/apt/sources.list.d/source.list\"""",
 )
 
 
@@ -48,24 +47,30 @@ def build() -> Path:
             say("mirror: cached")
         else:
             start = monotonic()
-            with progress("mirror: building from Debian packages, about two minutes"):
+            with progress("mirror: building from Debian packages, about half a minute"):
                 _build(wanted, script, hello)
             say(f"mirror: built  {monotonic() - start:.1f} s")
     return wanted
 
 
 def _build(wanted: Path, script: str, hello: Path) -> None:
-    part = wanted.with_name(f".{wanted.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    make, tree, log = part / "mirror.sh", part / "tree", part.with_suffix(".log")
+    for left in wanted.parent.glob(f".{wanted.name}.*.part"):
+        shutil.rmtree(left, ignore_errors=True)
+    # A name of its own: one who waited for a build that was killed begins while the last of its processes still ends.
+    part = wanted.with_name(f".{wanted.name}.{os.getpid()}.part")
+    part.mkdir()
+    hook, tree, log = part / "hook", part / "tree", wanted.with_name(f".{wanted.name}.log")
     log.unlink(missing_ok=True)
+    hook.mkdir()
+    make = hook / "mirror.sh"
     make.write_text(script)
-    hooks = (f"--customize-hook=copy-in {make} {hello} /", '--customize-hook=chroot "$1" sh /mirror.sh')
-    tools.run(*tools.PRIVATE_MOUNTS, "mmdebstrap", *OPTIONS, *hooks, SUITE, tree, suites.mirror(), log=log)
+    make.chmod(0o755)
+    shutil.copyfile(hello, hook / hello.name)
+    options = (*OPTIONS, f"--customize-hook={make}")
+    tools.run(*tools.PRIVATE_MOUNTS, "mmdebstrap", *options, SUITE, tree, suites.mirror(), log=log)
     _arrange(tree / "out", part)
-    shutil.rmtree(tree)
-    make.unlink()
+    for done in (hook, tree):
+        shutil.rmtree(done)
     part.rename(wanted)
 
 
@@ -95,5 +100,6 @@ def _zip(tree: Path, archive: Path) -> None:
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as out:
         for path in sorted(tree.rglob("*")):
             info = zipfile.ZipInfo.from_file(path, str(path.relative_to(tree)))
+            info.date_time = (1980, 1, 1, 0, 0, 0)  # so that the same packages give the same digest
             if path.is_file():
                 out.writestr(info, path.read_bytes(), zipfile.ZIP_DEFLATED, 1)
