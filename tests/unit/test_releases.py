@@ -194,6 +194,14 @@ def test_the_key_of_a_build_changes_with_all_that_it_depends_on() -> None:
     assert "containerd-shim-runc-v1" in recipe.programs
 
 
+@pytest.mark.parametrize("name", OWN)
+def test_containerd_is_built_by_itself_before_the_programs_that_share_its_packages(name: str) -> None:
+    build = Build(releases.load(name, "amd64"))
+    steps = [line.split()[1:] for line in build.script.splitlines() if line.startswith("build ")]
+    first, others = [[f"bin/{program}" for program in found] for found in (["containerd"], build.programs[1:])]
+    assert steps == [first, others]
+
+
 def test_a_controller_that_lacks_a_tool_is_told_which_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     arch = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
