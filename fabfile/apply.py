@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from fabfile import target
 from fabfile.errors import Failed, Problem
 from fabfile.facts import Facts
+from fabfile.kept import sha256 as sha256  # the lab's mirror names its files by it
 from fabfile.plan import Change, Command, File, Upload, words
 from fabfile.target import quote
 
@@ -47,14 +48,6 @@ def apply(c: Context, name: str, changes: list[Change], have: Facts, look: str =
     if result.exited:
         raise _failure(name, changes, result.stdout + result.stderr, result.exited)
     return str(result.stdout)
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hex."""
-    import hashlib
-
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def apply_script(changes: Sequence[Change], staged: dict[int, tuple[str, str]], generation: str) -> str:

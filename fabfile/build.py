@@ -11,7 +11,7 @@ from time import monotonic
 
 import msgspec
 
-from fabfile import paths
+from fabfile import kept, paths
 from fabfile.console import say
 from fabfile.download import locked
 from fabfile.errors import Failed, Refused
@@ -73,7 +73,12 @@ class Build(msgspec.Struct, frozen=True):
     @property
     def archive(self) -> Path:
         """Where the finished build is kept."""
-        return paths.cache() / "builds" / self.key / "containerd.tar.gz"
+        return kept.inside(paths.cache() / "builds", self.key) / "containerd.tar.gz"
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the cache has it, whole and as it was made."""
+        return kept.intact(self.archive)
 
     def check(self, libc: str = "") -> None:
         """Refuse at once what could not be built or used, instead of after minutes.
@@ -91,7 +96,7 @@ class Build(msgspec.Struct, frozen=True):
                 f"C library: {'.'.join(map(str, here))} here, {libc} there",
                 hint='set build = "host" for it in hosts.toml',
             )
-        if not self.archive.exists():
+        if not self.is_kept:
             _check_tools(self.release)
 
     def path(self) -> Path:
@@ -102,9 +107,10 @@ class Build(msgspec.Struct, frozen=True):
             Failed: the source or toolchain could not be fetched; the build failed.
         """
         with locked(self.archive):
-            if not self.archive.exists():
+            if not self.is_kept:
                 _check_tools(self.release)
                 _build(self)
+                kept.record(self.archive)
         return self.archive
 
 
@@ -134,34 +140,29 @@ def _is_there(tool: str) -> bool:
     return Path(tool).exists() if tool.startswith("/") else shutil.which(tool) is not None
 
 
-def goroot(release: Release) -> Path:
-    """The Go toolchain of a release, unpacked once in the cache; never in this controller's /usr/local.
-
-    Raises:
-        Failed: it could not be fetched or unpacked.
-    """
-    archive = release.go.path()
-    wanted = archive.parent / "go"
-    with locked(wanted):
-        if not wanted.exists():
-            part = wanted.with_name(".go.part")
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir()
-            unpack = ("tar", "-xzf", archive, "-C", part, "--strip-components=1", "--no-same-owner")
-            _run(f"unpacking {archive.name}", archive.with_name("unpack.log"), unpack)
-            part.rename(wanted)
-    return wanted
-
-
 def _build(build: Build) -> None:
-    source, go, directory = build.release.containerd.path(), goroot(build.release), build.archive.parent
-    script, log = directory / "build.sh", directory / "build.log"
+    source, directory = build.release.containerd.path(), build.archive.parent
+    script, log, goroot = directory / "build.sh", directory / "build.log", directory / "go"
     script.write_text(build.script)
     start = monotonic()
-    say(f"building {build.label} with go {build.release.go.version}, tags {TAGS} (log: {log})")
-    command = ("sh", script, source, go, directory)
-    _run(f"building {build.label}", log, command, GOCACHE=str(paths.cache() / "gocache"))
+    try:
+        with kept.room(directory):  # a full disk is full no more once the toolchain is gone
+            _unpack(build.release.go.path(), goroot)
+            say(f"building {build.label} with go {build.release.go.version}, tags {TAGS} (log: {log})")
+            command = ("sh", script, source, goroot, directory)
+            _run(f"building {build.label}", log, command, GOCACHE=str(paths.cache() / "gocache"))
+    finally:
+        shutil.rmtree(goroot, ignore_errors=True)
     say(f"built {build.label}  {monotonic() - start:.1f} s")
+
+
+def _unpack(archive: Path, wanted: Path) -> None:
+    """Unpack a Go toolchain for one build, from the archive whose digest was compared; never in /usr/local."""
+    if wanted.exists():  # of a build that was killed
+        shutil.rmtree(wanted)
+    wanted.mkdir()
+    command = ("tar", "-xzf", archive, "-C", wanted, "--strip-components=1", "--no-same-owner")
+    _run(f"unpacking {archive.name}", wanted.with_name("unpack.log"), command)
 
 
 def _run(doing: str, log: Path, command: tuple[str | Path, ...], **environment: str) -> None:

@@ -1,11 +1,13 @@
 """The one place that writes to the terminal: short lines, one thread at a time, each behind its host's name.
 
-What machines, mirrors and files say may hold anything: control characters are shown, not obeyed.
+What machines, mirrors and files say may hold anything: control characters are shown, not obeyed, and a password in an
+address is not shown at all.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,12 +17,19 @@ from typing import TextIO
 _lock = threading.Lock()
 _prefix = threading.local()
 
+CREDENTIALS = re.compile(
+    r"(\b(?:https?|ftp)://)[^\s/?#\"'<>]*@|(\b[a-z][a-z0-9+.-]{0,20}://)[^\s/?#\"'<>@:]*:[^\s/?#\"'<>]*@",
+    re.IGNORECASE,
+)
+"""User and password, or a token, in an address. `ssh://root@host` has neither."""
+
 
 def printable(text: str) -> str:
     """`text` with every character that a terminal would obey, or that is no character, as an escape such as `\\x1b`.
 
-    Line feeds and tabs stay.
+    Line feeds and tabs stay; of credentials in addresses only `***` does.
     """
+    text = CREDENTIALS.sub(lambda found: f"{found[1] or found[2]}***@", text)
     return "".join(each if each.isprintable() or each in "\n\t" else _escape(each) for each in text)
 
 

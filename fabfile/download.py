@@ -7,19 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import IO
 
+from fabfile import kept, web
 from fabfile.console import say
 from fabfile.errors import Failed
 from fabfile.sizes import human
 
-TIMEOUT = 30
-"""Seconds without a byte before a download is given up."""
+MOST = 1 << 30
+"""Bytes of the largest file that is taken: several times a Go toolchain."""
 
-BLOCK = 1 << 20
-"""Bytes read at a time."""
-
-HINT = "check the address, or name a mirror that has it: --mirror DIRECTORY or --mirror http://HOST/DIR"
+MOST_TEXT = 64 << 10
+"""Bytes of the largest text that is taken: ten times our own releases.toml."""
 
 
 @contextmanager
@@ -27,14 +25,15 @@ def locked(wanted: Path) -> Iterator[None]:
     """Within it, no other thread or process makes `wanted`; its directory exists.
 
     Raises:
-        Failed: the directory cannot be made or written.
+        Failed: the directory cannot be made or written, or its disk is full.
     """
     try:
         wanted.parent.mkdir(parents=True, exist_ok=True)
         lock = wanted.with_name(f".{wanted.name}.lock").open("w")
     except OSError as error:
-        raise Failed("cannot use the cache", str(error), hint="XDG_CACHE_HOME names another directory") from error
-    with lock:
+        hint = "name another directory for it: export XDG_CACHE_HOME=/another/directory"
+        raise Failed(f"cannot use the cache {wanted.parent}", str(error), hint=hint) from error
+    with lock, kept.room(wanted.parent):
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -52,24 +51,24 @@ def fetch(url: str, wanted: Path, sha256: str) -> None:
     """
     import hashlib
 
-    start, digest, size = monotonic(), hashlib.sha256(), 0
+    start, digest = monotonic(), hashlib.sha256()
     part = wanted.with_name(f".{wanted.name}.part")
+
+    def begin(length: int | None) -> None:
+        say(f"downloading {url}" + (f" ({human(length)})" if length else ""))
+
     try:
-        with _open(url) as (stream, length), part.open("wb") as out:
-            say(f"downloading {url}" + (f" ({human(length)})" if length else ""))
-            while block := stream.read(BLOCK):
+        with part.open("wb") as out:
+            for block in web.blocks(url, MOST, begin):
                 digest.update(block)
-                size += len(block)
                 out.write(block)
-        if length is not None and size != length:
-            raise Failed(f"{url} is not whole", f"{size} of {length} bytes arrived", hint="run it again")
         if digest.hexdigest() != sha256:
             raise Failed(
                 f"{url} has the wrong digest",
                 f"expected {sha256}\ngot      {digest.hexdigest()}",
                 hint="it is not kept and not used; is the mirror the right one?",
             )
-        part.rename(wanted)
+        kept.settle(part, wanted)
     finally:
         part.unlink(missing_ok=True)
     say(f"downloaded {wanted.name}  {monotonic() - start:.1f} s")
@@ -79,28 +78,10 @@ def read(url: str) -> str:
     """The text of a small file.
 
     Raises:
-        Failed: it could not be had, or it is no text.
+        Failed: it could not be had, is no text, or is larger than `MOST_TEXT`.
     """
-    with _open(url) as (stream, _):
-        content = stream.read()
+    content = b"".join(web.blocks(url, MOST_TEXT))
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise Failed(f"{url} is not text", str(error), hint=HINT) from error
-
-
-@contextmanager
-def _open(url: str) -> Iterator[tuple[IO[bytes], int | None]]:
-    """The stream at `url` and the bytes it announces; what goes wrong while it is read is told as a Failed."""
-    from http.client import HTTPException
-    from urllib.error import HTTPError
-    from urllib.request import urlopen
-
-    try:
-        with urlopen(url, timeout=TIMEOUT) as stream:
-            length = stream.headers.get("Content-Length")
-            yield stream, int(length) if length else None
-    except HTTPError as error:
-        raise Failed(f"cannot download {url}", f"HTTP {error.code} {error.reason}", hint=HINT) from error
-    except (HTTPException, OSError) as error:  # URLError is an OSError
-        raise Failed(f"cannot download {url}", str(getattr(error, "reason", error)), hint=HINT) from error
+        raise Failed(f"{url} is not text", str(error), hint=web.HINT) from error

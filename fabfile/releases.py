@@ -5,20 +5,25 @@ from __future__ import annotations
 import difflib
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import IO, TYPE_CHECKING
 
 import msgspec
 
-from fabfile import download, paths
+from fabfile import address, catalogue, download, kept, paths
+from fabfile.catalogue import PARTS, Catalogue
+from fabfile.console import say
 from fabfile.download import locked as locked  # the lab's caches lock themselves the same way
-from fabfile.errors import Refused
+from fabfile.errors import Failed, Refused
 from fabfile.source import Git
+
+if TYPE_CHECKING:
+    from zipfile import ZipFile
 
 MACHINES = {"amd64": "x86_64", "arm64": "aarch_64"}
 """Our names of architectures → protoc's."""
 
-PARTS = ("go", "protoc", "runc")
-"""What is downloaded as a file; containerd comes as a commit."""
+MOST_UNPACKED = 1 << 30
+"""Bytes that a zip archive may hold."""
 
 
 class Artefact(msgspec.Struct, frozen=True):
@@ -43,12 +48,19 @@ class Artefact(msgspec.Struct, frozen=True):
     def path(self) -> Path:
         """Fetch it, or find it in the cache, and return what a machine unpacks (a zip as a tar archive).
 
+        What the cache has is compared with its digest at each use, and fetched again where it is something else.
+
         Raises:
+            Refused: its name is no plain file name.
             Failed: it could not be fetched, is not whole, or has another digest.
         """
-        wanted = paths.cache() / "artefacts" / self.sha256 / self.file
+        wanted = kept.inside(paths.cache() / "artefacts" / self.sha256, self.file)
         with download.locked(wanted):
-            if not wanted.exists():
+            there = wanted.exists()
+            if there and kept.sha256(wanted) != self.sha256:
+                say(f"{wanted} is damaged: fetching it again")
+                there = False
+            if not there:
                 download.fetch(self.url, wanted, self.sha256)
             return _as_tar(wanted) if wanted.suffix == ".zip" else wanted
 
@@ -87,51 +99,6 @@ class Release(msgspec.Struct, frozen=True):
         return self.parts[name]
 
 
-Sum = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
-Sums = dict[str, dict[str, Sum]]
-"""Version → architecture → SHA-256 in hex."""
-
-
-class Set(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[set.NAME]: a version of each part, or the word that a mirror has them."""
-
-    containerd: str = ""
-    go: str = ""
-    protoc: str = ""
-    runc: str = ""
-    from_mirror: bool = False
-
-
-class Commit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[containerd.VERSION]: where in the repository it is, and how it is built."""
-
-    ref: str
-    commit: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{40}$")]
-    mode: Literal["gopath", "module"]
-    cgo: bool = False
-
-
-class Places(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[url] and [file]: patterns for each part."""
-
-    containerd: str
-    go: str
-    protoc: str
-    runc: str
-
-
-class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All of releases.toml."""
-
-    url: Places
-    file: Places
-    set: dict[str, Set]
-    containerd: dict[str, Commit]
-    go: Sums
-    protoc: Sums
-    runc: Sums
-
-
 @cache  # a deploy asks several times for every host
 def load(name: str, arch: str, mirror: str = "") -> Release:
     """A release set.
@@ -147,7 +114,7 @@ def load(name: str, arch: str, mirror: str = "") -> Release:
         Failed: the mirror has to say what it holds, and does not answer.
     """
     file = paths.REPOSITORY / "releases.toml"
-    raw = _toml(file.read_text(), str(file))
+    raw = catalogue.parse(file.read_text(), str(file))
     sets = raw.get("set", {})
     if name not in sets:
         near = difflib.get_close_matches(name, sets, n=1, cutoff=0.5)
@@ -166,62 +133,47 @@ def load(name: str, arch: str, mirror: str = "") -> Release:
                 hint="--mirror DIRECTORY or --mirror http://HOST/DIR; the lab makes one: inv lab.up",
             )
         where = f"{base}/releases.toml"
-        raw |= _toml(download.read(where), where)
-    return _release(_catalogue(raw, where, name), name, arch, base)
+        raw |= catalogue.parse(download.read(where), where)
+    return _release(catalogue.convert(raw, where, name), name, arch, base, where)
 
 
-def _toml(text: str, where: str) -> dict[str, Any]:
-    import toml
-
-    try:
-        return toml.loads(text)
-    except (toml.TomlDecodeError, IndexError) as error:  # toml 0.10 lets an IndexError out on some broken files
-        raise Refused(f"{where} is not TOML", str(error)) from error
-
-
-def _catalogue(raw: dict[str, Any], where: str, name: str) -> Catalogue:
-    try:
-        catalogue = msgspec.convert(raw, Catalogue)
-    except msgspec.ValidationError as error:
-        message, _, place = str(error).partition(" - at ")
-        raise Refused(f"{where}: {place.strip('`').removeprefix('$.') or 'top level'}: {message}") from error
-    if name not in catalogue.set:
-        raise Refused(f"{where} has no release {name!r}", f"it has: {', '.join(catalogue.set)}")
-    for part in ("containerd", *PARTS):
-        version, known = getattr(catalogue.set[name], part), getattr(catalogue, part)
-        if version not in known:
-            raise Refused(f"{where}: set.{name}.{part}: no [{part}.{version!r}]", f"known: {', '.join(known)}")
-    return catalogue
-
-
-def _release(catalogue: Catalogue, name: str, arch: str, base: str) -> Release:
-    chosen = catalogue.set[name]
+def _release(tables: Catalogue, name: str, arch: str, base: str, where: str) -> Release:
+    chosen = tables.set[name]
     parts = {}
     for part in PARTS:
         version = getattr(chosen, part)
-        sums = getattr(catalogue, part)[version]
+        sums = getattr(tables, part)[version]
         if arch in sums:
             names = {"version": version, "arch": arch, "machine": MACHINES.get(arch, arch)}
-            file = getattr(catalogue.file, part).format(**names)
-            url = f"{base}/{file}" if base else getattr(catalogue.url, part).format(**names)
-            parts[part] = Artefact(part, version, url, sums[arch], file)
-    url = f"{base}/{catalogue.file.containerd}" if base else catalogue.url.containerd
-    source = catalogue.containerd[chosen.containerd]
+            file = _file_name(catalogue.fill(getattr(tables.file, part), names), f"{where}: file.{part}")
+            url = f"{base}/{file}" if base else catalogue.fill(getattr(tables.url, part), names)
+            parts[part] = Artefact(part, version, address.clean(url, f"{where}: url.{part}"), sums[arch], file)
+    repository = _file_name(tables.file.containerd, f"{where}: file.containerd")
+    url = address.clean(f"{base}/{repository}" if base else tables.url.containerd, f"{where}: url.containerd")
+    source = tables.containerd[chosen.containerd]
     git = Git(chosen.containerd, url, source.ref, source.commit, source.mode, source.cgo)
     return Release(name, arch, git, parts)
 
 
+def _file_name(name: str, where: str) -> str:
+    if not kept.NAME.fullmatch(name):
+        raise Refused(f"{where}: not a usable file name: {name!r:.200}", "it is one name, without a directory")
+    return name
+
+
 def base_url(mirror: str) -> str:
-    """The address of a mirror that was given as an address or as a directory; empty for none.
+    """The address of a mirror that was given as an address or as a directory, without credentials; empty for none.
 
     Raises:
         Refused: it is neither.
     """
-    scheme, separator, _ = mirror.partition("://")
-    if separator and scheme in ("http", "https", "file"):
-        return mirror.rstrip("/")
-    directory = Path(mirror).expanduser()
-    if mirror and (separator or not directory.is_dir()):
+    if "://" in mirror:
+        return address.clean(mirror.rstrip("/"), "mirror")
+    try:
+        directory = Path(mirror).expanduser()
+    except RuntimeError as error:
+        raise Refused(f"mirror: no directory {mirror!r}", str(error)) from error
+    if mirror and not directory.is_dir():
         raise Refused(
             f"mirror: no directory {mirror!r}", "a mirror is a directory, or an address such as http://HOST/DIR"
         )
@@ -230,21 +182,38 @@ def base_url(mirror: str) -> str:
 
 def _as_tar(archive: Path) -> Path:
     """The zip archive as a tar archive beside it: a machine need not have unzip."""
-    import tarfile
     import zipfile
+    from zlib import error as ZlibError
 
     wanted = archive.with_suffix(".tar.gz")
-    if wanted.exists():
+    if kept.intact(wanted):
         return wanted
     part = wanted.with_name(f".{wanted.name}.part")
-    with zipfile.ZipFile(archive) as source, tarfile.open(part, "w:gz", compresslevel=1) as out:
-        for entry in source.infolist():
-            if entry.is_dir():
-                continue
+    try:
+        with zipfile.ZipFile(archive) as source, part.open("wb") as out:
+            _convert(source, out)
+        kept.settle(part, wanted)
+        kept.record(wanted)
+    except (zipfile.BadZipFile, ZlibError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise Failed(f"cannot read the archive {archive}", str(error), hint="is the mirror the right one?") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return wanted
+
+
+def _convert(source: ZipFile, out: IO[bytes]) -> None:
+    import tarfile
+
+    entries = [entry for entry in source.infolist() if not entry.is_dir()]
+    size = sum(entry.file_size for entry in entries)
+    if size > MOST_UNPACKED:
+        raise ValueError(f"it would unpack to {size} bytes, at most {MOST_UNPACKED}")
+    with tarfile.open(fileobj=out, mode="w:gz", compresslevel=1) as tar:
+        for entry in entries:
+            if not entry.filename.isprintable() or {"", ".", ".."} & set(entry.filename.split("/")):
+                raise ValueError(f"it has a file outside its directory: {entry.filename!r:.200}")
             info = tarfile.TarInfo(entry.filename)
             # Whether it is a program; everybody may read it (some releases of protoc say otherwise of their files).
             info.size, info.mode = entry.file_size, 0o755 if (entry.external_attr >> 16) & 0o100 else 0o644
             with source.open(entry) as stream:
-                out.addfile(info, stream)
-    part.rename(wanted)
-    return wanted
+                tar.addfile(info, stream)

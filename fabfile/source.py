@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import msgspec
 
-from fabfile import paths
+from fabfile import kept, paths, tree
 from fabfile.console import say
-from fabfile.download import HINT, TIMEOUT, locked
+from fabfile.download import locked
 from fabfile.errors import Failed, Refused
+from fabfile.repository import MOST, Repository
+from fabfile.web import HINT
 
-if TYPE_CHECKING:
-    import subprocess
+MOST_LISTED = 64 << 20
+"""Bytes of a tree's listing: a small repository can describe a tree without end."""
 
 
 class Git(msgspec.Struct, frozen=True):
@@ -36,53 +39,72 @@ class Git(msgspec.Struct, frozen=True):
     def path(self) -> Path:
         """Fetch the commit, or find it in the cache, and return a tar archive of exactly its tree.
 
+        What the cache has is compared with the commit at each use, and fetched again where it is something else.
+
         Raises:
             Refused: this controller has no git.
             Failed: the repository does not answer, or has no such commit.
         """
-        wanted = paths.cache() / "sources" / f"{self.commit}.tar"
+        wanted = kept.inside(paths.cache() / "sources", f"{self.commit}.tar")
+        record = wanted.with_suffix(".commit")
         with locked(wanted):
-            if not wanted.exists():
-                _archive(self, wanted)
+            if not tree.is_of(wanted, record, self.commit):
+                _archive(self, wanted, record)
         return wanted
 
 
-def _archive(git: Git, wanted: Path) -> None:
+def _archive(git: Git, wanted: Path, record: Path) -> None:
     import tempfile
 
     if not shutil.which("git"):
         raise Refused("git is missing here", "it fetches containerd's source", hint="apt-get install git")
+    for left in wanted.parent.glob(f".{git.commit}-*"):
+        shutil.rmtree(left, ignore_errors=True)
     say(f"fetching containerd {git.version} from {git.url}")
-    with tempfile.TemporaryDirectory(dir=wanted.parent) as directory:
-        _git(directory, "init", "-q", "--bare")
-        # One commit where the server lets us ask for it; else (a mirror of plain files) the ref with its history.
-        fetched = _git(directory, "fetch", "-q", "--depth=1", git.url, git.commit)
-        if fetched.returncode:
-            fetched = _git(directory, "fetch", "-q", git.url, git.ref)
-        if fetched.returncode or _git(directory, "cat-file", "-e", f"{git.commit}^{{commit}}").returncode:
-            raise Failed(
-                f"cannot fetch containerd {git.version} from {git.url}",
-                f"{fetched.stderr.strip()}\nwanted: commit {git.commit} of {git.ref}",
-                hint=HINT,
-            )
-        part = Path(directory) / "source.tar"
-        archived = _git(directory, "archive", "-o", str(part), git.commit)
-        if archived.returncode:
-            raise Failed(f"git archive {git.commit} failed", f"exit code {archived.returncode}\n{archived.stderr}")
-        part.rename(wanted)
+    temporary = tempfile.TemporaryDirectory(dir=wanted.parent, prefix=f".{git.commit}-")
+    # A full disk is full no more once the directory is gone.
+    with temporary as directory, kept.room(wanted.parent):
+        repository = Repository(Path(directory), git.url)
+        _fetch(git, repository)
+        commit, part = repository.directory / "commit", repository.directory / "source.tar"
+        try:
+            commit.write_bytes(_output(repository, "cat-file", "commit", git.commit).read_bytes())
+            _write(git, repository, part, tree.of_commit(commit.read_bytes())[1])
+        except ValueError as error:
+            raise Failed(f"cannot use commit {git.commit} of {git.url}", str(error), hint=HINT) from error
+        if not tree.is_of(part, commit, git.commit):
+            raise Failed(f"{git.url} gave something else than commit {git.commit}", hint=HINT)
+        kept.settle(commit, record)
+        kept.settle(part, wanted)
 
 
-def _git(directory: str, *args: str) -> subprocess.CompletedProcess[str]:
-    import os
-    import subprocess
+def _fetch(git: Git, repository: Repository) -> None:
+    # One commit where the server lets us ask for it; else (a mirror of plain files) the ref with its history.
+    fetched = repository.fetch(git.commit, "--depth=1")
+    if fetched.exited:
+        fetched = repository.fetch(git.ref)
+    if fetched.exited or repository.run("cat-file", "-e", f"{git.commit}^{{commit}}").exited:
+        # What git suggests then, a line in ~/.gitconfig, is not read here.
+        foreign = "dubious ownership" in fetched.stderr
+        raise Failed(
+            f"cannot fetch containerd {git.version} from {git.url}",
+            f"{fetched.stderr}\nwanted: commit {git.commit} of {git.ref}",
+            hint="the mirror must belong to you or to root: chown -R root DIRECTORY" if foreign else HINT,
+        )
 
-    # A server that stops sending is given up, and one that wants a password is an error: nobody is asked.
-    options = ("-c", "http.lowSpeedLimit=1", "-c", f"http.lowSpeedTime={TIMEOUT}", "-c", "core.autocrlf=false")
-    return subprocess.run(
-        ["git", "-C", directory, *options, *args],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
-        check=False,
-    )
+
+def _write(git: Git, repository: Repository, archive: Path, when: int) -> None:
+    """Write the archive from git's objects as they are: `git archive` would obey the attributes in the tree."""
+    listing = _output(repository, "ls-tree", "-r", "-z", "--full-tree", git.commit, most=MOST_LISTED)
+    wanted = list(tree.entries(listing.read_bytes()))
+    ids = repository.directory / "ids"
+    ids.write_text("".join(f"{found}\n" for found in dict.fromkeys(entry.id for entry in wanted)))
+    with _output(repository, "cat-file", "--batch", "--buffer", stdin=ids).open("rb") as objects:
+        tree.write(archive, wanted, objects, when)
+
+
+def _output(repository: Repository, *args: str, stdin: Path = Path(os.devnull), most: int = MOST) -> Path:
+    done = repository.run(*args, stdin=stdin, most=most)
+    if done.exited:
+        raise Failed(f"git {args[0]} failed", f"exit code {done.exited}\n{done.stderr}", hint=HINT)
+    return done.stdout

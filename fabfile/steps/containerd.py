@@ -110,7 +110,7 @@ def build(c: Context, release: str = "", mirror: str = "", on: str = "", json: b
     if host.build == "host":
         return converge(c, [*prerequisites(host), place_step(host.release, host.mirror)], query, json=json)
     wanted = built(host.release, gather(c, query).system.arch, host.mirror)
-    there, start = wanted.archive.exists(), monotonic()
+    there, start = wanted.is_kept, monotonic()
     if target.is_dry(c):
         say(f"{'ok' if there else 'pending':8} containerd.build\n    * build {wanted.label} on this controller")
         if not there:

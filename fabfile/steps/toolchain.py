@@ -36,7 +36,7 @@ def go_step(release: str, mirror: str) -> Step:
         go = releases.load(release, have.system.arch, mirror).go
         profile = file(have, "Go in the PATH of every login", PROFILE, PROFILE_TEXT)
         there = have.files.get(f"{GOROOT}/VERSION")
-        if have.versions["go"].links.get(GOROOT) == "" and there and there.content.split()[0] == f"go{go.version}":
+        if have.versions["go"].links.get(GOROOT) == "" and there and there.content.split()[:1] == [f"go{go.version}"]:
             return profile  # installed by hand, as the recipe does: the same version serves as well
         unpack = 'tar -xzf "$1" -C "$d" --strip-components=1 --no-same-owner'
         prove = versioned.says('GOROOT="$d" "$d/bin/go" version', f"go{go.version}")

@@ -34,14 +34,15 @@ def place(have: Facts, name: str, key: str, source: Source, unpack: str, prove: 
     """Have `source` as /opt/NAME/KEY, beside what is there and without using it. Arguments as for `changes`."""
     if key in have.versions[name].installed:
         return []
+    parent, new, there = quote(f"/opt/{name}"), quote(f"/opt/{name}/.new-{key}"), quote(f"/opt/{name}/{key}")
     script = [
         "umask 022",
         # What an interrupted run left is of no use to anybody.
-        f'rm -rf /opt/{name}/.new-*; d=/opt/{name}/.new-{key}; mkdir -p "$d"',
+        f'rm -rf {parent}/.new-*; d={new}; mkdir -p "$d"',
         unpack,
         prove,
         # After a power cut the rename must not be there without the content.
-        f'sync -f "$d"; mv -T "$d" /opt/{name}/{key}; sync /opt /opt/{name}',
+        f'sync -f "$d"; mv -T "$d" {there}; sync /opt {parent}',
     ]
     return [Upload(f"{name} {key} in /opt/{name}", source, "\n".join(filter(None, script)))]
 
@@ -68,10 +69,8 @@ def switch(have: Facts, name: str, key: str, links: Mapping[str, str]) -> list[C
 
 def says(command: str, text: str) -> str:
     """Script for `prove`: the output of `command` has `text`, and a version at its end is not part of a longer one."""
-    return (
-        f"said=$({command}); "
-        f'case "$said " in *{quote(text)}[!0-9.]*) ;; *) echo "expected {text}, it says: $said"; exit 1 ;; esac'
-    )
+    expected = f"printf 'expected %s, it says: %s\\n' {quote(text)} \"$said\""
+    return f'said=$({command}); case "$said " in *{quote(text)}[!0-9.]*) ;; *) {expected}; exit 1 ;; esac'
 
 
 def _link(path: str, goal: str) -> str:

@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 import toml
 
-from fabfile import paths, releases
+from fabfile import kept, paths, releases
 from fabfile.build import Build, libc_version
 from fabfile.errors import Failed, Refused
 from fabfile.releases import Artefact
 
 REAL = toml.loads((paths.REPOSITORY / "releases.toml").read_text())
+SOURCE = {"ref": "refs/tags/v1.6.20", "commit": "a" * 40, "mode": "gopath"}
+FILES = REAL["file"]
 OWN = [name for name, content in REAL["set"].items() if not content.get("from_mirror")]
 
 
@@ -41,7 +43,7 @@ def mirror_with(directory: Path, **changes: Any) -> str:
         "go": {"1.19.8": {"amd64": sha256(b"go")}},
         "protoc": {"3.21.12": {"amd64": sha256(b"protoc")}},
         "runc": {"1.1.5": {"amd64": sha256(b"runc")}},
-        "containerd": {"1.6.20": {"ref": "refs/tags/v1.6.20", "commit": "a" * 40, "mode": "gopath"}},
+        "containerd": {"1.6.20": SOURCE},
     }
     directory.mkdir(exist_ok=True)
     (directory / "releases.toml").write_text(toml.dumps(tables | changes))
@@ -102,7 +104,7 @@ def test_a_mirror_describes_the_release_that_only_it_has(tmp_path: Path) -> None
         ("2.33", "", r"no release '2\.33'(.|\n)*known: 2020-04, 2\.3,(.|\n)*did you mean '2\.3'"),
         ("lab", "", "'lab' needs a mirror"),
         ("2.3", "/nowhere", "no directory '/nowhere'"),
-        ("2.3", "ftp://mirror.example", "no directory 'ftp://mirror.example'"),
+        ("2.3", "ftp://mirror.example", "mirror: not a usable address: 'ftp://mirror.example'"),
     ],
 )
 def test_a_wrong_name_or_mirror_is_refused(name: str, mirror: str, message: str) -> None:
@@ -119,7 +121,20 @@ def test_a_wrong_name_or_mirror_is_refused(name: str, mirror: str, message: str)
         ({"go": {"1.2": {}}}, r"set\.lab\.go: no \[go\.'1\.19\.8'\]\n  known: 1\.2"),
         ({"set": {"other": {}}}, "has no release 'lab'"),
         ({"set": {"lab": {"go": "1", "gO": "2"}}}, "unknown field `gO`"),
-        ({"containerd": {"1.6.20": {"ref": "x", "commit": "a" * 40, "mode": "make"}}}, "Invalid enum value 'make'"),
+        ({"containerd": {"1.6.20": SOURCE | {"mode": "make"}}}, "Invalid enum value 'make'"),
+        ({"containerd": {"1.6.20": SOURCE | {"ref": "--upload-pack=touch x;false"}}}, "regex"),
+        ({"containerd": {"1.6.20": SOURCE | {"ref": "refs/tags/../../x"}}}, "regex"),
+        ({"containerd": {"1.6.20": SOURCE | {"ref": "refs/heads/a:refs/heads/b"}}}, "regex"),
+        ({"containerd": {"1.6.20": SOURCE | {"commit": "a" * 40 + "\n"}}}, "regex"),
+        ({"set": {"lab": {"runc": "1.0;id>&2;exit${IFS}9;:"}}}, r"set\[\.\.\.\]\.runc: Expected `str` matching regex"),
+        ({"runc": {"1.0;id>&2": {"amd64": "a" * 64}}}, "regex"),
+        ({"runc": {"../1": {"amd64": "a" * 64}}}, "regex"),
+        ({"file": FILES | {"runc": "../../../../x/{version}.sh"}}, r"file\.runc: not a usable file name"),
+        ({"file": FILES | {"runc": "/tmp/{version}.sh"}}, r"file\.runc: not a usable file name"),
+        ({"file": FILES | {"runc": "{version:>9999999999}"}}, r"file\.runc: not a usable file name"),
+        ({"file": FILES | {"runc": "{version.__class__}"}}, r"file\.runc: not a usable file name"),
+        ({"file": FILES | {"runc": "{version}\x1b[2J"}}, r"file\.runc: not a usable file name"),
+        ({"file": FILES | {"containerd": "../containerd.git"}}, r"file\.containerd: not a usable file name"),
     ],
 )
 def test_a_mistake_in_the_table_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -150,6 +165,26 @@ def test_a_file_is_fetched_once_and_kept_by_its_digest(tmp_path: Path) -> None:
     assert wanted.path().read_bytes() == b"good"
 
 
+@pytest.mark.parametrize("damaged", [b"", b"evil"])
+def test_what_is_damaged_in_the_cache_is_fetched_again(tmp_path: Path, damaged: bytes) -> None:
+    origin = tmp_path / "runc"
+    origin.write_bytes(b"good")
+    wanted = artefact(origin.as_uri(), b"good")
+    wanted.path().write_bytes(damaged)
+    assert wanted.path().read_bytes() == b"good"
+    wanted.path().write_bytes(damaged)
+    origin.unlink()
+    with pytest.raises(Failed, match="cannot download"):
+        wanted.path()
+
+
+@pytest.mark.parametrize("name", ["../../x", "/tmp/x", ".hidden", "a/b", "a\n", "a\x1b", "", "a..b"])
+def test_a_file_outside_its_directory_is_refused(name: str) -> None:
+    with pytest.raises(Refused, match="not a usable file name"):
+        artefact("file:///nowhere", b"", name).path()
+    assert not paths.cache().exists()
+
+
 def test_a_wrong_digest_fails_with_both_and_keeps_nothing(tmp_path: Path) -> None:
     origin = tmp_path / "runc"
     origin.write_bytes(b"evil")
@@ -158,6 +193,22 @@ def test_a_wrong_digest_fails_with_both_and_keeps_nothing(tmp_path: Path) -> Non
         wanted.path()
     assert sha256(b"good") in caught.value.details and sha256(b"evil") in caught.value.details
     assert [path.name for path in (paths.cache() / "artefacts").rglob("*runc*")] == [".runc-1.amd64.lock"]
+
+
+def test_a_full_disk_is_told_with_its_directory_and_how_to_name_another(tmp_path: Path) -> None:
+    origin, directory = tmp_path / "runc", paths.cache() / "artefacts" / sha256(b"good")
+    origin.write_bytes(b"good")
+    directory.mkdir(parents=True)
+    (directory / ".runc-1.amd64.part").symlink_to("/dev/full")
+    with pytest.raises(Failed) as caught:
+        artefact(origin.as_uri(), b"good").path()
+    assert caught.value.what == f"the disk is full: {directory}"
+    assert "export XDG_CACHE_HOME=" in caught.value.hint
+
+
+def test_a_program_that_found_the_disk_full_is_told_so_too(tmp_path: Path) -> None:
+    with pytest.raises(Failed, match=f"the disk is full: {tmp_path}"), kept.room(tmp_path), kept.room(tmp_path):
+        raise Failed("unpacking failed", "tar: x: Cannot write: No space left on device")
 
 
 def test_a_cache_that_cannot_be_written_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,6 +232,39 @@ def test_a_zip_archive_comes_as_tar_with_its_programs_executable_and_all_readabl
         archive.extractall(tmp_path, filter="data")
     assert found == {"bin/protoc": (0o755, 7), "include/google/a.proto": (0o644, 5)}
     assert (tmp_path / "include" / "google" / "a.proto").read_text() == "proto"
+
+
+def zipped(tmp_path: Path, name: str = "bin/protoc", content: bytes = b"program") -> Artefact:
+    origin = tmp_path / "protoc.zip"
+    with zipfile.ZipFile(origin, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, content)
+    return artefact(origin.as_uri(), origin.read_bytes(), "protoc.zip")
+
+
+def test_a_converted_archive_that_is_damaged_is_made_anew(tmp_path: Path) -> None:
+    wanted = zipped(tmp_path)
+    good = wanted.path().read_bytes()
+    wanted.path().write_bytes(b"")
+    with tarfile.open(wanted.path()) as archive:
+        assert archive.getnames() == ["bin/protoc"]
+    assert len(wanted.path().read_bytes()) == len(good)
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", "a\x1b[2J"])
+def test_a_zip_archive_with_a_file_outside_fails(tmp_path: Path, name: str) -> None:
+    with pytest.raises(Failed, match="a file outside its directory"):
+        zipped(tmp_path, name).path()
+
+
+def test_a_zip_archive_that_unpacks_to_too_much_or_is_none_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(releases, "MOST_UNPACKED", 1 << 20)
+    with pytest.raises(Failed, match="it would unpack to 2097152 bytes"):
+        zipped(tmp_path, content=bytes(2 << 20)).path()
+    (tmp_path / "none.zip").write_bytes(b"none")
+    with pytest.raises(Failed, match="cannot read the archive"):
+        artefact((tmp_path / "none.zip").as_uri(), b"none", "none.zip").path()
 
 
 def test_the_key_of_a_build_changes_with_all_that_it_depends_on() -> None:

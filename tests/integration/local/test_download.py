@@ -13,7 +13,8 @@ from threading import Event, Thread
 
 import pytest
 
-from fabfile import download, paths
+from fabfile import paths
+from fabfile import web as web_module
 from fabfile.errors import Failed
 from fabfile.releases import Artefact
 from fabfile.source import Git
@@ -94,7 +95,7 @@ def leftovers(cache: Path) -> list[str]:
 def test_what_does_not_come_whole_and_right_fails_and_is_not_kept(
     web: str, cache: Path, path: str, details: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "TIMEOUT", 1)
+    monkeypatch.setattr(web_module, "TIMEOUT", 1)
     with pytest.raises(Failed) as caught:
         artefact(web + path).path()
     assert web + path in caught.value.what

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fabfile import paths
+from fabfile import kept, paths
 from fabfile.build import Build
 from fabfile.errors import Refused
 from fabfile.facts import Facts
@@ -81,6 +81,7 @@ def cached(mirror: str) -> Build:
     build = containerd.built("lab", "amd64", mirror)
     build.archive.parent.mkdir(parents=True)
     build.archive.touch()
+    kept.record(build.archive)
     return build
 
 

@@ -1,0 +1,115 @@
+"""Files kept in the cache: on the disk before they count, and compared with a digest before each use."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fabfile.errors import Failed, Refused
+from fabfile.sizes import human
+
+NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._+~-]{0,199}")
+"""A file's name that a mirror or a table may give: not hidden, one component, nothing special to a shell."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM = ("No space left on device", "Disk quota exceeded")
+"""What programs print then; they run with LC_ALL=C."""
+
+LEAST = 8 << 20
+"""Bytes: where a disk has less than this left after something failed, that is taken for the reason."""
+
+FULL_DISK = "the disk is full"
+
+
+def inside(directory: Path, name: str) -> Path:
+    """The path of `name` directly in `directory`.
+
+    Raises:
+        Refused: the name is not a plain file name.
+    """
+    if not NAME.fullmatch(name):
+        raise Refused(f"not a usable file name: {name!r:.200}", "letters, digits, dot, hyphen, underscore, plus, tilde")
+    return directory / name
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hex."""
+    import hashlib
+
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def settle(part: Path, wanted: Path) -> None:
+    """Give a finished file its name, for good: after a power cut there is the whole file, or none of that name."""
+    _sync(part)
+    part.rename(wanted)
+    _sync(wanted.parent)
+
+
+def record(path: Path) -> None:
+    """Write down the digest of a file that was made here, for `intact`."""
+    _sync(path)
+    part, wanted = path.with_name(f".{path.name}.sha256.part"), _record_of(path)
+    part.write_text(f"{sha256(path)}\n")
+    settle(part, wanted)
+
+
+def intact(path: Path) -> bool:
+    """Whether a file is there and still has the digest that `record` wrote down."""
+    try:
+        return path.is_file() and _record_of(path).read_text() == f"{sha256(path)}\n"
+    except (FileNotFoundError, UnicodeDecodeError):
+        return False
+
+
+@contextmanager
+def room(directory: Path) -> Iterator[None]:
+    """Within it, a disk that is full is told as one, with the directory and how to name another.
+
+    Raises:
+        Failed: the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise _full(directory, str(error)) from error
+    except Failed as error:
+        # A kind of its own, or one from within, has said it already.
+        if type(error) is not Failed or error.what.startswith(FULL_DISK) or not _no_room(directory, error.details):
+            raise
+        raise _full(directory, str(error)) from error
+
+
+def _no_room(directory: Path, output: str) -> bool:
+    import shutil
+
+    return any(text in output for text in NO_ROOM) or shutil.disk_usage(directory).free < LEAST
+
+
+def _full(directory: Path, details: str) -> Failed:
+    import shutil
+
+    return Failed(
+        f"{FULL_DISK}: {directory}",
+        f"{human(shutil.disk_usage(directory).free)} free there\n{details}",
+        hint="make room there, or name another directory for the cache: export XDG_CACHE_HOME=/another/directory",
+    )
+
+
+def _record_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _sync(path: Path) -> None:
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

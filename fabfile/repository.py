@@ -1,0 +1,155 @@
+"""A git repository of ours for a single fetch: git with an environment and configuration of its own, within limits.
+
+Whatever the caller's environment, ~/.gitconfig, templates, hooks and attributes say, none of it is seen here.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+from time import monotonic
+
+import msgspec
+
+from fabfile import address
+from fabfile.errors import Failed
+from fabfile.web import HINT, TIMEOUT
+
+SECONDS = 3600
+"""For all of a fetch: a mirror of plain files sends the whole history."""
+
+MOST = 2 << 30
+"""Bytes of any file that git writes: ten times containerd's history."""
+
+CONFIG = """[core]
+	hooksPath = /dev/null
+	attributesFile = /dev/null
+	excludesFile = /dev/null
+	autocrlf = false
+	bigFileThreshold = 16m
+[init]
+	defaultBranch = main
+[http]
+	lowSpeedLimit = 1
+	lowSpeedTime = {timeout}
+{more}"""
+# A server that stops sending is given up. One that prepares much sends a few bytes every 5 s: a higher limit of speed
+# would end it.
+
+
+class Done(msgspec.Struct, frozen=True):
+    """What became of a git command."""
+
+    exited: int
+    stdout: Path
+    stderr: str
+    """Its end."""
+
+
+class Repository:
+    """An empty bare repository in a directory."""
+
+    def __init__(self, directory: Path, url: str) -> None:
+        """Make one.
+
+        Args:
+            directory: an empty one, which is git's home as well.
+            url: what will be fetched from, without credentials.
+
+        Raises:
+            Failed: git could not make it.
+        """
+        self.directory, self.url, self.until = directory, url, monotonic() + SECONDS
+        self._commands = 0
+        (directory / "config").write_text(CONFIG.format(timeout=TIMEOUT, more=_trusted(url) + _authority()))
+        done = self.run("init", "-q", "--bare", "--template=", "--", str(directory / "git"), repository=False)
+        if done.exited:
+            raise Failed("git init failed", f"exit code {done.exited}\n{done.stderr}")
+
+    def fetch(self, what: str, *options: str) -> Done:
+        """Fetch a ref, or a commit where the server allows that."""
+        quiet = ("-q", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
+        return self.run("fetch", *quiet, *options, "--", self.url, what)
+
+    def run(self, *args: str, stdin: Path = Path(os.devnull), most: int = MOST, repository: bool = True) -> Done:
+        """Run a git command.
+
+        Args:
+            args: the command and its arguments.
+            stdin: what it reads.
+            most: bytes of any file that it writes, its output too.
+            repository: whether the repository is there already.
+
+        Raises:
+            Failed: the time for all of it is over.
+        """
+        self._commands += 1
+        out, err = (self.directory / f"{name}{self._commands}" for name in ("out", "err"))
+        where = ("--git-dir", str(self.directory / "git")) if repository else ()
+        limited = ("sh", "-c", 'ulimit -f "$0" 2>/dev/null || :; exec "$@"', str(most // 512))
+        with stdin.open("rb") as given, out.open("wb") as output, err.open("wb") as errors:
+            process = subprocess.Popen(
+                [*limited, "git", *where, *args], stdin=given, stdout=output, stderr=errors, cwd=self.directory,
+                env=environment(self.directory, self.url), start_new_session=True,
+            )  # fmt: skip
+            try:
+                exited = process.wait(max(self.until - monotonic(), 0))
+            except subprocess.TimeoutExpired as late:
+                raise Failed(f"git gave up on {self.url}", f"it took longer than {SECONDS} s", hint=HINT) from late
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+        with err.open("rb") as errors:
+            errors.seek(max(err.stat().st_size - 4000, 0))
+            return Done(exited, out, errors.read().decode(errors="replace").strip())
+
+
+def environment(home: Path, url: str) -> dict[str, str]:
+    """The environment that git runs in.
+
+    Args:
+        home: a directory of ours with the file `config`.
+        url: what is fetched from; its password goes here, because arguments are readable for every user.
+    """
+    dropped = ("SSH_ASKPASS", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")
+    own = {key: value for key, value in os.environ.items() if not key.startswith("GIT_") and key not in dropped}
+    settings = {"http.extraHeader": f"Authorization: {value}"} if (value := address.authorization(url)) else {}
+    own |= {
+        "HOME": str(home),
+        "LC_ALL": "C",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": str(home / "config"),
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_ALLOW_PROTOCOL": ":".join(address.STRONGER.get(url.partition(":")[0], ())),
+        "GIT_TERMINAL_PROMPT": "0",  # nobody is asked for a password
+        "GIT_ASKPASS": "",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_CONFIG_COUNT": str(len(settings)),
+    }
+    for number, (key, value) in enumerate(settings.items()):
+        own |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    return own
+
+
+def _trusted(url: str) -> str:
+    """Root's directories may be read by git as one's own may: root can do everything here anyway."""
+    if not url.startswith("file:"):
+        return ""
+    path = address.file_path(url).resolve()
+    if not path.exists() or path.stat().st_uid != 0:
+        return ""
+    return f"[safe]\n\tdirectory = {_value(str(path))}\n"
+
+
+def _authority() -> str:
+    """The certificates that the rest of a deploy trusts are git's as well."""
+    file = os.environ.get("SSL_CERT_FILE", "")
+    return f"[http]\n\tsslCAInfo = {_value(file)}\n" if file else ""
+
+
+def _value(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'

@@ -1,0 +1,93 @@
+"""A build with the real script, make and tar, of a source that takes no time: kept whole, or made anew."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from fabfile import paths
+from fabfile.build import Build
+from fabfile.errors import Failed
+from fabfile.facts.system import ARCHITECTURES
+from fabfile.releases import Artefact, Release
+from fabfile.source import Git
+
+MAKEFILE = """bin/%:
+\tmkdir -p bin
+\techo "$$(go) snapshots/devmapper $(VERSION) $(REVISION)" >$@
+"""
+
+
+def build_of(directory: Path, makefile: str) -> Build:
+    """A build whose Go toolchain prints `made`."""
+    go, work = directory / "go" / "bin" / "go", directory / "work"
+    go.parent.mkdir(parents=True)
+    go.write_text("#!/bin/sh\necho made\n")
+    go.chmod(0o755)
+    toolchain = directory / "go.tar.gz"
+    with tarfile.open(toolchain, "w:gz") as tar:
+        tar.add(go.parent.parent, "go")
+    work.mkdir()
+    (work / "Makefile").write_text(makefile)
+    identity = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+    for command in (("init", "-q", "-b", "main"), ("add", "-A"), ("commit", "-q", "-m", "all")):
+        subprocess.run(["git", *identity, *command], cwd=work, check=True)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=work, check=True, capture_output=True, text=True)
+    source = Git("1", work.as_uri(), "refs/heads/main", commit.stdout.strip(), "module")
+    digest = hashlib.sha256(toolchain.read_bytes()).hexdigest()
+    parts = {"go": Artefact("go", "1", toolchain.as_uri(), digest, "go.tar.gz")}
+    return Build(Release("test", ARCHITECTURES[os.uname().machine], source, parts))
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return paths.cache()
+
+
+@pytest.mark.parametrize("damage", ["empty", "other", "no record"])
+def test_a_build_is_kept_and_one_that_is_damaged_is_made_anew(tmp_path: Path, damage: str) -> None:
+    build = build_of(tmp_path, MAKEFILE)
+    assert not build.is_kept
+    archive = build.path()
+    made = archive.stat().st_mtime_ns
+    assert build.is_kept and build.path().stat().st_mtime_ns == made
+    match damage:
+        case "empty":
+            archive.write_bytes(b"")
+        case "other":
+            archive.write_bytes(b"other")
+        case "no record":
+            archive.with_name("containerd.tar.gz.sha256").unlink()
+    assert not build.is_kept
+    with tarfile.open(build.path()) as tar:
+        names = {member.name for member in tar if member.isfile()}
+        stream = tar.extractfile("bin/containerd")
+        assert stream and stream.read().split()[:2] == [b"made", b"snapshots/devmapper"]
+    assert names == {f"bin/{name}" for name in build.programs}
+    assert sorted(path.name for path in archive.parent.iterdir()) == [
+        ".containerd.tar.gz.lock", "build.log", "build.sh", "containerd.tar.gz", "containerd.tar.gz.sha256",
+        "unpack.log",
+    ]  # fmt: skip
+
+
+def test_a_build_that_fails_keeps_only_its_log(tmp_path: Path) -> None:
+    build = build_of(tmp_path, "bin/%:\n\techo broken; exit 1\n")
+    with pytest.raises(Failed, match=r"building containerd-1-\w+ failed(.|\n)*broken"):
+        build.path()
+    assert not build.is_kept
+    left = {path.name for path in build.archive.parent.iterdir()}
+    assert left == {".containerd.tar.gz.lock", "build.log", "build.sh", "unpack.log"}
+
+
+def test_a_build_on_a_full_disk_is_told_so(tmp_path: Path) -> None:
+    build = build_of(tmp_path, "bin/%:\n\tcat Makefile >/dev/full\n")
+    with pytest.raises(Failed, match="the disk is full: ") as caught:
+        build.path()
+    assert "export XDG_CACHE_HOME=" in caught.value.hint
