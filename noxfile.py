@@ -77,6 +77,12 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def audit(session: nox.Session) -> None:
+    """The lock files: hashes, licences, and known advisories where the service that has them is reached."""
+    python(session, "-m", "tests.audit", *session.posargs)
+
+
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Each benchmark in bench/: ratios against a peer or a floor of the same run. After `--`: names of some of them."""
     lock = ["--no-deps", "--require-hashes", "-r", "requirements-bench.lock"]
