@@ -23,8 +23,8 @@ SETTINGS = (
 
 REPORT = {
     "vg": "vg_name,vg_uuid,vg_extent_size,vg_extent_count,vg_free_count,vg_missing_pv_count,vg_attr,vg_lock_type",
-    "pv": "pv_name,vg_name",
-    "lv": "lv_name,lv_size,lv_metadata_size,lv_dm_path,lv_active,lv_when_full,lv_profile",
+    "pv": "pv_name,vg_name,pv_uuid",
+    "lv": "lv_name,lv_size,lv_metadata_size,lv_dm_path,lv_active,lv_when_full,lv_profile,lv_uuid,lv_health_status",
     "seg": "lv_name,segtype,chunk_size,thin_count,seg_monitor",
     "pvseg": "pv_name",
 }
@@ -46,6 +46,9 @@ class Volume(msgspec.Struct, frozen=True):
     profile: str = ""
     monitor: str = ""
     """`monitored` where dmeventd watches it."""
+    uuid: str = ""
+    partial: bool = False
+    """Some of it was on a disk that is missing."""
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -76,6 +79,8 @@ class Lvm(msgspec.Struct, frozen=True):
     """Content of the pool's profile."""
     said: tuple[str, ...] = ()
     """LVM's warnings."""
+    uuids: dict[str, str] = {}
+    """Device of each physical volume → its UUID."""
 
     @property
     def group(self) -> Group | None:
@@ -125,6 +130,7 @@ def parse(text: str) -> Lvm | None:
         settings={key: value.strip('"') for key, value in settings.items()},
         groups=tuple(map(_group, asked)),
         physical={pv["pv_name"]: pv["vg_name"] for part in parts for pv in part.get("pv", [])},
+        uuids={pv["pv_name"]: pv["pv_uuid"] for part in parts for pv in part.get("pv", [])},
         profile="".join(profile) if "profile" in found else None,
         said=tuple(said),
     )
@@ -161,4 +167,6 @@ def _volume(lv: dict[str, Any], segment: dict[str, str]) -> Volume:
         when_full=lv["lv_when_full"],
         profile=lv["lv_profile"],
         monitor=segment.get("seg_monitor", ""),
+        uuid=lv["lv_uuid"],
+        partial=lv["lv_health_status"] == "partial",
     )

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 
 from fabfile.errors import Refused
 from fabfile.facts import Facts
-from fabfile.facts.disks import LOOK, Disk
+from fabfile.facts.disks import Disk
 from fabfile.facts.lvm import Group
 from fabfile.plan import Change, Command, words
-from fabfile.sizes import KIB, MIB
-from fabfile.steps.pool import disk
+from fabfile.steps.pool import disk, gate
 
 
 def identity(of: Disk) -> str:
@@ -100,8 +99,12 @@ def _begun(have: Facts, look: Disk) -> bool:
 
 def unchanged(fresh: list[Disk]) -> list[Change]:
     """The look that comes before anything is done."""
-    looks = "\n".join(disk.same(look, look.seen, "anything") for look in fresh)
-    return [Command(f"look at {' '.join(look.asked for look in fresh)} once more", looks, LOOK)] if fresh else []
+    looks = "\n".join(gate.look_again(look, look.seen, "anything") for look in fresh)
+    return (
+        [Command(f"look at {' '.join(look.asked for look in fresh)} once more", looks, gate.functions())]
+        if fresh
+        else []
+    )
 
 
 def wiped(have: Facts, fresh: list[Disk], wipes: Sequence[str]) -> list[Disk]:
@@ -112,11 +115,11 @@ def wiped(have: Facts, fresh: list[Disk], wipes: Sequence[str]) -> list[Disk]:
 
 def group(fresh: list[Disk], emptied: list[Disk], name: str, command: str = "vgcreate") -> Change:
     """Make the group, or with `vgextend` enlarge it; each disk is looked at in the last moment before."""
-    looks = [disk.same(look, look.bare if look in emptied else look.seen, command) for look in fresh]
+    looks = [gate.look_again(look, look.bare if look in emptied else look.seen, command) for look in fresh]
     make = words(command, "-y", name, *(look.real for look in fresh))
     size = ", ".join(f"{look.asked} ({look.serial or 'no serial number'})" for look in fresh)
     why = f"volume group {name} on {size}" if command == "vgcreate" else f"add {size} to the volume group {name}"
-    return Command(why, "\n".join([*looks, make]), LOOK)
+    return Command(why, "\n".join([*looks, make]), gate.functions())
 
 
 def released(have: Facts, recorded: dict[str, str], *, reduce: bool = False) -> list[Change]:
@@ -133,16 +136,12 @@ def released(have: Facts, recorded: dict[str, str], *, reduce: bool = False) -> 
         within = have.lvm.physical.get(look.real) if have.lvm else None
         if identity(look) not in mine or within not in ("", name):
             continue
-        lines = [disk.same(look, _physical_volume(look), "wiping it"), *_blank(look)]
-        if reduce and within:
-            ask = words("pvs", "--noheadings", "--nosuffix", "--units", "b", "-o", "pv_used", look.real)
-            stays = words(f"{look.real} stays in {name}: others use it")
-            lines = [
-                f"""[ "$({ask} | tr -d ' ')" = 0 ] || {{ echo {stays}; exit 0; }}""",
-                words("vgreduce", "-q", name, look.real),
-                *lines,
-            ]
-        plan.append(Command(f"wipe {look.real} ({look.serial or 'no serial number'})", "\n".join(lines), LOOK))
+        assert have.lvm
+        uuid, why = have.lvm.uuids.get(look.real, ""), f"wipe {look.real} ({look.serial or 'no serial number'})"
+        deeds = [gate.blank(why, look, _physical_volume(look), uuid)]
+        if reduce and within and have.lvm.group:
+            deeds.insert(0, gate.leave_group(why, name, have.lvm.group.uuid, look.real, uuid))
+        plan.append(gate.joined(why, deeds))
     return plan
 
 
@@ -150,14 +149,3 @@ def _physical_volume(look: Disk) -> str:
     """What a look at the disk says once it is a physical volume in no group."""
     signatures = [line for line in look.seen.splitlines() if line.startswith("signature ")]
     return "\n".join([look.bare, *signatures])
-
-
-def _blank(look: Disk) -> list[str]:
-    """Shell that leaves nothing on a disk that a look would see. LVM's label, by which we know it, goes last."""
-    return [
-        disk.blank(look.real, max(look.size - 4 * MIB, 0), 4 * MIB),
-        disk.blank(look.real, 4 * KIB, 4 * MIB - 4 * KIB),
-        # Not pvremove: it needs more than the label, and leaves bytes that a look sees.
-        disk.blank(look.real, 0, 4 * KIB),
-        "udevadm settle",
-    ]

@@ -9,10 +9,10 @@ import msgspec
 
 from fabfile import sizes
 from fabfile.errors import Refused
-from fabfile.facts.disks import LOOK, Disk
-from fabfile.plan import Command, words
+from fabfile.facts.disks import Disk
+from fabfile.plan import Command
 from fabfile.sizes import MIB
-from fabfile.target import quote
+from fabfile.steps.pool import gate
 
 LEAST = 128 * MIB
 """Below it there is no room for a pool, its metadata and the spare of it."""
@@ -108,9 +108,9 @@ def _content(disk: Disk) -> list[Finding]:
         found.append(f"{what}{named}{f', signature at {signature.offset}' if signature.offset else ''}")
     first, last = disk.bytes
     if first:
-        found.append(f"{first} bytes that are not zero in its first 4 MiB, of nothing that wipefs or blkid knows")
+        found.append(f"{first} bytes that are not zero in its first 4 MiB, which no program recognises")
     if last:
-        found.append(f"{last} bytes that are not zero in its last 4 MiB, of nothing that wipefs or blkid knows")
+        found.append(f"{last} bytes that are not zero in its last 4 MiB, which no program recognises")
     content = [Finding("content", what) for what in dict.fromkeys(found)]
     return [*unread, *content, *(Finding("cannot", f"LVM does not take it: {line}") for line in disk.lvm)]
 
@@ -141,35 +141,7 @@ def refuse(disk: Disk, *, wipe: bool, group: str = "") -> None:
     raise Refused(f"{name} cannot be used", "\n".join(finding.what for finding in found), hint=hint)
 
 
-def same(disk: Disk, expected: str, doing: str) -> str:
-    """Shell that goes on only if a look at the disk says `expected` now, too."""
-    changed = quote(f"{disk.asked} changed since it was looked at:")
-    return (
-        f"now=$(look {quote(disk.asked)})\n"
-        f"[ \"$now\" = {quote(expected)} ] || {{ printf '%s\\n' {changed}"
-        f' "$now" {quote(f"It is not touched: {doing} is not done.")}; exit 1; }}'
-    )
-
-
 def wipe(disk: Disk) -> Command:
     """Destroy what is on a disk: signatures in partitions, then its own, then the first and last 4 MiB."""
     found = "; ".join(finding.what for finding in findings(disk))
-    parts = [f"/dev/{node.kernel}" for node in disk.nodes[1:]]
-    lines = [
-        same(disk, disk.seen, "wiping it"),
-        *(f"wipefs -q -a {quote(part)}" for part in parts),
-        words("wipefs", "-q", "-a", disk.real),
-        blank(disk.real, 0, 4 * MIB),
-        blank(disk.real, max(disk.size - 4 * MIB, 0), 4 * MIB),
-        f"! command -v partx >/dev/null || partx -d {quote(disk.real)} 2>/dev/null || :",
-        "udevadm settle",
-    ]
-    return Command(f"WIPE {disk.asked}, which destroys: {found}", "\n".join(lines), LOOK)
-
-
-def blank(path: str, offset: int, length: int) -> str:
-    """Shell that writes zeros over `length` bytes of a device from `offset` on, and waits until they are there."""
-    return (
-        f"dd if=/dev/zero of={quote(path)} bs=64K count={length} seek={offset} iflag=count_bytes oflag=seek_bytes"
-        " conv=notrunc,fsync status=none"
-    )
+    return gate.wipe(f"WIPE {disk.asked}, which destroys: {found}", disk)

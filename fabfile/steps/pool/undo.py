@@ -16,7 +16,7 @@ from fabfile.facts import Facts, Query
 from fabfile.facts.lvm import Group, Volume
 from fabfile.plan import Change, Command, Step, file, words
 from fabfile.render import render
-from fabfile.steps.pool import action, claim, files, group, volume
+from fabfile.steps.pool import action, claim, files, gate, group, volume
 from fabfile.steps.pool.action import Made
 from fabfile.steps.pool.owner import directory, within
 
@@ -147,15 +147,14 @@ def _direct(have: Facts, pool: Going, *, recorded: bool) -> list[Change]:
     plan: list[Change] = []
     if mine:
         size = sizes.human(sum(of.size for of in mine))
-        remove = words("lvremove", "-q", "-y", *(f"{name}/{of.name}" for of in mine))
-        if now and now.missing and own:
-            remove = f"{words('vgreduce', '-q', '--removemissing', '--force', name)}\n{remove}"
-        plan.append(Command(f"remove {', '.join(f'{name}/{of.name}' for of in mine)}, {size}", remove))
+        why = f"remove {', '.join(f'{name}/{of.name}' for of in mine)}, {size}"
+        plan.append(gate.joined(why, [gate.remove_volume(why, f"{name}/{of.name}", of.uuid) for of in mine]))
     # A group that holds something else by now stays with its disks: there they are in use.
     others = sorted(of.name for of in now.volumes.values() if of not in mine) if now else []
     if own and now and not others:
-        history = f"rm -f /etc/lvm/archive/{words(name)}_[0-9]*-[0-9]*.vg"
-        plan.append(Command(f"remove the volume group {name}", f"{words('vgremove', '-q', '-y', name)}\n{history}"))
+        why = f"remove the volume group {name}"
+        missing = [gate.forget_missing(why, name, now.uuid)] if now.missing else []
+        plan.append(gate.joined(why, [*missing, gate.remove_group(why, name, now.uuid)]))
     if own and others:
         return plan
     return [*plan, *claim.released(have, pool.settings, reduce=recorded and not own)]

@@ -56,13 +56,26 @@ def made(want: Pool | None = None, **changes: Any) -> Facts:
     """The machine after the plan for an empty one."""
     want = want or asked()
     content = written(plan(fresh(), want))
-    volume = Volume("thinpool", "thin-pool", 4095 << 22, 52 << 22, NAME, True, 512 * KIB, 0, "queue", NAME, "monitored")
-    group = Group("u-u-i-d", 4 << 20, 5119, 920, 0, "wz--n-", "", ("/dev/vdb",), {"thinpool": volume})
+    volume = Volume(
+        "thinpool",
+        "thin-pool",
+        4095 << 22,
+        52 << 22,
+        NAME,
+        True,
+        512 * KIB,
+        0,
+        "queue",
+        NAME,
+        "monitored",
+        "volume-uuid",
+    )
+    group = Group("group-uuid", 4 << 20, 5119, 920, 0, "wz--n-", "", ("/dev/vdb",), {"thinpool": volume})
     profile = content.pop(f"/etc/lvm/profile/{NAME}.profile").content
     table = pool_facts.Table("thin-pool", 1, "253:0", "253:1", 1024)
     have = having(
         files=content,
-        lvm=Lvm(SETTINGS, (group,), {"/dev/vdb": "containerd"}, profile),
+        lvm=Lvm(SETTINGS, (group,), {"/dev/vdb": "containerd"}, profile, (), {"/dev/vdb": "physical-uuid"}),
         disks=(empty(signatures=(disks.Signature("LVM2_member", "0x218"),)),),
         pool=pool_facts.Pool(table=table, status=RW, active=True, enabled=True),
     )

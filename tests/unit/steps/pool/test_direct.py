@@ -14,8 +14,8 @@ from fabfile.facts import pool as pool_facts
 from fabfile.facts.lvm import Lvm
 from fabfile.inventory import Pool
 from fabfile.plan import Command
-from fabfile.sizes import KIB
-from fabfile.steps.pool import direct, files
+from fabfile.sizes import GIB, KIB
+from fabfile.steps.pool import direct, files, gate
 from tests.unit.fakes import recorded
 from tests.unit.steps.conftest import having
 from tests.unit.steps.pool.groups import (
@@ -59,8 +59,8 @@ def test_an_empty_machine_gets_all_of_it_in_order() -> None:
 def test_each_write_to_a_disk_is_behind_a_look_at_it() -> None:
     for change in plan(fresh(empty(), empty("/dev/vdd")), asked("/dev/vdb", "/dev/vdd")):
         if isinstance(change, Command) and "/dev/vdb" in change.script:
-            assert change.functions == disks.LOOK
-            assert change.script.count("now=$(look /dev/vd") == 2
+            assert change.functions == gate.functions()
+            assert change.script.count("same_disk /dev/vd") == 2
 
 
 def test_a_pool_that_is_there_is_left_alone() -> None:
@@ -203,7 +203,8 @@ def test_wipe_destroys_what_it_says_and_only_what_is_named() -> None:
         "WIPE /dev/vdb, which destroys: partition /dev/vdb1; a partition table (dos), signature at 0x1fe"
     )
     assert isinstance(wipe, Command)
-    assert "wipefs -q -a /dev/vdb1\nwipefs -q -a /dev/vdb\n" in wipe.script
+    assert wipe.script.startswith("wipe_disk /dev/vdb ")
+    assert wipe.script.endswith(f" /dev/vdb {20 * GIB} /dev/vdb1")
     assert plan(fresh(), asked(), ("/dev/vdb",)) == plan(fresh(), asked())
     other = fresh(full, empty("/dev/vdd"))
     assert "names no device of this pool" in refused(other, asked(), ("/dev/vdd",)).what

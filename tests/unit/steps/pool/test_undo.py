@@ -10,14 +10,14 @@ import pytest
 
 from fabfile.daemon import Daemon
 from fabfile.errors import Refused
-from fabfile.facts import Facts, disks
+from fabfile.facts import Facts
 from fabfile.facts.files import FileFact
 from fabfile.facts.lvm import Volume
 from fabfile.facts.pool import Pool as PoolFact
 from fabfile.facts.pool import Volume as Under
 from fabfile.plan import Change, Command, File
 from fabfile.sizes import GIB
-from fabfile.steps.pool import files, undo, volume
+from fabfile.steps.pool import files, gate, undo, volume
 from tests.unit.steps.pool import groups, loops
 
 DIRECT = groups.NAME
@@ -152,12 +152,12 @@ def test_a_group_that_was_there_or_holds_something_else_stays() -> None:
     assert have.lvm
     assert have.lvm.group
     other = have.lvm.group.volumes | {"mine": Volume("mine", "linear", 1 << 30)}
-    assert "vgremove" not in scripts(undo.plan(groups.with_group(have, volumes=other), going(have, DIRECT)))
+    assert "remove_vg" not in scripts(undo.plan(groups.with_group(have, volumes=other), going(have, DIRECT)))
     pool = going(have, DIRECT)
     theirs = msgspec.structs.replace(pool, settings=pool.settings | {"OWN_GROUP": "no"})
     given_back = scripts(undo.plan(have, theirs))
-    assert "vgremove" not in given_back
-    assert "vgreduce -q containerd /dev/vdb" in given_back
+    assert "remove_vg" not in given_back
+    assert "leave_vg containerd group-uuid /dev/vdb physical-uuid" in given_back
     none = msgspec.structs.replace(pool, settings=pool.settings | {"OWN_GROUP": "no", "DISKS": ""})
     assert "/dev/vdb" not in scripts(undo.plan(have, none))
 
@@ -165,11 +165,11 @@ def test_a_group_that_was_there_or_holds_something_else_stays() -> None:
 def test_only_the_recorded_disks_are_wiped() -> None:
     for changes in ({"serial": "another"}, {"size": 1}):
         have = with_disk(groups.made(), **changes)
-        assert "dd " not in scripts(undo.plan(have, going(have, DIRECT)))
+        assert "blank_pv" not in scripts(undo.plan(have, going(have, DIRECT)))
     have = with_disk(groups.made())
     assert have.lvm
     elsewhere = msgspec.structs.replace(have.lvm, physical={"/dev/vdb": "another"})
-    assert "dd " not in scripts(undo.plan(msgspec.structs.replace(have, lvm=elsewhere), going(have, DIRECT)))
+    assert "blank_pv" not in scripts(undo.plan(msgspec.structs.replace(have, lvm=elsewhere), going(have, DIRECT)))
 
 
 def test_metadata_that_a_repair_kept_goes_and_nothing_like_it() -> None:
@@ -196,5 +196,6 @@ def test_a_look_that_differs_stops_the_wipe() -> None:
     have = with_disk(groups.made())
     wipe = next(change for change in undo.plan(have, going(have, DIRECT)) if change.why.startswith("wipe"))
     assert isinstance(wipe, Command)
-    assert wipe.functions == disks.LOOK
-    assert wipe.script.index("exit 1") < wipe.script.index("dd if=/dev/zero")
+    assert wipe.functions == gate.functions()
+    assert wipe.script.startswith("blank_pv /dev/vdb ")
+    assert wipe.script.endswith(f" /dev/vdb {20 * GIB} physical-uuid")
