@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fabfile.facts.disks import LOOK, Disk
+from fabfile.facts import disks
+from fabfile.facts.disks import Disk
 from fabfile.plan import Command, words
 from fabfile.render import render
 
 
 def functions() -> str:
     """The shell functions of the gate, with the look at a disk that some of them take."""
-    return f"{LOOK}\n{render('pool/gate.sh.j2')}"
+    return f"{disks.functions()}\n{render('pool/gate.sh.j2')}"
 
 
 def deed(why: str, *words_: str | int) -> Command:
@@ -65,7 +66,7 @@ def blank(why: str, disk: Disk, expected: str, physical: str) -> Command:
     Args:
         why: for a person.
         disk: as it was seen.
-        expected: what a look says of it by then.
+        expected: what a look says of it by then, the physical volume left out.
         physical: its UUID.
     """
     return deed(why, "blank_pv", disk.asked, expected, disk.real, disk.size, physical)

@@ -6,17 +6,13 @@ The settings go last: as long as they are there, whatever was interrupted knows 
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 
 from fabfile import sizes
-from fabfile.errors import Refused
 from fabfile.facts import Facts, Query
-from fabfile.facts.lvm import Group, Volume
 from fabfile.plan import Change, Command, Step, file, words
 from fabfile.render import render
-from fabfile.steps.pool import action, claim, files, gate, group, volume
+from fabfile.steps.pool import action, files, giveback, group, volume
 from fabfile.steps.pool.action import Made
 from fabfile.steps.pool.owner import directory, within
 
@@ -95,7 +91,7 @@ def plan(have: Facts, pool: Going) -> list[Change]:
         Refused: others have something in the pool, or LVM does not say what is whose.
     """
     recorded = files.conf(pool.name) in have.files
-    under = _direct(have, pool, recorded=recorded) if pool.direct else _loop(have, pool, recorded=recorded)
+    under = _direct(have, pool) if pool.direct else _loop(have, pool, recorded=recorded)
     # The files go before the volume that they are on, and that before the directory of containerd that it may be in.
     under += volume.undone(have, pool.settings, pool.query().dir)
     own = _own(have, pool, recorded=recorded)
@@ -104,6 +100,7 @@ def plan(have: Facts, pool: Going) -> list[Change]:
     return [
         # What takes a pool down is that of this version, and there also where pool.loop did not come to writing it.
         *file(have, "the script that deactivates pools", files.SCRIPT, files.script(), mode=0o755),
+        *(giveback.recorded(have, pool.name, pool.settings) if pool.direct else []),
         _down(pool),
         *under,
         *([_state(pool)] if recorded else []),
@@ -138,44 +135,8 @@ def _loop(have: Facts, pool: Going, *, recorded: bool) -> list[Change]:
     return [Command(f"remove {pool.data} and {pool.meta}, {used}", f"rm -f {others} {words(pool.data, pool.meta)}")]
 
 
-def _direct(have: Facts, pool: Going, *, recorded: bool) -> list[Change]:
-    if have.lvm is None:
-        return []
-    name, own = pool.settings["VG"], pool.settings.get("OWN_GROUP") == "yes"
-    now = group.only(have.lvm, name)
-    mine = _volumes(pool, now) if now else []
-    plan: list[Change] = []
-    if mine:
-        size = sizes.human(sum(of.size for of in mine))
-        why = f"remove {', '.join(f'{name}/{of.name}' for of in mine)}, {size}"
-        plan.append(gate.joined(why, [gate.remove_volume(why, f"{name}/{of.name}", of.uuid) for of in mine]))
-    # A group that holds something else by now stays with its disks: there they are in use.
-    others = sorted(of.name for of in now.volumes.values() if of not in mine) if now else []
-    if own and now and not others:
-        why = f"remove the volume group {name}"
-        missing = [gate.forget_missing(why, name, now.uuid)] if now.missing else []
-        plan.append(gate.joined(why, [*missing, gate.remove_group(why, name, now.uuid)]))
-    if own and others:
-        return plan
-    return [*plan, *claim.released(have, pool.settings, reduce=recorded and not own)]
-
-
-def _volumes(pool: Going, now: Group) -> list[Volume]:
-    """The pool, and the metadata that a repair or a restore kept.
-
-    Raises:
-        Refused: it is not a pool any more, or holds thin volumes of LVM's own.
-    """
-    name = pool.settings["LV"]
-    there = now.volumes.get(name)
-    if there and (there.type != "thin-pool" or there.thins):
-        raise Refused(
-            f"{pool.lv} is not containerd's alone",
-            f"it holds {there.thins} thin volumes of LVM's own" if there.thins else f"it is {there.type}",
-            hint=f"see lvs {pool.settings['VG']}, and lvremove what nobody needs",
-        )
-    kept = re.compile(rf"{re.escape(name)}_(meta[0-9]+|before_[0-9]{{8}}T[0-9]{{6}}Z)")
-    return [of for of in now.volumes.values() if of.name == name or kept.fullmatch(of.name)]
+def _direct(have: Facts, pool: Going) -> list[Change]:
+    return giveback.plan(have, pool.name, pool.settings, force=pool.force)
 
 
 def _state(pool: Going) -> Command:

@@ -29,7 +29,22 @@ DEEDS = [
     gate.remove_device("", "pool", "253:7"),
 ]
 
-CALLED = ("lvm", "wipefs", "blkid", "dd", "mkfs.ext4", "rm", "losetup", "dmsetup", "stat", "udevadm", "lsblk")
+CALLED = (
+    "lvm",
+    "lvremove",
+    "vgremove",
+    "vgreduce",
+    "wipefs",
+    "blkid",
+    "dd",
+    "mkfs.ext4",
+    "rm",
+    "losetup",
+    "dmsetup",
+    "stat",
+    "udevadm",
+    "lsblk",
+)
 
 
 def run(change: Command, directory: Path, answers: dict[str, str]) -> tuple[int, str, list[str]]:
@@ -75,7 +90,7 @@ def test_without_a_recorded_identity_nothing_is_done(change: Command, tmp_path: 
 
 def test_what_is_the_recorded_one_goes(tmp_path: Path) -> None:
     code, said, called = run(gate.remove_volume("", "vg/lv", "u1"), tmp_path, {"lvm": "  u1"})
-    assert (code, called[-1]) == (0, "lvm lvremove -q -y -S lv_uuid=u1 vg/lv"), said
+    assert (code, called[-1]) == (0, "lvremove -q -y -S lv_uuid=u1 vg/lv"), said
     code, said, called = run(gate.remove_device("", "pool", "253:7"), tmp_path, {"dmsetup": "253:7"})
     assert (code, called[-1]) == (0, "dmsetup remove --retry pool"), said
 

@@ -13,13 +13,13 @@ from fabfile.paths import REPOSITORY
 GATE = "templates/pool/gate.sh.j2"
 
 DESTROYS = re.compile(
-    r"\bwipefs (?!-n)|\bdd \S*.*\bof=(?!/dev/null)|\bmkfs(\.\w+)? |\bmke2fs -|\blv(remove|reduce)\b"
+    r"\bwipefs (?!-n)|\bdd \S*.*\bof=(?!/dev/null)|\bmkfs(\.\w+)? |\bmke2fs -(?!n)|\blv(remove|reduce)\b"
     r"|\bvg(remove|reduce)\b|\bpvremove\b|\bblkdiscard\b|\bshred\b|\blosetup (-d|-D|--detach)"
     r"|\bdmsetup (remove|wipe_table)|/etc/fstab\b"
 )
 """Commands that destroy what is on a device."""
 
-PROGRAMS = {"wipefs", "dd", "mkfs.ext4", "mkfs.xfs", "mkswap", "dmsetup remove", "losetup -d", "rm"}
+PROGRAMS = {"wipefs", "dd", "mkfs.xfs", "mkswap", "dmsetup remove", "losetup -d", "rm"}
 """What no list of words in a plan of a pool may begin with."""
 
 REMOVES = re.compile(r"(?<!tasks )\brm -")
