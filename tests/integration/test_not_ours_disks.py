@@ -17,11 +17,12 @@ from tests.integration.machine import Machine
 KINDS = ("ours", "second", "user", "loop", "open", "foreign", "exported", "big", "moved", "free")
 """What the small disks are for; the first is the machine's disk 2."""
 
-SMALL = ("--data-percent", "50", "--meta-size", "4M", "--threshold", "100")
+SMALL = ("--data-percent", "30", "--meta-size", "4M", "--threshold", "100")
 
 MAKE = r"""
 set -eu
-mkfs.ext4 -q "$loop"; losetup /dev/loop5 "$loop"; mkdir -p /srv/loop; mount /dev/loop5 /srv/loop; echo precious >/srv/loop/file
+mkfs.ext4 -q "$loop"; losetup /dev/loop5 "$loop"; mkdir -p /srv/loop; mount /dev/loop5 /srv/loop
+echo precious >/srv/loop/file; umount /srv/loop; mount -o ro /dev/loop5 /srv/loop
 mkfs.ext4 -q "$open"; sleep infinity <"$open" >/dev/null 2>&1 &
 vgcreate -q --systemid web1 far "$foreign" --config 'global/system_id_source="lvmlocal" local/system_id="web1"'
 vgcreate -q away "$exported"; lvcreate -q -y -L 8M -n lv away; vgchange -q -an away; vgexport -q away
@@ -40,6 +41,13 @@ def machine(request: pytest.FixtureRequest, lab: object, suite: str) -> Iterator
 
 def disk(machine: Machine, kind: str) -> str:
     return machine.disk(KINDS.index(kind) + 2)
+
+
+def emptied(machine: Machine, *kinds: str) -> None:
+    """Leave nothing on disks, as their owner would."""
+    for kind in kinds:
+        path = disk(machine, kind)
+        machine.ssh(f"pvremove -q {path}; wipefs -q -a {path}; head -c 4M /dev/zero >{path}; sync")
 
 
 def direct(machine: Machine, *args: str, code: int = 0) -> str:
@@ -90,7 +98,7 @@ def test_a_disk_that_cannot_be_read_is_refused_also_with_wipe(machine: Machine) 
 def test_disks_says_of_each_whether_it_can_be_used_in_the_words_of_the_refusal(machine: Machine) -> None:
     text = machine.fab("pool.disks", "--json")
     (line,) = (line for line in text.splitlines() if "[{" in line)
-    found = {offer["device"]: offer for offer in json.loads(line[line.index("[{") :])}
+    found = {offer["device"]: offer for offer in json.loads(line[line.index("[{") :]) if offer["kind"] == "disk"}
     assert found[disk(machine, "free")]["against"] == []
     assert "held by loop5 (loop)" in found[disk(machine, "loop")]["against"]
     refused = direct(machine, "--device", disk(machine, "exported"), code=2)
@@ -115,9 +123,8 @@ def test_what_lvm_would_refuse_half_way_is_refused_before_anything_is_written(ma
     machine.ssh(f"vgcreate -q shut {free}; pvchange -q -x n {free}")
     said = direct(machine, "--vg", "shut", code=2)
     assert f"not counting {free}, where LVM may allocate nothing" in said
-    machine.ssh(
-        f"vgremove -q shut; pvremove -q {free}; wipefs -q -a {free}; dd if=/dev/zero of={free} bs=1M count=4 status=none"
-    )
+    machine.ssh("vgremove -q shut")
+    emptied(machine, "free")
     assert untouched(machine) == state
 
 
@@ -146,9 +153,7 @@ def test_a_disk_that_left_the_group_is_nobodys(machine: Machine) -> None:
 
 def hidden(machine: Machine, kind: str) -> str:
     """Shell that hides a disk from LVM, as if it were gone."""
-    return (
-        f'echo \'devices {{ global_filter = [ "r|^{disk(machine, kind)}$|", "r|/disk/|" ] }}\' >>/etc/lvm/lvmlocal.conf'
-    )
+    return f"echo 'devices {{ global_filter = [ \"r|^{disk(machine, kind)}$|\", ] }}' >>/etc/lvm/lvmlocal.conf"
 
 
 def test_a_volume_of_others_on_a_disk_that_is_missing_for_a_moment_survives_a_reset(machine: Machine) -> None:
@@ -163,13 +168,12 @@ def test_a_volume_of_others_on_a_disk_that_is_missing_for_a_moment_survives_a_re
     assert "containerd/user" in said
     machine.ssh("cp /root/lvmlocal.conf /etc/lvm/lvmlocal.conf")
     shown = machine.fab("pool.reset", "--name", "containerd-thinpool", code=2)
-    assert "remove containerd/thinpool, 2" in shown
+    assert "remove containerd/thinpool, 176.0M" in shown
     assert "the volume group stays, with thinpool_meta0, user" in shown
     machine.fab("pool.reset", "--yes", "--name", "containerd-thinpool")
     assert machine.ssh("sha256sum /dev/containerd/user /dev/containerd/thinpool_meta0") == sums
-    machine.ssh(
-        f"vgremove -q -y containerd; for d in {disk(machine, 'ours')} {disk(machine, 'second')}; do pvremove -q $d; wipefs -q -a $d; dd if=/dev/zero of=$d bs=1M count=4 status=none; done"
-    )
+    machine.ssh("vgremove -q -y containerd")
+    emptied(machine, "ours", "second")
 
 
 def test_a_pool_in_a_group_of_others_that_lost_a_disk_is_used_and_its_group_not_changed(machine: Machine) -> None:
@@ -188,9 +192,7 @@ def test_a_pool_in_a_group_of_others_that_lost_a_disk_is_used_and_its_group_not_
     machine.ssh("cp /root/lvmlocal.conf /etc/lvm/lvmlocal.conf")
     assert "thinpool" not in machine.ssh("lvs --noheadings -o lv_name shared")
     machine.ssh(f"vgextend -q --restoremissing shared {second}; lvchange -ay shared/user; vgremove -q -y shared")
-    machine.ssh(
-        f"for d in {ours} {second}; do pvremove -q $d; wipefs -q -a $d; dd if=/dev/zero of=$d bs=1M count=4 status=none; done"
-    )
+    emptied(machine, "ours", "second")
 
 
 def test_disks_that_change_names_are_known_by_their_labels(machine: Machine) -> None:
@@ -210,7 +212,18 @@ def test_disks_that_change_names_are_known_by_their_labels(machine: Machine) -> 
 def test_two_pools_in_a_group_that_was_made_for_one_leave_nothing(machine: Machine) -> None:
     path = disk(machine, "big")
     machine.fab("pool.direct", "--device", path, "--data-percent", "25", "--meta-size", "4M", "--threshold", "100")
-    second = ("--pool", "second", "--data-percent", "25", "--meta-size", "4M", "--threshold", "100")
+    second = (
+        "--vg",
+        "containerd",
+        "--pool",
+        "second",
+        "--data-percent",
+        "25",
+        "--meta-size",
+        "4M",
+        "--threshold",
+        "100",
+    )
     machine.fab("pool.direct", *second, "--instance", "two")
     machine.fab("pool.reset", "--yes", "--name", "containerd-thinpool")
     assert "second" in machine.ssh("lvs --noheadings -o lv_name containerd")

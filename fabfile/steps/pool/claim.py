@@ -103,12 +103,15 @@ def begun(look: Disk, mine: Sequence[str]) -> bool:
     return bool(labels) and all(signature.type == "LVM2_member" for signature in look.signatures)
 
 
-def unchanged(fresh: list[Disk]) -> list[Change]:
-    """The look that comes before anything is done."""
+def unchanged(fresh: list[Disk], name: str = "") -> list[Change]:
+    """The look that comes before anything is done, with `name` for a group that is to be made."""
     if not fresh:
         return []
-    looks = "\n".join(gate.look_again(look, look.seen, "anything") for look in fresh)
-    return [Command(f"look at {' '.join(look.asked for look in fresh)} once more", looks, gate.functions())]
+    looks = [gate.look_again(look, look.seen, "anything") for look in fresh]
+    if name:
+        # vgcreate would refuse it when the disks are physical volumes already.
+        looks.append(f"[ ! -e {words(f'/dev/{name}')} ] || {{ echo {words(f'/dev/{name} exists')}; exit 1; }}")
+    return [Command(f"look at {' '.join(look.asked for look in fresh)} once more", "\n".join(looks), gate.functions())]
 
 
 def wiped(have: Facts, fresh: list[Disk], wipes: Sequence[str]) -> list[Disk]:

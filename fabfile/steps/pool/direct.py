@@ -77,8 +77,8 @@ def plan(have: Facts, want: lvmpool.Direct) -> list[Change]:
     written = _files(have, want, _conf(want, recorded, fresh, now, uuids))
     # The look at the disks comes first of all, and what LVM says in its test mode: nothing at all is done until then.
     return [
-        *claim.unchanged(fresh),
-        *_tried(have, want, now, pool, fresh),
+        *claim.unchanged(fresh, want.group),
+        *_tried(want, now, pool),
         *written,
         *made,
         *kept,
@@ -129,16 +129,11 @@ def _group(
     return [*map(disk.wipe, emptied), made]
 
 
-def _tried(
-    have: Facts, want: lvmpool.Direct, now: Group | None, pool: Volume | None, fresh: list[Disk]
-) -> list[Change]:
-    """LVM's own word on what can be tried before anything is there: a group of empty disks, a pool in a group."""
-    if now and not pool:
-        return [*feasible.tried(f"the pool {want.path}", [_create(want, _layout(want, now, fresh))])]
-    if not fresh or claim.wiped(have, fresh, want.wipes) or any(look.signatures for look in fresh):
+def _tried(want: lvmpool.Direct, now: Group | None, pool: Volume | None) -> list[Command]:
+    """LVM's own word on a pool in a group that is there. It cannot try a group of disks that it has not written to."""
+    if not now or pool:
         return []
-    create = words("vgcreate", want.group, *(look.real for look in fresh))
-    return [*feasible.tried(f"the volume group {want.group}", [create])]
+    return feasible.tried(f"the pool {want.path}", [_create(want, _layout(want, now, []))])
 
 
 def _layout(want: lvmpool.Direct, now: Group | None, fresh: list[Disk]) -> extents.Layout:
