@@ -56,7 +56,9 @@ def plan(have: Facts, name: str, known: dict[str, str], *, force: bool) -> list[
     heir = _heir(have, name, own) if made and others else None
     if heir:
         return [*changes, _handed_over(have, heir, now_settings)]
-    return [*changes, *claim.released(have, own, now, reduce=not made or bool(others or strangers))]
+    # What others use stays in the group; once the settings are gone it has been asked for and has stayed.
+    within = now if files.conf(name) in have.files else None
+    return [*changes, *claim.released(have, own, within, reduce=not made or bool(others or strangers))]
 
 
 def _removed(now: Group, mine: list[Volume], others: list[str]) -> list[Change]:

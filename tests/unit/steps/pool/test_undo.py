@@ -174,6 +174,12 @@ def test_a_group_that_was_there_or_holds_something_else_stays() -> None:
     assert "remove_vg" not in scripts(changes)
     assert "leave_vg containerd group-uuid /dev/vdb" in scripts(changes)  # which leaves a disk that others use
     assert "remove containerd/thinpool, 16.0G; the volume group stays, with mine" in whys(changes)
+    left = with_volumes(have, Volume("mine", "linear", 1 << 30, uuid="theirs"))
+    assert left.lvm
+    assert left.lvm.group
+    alone = groups.with_group(left, volumes={"mine": left.lvm.group.volumes["mine"]})
+    done = msgspec.structs.replace(alone, files={}, pool=PoolFact())
+    assert undo.plan(done, going(have, DIRECT)) == []  # a disk that stayed is nothing to do
     given_back = scripts(plan_told(have, OWN_GROUP="no"))
     assert "remove_vg" not in given_back
     assert f"leave_vg containerd group-uuid /dev/vdb {groups.PV}" in given_back
