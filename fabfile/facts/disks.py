@@ -116,13 +116,11 @@ def functions() -> str:
     return render("pool/look.sh.j2")
 
 
-ALL = """for d in $(lsblk -d -n -p -r -o NAME -e 1,11); do
-  set -- $(lsblk -n -p -r -o NAME,TYPE "$d" | awk '$2 == "disk" || $2 == "part" { print $1 }' | sort -u)
-  for d; do
-    look "$d"
-    echo "model $(lsblk -d -n -o MODEL "$d")"
-    find /dev/disk/by-id ! -name 'lvm-*' ! -name 'dm-*' -lname "*/${d##*/}" 2>/dev/null | sort | sed 's/^/link /'
-  done
+ALL = """lsblk -n -p -r -e 1,11 -o NAME,TYPE |
+  awk '$2 == "disk" || $2 == "part" { print $1 }' | sort -u | while read -r d; do
+  look "$d" </dev/null
+  echo "model $(lsblk -d -n -o MODEL "$d")"
+  find /dev/disk/by-id ! -name 'lvm-*' ! -name 'dm-*' -lname "*/${d##*/}" 2>/dev/null | sort | sed 's/^/link /'
 done"""
 """Look at every disk and partition, RAM disks (major number 1) and optical drives (11) left out."""
 

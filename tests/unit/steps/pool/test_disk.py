@@ -170,3 +170,30 @@ def test_what_cannot_be_read_is_refused_also_with_wipe() -> None:
 @pytest.mark.parametrize("path", ["/dev/disk/by-id/a=b#c", r"/dev/disk/by-id/usb-a\x20b", "/dev/sdb", "/dev/a/b~1,2"])
 def test_what_udev_makes_of_names_is_the_path_of_a_device(path: str) -> None:
     disk.check_path(path, "device")
+
+
+CONTENT = [
+    "signature ext4,0x438,", "signature dos,0x1fe,", "signature crypto_LUKS,0x0,", "bytes 7 9 1-2",
+    "node 254:17 vdb1 vdb1 part", "inside vdb1 xfs",
+]  # fmt: skip
+STOPS = [
+    "root /dev/vdb", "mount /srv",
+    "swap /dev/vdb", "held btrfs 1", "node 7:1 loop1 loop1 loop", "multipath", "exclusive",
+    "open 7 qemu", "pv 254:16|u|vg|v|wz--n-|a--|", "pv 254:17|u|vg|v|wz--n-|a--|web1", "unreadable error reading it",
+    "signature LVM2_member,0x218,", "inside vdb1 LVM2_member", "signature wipefs: error: no", "lvm Cannot use it",
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(CONTENT), unique=True), st.lists(st.sampled_from(STOPS), unique=True))
+def test_whatever_else_is_found_use_is_never_wiped_and_content_only_when_that_is_said(
+    content: list[str], stops: list[str]
+) -> None:
+    if any("vdb1" in line or "254:17" in line for line in (*content, *stops)):
+        content = [*dict.fromkeys(["node 254:17 vdb1 vdb1 part", *content])]
+    of = look("\n".join([EMPTY.seen, *content, *stops]))
+    for wipe in (False, True):
+        if stops or (content and not wipe):
+            with pytest.raises(Refused):
+                disk.refuse(of, wipe=wipe)
+        else:
+            disk.refuse(of, wipe=wipe)
