@@ -53,11 +53,12 @@ def plan(have: Facts, name: str, known: dict[str, str], *, force: bool) -> list[
     changes: list[Change] = _removed(now, mine, others)
     if made and not others and not strangers:
         changes.append(_group(now))
-    heir = _heir(have, name, own) if made and others else None
+    # Once the settings are gone, what others use in the group has stayed, or is another pool's.
+    there = files.conf(name) in have.files
+    heir = _heir(have, name, own) if made and others and there else None
     if heir:
         return [*changes, _handed_over(have, heir, now_settings)]
-    # What others use stays in the group; once the settings are gone it has been asked for and has stayed.
-    within = now if files.conf(name) in have.files else None
+    within = now if there else None
     return [*changes, *claim.released(have, own, within, reduce=not made or bool(others or strangers))]
 
 

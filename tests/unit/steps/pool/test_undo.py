@@ -249,6 +249,11 @@ def test_a_group_that_another_pool_of_ours_is_in_goes_with_that() -> None:
     have = msgspec.structs.replace(have, instances=Instances(pools={"containerd-second": theirs}))
     changes = plan_told(have)
     assert "the volume group is the pool containerd-second's from now on" in whys(changes)
+    assert have.lvm
+    assert have.lvm.group
+    gone = groups.with_group(have, volumes={"second": have.lvm.group.volumes["second"]})
+    done = msgspec.structs.replace(gone, files={}, pool=PoolFact())
+    assert undo.plan(done, going(have, DIRECT)) == []
     handed = scripts(changes)
     assert f"record {files.conf('containerd-second')} OWN_GROUP yes" in handed
     assert f"record {files.conf('containerd-second')} PV_UUIDS {groups.PV}" in handed
