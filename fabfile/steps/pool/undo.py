@@ -9,10 +9,12 @@ from __future__ import annotations
 import msgspec
 
 from fabfile import sizes
+from fabfile.errors import Refused
 from fabfile.facts import Facts, Query
+from fabfile.facts.pool import Backing
 from fabfile.plan import Change, Command, Step, file, words
 from fabfile.render import render
-from fabfile.steps.pool import action, files, giveback, group, volume
+from fabfile.steps.pool import action, files, fstab, gate, giveback, group, lost, volume
 from fabfile.steps.pool.action import Made
 from fabfile.steps.pool.owner import directory, within
 
@@ -75,7 +77,7 @@ class Going(Made, frozen=True):
         return Query(
             pool=self.name, dir=where, instance=self.daemon.instance, bin_dir=self.daemon.bin_dir, devices=devices,
             vg=self.settings.get("VG", ""), volume=self.settings.get("VOLUME", ""),
-            files=tuple({files.conf(self.name), files.SCRIPT, self.profile, volume.FSTAB, *self.own}),
+            files=tuple({files.conf(self.name), files.SCRIPT, self.profile, fstab.PATH, *self.own}),
         )  # fmt: skip
 
 
@@ -93,9 +95,9 @@ def plan(have: Facts, pool: Going) -> list[Change]:
     recorded = files.conf(pool.name) in have.files
     under = _direct(have, pool) if pool.direct else _loop(have, pool, recorded=recorded)
     # The files go before the volume that they are on, and that before the directory of containerd that it may be in.
-    under += volume.undone(have, pool.settings, pool.query().dir)
+    under += volume.undone(have, pool.settings, pool.name, files.conf(pool.name), pool.query().dir)
     own = _own(have, pool, recorded=recorded)
-    if not (recorded or under or own or have.pool.table):
+    if not (recorded or under or own or have.pool.table or have.pool.data_loop or have.pool.meta_loop):
         return []
     return [
         # What takes a pool down is that of this version, and there also where pool.loop did not come to writing it.
@@ -105,8 +107,14 @@ def plan(have: Facts, pool: Going) -> list[Change]:
         *under,
         *([_state(pool)] if recorded else []),
         *own,
-        *([Command(f"forget the pool {pool.name}", _forget(pool))] if recorded else []),
+        *([Command(f"forget the pool {pool.name}{_stays(have, pool)}", _forget(pool))] if recorded else []),
     ]
+
+
+def _stays(have: Facts, pool: Going) -> str:
+    """What cannot be reached, and so stays where it is."""
+    found = [loss.found for loss in lost.losses(have, pool.name) if loss.what in ("volume", "mount")]
+    return f"; what it has there stays: {'; '.join(found)}" if found else ""
 
 
 def _down(pool: Going) -> Command:
@@ -124,15 +132,38 @@ def idle(pool: Going) -> str:
 
 
 def _loop(have: Facts, pool: Going, *, recorded: bool) -> list[Change]:
-    found = [part for part in (have.pool.data, have.pool.meta) if part]
-    if not (found or recorded):
+    """Remove the files, as far as they are the pool's and can be reached."""
+    unreached = [loss for loss in lost.losses(have, pool.name) if loss.what in ("volume", "mount")]
+    if unreached or not (recorded or have.pool.data or have.pool.meta):
         return []
-    used = sizes.human(sum(part.allocated for part in found))
+    deeds, used = [], 0
+    for path, part, key in ((pool.data, have.pool.data, "DATA_INO"), (pool.meta, have.pool.meta, "META_INO")):
+        if part:
+            _refuse_other(have, pool, path, part, key)
+            deeds.append(gate.remove_file("", path, f"{part.device}:{part.inode}"))
+            used += part.allocated
     # The metadata that a repair kept, and what an interrupted one or pool.loop left.
     others = " ".join(f"{words(path)}{end}" for path, end in (
         (pool.data, ".new"), (pool.meta, ".new"), (pool.meta, ".candidate"), (pool.meta, ".[0-9]*Z"),
     ))  # fmt: skip
-    return [Command(f"remove {pool.data} and {pool.meta}, {used}", f"rm -f {others} {words(pool.data, pool.meta)}")]
+    why = f"remove {pool.data} and {pool.meta}, {sizes.human(used)}"
+    return [gate.joined(why, [*deeds, Command("", f"rm -f {others}")])]
+
+
+def _refuse_other(have: Facts, pool: Going, path: str, file: Backing, key: str) -> None:
+    """Refuse to remove a file that is not the recorded one.
+
+    Raises:
+        Refused: with both inodes.
+    """
+    recorded = pool.settings.get(key)
+    up = have.pool.table is not None and bool(file.loops)
+    if recorded and recorded != str(file.inode) and not up:
+        raise Refused(
+            f"{path} is not the file that the pool {pool.name} was made with",
+            f"its inode is {file.inode}, recorded is {recorded}; it is not touched",
+            hint="move it away, and then again; or, if it was brought back, start the pool with it: pool.loop",
+        )
 
 
 def _direct(have: Facts, pool: Going) -> list[Change]:
@@ -176,7 +207,8 @@ def emptied(*directories: str) -> list[str]:
 def _forget(pool: Going) -> str:
     directory = pool.query().dir
     # Any other was there before.
-    made = "mount" in pool.settings.get("VOLUME_MADE", "").split() or within(directory, pool.daemon)
+    said = pool.settings.get("DIR_MADE", "")
+    made = said == "yes" if said else within(directory, pool.daemon)
     lock, warning = (f"{files.RUN_DIR}/{pool.name}.{end}" for end in ("lock", "warning"))
     # systemd keeps them, empty, for units that had an @ in their name.
     slices = (f"system-{name}.slice" for name in (r"devmapper\x2dpool", r"devmapper\x2dpool\x2dmonitor"))
@@ -186,7 +218,7 @@ def _forget(pool: Going) -> str:
             *([f"if ! mountpoint -q {words(directory)}; then", *emptied(directory), "fi"] if made else []),
             words("rm", "-f", lock, warning),
             *emptied(files.RUN_DIR, action.BACKUPS, RECORDS),
-            words("rm", "-f", files.conf(pool.name)),
+            words("rm", "-f", files.conf(pool.name), f"{files.conf(pool.name)}.new"),
             words("sync", files.CONF_DIR),
             *emptied(files.CONF_DIR),
         ]
