@@ -38,6 +38,7 @@ WHOLE = frozenset(
         "containerd.build",
         "containerd.install",
         "packages",
+        "pool.disks",
         "run",
         "runc.install",
         "toolchain.go",
