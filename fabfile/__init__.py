@@ -16,6 +16,7 @@ from fabfile.steps import toolchain as _toolchain
 from fabfile.steps.pool import backup as _backup
 from fabfile.steps.pool import check as _check
 from fabfile.steps.pool import direct as _direct
+from fabfile.steps.pool import disks as _disks
 from fabfile.steps.pool import fsck as _fsck
 from fabfile.steps.pool import grow as _grow
 from fabfile.steps.pool import loop as _loop
@@ -41,6 +42,7 @@ def namespace() -> Collection:
             "pool",
             _loop.loop,
             _direct.direct,
+            _disks.disks,
             _grow.grow,
             _pool.status,
             _check.check,

@@ -10,7 +10,7 @@ from fabfile.inventory import Host
 from fabfile.plan import Change, Command, File
 from fabfile.render import render
 from fabfile.steps import smoke, toolchain
-from fabfile.steps.pool import files
+from fabfile.steps.pool import files, gate
 from fabfile.steps.pool.action import Made
 from fabfile.steps.pool.undo import RECORDS, Going, idle
 from fabfile.steps.pool.view import Device
@@ -36,6 +36,8 @@ def shell_examples() -> dict[str, str]:
         "record": smoke.recording(Host(registry="http://localhost:5000", instance="two")) + "record\n",
         "profile": toolchain.PROFILE_TEXT,
         "next-size": render("pool/next-size.sh.j2"),
+        "look": facts.disks.fragment(Query(all_disks=True)),
+        "gate": gate.functions(),
         "lab-setup": render("lab/setup.sh.j2"),
         **_actions(),
         "lab-mirror": render("lab/mirror.sh.j2", go="1.19"),

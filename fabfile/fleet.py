@@ -13,7 +13,7 @@ from fabric.executor import Executor as FabricExecutor
 from invoke.exceptions import Exit
 from paramiko.ssh_exception import SSHException
 
-from fabfile import inventory, ssh
+from fabfile import hints, inventory, ssh
 from fabfile.console import prefixed, say
 from fabfile.converge import Outcome
 from fabfile.errors import Failed, Pending, Problem, Refused, Unreachable
@@ -59,7 +59,7 @@ class Executor(FabricExecutor):
         start, changed = monotonic(), False
         status: Literal["ok", "changed", "pending", "refused", "failed", "unreachable"] = "ok"
         error = ""
-        with prefixed(host.name):
+        with prefixed(host.name), hints.entered(host):
             connection = None
             try:
                 connection = ssh.connect(host, known, self.config)

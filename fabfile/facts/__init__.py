@@ -26,6 +26,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     """The volume group of a direct pool; LVM is asked only if there is one, here or in the pool's settings."""
     devices: tuple[str, ...] = ()
     """Disks to look at before something is written to them."""
+    all_disks: bool = False
+    """Look at every disk and partition that there is."""
     bin_dir: str = "/usr/local/bin"
     instance: str = ""
     image: str = ""

@@ -1,93 +1,27 @@
-"""Disks that something may be written to: which they are, and everything on them and above them.
+"""Devices that something may be written to: which they are, and everything on them and above them.
 
 Nothing that lsblk says is believed alone: signatures are read from the disk itself, by two programs that each know some
-that the other does not, and where they find none the first and the last 4 MiB are read.
+that the other does not, the first and the last 4 MiB are read, whoever uses it is looked for in the whole machine, and
+LVM is asked without its filters. The look is templates/pool/look.sh.j2.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from fabfile.render import render
+
 if TYPE_CHECKING:
     from fabfile.facts import Query
 
-LOOK = r"""
-look() {
-  [ -n "${roots+known}" ] || survey
-  echo "asked $1"
-  real=$(readlink -e -- "$1") || { echo absent; return 0; }
-  echo "real $real"
-  [ -b "$real" ] || { echo "special $(stat -c %F -- "$real")"; return 0; }
-  nodes=$(lsblk -n -r -o MAJ:MIN,KNAME,NAME,TYPE,SERIAL,WWN "$real")
-  read -r number kernel name type serial <<EOF
-$nodes
-EOF
-  sys=/sys/dev/block/$number size=0 ro='' sequence=''
-  read -r size <"$sys/size"
-  read -r ro <"$sys/ro"
-  [ ! -r "$sys/diskseq" ] || read -r sequence <"$sys/diskseq"
-  size=$((size * 512))
-  printf '%s\n' "number $number" "size $size" "read-only $ro" "serial $serial" "sequence $sequence" \
-    "node $number $kernel $name $type"
-  found=$(above; signatures)
-  [ -n "$found" ] || found=$(content)
-  [ -z "$found" ] || echo "$found"
-}
-# What the whole machine has mounted, in every mount namespace (a container's mounts are in use all the same), and as
-# swap, and what its root file system is on.
-survey() {
-  spaces=$(find /proc/[0-9]*/ns/mnt -maxdepth 0 -printf '%l %p\n' 2>/dev/null |
-    awk '!seen[$1]++ { sub("ns/mnt$", "mountinfo", $2); print $2 }')
-  # shellcheck disable=SC2086
-  mounts=$(cat $spaces 2>/dev/null | awk '{
-    source = ""; for (i = 7; i < NF; i++) if ($i == "-") source = $(i + 2)
-    if ($3 !~ /^0:/ || source ~ /^\/dev\//) print "mount", $3, source, $5 }' | sort -u
-    awk 'NR > 1 { print "swap", "-", $1, $1 }' /proc/swaps)
-  root=$(findmnt -n -o SOURCE /)
-  roots=$(lsblk -s -n -r -o MAJ:MIN "${root%%\[*}" 2>/dev/null | tr -d ' ')
-}
-# Partitions, what is made of them, and how all that is used.
-above() {
-  printf '%s\n' "$nodes" -- "$mounts" | awk -v self="$number" '$1 == "--" { uses = 1; next }
-    uses { if ($2 in of || $3 in of) print $1, $4; next }
-    { of[$1]; of["/dev/" $2]; of["/dev/mapper/" $3]; if ($1 != self && !seen[$1]++) print "node", $1, $2, $3, $4 }'
-  case "
-$roots
-" in *"
-$number
-"*) echo "root $root" ;; esac
-  if udevadm info -q property -n "$real" 2>/dev/null | grep -qE '^(DM_MULTIPATH_DEVICE_PATH=1|ID_FS_TYPE=mpath_member)$'
-  then echo multipath; fi
-}
-signatures() {
-  wipefs -n -p -O TYPE,OFFSET,LABEL "$real" 2>&1 | sed '/^#/d; s/^/signature /'
-  type=$(blkid -p -s TYPE -o value "$real" 2>/dev/null) || [ $? -ne 8 ] || type=ambivalent
-  [ -z "$type" ] || echo "signature $type,,"
-}
-# Bytes that no program has a name for, whoever has it open (only those who keep it so), and what LVM would say.
-content() {
-  first=$({ head -c 4194304 "$real" || echo unreadable; } | tr -d '\000' | wc -c)
-  last=$({ dd if="$real" bs=64K iflag=skip_bytes skip=$((size > 4194304 ? size - 4194304 : 0)) status=none ||
-    echo unreadable; } | tr -d '\000' | wc -c)
-  [ "$first$last" = 00 ] || echo "bytes $first $last"
-  for try in 1 2 3; do
-    open=$(find /proc/[0-9]*/fd -lname "$real" 2>/dev/null | cut -d/ -f3 | sort -u)
-    if [ -z "$open" ] || [ "$try" -eq 3 ]; then break; fi
-    sleep 0.5
-  done
-  for pid in $open; do echo "open $pid $(cat "/proc/$pid/comm")"; done
-  if [ "$first$last" = 00 ] && command -v lvm >/dev/null; then
-    said=$(LVM_SUPPRESS_FD_WARNINGS=1 lvm pvcreate --test "$real" </dev/null 2>&1) ||
-      echo "$said" | sed '/^  TEST MODE/d; s/^ */lvm /'
-  fi
-}
-"""
-"""Shell functions: `look DEVICE` says all of it. The script that writes to a disk takes the same look again."""
-
-IDENTITY = ("asked", "real", "number", "size", "read-only", "serial", "sequence")
+IDENTITY = ("asked", "real", "number", "size", "sector", "read-only", "serial", "sequence")
 """The lines that say which disk it is: an empty disk has these, and itself as its only node."""
+
+NAMES = ("model", "link")
+"""Lines that are told of a disk when all are listed, and are not part of the look."""
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -108,6 +42,21 @@ class Signature(msgspec.Struct, frozen=True):
     label: str = ""
 
 
+class Physical(msgspec.Struct, frozen=True):
+    """A physical volume of LVM's, as LVM shows it without filters."""
+
+    number: str
+    """Of the device: the disk or a partition of it."""
+    uuid: str
+    group: str = ""
+    """Name; empty where it is in none."""
+    group_uuid: str = ""
+    group_attr: str = ""
+    attr: str = ""
+    system: str = ""
+    """System ID of the host that the group belongs to."""
+
+
 class Disk(msgspec.Struct, frozen=True):
     """A device that was asked for; `real` is empty where there is none."""
 
@@ -117,21 +66,35 @@ class Disk(msgspec.Struct, frozen=True):
     """What it is where it is no block device."""
     number: str = ""
     size: int = 0
+    sector: int = 512
+    """Logical, in bytes."""
     read_only: bool = False
     serial: str = ""
     nodes: tuple[Node, ...] = ()
     mounts: tuple[str, ...] = ()
     swaps: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
+    """What has it in a way that no device above it shows, such as a mounted btrfs of several devices."""
     root: bool = False
     """Something that the root file system is on."""
     multipath: bool = False
+    exclusive: bool = False
+    """Somebody has it open exclusively."""
     signatures: tuple[Signature, ...] = ()
+    inside: dict[str, str] = {}
+    """Kernel name of a partition → what is in it."""
     bytes: tuple[int, int] = (0, 0)
-    """How many bytes of the first and of the last 4 MiB are not zero; counted only where nothing else was found."""
+    """How many bytes of the first and of the last 4 MiB are not zero."""
+    unreadable: tuple[str, ...] = ()
+    """What reading those said."""
     opened: tuple[str, ...] = ()
-    """Process id and name of whoever keeps it open."""
+    """Process id and name of whoever keeps it, or what is above it, open."""
+    physical: tuple[Physical, ...] = ()
     lvm: tuple[str, ...] = ()
     """Why LVM would not take it."""
+    model: str = ""
+    links: tuple[str, ...] = ()
+    """Its names in /dev/disk/by-id, told only when all disks are listed."""
     seen: str = ""
     """The whole look, as text: another look that differs is another state, or another disk."""
 
@@ -147,13 +110,30 @@ class Disk(msgspec.Struct, frozen=True):
         return "\n".join(kept)
 
 
+@cache
+def functions() -> str:
+    """Shell functions: `look DEVICE` says all of it. The script that writes to a disk takes the same look again."""
+    return render("pool/look.sh.j2")
+
+
+ALL = """lsblk -n -p -r -e 1,11 -o NAME,TYPE |
+  awk '$2 == "disk" || $2 == "part" { print $1 }' | sort -u | while read -r d; do
+  look "$d" </dev/null
+  echo "model $(lsblk -d -n -o MODEL "$d")"
+  find /dev/disk/by-id ! -name 'lvm-*' ! -name 'dm-*' -lname "*/${d##*/}" 2>/dev/null | sort | sed 's/^/link /'
+done"""
+"""Look at every disk and partition, RAM disks (major number 1) and optical drives (11) left out."""
+
+
 def fragment(query: Query) -> str:
-    """Look at each of the query's devices."""
+    """Look at each of the query's devices, or at all that there are."""
     from fabfile.target import quote
 
+    if query.all_disks:
+        return f"{functions()}\n{ALL}"
     if not query.devices:
         return ":"
-    return f'{LOOK}\nfor d in {" ".join(map(quote, query.devices))}; do look "$d"; done'
+    return f'{functions()}\nfor d in {" ".join(map(quote, query.devices))}; do look "$d"; done'
 
 
 def parse(text: str) -> tuple[Disk, ...]:
@@ -175,7 +155,7 @@ def _disk(look: list[str]) -> Disk:
     def one(key: str) -> str:
         return found.get(key, [""])[0]
 
-    first, _, last = one("bytes").partition(" ")
+    first, last, *_ = [*one("bytes").split(), "0", "0"]
     signatures = [Signature(*(line.split(",", 2))) for line in found.get("signature", [])]
     known = {signature.type for signature in signatures if signature.offset}
     return Disk(
@@ -184,16 +164,24 @@ def _disk(look: list[str]) -> Disk:
         special=one("special"),
         number=one("number"),
         size=int(one("size") or 0),
+        sector=int(one("sector") or 512),
         read_only=one("read-only") == "1",
         serial=one("serial"),
         nodes=tuple(Node(*line.split()) for line in found.get("node", [])),
         mounts=tuple(found.get("mount", [])),
         swaps=tuple(found.get("swap", [])),
+        held=tuple(found.get("held", [])),
         root="root" in found,
         multipath="multipath" in found,
+        exclusive="exclusive" in found,
         signatures=tuple(s for s in signatures if s.offset or s.type not in known),
-        bytes=(int(first or 0), int(last or 0)),
+        inside=dict(line.split(" ", 1) for line in found.get("inside", [])),
+        bytes=(int(first), int(last)),
+        unreadable=tuple(found.get("unreadable", [])),
         opened=tuple(found.get("open", [])),
+        physical=tuple(Physical(*line.split("|")) for line in found.get("pv", [])),
         lvm=tuple(found.get("lvm", [])),
-        seen="\n".join(look),
+        model=one("model"),
+        links=tuple(found.get("link", [])),
+        seen="\n".join(line for line in look if line.partition(" ")[0] not in NAMES),
     )

@@ -16,15 +16,17 @@ SETTINGS = (
     "activation/monitoring",
     "activation/udev_rules",
     "activation/udev_sync",
+    "activation/volume_list",
     "config/profile_dir",
     "global/thin_check_executable",
 )
 """What of lvm.conf a plan depends on."""
 
 REPORT = {
-    "vg": "vg_name,vg_uuid,vg_extent_size,vg_extent_count,vg_free_count,vg_missing_pv_count,vg_attr,vg_lock_type",
-    "pv": "pv_name,vg_name",
-    "lv": "lv_name,lv_size,lv_metadata_size,lv_dm_path,lv_active,lv_when_full,lv_profile",
+    "vg": "vg_name,vg_uuid,vg_extent_size,vg_extent_count,vg_free_count,vg_missing_pv_count,vg_attr,vg_lock_type"
+    ",vg_systemid",
+    "pv": "pv_name,vg_name,pv_uuid,pv_attr,pv_free",
+    "lv": "lv_name,lv_size,lv_metadata_size,lv_dm_path,lv_active,lv_when_full,lv_profile,lv_uuid,lv_health_status",
     "seg": "lv_name,segtype,chunk_size,thin_count,seg_monitor",
     "pvseg": "pv_name",
 }
@@ -46,6 +48,9 @@ class Volume(msgspec.Struct, frozen=True):
     profile: str = ""
     monitor: str = ""
     """`monitored` where dmeventd watches it."""
+    uuid: str = ""
+    partial: bool = False
+    """Some of it was on a disk that is missing."""
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -62,6 +67,29 @@ class Group(msgspec.Struct, frozen=True):
     lock_type: str
     devices: tuple[str, ...]
     volumes: dict[str, Volume]
+    name: str = ""
+    system: str = ""
+    """System ID of the host that it belongs to, where it has one."""
+    closed: tuple[str, ...] = ()
+    """Those of its devices on which LVM may allocate nothing."""
+    closed_free: int = 0
+    """Free extents on those."""
+    twice: tuple[str, ...] = ()
+    """Those of its devices of which there is a second one with the same identity."""
+
+    @property
+    def partial(self) -> list[Volume]:
+        """Its volumes that are partly on disks that are missing."""
+        return [volume for volume in self.volumes.values() if volume.partial]
+
+
+class Device(msgspec.Struct, frozen=True):
+    """What a physical volume is on."""
+
+    sector: int
+    """Logical, in bytes."""
+    size: int
+    serial: str = ""
 
 
 class Lvm(msgspec.Struct, frozen=True):
@@ -76,11 +104,25 @@ class Lvm(msgspec.Struct, frozen=True):
     """Content of the pool's profile."""
     said: tuple[str, ...] = ()
     """LVM's warnings."""
+    uuids: dict[str, str] = {}
+    """Device of each physical volume → its UUID."""
+    every: tuple[Group, ...] = ()
+    """All groups, those of other hosts included."""
+    system: str = ""
+    """This host's system ID."""
+    seed: str = ""
+    """Random, another one at each look: what identities of new things are made of."""
+    devices: dict[str, Device] = {}
+    """Device of each physical volume → what it is."""
 
     @property
     def group(self) -> Group | None:
         """The group of the asked name."""
         return self.groups[0] if self.groups else None
+
+    def by_uuid(self, uuid: str) -> Group | None:
+        """The group with this UUID, whatever its name."""
+        return next((group for group in (*self.every, *self.groups) if uuid and group.uuid == uuid), None)
 
 
 def fragment(query: Query) -> str:
@@ -92,14 +134,20 @@ def fragment(query: Query) -> str:
 vg={quote(query.vg)} name={quote(query.pool)}
 conf=/etc/devmapper-pool/$name.conf
 [ -n "$vg" ] || [ ! -r "$conf" ] || vg=$(sed -n 's/^VG=//p' "$conf")
-[ -n "$vg" ] && command -v lvm >/dev/null || exit 0
+[ -n "${{vg}}{"all" * query.all_disks}" ] && command -v lvm >/dev/null || exit 0
 export LVM_SUPPRESS_FD_WARNINGS=1
 echo "group $vg"
+echo "seed $(cat /proc/sys/kernel/random/uuid)"
+echo "system $(lvm systemid 2>/dev/null | sed 's/^ *system ID: *//')"
 config=$(lvm lvmconfig --typeconfig full {" ".join(SETTINGS)} 2>/dev/null)
 echo "$config" | sed 's/^/set /'
 dir=$(echo "$config" | sed -n 's/^profile_dir="\(.*\)"$/\1/p')
 if [ -f "$dir/$name.profile" ]; then echo profile; sed 's/^/|/' "$dir/$name.profile"; fi
-{{ lvm fullreport --units b --nosuffix --reportformat json {reports} 2>&1 >&3 | sed 's/^ */said /'; }} 3>&1
+for d in $(lvm pvs --noheadings -o pv_name 2>/dev/null); do
+  [ -b "$d" ] || continue
+  echo "device $d $(blockdev --getss --getsize64 "$d" | tr '\n' ' ')$(lsblk -d -n -r -o SERIAL,WWN "$d")"
+done
+{{ lvm fullreport --foreign --units b --nosuffix --reportformat json {reports} 2>&1 >&3 | sed 's/^ */said /'; }} 3>&1
 """
 
 
@@ -107,10 +155,13 @@ def parse(text: str) -> Lvm | None:
     """The fact in the fragment's output; None where LVM is not there or was not asked."""
     if not text.strip():
         return None
-    said, profile, plain, report = [], [], [], []
+    said, profile, plain, report, devices = [], [], [], [], {}
     for line in text.splitlines():
         if line.startswith("said "):
             said.append(line.removeprefix("said "))
+        elif line.startswith("device "):
+            _, device, sector, size, *serial = line.split()
+            devices[device] = Device(int(sector), int(size), " ".join(serial))
         elif line.startswith("|"):
             profile.append(line[1:] + "\n")
         elif line.startswith(" "):
@@ -124,7 +175,12 @@ def parse(text: str) -> Lvm | None:
     return Lvm(
         settings={key: value.strip('"') for key, value in settings.items()},
         groups=tuple(map(_group, asked)),
+        every=tuple(_group(part) for part in parts if part.get("vg")),
+        system=found["system"],
+        seed=found["seed"],
+        devices=devices,
         physical={pv["pv_name"]: pv["vg_name"] for part in parts for pv in part.get("pv", [])},
+        uuids={pv["pv_name"]: pv["pv_uuid"] for part in parts for pv in part.get("pv", [])},
         profile="".join(profile) if "profile" in found else None,
         said=tuple(said),
     )
@@ -144,6 +200,12 @@ def _group(part: dict[str, list[dict[str, str]]]) -> Group:
         attr=vg["vg_attr"],
         lock_type=vg["vg_lock_type"],
         devices=tuple(pv["pv_name"] for pv in part["pv"]),
+        name=vg["vg_name"],
+        system=vg["vg_systemid"],
+        closed=tuple(pv["pv_name"] for pv in part["pv"] if pv["pv_attr"][:1] != "a"),
+        closed_free=sum(int(pv["pv_free"]) for pv in part["pv"] if pv["pv_attr"][:1] != "a")
+        // int(vg["vg_extent_size"]),
+        twice=tuple(pv["pv_name"] for pv in part["pv"] if pv["pv_attr"][:1] == "d"),
         volumes={lv["lv_name"]: _volume(lv, segments.get(lv["lv_name"], {})) for lv in part.get("lv", [])},
     )
 
@@ -161,4 +223,6 @@ def _volume(lv: dict[str, Any], segment: dict[str, str]) -> Volume:
         when_full=lv["lv_when_full"],
         profile=lv["lv_profile"],
         monitor=segment.get("seg_monitor", ""),
+        uuid=lv["lv_uuid"],
+        partial=lv["lv_health_status"] == "partial",
     )

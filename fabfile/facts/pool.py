@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from fabfile.facts import under
+from fabfile.facts.under import Loop, Volume
+
 if TYPE_CHECKING:
     from fabfile.facts import Query
 
@@ -49,6 +52,9 @@ class Backing(msgspec.Struct, frozen=True):
     """Of the metadata: its first 4 KiB hold something, a superblock."""
     loops: tuple[str, ...] = ()
     """Device numbers of the loop devices on it."""
+    device: str = ""
+    """Device number of the file system that it is on, another one after each boot."""
+    inode: int = 0
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -56,17 +62,9 @@ class Place(msgspec.Struct, frozen=True):
 
     type: str
     target: str
+    """Where it is mounted, blanks as `\\x20`."""
     free: int
-
-
-class Volume(msgspec.Struct, frozen=True):
-    """The logical volume under the directory, as far as it is there."""
-
-    group_free: int | None = None
-    """Bytes; None where there is no such volume group."""
-    size: int | None = None
-    filesystem: str = ""
-    mounted: str = ""
+    uuid: str = ""
 
 
 class Pool(msgspec.Struct, frozen=True):
@@ -76,6 +74,9 @@ class Pool(msgspec.Struct, frozen=True):
     status: Status | None = None
     data: Backing | None = None
     meta: Backing | None = None
+    data_loop: Loop | None = None
+    meta_loop: Loop | None = None
+    """The devices that the kernel's table names, or else those that are left on the pool's files, deleted or not."""
     place: Place | None = None
     missing: int = 0
     """How many names at the end of the directory's path do not exist."""
@@ -151,51 +152,47 @@ fi
 [ -z "$table" ] || printf 'table %s\nstatus %s\n' "$table" "$status"
 [ -z "$files" ] || echo "$files"
 if [ $# -gt 0 ]; then
-  losetup -n -O MAJ:MIN,BACK-MAJ:MIN,BACK-INO | while read -r l; do echo "loop $l"; done
   case $(od -An -v -N4096 -tx1 "$dir/meta" 2>/dev/null) in *[1-9a-f]*) echo "used yes" ;; esac
 fi
-missing=0
+{under.LOOPS}missing=0
 while [ ! -d "$dir/" ]; do dir=${{dir%/*}} missing=$((missing + 1)); done
 [ "$missing" = 0 ] || echo "missing $missing"
-place=$(df -B1 --output=fstype,avail,target "$dir/")
-echo "place ${{place#*
-}}"
+echo "place $(findmnt -n -r -b -o FSTYPE,AVAIL,TARGET,UUID -T "$dir/")"
 echo "active $(unit 2 ActiveState)"; echo "monitor $(unit 3 ActiveState)"; way 3; way 2
 case $(unit 2 NeedDaemonReload)$(unit 3 NeedDaemonReload) in *yes*) echo "stale yes" ;; esac
 [ ! -L "/etc/systemd/system/multi-user.target.wants/devmapper-pool@$name.service" ] || echo "enabled yes"
 [ ! -r "/run/devmapper-pool/$name.warning" ] || echo "warning $(cat "/run/devmapper-pool/$name.warning")"
 timeout=/sys/module/dm_thin_pool/parameters/no_space_timeout
 if [ -r "$timeout" ] && read -r seconds <"$timeout"; then echo "no_space_timeout $seconds"; fi
-[ -n "$volume" ] && command -v lvs >/dev/null || exit 0
-echo "group $(vgs --noheadings --nosuffix --units b -o vg_free "${{volume%/*}}" 2>/dev/null)"
-echo "volume $(lvs --noheadings --nosuffix --units b -o lv_size "$volume" 2>/dev/null)"
-[ ! -e "/dev/$volume" ] || echo "filesystem $(blkid -p -s TYPE -o value "/dev/$volume")"
-echo "mounted $(findmnt -n -o TARGET -S "/dev/$volume" | head -n 1)"
-"""
+{under.VOLUME}"""
 
 
 def parse(text: str) -> Pool:
     """The fact in the fragment's output."""
     found: dict[str, list[str]] = {}
     files: dict[str, list[int]] = {}
-    loops: list[list[str]] = []
+    loops: list[Loop] = []
     for line in text.splitlines():
         key, *values = line.split()
         if key == "file":
             files[line.rpartition("/")[2]] = [int(value) for value in values[:5]]
         elif key == "loop":
-            loops.append(values)
+            loops.append(under.loop(values))
         else:
             found[key] = values
     place = found.get("place") or []
+    table = parse_table(found["table"]) if found.get("table") else None
+    directory = " ".join(found.get("directory", []))
     return Pool(
-        table=parse_table(found["table"]) if found.get("table") else None,
+        table=table,
         status=parse_status(found["status"]) if found.get("status") else None,
         data=_backing(files.get("data"), loops, used=False),
         meta=_backing(files.get("meta"), loops, used="used" in found),
-        place=Place(place[0], " ".join(place[2:]), int(place[1])) if len(place) >= 3 else None,
+        data_loop=under.on(loops, table.data if table else "", f"{directory}/data"),
+        meta_loop=under.on(loops, table.meta if table else "", f"{directory}/meta"),
+        place=Place(place[0], place[2], int(place[1]), "".join(place[3:])) if len(place) >= 3 else None,
         missing=int(found.get("missing", ["0"])[0]),
-        volume=_volume(found) if "group" in found else None,
+        volume=under.volume(found) if "group" in found else None,
         active=found.get("active") == ["active"],
         changing=" ".join(found.get("changing", [])),
         enabled="enabled" in found,
@@ -232,19 +229,11 @@ def parse_status(words: list[str]) -> Status | None:
     )  # fmt: skip
 
 
-def _backing(numbers: list[int] | None, loops: list[list[str]], *, used: bool) -> Backing | None:
+def _backing(numbers: list[int] | None, loops: list[Loop], *, used: bool) -> Backing | None:
     """The file of `numbers` (size, blocks, bytes a block, device, inode) and the loop devices on this very inode."""
     if not numbers:
         return None
-    size, blocks, block, device, inode = numbers
-    this = [f"{os.major(device)}:{os.minor(device)}", str(inode)]
-    return Backing(size, blocks * block, used, tuple(loop[0] for loop in loops if loop[1:] == this))
-
-
-def _volume(found: dict[str, list[str]]) -> Volume:
-    def number(key: str) -> int | None:
-        return int(float(found[key][0])) if found.get(key) else None
-
-    return Volume(
-        number("group"), number("volume"), " ".join(found.get("filesystem", [])), " ".join(found.get("mounted", []))
-    )
+    size, blocks, block, number, inode = numbers
+    device = f"{os.major(number)}:{os.minor(number)}"
+    this = tuple(loop.number for loop in loops if (loop.device, loop.inode) == (device, inode))
+    return Backing(size, blocks * block, used, this, device, inode)

@@ -88,7 +88,7 @@ def test_a_direct_pool_goes_with_the_group_and_the_disk_that_were_made_for_it(
     plan = machine.fab("--dry", "pool.reset", code=3)
     for what in (
         "remove containerd/thinpool, 16.0G",
-        "vgremove -q -y containerd",
+        "remove_vg containerd",
         f"wipe {machine.disk(1)} (lab-disk)",
     ):
         assert what in plan

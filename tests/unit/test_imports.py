@@ -21,6 +21,7 @@ LAYERS = (
     "sizes",
     "target",
     "inventory",
+    "hints",
     "releases",
     "download",
     "source",

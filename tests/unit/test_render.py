@@ -16,7 +16,7 @@ from fabfile.steps.pool import files
 from fabfile.steps.pool.thin import pool
 
 CONF = {
-    "volume": "",
+    "volume": "", "dir_made": "no", "known": {},
     "meta": "/m", "instance": "", "block_sectors": 1, "asked": "1", "asked_meta": "1", "when_full": "queue",
     "threshold": 80, "percent": 20, "most": 0,
 }  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 from invoke import Context
 
-from fabfile import target
+from fabfile import hints, target
 from fabfile.apply import apply
 from fabfile.console import say
 from fabfile.daemon import Daemon
@@ -15,7 +15,7 @@ from fabfile.errors import Failed, Pending, Refused
 from fabfile.facts import Facts, Query, gather
 from fabfile.plan import Change, describe
 from fabfile.steps.packages import PACKAGES
-from fabfile.steps.pool import files
+from fabfile.steps.pool import files, lost
 from fabfile.steps.pool.look import choose, look
 
 BACKUPS = "/var/lib/containerd-devmapper/backup"
@@ -89,7 +89,9 @@ class Found(Made, frozen=True):
     """As it was looked at last."""
 
 
-def find(c: Context, name: str, instance: str, tools: Iterable[str] = ()) -> Found:
+def find(
+    c: Context, name: str, instance: str, tools: Iterable[str] = (), *, missing: frozenset[str] = frozenset()
+) -> Found:
     """The pool of a containerd, whatever its variant.
 
     Args:
@@ -97,14 +99,16 @@ def find(c: Context, name: str, instance: str, tools: Iterable[str] = ()) -> Fou
         name: of the pool; empty: the one that this containerd has.
         instance: the containerd; see inventory.of.
         tools: programs that will be needed on the machine.
+        missing: what of a pool on files may be missing, see `lost.Loss`.
 
     Raises:
-        Refused: there is none, it is another containerd's, or a program is missing.
+        Refused: there is none, it is another containerd's, a part of it is missing, or a program is.
     """
     host, query, have = look(c, name, instance)
     name = choose(have, host.daemon, query.pool, named=bool(name))
     config = have.instances.configs.get(host.daemon.config)
     root = (config.pool_root if config and config.pool == name else "") or host.pool.dir
+    lost.refuse(have, name, hints.command("pool.reset", host.instance, name, "--yes"), except_for=missing)
     need(have, tools)
     return Found(name, host.daemon, have.instances.pools[name], root.rstrip("/"), query, have)
 

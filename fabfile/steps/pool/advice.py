@@ -9,7 +9,7 @@ import msgspec
 from fabfile import sizes
 from fabfile.facts import Facts
 from fabfile.facts.pool import Pool, Status
-from fabfile.steps.pool import files, thin
+from fabfile.steps.pool import files, lost, thin
 
 
 class Advice(msgspec.Struct, frozen=True):
@@ -27,10 +27,11 @@ def advice(have: Facts, name: str) -> list[Advice]:
     What the kernel does when it is full, and what that means for containers, is in docs/full-pools.md.
     """
     pool = have.pool
+    missing = [Advice("pool files", "fail", loss.found, lost.RESCUE) for loss in lost.losses(have, name)]
     if not pool.status or not pool.table:
-        return []
+        return missing
     loop = have.instances.pools.get(name, {}).get("VARIANT", "loop") == "loop"
-    found = [*_mode(have, pool, pool.status, files.unit(name))]
+    found = [*missing, *_mode(have, pool, pool.status, files.unit(name))]
     if pool.warning and not found:
         found.append(Advice("pool growth", "warn", pool.warning, f"{more_data(have)}; or {FREE}"))
     if name in have.instances.pools and loop and not pool.monitor:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from fabfile.errors import Refused
 from fabfile.facts import Facts
-from fabfile.facts.disks import LOOK, Disk
+from fabfile.facts.disks import Disk
 from fabfile.facts.lvm import Group
 from fabfile.plan import Change, Command, words
-from fabfile.sizes import KIB, MIB
-from fabfile.steps.pool import disk
+from fabfile.steps.pool import disk, gate
+from fabfile.steps.pool import identity as ours
 
 
 def identity(of: Disk) -> str:
-    """What names a disk also when the kernel calls it otherwise after a reboot: its serial number, or else its path."""
-    return f"{re.sub(r'[^A-Za-z0-9_.:-]', '_', of.serial) or of.real},{of.size}"
+    """What names a disk to a person: its serial number, or else its path, and its size."""
+    return ours.disk(of.serial, of.real, of.size)
 
 
 def disks(
@@ -39,7 +38,7 @@ def disks(
     _refuse_wipes([seen[path] for path in wipes], wanted)
     if now:
         for look in wanted:
-            if look.real not in now.devices:
+            if not _within(look, now):
                 raise Refused(
                     f"{look.asked} is not in the volume group that is there",
                     f"which is on {' '.join(now.devices)}" + ("" if look.real else f"; {look.asked} does not exist"),
@@ -65,19 +64,25 @@ def more(have: Facts, devices: Sequence[str], wipes: Sequence[str], recorded: di
     seen = {look.asked: look for look in have.disks}
     asked = [seen[path] for path in devices]
     _refuse_wipes([seen[path] for path in wipes], asked)
-    new = [look for look in asked if look.real not in now.devices]
+    new = [look for look in asked if not _within(look, now)]
     _refuse_unfit(have, new, {seen[path].real for path in wipes}, recorded)
     return new
 
 
+def _within(look: Disk, now: Group) -> bool:
+    """Whether a disk is in a group; LVM may have another name for it."""
+    return look.real in now.devices or any(
+        of.group_uuid == now.uuid and of.number == look.number for of in look.physical
+    )
+
+
 def _refuse_unfit(have: Facts, wanted: list[Disk], wipes: set[str], recorded: dict[str, str] | None) -> None:
-    mine = recorded.get("DISKS", "").split() if recorded else []
+    mine = ours.own(recorded or {}).physicals
     for number, look in enumerate(wanted):
         if look.real and look.real in {other.real for other in wanted[:number]}:
             raise Refused(f"{look.asked} is named twice", "it is another name of a disk that is in the list already")
-        if not (identity(look) in mine and _begun(have, look)):
-            group = have.lvm.physical.get(look.real, "") if have.lvm else ""
-            disk.refuse(look, wipe=look.real in wipes, group=group)
+        if not begun(look, mine):
+            disk.refuse(look, wipe=look.real in wipes)
 
 
 def _refuse_wipes(wipes: list[Disk], wanted: list[Disk]) -> None:
@@ -90,18 +95,23 @@ def _refuse_wipes(wipes: list[Disk], wanted: list[Disk]) -> None:
             )
 
 
-def _begun(have: Facts, look: Disk) -> bool:
-    """Whether all that is on a disk of ours is what an interrupted vgcreate leaves: a physical volume in no group."""
-    orphan = have.lvm is not None and have.lvm.physical.get(look.real) == ""
-    if any(finding.weight != "content" for finding in disk.findings(look)) or len(look.nodes) > 1:
+def begun(look: Disk, mine: Sequence[str]) -> bool:
+    """Whether all that is on a disk is what an interrupted creation leaves: a physical volume of ours in no group."""
+    if len(look.nodes) > 1 or any(finding.weight != "content" for finding in disk.findings(look)):
         return False
-    return all(signature.type == "LVM2_member" for signature in look.signatures) and (orphan or not look.signatures)
+    labels = [of for of in look.physical if of.uuid in mine and not of.group]
+    return bool(labels) and all(signature.type == "LVM2_member" for signature in look.signatures)
 
 
-def unchanged(fresh: list[Disk]) -> list[Change]:
-    """The look that comes before anything is done."""
-    looks = "\n".join(disk.same(look, look.seen, "anything") for look in fresh)
-    return [Command(f"look at {' '.join(look.asked for look in fresh)} once more", looks, LOOK)] if fresh else []
+def unchanged(fresh: list[Disk], name: str = "") -> list[Change]:
+    """The look that comes before anything is done, with `name` for a group that is to be made."""
+    if not fresh:
+        return []
+    looks = [gate.look_again(look, look.seen, "anything") for look in fresh]
+    if name:
+        # vgcreate would refuse it when the disks are physical volumes already.
+        looks.append(f"[ ! -e {words(f'/dev/{name}')} ] || {{ echo {words(f'/dev/{name} exists')}; exit 1; }}")
+    return [Command(f"look at {' '.join(look.asked for look in fresh)} once more", "\n".join(looks), gate.functions())]
 
 
 def wiped(have: Facts, fresh: list[Disk], wipes: Sequence[str]) -> list[Disk]:
@@ -110,54 +120,54 @@ def wiped(have: Facts, fresh: list[Disk], wipes: Sequence[str]) -> list[Disk]:
     return [look for look in fresh if look.real in named and disk.findings(look)]
 
 
-def group(fresh: list[Disk], emptied: list[Disk], name: str, command: str = "vgcreate") -> Change:
-    """Make the group, or with `vgextend` enlarge it; each disk is looked at in the last moment before."""
-    looks = [disk.same(look, look.bare if look in emptied else look.seen, command) for look in fresh]
-    make = words(command, "-y", name, *(look.real for look in fresh))
+def physicals(have: Facts, fresh: Sequence[Disk], mine: Sequence[str]) -> dict[str, str]:
+    """Device of each fresh disk → the UUID of the physical volume that is, or will be, on it."""
+    seed = have.lvm.seed if have.lvm else ""
+    there = {look.real: of.uuid for look in fresh for of in look.physical if of.uuid in mine and begun(look, mine)}
+    return {look.real: there.get(look.real) or ours.physical(seed, look) for look in fresh}
+
+
+def group(
+    fresh: list[Disk], emptied: list[Disk], name: str, uuids: dict[str, str], conf: str, command: str = "vgcreate"
+) -> Change:
+    """Make the group, or with `vgextend` enlarge it; each disk is looked at in the last moment before.
+
+    Args:
+        fresh: its disks.
+        emptied: those of them that were wiped by then.
+        name: of the group.
+        uuids: as `physicals` has them, recorded by then.
+        conf: path of the pool's settings.
+        command: vgcreate or vgextend.
+    """
+    looks = [gate.look_again(look, look.bare if look in emptied else look.seen, command) for look in fresh]
+    make = [
+        words("pvcreate", "-q", "--norestorefile", "--uuid", uuids[look.real], look.real)
+        for look in fresh if uuids[look.real] not in {of.uuid for of in look.physical}
+    ]  # fmt: skip
+    make.append(words(command, "-q", name, *(look.real for look in fresh)))
     size = ", ".join(f"{look.asked} ({look.serial or 'no serial number'})" for look in fresh)
     why = f"volume group {name} on {size}" if command == "vgcreate" else f"add {size} to the volume group {name}"
-    return Command(why, "\n".join([*looks, make]), LOOK)
+    return Command(why, "\n".join([*looks, *make, ours.note_group(conf, name)]), gate.functions())
 
 
-def released(have: Facts, recorded: dict[str, str], *, reduce: bool = False) -> list[Change]:
-    """Give back the disks that the settings of a pool record as ours: nothing is on them then, as when we took them.
+def released(have: Facts, own: ours.Own, now: Group | None, *, reduce: bool) -> list[Change]:
+    """Give back the disks on which a physical volume of ours is: nothing is on them then, as when we took them.
 
     Args:
         have: the machine.
-        recorded: the settings.
-        reduce: their group was not made for the pool, and stays; a disk stays in it that others use by now.
+        own: what is ours.
+        now: our group, where it is there.
+        reduce: the group stays; a disk stays in it that others use by now.
     """
     plan: list[Change] = []
-    name, mine = recorded["VG"], recorded.get("DISKS", "").split()
     for look in have.disks:
-        within = have.lvm.physical.get(look.real) if have.lvm else None
-        if identity(look) not in mine or within not in ("", name):
+        label = next((of for of in look.physical if of.number == look.number and of.uuid in own.physicals), None)
+        if label is None or (label.group and not (now and label.group_uuid == now.uuid)):
             continue
-        lines = [disk.same(look, _physical_volume(look), "wiping it"), *_blank(look)]
-        if reduce and within:
-            ask = words("pvs", "--noheadings", "--nosuffix", "--units", "b", "-o", "pv_used", look.real)
-            stays = words(f"{look.real} stays in {name}: others use it")
-            lines = [
-                f"""[ "$({ask} | tr -d ' ')" = 0 ] || {{ echo {stays}; exit 0; }}""",
-                words("vgreduce", "-q", name, look.real),
-                *lines,
-            ]
-        plan.append(Command(f"wipe {look.real} ({look.serial or 'no serial number'})", "\n".join(lines), LOOK))
+        why = f"wipe {look.real} ({look.serial or 'no serial number'})"
+        deeds = [gate.blank(why, look, look.bare, label.uuid)]
+        if reduce and label.group and now:
+            deeds.insert(0, gate.leave_group(why, now.name, now.uuid, look.real, label.uuid))
+        plan.append(gate.joined(why, deeds))
     return plan
-
-
-def _physical_volume(look: Disk) -> str:
-    """What a look at the disk says once it is a physical volume in no group."""
-    signatures = [line for line in look.seen.splitlines() if line.startswith("signature ")]
-    return "\n".join([look.bare, *signatures])
-
-
-def _blank(look: Disk) -> list[str]:
-    """Shell that leaves nothing on a disk that a look would see. LVM's label, by which we know it, goes last."""
-    return [
-        disk.blank(look.real, max(look.size - 4 * MIB, 0), 4 * MIB),
-        disk.blank(look.real, 4 * KIB, 4 * MIB - 4 * KIB),
-        # Not pvremove: it needs more than the label, and leaves bytes that a look sees.
-        disk.blank(look.real, 0, 4 * KIB),
-        "udevadm settle",
-    ]

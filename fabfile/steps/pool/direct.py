@@ -18,7 +18,7 @@ from fabfile.facts.lvm import Group, Volume
 from fabfile.plan import Change, Command, File, Step, file, words
 from fabfile.render import render
 from fabfile.steps import service
-from fabfile.steps.pool import claim, disk, extents, files, group, lvmpool, owner, thin
+from fabfile.steps.pool import claim, disk, extents, feasible, files, gate, group, identity, lvmpool, owner, thin
 from fabfile.steps.pool.loop import refuse_machine
 
 LVM_UNITS = "lvm2-monitor.service dm-event.socket"
@@ -61,36 +61,48 @@ def plan(have: Facts, want: lvmpool.Direct) -> list[Change]:
     service.refuse_changing(files.unit(want.name), have.pool.changing)
     owner.refuse_foreign(have, Daemon(want.instance), want.name, want.dir)
     ours = have.files.get(files.conf(want.name))
-    recorded = files.parse(ours.content) if ours else None
-    now = group.usable(have, want.group)
+    recorded = identity.complete(have.lvm, files.parse(ours.content)) if ours else None
+    now = group.usable(have, want.group, recorded)
     lvmpool.refuse_other(have, want, recorded, now)
     fresh = claim.disks(have, want.devices, want.wipes, recorded, now)
+    feasible.refuse_sectors(have, fresh, now)
+    feasible.refuse_volume_list(have, want.group, want.volume)
     owner.refuse_move(have, Daemon(want.instance), want.name, want.dir, "direct")
-    conf = _conf(want, recorded, fresh, now)
     pool = now.volumes.get(want.volume) if now else None
-    made = [] if pool else _make(have, want, now, fresh)
-    # The look at the disks comes first of all: if one has changed, nothing at all is done.
-    written = _files(have, want, conf)
+    uuids = claim.physicals(have, fresh, identity.own(recorded or {}).physicals)
+    made = [] if pool else [*_group(have, want, now, fresh, uuids), _make(want, now, fresh)]
+    kept = _kept(have, want, pool)
+    if now:
+        group.refuse_change(now, [*made, *kept])
+    written = _files(have, want, _conf(want, recorded, fresh, now, uuids))
+    # The look at the disks comes first of all, and what LVM says in its test mode: nothing at all is done until then.
     return [
-        *claim.unchanged(fresh),
+        *claim.unchanged(fresh, want.group),
+        *_tried(want, now, pool),
         *written,
         *made,
-        *_kept(have, want, pool),
+        *kept,
         *_active(have, want, pool, written),
     ]
 
 
-def _conf(want: lvmpool.Direct, recorded: dict[str, str] | None, fresh: list[Disk], now: Group | None) -> str:
+def _conf(
+    want: lvmpool.Direct, recorded: dict[str, str] | None, fresh: list[Disk], now: Group | None, uuids: dict[str, str]
+) -> str:
     """The settings file; what it says of the disks stays once they are in the group, and what pool.grow wrote stays."""
+    before = recorded or {"VG_UUID": now.uuid if now else ""}
     if recorded and not fresh:
-        own, disks = recorded.get("OWN_GROUP", "no"), recorded.get("DISKS", "")
+        own, disks, physicals = (recorded.get(key, "") for key in ("OWN_GROUP", "DISKS", "PV_UUIDS"))
     else:
         own, disks = "no" if now else "yes", " ".join(map(claim.identity, fresh))
+        physicals = " ".join(uuids[look.real] for look in fresh)
     asked = {key.lower(): value for key, value in lvmpool.asked(want).items()}
-    asked |= {key.lower(): (recorded or {}).get(key, "") for key in ("ASKED_BYTES", "ASKED_META_BYTES")}
+    stays = ("ASKED_BYTES", "ASKED_META_BYTES", "VG_UUID", "LV_UUID", "KEPT_UUIDS")
+    asked |= {key.lower(): before.get(key, "") for key in stays}
     return render(
-        "pool/direct.conf.j2", name=want.name, instance=want.instance, dir=want.dir, own_group=own, disks=disks, **asked
-    )
+        "pool/direct.conf.j2", name=want.name, instance=want.instance, dir=want.dir, own_group=own or "no", disks=disks,
+        pv_uuids=physicals, **asked,
+    )  # fmt: skip
 
 
 def _files(have: Facts, want: lvmpool.Direct, conf: str) -> list[Change]:
@@ -107,31 +119,53 @@ def _files(have: Facts, want: lvmpool.Direct, conf: str) -> list[Change]:
     ]
 
 
-def _make(have: Facts, want: lvmpool.Direct, now: Group | None, fresh: list[Disk]) -> list[Change]:
-    plan: list[Change] = []
+def _group(
+    have: Facts, want: lvmpool.Direct, now: Group | None, fresh: list[Disk], uuids: dict[str, str]
+) -> list[Change]:
     if now:
-        extent, whole, free = now.extent, now.extents, now.free
+        return []
+    emptied = claim.wiped(have, fresh, want.wipes)
+    made = claim.group(fresh, emptied, want.group, uuids, files.conf(want.name))
+    return [*map(disk.wipe, emptied), made]
+
+
+def _tried(want: lvmpool.Direct, now: Group | None, pool: Volume | None) -> list[Command]:
+    """LVM's own word on a pool in a group that is there. It cannot try a group of disks that it has not written to."""
+    if not now or pool:
+        return []
+    return feasible.tried(f"the pool {want.path}", [_create(want, _layout(want, now, []))])
+
+
+def _layout(want: lvmpool.Direct, now: Group | None, fresh: list[Disk]) -> extents.Layout:
+    if now:
+        extent, whole, free = now.extent, now.extents, now.free - now.closed_free
     else:
         extent, whole = extents.EXTENT, extents.predicted([disk.size for disk in fresh])
         free = whole
-    place = extents.layout(
+    return extents.layout(
         extent=extent, extents=whole, free=free, percent=want.percent, meta_size=want.meta_size, chunk=want.chunk,
-        step=want.step, grows=want.threshold < 100,
+        step=want.step, grows=want.threshold < 100, closed=now.closed if now else (),
     )  # fmt: skip
-    if not now:
-        emptied = claim.wiped(have, fresh, want.wipes)
-        plan = [*map(disk.wipe, emptied), claim.group(fresh, emptied, want.group)]
-    why = (
-        f"thin pool {want.path}: data {sizes.human(place.data * extent)} ({want.percent}% of {whole} extents), "
-        f"metadata and its spare {sizes.human(place.meta * extent)} each, "
-        f"{sizes.human(place.left * extent)} left to grow into"
-    )
-    make = words(
+
+
+def _create(want: lvmpool.Direct, place: extents.Layout) -> str:
+    return words(
         "lvcreate", "-y", "--type", "thin-pool", "--zero", "n", "-c", f"{want.chunk // 1024}K",
-        "--poolmetadatasize", f"{place.meta * extent // 1024}K", "-l", place.data,
+        "--poolmetadatasize", f"{place.meta * place.extent // 1024}K", "-l", place.data,
         "-n", want.volume, want.group,
     )  # fmt: skip
-    return [*plan, Command(why, make)]
+
+
+def _make(want: lvmpool.Direct, now: Group | None, fresh: list[Disk]) -> Change:
+    place = _layout(want, now, fresh)
+    why = (
+        f"thin pool {want.path}: data {sizes.human(place.data * place.extent)} "
+        f"({want.percent}% of {place.extents} extents), "
+        f"metadata and its spare {sizes.human(place.meta * place.extent)} each, "
+        f"{sizes.human(place.left * place.extent)} left to grow into"
+    )
+    note = identity.note_volume(files.conf(want.name), want.path)
+    return Command(why, f"{_create(want, place)}\n{note}", gate.functions())
 
 
 def _kept(have: Facts, want: lvmpool.Direct, pool: Volume | None) -> list[Change]:

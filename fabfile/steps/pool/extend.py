@@ -10,9 +10,9 @@ from fabfile import inventory, sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts, Query
 from fabfile.facts.disks import Disk
-from fabfile.facts.lvm import Group
+from fabfile.facts.lvm import Group, Volume
 from fabfile.plan import Change, Command, Step, file, words
-from fabfile.steps.pool import claim, disk, extents, files, group, thin
+from fabfile.steps.pool import claim, disk, extents, feasible, files, group, identity, thin
 
 
 def step(
@@ -58,16 +58,18 @@ def plan(
     group.refuse_programs(have)
     name, path = settings.dm_name, f"{settings.vg}/{settings.pool}"
     conf = have.files.get(files.conf(name))
-    now = group.usable(have, settings.vg)
-    pool = now.volumes.get(settings.pool) if now else None
+    recorded = identity.complete(have.lvm, files.parse(conf.content)) if conf else {}
+    now = group.usable(have, settings.vg, recorded)
+    pool = _pool(now, recorded)
     if conf is None or not now or not pool:
         raise Refused(f"no pool {path} that was made here", f"no {files.conf(name)}" if conf is None else "", _MAKE)
     thin.refuse_growth(have.pool, name, files.unit(name))
-    recorded = files.parse(conf.content)
     fresh = claim.more(have, devices, wipes, recorded, now)
+    feasible.refuse_sectors(have, fresh, now)
     emptied = claim.wiped(have, fresh, wipes)
-    free = now.free + extents.predicted([look.size for look in fresh], now.extent)
-    new = _asked(recorded, data, meta, fresh)
+    uuids = claim.physicals(have, fresh, identity.own(recorded).physicals)
+    free = now.free - now.closed_free + extents.predicted([look.size for look in fresh], now.extent)
+    new = _asked(recorded, data, meta, fresh, uuids)
     # What was asked for last is no request for less, although dmeventd went beyond it since.
     data, meta = (
         0 if size < has and str(size) == recorded.get(key) else -(-size // now.extent)
@@ -78,27 +80,41 @@ def plan(
         *_larger("metadata", "--poolmetadatasize", meta, pool.meta // now.extent, path, now.extent),
     ]
     _refuse_room(now, free, max(data - pool.size // now.extent, 0), max(meta - pool.meta // now.extent, 0))
+    added: list[Change] = [*map(disk.wipe, emptied)]
+    if fresh:
+        added.append(claim.group(fresh, emptied, settings.vg, uuids, files.conf(name), "vgextend"))
+    group.refuse_change(now, [*added, *more])
+    text = files.rewritten(identity.noted(conf.content, recorded), new)
     return [
         *claim.unchanged(fresh),
-        *file(have, "what was asked for, in the pool's settings", files.conf(name), files.rewritten(conf.content, new)),
-        *map(disk.wipe, emptied),
-        *([claim.group(fresh, emptied, settings.vg, "vgextend")] if fresh else []),
+        *([] if fresh else feasible.tried(f"{path} larger", [change.script for change in more])),
+        *file(have, "what was asked for, in the pool's settings", files.conf(name), text),
+        *added,
         *more,
     ]
+
+
+def _pool(now: Group | None, recorded: dict[str, str]) -> Volume | None:
+    """The pool that was recorded, whatever else is in its group."""
+    own = identity.own(recorded)
+    return next((of for of in now.volumes.values() if of.uuid and of.uuid == own.volume), None) if now else None
 
 
 _MAKE = "make one: pool.direct"
 
 
-def _asked(recorded: dict[str, str], data: int, meta: int, fresh: Sequence[Disk]) -> dict[str, str]:
+def _asked(
+    recorded: dict[str, str], data: int, meta: int, fresh: Sequence[Disk], uuids: dict[str, str]
+) -> dict[str, str]:
     """What the pool's settings get to say: sizes, and disks, which from then on are ours whatever interrupts us."""
     disks = [*recorded.get("DISKS", "").split(), *map(claim.identity, fresh)]
-    new = {"DISKS": words(" ".join(dict.fromkeys(disks)))}
+    physicals = [*identity.own(recorded).physicals, *(uuids[look.real] for look in fresh)]
+    new = {"DISKS": words(" ".join(dict.fromkeys(disks))), "PV_UUIDS": words(" ".join(dict.fromkeys(physicals)))}
     sizes = {"ASKED_BYTES": data, "ASKED_META_BYTES": meta}
     return new | {key: str(size) for key, size in sizes.items() if size}
 
 
-def _larger(what: str, flag: str, wanted: int, now: int, path: str, extent: int) -> list[Change]:
+def _larger(what: str, flag: str, wanted: int, now: int, path: str, extent: int) -> list[Command]:
     """The change, if any, from `now` extents to as many as are wanted."""
     if not wanted or wanted == now:
         return []

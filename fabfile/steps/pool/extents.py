@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import msgspec
 
@@ -65,7 +66,16 @@ def metadata(text: str, chunk: int, whole: int) -> int:
 
 
 def layout(
-    *, extent: int, extents: int, free: int, percent: int, meta_size: str, chunk: int, step: int, grows: bool
+    *,
+    extent: int,
+    extents: int,
+    free: int,
+    percent: int,
+    meta_size: str,
+    chunk: int,
+    step: int,
+    grows: bool,
+    closed: Sequence[str] = (),
 ) -> Layout:
     """Lay a pool out in a volume group.
 
@@ -78,6 +88,7 @@ def layout(
         chunk: bytes.
         step: percent of its size by which the pool grows by itself.
         grows: whether it is to grow by itself at all.
+        closed: disks of the group on which nothing may be allocated; what is free on them is not in `free`.
 
     Raises:
         Refused: it does not fit, or it fits and could then never grow.
@@ -95,10 +106,11 @@ def layout(
         return made
     what = "does not fit" if made.left < 0 else "leaves no room for autoextend to fire"
     fits = next((p for p in range(percent - 1, 0, -1) if _fits(made, p, step if grows else 0)), 0)
+    shut = f"; not counting {' '.join(closed)}, where LVM may allocate nothing (pvchange -x y)" if closed else ""
     needs = f"; the first step of {step}% needs {one}" if grows else ""
     raise Refused(
         f"pool.data_percent: {percent} {what}",
-        f"the volume group has {extents} extents of {sizes.show(extent)}, {free} of them free\n"
+        f"the volume group has {extents} extents of {sizes.show(extent)}, {free} of them free{shut}\n"
         f"data {data} + metadata {meta} + its spare {meta} = {data + 2 * meta} extents; "
         f"{made.left} are left{needs}\n" + (f"what would fit: {fits}%" if fits > 0 else "nothing would fit"),
         hint=_way_out(fits, made.left >= 0),

@@ -12,7 +12,7 @@ from fabfile.facts import Facts
 from fabfile.plan import Change, file
 from fabfile.render import render
 from fabfile.sizes import SECTOR
-from fabfile.steps.pool import volume
+from fabfile.steps.pool import record, volume
 from fabfile.steps.pool.thin import META_MOST, Pool
 
 CONF_DIR = "/etc/devmapper-pool"
@@ -63,7 +63,7 @@ def script() -> str:
 
 def settings(want: Pool) -> dict[str, str]:
     """What the settings file of a new pool says, key → value."""
-    return parse(_conf(want, Asked(), ()))
+    return parse(_conf(want, Asked(), (), {}, ""))
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -120,7 +120,9 @@ def conf_change(have: Facts, want: Pool) -> list[Change]:
     sizes = asked(before) if now else Asked()
     want = msgspec.structs.replace(want, volume=want.volume or before.get("VOLUME", ""))
     made = volume.made(have.pool.volume, before) if want.volume else ()
-    return file(have, f"settings of the pool {want.name}", conf(want.name), _conf(want, sizes, made))
+    known = record.kept(before) if now else {record.MAKING: "yes"}
+    dir_made = before.get("DIR_MADE", "") if now else "yes" if have.pool.missing else "no"
+    return file(have, f"settings of the pool {want.name}", conf(want.name), _conf(want, sizes, made, known, dir_made))
 
 
 def grown(have: Facts, name: str, data: int, meta: int) -> list[Change]:
@@ -142,7 +144,7 @@ def _words(sizes: tuple[int, ...]) -> str:
     return " ".join(map(str, sizes))
 
 
-def _conf(want: Pool, before: Asked, made: Sequence[str]) -> str:
+def _conf(want: Pool, before: Asked, made: Sequence[str], known: dict[str, str], dir_made: str) -> str:
     # The order in which sizes were asked for stays: what hosts.toml still says is not the latest.
     data = before.data if want.data in before.data else (*before.data, want.data)
     meta = before.meta if want.meta in before.meta else (*before.meta, want.meta)
@@ -152,6 +154,8 @@ def _conf(want: Pool, before: Asked, made: Sequence[str]) -> str:
         instance=want.instance,
         volume=want.volume,
         volume_made=" ".join(made),
+        dir_made=dir_made,
+        known=known,
         data=want.data_file,
         meta=want.meta_file,
         block_sectors=want.block // 512,

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.lvm import Group, Lvm
+from fabfile.plan import Change
+from fabfile.steps.pool import identity
 
 PROFILES = "/etc/lvm/profile"
 """Where LVM looks for profiles unless lvm.conf says otherwise."""
 
-PROGRAMS = ("dmsetup", "lvm", "dmeventd", "thin_check")
+PROGRAMS = ("dmsetup", "lvm", "dmeventd", "thin_check", "mkfs.ext4")
 
 RESERVED = re.compile(
     r"(snapshot|pvmove).*|.*_(cdata|cmeta|corig|cpool|cvol|iorig|mimage|mlog|pmspare|rimage|rmeta|tdata|tmeta|vdata"
@@ -44,11 +47,17 @@ def refuse_programs(have: Facts) -> None:
         raise Refused("programs are missing", f"{', '.join(missing)}{why}", hint="install them: packages")
 
 
-def usable(have: Facts, name: str) -> Group | None:
+def usable(have: Facts, name: str, recorded: dict[str, str] | None = None) -> Group | None:
     """The volume group `name`, if there is one.
 
+    Args:
+        have: the machine.
+        name: of the group.
+        recorded: the settings of the pool that is in it, where it is ours already.
+
     Raises:
-        Refused: LVM does not watch pools on this machine, or cannot find what it makes; or the group cannot be used.
+        Refused: LVM does not watch pools on this machine, or cannot find what it makes; or the group cannot be used,
+            or is another one than was recorded.
     """
     if have.lvm is None:
         return None
@@ -67,18 +76,50 @@ def usable(have: Facts, name: str) -> Group | None:
     group = only(have.lvm, name)
     if group is None:
         return None
+    own = identity.own(recorded or {})
+    if own.group and own.group != group.uuid:
+        raise Refused(
+            f"the volume group {name} is not the one that was recorded",
+            f"recorded {own.group}, found {group.uuid} on {' '.join(group.devices)}",
+            hint="bring its own disks back; vgrename by UUID tells groups of one name apart",
+        )
+    wrong = against(have.lvm, group, own)
+    if wrong:
+        raise Refused(f"the volume group {name} cannot be used", "\n".join([*wrong, *have.lvm.said]))
+    return group
+
+
+def against(lvm: Lvm, group: Group, own: identity.Own = identity.NONE) -> list[str]:
+    """What speaks against a pool in a group. Missing disks do where there is none yet, or part of it is on them."""
     wrong = []
-    if group.missing:
-        wrong.append(f"{group.missing} of its disks are missing")
+    pool = next((of for of in group.volumes.values() if of.uuid and of.uuid == own.volume), None)
+    if group.missing and (pool is None or pool.partial):
+        wrong.append(f"{group.missing} of its disks are missing{', and with them part of the pool' if pool else ''}")
     if group.lock_type not in ("", "none"):
         wrong.append(f"it is shared between machines ({group.lock_type})")
+    if group.system and group.system != lvm.system:
+        wrong.append(f"it belongs to the host {group.system!r}")
     if not group.attr.startswith("w"):
         wrong.append("it is read-only")
     if group.attr[2:3] == "x":
         wrong.append("it is exported")
-    if wrong:
-        raise Refused(f"the volume group {name} cannot be used", "\n".join([*wrong, *have.lvm.said]))
-    return group
+    if group.twice:
+        wrong.append(f"there is a second device with the identity of {' and of '.join(group.twice)}")
+    return wrong
+
+
+def refuse_change(group: Group, changes: Sequence[Change]) -> None:
+    """Refuse to change a group of which disks are missing: LVM then counts what is on them as lost.
+
+    Raises:
+        Refused: with what would have been changed.
+    """
+    if group.missing and changes:
+        raise Refused(
+            f"disks of the volume group {group.name} are missing: it is not changed",
+            "\n".join([*(change.why for change in changes), "LVM would count what is on them as lost"]),
+            hint=f"bring them back: pvs -o +pv_missing shows which; vgextend --restoremissing {group.name} DEVICE",
+        )
 
 
 def only(lvm: Lvm, name: str) -> Group | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from invoke import Context, task
 
-from fabfile import inventory, sizes
+from fabfile import hints, inventory, sizes
 from fabfile.console import say
 from fabfile.converge import Outcome, converge
 from fabfile.daemon import INSTANCE
@@ -14,7 +14,7 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts, Query
 from fabfile.facts.pool import Backing, Pool
 from fabfile.plan import Change, Command, Step, words
-from fabfile.steps.pool import extend, files, thin
+from fabfile.steps.pool import extend, files, lost, thin
 from fabfile.steps.pool.look import look
 from fabfile.steps.pool.loop import growing
 
@@ -49,6 +49,7 @@ def plan(have: Facts, name: str, data: int, meta: int) -> list[Change]:
     if conf is None:
         raise Refused(f"no pool {name} that was made here", f"no {files.conf(name)}", hint="make one: pool.loop")
     settings = files.parse(conf.content)
+    lost.refuse(have, name, hints.command("pool.reset", settings.get("INSTANCE", ""), name, "--yes"))
     thin.refuse_growth(have.pool, name, files.unit(name))
     if not have.pool.data or not have.pool.meta:
         raise Refused(f"the files of the pool {name} are gone", f"{settings['DATA']}, {settings['META']}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from invoke import Context, task
 
-from fabfile import inventory, sizes
+from fabfile import hints, inventory, sizes
 from fabfile.converge import Outcome, converge
 from fabfile.daemon import INSTANCE, Daemon
 from fabfile.errors import Refused
@@ -14,7 +14,7 @@ from fabfile.facts import pool as facts
 from fabfile.facts.pool import Backing
 from fabfile.plan import Change, Command, Step, words
 from fabfile.steps import service
-from fabfile.steps.pool import files, owner, thin
+from fabfile.steps.pool import files, fstab, lost, owner, record, thin
 from fabfile.steps.pool.place import refuse_missing, refuse_unfit
 from fabfile.steps.pool.thin import Pool
 from fabfile.steps.pool.volume import Volume, volume
@@ -42,9 +42,14 @@ def step(settings: inventory.Pool, instance: str = "") -> tuple[Step, Query]:
     )
     under = volume(settings.volume, settings.volume_size, want.dir)
     query = Query(
-        pool=want.name, dir=want.dir, instance=instance, volume=f"{under.group}/{under.name}" if under else ""
+        pool=want.name,
+        dir=want.dir,
+        instance=instance,
+        volume=f"{under.group}/{under.name}" if under else "",
+        devices=(under.path,) if under else (),
     )
-    return Step("pool.loop", lambda have: plan(have, want, under), files.paths(want.name)), query
+    paths = (*files.paths(want.name), fstab.PATH)
+    return Step("pool.loop", lambda have: plan(have, want, under), paths), query
 
 
 def plan(have: Facts, want: Pool, under: Volume | None) -> list[Change]:
@@ -58,13 +63,17 @@ def plan(have: Facts, want: Pool, under: Volume | None) -> list[Change]:
     owner.refuse_foreign(have, Daemon(want.instance), want.name, want.dir)
     owner.refuse_move(have, Daemon(want.instance), want.name, want.dir)
     _refuse_other(have, want)
-    mount = volume_changes(have, under) if under else []
+    lost.refuse(have, want.name, hints.command("pool.reset", want.instance, want.name, "--yes"))
+    conf = files.conf(want.name)
+    recorded = files.parse(have.files[conf].content) if conf in have.files else {}
+    mount = volume_changes(have, under, want.name, conf, recorded) if under else []
     if not mount:
         refuse_unfit(have, want)
     refuse_missing(have, want, made=1 if mount else 0)
     written = files.changes(have, want)
-    # The settings come first: they record which volume is to be made, and so is ours.
-    return [*written, *mount, *_backing(have, want), *_active(have, want, written)]
+    known = record.changes(have, conf, want.dir, want.volume or recorded.get("VOLUME", ""))
+    # The settings come first: they record what is to be made, and so is ours; what it became, before it is used.
+    return [*written, *mount, *_backing(have, want), *known, *_active(have, want, written)]
 
 
 def refuse_machine(have: Facts) -> None:
@@ -111,7 +120,10 @@ def _refuse_other(have: Facts, want: Pool) -> None:
 def _differences(now: dict[str, str], want: dict[str, str]) -> list[str]:
     now = {"VARIANT": "loop", **now}  # version 0.1 knew no other
     keys = ("VARIANT", "DATA", "META", "BLOCK_SECTORS")
-    return [f"{key}: it has {now.get(key)}, asked for {want[key]}" for key in keys if now.get(key) != want[key]]
+    differ = [f"{key}: it has {now.get(key)}, asked for {want[key]}" for key in keys if now.get(key) != want[key]]
+    if now.get("VOLUME") and want.get("VOLUME", now["VOLUME"]) != now["VOLUME"]:
+        differ.append(f"volume: it has {now['VOLUME']}, asked for {want['VOLUME']}")
+    return differ
 
 
 def _refuse_other_size(want: Pool, asked: files.Asked) -> None:

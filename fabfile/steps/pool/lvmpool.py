@@ -10,7 +10,7 @@ from fabfile import inventory, sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.lvm import Group, Volume
-from fabfile.steps.pool import disk, extents, group, thin
+from fabfile.steps.pool import disk, extents, group, identity, thin
 
 
 class Direct(msgspec.Struct, frozen=True):
@@ -126,11 +126,18 @@ def refuse_other(have: Facts, want: Direct, recorded: dict[str, str] | None, now
             "\n".join(differ),
             hint="ask for what is there, choose another --pool, or remove it: pool.reset",
         )
-    if not pool and have.pool.enabled:
+    own = identity.own(recorded)
+    if not pool and (have.pool.enabled or own.volume or (own.group and not now)):
         raise Refused(
             f"the pool {want.path} was made here, and is gone",
             "LVM does not know it; a new one would hide the loss",
             hint="bring its disks back, or give the content up: pool.reset",
+        )
+    if pool and own.volume and pool.uuid != own.volume:
+        raise Refused(
+            f"{want.path} is not the volume that was recorded",
+            f"recorded {own.volume}, found {pool.uuid}, {pool.type} of {sizes.human(pool.size)}",
+            hint="lvs -o +lv_uuid shows where it is; lvrename tells volumes of one name apart",
         )
     if pool:
         _refuse_volume(want, pool)

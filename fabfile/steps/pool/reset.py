@@ -16,7 +16,7 @@ from fabfile.facts import Facts, gather
 from fabfile.inventory import Host
 from fabfile.plan import Change
 from fabfile.steps import leftovers
-from fabfile.steps.pool import files, look, thin, undo
+from fabfile.steps.pool import files, identity, look, thin, undo
 from fabfile.steps.pool.owner import directory, owner
 from fabfile.steps.pool.undo import Going, Part
 
@@ -94,8 +94,11 @@ def _part(c: Context, have: Facts, host: Host, name: str, *, last: bool, force: 
     pool = Going(name, daemon, settings, root.rstrip("/"), uses=uses, last=last, force=force)
     devices: tuple[str, ...] = ()
     if pool.direct and (lvm := gather(c, pool.query()).lvm):
-        # Those that are ours are known by their serial numbers; an interrupted reset leaves them in no group.
-        devices = tuple(d for d, group in lvm.physical.items() if group in ("", settings["VG"]) and d.startswith("/"))
+        # An interrupted reset leaves them in no group.
+        # Another pool in the group may get them from one that goes before it.
+        each = (identity.complete(lvm, settings), *have.instances.pools.values())
+        mine = {uuid for settings in each for uuid in identity.own(settings).physicals}
+        devices = tuple(device for device, uuid in lvm.uuids.items() if uuid in mine and device.startswith("/"))
     return Part(undo.step(pool), pool.query(devices), undo.idle(pool) + "idle\n")
 
 

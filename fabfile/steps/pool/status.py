@@ -10,7 +10,7 @@ from fabfile.daemon import INSTANCE
 from fabfile.errors import Failed
 from fabfile.facts import Facts
 from fabfile.plan import as_json
-from fabfile.steps.pool import files
+from fabfile.steps.pool import files, lost
 from fabfile.steps.pool.advice import advice
 from fabfile.steps.pool.look import look
 
@@ -26,8 +26,9 @@ def status(c: Context, name: str = "", instance: str = "", json: bool = False) -
         say("\n".join(describe(name, have)))
     if not have.pool.status:
         if name in have.instances.pools:
-            unit = files.unit(name)
-            raise Failed(f"the pool {name} is down", "dmsetup does not know it", hint=f"systemctl status {unit}")
+            missing = "\n".join(loss.found for loss in lost.losses(have, name))
+            hint = lost.RESCUE if missing else f"systemctl status {files.unit(name)}"
+            raise Failed(f"the pool {name} is down", missing or "dmsetup does not know it", hint=hint)
         others = " ".join(have.instances.pools)
         hint = f"--name one of: {others}" if others else "make one: pool.loop, or pool.direct"
         raise Failed(f"no thin pool {name}", "dmsetup does not know it", hint=hint)

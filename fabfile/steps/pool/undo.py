@@ -6,17 +6,15 @@ The settings go last: as long as they are there, whatever was interrupted knows 
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 
 from fabfile import sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts, Query
-from fabfile.facts.lvm import Group, Volume
+from fabfile.facts.pool import Backing
 from fabfile.plan import Change, Command, Step, file, words
 from fabfile.render import render
-from fabfile.steps.pool import action, claim, files, group, volume
+from fabfile.steps.pool import action, files, fstab, gate, giveback, group, lost, volume
 from fabfile.steps.pool.action import Made
 from fabfile.steps.pool.owner import directory, within
 
@@ -79,7 +77,7 @@ class Going(Made, frozen=True):
         return Query(
             pool=self.name, dir=where, instance=self.daemon.instance, bin_dir=self.daemon.bin_dir, devices=devices,
             vg=self.settings.get("VG", ""), volume=self.settings.get("VOLUME", ""),
-            files=tuple({files.conf(self.name), files.SCRIPT, self.profile, volume.FSTAB, *self.own}),
+            files=tuple({files.conf(self.name), files.SCRIPT, self.profile, fstab.PATH, *self.own}),
         )  # fmt: skip
 
 
@@ -95,21 +93,28 @@ def plan(have: Facts, pool: Going) -> list[Change]:
         Refused: others have something in the pool, or LVM does not say what is whose.
     """
     recorded = files.conf(pool.name) in have.files
-    under = _direct(have, pool, recorded=recorded) if pool.direct else _loop(have, pool, recorded=recorded)
+    under = _direct(have, pool) if pool.direct else _loop(have, pool, recorded=recorded)
     # The files go before the volume that they are on, and that before the directory of containerd that it may be in.
-    under += volume.undone(have, pool.settings, pool.query().dir)
+    under += volume.undone(have, pool.settings, pool.name, files.conf(pool.name), pool.query().dir)
     own = _own(have, pool, recorded=recorded)
-    if not (recorded or under or own or have.pool.table):
+    if not (recorded or under or own or have.pool.table or have.pool.data_loop or have.pool.meta_loop):
         return []
     return [
         # What takes a pool down is that of this version, and there also where pool.loop did not come to writing it.
         *file(have, "the script that deactivates pools", files.SCRIPT, files.script(), mode=0o755),
+        *(giveback.recorded(have, pool.name, pool.settings) if pool.direct else []),
         _down(pool),
         *under,
         *([_state(pool)] if recorded else []),
         *own,
-        *([Command(f"forget the pool {pool.name}", _forget(pool))] if recorded else []),
+        *([Command(f"forget the pool {pool.name}{_stays(have, pool)}", _forget(pool))] if recorded else []),
     ]
+
+
+def _stays(have: Facts, pool: Going) -> str:
+    """What cannot be reached, and so stays where it is."""
+    found = [loss.found for loss in lost.losses(have, pool.name) if loss.what in ("volume", "mount")]
+    return f"; what it has there stays: {'; '.join(found)}" if found else ""
 
 
 def _down(pool: Going) -> Command:
@@ -127,56 +132,42 @@ def idle(pool: Going) -> str:
 
 
 def _loop(have: Facts, pool: Going, *, recorded: bool) -> list[Change]:
-    found = [part for part in (have.pool.data, have.pool.meta) if part]
-    if not (found or recorded):
+    """Remove the files, as far as they are the pool's and can be reached."""
+    unreached = [loss for loss in lost.losses(have, pool.name) if loss.what in ("volume", "mount")]
+    if unreached or not (recorded or have.pool.data or have.pool.meta):
         return []
-    used = sizes.human(sum(part.allocated for part in found))
+    deeds, used = [], 0
+    for path, part, key in ((pool.data, have.pool.data, "DATA_INO"), (pool.meta, have.pool.meta, "META_INO")):
+        if part:
+            _refuse_other(have, pool, path, part, key)
+            deeds.append(gate.remove_file("", path, f"{part.device}:{part.inode}"))
+            used += part.allocated
     # The metadata that a repair kept, and what an interrupted one or pool.loop left.
     others = " ".join(f"{words(path)}{end}" for path, end in (
         (pool.data, ".new"), (pool.meta, ".new"), (pool.meta, ".candidate"), (pool.meta, ".[0-9]*Z"),
     ))  # fmt: skip
-    return [Command(f"remove {pool.data} and {pool.meta}, {used}", f"rm -f {others} {words(pool.data, pool.meta)}")]
+    why = f"remove {pool.data} and {pool.meta}, {sizes.human(used)}"
+    return [gate.joined(why, [*deeds, Command("", f"rm -f {others}")])]
 
 
-def _direct(have: Facts, pool: Going, *, recorded: bool) -> list[Change]:
-    if have.lvm is None:
-        return []
-    name, own = pool.settings["VG"], pool.settings.get("OWN_GROUP") == "yes"
-    now = group.only(have.lvm, name)
-    mine = _volumes(pool, now) if now else []
-    plan: list[Change] = []
-    if mine:
-        size = sizes.human(sum(of.size for of in mine))
-        remove = words("lvremove", "-q", "-y", *(f"{name}/{of.name}" for of in mine))
-        if now and now.missing and own:
-            remove = f"{words('vgreduce', '-q', '--removemissing', '--force', name)}\n{remove}"
-        plan.append(Command(f"remove {', '.join(f'{name}/{of.name}' for of in mine)}, {size}", remove))
-    # A group that holds something else by now stays with its disks: there they are in use.
-    others = sorted(of.name for of in now.volumes.values() if of not in mine) if now else []
-    if own and now and not others:
-        history = f"rm -f /etc/lvm/archive/{words(name)}_[0-9]*-[0-9]*.vg"
-        plan.append(Command(f"remove the volume group {name}", f"{words('vgremove', '-q', '-y', name)}\n{history}"))
-    if own and others:
-        return plan
-    return [*plan, *claim.released(have, pool.settings, reduce=recorded and not own)]
-
-
-def _volumes(pool: Going, now: Group) -> list[Volume]:
-    """The pool, and the metadata that a repair or a restore kept.
+def _refuse_other(have: Facts, pool: Going, path: str, file: Backing, key: str) -> None:
+    """Refuse to remove a file that is not the recorded one.
 
     Raises:
-        Refused: it is not a pool any more, or holds thin volumes of LVM's own.
+        Refused: with both inodes.
     """
-    name = pool.settings["LV"]
-    there = now.volumes.get(name)
-    if there and (there.type != "thin-pool" or there.thins):
+    recorded = pool.settings.get(key)
+    up = have.pool.table is not None and bool(file.loops)
+    if recorded and recorded != str(file.inode) and not up:
         raise Refused(
-            f"{pool.lv} is not containerd's alone",
-            f"it holds {there.thins} thin volumes of LVM's own" if there.thins else f"it is {there.type}",
-            hint=f"see lvs {pool.settings['VG']}, and lvremove what nobody needs",
+            f"{path} is not the file that the pool {pool.name} was made with",
+            f"its inode is {file.inode}, recorded is {recorded}; it is not touched",
+            hint="move it away, and then again; or, if it was brought back, start the pool with it: pool.loop",
         )
-    kept = re.compile(rf"{re.escape(name)}_(meta[0-9]+|before_[0-9]{{8}}T[0-9]{{6}}Z)")
-    return [of for of in now.volumes.values() if of.name == name or kept.fullmatch(of.name)]
+
+
+def _direct(have: Facts, pool: Going) -> list[Change]:
+    return giveback.plan(have, pool.name, pool.settings, force=pool.force)
 
 
 def _state(pool: Going) -> Command:
@@ -216,7 +207,8 @@ def emptied(*directories: str) -> list[str]:
 def _forget(pool: Going) -> str:
     directory = pool.query().dir
     # Any other was there before.
-    made = "mount" in pool.settings.get("VOLUME_MADE", "").split() or within(directory, pool.daemon)
+    said = pool.settings.get("DIR_MADE", "")
+    made = said == "yes" if said else within(directory, pool.daemon)
     lock, warning = (f"{files.RUN_DIR}/{pool.name}.{end}" for end in ("lock", "warning"))
     # systemd keeps them, empty, for units that had an @ in their name.
     slices = (f"system-{name}.slice" for name in (r"devmapper\x2dpool", r"devmapper\x2dpool\x2dmonitor"))
@@ -226,7 +218,7 @@ def _forget(pool: Going) -> str:
             *([f"if ! mountpoint -q {words(directory)}; then", *emptied(directory), "fi"] if made else []),
             words("rm", "-f", lock, warning),
             *emptied(files.RUN_DIR, action.BACKUPS, RECORDS),
-            words("rm", "-f", files.conf(pool.name)),
+            words("rm", "-f", files.conf(pool.name), f"{files.conf(pool.name)}.new"),
             words("sync", files.CONF_DIR),
             *emptied(files.CONF_DIR),
         ]

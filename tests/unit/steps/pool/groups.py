@@ -15,10 +15,11 @@ from fabfile.facts.lvm import Group, Lvm, Volume
 from fabfile.inventory import Pool
 from fabfile.plan import Change, File
 from fabfile.sizes import GIB, KIB
-from fabfile.steps.pool import direct
+from fabfile.steps.pool import direct, files, identity
 from tests.unit.steps.conftest import having
 
 NAME = "containerd-thinpool"
+PV = "123456-7890-abcd-efgh-ijkl-mnop-qrstuv"
 SETTINGS = {"monitoring": "1", "profile_dir": "/etc/lvm/profile"}
 RW = pool_facts.Status(100, 53248, 10, 32760, "rw", needs_check=False)
 
@@ -33,6 +34,12 @@ def empty(name: str = "/dev/vdb", **changes: Any) -> disks.Disk:
     text = f"asked {name}\nreal {name}\nnumber 254:16\nsize {20 * GIB}\nread-only 0\nserial {kernel}-serial\n"
     (disk,) = disks.parse(f"{text}sequence 2\nnode 254:16 {kernel} {kernel} disk\n")
     return msgspec.structs.replace(disk, **changes)
+
+
+def labelled(name: str = "/dev/vdb", uuid: str = PV, **physical: Any) -> disks.Disk:
+    """A look at a disk that is a physical volume."""
+    label = disks.Physical("254:16", uuid, **physical)
+    return empty(name, signatures=(disks.Signature("LVM2_member", "0x218"),), physical=(label,))
 
 
 def fresh(*found: disks.Disk, **changes: Any) -> Facts:
@@ -56,14 +63,30 @@ def made(want: Pool | None = None, **changes: Any) -> Facts:
     """The machine after the plan for an empty one."""
     want = want or asked()
     content = written(plan(fresh(), want))
-    volume = Volume("thinpool", "thin-pool", 4095 << 22, 52 << 22, NAME, True, 512 * KIB, 0, "queue", NAME, "monitored")
-    group = Group("u-u-i-d", 4 << 20, 5119, 920, 0, "wz--n-", "", ("/dev/vdb",), {"thinpool": volume})
+    volume = Volume(
+        "thinpool",
+        "thin-pool",
+        4095 << 22,
+        52 << 22,
+        NAME,
+        True,
+        512 * KIB,
+        0,
+        "queue",
+        NAME,
+        "monitored",
+        "volume-uuid",
+    )
+    group = Group("group-uuid", 4 << 20, 5119, 920, 0, "wz--n-", "", ("/dev/vdb",), {"thinpool": volume}, "containerd")
+    conf = files.conf(NAME)
+    ids = files.parse(content[conf].content) | {"VG_UUID": "group-uuid", "LV_UUID": "volume-uuid", "PV_UUIDS": PV}
+    content[conf] = msgspec.structs.replace(content[conf], content=identity.noted(content[conf].content, ids))
     profile = content.pop(f"/etc/lvm/profile/{NAME}.profile").content
     table = pool_facts.Table("thin-pool", 1, "253:0", "253:1", 1024)
     have = having(
         files=content,
-        lvm=Lvm(SETTINGS, (group,), {"/dev/vdb": "containerd"}, profile),
-        disks=(empty(signatures=(disks.Signature("LVM2_member", "0x218"),)),),
+        lvm=Lvm(SETTINGS, (group,), {"/dev/vdb": "containerd"}, profile, (), {"/dev/vdb": PV}),
+        disks=(labelled(group="containerd", group_uuid="group-uuid"),),
         pool=pool_facts.Pool(table=table, status=RW, active=True, enabled=True),
     )
     return msgspec.structs.replace(have, **changes)

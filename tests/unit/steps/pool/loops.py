@@ -12,7 +12,7 @@ from fabfile.facts.instances import Instances
 from fabfile.facts.pool import Backing, Place, Pool, Status, Table
 from fabfile.plan import Change, File
 from fabfile.sizes import GIB, MIB
-from fabfile.steps.pool import files, loop, thin
+from fabfile.steps.pool import files, loop, record, thin
 from tests.unit.steps.conftest import having
 
 NAME = "pool"
@@ -31,6 +31,20 @@ def written(changes: list[Change], have: Facts) -> Facts:
     return msgspec.structs.replace(have, files=have.files | new)
 
 
+KNOWN = {"MAKING": "no", "FS_UUID": "''", "MOUNT": "/", "DATA_INO": "0", "META_INO": "0"}
+"""What is recorded of the files below, as a shell has it."""
+
+
+def known(have: Facts, **changes: str) -> Facts:
+    """The same once the settings record which files are the pool's."""
+    conf = files.conf(NAME)
+    lines = [line for line in have.files[conf].content.splitlines() if line.partition("=")[0] not in record.KEYS]
+    content = "\n".join([*lines, *(f"{key}={value}" for key, value in (KNOWN | changes).items()), ""])
+    have = msgspec.structs.replace(have, files=have.files | {conf: FileFact(content, 0o644)})
+    pools = Instances(pools={NAME: files.parse(content)})
+    return msgspec.structs.replace(have, instances=pools) if have.instances.pools else have
+
+
 def pool(data: int = 100 * GIB, meta: int = 75 * MIB, **changes: Any) -> Pool:
     """The pool on files of that length, active and well, with a tenth of it in use."""
     blocks = data // (64 << 10)
@@ -47,9 +61,11 @@ def pool(data: int = 100 * GIB, meta: int = 75 * MIB, **changes: Any) -> Pool:
 def machine(now: Pool | None = None, **asked: Any) -> Facts:
     """A machine on which pool.loop made what `asked` says, and on which the pool is `now` by now."""
     bare = having(pool=Pool(place=ROOM))
-    have = written(loop.plan(bare, want(**asked), None), bare)
+    now = now or pool()
+    mount = now.place.target if now.place else "/"
+    have = known(written(loop.plan(bare, want(**asked), None), bare), MOUNT=mount)
     settings = files.parse(have.files[files.conf(NAME)].content)
-    return msgspec.structs.replace(have, pool=now or pool(), instances=Instances(pools={NAME: settings}))
+    return msgspec.structs.replace(have, pool=now, instances=Instances(pools={NAME: settings}))
 
 
 def state(mode: str, **changes: Any) -> Pool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from fabfile.facts.instances import Instances
 from fabfile.facts.lvm import Group, Lvm
 from fabfile.facts.pool import Place, Pool
 from fabfile.sizes import GIB, MIB
 from fabfile.steps.pool.advice import advice
 from fabfile.steps.pool.status import describe
+from tests.unit.steps.conftest import having
 from tests.unit.steps.pool.loops import NAME, machine, pool, state
 
 
@@ -60,7 +62,8 @@ def test_a_direct_pool_gets_a_disk_where_its_group_has_no_room() -> None:
     def hint(extents: int) -> str:
         group = Group("u-u-i-d", 4 * MIB, 25600, extents, 0, "wz--n-", "", ("/dev/vdb",), {})
         now = msgspec.structs.replace(full("queue"), place=None, data=None)
-        (said,) = advice(msgspec.structs.replace(machine(now), lvm=Lvm({}, (group,))), NAME)
+        on_disks = Instances(pools={NAME: {"VARIANT": "direct"}})
+        (said,) = advice(msgspec.structs.replace(machine(now), lvm=Lvm({}, (group,)), instances=on_disks), NAME)
         return said.hint
 
     assert hint(5120).startswith("pool.grow --size 122880M;")
@@ -69,4 +72,13 @@ def test_a_direct_pool_gets_a_disk_where_its_group_has_no_room() -> None:
 
 def test_nothing_is_wrong_with_a_pool_that_is_well_or_not_there() -> None:
     assert advice(machine(), NAME) == []
-    assert advice(machine(Pool()), NAME) == []
+    down = msgspec.structs.replace(pool(), table=None, status=None)
+    assert advice(machine(down), NAME) == []
+    assert advice(having(), NAME) == []
+
+
+def test_what_is_missing_of_a_pool_comes_first_whether_it_is_up_or_not() -> None:
+    for now in (Pool(), msgspec.structs.replace(pool(), data=None, meta=None)):
+        found = advice(machine(now), NAME)
+        assert [one.found for one in found] == ["/srv/pool/data is gone", "/srv/pool/meta is gone"]
+        assert {one.result for one in found} == {"fail"}

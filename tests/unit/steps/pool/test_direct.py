@@ -11,11 +11,12 @@ from fabfile import facts
 from fabfile.errors import Refused
 from fabfile.facts import Facts, disks, lvm
 from fabfile.facts import pool as pool_facts
+from fabfile.facts.files import FileFact
 from fabfile.facts.lvm import Lvm
 from fabfile.inventory import Pool
-from fabfile.plan import Command
-from fabfile.sizes import KIB
-from fabfile.steps.pool import direct, files
+from fabfile.plan import Command, File
+from fabfile.sizes import GIB, KIB
+from fabfile.steps.pool import direct, files, gate, identity
 from tests.unit.fakes import recorded
 from tests.unit.steps.conftest import having
 from tests.unit.steps.pool.groups import (
@@ -24,6 +25,7 @@ from tests.unit.steps.pool.groups import (
     asked,
     empty,
     fresh,
+    labelled,
     made,
     plan,
     refused,
@@ -50,17 +52,24 @@ def test_an_empty_machine_gets_all_of_it_in_order() -> None:
         "activate the pool and have dmeventd watch it, now and at every boot",
     ]
     scripts = [change.script for change in changes if isinstance(change, Command)]
-    assert scripts[1].endswith("\nvgcreate -y containerd /dev/vdb")
-    assert scripts[2] == (
-        "lvcreate -y --type thin-pool --zero n -c 512K --poolmetadatasize 212992K -l 4095 -n thinpool containerd"
-    )
+    conf = files.conf(NAME)
+    uuid = files.parse(written(changes)[conf].content)["PV_UUIDS"]
+    assert scripts[1].splitlines()[-3:] == [
+        f"pvcreate -q --norestorefile --uuid {uuid} /dev/vdb",
+        "vgcreate -q containerd /dev/vdb",
+        f'record {conf} VG_UUID "$(ask vgs --noheadings -o vg_uuid containerd)"',
+    ]
+    assert scripts[2].splitlines() == [
+        "lvcreate -y --type thin-pool --zero n -c 512K --poolmetadatasize 212992K -l 4095 -n thinpool containerd",
+        f'record {conf} LV_UUID "$(ask lvs --noheadings -o lv_uuid containerd/thinpool)"',
+    ]
 
 
 def test_each_write_to_a_disk_is_behind_a_look_at_it() -> None:
     for change in plan(fresh(empty(), empty("/dev/vdd")), asked("/dev/vdb", "/dev/vdd")):
-        if isinstance(change, Command) and "/dev/vdb" in change.script:
-            assert change.functions == disks.LOOK
-            assert change.script.count("now=$(look /dev/vd") == 2
+        if isinstance(change, Command) and "/dev/vdb" in change.script and "--test" not in change.script:
+            assert change.functions == gate.functions()
+            assert change.script.count("same_disk /dev/vd") == 2
 
 
 def test_a_pool_that_is_there_is_left_alone() -> None:
@@ -68,25 +77,94 @@ def test_a_pool_that_is_there_is_left_alone() -> None:
     assert plan(with_volume(made(), size=5000 << 22), asked()) == []  # dmeventd was at it
 
 
+def begun() -> dict[str, FileFact]:
+    """What is on the machine when the group was still to be made."""
+    return written(plan(fresh(), asked()))
+
+
 def test_after_an_interruption_it_goes_on() -> None:
-    begun = made().files
-    orphan = empty(signatures=(disks.Signature("LVM2_member", "0x218"),))
-    have = fresh(orphan, files=begun, lvm=Lvm(SETTINGS, physical={"/dev/vdb": ""}))
-    assert whys(plan(have, asked()))[:2] == [
-        "look at /dev/vdb once more", "volume group containerd on /dev/vdb (vdb-serial)",
-    ]  # fmt: skip
-    half = empty(bytes=(512, 0))
-    assert plan(fresh(half, files=begun), asked())
-    other = msgspec.structs.replace(orphan, serial="another disk")
-    assert "an LVM physical volume" in refused(fresh(other, files=begun), asked()).details
-    assert "an LVM physical volume" in refused(fresh(orphan), asked()).details
-    with_a_group = fresh(orphan, files=begun, lvm=Lvm(SETTINGS, physical={"/dev/vdb": "theirs"}))
+    uuid = files.parse(begun()[files.conf(NAME)].content)["PV_UUIDS"]
+    have = fresh(labelled(uuid=uuid), files=begun())
+    changes = plan(have, asked())
+    assert whys(changes)[:2] == ["look at /dev/vdb once more", "volume group containerd on /dev/vdb (vdb-serial)"]
+    assert "pvcreate" not in "".join(change.script for change in changes if isinstance(change, Command))
+    assert "an LVM physical volume" in refused(fresh(labelled(uuid="theirs"), files=begun()), asked()).details
+    assert "an LVM physical volume" in refused(fresh(labelled(uuid=uuid)), asked()).details
+    with_a_group = fresh(labelled(uuid=uuid, group="theirs"), files=begun())
     assert "volume group theirs" in refused(with_a_group, asked()).details
 
 
+def test_a_disk_that_left_and_holds_something_else_by_now_is_nobodys() -> None:
+    """N6: a recorded serial number and unknown bytes are no interrupted creation."""
+    other = empty(bytes=(512, 0))
+    assert refused(fresh(other, files=begun()), asked()).hint == "if nobody needs what is on it: --wipe /dev/vdb"
+
+
 def test_a_group_without_its_pool_gets_one() -> None:
-    have = with_group(made(pool=pool_facts.Pool()), volumes={}, free=5119)
-    assert whys(plan(have, asked()))[0].startswith("thin pool containerd/thinpool")
+    have = with_group(recorded_without(made(pool=pool_facts.Pool()), "LV_UUID"), volumes={}, free=5119)
+    assert [why[:41] for why in whys(plan(have, asked()))][:2] == [
+        "have LVM try it first, in its test mode: ", "thin pool containerd/thinpool: data 16.0G",
+    ]  # fmt: skip
+
+
+def recorded_without(have: Facts, *keys: str, absent: bool = False) -> Facts:
+    """The same with settings in which identities are empty, or, as an earlier version wrote them, absent."""
+    conf = have.files[files.conf(NAME)]
+    ids = files.parse(conf.content)
+    ids = {key: "" if key in keys else value for key, value in ids.items() if not (absent and key in keys)}
+    text = identity.noted(conf.content, ids)
+    return msgspec.structs.replace(have, files=have.files | {files.conf(NAME): FileFact(text, 0o644)})
+
+
+def test_identities_that_an_earlier_version_did_not_record_are_recorded_where_all_matches() -> None:
+    old = recorded_without(made(), *identity.KEYS, absent=True)
+    (change,) = plan(old, asked())
+    assert isinstance(change, File)
+    now = files.parse(change.content)
+    assert (now["VG_UUID"], now["LV_UUID"]) == ("group-uuid", "volume-uuid")
+    assert plan(msgspec.structs.replace(old, files=old.files | written([change])), asked()) == []
+    missing = with_group(old, missing=1)
+    assert identity.complete(missing.lvm, files.parse(missing.files[files.conf(NAME)].content)).get("VG_UUID") is None
+    interrupted = recorded_without(made(), "LV_UUID")
+    assert files.parse(written(plan(interrupted, asked()))[files.conf(NAME)].content)["LV_UUID"] == "volume-uuid"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"uuid": "another"}, "the volume group containerd is not the one that was recorded"),
+        ({"system": "web1"}, "the volume group containerd cannot be used"),
+        ({"twice": ("/dev/vdb",)}, "the volume group containerd cannot be used"),
+    ],
+)
+def test_a_group_of_the_name_that_is_not_ours_is_refused(change: dict[str, Any], says: str) -> None:
+    assert refused(with_group(made(), **change), asked()).what == says
+
+
+def test_a_volume_of_the_name_that_is_not_ours_is_refused() -> None:
+    said = refused(with_volume(made(), uuid="another"), asked())
+    assert said.what == "containerd/thinpool is not the volume that was recorded"
+
+
+def test_a_group_that_lost_a_disk_of_others_is_used_and_not_changed() -> None:
+    """N10: the pool lies whole on the other disks."""
+    have = with_group(made(), missing=1)
+    assert plan(have, asked()) == []
+    assert "disks of the volume group containerd are missing" in refused(have, asked(when_full="error")).what
+    assert "part of the pool" in refused(with_volume(have, partial=True), asked()).details
+
+
+def test_what_lvm_would_refuse_half_way_is_refused_before() -> None:
+    """N14: sectors of two sizes, volume_list, disks that may not be allocated from, another host's group."""
+    two = fresh(empty(), empty("/dev/vdd", sector=4096))
+    assert "different sectors" in refused(two, asked("/dev/vdb", "/dev/vdd")).what
+    listed = fresh(lvm=Lvm(SETTINGS | {"volume_list": '["root", "@tag"]'}))
+    assert refused(listed, asked()).what == "LVM may not activate containerd/thinpool on this machine"
+    for entry in ("containerd", "containerd/thinpool"):
+        assert plan(fresh(lvm=Lvm(SETTINGS | {"volume_list": f'["{entry}"]'})), asked())
+    bare = with_group(made(files={}, pool=pool_facts.Pool(), disks=()), volumes={}, free=5119, closed=("/dev/vdb",))
+    closed = refused(with_group(bare, closed_free=5119), Pool(variant="direct"))
+    assert "/dev/vdb, where LVM may allocate nothing" in closed.details
 
 
 def test_what_is_changed_in_a_pool() -> None:
@@ -120,7 +198,7 @@ def test_what_is_not_ours_is_refused() -> None:
 
 
 def test_a_pool_that_was_there_and_is_gone_is_not_made_again() -> None:
-    have = made(lvm=Lvm(SETTINGS), disks=(empty(),), pool=pool_facts.Pool(enabled=True))
+    have = made(lvm=Lvm(SETTINGS), disks=(empty(),), pool=pool_facts.Pool())
     assert "was made here, and is gone" in refused(have, asked()).what
 
 
@@ -140,7 +218,6 @@ def test_a_pool_that_containerd_could_not_use_is_refused(change: dict[str, Any],
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"missing": 1}, "1 of its disks are missing"),
         ({"lock_type": "sanlock"}, "shared between machines (sanlock)"),
         ({"attr": "wzx-n-"}, "exported"),
         ({"attr": "rz--n-"}, "read-only"),
@@ -203,7 +280,8 @@ def test_wipe_destroys_what_it_says_and_only_what_is_named() -> None:
         "WIPE /dev/vdb, which destroys: partition /dev/vdb1; a partition table (dos), signature at 0x1fe"
     )
     assert isinstance(wipe, Command)
-    assert "wipefs -q -a /dev/vdb1\nwipefs -q -a /dev/vdb\n" in wipe.script
+    assert wipe.script.startswith("wipe_disk /dev/vdb ")
+    assert wipe.script.endswith(f" /dev/vdb {20 * GIB} /dev/vdb1")
     assert plan(fresh(), asked(), ("/dev/vdb",)) == plan(fresh(), asked())
     other = fresh(full, empty("/dev/vdd"))
     assert "names no device of this pool" in refused(other, asked(), ("/dev/vdd",)).what
@@ -252,6 +330,11 @@ def test_the_recorded_pool_is_what_was_made() -> None:
     assert now and now.group
     assert now.group.volumes["thinpool"].dm_name == NAME
     have = made(lvm=now)
+    ids = files.parse(have.files[files.conf(NAME)].content)
+    assert now.group.uuid
+    ids |= {"VG_UUID": now.group.uuid, "LV_UUID": now.group.volumes["thinpool"].uuid}
+    text = identity.noted(have.files[files.conf(NAME)].content, ids)
+    have = msgspec.structs.replace(have, files=have.files | {files.conf(NAME): FileFact(text, 0o644)})
     assert plan(have, asked()) == []
 
 

@@ -37,6 +37,7 @@ def test_growing_by_a_disk() -> None:
 
 def test_growing_in_the_group() -> None:
     assert whys(grow(made(), size="17G", meta_size="400M")) == [
+        "have LVM try it first, in its test mode: containerd/thinpool larger",
         "what was asked for, in the pool's settings",
         "data 16380M → 17G",
         "metadata 208M → 400M",

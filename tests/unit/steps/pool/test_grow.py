@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,7 +83,9 @@ def test_what_cannot_be_is_refused(data: str, meta: str, what: str) -> None:
     ("have", "what"),
     [
         (having(), "no pool pool that was made here"),
-        (machine(Pool()), "is not active"),
+        (machine(msgspec.structs.replace(pool(), table=None, status=None)), "is not active"),
+        (machine(Pool()), "a part of the pool pool is missing"),
+        (machine(pool(50 * GIB)), "a part of the pool pool is missing"),
         (machine(state("ro", needs_check=True)), "cannot grow before its metadata was checked"),
         (machine(state("Fail")), "cannot grow before its metadata was checked"),
         (machine(pool(place=Place("ext4", "/", 10 * MIB))), "no room for metadata"),

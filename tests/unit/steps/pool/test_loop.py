@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from fabfile.errors import Refused
-from fabfile.facts.pool import Place, Pool, Table, Volume
+from fabfile.facts.pool import Place, Pool, Table
+from fabfile.facts.under import Volume
 from fabfile.plan import Command, File
 from fabfile.sizes import GIB, MIB
-from fabfile.steps.pool import files, loop
+from fabfile.steps.pool import files, loop, record
 from fabfile.steps.pool.volume import Volume as VolumeAsked
 from tests.unit.steps.conftest import having
 from tests.unit.steps.pool.loops import NAME, ROOM, machine, pool, want
@@ -20,9 +21,10 @@ from tests.unit.steps.pool.loops import NAME, ROOM, machine, pool, want
 def test_made_from_nothing_metadata_first_and_not_sparse() -> None:
     changes = loop.plan(having(pool=Pool(place=ROOM)), want(), None)
     assert {change.path for change in changes if isinstance(change, File)} == set(files.paths(NAME))
-    meta, data, activate = (change for change in changes if isinstance(change, Command))
+    meta, data, known, activate = (change for change in changes if isinstance(change, Command))
     assert f"fallocate -l {75 * MIB} /srv/pool/meta.new" in meta.script
     assert f"truncate -s {100 * GIB} /srv/pool/data.new" in data.script
+    assert "record /etc/devmapper-pool/pool.conf MAKING no" in known.script
     assert "enable devmapper-pool@pool.service devmapper-pool-monitor@pool.timer" in activate.script
 
 
@@ -61,12 +63,13 @@ def test_a_pool_that_grew_by_itself_is_still_what_was_asked_for() -> None:
         ({"size": "50G", "meta_size": "75M"}, ["size: it has 100G, asked for 50G"]),
         ({"meta_size": "1G"}, ["metadata: it has 75M, asked for 1G"]),
         ({"block_size": "128K", "meta_size": "75M"}, ["BLOCK_SECTORS: it has 128, asked for 256"]),
+        ({"volume": "vg/other"}, ["volume: it has vg/lv, asked for vg/other"]),
         ({"dir": "/srv/other"}, ["DATA: it has /srv/pool/data, asked for /srv/other/data"]),
     ],
 )
 def test_other_parameters_are_refused_with_both_values(changes: dict[str, Any], found: list[str]) -> None:
     with pytest.raises(Refused, match="exists with") as refused:
-        loop.plan(machine(), want(**changes), None)
+        loop.plan(machine(**({"volume": "vg/lv"} if "volume" in changes else {})), want(**changes), None)
     for line in found:
         assert line in refused.value.details
 
@@ -112,7 +115,7 @@ def test_a_unit_that_is_still_starting_is_not_interrupted() -> None:
 
 def test_its_files_are_on_the_disk_metadata_before_data() -> None:
     changes = loop.plan(having(pool=Pool(place=ROOM)), want(), None)
-    meta, data, _ = (change.script.splitlines() for change in changes if isinstance(change, Command))
+    meta, data, *_ = (change.script.splitlines() for change in changes if isinstance(change, Command))
     for lines, name in ((meta, "meta"), (data, "data")):
         assert lines[-3:] == [
             f"sync /srv/pool/{name}.new",
@@ -140,9 +143,14 @@ def test_the_settings_of_version_0_1_are_read_and_renewed() -> None:
     )
     now = msgspec.structs.replace(have.files[conf], content=old)
     have = msgspec.structs.replace(have, files=have.files | {conf: now})
-    (change,) = loop.plan(have, want(), None)
+    change, known = loop.plan(have, want(), None)
     assert isinstance(change, File)
-    assert change.content == machine().files[conf].content
+    assert change.content == "".join(
+        f"{line}\n"
+        for line in machine().files[conf].content.splitlines()
+        if not line.startswith((*record.KEYS, "DIR_MADE", "# Whether their directory"))
+    )
+    assert known.why == "record which files are the pool's"
 
 
 @pytest.mark.parametrize(
@@ -151,7 +159,6 @@ def test_the_settings_of_version_0_1_are_read_and_renewed() -> None:
         (pool(table=Table("linear", 8)), "target: it has linear"),
         (pool(table=Table("thin-pool", 8, "7:0", "7:1", 256, 1)), "sectors a block: it has 256"),
         (pool(table=Table("thin-pool", 8, "7:8", "7:1", 128, 1)), "metadata device: it has 7:8, ours are 7:0"),
-        (pool(50 * GIB), "was made shorter"),
     ],
 )
 def test_an_active_device_that_is_not_the_one_made_here_is_refused(now: Pool, what: str) -> None:

@@ -1,0 +1,99 @@
+"""Hints that work as they stand: the command with everything that names the same machine, containerd and pool.
+
+A hint that leaves out `--instance` or `--name` is about another pool, and whoever types it loses that one.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import msgspec
+
+from fabfile import inventory
+from fabfile.daemon import DEFAULT, Daemon
+from fabfile.errors import Refused
+from fabfile.inventory import Host
+
+NAMED = frozenset(
+    {
+        "pool.backup",
+        "pool.check",
+        "pool.fsck",
+        "pool.grow",
+        "pool.loop",
+        "pool.repair",
+        "pool.reset",
+        "pool.restore",
+        "pool.status",
+        "pool.trim",
+    }
+)
+"""Tasks that take --name, the pool; a unit test compares it with the tasks."""
+
+WHOLE = frozenset(
+    {
+        "containerd.build",
+        "containerd.install",
+        "packages",
+        "pool.disks",
+        "run",
+        "runc.install",
+        "toolchain.go",
+        "toolchain.protoc",
+    }
+)
+"""Tasks that take no --instance: they are about the machine."""
+
+
+class Door(msgspec.Struct, frozen=True):
+    """How a person came in: the words before the task, and what the inventory says of the machine."""
+
+    words: tuple[str, ...]
+    host: Host
+
+
+_door: ContextVar[Door | None] = ContextVar("door", default=None)
+
+
+@contextmanager
+def entered(host: Host) -> Iterator[None]:
+    """Within it, hints are commands for `host` by fab; elsewhere they are for this machine by inv."""
+    token = _door.set(Door(("fab", "-H", host.name), host))
+    try:
+        yield
+    finally:
+        _door.reset(token)
+
+
+def door() -> Door:
+    """How the person who reads the hint came in."""
+    return _door.get() or Door(("inv",), _here())
+
+
+def _here() -> Host:
+    try:
+        return inventory.load().defaults
+    except Refused:  # the task itself says what is wrong with the inventory
+        return Host()
+
+
+def command(task: str, daemon: Daemon | str = "", name: str = "", *options: str | int) -> str:
+    """The command that does `task` to that containerd and that pool, as it is to be typed.
+
+    Args:
+        task: its name, `pool.reset`.
+        daemon: the containerd, or the name of its instance.
+        name: of the pool; left out where the inventory names that pool itself, or the task asks for none.
+        options: what else belongs to it, `--yes`.
+    """
+    at = door()
+    instance = daemon.instance if isinstance(daemon, Daemon) else daemon
+    said: list[str] = []
+    if task not in WHOLE and instance != inventory.on_instance(at.host).instance:
+        said += ["--instance", instance or DEFAULT]
+    if task in NAMED and name and name != inventory.on_instance(at.host, instance or DEFAULT).pool.dm_name:
+        said += ["--name", name]
+    return shlex.join([*at.words, task, *said, *map(str, options)])

@@ -1,0 +1,128 @@
+"""The gate in a real shell: it does nothing to what is not the recorded one, by whatever it is asked to destroy it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fabfile.plan import Command
+from fabfile.steps.pool import gate
+from fabfile.target import quote
+from tests.unit.steps.pool.groups import empty
+
+DEEDS = [
+    gate.remove_volume("", "vg/lv", "u1"),
+    gate.remove_group("", "vg", "u1"),
+    gate.leave_group("", "vg", "u1", "/dev/vdb", "u2"),
+    gate.forget_missing("", "vg", "u1"),
+    gate.wipe("", empty()),
+    gate.blank("", empty(), "as it was", "u1"),
+    gate.make_ext4("", "vg/lv", "u1"),
+    gate.wipe_filesystem("", "/dev/vg/lv", "u1"),
+    gate.remove_file("", "/srv/pool/data", "8:1:12"),
+    gate.detach_loop("", "/dev/loop7", "8:1:12"),
+    gate.remove_device("", "pool", "253:7"),
+]
+
+CALLED = (
+    "lvm",
+    "lvremove",
+    "vgremove",
+    "vgreduce",
+    "wipefs",
+    "blkid",
+    "dd",
+    "mkfs.ext4",
+    "rm",
+    "losetup",
+    "dmsetup",
+    "stat",
+    "udevadm",
+    "lsblk",
+)
+
+
+def run(change: Command, directory: Path, answers: dict[str, str]) -> tuple[int, str, list[str]]:
+    """Run a deed on a machine that is made of programs that answer `answers` and write down how they were called."""
+    bin = directory / "bin"
+    bin.mkdir(exist_ok=True)
+    log = directory / "log"
+    log.write_text("")
+    for name in CALLED:
+        (bin / name).write_text(f'#!/bin/sh\necho "{name} $*" >>{log}\nprintf "%s" "{answers.get(name, "")}"\n')
+        (bin / name).chmod(0o755)
+    script = (
+        f"set -eu\nPATH={bin}:$PATH\n{change.functions}\nlook() {{ printf '%s' 'something else'; }}\n{change.script}\n"
+    )
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    return done.returncode, done.stdout + done.stderr, log.read_text().splitlines()
+
+
+ASKS = re.compile(r"lvm (vgs|lvs|pvs)\b|blkid|stat|dmsetup info|losetup -n|wipefs -n|lsblk")
+
+
+@pytest.mark.parametrize("change", DEEDS, ids=lambda change: change.script.split()[0])
+@pytest.mark.parametrize("answer", ["", "another"])
+def test_what_is_not_the_recorded_one_is_left_alone(change: Command, answer: str, tmp_path: Path) -> None:
+    code, said, called = run(change, tmp_path, dict.fromkeys(CALLED, answer))
+    assert code == 1
+    assert "is not the one that was recorded" in said or "changed since it was looked at" in said
+    assert [line for line in called if not ASKS.match(line)] == []
+
+
+@pytest.mark.parametrize("change", DEEDS, ids=lambda change: change.script.split()[0])
+def test_without_a_recorded_identity_nothing_is_done(change: Command, tmp_path: Path) -> None:
+    name, *values = change.script.split()
+    if name == "wipe_disk":
+        return
+    unknown = Command(
+        "", " ".join([name, *("''" if re.fullmatch(r"u\d|\d+(:\d+)+", v) else v for v in values)]), change.functions
+    )
+    code, _, called = run(unknown, tmp_path, {})
+    assert code == 1
+    assert [line for line in called if not ASKS.match(line)] == []
+
+
+def test_what_is_the_recorded_one_goes(tmp_path: Path) -> None:
+    code, said, called = run(gate.remove_volume("", "vg/lv", "u1"), tmp_path, {"lvm": "  u1"})
+    assert (code, called[-1]) == (0, "lvremove -q -y -S lv_uuid=u1 vg/lv"), said
+    code, said, called = run(gate.remove_device("", "pool", "253:7"), tmp_path, {"dmsetup": "253:7"})
+    assert (code, called[-1]) == (0, "dmsetup remove --retry pool"), said
+
+
+def test_a_real_file_goes_by_its_inode(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    path.write_text("")
+    at = path.stat()
+    change = gate.remove_file(
+        "", str(path), f"{at.st_dev >> 8 & 0xFFF}:{at.st_dev & 0xFF | at.st_dev >> 12 & 0xFFF00}:{at.st_ino}"
+    )
+    other = tmp_path / "other"
+    other.write_text("")
+    other.replace(path)
+    script = f"set -eu\n{change.functions}\n{change.script}"
+    assert subprocess.run(["sh", "-c", script], capture_output=True, check=False).returncode == 1
+    assert path.exists()
+    at = path.stat()
+    change = gate.remove_file(
+        "", str(path), f"{at.st_dev >> 8 & 0xFFF}:{at.st_dev & 0xFF | at.st_dev >> 12 & 0xFFF00}:{at.st_ino}"
+    )
+    subprocess.run(["sh", "-c", f"set -eu\n{change.functions}\n{change.script}"], check=True)
+    assert not path.exists()
+
+
+@given(st.text(st.characters(codec="ascii", exclude_characters="\n\r\0'", exclude_categories=["Cc"]), max_size=30))
+def test_what_is_recorded_is_quoted_as_the_controller_does_it(
+    tmp_path_factory: pytest.TempPathFactory, value: str
+) -> None:
+    conf = tmp_path_factory.mktemp("record") / "pool.conf"
+    conf.write_text("A=1\nLV_UUID=''\nB=2\n")
+    script = f"set -eu\n{gate.functions()}\nrecord {quote(str(conf))} LV_UUID {quote(value)}"
+    subprocess.run(["sh", "-c", script], check=True)
+    if "\\" not in value:  # awk's own escapes: no identity has one
+        assert conf.read_text() == f"A=1\nLV_UUID={quote(value)}\nB=2\n"

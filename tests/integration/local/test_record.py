@@ -1,0 +1,36 @@
+"""What a shell records of a pool's files is what the controller reads, and would write itself."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fabfile.steps.pool import files, gate, record
+from tests.unit.steps.pool.loops import NAME, machine, want
+
+CONF = files.conf(NAME)
+
+VALUES = st.dictionaries(
+    st.sampled_from(record.KEYS), st.from_regex(r"[A-Za-z0-9_.+@:/-]{0,20}", fullmatch=True), min_size=1
+)
+
+
+@settings(max_examples=15, deadline=None)
+@given(VALUES)
+def test_what_the_shell_records_is_what_the_controller_writes(values: dict[str, str]) -> None:
+    have = machine()
+    with TemporaryDirectory() as directory:
+        conf = Path(directory) / "pool.conf"
+        conf.write_text(have.files[CONF].content)
+        script = f"{gate.functions()}\n{record.write(str(conf), values)}"
+        subprocess.run(["sh", "-euc", script], check=True, capture_output=True)
+        content = conf.read_text()
+    recorded = files.parse(content)
+    assert {key: recorded[key] for key in values} == values
+    now = msgspec.structs.replace(have.files[CONF], content=content)
+    assert files.conf_change(msgspec.structs.replace(have, files={CONF: now}), want()) == []

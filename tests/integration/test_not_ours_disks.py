@@ -1,0 +1,237 @@
+"""Disks, volume groups and volumes of others: nothing that pool.direct, pool.grow and pool.reset do destroys any.
+
+The tests build on one another; N1, N2, … are the situations in which something of others was destroyed once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.conftest import started
+from tests.integration.machine import Machine
+
+KINDS = ("ours", "second", "user", "loop", "open", "foreign", "exported", "big", "moved", "free")
+"""What the small disks are for; the first is the machine's disk 2."""
+
+SMALL = ("--data-percent", "30", "--meta-size", "4M", "--threshold", "100")
+
+MAKE = r"""
+set -eu
+mkfs.ext4 -q "$loop"; losetup /dev/loop5 "$loop"; mkdir -p /srv/loop; mount /dev/loop5 /srv/loop
+echo precious >/srv/loop/file; umount /srv/loop; mount -o ro /dev/loop5 /srv/loop
+mkfs.ext4 -q "$open"; sleep infinity <"$open" >/dev/null 2>&1 &
+vgcreate -q --systemid web1 far "$foreign" --config 'global/system_id_source="lvmlocal" local/system_id="web1"'
+vgcreate -q away "$exported"; lvcreate -q -y -L 8M -n lv away; vgchange -q -an away; vgexport -q away
+sync; udevadm settle
+"""
+
+
+@pytest.fixture(scope="module")
+def machine(request: pytest.FixtureRequest, lab: object, suite: str) -> Iterator[Machine]:
+    """A machine with disks of others."""
+    with started(request, suite, disks=["300M"] * len(KINDS), mirror=False) as machine:
+        names = "\n".join(f"{kind}={disk(machine, kind)}" for kind in KINDS)
+        machine.ssh(f"{names}\n{MAKE}")
+        yield machine
+
+
+def disk(machine: Machine, kind: str) -> str:
+    return machine.disk(KINDS.index(kind) + 2)
+
+
+def emptied(machine: Machine, *kinds: str) -> None:
+    """Leave nothing on disks, as their owner would."""
+    for kind in kinds:
+        path = disk(machine, kind)
+        machine.ssh(f"pvremove -q {path}; wipefs -q -a {path}; head -c 4M /dev/zero >{path}; sync")
+
+
+def direct(machine: Machine, *args: str, code: int = 0) -> str:
+    return machine.fab("pool.direct", *SMALL, *args, code=code)
+
+
+def sums(machine: Machine, *kinds: str) -> str:
+    machine.ssh("sync")
+    return machine.ssh(f"sha256sum {' '.join(disk(machine, kind) for kind in kinds)}")
+
+
+def untouched(machine: Machine) -> str:
+    """All that a refused task could have left."""
+    return machine.ssh(
+        "ls /etc/devmapper-pool /etc/systemd/system/devmapper* /etc/lvm/profile 2>&1; vgs -a; pvs", code=None
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("loop", "held by loop5 (loop)"),
+        ("loop", "mounted at /srv/loop"),
+        ("open", "open in process"),
+        ("foreign", "a physical volume of the volume group far, of the host 'web1'"),
+        ("exported", "a physical volume of the volume group away, exported"),
+    ],
+)
+def test_a_disk_in_use_is_refused_also_with_wipe(machine: Machine, kind: str, says: str) -> None:
+    """N4, N7."""
+    before, state = sums(machine, kind), untouched(machine)
+    said = direct(machine, "--device", disk(machine, kind), "--wipe", disk(machine, kind), code=2)
+    assert says in said
+    assert "what is in use is never wiped" in said
+    assert (sums(machine, kind), untouched(machine)) == (before, state)
+
+
+def test_a_disk_that_cannot_be_read_is_refused_also_with_wipe(machine: Machine) -> None:
+    """N15."""
+    path = disk(machine, "free")
+    machine.ssh(f"dmsetup create bad --table '0 8 error\n8 600000 linear {path} 8'")
+    said = direct(machine, "--device", "/dev/mapper/bad", "--wipe", "/dev/mapper/bad", code=2)
+    assert "it cannot be read: error reading" in said
+    assert "--wipe" not in said.partition("hint")[2]
+    machine.ssh("dmsetup remove bad")
+
+
+def test_disks_says_of_each_whether_it_can_be_used_in_the_words_of_the_refusal(machine: Machine) -> None:
+    text = machine.fab("pool.disks", "--json")
+    (line,) = (line for line in text.splitlines() if "[{" in line)
+    found = {offer["device"]: offer for offer in json.loads(line[line.index("[{") :]) if offer["kind"] == "disk"}
+    assert found[disk(machine, "free")]["against"] == []
+    assert "held by loop5 (loop)" in found[disk(machine, "loop")]["against"]
+    refused = direct(machine, "--device", disk(machine, "exported"), code=2)
+    for reason in found[disk(machine, "exported")]["against"]:
+        assert reason in refused
+    shown = machine.fab("pool.disks")
+    assert re.search(rf"disk\s+/dev/disk/by-id/\S+-disk{KINDS.index('free') + 2}\s+300.0M.*: available", shown)
+    assert re.search(r"group\s+far .*: no\n.*belongs to the host 'web1'", shown)
+
+
+def test_what_lvm_would_refuse_half_way_is_refused_before_anything_is_written(machine: Machine) -> None:
+    """N14."""
+    state, free = untouched(machine), disk(machine, "free")
+    before = sums(machine, "free", "open")
+    assert "it belongs to the host 'web1'" in direct(machine, "--device", free, "--vg", "far", code=2)
+    machine.ssh(
+        "cp /etc/lvm/lvmlocal.conf /root; echo 'activation { volume_list = [ \"root\" ] }' >>/etc/lvm/lvmlocal.conf"
+    )
+    assert "LVM may not activate containerd/thinpool" in direct(machine, "--device", free, code=2)
+    machine.ssh("cp /root/lvmlocal.conf /etc/lvm/lvmlocal.conf")
+    assert (untouched(machine), sums(machine, "free", "open")) == (state, before)
+    machine.ssh(f"vgcreate -q shut {free}; pvchange -q -x n {free}")
+    said = direct(machine, "--vg", "shut", code=2)
+    assert f"not counting {free}, where LVM may allocate nothing" in said
+    machine.ssh("vgremove -q shut")
+    emptied(machine, "free")
+    assert untouched(machine) == state
+
+
+def test_a_pool_records_what_is_its_own(machine: Machine) -> None:
+    devices = [word for kind in ("ours", "second") for word in ("--device", disk(machine, kind))]
+    direct(machine, *devices)
+    conf = machine.ssh("cat /etc/devmapper-pool/containerd-thinpool.conf")
+    ask = "vgs --noheadings -o vg_uuid containerd; lvs --noheadings -o lv_uuid containerd/thinpool"
+    for uuid in machine.ssh(f"{ask}; pvs --noheadings -o pv_uuid {' '.join(devices[1::2])}").split():
+        assert uuid in conf
+    assert "ok 1  changed 0" in direct(machine, *devices)
+
+
+def test_a_disk_that_left_the_group_is_nobodys(machine: Machine) -> None:
+    """N6: grow takes it, its owner takes it out again and writes to it."""
+    path = disk(machine, "user")
+    machine.fab("pool.grow", "--name", "containerd-thinpool", "--device", path)
+    machine.ssh(f"vgreduce -q containerd {path}; pvremove -q {path}; wipefs -q -a {path}")
+    machine.ssh(f"head -c 40M /dev/urandom >{path}")
+    before = sums(machine, "user")
+    said = machine.fab("pool.grow", "--name", "containerd-thinpool", "--device", path, code=2)
+    assert "bytes that are not zero" in said
+    assert f"--wipe {path}" in said
+    assert sums(machine, "user") == before
+
+
+def hidden(machine: Machine, kind: str) -> str:
+    """Shell that hides a disk from LVM, as if it were gone."""
+    return f"echo 'devices {{ global_filter = [ \"r|^{disk(machine, kind)}$|\", ] }}' >>/etc/lvm/lvmlocal.conf"
+
+
+def test_a_volume_of_others_on_a_disk_that_is_missing_for_a_moment_survives_a_reset(machine: Machine) -> None:
+    """N2, N3: with a volume that is called as one that a repair keeps."""
+    machine.ssh(f"lvcreate -q -y -L 8M -n user containerd {disk(machine, 'second')}")
+    machine.ssh("lvcreate -q -y -L 8M -n thinpool_meta0 containerd")
+    machine.ssh("for v in user thinpool_meta0; do head -c 8M /dev/urandom >/dev/containerd/$v; done; sync")
+    sums = machine.ssh("sha256sum /dev/containerd/user /dev/containerd/thinpool_meta0")
+    machine.ssh(hidden(machine, "second"))
+    said = machine.fab("pool.reset", "--yes", "--name", "containerd-thinpool", code=2)
+    assert "parts of volumes that are not ours" in said
+    assert "containerd/user" in said
+    machine.ssh("cp /root/lvmlocal.conf /etc/lvm/lvmlocal.conf")
+    shown = machine.fab("pool.reset", "--name", "containerd-thinpool", code=2)
+    assert "remove containerd/thinpool, 176.0M" in shown
+    assert "the volume group stays, with thinpool_meta0, user" in shown
+    machine.fab("pool.reset", "--yes", "--name", "containerd-thinpool")
+    assert machine.ssh("sha256sum /dev/containerd/user /dev/containerd/thinpool_meta0") == sums
+    machine.ssh("vgremove -q -y containerd")
+    emptied(machine, "ours", "second")
+
+
+def test_a_pool_in_a_group_of_others_that_lost_a_disk_is_used_and_its_group_not_changed(machine: Machine) -> None:
+    """N10."""
+    ours, second = disk(machine, "ours"), disk(machine, "second")
+    machine.ssh(f"vgcreate -q shared {ours} {second}; lvcreate -q -y -l 100%PVS -n user shared {second}")
+    options = ("--data-percent", "25", "--meta-size", "4M", "--threshold", "100", "--vg", "shared")
+    machine.fab("pool.direct", *options)
+    machine.ssh(hidden(machine, "second"))
+    machine.ssh("vgchange -q -an shared/user 2>/dev/null; true", code=None)
+    assert "ok 1  changed 0" in machine.fab("pool.direct", *options)
+    assert "are missing: it is not changed" in machine.fab("pool.direct", *options, "--when-full", "error", code=2)
+    said = machine.fab("pool.reset", "--yes", "--name", "shared-thinpool", code=2)
+    assert "shared/user" in said
+    machine.fab("pool.reset", "--yes", "--force", "--name", "shared-thinpool")
+    machine.ssh("cp /root/lvmlocal.conf /etc/lvm/lvmlocal.conf")
+    assert "thinpool" not in machine.ssh("lvs --noheadings -o lv_name shared")
+    machine.ssh(f"vgextend -q --restoremissing shared {second}; lvchange -ay shared/user; vgremove -q -y shared")
+    emptied(machine, "ours", "second")
+
+
+def test_disks_that_change_names_are_known_by_their_labels(machine: Machine) -> None:
+    """N5: what the name said is another's physical volume by now, and ours is on another disk."""
+    ours, moved = disk(machine, "ours"), disk(machine, "moved")
+    direct(machine, "--device", ours)
+    machine.ssh("systemctl stop devmapper-pool@containerd-thinpool; vgchange -q -an containerd")
+    machine.ssh(
+        f"dd if={ours} of={moved} bs=1M status=none; dd if=/dev/zero of={ours} bs=1M count=300 status=none; sync"
+    )
+    machine.ssh(f"udevadm settle; vgcreate -q theirs {ours}; lvcreate -q -y -L 8M -n user theirs")
+    machine.fab("pool.reset", "--yes", "--name", "containerd-thinpool")
+    assert "user" in machine.ssh("lvs --noheadings -o lv_name theirs")
+    assert machine.ssh(f"wipefs {moved}; head -c 4M {moved} | tr -d '\\0' | wc -c").split() == ["0"]
+
+
+def test_two_pools_in_a_group_that_was_made_for_one_leave_nothing(machine: Machine) -> None:
+    path = disk(machine, "big")
+    machine.fab("pool.direct", "--device", path, "--data-percent", "25", "--meta-size", "4M", "--threshold", "100")
+    second = (
+        "--vg",
+        "containerd",
+        "--pool",
+        "second",
+        "--data-percent",
+        "25",
+        "--meta-size",
+        "4M",
+        "--threshold",
+        "100",
+    )
+    machine.fab("pool.direct", *second, "--instance", "two")
+    machine.fab("pool.reset", "--yes", "--name", "containerd-thinpool")
+    assert "second" in machine.ssh("lvs --noheadings -o lv_name containerd")
+    machine.fab("pool.reset", "--yes", "--name", "containerd-second", "--instance", "two")
+    assert machine.ssh(f"vgs --noheadings containerd 2>/dev/null; wipefs {path}", code=None) == ""
+
+
+def test_what_others_had_is_still_there(machine: Machine) -> None:
+    assert machine.ssh("cat /srv/loop/file") == "precious\n"
+    assert "far" in machine.ssh("vgs --foreign --noheadings -o vg_name")
+    assert "lv" in machine.ssh("vgimport -q away; lvs --noheadings -o lv_name away")

@@ -1,0 +1,48 @@
+"""Hints as a person would type them: every command in one is parsed as invoke and fabric would parse it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+from invoke import Program
+from invoke.exceptions import ParseError
+from invoke.parser import Parser, ParserContext
+
+import fabfile
+import tasks
+
+FRONT = re.compile(r"(?<![\w./-])(?:inv|fab -H [\w.,-]+)(?: --dry)?(?= )")
+"""What stands before a task that is to be typed."""
+
+WORD = r"(?:'[^']*'|[^\s;,:'()]+)"
+COMMAND = re.compile(rf"{FRONT.pattern} ([a-z][a-z.]*)((?: --[a-z-]+(?: (?!-){WORD})?)*)")
+
+NAMES = sorted(fabfile.namespace().task_names, key=len, reverse=True)
+TASK = re.compile(rf"(?<![\w./-])({'|'.join(re.escape(name) for name in NAMES if '.' in name)})(?![\w/-]|\.\w)")
+
+
+def commands(hint: str) -> list[str]:
+    """The commands of ours in a hint."""
+    return [match[0] for match in COMMAND.finditer(hint)]
+
+
+def wrong(hint: str) -> list[str]:
+    """What is wrong with a hint: a task without the words to type before it, a command that would not be taken."""
+    bare = [f"{match[1]} is not a command to type" for match in TASK.finditer(COMMAND.sub("", hint))]
+    return bare + [why for command in commands(hint) if (why := _refused(command))]
+
+
+def _refused(command: str) -> str:
+    words = shlex.split(command)
+    namespace = tasks.ns if words[0] == "inv" else fabfile.ns
+    rest = words[1:] if words[0] == "inv" else words[3:]
+    core = ParserContext(args=Program().core_args())
+    try:
+        (_, *called) = Parser(contexts=namespace.to_contexts(), initial=core).parse_argv(rest)
+    except ParseError as error:
+        return f"{command}: {error}"
+    if len(called) != 1:
+        return f"{command}: {len(called)} tasks"
+    missing = [flag for flag in called[0].missing_positional_args if flag.required]
+    return f"{command}: {missing} missing" if missing else ""
