@@ -16,7 +16,8 @@ def cache() -> Path:
 
 def lab() -> Path:
     """State of the running lab: inventory, keys, overlays, process ids. LAB_DIR names another place."""
-    return Path(os.environ.get("LAB_DIR") or REPOSITORY / ".lab").resolve()
+    # Path.resolve() raises where links go round in circles.
+    return Path(os.path.realpath(os.environ.get("LAB_DIR") or REPOSITORY / ".lab"))
 
 
 def inventory() -> Path:

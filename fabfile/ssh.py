@@ -20,6 +20,7 @@ from paramiko.ssh_exception import (
 
 from fabfile.errors import Failed, Refused, Unreachable
 from fabfile.inventory import Host, Inventory
+from fabfile.target import quote
 
 EXIT_LIMIT = 10
 """Seconds for the exit code to come after the end of the output."""
@@ -148,16 +149,23 @@ def connect(host: Host, inventory: Inventory, config: Any) -> Machine:
     return Machine(host, config.clone(), gateway)
 
 
+def _word(path: str) -> str:
+    """A path as a word for a shell, which is to replace a leading `~` itself."""
+    home, slash, rest = path.partition("/")
+    return f"{home}{slash}{quote(rest)}" if home == "~" and rest else quote(path)
+
+
 def _unreachable(host: Host, error: Exception) -> Unreachable:
     where = f"{host.name} ({host.user}@{host.address}:{host.port})"
     name = host.address if host.port == 22 else f"[{host.address}]:{host.port}"
-    scan = f"ssh-keyscan -p {host.port} {host.address} >> {host.known_hosts}"
+    known = _word(host.known_hosts)
+    scan = f"ssh-keyscan -p {host.port} {host.address} >> {known}"
     if isinstance(error, BadHostKeyException):
         return Unreachable(
             f"{where}: the host key has changed",
             f"expected {error.expected_key.get_base64()[:32]}…, got {error.key.get_base64()[:32]}…\n"
             "either the machine was installed anew or somebody is in between",
-            hint=f"once you are sure: ssh-keygen -f {host.known_hosts} -R '{name}', then {scan}",
+            hint=f"once you are sure: ssh-keygen -f {known} -R '{name}', then {scan}",
         )
     if "not found in known_hosts" in str(error):
         return Unreachable(

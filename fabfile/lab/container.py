@@ -144,7 +144,8 @@ def here(base: image.Image, authorized: str) -> Iterator[Site]:
     try:
         yield Site(run, "podman", " ".join(flags()), "127.0.0.1", authorized)
     finally:
-        run("umount /srv/lab/root; rm -r /srv/lab")
+        # Nothing but what is empty: whoever had a /srv/lab before keeps it.
+        run("umount /srv/lab/root; rmdir /srv/lab/root /srv/lab/containers; rmdir --ignore-fail-on-non-empty /srv/lab")
 
 
 def flags() -> list[str]:

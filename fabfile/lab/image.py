@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from pathlib import Path
-from time import monotonic
 from typing import Protocol
 
 import msgspec
 
 from fabfile import paths
 from fabfile.console import say
-from fabfile.lab import suites, tools
-from fabfile.lab.progress import progress
-from fabfile.releases import locked
+from fabfile.lab import files, store, suites, tools
 from fabfile.render import render
 
 PACKAGES = (
@@ -39,6 +35,9 @@ PACKAGES = (
     "xfsprogs",
 )
 SIZE = "12G"
+
+KERNELS = ("vmlinuz", "initrd", "kernel/*")
+"""Files of an image whose content is compared at each use."""
 
 OPTIONS = (
     "--variant=minbase",
@@ -88,6 +87,11 @@ class Image(msgspec.Struct, frozen=True):
         return self.overlay or self.root
 
     @property
+    def id(self) -> str:
+        """Which making of the image this is, as an overlay belongs to one very file; nothing where it is gone."""
+        return store.identity(self.directory)
+
+    @property
     def version(self) -> str:
         """Its kernel's version."""
         return (self.directory / "version").read_text()
@@ -104,31 +108,26 @@ def build(suite: str, kernel: Kernel) -> Image:
     setup = render("lab/setup.sh.j2")
     packages = sorted((*PACKAGES, *kernel.packages))
     command = ["mmdebstrap", *OPTIONS, *suites.SUITES[suite], f"--include={','.join(packages)}", suite]
-    digest = hashlib.sha256("\0".join([*command, SIZE, setup, kernel.key]).encode()).hexdigest()[:16]
+    parts = [*command, SIZE, setup, kernel.key, store.FORMAT]
+    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     image = Image(suite, paths.cache() / "images" / f"{suite}-{kernel.name}-{digest}")
-    with locked(image.directory):
-        if image.directory.exists():
-            say(f"image {suite}: cached")
-        else:
-            start = monotonic()
-            with progress(f"image {suite}: building, about half a minute"):
-                _build(image, command, setup, kernel)
-            say(f"image {suite}: built  {monotonic() - start:.1f} s")
+
+    def make(part: Path, log: Path) -> None:
+        _make(part, log, command, setup, kernel)
+
+    took = store.find(image.directory, make, f"image {suite}: building, about half a minute", ("version", *KERNELS))
+    say(f"image {suite}: cached" if took is None else f"image {suite}: built  {took:.1f} s")
     return image
 
 
-def _build(image: Image, command: list[str], setup: str, kernel: Kernel) -> None:
-    part = image.directory.with_name(f".{image.directory.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    log, tree, script = part.with_suffix(".log"), part / "tree", part / "setup.sh"
-    log.unlink(missing_ok=True)
+def _make(part: Path, log: Path, command: list[str], setup: str, kernel: Kernel) -> None:
+    tree, script = part / "tree", part / "setup.sh"
     script.write_text(setup)
     script.chmod(0o755)
-    hook = f"--customize-hook={script}"
-    tools.run(*tools.PRIVATE_MOUNTS, *command[:-1], hook, image.suite, tree, suites.mirror(), log=log)
+    options = (*command[:-1], f"--customize-hook={tools.ASIDE / script.name}")
+    tools.aside(part, *options, command[-1], tools.ASIDE / tree.name, suites.mirror(), log=log)
     (part / "version").write_text(kernel.finish(tree, part, log))
     lazy = "lazy_itable_init=1,lazy_journal_init=1"
-    tools.run("mke2fs", "-q", "-t", "ext4", "-E", lazy, "-d", tree, part / "root.img", SIZE, log=log)
-    shutil.rmtree(tree)
-    part.rename(image.directory)
+    # Names, not paths: it runs where they are, so it does not matter what their directory is called.
+    tools.run("mke2fs", "-q", "-t", "ext4", "-E", lazy, "-d", tree.name, "root.img", SIZE, log=log, cwd=part)
+    files.remove(tree)

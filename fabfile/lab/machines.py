@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
+from itertools import count as count_from
 from pathlib import Path
-from typing import IO
+from signal import SIGTERM
 
 from fabfile import paths
 from fabfile.console import say
 from fabfile.errors import Failed, Refused
-from fabfile.lab import image, kinds, process, registry, suites, tools, vm
+from fabfile.lab import directory, files, hosts, image, kinds, process, registry, suites, tools, vm
 from fabfile.lab import mirror as lab_mirror
 from fabfile.lab.kinds.kind import Kind
 from fabfile.lab.progress import progress
-from fabfile.lab.vm import Vm
-
-LOCK = ".lock"
-"""Also the mark of a directory that is a lab's, and may be deleted with all that is in it."""
+from fabfile.lab.vm import Broken, Vm
 
 MOST = 16
 """Machines at once: a slip of the finger is not to fill the memory."""
@@ -30,22 +26,45 @@ MEMORY = (512, 65536)
 """MiB, least and most for a machine: with less Debian's kernel does not unpack its initial RAM disk."""
 
 
+def look() -> tuple[list[Vm], dict[str, str]]:
+    """The lab's machines by name, running or not; and what else is there by the name of one → what is wrong with it."""
+    found, broken = [], {}
+    for name in directory.names(paths.lab()):
+        try:
+            machine = vm.read(paths.lab() / name)
+        except Broken as error:
+            broken[name] = f"{error.what}: {error.details}"
+            continue
+        if machine.kind in kinds.KINDS:
+            found.append(machine)
+        else:
+            broken[name] = f"{name} is broken: no kind of machine {machine.kind!r}"
+    return found, broken
+
+
 def machines() -> list[Vm]:
     """The lab's machines, running or not, by name."""
-    found = [vm.read(file) for file in paths.lab().glob("*/vm.json")]
-    return sorted(found, key=lambda machine: (len(machine.name), machine.name))
+    return look()[0]
 
 
 def get(name: str) -> Vm:
     """A machine by name.
 
     Raises:
-        Refused: there is none of this name.
+        Refused: there is none of this name, or it is broken.
     """
-    found = {machine.name: machine for machine in machines()}
-    if name not in found:
-        raise Refused(f"no machine {name!r} in the lab", f"there are: {', '.join(found) or 'none'}", hint="inv lab.up")
-    return found[name]
+    found, broken = look()
+    if name in broken:
+        raise Refused(f"no machine {name!r} to use", broken[name], hint=f"inv lab.down {name}")
+    for machine in found:
+        if machine.name == name:
+            return machine
+    raise _unknown(name)
+
+
+def _unknown(name: str) -> Refused:
+    there = ", ".join(directory.names(paths.lab()))
+    return Refused(f"no machine {name!r} in the lab", f"there are: {there or 'none'}", hint="inv lab.list")
 
 
 def up(
@@ -82,12 +101,12 @@ def up(
     tools.check()
     new: list[Vm] = []
     with ThreadPoolExecutor(count) as threads, _ended_on_failure(new):
-        with _locked(paths.lab()) as lab:
+        with _changing() as lab:
             chosen, own = kinds.choose(suite, kind)
             base = base or own
             settings = _offered(lab) if mirror else {}
             new += [_create(lab, chosen, base, memory, forward, disks) for _ in range(count)]
-            _write(lab, **settings)
+            hosts.write(lab, machines(), **settings)
             for machine in new:
                 chosen.start(machine, base)
         with progress(f"booting {', '.join(machine.name for machine in new)}"):
@@ -109,9 +128,14 @@ def restart(machine: Vm) -> None:
         Failed: its image is gone from the cache, or it did not boot.
     """
     base = image.Image(machine.suite, machine.image)
-    if not base.root.exists():
-        raise Failed(f"the image of {machine.name} is gone", str(base.root), hint=f"inv lab.down {machine.name}")
-    kinds.KINDS[machine.kind].start(machine, base)
+    if not base.root.exists() or base.id != machine.image_id:
+        raise Failed(
+            f"the image of {machine.name} is gone, and its disk cannot be used without it",
+            f"{base.directory} was {'made anew' if base.root.exists() else 'removed'}",
+            hint=f"inv lab.down {machine.name}",
+        )
+    with files.writing(machine.directory.parent, "LAB_DIR"):
+        kinds.KINDS[machine.kind].start(machine, base)
     vm.wait(machine)
 
 
@@ -124,84 +148,75 @@ def down(name: str = "") -> None:
     """End one machine, or the whole lab: no process and no file of it stays.
 
     Raises:
-        Refused: no machine of this name.
+        Refused: no machine of this name, or LAB_DIR is not a lab's directory.
+        Failed: something could not be ended or removed.
     """
-    if name:
-        get(name)
-    if not (paths.lab() / LOCK).exists():
+    lab = paths.lab()
+    there = directory.check(lab)
+    if name and (not there or name not in directory.names(lab)):
+        raise _unknown(name)
+    if not there:
+        say(f"there is no lab in {lab}")
         return
-    with _locked(paths.lab()) as lab:
-        for machine in [get(name)] if name else machines():
-            kill(machine)
-            shutil.rmtree(machine.directory)
-            say(f"{machine.name}: gone")
-        if machines():
-            _write(lab)
+    with directory.locked(lab):
+        for each in [name] if name else directory.names(lab):
+            _remove(lab / each)
+        if directory.names(lab):
+            hosts.write(lab, machines())
         else:
             registry.stop(lab)
-            _empty(lab)
+            directory.clear(lab)
+
+
+def _remove(place: Path) -> None:
+    """End what runs in a machine's directory, whole or not, and remove it."""
+    try:
+        end = kinds.KINDS[vm.read(place).kind].end
+    except (Broken, KeyError):
+        end = SIGTERM  # which lets the supervisor of a User-mode Linux machine end the others first
+    process.end(place / vm.PROCESS, end)
+    files.remove(place)
+    say(f"{place.name}: gone")
 
 
 @contextmanager
-def _locked(lab: Path) -> Iterator[Path]:
-    """Within it, no other process changes the lab; its directory exists and is ours, and goes if nothing is in it."""
-    while not (lock := _lock(lab)):
-        pass
-    with lock:
+def _changing() -> Iterator[Path]:
+    """The lab's directory, locked, with nothing half made in it; a failure leaves nothing that was never started."""
+    lab = paths.lab()
+    with directory.locked(lab), files.writing(lab, "LAB_DIR"):
+        for name in directory.names(lab):
+            if not (lab / name / vm.FILE).exists():
+                say(f"{name} was left half made by a lab.up that was killed")
+                _remove(lab / name)
+        before, unused = directory.names(lab), not (lab / hosts.FILE).exists()
         try:
             yield lab
-        finally:
-            if [path.name for path in lab.iterdir()] == [LOCK]:
-                (lab / LOCK).unlink()
-                with suppress(OSError):  # a lab.up that waited has put its own lock there
-                    lab.rmdir()
-
-
-def _lock(lab: Path) -> IO[str] | None:
-    """The lab's lock, or None where the lab was taken away while we waited for it."""
-    lab.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not (lab / LOCK).exists() and any(lab.iterdir()):
-        raise Refused(
-            f"{lab} is not a lab's directory",
-            "it is not empty, and lab.down would delete all that is in it",
-            hint="let LAB_DIR name a new directory",
-        )
-    with ExitStack() as stack, suppress(FileNotFoundError):
-        lock = stack.enter_context((lab / LOCK).open("w"))
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("waiting for another lab.up or lab.down …")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        if os.path.samestat(os.fstat(lock.fileno()), (lab / LOCK).stat()):
-            stack.pop_all()
-            return lock
-    return None
+        except BaseException:
+            for name in directory.names(lab):
+                if name not in before and not (lab / name / vm.PROCESS).exists():
+                    files.discard(lab / name)
+            if unused and not directory.names(lab):
+                registry.stop(lab)
+                directory.clear(lab)
+            raise
 
 
 @contextmanager
 def _ended_on_failure(new: list[Vm]) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        for machine in new:
-            kill(machine)
-        raise
-
-
-def _empty(lab: Path) -> None:
-    for path in lab.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != LOCK:
-            path.unlink()
+    with ExitStack() as stack:
+        try:
+            yield
+        except BaseException:
+            for machine in new:  # all of them, even if one does not end
+                stack.callback(kill, machine)
+            raise
 
 
 def offer() -> dict[str, str]:
     """Make the lab's mirror and run its registry, as up does, and return both as settings of the inventory."""
-    with _locked(paths.lab()) as lab:
+    with _changing() as lab:
         settings = _offered(lab)
-        _write(lab, **settings)
+        hosts.write(lab, machines(), **settings)
         return settings
 
 
@@ -212,39 +227,32 @@ def _offered(lab: Path) -> dict[str, str]:
 
 def _create(lab: Path, kind: Kind, base: image.Image, memory: int, forward: Sequence[int], disks: Sequence[str]) -> Vm:
     """Make a new machine's directory: its keys, its disks, and last the file by which it is known."""
-    key = lab / "id_ed25519"
-    if not key.exists():
-        tools.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", key)
-    taken = {machine.name for machine in machines()}
-    name = next(f"lab-{n}" for n in range(1, 1000) if f"lab-{n}" not in taken)
-    directory = lab / name
-    shutil.rmtree(directory, ignore_errors=True)  # an interrupted lab.up left it half made
-    directory.mkdir(mode=0o700)
-    port, *others = vm.free_ports(1 + len(forward))
-    machine = Vm(
-        directory, kind.name, base.suite, base.directory, port, kernel=base.version,
-        forward=tuple(zip(others, forward, strict=True)), memory=memory, disks=tuple(disks),
-        host_key=vm.seed(directory, key.with_suffix(".pub").read_text()),
-    )  # fmt: skip
-    kind.make_disks(machine, base)
-    vm.write(machine)
+    authorized = _key(lab)
+    name = next(f"lab-{n}" for n in count_from(1) if not os.path.lexists(lab / f"lab-{n}"))
+    place = lab / name
+    place.mkdir(mode=0o700)
+    try:
+        port, *others = vm.free_ports(1 + len(forward))
+        machine = Vm(
+            place, kind.name, base.suite, base.directory, port, kernel=base.version, image_id=base.id,
+            forward=tuple(zip(others, forward, strict=True)), memory=memory, disks=tuple(disks),
+            host_key=vm.seed(place, authorized),
+        )  # fmt: skip
+        kind.make_disks(machine, base)
+        vm.write(machine)
+    except BaseException:
+        files.discard(place)
+        raise
     return machine
 
 
-def _write(lab: Path, **settings: str) -> None:
-    """Write the inventory and the pinned keys of the machines there are; what an earlier one offered stays."""
-    import toml
-
-    inventory, keys = lab / "hosts.toml", lab / "known_hosts"
-    defaults = {"user": "root", "identity_file": str(lab / "id_ed25519"), "known_hosts": str(keys), "release": "lab"}
-    earlier = toml.loads(inventory.read_text())["defaults"] if inventory.exists() else {}
-    hosts = {machine.name: {"address": "127.0.0.1", "port": machine.port} for machine in machines()}
-    _replace(keys, "".join(line for machine in machines() for line in machine.known_hosts()))
-    _replace(inventory, toml.dumps({"defaults": {**earlier, **defaults, **settings}, "hosts": hosts}))
-
-
-def _replace(file: Path, text: str) -> None:
-    """Write a file that others may be reading."""
-    part = file.with_name(f".{file.name}.new")
-    part.write_text(text)
-    part.replace(file)
+def _key(lab: Path) -> str:
+    """The public key that may log in to the lab's machines; it is made with the first of them."""
+    key, public = lab / vm.KEY, lab / f"{vm.KEY}.pub"
+    if not key.exists():
+        new = lab / f".{vm.KEY}.new"
+        new.unlink(missing_ok=True)
+        tools.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", new)
+        new.with_name(f"{new.name}.pub").replace(public)
+        new.replace(key)
+    return public.read_text()

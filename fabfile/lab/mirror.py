@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import zipfile
 from pathlib import Path
-from time import monotonic
 
 from fabfile import paths
 from fabfile.apply import sha256
 from fabfile.console import say
-from fabfile.lab import suites, tools
-from fabfile.lab.progress import progress
+from fabfile.lab import files, store, suites, tools
 from fabfile.paths import REPOSITORY
-from fabfile.releases import locked
 from fabfile.render import render
 
 SUITE = "bookworm"
 """Always this one, so that a controller of any generation gets the same."""
 
 GO = "1.19"
+
+PROGRAMS = ("releases.toml", "docker-registry", "hello", "busybox")
+"""Files whose content is compared at each use. Of the others releases.toml has the digest, and git has its own."""
 
 OPTIONS = (
     "--variant=custom",
@@ -39,39 +38,30 @@ def build() -> Path:
     """
     hello = REPOSITORY / "templates" / "lab" / "hello.go"
     script = render("lab/mirror.sh.j2", go=GO)
-    parts = [SUITE, *OPTIONS, script, hello.read_text()]
+    parts = [SUITE, *OPTIONS, script, hello.read_text(), store.FORMAT]
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     wanted = paths.cache() / "mirrors" / digest
-    with locked(wanted):
-        if wanted.exists():
-            say("mirror: cached")
-        else:
-            start = monotonic()
-            with progress("mirror: building from Debian packages, about half a minute"):
-                _build(wanted, script, hello)
-            say(f"mirror: built  {monotonic() - start:.1f} s")
+
+    def make(part: Path, log: Path) -> None:
+        _make(part, log, script, hello)
+
+    took = store.find(wanted, make, "mirror: building from Debian packages, about half a minute", PROGRAMS)
+    say("mirror: cached" if took is None else f"mirror: built  {took:.1f} s")
     return wanted
 
 
-def _build(wanted: Path, script: str, hello: Path) -> None:
-    for left in wanted.parent.glob(f".{wanted.name}.*.part"):
-        shutil.rmtree(left, ignore_errors=True)
-    # A name of its own: one who waited for a build that was killed begins while the last of its processes still ends.
-    part = wanted.with_name(f".{wanted.name}.{os.getpid()}.part")
-    part.mkdir()
-    hook, tree, log = part / "hook", part / "tree", wanted.with_name(f".{wanted.name}.log")
-    log.unlink(missing_ok=True)
+def _make(part: Path, log: Path, script: str, hello: Path) -> None:
+    hook, tree = part / "hook", part / "tree"
     hook.mkdir()
     make = hook / "mirror.sh"
     make.write_text(script)
     make.chmod(0o755)
     shutil.copyfile(hello, hook / hello.name)
-    options = (*OPTIONS, f"--customize-hook={make}")
-    tools.run(*tools.PRIVATE_MOUNTS, "mmdebstrap", *options, SUITE, tree, suites.mirror(), log=log)
+    options = (*OPTIONS, f"--customize-hook={tools.ASIDE / hook.name / make.name}")
+    tools.aside(part, "mmdebstrap", *options, SUITE, tools.ASIDE / tree.name, suites.mirror(), log=log)
     _arrange(tree / "out", part)
     for done in (hook, tree):
-        shutil.rmtree(done)
-    part.rename(wanted)
+        files.remove(done)
 
 
 def _arrange(out: Path, mirror: Path) -> None:

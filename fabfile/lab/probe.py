@@ -7,33 +7,61 @@ import os
 import select
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from fabfile import paths
+from fabfile.lab import files
 from fabfile.lab.progress import progress
 from fabfile.releases import locked
 
+STATUS = Path("/proc/self/status")
+SECURITY = (Path("/proc/sys/kernel/yama/ptrace_scope"), Path("/proc/self/attr/current"))
 
-def remembered(name: str, depends: Sequence[str], ask: Callable[[], str]) -> str:
+WORKS, NOT = "yes\n", "no: "
+"""How answers are written: an empty file is none, so a power cut does not make one."""
+
+
+def remembered(name: str, depends: Sequence[str], ask: Callable[[Path], str]) -> str:
     """Why something does not work here, or nothing: from an earlier time, or asked now.
 
     Args:
         name: what it is about, such as `kvm`.
         depends: all that the answer depends on.
-        ask: finds it out; takes seconds.
+        ask: finds it out in an empty directory; takes seconds.
+
+    Raises:
+        Failed: it could not be asked.
     """
     digest = hashlib.sha256("\0".join(depends).encode()).hexdigest()[:16]
     answer = paths.cache() / "probes" / f"{name}-{digest}"
     with locked(answer):
-        if not answer.exists():
-            with progress(f"{name}: does it boot a kernel here?"):
-                why = ask()
-            part = answer.with_suffix(".part")
-            part.write_text(why)
-            part.rename(answer)
-        return answer.read_text()
+        known = answer.read_text() if answer.exists() else ""
+        if known != WORKS and not known.startswith(NOT):
+            with files.writing(answer.parent, "XDG_CACHE_HOME"), progress(f"{name}: does it boot a kernel here?"):
+                why = _ask(answer.with_name(f".{answer.name}.part"), ask)
+                known = f"{NOT}{why}" if why else WORKS
+                files.write(answer, known)
+        return "" if known == WORKS else known.removeprefix(NOT)
+
+
+def _ask(directory: Path, ask: Callable[[Path], str]) -> str:
+    files.fresh(directory)
+    try:
+        return ask(directory)
+    finally:
+        files.discard(directory)
+
+
+def confinement() -> list[str]:
+    """What may forbid here what is allowed elsewhere: a container may share the cache, but not the answers in it."""
+    found = [line for line in STATUS.read_text().splitlines() if line.startswith(("CapEff", "NoNewPrivs", "Seccomp"))]
+    for file in SECURITY:
+        with suppress(OSError):  # not there without Yama, or without a security module that has profiles
+            found.append(file.read_text().strip())
+    return found
 
 
 def says(command: Sequence[str | Path], words: bytes, limit: float, **options: Any) -> bool:

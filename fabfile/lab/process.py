@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from fabfile.errors import Failed
+from fabfile.lab import files
 
 LIMIT = 30.0
 """Seconds for a process to be gone after SIGKILL; only one that waits for a broken disk takes longer than a few."""
@@ -73,8 +74,11 @@ def spawn(file: Path, command: Sequence[str | Path], log: Path, descriptors: Seq
         record(file, begun.pid)
         begun.stdin.write(b"go\n")
         begun.stdin.flush()
-    finally:
+    except BaseException:
         begun.stdin.close()
+        begun.wait()
+        raise
+    begun.stdin.close()
 
 
 def record(file: Path, pid: int) -> None:
@@ -83,9 +87,7 @@ def record(file: Path, pid: int) -> None:
     Raises:
         OSError: it could not be written, or the process is gone already.
     """
-    part = file.with_name(f".{file.name}.new")
-    part.write_bytes(msgspec.json.encode(Process(pid, start_time(pid), boot_id())))
-    part.replace(file)
+    files.write(file, msgspec.json.encode(Process(pid, start_time(pid), boot_id())))
 
 
 def read(file: Path) -> int | None:

@@ -16,8 +16,8 @@ from time import monotonic, sleep
 from typing import Any
 
 from fabfile.errors import Failed
-from fabfile.lab import process
-from fabfile.lab.vm import free_ports
+from fabfile.lab import files, process, vm
+from fabfile.lab.directory import REGISTRY
 
 IMAGES = {
     "library/hello-world": ("hello", ["/hello"], ()),
@@ -28,6 +28,9 @@ IMAGES = {
 TAG = "latest"
 PORT = 15000
 """The registry's port, unless another lab has it."""
+
+PORT_FILE, READY = "port", "ready"
+"""Names in its directory: of its port, and of the file that says that its images are in it."""
 
 CONTROLLER = "10.0.2.2"
 """This machine, as qemu's user network shows it to the lab's machines."""
@@ -43,32 +46,54 @@ def start(lab: Path, mirror: Path) -> str:
     Raises:
         Failed: it did not start, or did not take the image.
     """
-    directory = lab / ".registry"
-    if process.read(directory / "process.json") is None:
-        directory.mkdir(exist_ok=True)
-        port = _port()
-        (directory / "port").write_text(str(port))
-        settings = {
-            "version": 0.1,
-            "log": {"level": "warn"},
-            "storage": {"filesystem": {"rootdirectory": str(directory / "storage")}},
-            "http": {"addr": f"127.0.0.1:{port}"},
-        }
-        file = directory / "config.yml"
-        file.write_text(json.dumps(settings))  # YAML is a superset of JSON
-        process.spawn(directory / "process.json", [mirror / "docker-registry", "serve", file], directory / "log")
-        base = f"http://127.0.0.1:{port}"
-        _wait(base, directory / "log")
-        for image, (program, command, links) in IMAGES.items():
-            push(lab, image, [layer(mirror, program, links)], command)
-    return f"http://{CONTROLLER}:{(directory / 'port').read_text()}"
+    place = lab / REGISTRY
+    if not _runs(place):
+        stop(lab)  # it may hang, or have been started by a lab.up that was killed before it pushed the images
+        (place / READY).unlink(missing_ok=True)
+        try:
+            _begin(lab, mirror)
+        except BaseException:
+            stop(lab)
+            raise
+        files.write(place / READY, "")
+    return f"http://{CONTROLLER}:{(place / PORT_FILE).read_text()}"
+
+
+def _runs(place: Path) -> bool:
+    """Whether the registry runs, has its images and answers."""
+    if process.read(place / vm.PROCESS) is None or not (place / READY).exists():
+        return False
+    try:
+        _request("GET", f"http://127.0.0.1:{(place / PORT_FILE).read_text()}/v2/", b"", limit=2)
+    except Failed:
+        return False
+    return True
+
+
+def _begin(lab: Path, mirror: Path) -> None:
+    place, port = lab / REGISTRY, _port()
+    place.mkdir(exist_ok=True)
+    files.write(place / PORT_FILE, str(port))
+    settings = {
+        "version": 0.1,
+        "log": {"level": "warn"},
+        "storage": {"filesystem": {"rootdirectory": str(place / "storage")}},
+        "http": {"addr": f"127.0.0.1:{port}"},
+    }
+    file = place / "config.yml"
+    # YAML is a superset of JSON, except that it has no surrogates, and takes DEL only when it is escaped.
+    files.write(file, json.dumps(settings, ensure_ascii=False).replace("\x7f", "\\u007f"))
+    process.spawn(place / vm.PROCESS, [mirror / "docker-registry", "serve", file], place / "log")
+    _wait(place, f"http://127.0.0.1:{port}")
+    for image, (program, command, links) in IMAGES.items():
+        push(lab, image, [layer(mirror, program, links)], command)
 
 
 def _port() -> int:
     """PORT, so that a machine's disk that is used again finds the registry at its address; else any that is free."""
     with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", PORT)):
         return PORT
-    return free_ports(1)[0]
+    return vm.free_ports(1)[0]
 
 
 def push(lab: Path, image: str, layers: Sequence[bytes], command: Sequence[str]) -> None:
@@ -83,7 +108,7 @@ def push(lab: Path, image: str, layers: Sequence[bytes], command: Sequence[str])
     Raises:
         Failed: the registry did not take it.
     """
-    base = f"http://127.0.0.1:{(lab / '.registry' / 'port').read_text()}"
+    base = f"http://127.0.0.1:{(lab / REGISTRY / PORT_FILE).read_text()}"
     config = json.dumps(
         {
             "architecture": "amd64",
@@ -118,7 +143,7 @@ def layer(mirror: Path, program: str, links: Sequence[str]) -> bytes:
 
 def stop(lab: Path) -> None:
     """End the lab's registry, and only it."""
-    process.end(lab / ".registry" / "process.json", signal.SIGTERM, limit=10)
+    process.end(lab / REGISTRY / vm.PROCESS, signal.SIGTERM, limit=6)
 
 
 def _digest(data: bytes) -> str:
@@ -133,24 +158,24 @@ def _blob(base: str, image: str, data: bytes) -> dict[str, Any]:
     return {"size": len(data), "digest": digest}
 
 
-def _request(method: str, url: str, data: bytes, type: str = "application/octet-stream") -> Any:
-    from urllib.error import URLError
+def _request(method: str, url: str, data: bytes, type: str = "application/octet-stream", limit: float = 30) -> Any:
+    from http.client import HTTPException
     from urllib.request import ProxyHandler, Request, build_opener
 
     request = Request(url, data=data if method != "GET" else None, method=method, headers={"Content-Type": type})
     try:
-        return build_opener(ProxyHandler({})).open(request, timeout=30)  # it is on loopback: never through a proxy
-    except URLError as error:
+        return build_opener(ProxyHandler({})).open(request, timeout=limit)  # it is on loopback: never through a proxy
+    except (OSError, HTTPException) as error:  # URLError is an OSError; one that hangs is a TimeoutError
         raise Failed(f"the lab's registry did not take {method} {url}", str(error)) from error
 
 
-def _wait(base: str, log: Path) -> None:
+def _wait(place: Path, base: str) -> None:
     begin = monotonic()
     while True:
         try:
-            _request("GET", f"{base}/v2/", b"")
+            _request("GET", f"{base}/v2/", b"", limit=2)
             return
         except Failed as error:
-            if monotonic() - begin > 20:
-                raise Failed("the lab's registry did not start", log.read_text()[-2000:]) from error
+            if process.read(place / vm.PROCESS) is None or monotonic() - begin > 20:
+                raise Failed("the lab's registry did not start", (place / "log").read_text()[-2000:]) from error
             sleep(0.1)

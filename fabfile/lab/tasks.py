@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
+from collections.abc import Sequence
+from itertools import pairwise
 from time import monotonic
 
 from invoke import Context, task
@@ -10,6 +14,7 @@ from invoke import Context, task
 from fabfile import paths
 from fabfile.console import say
 from fabfile.errors import Failed, Refused
+from fabfile.target import quote
 
 MACHINE = "kind of machine: kvm, uml, tcg, or debian for one with Debian's own kernel (default: the best that boots)"
 
@@ -27,7 +32,7 @@ def up(c: Context, count: int = 1, suite: str = "bookworm", memory: int = 1536, 
     from fabfile.lab import machines
 
     machines.up(count, suite, memory, kind=machine)
-    say(f"inventory: HOSTS_FILE={paths.lab() / 'hosts.toml'} fab -H hosts deploy")
+    say(f"inventory: HOSTS_FILE={quote(str(paths.lab() / 'hosts.toml'))} fab -H hosts deploy")
 
 
 @task(name="list")
@@ -35,10 +40,13 @@ def list_(c: Context) -> None:
     """Show the lab's machines."""
     from fabfile.lab import machines
 
-    for machine in machines.machines():
+    found, broken = machines.look()
+    for machine in found:
         state = "running" if machine.pid else "stopped"
         where = f"127.0.0.1:{machine.port:<5}  {machine.memory} MiB"
         say(f"{machine.name:8} {state:8} {where}  {machine.suite}, {machine.kind}, Linux {machine.kernel}")
+    for name, why in broken.items():
+        say(f"{name:8} broken   {why}; remove it: inv lab.down {name}")
 
 
 @task(positional=["name"], help={"name": "such as lab-1"})
@@ -50,12 +58,20 @@ def shell(c: Context, name: str) -> None:
     os.execvp(command[0], command)
 
 
-@task(positional=["name"], optional=["name"], help={"name": "one machine; without it the whole lab"})
-def down(c: Context, name: str = "") -> None:
+def names_a_machine(words: Sequence[str]) -> bool:
+    """Whether a command line has a machine's name after lab.down: Invoke's positional arguments cannot be left out."""
+    return any(task == "lab.down" and re.fullmatch(r"lab-\d+", name) for task, name in pairwise(words))
+
+
+@task(
+    positional=["name"] if names_a_machine(sys.argv) else [],
+    help={"name": "one machine, as in inv lab.down lab-1; without it the whole lab"},
+)
+def down(c: Context, name: str | None = None) -> None:
     """End one machine, or the whole lab with all its files."""
     from fabfile.lab import machines
 
-    machines.down(name)
+    machines.down(name or "")
 
 
 @task(
@@ -68,12 +84,12 @@ def down(c: Context, name: str = "") -> None:
 def demo(c: Context, keep: bool = False, suite: str = "bookworm", machine: str = "") -> None:
     """The main job, end to end: a throwaway machine, a deploy over SSH, containers on devmapper and on overlayfs."""
     import subprocess
-    import sys
 
-    from fabfile.lab import machines
+    from fabfile.lab import directory, machines
 
-    if machines.machines():
-        raise Refused("a lab is running already", str(paths.lab()), hint="inv lab.down, or another LAB_DIR")
+    if there := directory.names(paths.lab()):
+        what = f"{paths.lab()} has {', '.join(there)}"
+        raise Refused("there is a lab already", what, hint="inv lab.down, or let LAB_DIR name another directory")
     start = monotonic()
     name = machines.up(1, suite, kind=machine)[0].name
     fab = [sys.executable, "-m", "fabric", "-H", name]

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from fabfile import paths
 from fabfile.errors import Failed, Refused
 
 NEEDED = {
@@ -29,9 +30,20 @@ So no clean-up walks into /dev or /sys, and nothing goes on writing in a directo
 ENDS_WITH_US = ("setpriv", "--pdeathsig=KILL")
 """In front of a command: it is killed when we are. What it starts in the background is not, but see PRIVATE_MOUNTS."""
 
+MESSAGES = {"LC_ALL": "C.UTF-8"}
+"""Programs print messages that we know, and take names that are not ASCII."""
+
+ASIDE = Path("/mnt")
+"""What `aside` calls the directory that it is given."""
+
 
 def check() -> None:
     """Refuse a machine that cannot run the lab, naming all that it lacks and the command that mends it."""
+    for variable, directory in (("LAB_DIR", paths.lab()), ("XDG_CACHE_HOME", paths.cache())):
+        try:
+            str(directory).encode()
+        except UnicodeEncodeError as error:
+            raise Refused(f"{variable} is not UTF-8", repr(str(directory)), hint="name another directory") from error
     if os.geteuid():
         raise Refused("the lab needs root", "it makes images with Debian's tools", hint="sudo ./bootstrap inv lab.up")
     lacking = {tool: why for tool, why in NEEDED.items() if not shutil.which(tool)}
@@ -44,7 +56,13 @@ def check() -> None:
         )
 
 
-def run(*command: str | Path, log: Path | None = None, input: bytes | None = None, cwd: Path | None = None) -> str:
+def run(
+    *command: str | Path,
+    log: Path | None = None,
+    input: bytes | None = None,
+    cwd: Path | None = None,
+    before: Sequence[str | Path] = (),
+) -> str:
     """Run a command and return what it printed. It is killed when we are.
 
     Args:
@@ -52,23 +70,26 @@ def run(*command: str | Path, log: Path | None = None, input: bytes | None = Non
         log: a file that gets the output too.
         input: standard input.
         cwd: the directory to run it in.
+        before: what runs the command, such as PRIVATE_MOUNTS.
 
     Raises:
-        Failed: a non-zero exit code.
+        Failed: a non-zero exit code, or there is no such program.
     """
     args: Sequence[str] = [str(part) for part in command]
     done = subprocess.run(
-        [*ENDS_WITH_US, *args],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        input=input or b"",
-        cwd=cwd,
+        [*ENDS_WITH_US, *before, *args],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, input=input or b"", cwd=cwd, env={**os.environ, **MESSAGES},
         check=False,
-    )
+    )  # fmt: skip
     output = done.stdout.decode(errors="replace")
     if log:
-        with log.open("a") as out:
-            out.write(output)
+        try:
+            with log.open("a") as out:
+                out.write(output)
+        except OSError:
+            if not done.returncode:
+                raise
+            log = None  # on a full disk: what the command says of that is the better error
     if done.returncode:
         tail = "\n".join(output.splitlines()[-15:])
         raise Failed(
@@ -77,3 +98,20 @@ def run(*command: str | Path, log: Path | None = None, input: bytes | None = Non
             hint=f"all of it: {log}" if log else "",
         )
     return output
+
+
+def aside(directory: Path, *command: str | Path, log: Path) -> str:
+    """Run a command as `run` does, with mounts of its own, in a directory that it sees as ASIDE.
+
+    So no path that it is given has a blank or a quote in it: mmdebstrap and apt do not take all of those.
+
+    Args:
+        directory: where it runs.
+        command: program and arguments.
+        log: a file that gets the output too.
+
+    Raises:
+        Failed: a non-zero exit code.
+    """
+    bind = ("sh", "-c", 'mount --bind . "$0" && cd "$0" && exec "$@"', ASIDE)
+    return run(*command, log=log, cwd=directory, before=(*PRIVATE_MOUNTS, *bind))

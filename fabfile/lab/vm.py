@@ -12,17 +12,29 @@ import subprocess
 import tarfile
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 import msgspec
 
 from fabfile.errors import Failed
-from fabfile.lab import process, tools
+from fabfile.lab import files, process, tools
 
 BOOT_LIMIT = 300
 """Seconds until a boot counts as failed: the slowest takes about 30 alone, some more when several share two cores."""
 
+KEY, KNOWN_HOSTS = "id_ed25519", "known_hosts"
+"""Names in the lab's directory: of the key that may log in to its machines, and of their pinned keys."""
+
 DISK = "20G"
 """Size of the empty disk that every machine has."""
+
+
+FILE, PROCESS = "vm.json", "process.json"
+"""Names in a machine's directory: of what says that it is whole, and of the record of its process."""
+
+
+class Broken(Failed):
+    """A machine's directory that holds no machine."""
 
 
 class Vm(msgspec.Struct, frozen=True):
@@ -44,6 +56,8 @@ class Vm(msgspec.Struct, frozen=True):
     """MiB."""
     host_key: str = ""
     """Its public host key, which is pinned."""
+    image_id: str = ""
+    """The very making of its image, which is all that its overlay fits: see `Image.id`."""
     disks: tuple[str, ...] = ()
     """Sizes of more empty disks; `lab-disk2` is the serial number of the first."""
 
@@ -65,7 +79,7 @@ class Vm(msgspec.Struct, frozen=True):
     @property
     def process(self) -> Path:
         """Where its process is recorded."""
-        return self.directory / "process.json"
+        return self.directory / PROCESS
 
     @property
     def pid(self) -> int | None:
@@ -83,10 +97,8 @@ class Vm(msgspec.Struct, frozen=True):
             command: what to run there; nothing for a shell.
             connect: seconds to wait for the connection.
         """
-        lab = self.directory.parent
         options = [
-            # In quotes: ssh takes a list of files, and splits it at blanks.
-            f'UserKnownHostsFile="{lab}/known_hosts"',
+            f"UserKnownHostsFile={KNOWN_HOSTS}",
             "StrictHostKeyChecking=yes",
             "IdentitiesOnly=yes",
             "BatchMode=yes",
@@ -96,18 +108,9 @@ class Vm(msgspec.Struct, frozen=True):
             "LogLevel=ERROR",
         ]
         flags = [part for option in options for part in ("-o", option)]
-        return [
-            "ssh",
-            "-F",
-            "none",
-            *flags,
-            "-i",
-            f"{lab}/id_ed25519",
-            "-p",
-            str(self.port),
-            "root@127.0.0.1",
-            *command,
-        ]
+        # In the lab's directory, and with names only: ssh splits paths at blanks, and replaces %h and ${HOME} in them.
+        place = ["env", f"--chdir={self.directory.parent}"]
+        return [*place, "ssh", "-F", "none", *flags, "-i", KEY, "-p", str(self.port), "root@127.0.0.1", *command]
 
 
 def free_ports(count: int) -> list[int]:
@@ -122,23 +125,26 @@ def free_ports(count: int) -> list[int]:
 def write(vm: Vm) -> None:
     """Write the file by which a machine is known, atomically."""
     state = {field: value for field, value in msgspec.structs.asdict(vm).items() if field != "directory"}
-    part = vm.directory / ".vm.json.new"
-    part.write_bytes(msgspec.json.encode(state, enc_hook=str))
-    part.replace(vm.directory / "vm.json")
+    files.write(vm.directory / FILE, msgspec.json.encode(state, enc_hook=str))
 
 
-def read(file: Path) -> Vm:
-    """The machine of a `vm.json`.
+def read(directory: Path) -> Vm:
+    """The machine of a directory.
 
     Raises:
-        msgspec.DecodeError: it is not one.
-        OSError: it is not there.
+        Broken: it holds none, or one that cannot be read.
     """
-    return msgspec.convert({"directory": file.parent, **msgspec.json.decode(file.read_bytes())}, Vm, dec_hook=_path)
+    file = directory / FILE
+    try:
+        state = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+        return msgspec.convert({**state, "directory": directory}, Vm, dec_hook=_path)
+    except FileNotFoundError as error:
+        raise Broken(f"{directory.name} is half made", f"there is no {file}") from error
+    except (OSError, msgspec.DecodeError) as error:
+        raise Broken(f"{directory.name} is broken", f"{file}: {error}") from error
 
 
 def _path(type: type, value: str | Path) -> Path:
-    assert type is Path
     return Path(value)
 
 
@@ -147,7 +153,7 @@ def seed(directory: Path, authorized: str) -> str:
     key, name = directory / "host_key", directory.name
     tools.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", key)
     public = key.with_suffix(".pub").read_text()
-    files = {
+    content = {
         "etc/hostname": (f"{name}\n", 0o644),
         "etc/hosts": (f"127.0.0.1 localhost {name}\n", 0o644),
         "etc/ssh/ssh_host_ed25519_key": (key.read_text(), 0o600),
@@ -156,7 +162,7 @@ def seed(directory: Path, authorized: str) -> str:
     }
     disk = directory / "seed.tar"
     with tarfile.open(disk, "w") as out:
-        for path, (text, mode) in files.items():
+        for path, (text, mode) in content.items():
             info = tarfile.TarInfo(path)
             info.size, info.mode = len(text.encode()), mode
             out.addfile(info, io.BytesIO(text.encode()))
@@ -189,8 +195,8 @@ def wait(vm: Vm, limit: float = BOOT_LIMIT) -> float:
 
 def _tail(vm: Vm) -> str:
     """The end of its console, and of what the program that runs it printed."""
-    files = [file for file in (vm.console, vm.log) if file.exists()]
-    return "\n".join(line for file in files for line in _last(file, 8192).splitlines()[-25:])
+    logs = [file for file in (vm.console, vm.log) if file.exists()]
+    return "\n".join(line for file in logs for line in _last(file, 8192).splitlines()[-25:])
 
 
 def _last(file: Path, size: int) -> str:

@@ -7,7 +7,6 @@ from it. A machine serves the tests of one file, in their order.
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
@@ -76,7 +75,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if first(config):
         if not any(machine.pid for machine in machines.machines()):
             machines.down()
-            shutil.rmtree(os.environ["LAB_DIR"], ignore_errors=True)  # where no test needed a machine
+            Path(os.environ["LAB_DIR"]).rmdir()
         del os.environ["LAB_DIR"]
 
 

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fabfile import paths
-from fabfile.lab import container, suites, tools
-from fabfile.releases import locked
+from fabfile.lab import container, store, suites, tools
 
 PACKAGES = "git,python3,sudo"
 USER = "builder"
@@ -51,14 +50,14 @@ def root(suite: str) -> Path:
     )
     hooks = [f"--customize-hook={line}" for line in setup]
     command = ["mmdebstrap", "--variant=apt", *suites.SUITES[suite], f"--include={PACKAGES}", *hooks, suite]
-    wanted = paths.cache() / "roots" / f"{suite}-{hashlib.sha256(repr(command).encode()).hexdigest()[:16]}"
-    with locked(wanted):
-        if not wanted.exists():
-            part = wanted.with_name(f".{wanted.name}.part")
-            shutil.rmtree(part, ignore_errors=True)
-            tools.run(*command, part, suites.mirror())
-            part.rename(wanted)
-    return wanted
+    digest = hashlib.sha256(repr([command, store.FORMAT]).encode()).hexdigest()[:16]
+    wanted = paths.cache() / "roots" / f"{suite}-{digest}"
+
+    def make(part: Path, log: Path) -> None:
+        tools.aside(part, *command, tools.ASIDE / "tree", suites.mirror(), log=log)
+
+    store.find(wanted, make)
+    return wanted / "tree"
 
 
 def network() -> tuple[dict[str, str], set[str]]:

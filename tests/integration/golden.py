@@ -9,10 +9,9 @@ from pathlib import Path
 import msgspec
 
 from fabfile import paths
-from fabfile.lab import kinds, machines
+from fabfile.lab import kinds, machines, store
 from fabfile.lab.image import Image
 from fabfile.lab.kinds.kind import Kind
-from fabfile.releases import locked
 from tests.integration.machine import STATE, Machine, keep_logs
 
 DEPENDS = ("fabfile", "templates", "releases.toml", "tests/integration/golden.py")
@@ -43,21 +42,13 @@ def find(suite: str, name: str) -> Golden:
     """The machine of a suite and kind, from the cache or made now."""
     kind, image = kinds.choose(suite, name)
     directory = paths.cache() / "golden" / _digest(kind, image)
-    with locked(directory):
-        if not directory.exists():
-            part = directory.with_name(f".{directory.name}.part")
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
-            _make(kind, image, part)
-            part.rename(directory)
+    store.find(directory, lambda part, log: _make(kind, image, part))
     seen = msgspec.json.decode((directory / "seen.json").read_bytes(), type=Seen)
     return Golden(Image(suite, image.directory, directory / "root"), seen)
 
 
 def _digest(kind: Kind, image: Image) -> str:
-    # An overlay belongs to one very file: an image that was built anew under the same name is another.
-    root = image.root.stat()
-    parts = [kind.name, image.directory.name, f"{root.st_ino} {root.st_mtime_ns}", *machines.offer().values(), STATE]
+    parts = [kind.name, image.id, *machines.offer().values(), STATE, store.FORMAT]
     digest = hashlib.sha256("\0".join(parts).encode())
     for name in DEPENDS:
         place = paths.REPOSITORY / name

@@ -89,6 +89,18 @@ def test_a_host_on_port_22_is_named_without_it() -> None:
     assert "ssh-keygen -f /k -R 'h'" in problem.hint
 
 
+@pytest.mark.parametrize(
+    ("known", "word"),
+    [("~/.ssh/known_hosts", "~/.ssh/known_hosts"), ("/a b/k'", """'/a b/k'"'"''"""), ("~/a b;c", "~/'a b;c'")],
+)
+def test_the_commands_of_a_hint_work_whatever_the_file_is_called(known: str, word: str) -> None:
+    host = Host(name="a", address="h", known_hosts=known)
+    changed = ssh._unreachable(host, BadHostKeyException("h", *KEYS))
+    assert f"ssh-keygen -f {word} -R 'h', then ssh-keyscan -p 22 h >> {word}" in changed.hint
+    unknown = ssh._unreachable(host, SSHException("Server 'h' not found in known_hosts"))
+    assert unknown.hint.endswith(f"ssh-keyscan -p 22 h >> {word}")
+
+
 def test_unknown_keys_are_rejected_and_known_ones_loaded(home: Path) -> None:
     known = home / "known"
     known.write_text(f"[192.0.2.1]:2222 {KEYS[0].get_name()} {KEYS[0].get_base64()}\n")

@@ -10,6 +10,8 @@ from fabfile.lab.image import Image
 from fabfile.lab.kinds.kind import Unfit, require
 from fabfile.lab.kinds.qemu import PROGRAMS, Qemu
 
+DEVICE = Path("/dev/kvm")
+
 FIRMWARE_LIMIT = 5
 """Seconds for the firmware's first words, which take a tenth of one."""
 
@@ -26,19 +28,19 @@ class Kvm(Qemu):
 
     def image(self, suite: str) -> Image:
         """See `Kind.image`. What needs no image is asked first: the firmware, which is there with qemu."""
-        if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-            raise Unfit(self.name, "there is no /dev/kvm that may be opened")
+        if not os.access(DEVICE, os.R_OK | os.W_OK):
+            raise Unfit(self.name, f"{DEVICE} cannot be opened")
         require(self.name, PROGRAMS)
         depends = (os.uname().release, tools.run("qemu-system-x86_64", "--version").splitlines()[0])
         if why := probe.remembered("kvm", depends, _firmware):
             raise Unfit(self.name, why)
         image = super().image(suite)
-        if why := probe.remembered("kvm", (*depends, str(image.directory)), lambda: _kernel(image)):
+        if why := probe.remembered("kvm", (*depends, str(image.directory)), lambda _: _kernel(image)):
             raise Unfit(self.name, why)
         return image
 
 
-def _firmware() -> str:
+def _firmware(_: Path) -> str:
     """Why the firmware does not run under KVM, or nothing."""
     command = [*_qemu("64"), "-chardev", "stdio,id=words", "-device", "isa-debugcon,iobase=0x402,chardev=words"]
     return "" if probe.says(command, b"SeaBIOS", FIRMWARE_LIMIT) else "/dev/kvm does not run even qemu's firmware"

@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 
+from fabfile import paths
 from fabfile.errors import Problem
+from fabfile.lab import files, probe, process, tools
 from fabfile.lab import image as images
-from fabfile.lab import probe, process, tools
+from fabfile.lab.files import Unwritable
 from fabfile.lab.image import Image
 from fabfile.lab.kinds import uml_cow, uml_kernel, uml_supervisor
 from fabfile.lab.kinds.kind import Unfit, letter, require
@@ -74,14 +75,19 @@ class Uml:
     def image(self, suite: str) -> Image:
         """See `Kind.image`. The newest kernel is tried first, then the suite's own."""
         require(self.name, PROGRAMS)
+        if files.noexec(paths.lab()):
+            raise Unfit(self.name, f"programs cannot be run in {paths.lab()}, which is mounted with noexec")
         reasons = []
         for source in dict.fromkeys((uml_kernel.NEWEST, suite)):
             try:
                 kernel = uml_kernel.find(source)
+            except Unwritable:
+                raise
             except Problem as problem:
-                reasons.append(f"Debian {source}'s kernel: {problem.what}")
+                last = problem.details.splitlines()[-1:]
+                reasons.append(f"Debian {source}'s kernel: {': '.join([problem.what, *last])}")
                 continue
-            depends = (os.uname().release, kernel.version, str(_memory(PROBE_MEMORY)))
+            depends = (os.uname().release, kernel.version, str(_memory(PROBE_MEMORY)), *probe.confinement())
             why = probe.remembered("uml", depends, partial(_boot, kernel))
             if not why:
                 return images.build(suite, kernel)
@@ -125,7 +131,9 @@ def _equip(vm: Vm, kernel: Path) -> None:
     link, root must not open or write to.
     """
     identity, directory = _identity(vm.port), vm.directory
-    (directory / uml_kernel.LIBRARY_DIR).mkdir()
+    libraries = directory / uml_kernel.LIBRARY_DIR
+    libraries.mkdir()
+    libraries.chmod(0o755)  # whatever the umask is: the machine's user reads what is in it
     for name in FILES:
         shutil.copy(kernel / name, directory / name)
     directory.chmod(0o711)
@@ -151,7 +159,7 @@ def _start(vm: Vm, base: Path, options: Sequence[str], network: Sequence[str]) -
             "identity": _identity(vm.port), "base": image.fileno(), "processor": _processor(), "network": network,
             "machine": machine, "environment": {"PATH": "/usr/bin:/bin", "TMPDIR": str(_memory(vm.memory))},
         }  # fmt: skip
-        (vm.directory / SETTINGS).write_text(json.dumps(settings))
+        files.write(vm.directory / SETTINGS, json.dumps(settings))
         program = [sys.executable, "-I", "-S", uml_supervisor.__file__, SETTINGS]
         process.spawn(vm.process, program, vm.log, [image.fileno()])
 
@@ -164,28 +172,26 @@ def _network(vm: Vm) -> list[str]:
     return [*command, "-netdev", "hubport,id=a,hubid=0,netdev=user", "-netdev", "hubport,id=b,hubid=0,netdev=cable"]
 
 
-def _boot(kernel: UmlKernel) -> str:
-    """Why a program does not run as the first one of a machine, or nothing."""
-    with TemporaryDirectory(prefix="containerd-devmapper-") as name:
-        directory = Path(name)
-        tree, root, vm = directory / "tree", directory / "root.img", Vm(directory, "uml", "", directory, 1, memory=128)
-        tree.mkdir()
-        shutil.copy(STATIC, tree / "init")
-        tools.run("mke2fs", "-q", "-t", "ext4", "-d", tree, root, "16M")
-        options = [f"ubd0r={BASE_PATH}", "root=/dev/ubda", "ro", "init=/init", "panic=1", "--", "-V"]
-        _equip(vm, kernel.directory)
-        _start(vm, root, options, ["sleep", str(2 * PROBE_LIMIT)])
-        end, printed = monotonic() + PROBE_LIMIT, ""
-        try:
-            while INIT_ENDED not in printed and vm.pid and monotonic() < end:
-                sleep(0.05)
-                printed = vm.console.read_text(errors="replace") if vm.console.exists() else ""
-        finally:
-            process.end(vm.process, Uml.end)
-        if INIT_ENDED in printed:
-            return ""
-        last = [*printed.splitlines(), *vm.log.read_text(errors="replace").splitlines()][-3:]
-        return f"User-mode Linux {kernel.version} does not boot here: {' / '.join(last)}"
+def _boot(kernel: UmlKernel, directory: Path) -> str:
+    """Why a program does not run as the first one of a machine in an empty directory, or nothing."""
+    tree, vm = directory / "tree", Vm(directory, "uml", "", directory, 1, memory=PROBE_MEMORY)
+    tree.mkdir()
+    shutil.copy(STATIC, tree / "init")
+    tools.run("mke2fs", "-q", "-t", "ext4", "-d", tree.name, "root.img", "16M", cwd=directory)
+    options = [f"ubd0r={BASE_PATH}", "root=/dev/ubda", "ro", "init=/init", "panic=1", "--", "-V"]
+    _equip(vm, kernel.directory)
+    _start(vm, directory / "root.img", options, ["sleep", str(2 * PROBE_LIMIT)])
+    end, printed = monotonic() + PROBE_LIMIT, ""
+    try:
+        while INIT_ENDED not in printed and vm.pid and monotonic() < end:
+            sleep(0.05)
+            printed = vm.console.read_text(errors="replace") if vm.console.exists() else ""
+    finally:
+        process.end(vm.process, Uml.end)
+    if INIT_ENDED in printed:
+        return ""
+    last = [*printed.splitlines(), *vm.log.read_text(errors="replace").splitlines()][-3:]
+    return f"User-mode Linux {kernel.version} does not boot here: {' / '.join(last)}"
 
 
 def _identity(port: int) -> int:
@@ -201,13 +207,13 @@ def _identity(port: int) -> int:
 
 
 def _memory(size: int) -> Path:
-    """Where a machine's memory of so many MiB is kept: where files are programs, and there is room."""
+    """Where a machine's memory of so many MiB is kept: in /dev/shm if it fits and may be executed there, or on disk."""
     try:
         found = os.statvfs(MEMORY)
     except OSError:
-        return Path()
+        return Path(OWN)
     fits = found.f_bavail * found.f_frsize >= size << 20
-    return MEMORY if fits and not found.f_flag & os.ST_NOEXEC and os.access(MEMORY, os.W_OK) else Path()
+    return MEMORY if fits and not files.noexec(MEMORY) and os.access(MEMORY, os.W_OK) else Path(OWN)
 
 
 def _processor() -> int:

@@ -14,9 +14,7 @@ import msgspec
 
 from fabfile import paths
 from fabfile.errors import Failed
-from fabfile.lab import suites, tools
-from fabfile.lab.progress import progress
-from fabfile.releases import locked
+from fabfile.lab import files, store, suites, tools
 
 NEWEST = "forky"
 """The suite whose kernel is tried first, whatever the machine's own."""
@@ -28,6 +26,9 @@ KERNEL = "kernel"
 
 PROGRAM = "linux"
 LIBRARY_DIR = "lib"
+
+FILES = (PROGRAM, *(f"{LIBRARY_DIR}/{name}" for name in LIBRARIES))
+"""What a machine's directory gets of a kernel."""
 
 UNUSED = (
     "drivers/net drivers/media sound net/batman-adv net/openvswitch net/tipc net/sctp net/rxrpc net/ceph fs/afs fs/ceph"
@@ -64,58 +65,56 @@ def find(suite: str) -> UmlKernel:
     Raises:
         Failed: it could not be had.
     """
-    directory = paths.cache() / "uml" / suite
-    with locked(directory):
-        if not directory.exists():
-            with progress(f"User-mode Linux of Debian {suite}: fetching"):
-                _fetch(directory, suite)
-        return UmlKernel(directory, (directory / "version").read_text())
+    directory = paths.cache() / "kernels" / suite
+
+    def make(part: Path, log: Path) -> None:
+        _fetch(part, log, suite)
+
+    store.find(directory, make, f"User-mode Linux of Debian {suite}: fetching", ("version", *FILES))
+    return UmlKernel(directory, (directory / "version").read_text())
 
 
-def _fetch(directory: Path, suite: str) -> None:
-    part = directory.with_name(f".{suite}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    log = part.with_suffix(".log")
-    log.unlink(missing_ok=True)
+def _fetch(part: Path, log: Path, suite: str) -> None:
+    download = part / "download"
     for again in (True, False):
+        files.fresh(download)  # a package that is not the newest any more must not be unpacked with the others
         try:
-            _download(part, suite, log)
+            _download(download, suite, log)
             break
         except Failed:
             # A suite in development may have moved on between its list of packages and the package itself.
             if not again:
                 raise
-    new = part / "new"
-    new.mkdir()
-    (new / "version").write_text(_arrange(part / "tree", new, log))
-    new.rename(directory)
-    shutil.rmtree(part)
+    try:
+        version = _arrange(download / "tree", part, log)
+    except (FileNotFoundError, ValueError) as error:
+        what = f"the packages {', '.join(PACKAGES)} of Debian {suite} are not laid out as expected"
+        raise Failed(what, str(error), hint=f"what was done: {log}") from error
+    (part / "version").write_text(version)
+    files.remove(download)
 
 
-def _download(part: Path, suite: str, log: Path) -> None:
+def _download(directory: Path, suite: str, log: Path) -> None:
     """Download and unpack the packages, whose signatures apt checks, without touching this machine's own apt."""
-    shutil.rmtree(part / "lists", ignore_errors=True)
-    (part / "lists").mkdir()
-    sources = part / "sources.list"
-    sources.write_text(f"deb [signed-by={suites.KEYRING}] {suites.mirror()} {suite} main\n")
+    (directory / "lists").mkdir()
+    (directory / "sources.list").write_text(f"deb [signed-by={suites.KEYRING}] {suites.mirror()} {suite} main\n")
     options = {
-        "Dir::Etc::sourcelist": sources,
+        "Dir::Etc::sourcelist": tools.ASIDE / "sources.list",
         "Dir::Etc::sourceparts": "/dev/null",
         "Dir::Etc::preferences": "/dev/null",
         "Dir::Etc::preferencesparts": "/dev/null",
-        "Dir::State::lists": part / "lists",
-        "Dir::Cache": part / "apt",
+        "Dir::State::lists": tools.ASIDE / "lists",
+        "Dir::Cache": tools.ASIDE / "apt",
         "APT::Sandbox::User": "root",
         "APT::Architecture": "amd64",
         "Acquire::Languages": "none",
         **({"Acquire::Check-Valid-Until": "false"} if suites.SUITES[suite] else {}),
     }
     apt = ["apt-get", "-q", *(word for name, value in options.items() for word in ("-o", f"{name}={value}"))]
-    tools.run(*apt, "update", log=log)
-    tools.run(*apt, "download", *PACKAGES, log=log, cwd=part)
-    for package in part.glob("*.deb"):
-        tools.run("dpkg-deb", "-x", package, part / "tree", log=log)
+    tools.aside(directory, *apt, "update", log=log)
+    tools.aside(directory, *apt, "download", *PACKAGES, log=log)
+    for package in directory.glob("*.deb"):
+        tools.run("dpkg-deb", "-x", package, directory / "tree", log=log)
 
 
 def _arrange(tree: Path, new: Path, log: Path) -> str:
@@ -133,7 +132,3 @@ def _arrange(tree: Path, new: Path, log: Path) -> str:
     loader = f"{LIBRARY_DIR}/{LIBRARIES[-1]}"
     tools.run("patchelf", "--set-interpreter", loader, "--set-rpath", LIBRARY_DIR, new / PROGRAM, log=log)
     return modules.name
-
-
-FILES = (PROGRAM, *(f"{LIBRARY_DIR}/{name}" for name in LIBRARIES))
-"""What a machine's directory gets of a kernel."""

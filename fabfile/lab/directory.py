@@ -1,0 +1,171 @@
+"""The lab's directory: whose it is, who may change it now, and what is removed from it.
+
+It has a mark, whose content we wrote; a directory without one is never touched. What is removed from a marked one is
+what we make there, by name. Everything else stays, and is named.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from fabfile.console import say
+from fabfile.errors import Refused
+from fabfile.lab import files, hosts, vm
+from fabfile.target import quote
+
+MARK = ".containerd-devmapper-lab"
+"""Name of the mark, which is also what is locked."""
+
+TEXT = "A lab of containerd-devmapper. lab.down removes from this directory what lab.up made in it"
+FOUND, MADE = f"{TEXT}.\n", f"{TEXT}, and the directory.\n"
+"""What a mark says: of a directory that was there, and of one that we made."""
+
+REGISTRY = ".registry"
+
+FILES = (vm.KEY, f"{vm.KEY}.pub", hosts.FILE, vm.KNOWN_HOSTS)
+"""The files that we make in it, each perhaps half made under the name `.NAME.new`."""
+
+MACHINE = re.compile("lab-[1-9][0-9]*")
+"""Names of machines, which are directories."""
+
+
+def is_lab(lab: Path) -> bool:
+    """Whether a directory has our mark."""
+    return _text(lab / MARK) in (FOUND, MADE)
+
+
+def _text(mark: Path) -> str | None:
+    try:
+        return None if mark.is_symlink() else mark.read_text()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def check(lab: Path) -> bool:
+    """Whether there is a lab: True if a directory has our mark, False if it is empty or does not exist.
+
+    Raises:
+        Refused: it holds what is not ours, is no directory, or others may write to it.
+    """
+    if lab.is_dir():
+        _check_owner(lab)
+    if is_lab(lab):
+        return True
+    if os.path.lexists(lab) and (not lab.is_dir() or any(not _is_half_a_mark(path) for path in lab.iterdir())):
+        # Both looks may fall on either side of another lab.up's first moments.
+        if is_lab(lab):
+            return True
+        raise Refused(
+            f"{lab} is not a lab's directory",
+            "it holds what is not ours, and is not touched",
+            hint="let LAB_DIR name a new directory",
+        )
+    return False
+
+
+def _check_owner(lab: Path) -> None:
+    """Refuse a directory in which another user could exchange a file that we write to, or remove."""
+    found = lab.stat()
+    if found.st_uid != os.geteuid():
+        what, hint = f"{lab} belongs to user {found.st_uid}", "let LAB_DIR name a new directory"
+    elif found.st_mode & 0o022:
+        what, hint = f"others may write to {lab}", f"chmod go-w {quote(str(lab))}"
+    else:
+        return
+    raise Refused(what, "whoever may write to a lab's directory has the rights of the lab", hint=hint)
+
+
+def _is_half_a_mark(path: Path) -> bool:
+    """Whether a lab.up that was killed, or is not yet further, left this."""
+    text = _text(path) if path.name == MARK else None
+    return text is not None and (FOUND.startswith(text) or MADE.startswith(text))
+
+
+def names(lab: Path) -> list[str]:
+    """The names of the machines' directories, whole or not, in the order of their numbers."""
+    if not lab.is_dir():
+        return []
+    found = [path.name for path in lab.iterdir() if MACHINE.fullmatch(path.name) and _is_directory(path)]
+    return sorted(found, key=lambda name: (len(name), name))
+
+
+@contextmanager
+def locked(lab: Path) -> Iterator[None]:
+    """Within it, no other process changes the lab. Its directory is there and ours; it goes if nothing is left in it.
+
+    Raises:
+        Refused: the directory is not ours.
+        Failed: it cannot be made or written to.
+    """
+    with files.writing(lab, "LAB_DIR"):
+        while not (lock := _lock(lab)):
+            pass
+    with lock:
+        try:
+            yield
+        finally:
+            if lab.is_dir() and [path.name for path in lab.iterdir()] == [MARK]:
+                ours = (lab / MARK).read_text() == MADE
+                (lab / MARK).unlink()
+                if ours:
+                    with suppress(OSError):  # a lab.up that waited has put its own mark there
+                        lab.rmdir()
+
+
+def _lock(lab: Path) -> IO[str] | None:
+    """The lab's lock, or None where the lab was taken away while we waited for it."""
+    made = not lab.exists()
+    lab.mkdir(parents=True, exist_ok=True, mode=0o700)
+    check(lab)
+    with ExitStack() as stack, suppress(FileNotFoundError):
+        descriptor = os.open(lab / MARK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        lock = stack.enter_context(os.fdopen(descriptor, "r+"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another lab.up or lab.down …")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.path.samestat(os.fstat(lock.fileno()), (lab / MARK).stat()):
+            _mark(lab, lock, made)
+            stack.pop_all()
+            return lock
+    return None
+
+
+def _mark(lab: Path, lock: IO[str], made: bool) -> None:
+    """Write the mark, unless it is there."""
+    if check(lab):
+        return
+    lock.seek(0)
+    lock.truncate()
+    lock.write(MADE if made else FOUND)
+    lock.flush()
+
+
+def clear(lab: Path) -> None:
+    """Remove what is the lab's own, once its machines are gone; what else there is stays, and is named.
+
+    Raises:
+        Failed: something of it could not be removed.
+    """
+    own = {name for file in FILES for name in (file, f".{file}.new", f".{file}.new.pub")}
+    stays = []
+    for path in sorted(lab.iterdir()):
+        if path.name == REGISTRY and _is_directory(path):
+            files.remove(path)
+        elif path.name in own and path.is_file() and not path.is_symlink():
+            path.unlink()
+        elif path.name != MARK:
+            stays.append(path.name)
+    if stays:
+        say(f"{lab} stays, because not the lab but somebody else put there: {', '.join(stays)}")
+
+
+def _is_directory(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()

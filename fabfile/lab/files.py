@@ -1,0 +1,157 @@
+"""The lab's own files and directories: written whole or not at all, removed with care, and a full disk told as one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+
+from fabfile.console import say
+from fabfile.errors import Failed
+from fabfile.target import quote
+
+MOUNTS = Path("/proc/self/mountinfo")
+
+LIMIT = 10.0
+"""Seconds for the last process of a killed run to stop writing into a directory that has to go."""
+
+ROOM = 16 << 20
+"""Bytes: where a disk has less than this left after something failed, that is taken for the reason."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+UNWRITABLE = (
+    errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ELOOP,
+    errno.ENAMETOOLONG,
+)  # fmt: skip
+
+NO_ROOM = ("No space left on device", "Disk quota exceeded", "don't have enough free space")
+"""What programs print where a disk is full; they run with LC_ALL=C.UTF-8."""
+
+
+class Unwritable(Failed):
+    """A directory where the lab keeps things is full or cannot be written to."""
+
+
+def write(file: Path, content: str | bytes) -> None:
+    """Write a file whole or not at all: whoever reads it finds the old content or the new one, even after a kill."""
+    part = file.with_name(f".{file.name}.new")
+    part.write_bytes(content.encode() if isinstance(content, str) else content)
+    part.replace(file)
+
+
+def mounted(directory: Path) -> list[str]:
+    """The mount points in a directory, itself included."""
+    inside = f"{directory.resolve()}/"
+    # Blanks, tabs, newlines and backslashes are octal there; see proc(5).
+    fields = [line.split(" ")[4] for line in MOUNTS.read_text(errors="surrogateescape").splitlines()]
+    places = [re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), field) for field in fields]
+    return [place for place in places if f"{place}/".startswith(inside)]
+
+
+def remove(directory: Path, limit: float = LIMIT) -> None:
+    """Remove a directory that the lab made, if it is there: never what a link leads to or what is mounted in it.
+
+    Args:
+        directory: what to remove.
+        limit: seconds to try for, as a process of a killed run may still be writing there.
+
+    Raises:
+        Failed: it is a link or a file, something is mounted in it, or it could not be removed.
+    """
+    end = monotonic() + limit
+    while os.path.lexists(directory):
+        if directory.is_symlink() or not directory.is_dir():
+            raise Failed(
+                f"{directory} is not a directory that the lab made",
+                "it is a link or a file, and stays",
+                hint=f"move it away: mv {quote(str(directory))} {quote(f'{directory}.old')}",
+            )
+        if places := mounted(directory):
+            raise Failed(
+                f"{directory} stays: something is mounted in it", "\n".join(places), hint=f"umount {quote(places[-1])}"
+            )
+        try:
+            shutil.rmtree(directory)
+        except OSError as error:
+            if monotonic() > end:
+                raise Failed(f"cannot remove {directory}", str(error), hint=f"rm -r {quote(str(directory))}") from error
+            sleep(0.1)
+
+
+def fresh(directory: Path) -> None:
+    """Make an empty directory; what a killed run left in its place is removed.
+
+    Raises:
+        Failed: what is there could not be removed.
+    """
+    remove(directory)
+    directory.mkdir(parents=True)
+
+
+def discard(directory: Path) -> None:
+    """Remove a directory of what failed; if that fails too, it is said, and does not hide the first failure."""
+    try:
+        remove(directory)
+    except Failed as failed:
+        say(str(failed), error=True)
+
+
+@contextmanager
+def writing(directory: Path, variable: str) -> Iterator[None]:
+    """Within it, a full or read-only disk is reported as such, with the way to use another one.
+
+    Args:
+        directory: what is written to.
+        variable: the environment variable that names it.
+
+    Raises:
+        Unwritable: it is full, or cannot be written to.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise _no_room(directory, variable, str(error)) from error
+        if error.errno not in UNWRITABLE:
+            raise
+        raise Unwritable(
+            f"cannot write to {directory}", str(error), hint=f"let {variable} name another directory"
+        ) from error
+    except Unwritable:
+        raise
+    except Failed as error:
+        if not _full(directory) and not any(words in error.details for words in NO_ROOM):
+            raise
+        evidence = "\n".join(filter(None, (error.what, error.details, error.hint)))
+        raise _no_room(directory, variable, evidence) from error
+
+
+def _no_room(directory: Path, variable: str, evidence: str) -> Unwritable:
+    return Unwritable(
+        f"no room is left in {directory}",
+        evidence,
+        hint=f"df -h {quote(str(directory))}; make room there, or let {variable} name a directory on another disk",
+    )
+
+
+def noexec(directory: Path) -> bool:
+    """Whether no program can be run in a directory, because its file system is mounted so."""
+    return bool(_statvfs(directory).f_flag & os.ST_NOEXEC)
+
+
+def _statvfs(directory: Path) -> os.statvfs_result:
+    """Of the file system that a directory is on, or would be made on."""
+    while not directory.exists():
+        directory = directory.parent
+    return os.statvfs(directory)
+
+
+def _full(directory: Path) -> bool:
+    """Whether its disk is short of room or of inodes; a file system that does not count inodes says 0 of 0."""
+    found = _statvfs(directory)
+    return found.f_bavail * found.f_frsize < ROOM or (found.f_files > 0 and found.f_favail == 0)

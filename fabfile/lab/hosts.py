@@ -1,0 +1,42 @@
+"""The lab's inventory, and the pinned keys of its machines."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fabfile.console import say
+from fabfile.lab import files, vm
+from fabfile.lab.vm import Vm
+
+FILE = "hosts.toml"
+
+
+def write(lab: Path, machines: Sequence[Vm], **settings: str) -> None:
+    """Write both for the machines that there are.
+
+    Args:
+        lab: the lab's directory.
+        machines: all of its machines.
+        settings: for the inventory's defaults; what an earlier one had there stays.
+    """
+    import tomlkit
+
+    inventory, keys = lab / FILE, lab / vm.KNOWN_HOSTS
+    defaults = {"user": "root", "identity_file": str(lab / vm.KEY), "known_hosts": str(keys), "release": "lab"}
+    hosts = {machine.name: {"address": "127.0.0.1", "port": machine.port} for machine in machines}
+    files.write(keys, "".join(line for machine in machines for line in machine.known_hosts()))
+    # Not by the package toml, which gets some backslashes wrong.
+    files.write(inventory, tomlkit.dumps({"defaults": {**_earlier(inventory), **defaults, **settings}, "hosts": hosts}))
+
+
+def _earlier(inventory: Path) -> dict[str, Any]:
+    if not inventory.exists():
+        return {}
+    try:
+        return dict(tomllib.loads(inventory.read_text())["defaults"])
+    except (ValueError, KeyError, TypeError) as error:  # somebody edited it; that must not keep a machine from ending
+        say(f"{inventory} could not be read and is written anew: {error!r}")
+        return {}

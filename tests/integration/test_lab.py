@@ -1,0 +1,158 @@
+"""The lab itself, from a path with everything in it that a path may have; one machine, and nothing is left of it.
+
+The tests build on each other.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from fabfile import paths
+from fabfile.errors import Failed, Refused
+from fabfile.lab import kinds, machines, process
+from fabfile.lab.vm import Vm
+from tests.integration.machine import run_fab, until
+
+ODD = "a b, \"c\" 'd' é%h ${HOME} \\x1;&#"
+
+LIMIT = 60
+"""Seconds for what ends to have ended, on two busy cores."""
+
+Inv = subprocess.Popen[str]
+
+
+def begin(*words: str) -> Inv:
+    """Start inv as a user would."""
+    inv = [str(Path(sys.executable).with_name("inv")), *words]
+    return subprocess.Popen(
+        inv,
+        cwd=paths.REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def end(inv: Inv, code: int = 0) -> str:
+    output, _ = inv.communicate()
+    assert inv.returncode == code, output
+    return output
+
+
+@pytest.fixture(scope="module", autouse=True)
+def odd(tmp_path_factory: pytest.TempPathFactory, suite: str, lab: Path) -> Iterator[Path]:
+    """The directory of a lab and a cache, the latter with what the one of this run has."""
+    try:
+        kinds.choose(suite, "uml")
+    except Refused as refused:
+        pytest.skip(refused.details)
+    place = tmp_path_factory.mktemp("lab") / ODD
+    (place / "cache").mkdir(parents=True)
+    (place / "cache" / "containerd-devmapper").symlink_to(paths.cache())
+    with pytest.MonkeyPatch.context() as own:
+        own.setenv("LAB_DIR", str(place / "lab"))
+        own.setenv("XDG_CACHE_HOME", str(place / "cache"))
+        yield place
+        machines.down()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def started(odd: Path, suite: str) -> list[str]:
+    """What two that started a machine each, at once, said."""
+    both = [begin("lab.up", "--machine", "uml", "--suite", suite) for _ in range(2)]
+    return [end(each) for each in both]
+
+
+def running(vm: Vm) -> list[str]:
+    """The command lines of all that runs in a machine's directory."""
+    found = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            if (directory / "cwd").readlink() == vm.directory:
+                found.append((directory / "cmdline").read_text(errors="replace").replace("\0", " "))
+        except OSError:
+            continue  # it has ended
+    return found
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended; whoever started it need not have noticed yet."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() == b""
+    except OSError:
+        return True
+
+
+def test_of_two_at_once_one_waits_and_both_get_a_machine(started: list[str]) -> None:
+    assert sum("waiting for another lab.up or lab.down" in said for said in started) == 1
+    assert [vm.name for vm in machines.machines()] == ["lab-1", "lab-2"]
+    listed = end(begin("lab.list"))
+    assert [line.split()[:2] for line in listed.splitlines()] == [["lab-1", "running"], ["lab-2", "running"]]
+
+
+def test_a_deploy_is_planned_by_its_inventory_and_its_mirror() -> None:
+    defaults = tomllib.loads((paths.lab() / "hosts.toml").read_text())["defaults"]
+    assert ODD in defaults["identity_file"] and ODD in defaults["known_hosts"] and ODD in defaults["mirror"]
+    plan = run_fab("-H", "lab-1", "--dry", "deploy", code=3, inventory=paths.lab() / "hosts.toml")
+    assert "containerd: none → 1.6." in plan
+
+
+def test_there_is_no_demonstration_beside_it() -> None:
+    assert "there is a lab already" in end(begin("lab.demo"), 2)
+
+
+@pytest.mark.parametrize(("who", "name"), [("network", "lab-1"), ("machine", "lab-2"), ("supervisor", "lab-1")])
+def test_all_of_it_ends_when_a_part_is_killed(who: str, name: str) -> None:
+    vm = machines.get(name)
+    if vm.pid is None:
+        machines.restart(vm)
+    pid = vm.pid
+    assert pid is not None and len(running(vm)) >= 3
+    names = {"network": "qemu-system-x86", "machine": "linux"}
+    if who in names:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        (pid,) = (int(each) for each in children if Path(f"/proc/{each}/comm").read_text().strip() == names[who])
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not running(vm) and vm.pid is None, f"did not end with its {who}", LIMIT)
+
+
+def test_one_is_ended_by_its_name() -> None:
+    assert end(begin("lab.down", "lab-2")) == "lab-2: gone\n"
+    assert "no machine 'lab-2'" in end(begin("lab.down", "lab-2"), 2)
+    assert [vm.name for vm in machines.machines()] == ["lab-1"]
+
+
+def test_a_registry_that_hangs_is_started_again() -> None:
+    record = paths.lab() / ".registry" / "process.json"
+    before = process.read(record)
+    assert before is not None
+    os.kill(before, signal.SIGSTOP)
+    machines.offer()
+    assert process.read(record) not in (None, before)
+    assert gone(before)
+
+
+def test_it_is_not_started_without_its_image_and_goes_nevertheless(odd: Path) -> None:
+    (vm,) = machines.machines()
+    (odd / "cache" / "containerd-devmapper").unlink()
+    with pytest.raises(Failed, match="the image of lab-1 is gone"):
+        machines.restart(vm)
+    registry = process.read(paths.lab() / ".registry" / "process.json")
+    assert registry is not None
+    os.kill(registry, signal.SIGSTOP)
+    (vm.directory / "vm.json").write_bytes(b"")
+    assert "lab-1    broken" in end(begin("lab.list"))
+    since = monotonic()
+    end(begin("lab.down"))
+    assert monotonic() - since < 30
+    assert not paths.lab().exists() and gone(registry)
