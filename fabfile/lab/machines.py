@@ -102,9 +102,10 @@ def up(
     new: list[Vm] = []
     with ThreadPoolExecutor(count) as threads, _ended_on_failure(new):
         with _changing() as lab:
+            offered = threads.submit(_offered, lab) if mirror else None  # beside the image: each has a minute to do
             chosen, own = kinds.choose(suite, kind)
             base = base or own
-            settings = _offered(lab) if mirror else {}
+            settings = offered.result() if offered else {}
             new += [_create(lab, chosen, base, memory, forward, disks) for _ in range(count)]
             hosts.write(lab, machines(), **settings)
             for machine in new:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from fabfile.console import say
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+_lock = threading.Lock()
 
 QUIET = 15
 """Seconds between two lines where they stay, as in a CI's log."""
@@ -23,11 +30,25 @@ def progress(what: str) -> Iterator[None]:
 
 @contextmanager
 def _in_place(what: str) -> Iterator[None]:
+    bar = _bar()
+    with _lock:
+        task = bar.add_task(what, total=None)
+        bar.start()
+    try:
+        yield
+    finally:
+        with _lock:
+            bar.remove_task(task)
+            if not bar.tasks:
+                bar.stop()
+
+
+@functools.cache
+def _bar() -> Progress:
+    """The one live display that a terminal can have: threads that work side by side each have a line of it."""
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), transient=True) as bar:
-        bar.add_task(what, total=None)
-        yield
+    return Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), transient=True)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from invoke import Context, task
 
 from fabfile import paths
 from fabfile.console import say
-from fabfile.errors import Failed, Refused
+from fabfile.errors import Failed, Problem, Refused
 from fabfile.target import quote
 
 MACHINE = "kind of machine: kvm, uml, tcg, or debian for one with Debian's own kernel (default: the best that boots)"
@@ -84,6 +84,7 @@ def down(c: Context, name: str | None = None) -> None:
 def demo(c: Context, keep: bool = False, suite: str = "bookworm", machine: str = "") -> None:
     """The main job, end to end: a throwaway machine, a deploy over SSH, containers on devmapper and on overlayfs."""
     import subprocess
+    import threading
 
     from fabfile.lab import directory, machines
 
@@ -91,7 +92,10 @@ def demo(c: Context, keep: bool = False, suite: str = "bookworm", machine: str =
         what = f"{paths.lab()} has {', '.join(there)}"
         raise Refused("there is a lab already", what, hint="inv lab.down, or let LAB_DIR name another directory")
     start = monotonic()
+    building = threading.Thread(target=_build, daemon=True)
+    building.start()
     name = machines.up(1, suite, kind=machine)[0].name
+    building.join()
     fab = [sys.executable, "-m", "fabric", "-H", name]
     environment = {**os.environ, "HOSTS_FILE": str(paths.lab() / "hosts.toml")}
     try:
@@ -108,3 +112,17 @@ def demo(c: Context, keep: bool = False, suite: str = "bookworm", machine: str =
         if not keep:
             machines.down()
     say(f"\nall of it: {monotonic() - start:.0f} s" + (f"; the machine is kept: inv lab.shell {name}" if keep else ""))
+
+
+def _build() -> None:
+    """Build the demo's containerd while its machine is made. Should that fail, the deploy tries again and says why."""
+    import subprocess
+
+    from fabfile.lab import mirror
+
+    try:
+        holds = mirror.build()
+    except Problem:
+        return  # machines.up meets the same, and reports it
+    build = ["containerd.build", "--release", "lab", "--mirror", str(holds)]
+    subprocess.run([sys.executable, "-m", "invoke", *build], cwd=paths.REPOSITORY, check=False)
