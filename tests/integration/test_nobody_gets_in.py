@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from tests.integration.machine import Machine
+from tests.integration.machine import Machine, until
 
 MALLORY = "useradd --create-home --shell /bin/sh mallory"
 SYSCTLS = ("protected_symlinks", "protected_hardlinks", "protected_fifos", "protected_regular")
@@ -27,7 +27,7 @@ while [ -e /home/mallory/go ]; do
       cat "$made/file" >/dev/null 2>&1 && echo "read $made/file" >>/home/mallory/won
     done
   done
-  cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' ' ' | grep -a -q "$(cat /home/mallory/secret)" &&
+  cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' ' ' | grep -a -q -f /home/mallory/secret &&
     echo "saw the secret" >>/home/mallory/won
   n=$((n + 1)); echo $n >/home/mallory/rounds
 done
@@ -54,6 +54,7 @@ def attack(machine: Machine, secret: str, command: list[str], code: int = 0) -> 
         f"cd /home/mallory; rm -f won rounds; printf %s {secret} >secret; touch go\n"
         "setsid su mallory -c 'sh /home/mallory/attack' >/dev/null 2>&1 </dev/null &"
     )
+    until(lambda: machine.ssh("cat /home/mallory/rounds", code=None).strip().isdigit(), "did not begin", 30)
     said = machine.fab(*command, code=code)
     machine.ssh("rm /home/mallory/go; sleep 0.5")
     assert int(machine.ssh("cat /home/mallory/rounds")) > 0, "she did try"
