@@ -1,4 +1,6 @@
-"""Read a bolt file, the format of containerd's databases, from its bytes; never write one.
+"""Read a bolt file, the format of containerd's databases, from its bytes.
+
+Whatever the bytes are, reading them ends soon and in bounded memory: with what is in the file, or with `Broken`.
 
 Layout (bbolt, internal/common): pages of one size; pages 0 and 1 are metas, of which the valid one with the higher
 transaction is the state of the file; a tree of branch and leaf pages for each bucket; a small bucket lies inline in the
@@ -35,63 +37,110 @@ class Broken(ValueError):
     """The bytes are no bolt file, or one that was copied while it was written."""
 
 
-class Bucket(msgspec.Struct, frozen=True):
-    """A bucket: keys in their order, with values or buckets."""
+class Image(msgspec.Struct, frozen=True):
+    """The bytes of a file, and which bucket each of its pages was found in."""
 
     file: bytes
     page_size: int
+    claims: dict[int, int] = {}
+    """Page → the bucket whose page it is, as the offset of that bucket's element."""
+
+    def claim(self, number: int, pages: int, origin: int) -> None:
+        """Note that pages belong to a bucket.
+
+        Raises:
+            Broken: one of them is another bucket's: what is shared would be read again and again.
+        """
+        if (number + pages) * self.page_size > len(self.file):
+            raise Broken(f"it ends at {len(self.file)}, within page {number}")
+        for page in range(number, number + pages):
+            if self.claims.setdefault(page, origin) != origin:
+                raise Broken(f"page {page} belongs to two buckets")
+
+
+class Bucket(msgspec.Struct, frozen=True):
+    """A bucket: keys in their order, with values or buckets."""
+
+    image: Image
     start: int
-    """Offset of its root page."""
+    """Offset of its root page, or of what lies inline."""
+    end: int
+    """Where that ends, if it lies inline; else 0."""
+    origin: int
+    """Offset of its element."""
     sequence: int = 0
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes | Bucket]]:
-        """Keys with what they hold.
+        """Keys with what they hold. Every page is visited once, and no more bytes come out than lie in it.
 
         Raises:
             Broken: a page is not what it should be.
         """
-        return self._walk(self.start, DEPTH)
+        if self.end:
+            return self._page(self.start, self.end, set(), DEPTH)
+        return self._walk(self.start // self.image.page_size, set(), DEPTH)
 
     def get(self, key: bytes) -> bytes | Bucket | None:
         """What `key` holds; None where it is not in the bucket."""
         return next((value for name, value in self if name == key), None)
 
-    def bucket(self, key: bytes) -> Bucket:
-        """The bucket `key`.
+    def bucket(self, *keys: bytes) -> Bucket:
+        """The bucket `key`, or the one at the end of a path of them.
 
         Raises:
             Broken: there is no such bucket.
         """
-        found = self.get(key)
-        if not isinstance(found, Bucket):
-            raise Broken(f"no bucket {key.decode(errors='replace')!r}")
+        found: bytes | Bucket | None = self
+        for key in keys:
+            found = found.get(key) if isinstance(found, Bucket) else None
+            if not isinstance(found, Bucket):
+                raise Broken(f"no bucket {key.decode(errors='replace')!r}")
+        assert isinstance(found, Bucket)
         return found
 
-    def _walk(self, start: int, depth: int) -> Iterator[tuple[bytes, bytes | Bucket]]:
-        if not depth:
+    def buckets(self) -> Iterator[tuple[bytes, Bucket]]:
+        """The keys that hold buckets, with those."""
+        return ((key, value) for key, value in self if isinstance(value, Bucket))
+
+    def _walk(self, number: int, seen: set[int], depth: int) -> Iterator[tuple[bytes, bytes | Bucket]]:
+        if not depth or number in seen:
             raise Broken("its pages run in a ring")
-        _, flags, count, _ = _unpack(_HEADER, self.file, start)
+        seen.add(number)
+        start = number * self.image.page_size
+        overflow = _unpack(_HEADER, self.image.file, start)[3]
+        self.image.claim(number, overflow + 1, self.origin)
+        yield from self._page(start, start + (overflow + 1) * self.image.page_size, seen, depth)
+
+    def _page(self, start: int, end: int, seen: set[int], depth: int) -> Iterator[tuple[bytes, bytes | Bucket]]:
+        _, flags, count, _ = _unpack(_HEADER, self.image.file, start)
         first = start + _HEADER.size
         if flags == BRANCH:
             for number in range(count):
-                _, _, page = _unpack(_BRANCH, self.file, first + number * _BRANCH.size)
-                yield from self._walk(page * self.page_size, depth - 1)
+                _, _, page = _unpack(_BRANCH, self.image.file, first + number * _BRANCH.size)
+                yield from self._walk(page, seen, depth - 1)
         elif flags == LEAF:
-            for number in range(count):
-                yield self._element(first + number * _LEAF.size)
+            yield from self._elements(first, count, end)
         else:
             raise Broken(f"page at {start} has the flags {flags:#x}")
 
-    def _element(self, at: int) -> tuple[bytes, bytes | Bucket]:
-        flags, position, key_size, value_size = _unpack(_LEAF, self.file, at)
-        key = _slice(self.file, at + position, key_size)
-        value_at = at + position + key_size
-        value = _slice(self.file, value_at, value_size)
-        if not flags & BUCKET:
-            return key, value
+    def _elements(self, first: int, count: int, end: int) -> Iterator[tuple[bytes, bytes | Bucket]]:
+        left = end - first
+        for number in range(count):
+            at = first + number * _LEAF.size
+            flags, position, key_size, value_size = _unpack(_LEAF, self.image.file, at)
+            left -= _LEAF.size + key_size + value_size
+            value_at = at + position + key_size
+            if left < 0 or value_at + value_size > end:
+                raise Broken(f"the page at {first - _HEADER.size} holds more than it has room for")
+            key, value = self.image.file[at + position : value_at], self.image.file[value_at : value_at + value_size]
+            yield key, self._inner(value, value_at, at) if flags & BUCKET else value
+
+    def _inner(self, value: bytes, value_at: int, origin: int) -> Bucket:
         root, sequence = _unpack(_BUCKET, value, 0)
-        start = root * self.page_size if root else value_at + _BUCKET.size
-        return key, Bucket(self.file, self.page_size, start, sequence)
+        start, end = root * self.image.page_size, 0
+        if not root:
+            start, end = value_at + _BUCKET.size, value_at + len(value)
+        return Bucket(self.image, start, end, origin, sequence)
 
 
 def load(file: bytes) -> Bucket:
@@ -100,13 +149,35 @@ def load(file: bytes) -> Bucket:
     Raises:
         Broken: neither of its two metas is valid.
     """
+    _, size, root, sequence = _newest(file)
+    return Bucket(Image(file, size, {}), root * size, 0, 0, sequence)
+
+
+def transaction(file: bytes) -> int:
+    """The number of the last transaction of a bolt file's content.
+
+    Raises:
+        Broken: neither of its two metas is valid.
+    """
+    return _newest(file)[0]
+
+
+def page_size(file: bytes) -> int:
+    """Bytes of a page of a bolt file.
+
+    Raises:
+        Broken: neither of its two metas is valid.
+    """
+    return _newest(file)[1]
+
+
+def _newest(file: bytes) -> tuple[int, int, int, int]:
     # The second meta tells the page size where the first one is torn: all sizes that bolt itself tries.
     offsets = [0, *(1024 << shift for shift in range(7))]
     metas = [meta for offset in offsets if (meta := _meta(file, offset))]
     if not metas:
         raise Broken("neither meta page is valid")
-    _, size, root, sequence = max(metas)
-    return Bucket(file, size, root * size, sequence)
+    return max(metas)
 
 
 def _meta(file: bytes, offset: int) -> tuple[int, int, int, int] | None:
@@ -119,6 +190,8 @@ def _meta(file: bytes, offset: int) -> tuple[int, int, int, int] | None:
     magic, version, size, _, root, sequence, _, _, transaction, checksum = fields
     body = file[offset + _HEADER.size : offset + _HEADER.size + _META.size - 8]
     if (flags, magic, version, checksum) != (META, MAGIC, VERSION, fnv1a(body)) or offset not in (0, size):
+        return None
+    if not 1024 <= size <= 1 << 16 or size & (size - 1):
         return None
     return transaction, size, root, sequence
 
@@ -135,9 +208,3 @@ def _unpack(layout: struct.Struct, data: bytes, at: int) -> tuple[int, ...]:
     if at < 0 or at + layout.size > len(data):
         raise Broken(f"it ends at {len(data)}, before {at + layout.size}")
     return layout.unpack_from(data, at)
-
-
-def _slice(data: bytes, at: int, size: int) -> bytes:
-    if at + size > len(data):
-        raise Broken(f"it ends at {len(data)}, before {at + size}")
-    return data[at : at + size]

@@ -130,3 +130,39 @@ def test_pages_in_a_ring_end() -> None:
     file = writer.meta(0, 4, 4) + writer.meta(1, 4, 3) + bytes(2 * PAGE) + writer.pages[4]
     with pytest.raises(Broken, match="in a ring"):
         read(load(file))
+
+
+def branches(levels: int, fan: int) -> bytes:
+    """A bucket of branch pages, each of which names the next one `fan` times: `fan` to the power of `levels` ways."""
+    writer = Writer(4)
+    for level in range(levels):
+        heads = b"".join(struct.pack("<IIQ", 16 * (fan - n) + n, 1, 5 + level) for n in range(fan))
+        writer.put(BRANCH, fan, heads + bytes(range(fan)))
+    writer.add(LEAF, [(0, b"k", b"v")])
+    pages = b"".join(writer.pages[number] for number in sorted(writer.pages))
+    return writer.meta(0, 4, 4) + writer.meta(1, 4, 3) + bytes(2 * PAGE) + pages
+
+
+def test_pages_that_are_shared_are_visited_once() -> None:
+    assert read(load(branches(40, 1))) == {b"k": b"v"}
+    with pytest.raises(Broken, match="in a ring"):
+        read(load(branches(40, 2)))
+
+
+def test_buckets_that_share_a_page_are_broken() -> None:
+    writer = Writer(4)
+    inner = writer.bucket({b"k": b"v"})
+    root = writer.add(LEAF, [(BUCKET, name, struct.pack("<QQ", inner, 0)) for name in (b"a", b"b")])
+    pages = b"".join(writer.pages[number] for number in sorted(writer.pages))
+    file = writer.meta(0, root, 4) + writer.meta(1, root, 3) + bytes(2 * PAGE) + pages
+    with pytest.raises(Broken, match="belongs to two buckets"):
+        read(load(file))
+
+
+def test_elements_that_hold_more_than_their_page_are_broken() -> None:
+    writer = Writer(4)
+    same = b"".join(struct.pack("<IIII", 0, 16 * (200 - n), 0, 700) for n in range(200))
+    root = writer.put(LEAF, 200, same + bytes(700))
+    pages = b"".join(writer.pages[number] for number in sorted(writer.pages))
+    with pytest.raises(Broken, match="more than it has room for"):
+        read(load(writer.meta(0, root, 4) + writer.meta(1, root, 3) + bytes(2 * PAGE) + pages))
