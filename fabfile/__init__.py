@@ -19,9 +19,11 @@ from fabfile.steps.pool import direct as _direct
 from fabfile.steps.pool import disks as _disks
 from fabfile.steps.pool import fsck as _fsck
 from fabfile.steps.pool import grow as _grow
+from fabfile.steps.pool import keep as _keep
 from fabfile.steps.pool import loop as _loop
 from fabfile.steps.pool import repair as _repair
 from fabfile.steps.pool import reset as _reset
+from fabfile.steps.pool import restore as _restore
 from fabfile.steps.pool import status as _pool
 from fabfile.steps.pool import trim as _trim
 
@@ -48,7 +50,8 @@ def namespace() -> Collection:
             _check.check,
             _backup.backup,
             _repair.repair,
-            _repair.restore,
+            _restore.restore,
+            _keep.kept,
             _fsck.fsck,
             _trim.trim,
             _reset.reset,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fabfile import facts
 from fabfile.apply import apply_script
 from fabfile.daemon import Daemon
@@ -13,7 +15,6 @@ from fabfile.steps import smoke, toolchain
 from fabfile.steps.pool import files, gate
 from fabfile.steps.pool.action import Made
 from fabfile.steps.pool.undo import RECORDS, Going, idle
-from fabfile.steps.pool.view import Device
 
 
 def shell_examples() -> dict[str, str]:
@@ -54,7 +55,11 @@ def _actions() -> dict[str, str]:
         "/a pool",
     )
     direct = Made("vg-a--pool", daemon, {"VARIANT": "direct", "VG": "vg", "LV": "a-pool"}, "/root")
-    scripts = {"common": render("pool/common.sh.j2", pool=loop)}
+    scripts = {
+        name: "name=pool\n" * (name == "devices") + render(f"pool/{name}.sh.j2", pool=loop, daemon=daemon)
+        for name in ("common", "devices", "gate")
+    }
+    scripts["held"] = scripts["common"] + render("pool/held.sh.j2", pool=loop, daemon=daemon)
     for kind, made in (("loop", loop), ("direct", direct)):
         for force in (False, True):
             going = Going(made.name, daemon, made.settings, made.root, force=force)
@@ -72,15 +77,33 @@ def _actions() -> dict[str, str]:
             f"thins-{kind}": render("pool/thins.sh.j2", **values),
             f"stop-{kind}": common + render("pool/stop.sh.j2", force=False, **values),
             f"stop-force-{kind}": common + render("pool/stop.sh.j2", force=True, **values),
+            f"blockers-{kind}": _blockers(common, values),
             f"database-{kind}": render("pool/database.sh.j2", **values),
             f"repair-{kind}": common + render("pool/repair.sh.j2", **values),
             f"restore-{kind}": common + render("pool/restore.sh.j2", source="", **values),
             f"restore-from-{kind}": common + render("pool/restore.sh.j2", source="/a backup.gz", **values),
             f"swap-{kind}": render("pool/swap.sh.j2", candidate="/dev/vg/new", **values),
-            f"drop-{kind}": render("pool/drop.sh.j2", candidate="/dev/vg/new", **values),
-            f"fsck-{kind}": render("pool/fsck.sh.j2", ids=(1, 2), devices=(Device("pool-snap-1", 1, False),), **values),
+            f"drop-{kind}": render("pool/drop.sh.j2", candidate="/dev/vg/new", identity="7:1:12", **values),
+            f"kept-{kind}": render("pool/kept.sh.j2", keep=2, **values),
+            f"kept-list-{kind}": render("pool/kept.sh.j2", keep=None, **values),
+            f"fsck-{kind}": render("pool/fsck.sh.j2", **values),
+            f"install-{kind}": render("pool/install.sh.j2", path="/a pool/pool.db", **values),
+            f"forget-{kind}": render("pool/forget.sh.j2", **values),
             f"trim-{kind}": render("pool/trim.sh.j2", **values),
             f"trim-offline-{kind}": render("pool/trim-offline.sh.j2", **values),
-            f"start-{kind}": common + render("pool/start.sh.j2", **values),
+            f"start-{kind}": common + render("pool/start.sh.j2", whole=True, **values),
+            f"start-pool-{kind}": common + render("pool/start.sh.j2", whole=False, **values),
         }
     return scripts
+
+
+def _blockers(common: str, values: Mapping[str, object]) -> str:
+    return "".join(
+        [
+            common,
+            render("pool/held.sh.j2", **values),
+            render("containerd/containers.sh.j2", **values),
+            render("pool/blockers.sh.j2", force=False, **values),
+            "blockers\n",
+        ]
+    )

@@ -23,6 +23,7 @@ NAMED = frozenset(
         "pool.check",
         "pool.fsck",
         "pool.grow",
+        "pool.kept",
         "pool.loop",
         "pool.repair",
         "pool.reset",

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import hashlib
+import tempfile
 from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
 
 import msgspec
 from invoke import Context
@@ -61,6 +66,16 @@ class Made(msgspec.Struct, frozen=True):
         return f"{self.root}/{self.name}.db"
 
     @property
+    def snapshots(self) -> str:
+        """containerd's record of the snapshots on them."""
+        return f"{self.root}/metadata.db"
+
+    @property
+    def records(self) -> str:
+        """containerd's record of images, containers and their snapshots."""
+        return f"{self.daemon.root}/io.containerd.metadata.v1.bolt/meta.db"
+
+    @property
     def backups(self) -> str:
         """Where backups of its metadata are."""
         return f"{BACKUPS}/{self.name}"
@@ -69,6 +84,11 @@ class Made(msgspec.Struct, frozen=True):
     def candidate(self) -> str:
         """loop: where new metadata is made."""
         return f"{self.meta}.candidate"
+
+    @property
+    def conf(self) -> str:
+        """Its settings file: the record of what is ours."""
+        return files.conf(self.name)
 
     @property
     def unit(self) -> str:
@@ -128,6 +148,33 @@ def need(have: Facts, tools: Iterable[str]) -> None:
             f"package: {packages}",
             hint="install it: the task packages",
         )
+
+
+class Blob(msgspec.Struct, frozen=True):
+    """Bytes that go to a machine as a file: lists of any length, databases. It is a `plan.Source`."""
+
+    what: str
+    content: bytes
+
+    @property
+    def label(self) -> str:
+        """What it is, and its digest."""
+        return f"{self.what}-{hashlib.sha256(self.content).hexdigest()[:16]}"
+
+    def path(self) -> Path:
+        """Write it to a file of this process's own, which ends with it."""
+        directory = _directory()
+        path = directory / self.label
+        if not path.exists():
+            path.write_bytes(self.content)
+        return path
+
+
+@cache
+def _directory() -> Path:
+    directory = tempfile.TemporaryDirectory(prefix="containerd-devmapper-")
+    atexit.register(directory.cleanup)
+    return Path(directory.name)
 
 
 def do(c: Context, task: str, found: Found, plan: Callable[[Facts], list[Change]]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from invoke import Context, task
 
+from fabfile import hints
 from fabfile.console import say
 from fabfile.daemon import INSTANCE
 from fabfile.errors import Failed
@@ -63,6 +64,7 @@ def check(c: Context, name: str = "", instance: str = "") -> None:
         raise Failed(
             f"the metadata of the pool {found.name} is not sound",
             f"{result.what}\n{result.details}",
-            hint="keep it as it is; pool.repair brings it back, or pool.restore from a backup",
+            hint=f"keep it as it is; {hints.command('pool.repair', found.daemon, found.name)} brings it back, or "
+            f"{hints.command('pool.restore', found.daemon, found.name)} from a backup",
         )
     say(f"pool {found.name}: sound ({result.what})")

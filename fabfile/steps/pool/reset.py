@@ -115,12 +115,13 @@ def _refuse(c: Context, todo: dict[Part, list[Change]], *, yes: bool, force: boo
             hint="if that is what you want: pool.reset --yes; every command of it: --dry",
         )
     said = "".join(target.sh(c, part.idle, "looking for containers") for part in todo).splitlines()
-    against = [line for line in said if not force or line.startswith("not of the pool")]
+    against = [line for line in said if not force or line.startswith(("not of the pool", "held: "))]
     if against:
+        hint = "end what is named" if force else "stop the containers, or say --force: they are killed"
         raise Refused(
             "pool.reset: not while it is in use",
-            "\n".join(dict.fromkeys(against)),
-            hint="stop the containers, or say --force: they are killed; move files away",
+            "\n".join(dict.fromkeys(line.removeprefix("held: ") for line in against)),
+            hint=f"{hint}; move files away",
         )
 
 

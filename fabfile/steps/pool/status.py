@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from invoke import Context, task
 
-from fabfile import sizes
+from fabfile import hints, sizes
 from fabfile.console import say
 from fabfile.daemon import INSTANCE
 from fabfile.errors import Failed
 from fabfile.facts import Facts
 from fabfile.plan import as_json
-from fabfile.steps.pool import files, lost
+from fabfile.steps.pool import files, keep, lost
+from fabfile.steps.pool.action import Made
 from fabfile.steps.pool.advice import advice
 from fabfile.steps.pool.look import look
 
@@ -24,6 +25,12 @@ def status(c: Context, name: str = "", instance: str = "", json: bool = False) -
         say(as_json(have.pool))
     else:
         say("\n".join(describe(name, have)))
+        if settings := have.instances.pools.get(name):
+            kept = keep.listed(c, Made(name, host.daemon, settings, host.pool.dir))
+            if kept:
+                size = sizes.human(sum(size for _, size in kept))
+                say(f"  kept      {len(kept)} copies of its metadata, {size}, by repairs and restores")
+                say(f"            → {hints.command('pool.kept', host.daemon, name, '--keep', 0)}")
     if not have.pool.status:
         if name in have.instances.pools:
             missing = "\n".join(loss.found for loss in lost.losses(have, name))

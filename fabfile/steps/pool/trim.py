@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke import Context, task
 
-from fabfile import sizes
+from fabfile import sizes, target
 from fabfile.console import say
 from fabfile.daemon import INSTANCE
 from fabfile.errors import Failed
@@ -12,7 +12,7 @@ from fabfile.plan import Command
 from fabfile.render import render
 from fabfile.steps.pool import action
 from fabfile.steps.pool.action import Found
-from fabfile.steps.pool.repair import start, stop
+from fabfile.steps.pool.pause import refuse_busy, resume, start, stop
 
 
 def report(found: Found, printed: str) -> list[str]:
@@ -51,12 +51,18 @@ def trim(c: Context, offline: bool = False, force: bool = False, name: str = "",
     """
     found = action.find(c, name, instance, ("dmsetup", "thin_trim") if offline else ("dmsetup",))
     script = render("pool/trim.sh.j2", pool=found)
+    if offline and not target.is_dry(c):
+        refuse_busy(c, "pool.trim", found, force=force)
     printed = action.do(c, "pool.trim", found, lambda have: [Command("fstrim of every mounted thin device", script)])
     if offline:
         whole = Command("discard every block that no device has", render("pool/trim-offline.sh.j2", pool=found))
         again = Command("how much is used now", script)
         rest = [stop(found, force=force), whole, start(found), again]
-        printed += "\n" + action.do(c, "pool.trim", found, lambda have: [*rest])
+        try:
+            printed += "\n" + action.do(c, "pool.trim", found, lambda have: [*rest])
+        except Failed:
+            resume(c, "pool.trim", found)
+            raise
         first = action.answer(printed.partition("@after")[0], "before")
         printed += f"\n@before {' '.join(first or [])}"
     for line in printed.splitlines():

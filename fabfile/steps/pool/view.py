@@ -1,12 +1,14 @@
-"""The thin devices of a pool as each of three sees them: the pool itself, containerd's database, device mapper.
+"""The thin devices of a pool as each of four sees them: the pool, containerd's two databases of them, device mapper.
 
-The database is a bolt file that no program of a host can read; a copy of it is read here.
+The databases are bolt files that no program of a host can read; copies of them are read here. `POOL.db` has a device's
+name, thin id and state, `metadata.db` the snapshots: snapshot number N is the device POOL-snap-N.
 """
 
 from __future__ import annotations
 
 import base64
-import gzip
+import binascii
+import zlib
 from collections.abc import Iterable
 
 import msgspec
@@ -25,6 +27,20 @@ MOVING = frozenset({"Unknown", "Creating", "Activating", "Suspending", "Resuming
 GONE = frozenset({"Unknown", "Creating", "Removing", "Removed", "Faulty"})
 """A device in such a state may have no thin id."""
 
+KINDS = ("Unknown", "View", "Active", "Committed")
+"""Kinds of a snapshot by their numbers (containerd, core/snapshots)."""
+
+LARGEST = 256 << 20
+"""Bytes of a database that is read: containerd's largest, with thousands of images, have tens of MiB."""
+
+
+class Thin(msgspec.Struct, frozen=True):
+    """A thin device in the pool's metadata."""
+
+    blocks: int
+    created: int = 0
+    """The pool's own time of it: how many snapshots were made before."""
+
 
 class Entry(msgspec.Struct, frozen=True):
     """A device in containerd's database."""
@@ -38,21 +54,51 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Device(msgspec.Struct, frozen=True):
-    """An active thin device."""
+    """A device in device mapper."""
 
     name: str
-    id: int
+    id: int | None
+    """None where the kernel does not tell it."""
     open: bool
+    target: str = "thin"
+    number: str = ""
+    """MAJOR:MINOR."""
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """A snapshot in the snapshotter's database."""
+
+    number: int
+    key: str
+    """NAMESPACE/NUMBER/NAME, where containerd itself knows it as NAME."""
+    kind: str
+    parent: str = ""
 
 
 class View(msgspec.Struct, frozen=True):
-    """What each of the three says."""
+    """What each of the four says."""
 
-    ids: dict[int, int]
-    """Thin ids in the pool, with their mapped blocks."""
+    ids: dict[int, Thin]
     devices: tuple[Device, ...]
     database: dict[str, Entry] | None
     """Name → entry; None where there is no database."""
+    snapshots: dict[int, Snapshot] | None = None
+    """Number → snapshot; None where there is no database."""
+    last_id: int = 0
+    """The last thin id that containerd gave out."""
+    last_number: int = 0
+    """The last number of a snapshot that containerd gave out."""
+    holders: dict[str, tuple[str, ...]] = {}
+    """Name of a device → who has it open, besides containers."""
+
+
+class Files(msgspec.Struct, frozen=True):
+    """The bytes of containerd's databases; None where there is no such file."""
+
+    pool: bytes | None = None
+    snapshots: bytes | None = None
+    records: bytes | None = None
+    """Of containerd itself: images, containers and their snapshots."""
 
 
 class _Info(msgspec.Struct):
@@ -85,24 +131,122 @@ def database(content: bytes) -> dict[str, Entry]:
     return entries
 
 
-def parse(lines: Iterable[str]) -> View:
-    """What the script pool/thins.sh printed: `id ID BLOCKS`, `dm NAME ID OPEN`, `db BASE64`; the rest is other talk.
+def snapshots(content: bytes) -> dict[int, Snapshot]:
+    """The snapshots in a copy of the snapshotter's `metadata.db`.
 
     Raises:
-        Broken: the database in it is not one.
+        Broken: it is not one.
     """
-    ids: dict[int, int] = {}
+    root = load(content)
+    found: dict[int, Snapshot] = {}
+    if root.get(b"v1") is None:
+        return found  # made, and no snapshot yet
+    for key, bucket in root.bucket(b"v1", b"snapshots").buckets():
+        values = {name: value for name, value in bucket if isinstance(value, bytes)}
+        number, kind = uvarint(values.get(b"id", b"")), values.get(b"kind", b"\0")[0:1]
+        named = KINDS[kind[0]] if kind and kind[0] < len(KINDS) else "Unknown"
+        found[number] = Snapshot(number, text(key), named, text(values.get(b"parent", b"")))
+    return found
+
+
+def text(value: bytes) -> str:
+    """Bytes of a database as text; what is no UTF-8 is escaped."""
+    return value.decode(errors="backslashreplace")
+
+
+def uvarint(value: bytes) -> int:
+    """An unsigned number as Go encodes it (encoding/binary).
+
+    Raises:
+        Broken: it has no end, or more than 64 bits.
+    """
+    number = 0
+    for place, byte in enumerate(value[:10]):
+        number |= (byte & 0x7F) << 7 * place
+        if byte < 0x80 and number < 1 << 64:
+            return number
+    raise Broken(f"{value[:10]!r} is not a number")
+
+
+def sequence(content: bytes, *path: bytes) -> int:
+    """The last number that the bucket at the end of a path gave out; 0 where there is none."""
+    found: bytes | Bucket | None = load(content)
+    for key in path:
+        found = found.get(key) if isinstance(found, Bucket) else None
+    return found.sequence if isinstance(found, Bucket) else 0
+
+
+def parse(lines: Iterable[str]) -> View:
+    """What the script pool/thins.sh printed; what it does not print is empty.
+
+    Lines are `id ID BLOCKS CREATED`, `dm NAME ID OPEN TARGET NUMBER`, `held NAME WHO` and those of `unpack`. The rest
+    is other talk.
+
+    Raises:
+        Broken: a database in it is not one.
+    """
+    lines = list(lines)
+    ids: dict[int, Thin] = {}
     devices: list[Device] = []
-    packed = ""
+    holders: dict[str, tuple[str, ...]] = {}
     for line in lines:
-        match line.split():
-            case ["id", id, blocks]:
-                ids[int(id)] = int(blocks)
-            case ["dm", name, id, opened]:
-                devices.append(Device(name, int(id), opened != "0"))
-            case ["db", part]:
-                packed += part
-    return View(ids, tuple(devices), database(gzip.decompress(base64.b64decode(packed))) if packed else None)
+        try:
+            match line.split():
+                case ["id", id, blocks, created]:
+                    ids[int(id)] = Thin(int(blocks), int(created))
+                case ["dm", name, id, opened, target, number]:
+                    devices.append(Device(name, None if id == "-" else int(id), opened != "0", target, number))
+                case ["held", name, *who]:
+                    holders[name] = (*holders.get(name, ()), " ".join(who))
+        except ValueError as error:
+            raise Broken(f"{line!r} is not understood") from error
+    files = unpack(lines)
+    return msgspec.structs.replace(known(files), ids=ids, devices=tuple(devices), holders=holders)
+
+
+def known(files: Files) -> View:
+    """What containerd's databases say.
+
+    Raises:
+        Broken: one of them is not one.
+    """
+    return View(
+        {},
+        (),
+        database(files.pool) if files.pool is not None else None,
+        snapshots(files.snapshots) if files.snapshots is not None else None,
+        sequence(files.pool, b"device_ids") if files.pool is not None else 0,
+        sequence(files.snapshots, b"v1", b"snapshots") if files.snapshots is not None else 0,
+    )
+
+
+NAMES = {"db": "pool", "snap": "snapshots", "records": "records"}
+"""What a script calls the databases."""
+
+
+def unpack(lines: Iterable[str], prefix: str = "") -> Files:
+    """The databases in what a script printed, in lines `PREFIXdb BASE64`, `PREFIXsnap BASE64`, `PREFIXrecords BASE64`.
+
+    Raises:
+        Broken: what is there is not what was packed, or too large.
+    """
+    packed: dict[str, list[str]] = {}
+    for line in lines:
+        name, _, part = line.partition(" ")
+        if name.startswith(prefix) and (field := NAMES.get(name[len(prefix) :])):
+            packed.setdefault(field, []).append(part.strip())
+    return Files(**{field: _inflate(field, "".join(parts)) for field, parts in packed.items()})
+
+
+def _inflate(what: str, packed: str) -> bytes:
+    inflate = zlib.decompressobj(wbits=31)
+    try:
+        content = inflate.decompress(base64.b64decode(packed, validate=True), LARGEST)
+    except (binascii.Error, zlib.error) as error:
+        raise Broken(f"the copy of the database {what} did not arrive whole: {error}") from error
+    if not inflate.eof:
+        raise Broken(f"the copy of the database {what} is cut off, or larger than {LARGEST >> 20} MiB")
+    return content
 
 
 def missing(ids: Iterable[int], entries: Iterable[Entry]) -> list[Entry]:

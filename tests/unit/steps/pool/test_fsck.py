@@ -1,10 +1,12 @@
-"""What pool.fsck says of thin devices that only some of pool, database and device mapper know."""
+"""What pool.fsck says of thin devices that only some of pool, databases and device mapper know."""
 
 from __future__ import annotations
 
 import base64
 import gzip
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,84 +14,230 @@ from hypothesis import strategies as st
 from fabfile.bolt import Broken
 from fabfile.errors import Refused
 from fabfile.facts import Query
-from fabfile.steps.pool import fsck, view
+from fabfile.steps.pool import fsck, orphans, view
 from fabfile.steps.pool.action import Found
-from fabfile.steps.pool.fsck import orphans
-from fabfile.steps.pool.view import Device, Entry, View
+from fabfile.steps.pool.orphans import Orphans
+from fabfile.steps.pool.view import Device, Entry, Snapshot, Thin, View
 from tests.unit.steps.pool.loops import NAME, machine
 
 FOUND = Found(NAME, Query().daemon, {"VARIANT": "loop"}, "/srv/pool", Query(), machine())
 
 
-def entry(id: int, state: str = "Activated") -> Entry:
-    return Entry(id, f"pool-snap-{id}", "", state, 10 << 30)
+def entry(id: int, state: str = "Activated", name: int = 0) -> Entry:
+    return Entry(id, f"pool-snap-{name or id}", "", state, 10 << 30)
 
 
-def seen(ids: list[int], devices: list[Device], entries: list[Entry]) -> View:
-    return View(dict.fromkeys(ids, 16), tuple(devices), {entry.name: entry for entry in entries})
+def seen(ids: list[int], devices: list[Device], entries: list[Entry], **changes: Any) -> View:
+    """A look, at snapshots for all entries unless others are given."""
+    numbers = [orphans.number(of.name) for of in entries]
+    look = View(
+        {id: Thin(16, id) for id in ids},
+        tuple(devices),
+        {entry.name: entry for entry in entries},
+        {n: Snapshot(n, f"default/{n}/key", "Active") for n in numbers},
+        max(ids + [of.id for of in entries], default=0),
+        max(numbers, default=0),
+    )
+    return msgspec.structs.replace(look, **changes)
 
 
-@given(st.sets(st.integers(1, 99)), st.data())
-def test_where_all_three_agree_there_is_nothing(ids: set[int], data: st.DataObject) -> None:
+@given(st.sets(st.integers(1, 99)), st.data(), st.booleans())
+def test_where_all_agree_there_is_nothing(ids: set[int], data: st.DataObject, running: bool) -> None:
     active = data.draw(st.sets(st.sampled_from(sorted(ids)))) if ids else set()
     devices = [Device(f"pool-snap-{id}", id, open=True) for id in active]
-    assert orphans(seen(list(ids), devices, [entry(id) for id in ids]), running=False).count == 0
+    entries = [entry(id, "Activated" if id in active else "Deactivated") for id in sorted(ids)]
+    assert orphans.orphans(seen(sorted(ids), devices, entries), running=running).count == 0
 
 
 def test_each_kind_is_named() -> None:
-    stranger, busy = Device("pool-lost", 3, open=False), Device("pool-held", 4, open=True)
-    mixed = Device("pool-snap-1", 9, open=False)
-    found = seen([1, 3, 4, 7], [stranger, busy, mixed], [entry(1), entry(2)])
-    result = orphans(found, running=False)
-    assert result == fsck.Orphans((3, 7), (stranger,), (busy,), (entry(2),), (mixed,))
-    text = "\n".join(fsck.lines(result, found, 1 << 16))
-    assert "thin id 7: 1.0M in the pool, no entry" in text
-    assert "device pool-held: the same, and it is open" in text
-    assert "entry pool-snap-2: thin id 2 (Activated) is not in the pool" in text
-    assert "pool-snap-1: it has thin id 9, its entry 1" in text
+    stranger, busy = Device("pool-lost", 3, open=False), Device("pool-snap-44", 4, open=True)
+    mixed, error = Device("pool-snap-1", 9, open=False), Device("pool-snap-5", None, open=True, target="error")
+    faulty = Entry(6, "pool-snap-6", "", "Faulty", 1, "no space")
+    look = seen(
+        [1, 3, 4, 5, 6, 7, 8],
+        [stranger, busy, mixed, error],
+        [entry(1), entry(2), entry(5), faulty, entry(8)],
+        snapshots={n: Snapshot(n, f"default/{n}/k", "Active") for n in (1, 2, 5, 6, 11)},
+        holders={"pool-snap-44": ("pool-snap-44 is open in tail (pid 7)",)},
+        last_id=7,
+        last_number=5,
+    )
+    result = orphans.orphans(look, running=False)
+    assert result == Orphans(
+        ids=(3, 7),
+        devices=(stranger,),
+        busy=(busy,),
+        entries=(entry(2),),
+        mixed=(mixed, error),
+        unowned=(entry(8),),
+        bare=(look.snapshots[11],) if look.snapshots else (),
+        faulty=(faulty,),
+        behind=(
+            "containerd's next thin id is 8, and 8 is in use",
+            "the snapshotter's next number is 6, and 6 is in use",
+        ),
+    )
+    text = "\n".join(orphans.lines(result, look, 1 << 16))
+    for line in (
+        "thin id 7: 1.0M in the pool, no entry",
+        "device pool-snap-44: the same, and it is open: pool-snap-44 is open in tail (pid 7)",
+        "entry pool-snap-2: thin id 2 (Activated) is not in the pool, snapshot default/2/k",
+        "pool-snap-1: it has thin id 9, its entry 1",
+        "pool-snap-5: it has target error, its entry 5",
+        "entry pool-snap-8: thin id 8 (Activated), 1.0M in the pool, no snapshot owns it",
+        "snapshot default/11/k: number 11, no entry",
+        "entry pool-snap-6: Faulty: no space; thin id 6: 1.0M in the pool, snapshot default/6/k",
+    ):
+        assert line in text
 
 
 def test_what_is_in_use_keeps_its_id() -> None:
-    assert orphans(seen([4], [Device("other", 4, open=True)], []), running=False).ids == ()
+    assert orphans.orphans(seen([4], [Device("other", 4, open=True)], []), running=False).ids == ()
 
 
 def test_an_entry_in_work_is_not_judged_while_containerd_runs() -> None:
     moving = seen([], [], [entry(1, "Activating")])
-    assert orphans(moving, running=True).count == 0
-    assert orphans(moving, running=False).entries == (entry(1, "Activating"),)
+    assert orphans.orphans(moving, running=True).count == 0
+    assert orphans.orphans(moving, running=False).entries == (entry(1, "Activating"),)
 
 
-@pytest.mark.parametrize("state", sorted(view.GONE))
+def test_a_snapshot_that_is_being_made_is_not_judged() -> None:
+    making = seen([1, 2], [Device("pool-snap-2", 2, open=True)], [entry(1, "Deactivated"), entry(2)], last_number=1)
+    making = msgspec.structs.replace(making, snapshots={1: Snapshot(1, "k", "Committed")})
+    assert orphans.orphans(making, running=True).count == 0
+    assert orphans.orphans(making, running=False).unowned == (entry(2),)
+
+
+def test_only_what_two_looks_show_counts() -> None:
+    first, second = Orphans(ids=(1, 2), unowned=(entry(3),)), Orphans(ids=(2, 4), unowned=(entry(3, "Created"),))
+    assert orphans.agreed(first, second) == Orphans(ids=(2,))
+
+
+def test_containerds_own_cleaning_up_is_left_alone() -> None:
+    removed = seen([2], [], [entry(2, "Removed")], snapshots={})
+    assert orphans.orphans(removed, running=False).count == 0
+    assert orphans.orphans(seen([], [], [entry(2, "Removed")], snapshots={}), running=False).unowned
+
+
+def test_an_active_entry_without_a_device_counts_while_containerd_runs() -> None:
+    look = seen([1], [], [entry(1)])
+    assert orphans.orphans(look, running=True).inactive == (entry(1),)
+    assert orphans.orphans(look, running=False).count == 0
+
+
+def test_an_id_whose_device_is_older_than_its_entry_is_found() -> None:
+    # Id 1 was the first device's; it went, and the snapshot with the highest number got its id. Then came a restore.
+    entries = [entry(2, "Deactivated"), entry(3, "Deactivated"), entry(1, "Deactivated", name=9)]
+    assert orphans.orphans(seen([1, 2, 3], [], entries), running=False).older == (entries[2],)
+
+
+@given(st.lists(st.integers(0, 1), min_size=1, max_size=20))
+def test_devices_in_the_order_of_their_snapshots_are_never_older(steps: list[int]) -> None:
+    created = [sum(steps[: n + 1]) for n in range(len(steps))]
+    entries = [entry(n + 1, "Deactivated") for n in range(len(steps))]
+    look = msgspec.structs.replace(seen([], [], entries), ids={n + 1: Thin(1, at) for n, at in enumerate(created)})
+    assert orphans.orphans(look, running=False).count == 0
+
+
+@pytest.mark.parametrize("state", sorted(view.GONE - {"Faulty"}))
 def test_an_entry_that_needs_no_device_is_no_orphan(state: str) -> None:
-    assert orphans(seen([], [], [entry(1, state)]), running=False).count == 0
+    assert orphans.orphans(seen([], [], [entry(1, state)]), running=False).count == 0
 
 
 def test_a_database_that_is_missing_or_knows_nothing_deletes_nothing() -> None:
-    missing = View({1: 5}, (), None)
-    with pytest.raises(Refused, match="is not there"):
-        fsck.refuse_all(FOUND, orphans(missing, running=False), missing, yes=True)
-    stranger = View({1: 5}, (), {})
-    with pytest.raises(Refused, match="is it the right database"):
-        fsck.refuse_all(FOUND, orphans(stranger, running=False), stranger, yes=False)
-    fsck.refuse_all(FOUND, orphans(stranger, running=False), stranger, yes=True)
+    missing = View({1: Thin(5)}, (), None)
+    with pytest.raises(Refused, match=r"pool\.db is not there"):
+        fsck.refuse_all(FOUND, orphans.orphans(missing, running=False), missing, yes=True)
+    half = View({1: Thin(5)}, (), {}, None)
+    with pytest.raises(Refused, match=r"metadata\.db is not there"):
+        fsck.refuse_all(FOUND, orphans.orphans(half, running=False), half, yes=True)
+    for look in (View({1: Thin(5)}, (), {}, {}), seen([1], [], [entry(1)], snapshots={})):
+        with pytest.raises(Refused, match="are these the right databases"):
+            fsck.refuse_all(FOUND, orphans.orphans(look, running=False), look, yes=False)
+        fsck.refuse_all(FOUND, orphans.orphans(look, running=False), look, yes=True)
 
 
 @pytest.mark.parametrize(
     ("left", "says"),
     [
-        (fsck.Orphans(entries=(entry(2),)), "snapshots --snapshotter devmapper rm KEY"),
-        (fsck.Orphans(busy=(Device("held", 1, open=True),)), "findmnt -S /dev/mapper/held"),
-        (fsck.Orphans(ids=(1,)), "pool.fsck --fix"),
-        (fsck.Orphans(), ""),
+        (Orphans(entries=(entry(2),)), "pool.fsck --name pool --fix"),
+        (Orphans(busy=(Device("held", 1, open=True),)), "end who has the device open, then inv pool.fsck"),
+        (Orphans(mixed=(Device("held", None, open=True),)), "end who has the device open"),
+        (Orphans(older=(entry(1),)), "pull that image again"),
+        (Orphans(ids=(1,)), "pool.fsck --name pool --fix"),
+        (Orphans(), ""),
     ],
 )
-def test_the_way_out(left: fsck.Orphans, says: str) -> None:
+def test_the_way_out(left: Orphans, says: str) -> None:
     assert says in fsck.way_out(FOUND, left)
     assert bool(says) == bool(fsck.way_out(FOUND, left))
 
 
 def test_lines_of_the_script_are_read_and_other_talk_is_not() -> None:
-    found = view.parse(["id 1 16", "dm pool-snap-1 1 0", "dm pool-snap-2 2 1", "a warning of some tool", ""])
-    assert found == View({1: 16}, (Device("pool-snap-1", 1, open=False), Device("pool-snap-2", 2, open=True)), None)
+    found = view.parse(
+        [
+            "id 1 16 3", "dm pool-snap-1 1 0 thin 254:1", "dm pool-snap-2 - 2 error 254:2", "a warning", "",
+            "held pool-snap-2 pool-snap-2 is swap",
+        ]
+    )  # fmt: skip
+    devices = (
+        Device("pool-snap-1", 1, open=False, number="254:1"),
+        Device("pool-snap-2", None, open=True, target="error", number="254:2"),
+    )
+    assert found == View({1: Thin(16, 3)}, devices, None, holders={"pool-snap-2": ("pool-snap-2 is swap",)})
+
+
+def packed(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        packed(gzip.compress(b"no bolt file")),
+        packed(gzip.compress(b"x" * 1000)[:-9]),
+        packed(b"no gzip"),
+        "no base64 !",
+        packed(gzip.compress(bytes(view.LARGEST + 1), 9)),
+    ],
+    ids=["no bolt", "cut", "no gzip", "no base64", "bomb"],
+)
+def test_a_copy_that_is_no_database_is_said_to_be_broken(hostile: str) -> None:
     with pytest.raises(Broken):
-        view.parse([f"db {base64.b64encode(gzip.compress(b'no bolt file')).decode()}"])
+        view.parse([f"db {hostile}"])
+
+
+NUMBERS = st.lists(st.sampled_from(["1", "-", "²", "x", "-1", "99999999999"]), max_size=6).map(" ".join)
+
+
+@given(st.lists(st.sampled_from(["id ", "dm ", "held "]).flatmap(lambda key: NUMBERS.map(lambda rest: key + rest))))
+def test_numbers_that_are_none_are_broken(lines: list[str]) -> None:
+    try:
+        assert isinstance(view.parse(lines), View)
+    except Broken as broken:
+        assert "is not understood" in str(broken)
+
+
+@given(st.lists(st.text(max_size=30) | st.binary(max_size=30).map(lambda data: f"snap {packed(data)}"), max_size=8))
+def test_whatever_a_machine_prints_is_a_look_or_broken(lines: list[str]) -> None:
+    try:
+        assert isinstance(view.parse(lines), View)
+    except Broken as broken:
+        assert str(broken)
+
+
+@given(st.binary(max_size=12))
+def test_a_number_is_read_as_go_writes_it(data: bytes) -> None:
+    try:
+        assert 0 <= view.uvarint(data) < 1 << 64
+    except Broken as broken:
+        assert "is not a number" in str(broken)
+
+
+@given(st.integers(0, (1 << 64) - 1))
+def test_every_number_comes_back(number: int) -> None:
+    parts, rest = [], number
+    while rest >= 0x80:
+        parts.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    assert view.uvarint(bytes([*parts, rest])) == number

@@ -1,0 +1,53 @@
+"""Metadata that repairs and restores kept: how much of it stays, and what removes the rest.
+
+Each copy is as large as the pool's metadata. On files it lies beside that; in a volume group it is a volume, and takes
+the room that the pool would grow into.
+"""
+
+from __future__ import annotations
+
+from invoke import Context, task
+
+from fabfile import sizes, target
+from fabfile.console import say
+from fabfile.daemon import INSTANCE
+from fabfile.errors import Refused
+from fabfile.plan import Command
+from fabfile.render import render
+from fabfile.steps.pool import action
+from fabfile.steps.pool.action import Made
+
+KEEP = 2
+"""Copies that stay after a repair or a restore."""
+
+
+def prune(found: Made, keep: int) -> Command:
+    """Remove all copies but the newest ones, and print those that stay."""
+    script = render("pool/kept.sh.j2", pool=found, keep=keep)
+    return Command(f"of the metadata that was kept, at most {keep} copies stay", script)
+
+
+def listed(c: Context, pool: Made) -> list[tuple[str, int]]:
+    """The copies that there are, oldest first, each with its size in bytes."""
+    printed = target.sh(c, render("pool/kept.sh.j2", pool=pool, keep=None), "looking for kept metadata")
+    return [(path, size) for _, path, size in _copies(printed)]
+
+
+def _copies(printed: str) -> list[tuple[str, str, int]]:
+    """What a script printed of each copy: what became of it, its path and its size."""
+    lines = [line.split(" ", 2) for line in printed.splitlines()]
+    return [(line[0][1:], line[2], int(line[1])) for line in lines if line[0] in ("@removed", "@stays") and line[2:]]
+
+
+@task(help={"keep": "how many copies stay, the newest ones", "name": "of the pool", "instance": INSTANCE})
+def kept(c: Context, keep: int = KEEP, name: str = "", instance: str = "") -> None:
+    """Remove old copies of a pool's metadata that repairs and restores kept, and show those that stay."""
+    if keep < 0:
+        raise Refused(f"keep: {keep} is not a number of copies", "0 or more")
+    found = action.find(c, name, instance, ("dmsetup",))
+    printed = action.do(c, "pool.kept", found, lambda have: [prune(found, keep)])
+    copies = _copies(printed)
+    for what, path, size in copies:
+        say(f"{what:8} {path}, {sizes.human(size)}")
+    if not copies:
+        say(f"pool {found.name}: no metadata was kept")

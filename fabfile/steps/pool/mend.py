@@ -1,0 +1,138 @@
+"""What brings pool, databases and device mapper together again, worked out as data while containerd is stopped.
+
+Nothing is removed that a snapshot owns and that is whole. What a snapshot owns and is lost is marked Faulty: containerd
+starts with such an entry, hands it to no container, and removes it when the snapshot goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from fabfile.bolt import load, page_size, transaction
+from fabfile.boltwriter import Content, content, dump
+from fabfile.steps.pool import view
+from fabfile.steps.pool.orphans import Orphans, numbers
+from fabfile.steps.pool.view import Device, Entry, Files, View
+
+FREE, FAULTY = b"\0", b"\2"
+"""Marks of a thin id in containerd's database."""
+
+
+class Mending(msgspec.Struct, frozen=True):
+    """What to do, in this order."""
+
+    devices: tuple[Device, ...] = ()
+    """To remove from device mapper."""
+    ids: tuple[int, ...] = ()
+    """Thin ids to delete from the pool."""
+    files: Files = Files()
+    """Databases that take the place of the present ones; None where that stays."""
+    lost: tuple[str, ...] = ()
+    """Snapshots, as the snapshotter calls them, whose content is not to be had."""
+
+    @property
+    def changes(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.devices or self.ids or self.files.pool is not None or self.files.snapshots is not None)
+
+
+def mending(seen: View, files: Files, found: Orphans, stale: Iterable[Entry] = ()) -> Mending:
+    """What to do.
+
+    Args:
+        seen: what each says, containerd being stopped.
+        files: the databases that this was read from.
+        found: what does not belong together.
+        stale: entries that have no device of their own any more, whatever is under their thin id.
+
+    Raises:
+        Broken: a database is not one.
+    """
+    dead = {entry.name: entry for entry in (*stale, *found.lost)}
+    dropped = {entry.name for entry in found.unowned}
+    opened = {device.name for device in seen.devices if device.open}
+    kept = {entry.id for name, entry in (seen.database or {}).items() if name not in dropped and name not in dead}
+    going = [entry for entry in (*found.unowned, *dead.values()) if entry.name not in opened]
+    # Two entries may name one id, and the id of a device that is open stays.
+    held = kept | {device.id for device in seen.devices if device.open}
+    ids = (set(found.ids) | {entry.id for entry in going}) & seen.ids.keys() - held
+    names = {entry.name for entry in going} | {device.name for device in found.devices}
+    drop = dropped - opened
+    snapshots, bare = _snapshots(seen, files, found)
+    owners = numbers(seen)
+    keys = [seen.snapshots[owners[name]].key for name in dead if seen.snapshots and name in owners]
+    return Mending(
+        tuple(device for device in seen.devices if device.name in names),
+        tuple(sorted(ids)),
+        Files(pool=_pool(seen, files, drop, dead, ids), snapshots=snapshots),
+        tuple(sorted({*keys, *bare})),
+    )
+
+
+def _pool(seen: View, files: Files, drop: set[str], dead: dict[str, Entry], ids: set[int]) -> bytes | None:
+    """The new record of the devices."""
+    if files.pool is None:
+        return None
+    before = content(load(files.pool))
+    after = content(load(files.pool))
+    devices, marks = after.at(b"devices"), after.at(b"device_ids")
+    for key, value in list(devices.items.items()):
+        assert isinstance(value, bytes)  # view.database refused all else
+        info = msgspec.json.decode(value, type=dict[str, object])
+        name = str(info["name"])
+        if name in drop:
+            del devices.items[key]
+            ids = ids | {int(str(info["device_id"]))}
+        elif name in dead and info.get("state") != view.STATES.index("Faulty"):
+            info["state"], info["error"] = view.STATES.index("Faulty"), "its thin device is lost"
+            devices.items[key] = msgspec.json.encode(info)
+            marks.items[str(info["device_id"]).encode()] = FAULTY
+    left = {entry.id for name, entry in (seen.database or {}).items() if name not in drop}
+    for id in ids - left:
+        if str(id).encode() in marks.items:
+            marks.items[str(id).encode()] = FREE
+    marks.sequence = max([marks.sequence, *left])
+    return _file(files.pool, before, after)
+
+
+def _snapshots(seen: View, files: Files, found: Orphans) -> tuple[bytes | None, list[str]]:
+    """The new record of the snapshots, and the keys of those that are lost."""
+    if files.snapshots is None or not seen.snapshots:
+        return None, []
+    before, after = content(load(files.snapshots)), content(load(files.snapshots))
+    root = after.at(b"v1", b"snapshots")
+    # Whoever has an entry needs its parents.
+    by_key = {snapshot.key: snapshot for snapshot in seen.snapshots.values()}
+    bare = {snapshot.key for snapshot in found.bare}
+    needed: set[str] = set()
+    for snapshot in seen.snapshots.values():
+        at = snapshot if snapshot.key not in bare else None
+        while at is not None and at.key not in needed:
+            needed.add(at.key)
+            at = by_key.get(at.parent)
+    gone = bare - needed
+    for key in [key for key in root.items if view.text(key) in gone]:
+        del root.items[key]
+    parents = after.items[b"v1"]
+    assert isinstance(parents, Content)  # it has snapshots
+    links = parents.items.get(b"parents")
+    if isinstance(links, Content):
+        links.items = {of: key for of, key in links.items.items() if not _names(key, gone)}
+    root.sequence = max([root.sequence, *(n for n in seen.snapshots), *numbers(seen).values()])
+    return _file(files.snapshots, before, after), sorted(bare)
+
+
+def _names(value: bytes | Content, keys: set[str]) -> bool:
+    return isinstance(value, bytes) and view.text(value) in keys
+
+
+def _file(old: bytes, before: Content, after: Content) -> bytes | None:
+    """The bytes of the file with the new content; None where it is the same."""
+    if before == after:
+        return None
+    new = dump(after, page_size(old), transaction(old) + 2)
+    if content(load(new)) != after:
+        raise AssertionError("a bolt file that was written does not hold what was put into it")
+    return new

@@ -1,0 +1,146 @@
+"""Put a backup in the place of a pool's metadata: what that loses is named before, and cannot be used after it."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+from invoke import Context, task
+
+from fabfile import hints, target
+from fabfile.bolt import Broken
+from fabfile.console import say
+from fabfile.daemon import INSTANCE
+from fabfile.errors import Failed, Problem, Refused
+from fabfile.plan import Command
+from fabfile.render import render
+from fabfile.steps.pool import action, records, since, together, view
+from fabfile.steps.pool.action import Found
+from fabfile.steps.pool.check import verdict
+from fabfile.steps.pool.keep import KEEP, prune
+from fabfile.steps.pool.orphans import numbers
+from fabfile.steps.pool.pause import refuse_busy, resume, start, stop, up_again
+from fabfile.steps.pool.repair import TOOLS, kept, swap
+from fabfile.steps.pool.view import Entry
+
+TASK = "pool.restore"
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """New metadata that was made of a backup, in a place of its own."""
+
+    path: str
+    identity: str
+    source: str
+    """The backup."""
+    age: int
+    """Seconds since it was made, by the machine's clock."""
+    stale: tuple[Entry, ...]
+    """The entries that will have no device of their own."""
+    losses: tuple[str, ...]
+    """What that means, a line each."""
+
+
+@task(
+    help={
+        "from_": "the backup, a file on the machine; by default the newest of pool.backup",
+        "force": "also while containers run on the pool: they are killed",
+        "yes": "also on a sound pool, or where something is lost that was made since",
+        "name": "of the pool",
+        "instance": INSTANCE,
+    }
+)
+def restore(
+    c: Context, from_: str = "", force: bool = False, yes: bool = False, name: str = "", instance: str = ""
+) -> None:
+    """Put a backup in the place of a pool's metadata, which is kept; what was made since is named, and lost."""
+    if from_ and not re.fullmatch(r"/[^\n\0]+", from_):
+        raise Refused(f"from: {from_!r} is not an absolute path", "a file on the machine", hint="see pool.backup")
+    found = action.find(c, name, instance, TOOLS)
+    if target.is_dry(c):
+        action.do(c, TASK, found, lambda have: [*_making(found, from_), stop(found, force=force)])
+    refuse_busy(c, TASK, found, force=force)
+    state = verdict(c, TASK, found)
+    made = _made(found, action.do(c, TASK, found, lambda have: [*_making(found, from_)]))
+    if not yes and (state.good or made.losses):
+        drop = render("pool/drop.sh.j2", pool=found, candidate=made.path, identity=made.identity)
+        action.do(c, TASK, found, lambda have: [Command("the new metadata goes again", drop)])
+        _refuse(found, made, sound=state.what if state.good else "")
+    for line in (f"{made.source}: {hours(made.age)}; what was written since is lost", *made.losses):
+        say(line)
+    finish = [stop(found, force=force), swap(found, made.path), start(found, whole=False)]
+    try:
+        printed = action.do(c, TASK, found, lambda have: [*finish])
+        means = together.mend(c, TASK, found, stale=made.stale)
+    except Problem:
+        resume(c, TASK, found)
+        raise
+    action.do(c, TASK, found, lambda have: [start(found)])
+    up_again(c, found, TASK)
+    together.forget(c, TASK, found, means)
+    say(f"the metadata until now: {kept(printed)}")
+    action.do(c, TASK, found, lambda have: [prune(found, KEEP)])
+
+
+def _making(found: Found, source: str) -> list[Command]:
+    script = render("pool/common.sh.j2", pool=found) + render("pool/restore.sh.j2", pool=found, source=source)
+    database = Command("what containerd counts on", render("pool/database.sh.j2", pool=found))
+    return [Command(f"new metadata from {source or 'the newest backup'}", script), database]
+
+
+def _made(found: Found, printed: str) -> Candidate:
+    """The new metadata, and what it loses.
+
+    Raises:
+        Failed: a database cannot be read, now or in the backup.
+    """
+    lines = printed.splitlines()
+    source = " ".join(action.answer(printed, "source") or [])
+    age, identity, *path = action.answer(printed, "candidate") or ["0", "", ""]
+    try:
+        now = view.parse(lines)
+        copies = [view.unpack(lines, prefix) for prefix in ("then-", "then-after-")]
+        then = [view.known(of) for of in copies if of.pool is not None]
+        known = records.read(view.unpack(lines).records)
+    except Broken as error:
+        raise Failed(
+            f"{TASK}: containerd's database cannot be read",
+            str(error),
+            hint="without it nobody knows which device is whose: restore the file first",
+        ) from error
+    stale = since.stale(now, then, now.ids)
+    owners = numbers(now)
+    keys = [now.snapshots[owners[of.name]].key for of in stale if now.snapshots and of.name in owners]
+    losses = since.lines(stale, now, records.affected(known, keys))
+    if not then and now.database:
+        losses.append("whether a thin id was another device's then: it has no copy of containerd's databases")
+    return Candidate(" ".join(path), identity, source, int(age), tuple(stale), tuple(losses))
+
+
+def _refuse(found: Found, made: Candidate, *, sound: str) -> None:
+    """Refuse without a yes.
+
+    Raises:
+        Refused: with all that would be lost.
+    """
+    again = hints.command(TASK, found.daemon, found.name, "--yes")
+    if sound:
+        raise Refused(
+            f"the metadata of {found.name} is sound ({sound})",
+            "\n".join([f"a restore takes it back to {made.source}: {hours(made.age)}", *made.losses]),
+            hint=f"if that is what you want: {again}",
+        )
+    raise Refused(
+        f"{made.source} lacks what containerd has made or changed since",
+        "\n".join([hours(made.age), *made.losses]),
+        hint=f"to lose that, and go on with the rest: {again}",
+    )
+
+
+def hours(seconds: int) -> str:
+    """How old that is, for reading."""
+    if seconds < 0:
+        return "made at a time that has not come by this machine's clock"
+    return (
+        f"{seconds // 86400} days old" if seconds >= 172800 else f"{seconds // 3600} h {seconds % 3600 // 60} min old"
+    )

@@ -1,0 +1,151 @@
+"""Look at a pool's thin devices as each of four sees them, and bring the four together, with containerd stopped."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterable
+from time import sleep
+
+import msgspec
+from invoke import Context
+
+from fabfile import hints
+from fabfile.bolt import Broken
+from fabfile.console import say
+from fabfile.errors import Failed
+from fabfile.plan import Change, Command, Upload, words
+from fabfile.render import render
+from fabfile.steps.pool import action, records, since, view
+from fabfile.steps.pool.action import Blob, Found
+from fabfile.steps.pool.check import refusal
+from fabfile.steps.pool.mend import Mending, mending
+from fabfile.steps.pool.orphans import Orphans, agreed, orphans
+from fabfile.steps.pool.records import Affected
+from fabfile.steps.pool.view import Entry, Files, View
+
+APART = 2.0
+"""Seconds between two looks at a pool that is in use: most of what is at work is done by then."""
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """A look."""
+
+    view: View
+    files: Files
+    found: Orphans
+
+
+def look(c: Context, task: str, found: Found, *, running: bool) -> Seen:
+    """What each of the four says now, and what does not belong together.
+
+    While containerd runs, what is found counts only where a second look, some seconds later, finds it too.
+
+    Raises:
+        Failed: a database cannot be read, or does not come to rest; or the kernel shows nothing of the pool's metadata.
+    """
+    if against := refusal(found.have):
+        raise Failed(
+            f"the pool {found.name} cannot be compared with anything",
+            against,
+            hint=hints.command("pool.repair", found.daemon, found.name),
+        )
+    seen = _look(c, task, found, running=running)
+    if running and seen.found.count:
+        sleep(APART)
+        second = _look(c, task, found, running=True)
+        seen = Seen(second.view, second.files, agreed(seen.found, second.found))
+    return seen
+
+
+def _look(c: Context, task: str, found: Found, *, running: bool) -> Seen:
+    script = render("pool/thins.sh.j2", pool=found, daemon=found.daemon)
+    printed = action.do(c, task, found, lambda have: [Command("what each says of the thin devices", script)])
+    lines = printed.splitlines()
+    try:
+        seen = view.parse(lines)
+        return Seen(seen, view.unpack(lines), orphans(seen, running=running))
+    except Broken as error:
+        raise Failed(f"{found.database} or {found.snapshots} cannot be read", str(error), hint=HINT) from error
+
+
+HINT = "stop containerd and try again; a copy of each lies beside the backups of pool.backup"
+
+
+def mend(c: Context, task: str, found: Found, seen: Seen | None = None, stale: Iterable[Entry] = ()) -> Affected:
+    """Bring the four together. containerd is stopped, and the pool is up.
+
+    Args:
+        c: the machine.
+        task: who asks.
+        found: the pool.
+        seen: what was seen since containerd stopped; None: look.
+        stale: entries that have no device of their own any more.
+
+    Returns:
+        What it means for images and containers: `forget` makes that true, once containerd runs.
+    """
+    seen = seen or look(c, task, found, running=False)
+    try:
+        todo = mending(seen.view, seen.files, seen.found, stale)
+        known = records.read(seen.files.records)
+    except Broken as error:
+        raise Failed(f"containerd's databases of {found.name} cannot be read", str(error), hint=HINT) from error
+    if todo.changes:
+        action.do(c, task, found, lambda have: changes(found, todo))
+        if todo.devices or todo.ids:
+            say(f"removed {len(todo.devices)} devices and {len(todo.ids)} thin ids that belong to nobody")
+        for path, content in ((found.database, todo.files.pool), (found.snapshots, todo.files.snapshots)):
+            if content is not None:
+                say(f"{path}: corrected; as it was: beside the newest backup in {found.backups}")
+    return records.affected(known, todo.lost)
+
+
+def changes(found: Found, todo: Mending, keep: int = 8) -> list[Change]:
+    """The changes that a mending is, a backup with copies of both databases first."""
+    plan: list[Change] = [Command("a backup first", render("pool/backup.sh.j2", pool=found, keep=keep))]
+    lines = [*(f"dm {of.name} {of.number}" for of in todo.devices), *(f"id {id}" for id in todo.ids)]
+    if lines:
+        script = render("pool/fsck.sh.j2", pool=found, daemon=found.daemon)
+        why = f"remove {len(todo.devices)} devices and {len(todo.ids)} thin ids that nobody names"
+        plan.append(Upload(why, Blob("orphans", "".join(f"{line}\n" for line in lines).encode()), script))
+    for path, content in ((found.database, todo.files.pool), (found.snapshots, todo.files.snapshots)):
+        if content is not None:
+            script = render("pool/install.sh.j2", daemon=found.daemon, path=path)
+            plan.append(Upload(f"{path} without what belongs to nobody", Blob("database", _packed(content)), script))
+    return plan
+
+
+def _packed(content: bytes) -> bytes:
+    return gzip.compress(content, mtime=0)
+
+
+def forget(c: Context, task: str, found: Found, means: Affected) -> None:
+    """Have containerd, which runs, forget lost snapshots, and unpack again what they were layers of."""
+    if not means.remove and not means.images:
+        for line in since.meaning(means):
+            say(line)
+        return
+    lines = [f"rm\t{of.namespace}\t{of.key}\t" for of in means.remove]
+    lines += [f"unpack\t{of.namespace}\t{of.digest}\t{of.name}" for of in means.images]
+    script = render("pool/forget.sh.j2", daemon=found.daemon)
+    upload = Upload(
+        f"containerd forgets {len(means.remove)} lost snapshots and unpacks {len(means.images)} images again",
+        Blob("lost", "".join(f"{line}\n" for line in lines).encode()),
+        script,
+    )
+    printed = action.do(c, task, found, lambda have: [upload])
+    for line in printed.splitlines():
+        what, _, rest = line.partition(" ")
+        space, _, image = rest.partition(" ")
+        if what == "@unpacked":
+            say(f"image {image} in {space}: unpacked again")
+        elif what == "@pull":
+            image, _, why = image.partition(" ")
+            pull = words("-n", space, "images", "pull", "--snapshotter", "devmapper", image)
+            say(f"image {image} in {space}: {why}\n  pull it again: {found.daemon.ctr} {pull}")
+        elif what == "@kept":
+            say(f"containerd keeps the lost snapshot {rest}")
+    for of in means.containers:
+        say(f"container {of.name} in {of.namespace}: its file system is lost; remove it")
+    for known in means.stay:
+        say(f"snapshot {known.key} in {known.namespace}: lost, and kept by those on it")
