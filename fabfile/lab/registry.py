@@ -71,7 +71,8 @@ def _runs(place: Path) -> bool:
 
 
 def _begin(lab: Path, mirror: Path) -> None:
-    place, port = lab / REGISTRY, _port()
+    place = lab / REGISTRY
+    port = _port(place)
     place.mkdir(exist_ok=True)
     files.write(place / PORT_FILE, str(port))
     settings = {
@@ -89,10 +90,12 @@ def _begin(lab: Path, mirror: Path) -> None:
         push(lab, image, [layer(mirror, program, links)], command)
 
 
-def _port() -> int:
-    """PORT, so that a machine's disk that is used again finds the registry at its address; else any that is free."""
-    with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", PORT)):
-        return PORT
+def _port(place: Path) -> int:
+    """The port that this registry had, or PORT: whoever knows its address finds it again; else any that is free."""
+    earlier = place / PORT_FILE
+    for port in (*([int(earlier.read_text())] if earlier.exists() else []), PORT):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
     return vm.free_ports(1)[0]
 
 

