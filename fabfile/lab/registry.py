@@ -64,7 +64,7 @@ def _runs(place: Path) -> bool:
     if process.read(place / vm.PROCESS) is None or not (place / READY).exists():
         return False
     try:
-        _request("GET", f"http://127.0.0.1:{(place / PORT_FILE).read_text()}/v2/", b"", limit=2)
+        _request("GET", f"http://127.0.0.1:{(place / PORT_FILE).read_text()}/v2/", b"", limit=10)
     except Failed:
         return False
     return True
@@ -176,7 +176,7 @@ def _wait(place: Path, base: str) -> None:
     begin = monotonic()
     while True:
         try:
-            _request("GET", f"{base}/v2/", b"", limit=2)
+            _request("GET", f"{base}/v2/", b"", limit=10)
             return
         except Failed as error:
             if process.read(place / vm.PROCESS) is None or monotonic() - begin > 20:
