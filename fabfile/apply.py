@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from fabfile import target
-from fabfile.errors import Failed, Problem
+from fabfile.errors import Failed, Problem, Refused
 from fabfile.facts import Facts
 from fabfile.kept import sha256 as sha256  # the lab's mirror names its files by it
 from fabfile.plan import Change, Command, File, Upload, words
@@ -20,6 +20,8 @@ LOCK = "/run/containerd-devmapper.lock"
 GENERATION = "/run/containerd-devmapper.generation"
 BUSY, STALE = 75, 76
 """Exit codes of the apply script: another operator holds the lock; the machine changed since it was looked at."""
+REFUSED = 77
+"""Exit code of a change that looked once more and did nothing; of the first one it means that nothing was touched."""
 
 
 def apply(c: Context, name: str, changes: list[Change], have: Facts, look: str = "") -> str | None:
@@ -58,10 +60,10 @@ def apply_script(changes: Sequence[Change], staged: dict[int, tuple[str, str]], 
     """
     lines = [
         f"exec 9>>{LOCK}",
-        f"flock -w 5 9 || {{ cat {LOCK}; exit {BUSY}; }}",
+        f"flock -w 5 9 || {{ cat {LOCK}; echo $(($(date +%s) - $(stat -c %Y {LOCK}))) s ago; exit {BUSY}; }}",
         f"now=''; [ ! -r {GENERATION} ] || read -r now <{GENERATION}",
         f'now=${{now:-0}}; [ "$now" = {quote(generation)} ] || exit {STALE}',
-        f"echo $((now + 1)) >{GENERATION}",
+        f"echo $((now + 1)) >{GENERATION} || {{ echo 'nothing can be written to /run:'; df /run; exit 1; }}",
         f'echo "held by ${{SUDO_USER:-$(id -un)}} from ${{SSH_CLIENT:-this machine}}, pid $$, since $(date)" >{LOCK}',
         "set -e",
     ]
@@ -133,6 +135,11 @@ def _failure(name: str, changes: list[Change], output: str, code: int) -> Proble
             number, text = number + 1, []
         else:
             text.append(line)
+    if code == REFUSED and number == 0:
+        first, *rest = text or ["it is in use"]
+        return Refused(
+            f"{name}: {first}", "\n".join(rest), hint="nothing was touched; put that right, then run it again"
+        )
     doing = changes[number].why if number >= 0 else "taking the machine's lock"
     tail = "\n".join(text[-40:])
     return Failed(

@@ -15,7 +15,7 @@ import msgspec
 from fabfile import facts, target
 from fabfile.apply import apply
 from fabfile.console import say
-from fabfile.errors import Failed, Pending
+from fabfile.errors import Failed, Pending, Refused
 from fabfile.facts import Facts, Query, gather
 from fabfile.plan import Change, Step, as_json, describe
 
@@ -53,15 +53,15 @@ def converge(c: Context, steps: Sequence[Step], query: Query, *, json: bool = Fa
     # Every plan is made once before the first change: a refusal of a late step comes before anything is touched.
     for step in steps:
         step.plan(have)
-    outcomes = []
+    outcomes: list[Outcome] = []
     for step in steps:
         start = monotonic()
-        changes, printed = step.plan(have), None
+        changes, printed = _planned(step, have, outcomes), None
         for _ in range(3):
             if not changes or (printed := apply(c, step.name, changes, have, look)) is not None:
                 break
             have = gather(c, query)  # somebody else changed the machine since we looked
-            changes = step.plan(have)
+            changes = _planned(step, have, outcomes)
         else:
             raise Failed(f"{step.name}: the machine keeps changing", "another operator is at work", hint="run it again")
         if printed is not None:
@@ -75,12 +75,27 @@ def converge(c: Context, steps: Sequence[Step], query: Query, *, json: bool = Fa
     return outcomes
 
 
+def _planned(step: Step, have: Facts, outcomes: Sequence[Outcome]) -> list[Change]:
+    """The step's plan; once anything was changed, its refusal is a failure."""
+    try:
+        return step.plan(have)
+    except Refused as wrong:
+        done = [outcome.step for outcome in outcomes if outcome.status == "changed"]
+        if not done:
+            raise
+        details = f"{wrong.details}\nchanged before: {', '.join(done)}"
+        raise Failed(f"{step.name}: {wrong.what}", details, hint=wrong.hint) from wrong
+
+
 def _reason(changes: list[Change]) -> str:
     return "; ".join(change.why for change in changes) if changes else "nothing to do"
 
 
 def _must_be_done(step: Step, have: Facts) -> None:
-    left = step.plan(have)
+    try:
+        left = step.plan(have)
+    except Refused as wrong:
+        raise Failed(f"{step.name}: applied, but {wrong.what}", wrong.details, hint=wrong.hint) from wrong
     if left:
         raise Failed(
             f"{step.name}: applied, but the machine does not show it",

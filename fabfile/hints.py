@@ -34,6 +34,9 @@ NAMED = frozenset(
 )
 """Tasks that take --name, the pool; a unit test compares it with the tasks."""
 
+DESTROYS = frozenset({"pool.reset"})
+"""Tasks whose hint names the pool whatever the inventory says: it may be another inventory by then."""
+
 WHOLE = frozenset(
     {
         "containerd.build",
@@ -95,6 +98,7 @@ def command(task: str, daemon: Daemon | str = "", name: str = "", *options: str 
     said: list[str] = []
     if task not in WHOLE and instance != inventory.on_instance(at.host).instance:
         said += ["--instance", instance or DEFAULT]
-    if task in NAMED and name and name != inventory.on_instance(at.host, instance or DEFAULT).pool.dm_name:
+    own = inventory.on_instance(at.host, instance or DEFAULT).pool.dm_name
+    if task in NAMED and name and (name != own or task in DESTROYS):
         said += ["--name", name]
     return shlex.join([*at.words, task, *said, *map(str, options)])

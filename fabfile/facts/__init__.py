@@ -9,7 +9,7 @@ import msgspec
 from fabfile import target
 from fabfile.daemon import Daemon
 from fabfile.errors import Failed
-from fabfile.facts import containerd, disks, files, instances, lvm, needs, pool, smoke, system, versions
+from fabfile.facts import containerd, disks, files, instances, lvm, needs, pool, smoke, system, units, versions
 
 if TYPE_CHECKING:
     from invoke import Context
@@ -50,6 +50,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     pool: pool.Pool
     instances: instances.Instances
     smoke: smoke.Smoke | None
+    units: units.Units = units.Units()
     lvm: lvm.Lvm | None = None
     disks: tuple[disks.Disk, ...] = ()
 
@@ -63,6 +64,7 @@ MODULES = {
     "pool": pool,
     "instances": instances,
     "smoke": smoke,
+    "units": units,
     "lvm": lvm,
     "disks": disks,
 }
@@ -78,7 +80,7 @@ at_rest() {
     case $key=$value in
       =) n=$((n + 1)) ;;
       Job=[1-9]* | SubState=condition | SubState=start* | SubState=stop* | SubState=final* | SubState=reload*)
-        changing="${changing% "$n"} $n" ;;
+        [ "$n" = 4 ] || changing="${changing% "$n"} $n" ;;
     esac
   done <<SHOWN
 $units
@@ -96,13 +98,14 @@ run.
 # Programs are what a look costs: one systemctl and one dmsetup serve all fragments. `unit N PROPERTY` is what systemctl
 # said of the N-th unit; `way N` says where it is if it did not come to rest. `pools` are all thin pools, a line
 # `NAME: TABLE` each.
+# The units: containerd's, the pool's, the timer of its monitor, the monitor; the last may be at work at any time.
 PRELUDE = """
 units='' pools='' changing=''
 {at_rest}
 if [ -d /run/systemd/system ]; then
   tries={tries}
   while :; do
-    units=$(systemctl show -p ActiveState -p SubState -p Job -p MainPID -p NeedDaemonReload {units} 2>/dev/null) ||
+    units=$(systemctl show {properties} {units} 2>/dev/null) ||
       {{ echo "systemctl does not answer: $(systemctl show -p ActiveState {units} 2>&1)"; exit 0; }}
     if at_rest || [ "$tries" -le 0 ]; then break; fi
     tries=$((tries - 1))
@@ -132,8 +135,14 @@ fi
 
 def script(query: Query) -> str:
     """The facts script: each fragment in a subshell of its own, behind a line `@@ NAME`."""
-    names = (query.daemon.unit, f"devmapper-pool@{query.pool}.service", f"devmapper-pool-monitor@{query.pool}.timer")
-    prelude = PRELUDE.format(at_rest=AT_REST, units=" ".join(map(target.quote, names)), tries=WAIT * 2)
+    monitor = f"devmapper-pool-monitor@{query.pool}"
+    names = (query.daemon.unit, f"devmapper-pool@{query.pool}.service", f"{monitor}.timer", f"{monitor}.service")
+    prelude = PRELUDE.format(
+        at_rest=AT_REST,
+        tries=WAIT * 2,
+        properties=" ".join(f"-p {name}" for name in units.PROPERTIES),
+        units=" ".join(map(target.quote, names)),
+    )
     return prelude + "".join(f"echo '@@ {name}'\n(\n{module.fragment(query)}\n)\n" for name, module in MODULES.items())
 
 

@@ -14,20 +14,29 @@ if TYPE_CHECKING:
 
 SETTINGS = (
     "activation/monitoring",
+    "activation/read_only_volume_list",
     "activation/udev_rules",
     "activation/udev_sync",
     "activation/volume_list",
     "config/profile_dir",
+    "devices/devicesfile",
+    "devices/filter",
+    "devices/global_filter",
+    "devices/use_devicesfile",
     "global/thin_check_executable",
 )
 """What of lvm.conf a plan depends on."""
 
+ALL_DEVICES = 'devices { use_devicesfile=0 filter=["a|.*|"] global_filter=["a|.*|"] }'
+"""Settings with which LVM hides no disk."""
+
 REPORT = {
     "vg": "vg_name,vg_uuid,vg_extent_size,vg_extent_count,vg_free_count,vg_missing_pv_count,vg_attr,vg_lock_type"
-    ",vg_systemid",
+    ",vg_systemid,vg_tags",
     "pv": "pv_name,vg_name,pv_uuid,pv_attr,pv_free",
-    "lv": "lv_name,lv_size,lv_metadata_size,lv_dm_path,lv_active,lv_when_full,lv_profile,lv_uuid,lv_health_status",
-    "seg": "lv_name,segtype,chunk_size,thin_count,seg_monitor",
+    "lv": "lv_name,lv_size,lv_metadata_size,lv_dm_path,lv_active,lv_when_full,lv_profile,lv_uuid,lv_health_status"
+    ",lv_tags",
+    "seg": "lv_name,segtype,chunk_size,thin_count,seg_monitor,transaction_id",
     "pvseg": "pv_name",
 }
 
@@ -51,6 +60,9 @@ class Volume(msgspec.Struct, frozen=True):
     uuid: str = ""
     partial: bool = False
     """Some of it was on a disk that is missing."""
+    tags: tuple[str, ...] = ()
+    transaction: int | None = None
+    """The transaction id that LVM expects of a pool."""
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -76,6 +88,7 @@ class Group(msgspec.Struct, frozen=True):
     """Free extents on those."""
     twice: tuple[str, ...] = ()
     """Those of its devices of which there is a second one with the same identity."""
+    tags: tuple[str, ...] = ()
 
     @property
     def partial(self) -> list[Volume]:
@@ -114,6 +127,12 @@ class Lvm(msgspec.Struct, frozen=True):
     """Random, another one at each look: what identities of new things are made of."""
     devices: dict[str, Device] = {}
     """Device of each physical volume → what it is."""
+    names: dict[str, str] = {}
+    """UUID of each volume and of each group, without hyphens → `VG/LV`, or `VG`."""
+    suspended: tuple[str, ...] = ()
+    """Devices for which LVM would wait for ever: where there are any it was not asked, and the rest is empty."""
+    hidden: dict[str, str] = {}
+    """Device → its group, of those that only LVM's devices file or filters hide; sought where the group is not seen."""
 
     @property
     def group(self) -> Group | None:
@@ -126,7 +145,7 @@ class Lvm(msgspec.Struct, frozen=True):
 
 
 def fragment(query: Query) -> str:
-    """One report for everything, as each start of LVM scans all disks."""
+    """One report for everything, as each start of LVM scans all disks; none where it would wait for a suspended one."""
     from fabfile.target import quote
 
     reports = " ".join(f"--configreport {name} -o {fields}" for name, fields in REPORT.items())
@@ -139,6 +158,8 @@ export LVM_SUPPRESS_FD_WARNINGS=1
 echo "group $vg"
 echo "seed $(cat /proc/sys/kernel/random/uuid)"
 echo "system $(lvm systemid 2>/dev/null | sed 's/^ *system ID: *//')"
+suspended=$(dmsetup info -c --noheadings --separator ' ' -o suspended,name 2>/dev/null | sed -n 's/^Suspended //p')
+[ -z "$suspended" ] || {{ echo "$suspended" | sed 's/^/suspended /'; exit 0; }}
 config=$(lvm lvmconfig --typeconfig full {" ".join(SETTINGS)} 2>/dev/null)
 echo "$config" | sed 's/^/set /'
 dir=$(echo "$config" | sed -n 's/^profile_dir="\(.*\)"$/\1/p')
@@ -147,7 +168,11 @@ for d in $(lvm pvs --noheadings -o pv_name 2>/dev/null); do
   [ -b "$d" ] || continue
   echo "device $d $(blockdev --getss --getsize64 "$d" | tr '\n' ' ')$(lsblk -d -n -r -o SERIAL,WWN "$d")"
 done
-{{ lvm fullreport --foreign --units b --nosuffix --reportformat json {reports} 2>&1 >&3 | sed 's/^ */said /'; }} 3>&1
+all() {{ lvm fullreport --foreign --units b --nosuffix --reportformat json {reports} 2>&1 >&3 | sed 's/^ */said /'; }}
+report=$(all 3>&1)
+echo "$report"
+case $report in *'"vg_name":"'"$vg"'"'*) exit 0 ;; esac
+lvm pvs --noheadings -o pv_name,vg_name --config {quote(ALL_DEVICES)} 2>/dev/null | sed 's/^ */hidden /'
 """
 
 
@@ -169,9 +194,11 @@ def parse(text: str) -> Lvm | None:
         else:
             plain.append(line)
     settings = dict(line.removeprefix("set ").split("=", 1) for line in plain if line.startswith("set "))
+    disks = [line.split()[1:] for line in plain if line.startswith("hidden ")]
     found = lines("\n".join(plain))
     parts: list[dict[str, list[dict[str, str]]]] = json.loads("\n".join(report))["report"] if report else []
     asked = [part for part in parts if any(vg["vg_name"] == found["group"] for vg in part.get("vg", []))]
+    physical = {pv["pv_name"]: pv["vg_name"] for part in parts for pv in part.get("pv", [])}
     return Lvm(
         settings={key: value.strip('"') for key, value in settings.items()},
         groups=tuple(map(_group, asked)),
@@ -179,11 +206,24 @@ def parse(text: str) -> Lvm | None:
         system=found["system"],
         seed=found["seed"],
         devices=devices,
-        physical={pv["pv_name"]: pv["vg_name"] for part in parts for pv in part.get("pv", [])},
+        physical=physical,
         uuids={pv["pv_name"]: pv["pv_uuid"] for part in parts for pv in part.get("pv", [])},
         profile="".join(profile) if "profile" in found else None,
         said=tuple(said),
+        names=_names(parts),
+        suspended=tuple(line.partition(" ")[2] for line in plain if line.startswith("suspended ")),
+        hidden={name: group for name, *rest in disks if name not in physical for group in rest},
     )
+
+
+def _names(parts: list[dict[str, list[dict[str, str]]]]) -> dict[str, str]:
+    names = {}
+    for part in parts:
+        for vg in part.get("vg", []):
+            if vg["vg_name"]:
+                names[vg["vg_uuid"].replace("-", "")] = vg["vg_name"]
+                names |= {lv["lv_uuid"].replace("-", ""): f"{vg['vg_name']}/{lv['lv_name']}" for lv in part["lv"]}
+    return names
 
 
 def _group(part: dict[str, list[dict[str, str]]]) -> Group:
@@ -206,6 +246,7 @@ def _group(part: dict[str, list[dict[str, str]]]) -> Group:
         closed_free=sum(int(pv["pv_free"]) for pv in part["pv"] if pv["pv_attr"][:1] != "a")
         // int(vg["vg_extent_size"]),
         twice=tuple(pv["pv_name"] for pv in part["pv"] if pv["pv_attr"][:1] == "d"),
+        tags=tuple(filter(None, vg["vg_tags"].split(","))),
         volumes={lv["lv_name"]: _volume(lv, segments.get(lv["lv_name"], {})) for lv in part.get("lv", [])},
     )
 
@@ -225,4 +266,6 @@ def _volume(lv: dict[str, Any], segment: dict[str, str]) -> Volume:
         monitor=segment.get("seg_monitor", ""),
         uuid=lv["lv_uuid"],
         partial=lv["lv_health_status"] == "partial",
+        tags=tuple(filter(None, lv["lv_tags"].split(","))),
+        transaction=int(segment["transaction_id"]) if segment.get("transaction_id") else None,
     )

@@ -26,6 +26,8 @@ class Status(msgspec.Struct, frozen=True):
     needs_check: bool
     when_full: str = ""
     """What it does now with writes that find no space: `queue` or `error`; queueing ends after no_space_timeout."""
+    transaction: int = 0
+    """The pool's transaction id."""
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -81,6 +83,10 @@ class Pool(msgspec.Struct, frozen=True):
     missing: int = 0
     """How many names at the end of the directory's path do not exist."""
     volume: Volume | None = None
+    suspended: bool = False
+    """`dmsetup suspend` holds all that is read and written."""
+    uuid: str = ""
+    """Device mapper's; of a volume of LVM's: `LVM-`, its group's UUID and its own without hyphens, and a suffix."""
     active: bool = False
     changing: str = ""
     """The state of its unit or its monitor if that is still starting or stopping, although it was waited for."""
@@ -149,7 +155,10 @@ if growing && [ -e "$lock" ] && flock -s -w 20 "$lock" true; then
   table=$(dmsetup table "$name" 2>/dev/null)
   measure "$@"
 fi
-[ -z "$table" ] || printf 'table %s\nstatus %s\n' "$table" "$status"
+if [ -n "$table" ]; then
+  printf 'table %s\nstatus %s\n' "$table" "$status"
+  echo "info $(dmsetup info -c --noheadings --separator ' ' -o suspended,uuid "$name" 2>/dev/null)"
+fi
 [ -z "$files" ] || echo "$files"
 if [ $# -gt 0 ]; then
   case $(od -An -v -N4096 -tx1 "$dir/meta" 2>/dev/null) in *[1-9a-f]*) echo "used yes" ;; esac
@@ -193,6 +202,8 @@ def parse(text: str) -> Pool:
         place=Place(place[0], place[2], int(place[1]), "".join(place[3:])) if len(place) >= 3 else None,
         missing=int(found.get("missing", ["0"])[0]),
         volume=under.volume(found) if "group" in found else None,
+        suspended=found.get("info", [""])[:1] == ["Suspended"],
+        uuid=" ".join(found.get("info", [])[1:]),
         active=found.get("active") == ["active"],
         changing=" ".join(found.get("changing", [])),
         enabled="enabled" in found,
@@ -226,6 +237,7 @@ def parse_status(words: list[str]) -> Status | None:
         int(used_meta), int(total_meta), int(used_data), int(total_data), rest[4],
         needs_check="needs_check" in rest,
         when_full=next((full[word] for word in rest if word in full), ""),
+        transaction=int(rest[0]),
     )  # fmt: skip
 
 

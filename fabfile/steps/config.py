@@ -190,6 +190,7 @@ def step(host: Host, release: str, mirror: str) -> Step:
 
         refuse_foreign(have)
         daemon = host.daemon
+        service.refuse_masked(have, daemon.unit)
         _refuse_unit(have, daemon)
         service.refuse_changing(daemon.unit, have.containerd.changing)
         version = releases.load(release, have.system.arch, mirror).containerd.version

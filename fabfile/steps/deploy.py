@@ -15,7 +15,7 @@ from fabfile.facts import Query
 from fabfile.inventory import Host
 from fabfile.plan import Step
 from fabfile.steps import config, containerd, packages, runc, smoke
-from fabfile.steps.pool import direct, loop
+from fabfile.steps.pool import direct, loop, well
 
 
 def steps(host: Host) -> tuple[list[Step], Query]:
@@ -32,6 +32,7 @@ def steps(host: Host) -> tuple[list[Step], Query]:
         containerd.step(host.release, host.mirror, host.bin_dir, host.build),
         runc.step(host.release, host.mirror),
         make_pool,
+        well.step(host.pool.dm_name),
         config.step(host, host.release, host.mirror),
         smoke.step(host),
     ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fabfile.errors import Refused
-from fabfile.facts import WAIT
+from fabfile.facts import WAIT, Facts
 from fabfile.plan import Change, File, words
 
 UNITS = "/etc/systemd/system/"
@@ -57,4 +57,24 @@ def refuse_changing(unit: str, changing: str) -> None:
             f"{unit} has not come to rest: {changing}",
             f"systemd is still at it after {WAIT} s",
             hint=f"see what it waits for: systemctl status {unit}; systemctl list-jobs; then run it again",
+        )
+
+
+def run(unit: str) -> str:
+    """The script that runs a unit that comes to its end by itself, and fails with what it says where it does not."""
+    return f"systemctl start {words(unit)} || {{ systemctl status --no-pager -n 20 {words(unit)}; exit 1; }}"
+
+
+def refuse_masked(have: Facts, *units: str) -> None:
+    """Refuse to start what somebody masked; to write its unit anew would unmask it without a word.
+
+    Raises:
+        Refused: with the command that unmasks it.
+    """
+    masked = [unit for unit in units if have.units.of(unit).load == "masked"]
+    if masked:
+        raise Refused(
+            f"{' and '.join(masked)} is masked",
+            "somebody wants that it never starts, and it stays so until it is unmasked",
+            hint=words("systemctl", "unmask", *masked),
         )

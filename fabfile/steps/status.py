@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Literal
 
 import msgspec
 from invoke import Context, task
 
+from fabfile import hints, sizes
 from fabfile.console import say
-from fabfile.daemon import INSTANCE
+from fabfile.daemon import DEFAULT, INSTANCE
 from fabfile.errors import Failed
 from fabfile.facts import Facts
 from fabfile.inventory import Host
-from fabfile.plan import as_json
+from fabfile.plan import as_json, words
 from fabfile.steps.packages import RUN
 from fabfile.steps.pool import files
 from fabfile.steps.pool import status as pool
-from fabfile.steps.pool.advice import FREE, advice, more_data, more_metadata
+from fabfile.steps.pool.advice import advice, free, more_data, more_metadata
 from fabfile.steps.pool.look import look
 from fabfile.steps.pool.owner import owner
 
@@ -49,15 +51,21 @@ def status(c: Context, instance: str = "", json: bool = False) -> None:
         say(have.containerd.reason)
     say("\n".join(pool.describe(host.pool.dm_name, have)))
     for name, settings in have.instances.pools.items():
-        if owner(settings).instance != host.instance:
-            say(f"besides    the pool {name}, of {owner(settings)}")
+        if name != host.pool.dm_name:
+            state = "up" if name in have.instances.active else "DOWN"
+            show = hints.command("pool.status", owner(settings), name)
+            say(f"besides    the pool {name}, of {owner(settings)}, {state} → {show}")
 
 
 @task(help={"json": "as JSON", "instance": INSTANCE})
 def doctor(c: Context, instance: str = "", json: bool = False) -> None:
-    """Look for what would stop a deploy, or a pool from coming back, and say the way out."""
+    """Look for what would stop a deploy, or any pool of the machine from coming back, and say the way out."""
     host, _, have = look(c, "", instance)
     found = checks(host, have)
+    for name, settings in have.instances.pools.items():
+        if name != host.pool.dm_name:
+            other, _, there = look(c, name, owner(settings).instance or DEFAULT)
+            found += [msgspec.structs.replace(one, what=f"{name}: {one.what}") for one in of_pool(other, there)]
     if json:
         say(as_json(found))
     else:
@@ -71,33 +79,76 @@ def doctor(c: Context, instance: str = "", json: bool = False) -> None:
 
 
 def checks(host: Host, have: Facts) -> list[Check]:
-    """Everything that doctor looks at, purely from the facts."""
-    system, daemon, now = have.system, have.containerd, have.pool
+    """Everything that doctor looks at, purely from the facts, as far as it is about one containerd and its pool."""
+    return [*_machine(host, have), *_daemon(host, have), *of_pool(host, have)]
+
+
+def _machine(host: Host, have: Facts) -> list[Check]:
+    system, daemon = have.system, have.containerd
     missing = [need for need in RUN if need not in have.needs]
-    plugin = daemon.plugin("snapshotter", "devmapper")
-    found = [
+    packages = hints.command("packages")
+    return [
         _check("systemd", system.systemd, "runs", "not the init of this machine", "a host needs systemd"),
         _check("dm-thin-pool", system.thin_pool, "in the kernel", "missing", "boot a distribution's kernel"),
-        _check("programs", not missing, "all there", f"missing: {', '.join(missing)}", "packages", soft=True),
+        _check("programs", not missing, "all there", f"missing: {', '.join(missing)}", packages, soft=True),
+        *_run(have.units.room),
         _check("other containerd", not daemon.foreign, "none", str(daemon.foreign), "remove that package"),
-        _check(
-            "containerd", daemon.active, "runs", *_why(daemon.changing, "does not run", host.daemon.unit), soft=True
-        ),
     ]
-    if daemon.active:
-        why = daemon.reason or (plugin.status if plugin else "no such plugin in this build")
-        found.append(_check("devmapper plugin", bool(plugin and plugin.status == "ok"), "ok", why, "deploy"))
-    if not now.status:
-        none = _why(now.changing, f"no pool {host.pool.dm_name}", files.unit(host.pool.dm_name), "pool.loop, or deploy")
-        found.append(Check("pool", "warn", *none))
-        return found
-    wrong = [Check(one.what, one.result, one.found, one.hint) for one in advice(have, host.pool.dm_name)]
+
+
+RUN_LEAST = sizes.MIB
+"""Bytes in /run below which udev may not be able to note a new device."""
+
+
+def _run(room: int | None) -> list[Check]:
+    if room is None or room >= RUN_LEAST:
+        return []
+    found = f"{sizes.human(room)} free: udev answers nobody, and whatever makes a device waits for ever"
     return [
-        *found,
+        Check("room in /run", "fail", found, "see du -xh /run, and make room; then systemctl restart systemd-udevd")
+    ]
+
+
+_NOT_YET = "not yet: its unit is {}"
+
+
+def _daemon(host: Host, have: Facts) -> list[Check]:
+    daemon, unit = have.containerd, have.units.of(host.daemon.unit)
+    deploy = hints.command("deploy", host.daemon)
+    if unit.load == "masked":
+        unmask = f"systemctl unmask {host.daemon.unit}"
+        return [Check("containerd", "fail", f"{host.daemon.unit} is masked: it does not start", unmask)]
+    if unit.active == "failed":
+        why = f"{host.daemon.unit} failed ({unit.result})" + (f": {unit.last}" if unit.last else "")
+        return [Check("containerd", "fail", why, f"systemctl status {host.daemon.unit}; or {deploy}")]
+    if daemon.changing:
+        return [Check("containerd", "warn", _NOT_YET.format(daemon.changing), f"systemctl status {host.daemon.unit}")]
+    if not daemon.active:
+        if host.pool.dm_name in have.instances.pools and not have.pool.status:
+            deploy = f"once its pool is up: systemctl start {host.daemon.unit}"
+        return [Check("containerd", "warn", "does not run", deploy)]
+    plugin = daemon.plugin("snapshotter", "devmapper")
+    why = daemon.reason or (plugin.status if plugin else "no such plugin in this build")
+    good = bool(plugin and plugin.status == "ok")
+    return [Check("containerd", "ok", "runs"), _check("devmapper plugin", good, "ok", why, deploy)]
+
+
+def of_pool(host: Host, have: Facts) -> list[Check]:
+    """What doctor looks at of one pool."""
+    now, name = have.pool, host.pool.dm_name
+    wrong = [Check(one.what, one.result, one.found, one.hint) for one in advice(have, name)]
+    if not now.status and now.changing and not wrong:
+        return [Check("pool", "warn", _NOT_YET.format(now.changing), f"systemctl status {files.unit(name)}")]
+    if not now.status:
+        make = f"{hints.command('deploy', host.daemon)}; or {hints.command('pool.loop', host.daemon)} alone"
+        return wrong or [Check("pool", "warn", f"no pool {name}", make)]
+    enable = f"systemctl enable {shlex.quote(files.unit(name))}"
+    more = f"{more_data(have, name)}; or {free(have, name)}"
+    return [
         *(wrong or [Check("pool", "ok", now.status.mode)]),
-        _check("pool at boot", now.enabled, "its unit is enabled", "its unit is not enabled", "pool.loop"),
-        *_fullness(now.status.used_data, now.status.total_data, "pool data", f"{more_data(have)}; or {FREE}"),
-        *_fullness(now.status.used_meta, now.status.total_meta, "pool metadata", more_metadata(have)),
+        _check("pool at boot", now.enabled, "its unit is enabled", "its unit is not enabled", enable),
+        *_fullness(now.status.used_data, now.status.total_data, "pool data", more),
+        *_fullness(now.status.used_meta, now.status.total_meta, "pool metadata", more_metadata(have, name)),
         *_growth(host, have),
     ]
 
@@ -110,17 +161,16 @@ def _growth(host: Host, have: Facts) -> list[Check]:
         return []
     watched = volume.monitor == "monitored" and volume.profile == host.pool.dm_name
     why = f"{volume.monitor or 'not monitored'}, profile {volume.profile or 'none'}"
-    found = [_check("pool watched", watched, "by dmeventd, with its profile", why, "pool.direct, or deploy")]
+    again = f"systemctl restart dm-event.socket; {words(files.SCRIPT, 'up', host.pool.dm_name)}"
+    if volume.profile != host.pool.dm_name:
+        again = words("lvchange", "--metadataprofile", host.pool.dm_name, f"{host.pool.vg}/{host.pool.pool}")
+    found = [_check("pool watched", watched, "by dmeventd, with its profile", why, again)]
     if host.pool.threshold < 100:
         step = -(-volume.size * host.pool.percent // 100 // group.extent)
         room = f"{group.free} free extents in {host.pool.vg}, the next step needs {step}"
-        found.append(_check("room to grow", group.free >= step, room, room, "pool.grow --device DEV", soft=True))
+        add = hints.command("pool.grow", host.daemon, host.pool.dm_name, "--device", "DEV")
+        found.append(_check("room to grow", group.free >= step, room, room, add, soft=True))
     return found
-
-
-def _why(changing: str, otherwise: str, unit: str, hint: str = "deploy") -> tuple[str, str]:
-    """What is said of something that is not up, and the way out: its unit may still be at it."""
-    return (f"not yet: its unit is {changing}", f"systemctl status {unit}") if changing else (otherwise, hint)
 
 
 def _check(what: str, good: bool, yes: str, no: str, hint: str, *, soft: bool = False) -> Check:

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from fabfile.errors import Problem
+from tests.unit import typed
+
 BANNED = frozenset(
     {
         "os.exec",
@@ -82,3 +85,20 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LAB_DIR", str(tmp_path / "lab"))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     return home
+
+
+@pytest.fixture(autouse=True)
+def hints(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The hints of all problems that this test met: each command in them must be one that invoke or fabric takes."""
+    met: list[str] = []
+    begin = Problem.__init__
+
+    def noted(self: Problem, what: str, details: str = "", hint: str = "") -> None:
+        met.append(hint)
+        begin(self, what, details, hint)
+
+    monkeypatch.setattr(Problem, "__init__", noted)
+    yield met
+    GUARD.active = False
+    wrong = {hint: why for hint in met if (why := typed.wrong(hint))}
+    assert not wrong, "a hint that does not work when it is typed"

@@ -131,10 +131,10 @@ def test_files_come_back_as_they_went(written: dict[str, tuple[list[str], int]])
 
 STATUS = {
     "0 209715200 thin-pool 1 161/19200 160/1638400 - rw discard_passdown queue_if_no_space - 1024": pool.Status(
-        161, 19200, 160, 1638400, "rw", needs_check=False, when_full="queue"
+        161, 19200, 160, 1638400, "rw", needs_check=False, when_full="queue", transaction=1
     ),
     "0 209715200 thin-pool 1 161/19200 160/1638400 - rw discard_passdown queue_if_no_space": pool.Status(
-        161, 19200, 160, 1638400, "rw", needs_check=False, when_full="queue"
+        161, 19200, 160, 1638400, "rw", needs_check=False, when_full="queue", transaction=1
     ),
     "0 8 thin-pool 0 9/9 5/5 7 out_of_data_space no_discard_passdown error_if_no_space - 1": pool.Status(
         9, 9, 5, 5, "out_of_data_space", needs_check=False, when_full="error"

@@ -32,9 +32,10 @@ def test_which_tasks_take_a_name_and_an_instance() -> None:
 @pytest.mark.parametrize(
     ("task", "daemon", "name", "options", "says"),
     [
-        ("pool.reset", "", "containerd-pool", ("--yes",), "inv pool.reset --yes"),
+        ("pool.check", "", "containerd-pool", (), "inv pool.check"),
+        ("pool.reset", "", "containerd-pool", ("--yes",), "inv pool.reset --name containerd-pool --yes"),
         ("pool.reset", "", "other", ("--yes",), "inv pool.reset --name other --yes"),
-        ("pool.reset", "two", TWO, ("--yes",), "inv pool.reset --instance two --yes"),
+        ("pool.reset", "two", TWO, ("--yes",), "inv pool.reset --instance two --name two-pool --yes"),
         ("pool.grow", "two", "other", ("--size", "4G"), "inv pool.grow --instance two --name other --size 4G"),
         ("pool.grow", "", "", ("--device", "/dev/a b"), "inv pool.grow --device '/dev/a b'"),
         ("deploy", "two", "other", (), "inv deploy --instance two"),
@@ -51,13 +52,13 @@ def test_what_the_inventory_does_not_say_is_said(
 
 def test_here_the_inventory_is_that_of_this_machine(tmp_path: Path) -> None:
     (tmp_path / "hosts.toml").write_text('[defaults]\ninstance = "two"\n')
-    assert hints.command("pool.reset", "", "containerd-pool") == "inv pool.reset --instance default"
-    assert hints.command("pool.reset", "two", TWO) == "inv pool.reset"
+    assert hints.command("pool.trim", "", "containerd-pool") == "inv pool.trim --instance default"
+    assert hints.command("pool.trim", "two", TWO) == "inv pool.trim"
 
 
 def test_on_a_host_it_is_typed_for_that_host() -> None:
     with hints.entered(Host(name="web1", instance="two")):
-        assert hints.command("pool.reset", "two", TWO) == "fab -H web1 pool.reset"
+        assert hints.command("pool.trim", "two", TWO) == "fab -H web1 pool.trim"
         assert hints.command("pool.reset", "", "x") == "fab -H web1 pool.reset --instance default --name x"
     assert hints.command("deploy") == "inv deploy"
 

@@ -35,6 +35,10 @@ class Made(msgspec.Struct, frozen=True):
     root: str
     """Where containerd keeps the snapshotter's databases."""
 
+    def command(self, task: str, *options: str) -> str:
+        """How to type `task` about it."""
+        return hints.command(task, self.daemon, self.name, *options)
+
     @property
     def direct(self) -> bool:
         """Whether it is on a volume group of its own, not on files."""
@@ -146,7 +150,7 @@ def need(have: Facts, tools: Iterable[str]) -> None:
         raise Refused(
             f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing on this machine",
             f"package: {packages}",
-            hint="install it: the task packages",
+            hint=f"install it: {hints.command('packages')}",
         )
 
 

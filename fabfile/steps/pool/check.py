@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 from invoke import Context, task
 
-from fabfile import hints
 from fabfile.console import say
 from fabfile.daemon import INSTANCE
 from fabfile.errors import Failed
@@ -64,7 +63,6 @@ def check(c: Context, name: str = "", instance: str = "") -> None:
         raise Failed(
             f"the metadata of the pool {found.name} is not sound",
             f"{result.what}\n{result.details}",
-            hint=f"keep it as it is; {hints.command('pool.repair', found.daemon, found.name)} brings it back, or "
-            f"{hints.command('pool.restore', found.daemon, found.name)} from a backup",
+            hint=f"keep it as it is; {found.command('pool.repair')}; or from a backup: {found.command('pool.restore')}",
         )
     say(f"pool {found.name}: sound ({result.what})")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fabfile import hints
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.disks import Disk
 from fabfile.facts.lvm import Group
+from fabfile.inventory import Pool
 from fabfile.plan import Change, Command, words
 from fabfile.steps.pool import disk, gate
 from fabfile.steps.pool import identity as ours
+from fabfile.steps.pool.owner import owner
 
 
 def identity(of: Disk) -> str:
@@ -42,7 +45,7 @@ def disks(
                 raise Refused(
                     f"{look.asked} is not in the volume group that is there",
                     f"which is on {' '.join(now.devices)}" + ("" if look.real else f"; {look.asked} does not exist"),
-                    hint=f"to add a disk to a pool: pool.grow --device {look.asked}",
+                    hint=f"to add it to the pool: {_grow(recorded or {}, look)}",
                 )
         return []
     if not wanted:
@@ -53,6 +56,11 @@ def disks(
         )
     _refuse_unfit(have, wanted, {seen[path].real for path in wipes}, recorded)
     return wanted
+
+
+def _grow(recorded: dict[str, str], look: Disk) -> str:
+    pool = Pool(variant="direct", vg=recorded.get("VG", ""), pool=recorded.get("LV", ""))
+    return hints.command("pool.grow", owner(recorded), pool.dm_name, "--device", look.asked)
 
 
 def more(have: Facts, devices: Sequence[str], wipes: Sequence[str], recorded: dict[str, str], now: Group) -> list[Disk]:

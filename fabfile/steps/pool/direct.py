@@ -18,8 +18,21 @@ from fabfile.facts.lvm import Group, Volume
 from fabfile.plan import Change, Command, File, Step, file, words
 from fabfile.render import render
 from fabfile.steps import service
-from fabfile.steps.pool import claim, disk, extents, feasible, files, gate, group, identity, lvmpool, owner, thin
-from fabfile.steps.pool.loop import refuse_machine
+from fabfile.steps.pool import (
+    claim,
+    disk,
+    extents,
+    feasible,
+    files,
+    gate,
+    group,
+    identity,
+    lvmpool,
+    owner,
+    thin,
+    well,
+)
+from fabfile.steps.pool.place import refuse_machine
 
 LVM_UNITS = "lvm2-monitor.service dm-event.socket"
 """What of LVM must run before a pool is activated and watched."""
@@ -62,6 +75,7 @@ def plan(have: Facts, want: lvmpool.Direct) -> list[Change]:
     owner.refuse_foreign(have, Daemon(want.instance), want.name, want.dir)
     ours = have.files.get(files.conf(want.name))
     recorded = identity.complete(have.lvm, files.parse(ours.content)) if ours else None
+    well.refuse_unseen(have, want.name)
     now = group.usable(have, want.group, recorded)
     lvmpool.refuse_other(have, want, recorded, now)
     fresh = claim.disks(have, want.devices, want.wipes, recorded, now)
@@ -189,13 +203,17 @@ def _kept(have: Facts, want: lvmpool.Direct, pool: Volume | None) -> list[Change
 
 
 def _active(have: Facts, want: lvmpool.Direct, pool: Volume | None, written: list[Change]) -> list[Change]:
+    service.refuse_masked(have, files.unit(want.name))
     table = have.pool.table
     if table and table.target != "thin-pool":
         raise Refused(f"the active device {want.name} is not a thin pool", f"its target is {table.target}")
     if table and have.pool.active and have.pool.enabled:
-        if pool and pool.monitor == "monitored":
-            return []
-        return [Command("have dmeventd watch the pool", words(files.SCRIPT, "up", want.name))]
+        plan: list[Change] = []
+        if have.pool.stale:
+            plan = [Command("systemd reads the changed unit", "systemctl daemon-reload")]
+        if not pool or pool.monitor != "monitored":
+            plan.append(Command("have dmeventd watch the pool", words(files.SCRIPT, "up", want.name)))
+        return plan
     why = "activate the pool and have dmeventd watch it, now and at every boot"
     return [Command(why, service.start(written, have.pool.stale, files.unit(want.name), restart=True))]
 
@@ -249,7 +267,7 @@ def direct(
         host.pool, variant="direct", **{key: value for key, value in given.items() if value}
     )
     making, query = step(settings, host.instance, wipe or ())
-    outcomes = converge(c, [making], query, json=json)
+    outcomes = converge(c, [making, well.step(settings.dm_name)], query, json=json)
     advise(host.pool, settings)
     return outcomes
 

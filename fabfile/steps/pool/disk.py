@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from fabfile import sizes
+from fabfile import hints, sizes
 from fabfile.errors import Refused
 from fabfile.facts.disks import Disk
 from fabfile.plan import Command
@@ -180,7 +180,7 @@ def _hint(disk: Disk, stops: list[Finding], wipe: bool) -> str:
         return f"if nobody needs what is on it: --wipe {disk.asked}"
     if wipe and any(finding.weight == "in use" for finding in stops):
         return "what is in use is never wiped: take it out of use first"
-    return "pool.disks shows the disks that can be used"
+    return f"which disks can be used: {hints.command('pool.disks')}"
 
 
 def wipe(disk: Disk) -> Command:

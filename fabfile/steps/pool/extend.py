@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 import msgspec
 
-from fabfile import inventory, sizes
+from fabfile import hints, inventory, sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts, Query
 from fabfile.facts.disks import Disk
 from fabfile.facts.lvm import Group, Volume
 from fabfile.plan import Change, Command, Step, file, words
-from fabfile.steps.pool import claim, disk, extents, feasible, files, group, identity, thin
+from fabfile.steps.pool import claim, disk, extents, feasible, files, group, identity, thin, well
+from fabfile.steps.pool.owner import owner
 
 
 def step(
@@ -56,14 +57,17 @@ def plan(
         Refused: no such pool of ours, a disk that is not empty, a size that is less than it has, no room for it.
     """
     group.refuse_programs(have)
+    make = hints.command("pool.direct", owner(have.instances.pools.get(settings.dm_name, {})), "", "--device", "DEV")
     name, path = settings.dm_name, f"{settings.vg}/{settings.pool}"
     conf = have.files.get(files.conf(name))
     recorded = identity.complete(have.lvm, files.parse(conf.content)) if conf else {}
+    well.refuse_unseen(have, name)
     now = group.usable(have, settings.vg, recorded)
     pool = _pool(now, recorded)
     if conf is None or not now or not pool:
-        raise Refused(f"no pool {path} that was made here", f"no {files.conf(name)}" if conf is None else "", _MAKE)
-    thin.refuse_growth(have.pool, name, files.unit(name))
+        why = f"no {files.conf(name)}" if conf is None else ""
+        raise Refused(f"no pool {path} that was made here", why, f"make one: {make}")
+    thin.refuse_growth(have.pool, owner(recorded), name, files.unit(name))
     fresh = claim.more(have, devices, wipes, recorded, now)
     feasible.refuse_sectors(have, fresh, now)
     emptied = claim.wiped(have, fresh, wipes)
@@ -100,9 +104,6 @@ def _pool(now: Group | None, recorded: dict[str, str]) -> Volume | None:
     return next((of for of in now.volumes.values() if of.uuid and of.uuid == own.volume), None) if now else None
 
 
-_MAKE = "make one: pool.direct"
-
-
 def _asked(
     recorded: dict[str, str], data: int, meta: int, fresh: Sequence[Disk], uuids: dict[str, str]
 ) -> dict[str, str]:
@@ -123,7 +124,7 @@ def _larger(what: str, flag: str, wanted: int, now: int, path: str, extent: int)
         raise Refused(
             f"a pool's {what} cannot become smaller",
             f"it has {has}, asked for {asked}",
-            hint="a smaller pool is another pool: pool.reset, then deploy",
+            hint="a smaller pool is another pool: make that one, move what is needed, give this one up",
         )
     # LVM takes a size that the pool has already for an error, so this is planned only where it has another.
     size = str(wanted) if flag == "-l" else f"{wanted * extent // 1024}K"

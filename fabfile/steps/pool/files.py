@@ -45,6 +45,11 @@ def monitor(name: str) -> str:
     return f"devmapper-pool-monitor@{name}.timer"
 
 
+def monitor_service(name: str) -> str:
+    """Name of the unit that the timer starts."""
+    return f"devmapper-pool-monitor@{name}.service"
+
+
 def monitor_paths(name: str) -> tuple[str, str]:
     """Paths of the timer and of the service that it starts."""
     path = f"/etc/systemd/system/{monitor(name)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from fabfile import hints
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.lvm import Group, Lvm
@@ -44,7 +45,8 @@ def refuse_programs(have: Facts) -> None:
     missing = [program for program in PROGRAMS if program not in have.needs]
     if missing:
         why = "\nwithout thin_check LVM activates no pool, and says that it needs repair" * ("thin_check" in missing)
-        raise Refused("programs are missing", f"{', '.join(missing)}{why}", hint="install them: packages")
+        install = f"install them: {hints.command('packages')}"
+        raise Refused("programs are missing", f"{', '.join(missing)}{why}", hint=install)
 
 
 def usable(have: Facts, name: str, recorded: dict[str, str] | None = None) -> Group | None:

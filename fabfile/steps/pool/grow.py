@@ -17,6 +17,7 @@ from fabfile.plan import Change, Command, Step, words
 from fabfile.steps.pool import extend, files, lost, thin
 from fabfile.steps.pool.look import look
 from fabfile.steps.pool.loop import growing
+from fabfile.steps.pool.owner import owner
 
 
 def step(name: str, size: str, meta_size: str, query: Query) -> tuple[Step, Query]:
@@ -47,10 +48,11 @@ def plan(have: Facts, name: str, data: int, meta: int) -> list[Change]:
     """
     conf = have.files.get(files.conf(name))
     if conf is None:
-        raise Refused(f"no pool {name} that was made here", f"no {files.conf(name)}", hint="make one: pool.loop")
+        make = hints.command("pool.loop", "", name)
+        raise Refused(f"no pool {name} that was made here", f"no {files.conf(name)}", hint=f"make one: {make}")
     settings = files.parse(conf.content)
     lost.refuse(have, name, hints.command("pool.reset", settings.get("INSTANCE", ""), name, "--yes"))
-    thin.refuse_growth(have.pool, name, files.unit(name))
+    thin.refuse_growth(have.pool, owner(settings), name, files.unit(name))
     if not have.pool.data or not have.pool.meta:
         raise Refused(f"the files of the pool {name} are gone", f"{settings['DATA']}, {settings['META']}")
     block = int(settings["BLOCK_SECTORS"]) * sizes.SECTOR
@@ -78,7 +80,7 @@ def _refuse_less(what: str, wanted: int, now: int, asked: tuple[int, ...]) -> No
         raise Refused(
             f"a pool's {what} cannot become smaller",
             f"it has {sizes.show(now)}, asked for {sizes.show(wanted)}",
-            hint="a smaller pool is another pool: pool.reset, then deploy",
+            hint="a smaller pool is another pool: make that one, move what is needed, give this one up",
         )
 
 

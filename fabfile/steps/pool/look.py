@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 from invoke import Context
 
-from fabfile import inventory
-from fabfile.daemon import Daemon
+from fabfile import hints, inventory
+from fabfile.daemon import DEFAULT, Daemon
 from fabfile.errors import Refused
 from fabfile.facts import Facts, Query, gather
 from fabfile.inventory import Host, Pool
@@ -81,11 +81,13 @@ def choose(have: Facts, daemon: Daemon, name: str, *, named: bool) -> str:
             raise Refused(
                 f"the pool {name} was made for {whose}",
                 f"asked for {daemon}",
-                hint=f"name it:{whose.option or ' --instance default'} --name {name}",
+                hint=f"name it: {' '.join(['--instance', whose.instance or DEFAULT, '--name', name])}",
             )
         return name
     mine = [] if named else of(have, daemon)
     if len(mine) != 1:
         known = ", ".join(sorted(pools)) or "none"
-        raise Refused(f"no pool {name} of {daemon}", f"pools that were made here: {known}", hint="pool.status --name")
+        show = [hints.command("pool.status", owner(of), pool) for pool, of in pools.items()]
+        make = f"make one: {hints.command('deploy', daemon)}"
+        raise Refused(f"no pool {name} of {daemon}", f"pools that were made here: {known}", "; or ".join(show) or make)
     return mine[0]

@@ -14,8 +14,8 @@ from fabfile.facts import pool as facts
 from fabfile.facts.pool import Backing
 from fabfile.plan import Change, Command, Step, words
 from fabfile.steps import service
-from fabfile.steps.pool import files, fstab, lost, owner, record, thin
-from fabfile.steps.pool.place import refuse_missing, refuse_unfit
+from fabfile.steps.pool import again, files, fstab, lost, owner, record, thin, well
+from fabfile.steps.pool.place import refuse_machine, refuse_missing, refuse_unfit
 from fabfile.steps.pool.thin import Pool
 from fabfile.steps.pool.volume import Volume, volume
 from fabfile.steps.pool.volume import changes as volume_changes
@@ -76,18 +76,6 @@ def plan(have: Facts, want: Pool, under: Volume | None) -> list[Change]:
     return [*written, *mount, *_backing(have, want), *known, *_active(have, want, written)]
 
 
-def refuse_machine(have: Facts) -> None:
-    """Refuse a machine that can hold no pool at all."""
-    if not have.system.systemd:
-        raise Refused("this machine does not run systemd", "pool and containerd are started by its units")
-    if not have.system.thin_pool:
-        raise Refused(
-            f"the kernel {have.system.kernel} has no dm-thin-pool",
-            "neither built in nor as a module under /lib/modules",
-            hint="boot a distribution's kernel; on Ubuntu: apt-get install linux-modules-extra-$(uname -r)",
-        )
-
-
 def _refuse_other(have: Facts, want: Pool) -> None:
     ours = have.files.get(files.conf(want.name))
     table = have.pool.table
@@ -112,7 +100,8 @@ def _refuse_other(have: Facts, want: Pool) -> None:
         raise Refused(
             f"the pool {want.name} exists with other parameters",
             "\n".join(differ),
-            hint="ask for what is there, choose another --name and --dir, or remove it: pool.reset",
+            hint=f"what is there: {again.command(want.name, settings)}; to give it up: {_reset(want)}; "
+            "or choose another --name",
         )
     _refuse_other_size(want, files.asked(settings))
 
@@ -128,19 +117,23 @@ def _differences(now: dict[str, str], want: dict[str, str]) -> list[str]:
 
 def _refuse_other_size(want: Pool, asked: files.Asked) -> None:
     """A pool that grew is still the one that was asked for; a size that nobody asked for before is pool.grow's."""
-    differ, grow = [], []
+    differ, grow = list[str](), list[str]()
     if want.data not in asked.data:
         differ.append(f"size: it has {_sizes(asked.data)}, asked for {sizes.show(want.data)}")
-        grow.append(f"--size {sizes.show(want.data)}")
+        grow += ["--size", sizes.show(want.data)]
     if want.meta not in asked.meta:
         differ.append(f"metadata: it has {_sizes(asked.meta)}, asked for {sizes.show(want.meta)}")
-        grow.append(f"--meta-size {sizes.show(want.meta)}")
+        grow += ["--meta-size", sizes.show(want.meta)]
     if differ:
         raise Refused(
             f"the pool {want.name} exists with another size",
             "\n".join(differ),
-            hint=f"a pool becomes larger by pool.grow {' '.join(grow)}; it cannot become smaller",
+            hint=f"a pool only becomes larger: {hints.command('pool.grow', want.instance, want.name, *grow)}",
         )
+
+
+def _reset(want: Pool) -> str:
+    return hints.command("pool.reset", want.instance, want.name, "--yes")
 
 
 def _sizes(asked: tuple[int, ...]) -> str:
@@ -154,11 +147,12 @@ def _backing(have: Facts, want: Pool) -> list[Change]:
         raise Refused(
             f"{want.meta_file} is missing beside {want.data_file}",
             "without its metadata the pool's content cannot be found; a new one would hide the loss",
-            hint="restore the file, or give the content up: pool.reset",
+            hint=f"restore the file, or give the content up: {_reset(want)}",
         )
     if meta and meta.used and not data:
         raise Refused(
-            f"{want.data_file} is missing beside metadata in use", "", hint="restore it, or give up: pool.reset"
+            f"{want.data_file} is missing beside metadata in use",
+            hint=f"restore the file, or give the content up: {_reset(want)}",
         )
     plan: list[Change] = []
     if not meta:
@@ -191,6 +185,8 @@ def _create(path: str, command: str) -> str:
 
 def _active(have: Facts, want: Pool, written: list[Change]) -> list[Change]:
     units = (files.unit(want.name), files.monitor(want.name))
+    looks = files.monitor_service(want.name)
+    service.refuse_masked(have, *units, looks)
     pool = have.pool
     if not pool.table:
         # restart: a unit that was started once counts as active although somebody took the pool away since.
@@ -201,6 +197,10 @@ def _active(have: Facts, want: Pool, written: list[Change]) -> list[Change]:
     if not (pool.active and pool.enabled and pool.monitor):
         start = service.start(written, pool.stale, *units)
         plan.append(Command("the pool's units, now and at every boot", start))
+    elif pool.stale:
+        plan.append(Command("systemd reads the changed units", "systemctl daemon-reload"))
+    if have.units.of(looks).active == "failed":
+        plan.append(Command("a look at it, as the last one failed", service.run(looks)))
     if growing(have.pool):
         plan.append(Command("finish growing the pool", words(files.SCRIPT, "settle", want.name)))
     if pool.table.when_full != want.when_full:
@@ -290,4 +290,4 @@ def loop(
     host = inventory.of(c, instance)
     pool = msgspec.structs.replace(host.pool, **{key: value for key, value in given.items() if value})
     making, query = step(pool, host.instance)
-    return converge(c, [making], query, json=json)
+    return converge(c, [making, well.step(pool.name)], query, json=json)

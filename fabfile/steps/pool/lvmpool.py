@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from fabfile import inventory, sizes
+from fabfile import hints, inventory, sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.lvm import Group, Volume
-from fabfile.steps.pool import disk, extents, group, identity, thin
+from fabfile.steps.pool import again, disk, extents, group, identity, thin
 
 
 class Direct(msgspec.Struct, frozen=True):
@@ -124,14 +124,15 @@ def refuse_other(have: Facts, want: Direct, recorded: dict[str, str] | None, now
         raise Refused(
             f"the pool {want.name} exists with other parameters",
             "\n".join(differ),
-            hint="ask for what is there, choose another --pool, or remove it: pool.reset",
+            hint=f"what is there: {again.command(want.name, recorded)}; to give it up: {_reset(want)}; "
+            "or choose another --pool",
         )
     own = identity.own(recorded)
     if not pool and (have.pool.enabled or own.volume or (own.group and not now)):
         raise Refused(
             f"the pool {want.path} was made here, and is gone",
             "LVM does not know it; a new one would hide the loss",
-            hint="bring its disks back, or give the content up: pool.reset",
+            hint=f"bring its disks back, or give the content up: {_reset(want)}",
         )
     if pool and own.volume and pool.uuid != own.volume:
         raise Refused(
@@ -141,6 +142,10 @@ def refuse_other(have: Facts, want: Direct, recorded: dict[str, str] | None, now
         )
     if pool:
         _refuse_volume(want, pool)
+
+
+def _reset(want: Direct) -> str:
+    return hints.command("pool.reset", want.instance, want.name, "--yes")
 
 
 def _refuse_volume(want: Direct, pool: Volume) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fabfile import sizes
+from fabfile import hints, sizes
 from fabfile.daemon import Daemon
 from fabfile.errors import Refused
 from fabfile.facts import Facts
@@ -76,7 +76,7 @@ def refuse_move(have: Facts, daemon: Daemon, name: str, dir: str, variant: str =
         raise Refused(
             f"{daemon} is configured for another pool",
             "\n".join([*breaks, "its images, containers and snapshots would not be found again"]),
-            hint=f"to give them up: pool.reset{daemon.option} --name {now.pool} --yes, then again; {KEEP_BOTH}",
+            hint=f"to give them up: {hints.command('pool.reset', daemon, now.pool, '--yes')}, then again; {KEEP_BOTH}",
         )
 
 
@@ -103,7 +103,7 @@ def refuse_base_image_size(have: Facts, daemon: Daemon, wanted: str) -> None:
     raise Refused(
         f"{daemon} has images with another base image size",
         f"base_image_size: it has {now.base_image_size}, asked for {wanted}\n{why}",
-        hint=f"to give them up: pool.reset{daemon.option} --yes, then again; {KEEP_BOTH}",
+        hint=f"to give them up: {hints.command('pool.reset', daemon, now.pool, '--yes')}, then again; {KEEP_BOTH}",
     )
 
 

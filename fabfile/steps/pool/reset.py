@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import msgspec
 from invoke import Context, task
 
-from fabfile import inventory, target
+from fabfile import hints, inventory, target
 from fabfile.console import say
 from fabfile.converge import Outcome, converge
 from fabfile.daemon import INSTANCE, Daemon
 from fabfile.errors import Pending, Refused
 from fabfile.facts import Facts, gather
 from fabfile.inventory import Host
-from fabfile.plan import Change
+from fabfile.plan import Change, words
 from fabfile.steps import leftovers
 from fabfile.steps.pool import files, identity, look, thin, undo
 from fabfile.steps.pool.owner import directory, owner
@@ -52,7 +52,8 @@ def reset(
     if not todo:
         say(f"{'nothing that was made here' if all else f'no pool {query.pool}'}: nothing to do")
         return []
-    _refuse(c, todo, yes=yes, force=force)
+    typed = hints.command("pool.reset", "", "", "--all") if all else hints.command("pool.reset", host.daemon, names[0])
+    _refuse(c, todo, typed, yes=yes, force=force)
     outcomes = _do(c, list(todo))
     if all:
         say("distribution packages stay: whoever installed them, others may need them by now")
@@ -70,11 +71,15 @@ def _chosen(have: Facts, daemon: Daemon, name: str, *, named: bool) -> list[str]
         raise Refused(
             f"the pool {name} was made for {whose}",
             f"this would remove the images and containers of {daemon}, and leave theirs without a pool",
-            hint=f"pool.reset{whose.option or ' --instance default'} --name {name}",
+            hint=f"if that one is meant: {hints.command('pool.reset', whose, name)}",
         )
     if name not in pools and (named or not look.of(have, daemon)):
         if name in have.instances.active:
-            raise Refused(f"the pool {name} is not ours", f"no {files.conf(name)}", hint="dmsetup remove, if you must")
+            raise Refused(
+                f"the pool {name} is not ours",
+                f"no {files.conf(name)}",
+                hint=f"if nobody uses it: {words('dmsetup', 'remove', name)}",
+            )
         return []
     return [look.choose(have, daemon, name, named=named)]
 
@@ -102,7 +107,7 @@ def _part(c: Context, have: Facts, host: Host, name: str, *, last: bool, force: 
     return Part(undo.step(pool), pool.query(devices), undo.idle(pool) + "idle\n")
 
 
-def _refuse(c: Context, todo: dict[Part, list[Change]], *, yes: bool, force: bool) -> None:
+def _refuse(c: Context, todo: dict[Part, list[Change]], typed: str, *, yes: bool, force: bool) -> None:
     """Refuse without a yes, while containers run, or where something would go that nobody spoke of.
 
     Raises:
@@ -112,16 +117,17 @@ def _refuse(c: Context, todo: dict[Part, list[Change]], *, yes: bool, force: boo
         raise Refused(
             "pool.reset destroys, and nothing of it comes back",
             "\n".join(change.why for changes in todo.values() for change in changes),
-            hint="if that is what you want: pool.reset --yes; every command of it: --dry",
+            hint=f"if that is what you want: {typed} --yes",
         )
     said = "".join(target.sh(c, part.idle, "looking for containers") for part in todo).splitlines()
     against = [line for line in said if not force or line.startswith(("not of the pool", "held: "))]
     if against:
-        hint = "end what is named" if force else "stop the containers, or say --force: they are killed"
+        kill = f"stop the containers and move files away; or, to kill the containers: {typed} --yes --force"
+        hint = "end what is named, and move files away" if force else kill
         raise Refused(
             "pool.reset: not while it is in use",
             "\n".join(dict.fromkeys(line.removeprefix("held: ") for line in against)),
-            hint=f"{hint}; move files away",
+            hint=hint,
         )
 
 

@@ -55,7 +55,11 @@ def restore(
 ) -> None:
     """Put a backup in the place of a pool's metadata, which is kept; what was made since is named, and lost."""
     if from_ and not re.fullmatch(r"/[^\n\0]+", from_):
-        raise Refused(f"from: {from_!r} is not an absolute path", "a file on the machine", hint="see pool.backup")
+        raise Refused(
+            f"from: {from_!r} is not an absolute path",
+            "a file on the machine",
+            hint="for example --from /var/lib/containerd-devmapper/backup/POOL/FILE.xml.gz",
+        )
     found = action.find(c, name, instance, TOOLS)
     if target.is_dry(c):
         action.do(c, TASK, found, lambda have: [*_making(found, from_), stop(found, force=force)])

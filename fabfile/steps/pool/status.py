@@ -10,10 +10,12 @@ from fabfile.daemon import INSTANCE
 from fabfile.errors import Failed
 from fabfile.facts import Facts
 from fabfile.plan import as_json
-from fabfile.steps.pool import files, keep, lost
+from fabfile.steps.pool import keep
 from fabfile.steps.pool.action import Made
 from fabfile.steps.pool.advice import advice
+from fabfile.steps.pool.finding import since
 from fabfile.steps.pool.look import look
+from fabfile.steps.pool.owner import owner
 
 
 @task(help={"name": "of the pool", "instance": INSTANCE, "json": "as JSON"})
@@ -33,12 +35,11 @@ def status(c: Context, name: str = "", instance: str = "", json: bool = False) -
                 say(f"            → {hints.command('pool.kept', host.daemon, name, '--keep', 0)}")
     if not have.pool.status:
         if name in have.instances.pools:
-            missing = "\n".join(loss.found for loss in lost.losses(have, name))
-            hint = lost.RESCUE if missing else f"systemctl status {files.unit(name)}"
-            raise Failed(f"the pool {name} is down", missing or "dmsetup does not know it", hint=hint)
-        others = " ".join(have.instances.pools)
-        hint = f"--name one of: {others}" if others else "make one: pool.loop, or pool.direct"
-        raise Failed(f"no thin pool {name}", "dmsetup does not know it", hint=hint)
+            wrong = advice(have, name)
+            raise Failed(f"the pool {name} is down", "\n".join(one.found for one in wrong), hint=wrong[0].hint)
+        others = [hints.command("pool.status", owner(of), other) for other, of in have.instances.pools.items()]
+        make = f"make one: {hints.command('deploy', host.daemon)}"
+        raise Failed(f"no thin pool {name}", "dmsetup does not know it", hint="; or ".join(others) or make)
 
 
 FULL = {"queue": "writers wait for space", "error": "writers get an error at once"}
@@ -48,12 +49,13 @@ def describe(name: str, have: Facts) -> list[str]:
     """The lines that show a pool to a person."""
     pool = have.pool
     if not pool.status or not pool.table:
-        return [f"pool {name}: none"]
+        state = "DOWN" if name in have.instances.pools else "none"
+        return [f"pool {name}: {state}", *_wrong(have, name)]
     block = pool.table.block_sectors * sizes.SECTOR
     used, total = pool.status.used_data * block, pool.status.total_data * block
     meta = f"{sizes.human(pool.status.used_meta * 4096)} of {sizes.human(pool.status.total_meta * 4096)}"
     lines = [
-        f"pool {name}: {pool.status.mode}{', NEEDS CHECK' if pool.status.needs_check else ''}",
+        f"pool {name}: {pool.status.mode}{', NEEDS CHECK' * pool.status.needs_check}{', SUSPENDED' * pool.suspended}",
         f"  data      {sizes.human(used)} of {sizes.human(total)} ({_percent(used, total)}), {sizes.show(block)} block",
         f"  metadata  {meta} ({_percent(pool.status.used_meta, pool.status.total_meta)})",
         f"  at boot   {'yes' if pool.enabled else 'NO: its unit is not enabled'}",
@@ -72,6 +74,30 @@ def describe(name: str, have: Facts) -> list[str]:
         volume = next((v for v in group.volumes.values() if v.dm_name == name), None)
         if volume:
             lines.append(f"  watched   {'yes' if volume.monitor == 'monitored' else 'NO: dmeventd does not watch it'}")
+    return [*lines, *_last(have, name), *_wrong(have, name)]
+
+
+def _last(have: Facts, name: str) -> list[str]:
+    """When what grows, checks and backs up the pool last went well."""
+    settings, units = have.instances.pools.get(name), have.units
+    if settings is None:
+        return []
+
+    def ago(seconds: int | None, otherwise: str) -> str:
+        return otherwise if seconds is None else f"{since(seconds)} ago"
+
+    backup = hints.command("pool.backup", owner(settings), name)
+    lines = [
+        f"  checked   {ago(units.checked, 'not since the boot')}",
+        f"  backup    {ago(units.backup, f'none → {backup}')}",
+    ]
+    if settings.get("VARIANT", "loop") == "loop":
+        lines.insert(0, f"  looked    {ago(units.watched, 'not since the boot')}, to let it grow")
+    return lines
+
+
+def _wrong(have: Facts, name: str) -> list[str]:
+    lines = []
     for wrong in advice(have, name):
         lines += [f"  {wrong.result.upper():9} {wrong.found}", f"            → {wrong.hint}"]
     return lines

@@ -6,7 +6,8 @@ import re
 
 import msgspec
 
-from fabfile import inventory, sizes
+from fabfile import hints, inventory, sizes
+from fabfile.daemon import Daemon
 from fabfile.errors import Refused
 from fabfile.facts import Query
 from fabfile.facts.pool import Pool as Now
@@ -133,24 +134,23 @@ def query(settings: inventory.Pool, instance: str = "") -> Query:
     return Query(pool=settings.dm_name, dir=settings.dir.rstrip("/"), vg=vg, instance=instance)
 
 
-def refuse_growth(now: Now, name: str, unit: str) -> None:
+def refuse_growth(now: Now, daemon: Daemon, name: str, unit: str) -> None:
     """Refuse to enlarge a pool that is not active, or in a state in which the kernel lets nothing grow.
 
     Args:
         now: the pool as it is.
+        daemon: whose it is.
         name: its name.
         unit: what activates it.
     """
     if not now.table or not now.status:
-        raise Refused(
-            f"the pool {name} is not active", "it grows only while it is", hint=f"systemctl restart {unit}, or deploy"
-        )
+        raise Refused(f"the pool {name} is not active", "it grows only while it is", hint=f"systemctl restart {unit}")
     if now.status.needs_check or now.status.mode in ("Fail", "Error"):
         state = f"{now.status.mode}{' needs_check' if now.status.needs_check else ''}"
         raise Refused(
             f"the pool {name} cannot grow before its metadata was checked",
             f"the kernel says {state}",
-            hint="pool.repair",
+            hint=hints.command("pool.repair", daemon, name),
         )
 
 

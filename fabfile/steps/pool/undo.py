@@ -14,7 +14,7 @@ from fabfile.facts import Facts, Query
 from fabfile.facts.pool import Backing
 from fabfile.plan import Change, Command, Step, file, words
 from fabfile.render import render
-from fabfile.steps.pool import action, files, fstab, gate, giveback, group, lost, volume
+from fabfile.steps.pool import action, again, files, fstab, gate, giveback, group, lost, volume
 from fabfile.steps.pool.action import Made
 from fabfile.steps.pool.owner import directory, within
 
@@ -162,7 +162,8 @@ def _refuse_other(have: Facts, pool: Going, path: str, file: Backing, key: str) 
         raise Refused(
             f"{path} is not the file that the pool {pool.name} was made with",
             f"its inode is {file.inode}, recorded is {recorded}; it is not touched",
-            hint="move it away, and then again; or, if it was brought back, start the pool with it: pool.loop",
+            hint="move it away, and then again; or, if it was brought back, start the pool with it: "
+            + again.command(pool.name, pool.settings),
         )
 
 
@@ -209,14 +210,14 @@ def _forget(pool: Going) -> str:
     # Any other was there before.
     said = pool.settings.get("DIR_MADE", "")
     made = said == "yes" if said else within(directory, pool.daemon)
-    lock, warning = (f"{files.RUN_DIR}/{pool.name}.{end}" for end in ("lock", "warning"))
+    marks = (f"{files.RUN_DIR}/{pool.name}.{end}" for end in ("lock", "warning", "watched", "checked"))
     # systemd keeps them, empty, for units that had an @ in their name.
     slices = (f"system-{name}.slice" for name in (r"devmapper\x2dpool", r"devmapper\x2dpool\x2dmonitor"))
     return "\n".join(
         [
             *([words("systemctl", "stop", *slices)] if pool.last else []),
             *([f"if ! mountpoint -q {words(directory)}; then", *emptied(directory), "fi"] if made else []),
-            words("rm", "-f", lock, warning),
+            words("rm", "-f", *marks),
             *emptied(files.RUN_DIR, action.BACKUPS, RECORDS),
             words("rm", "-f", files.conf(pool.name), f"{files.conf(pool.name)}.new"),
             words("sync", files.CONF_DIR),

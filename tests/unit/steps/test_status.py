@@ -9,6 +9,7 @@ from fabfile.facts import Facts
 from fabfile.facts.containerd import Containerd, Plugin
 from fabfile.facts.needs import PROBES
 from fabfile.facts.pool import Pool
+from fabfile.facts.units import Units
 from fabfile.inventory import Host
 from fabfile.inventory import Pool as Asked
 from fabfile.steps.status import checks
@@ -51,10 +52,11 @@ def test_a_machine_that_is_well_has_only_ok() -> None:
             having(pool=Pool(changing="activating (start)")),
             "pool", "warn", "not yet: its unit is activating (start)", "systemctl status devmapper-pool@pool.service",
         ),
+        (well(units=Units(room=4096)), "room in /run", "fail", "udev answers nobody", "make room"),
         (having(), "pool", "warn", "no pool", "pool.loop"),
-        (well(pool=pool(enabled=False)), "pool at boot", "fail", "not enabled", "pool.loop"),
-        (well(pool=state("rw", used_data=1500000)), "pool data", "warn", "91% used", "pool.grow --size"),
-        (well(pool=state("rw", used_meta=19000)), "pool metadata", "fail", "98% used", "pool.grow --meta-size"),
+        (well(pool=pool(enabled=False)), "pool at boot", "fail", "not enabled", "systemctl enable devmapper-pool@pool"),
+        (well(pool=state("rw", used_data=1500000)), "pool data", "warn", "91% used", "pool.grow --name pool --size"),
+        (well(pool=state("rw", used_meta=19000)), "pool metadata", "fail", "98% used", "--name pool --meta-size"),
         (well(pool=state("Fail")), "pool", "fail", "given it up", "pool.check"),
     ],
 )  # fmt: skip

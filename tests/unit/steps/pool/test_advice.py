@@ -36,14 +36,14 @@ def full(now: str, wanted: str = "queue", timeout: int = 60) -> Pool:
             state("ro", used_meta=19200, total_meta=19200),
             "fail",
             "metadata is full (19200 of",
-            "pool.grow --meta-size 150M, then restart the containers that got errors",
+            "pool.grow --name pool --meta-size 150M, then restart the containers that got errors",
         ),
-        (full("queue"), "fail", "writers wait, for 60 s, and then", "pool.grow --size 122880M"),
+        (full("queue"), "fail", "writers wait, for 60 s, and then", "pool.grow --name pool --size 122880M"),
         (full("queue", timeout=0), "fail", "writers wait until there is space", "pool.grow"),
         (full("error"), "fail", "waited in vain: writes fail now", "M, then restart the containers"),
         (full("error", "error"), "fail", "full: writes fail", "pool.grow"),
         (pool(warning="data is 85% full and cannot grow"), "warn", "85% full", "pool.grow"),
-        (pool(monitor=False), "warn", "does not grow by itself", "pool.loop"),
+        (pool(monitor=False), "warn", "does not grow by itself", "systemctl restart devmapper-pool-monitor@pool.timer"),
     ],
 )
 def test_the_way_out(now: Pool, result: str, found: str, hint: str) -> None:
@@ -55,30 +55,28 @@ def test_the_way_out(now: Pool, result: str, found: str, hint: str) -> None:
 def test_where_the_file_system_has_no_room_that_comes_first() -> None:
     now = msgspec.structs.replace(full("queue"), place=Place("ext4", "/srv", GIB))
     (said,) = advice(machine(now), NAME)
-    assert said.hint.startswith("make room on /srv, which has 1.0G free, then pool.grow")
+    assert said.hint.startswith("make room on /srv, which has 1.0G free, then inv pool.grow")
 
 
 def test_a_direct_pool_gets_a_disk_where_its_group_has_no_room() -> None:
     def hint(extents: int) -> str:
         group = Group("u-u-i-d", 4 * MIB, 25600, extents, 0, "wz--n-", "", ("/dev/vdb",), {})
         now = msgspec.structs.replace(full("queue"), place=None, data=None)
-        on_disks = Instances(pools={NAME: {"VARIANT": "direct"}})
-        (said,) = advice(msgspec.structs.replace(machine(now), lvm=Lvm({}, (group,)), instances=on_disks), NAME)
+        on_disks = Instances(pools={NAME: {"VARIANT": "direct", "VG": "containerd", "LV": "thinpool"}})
+        said, *_ = advice(msgspec.structs.replace(machine(now), lvm=Lvm({}, (group,)), instances=on_disks), NAME)
         return said.hint
 
-    assert hint(5120).startswith("pool.grow --size 122880M;")
-    assert hint(5119).startswith("pool.grow --device DEV --size 122880M, as its group has 20.0G free;")
+    assert hint(5120).startswith("inv pool.grow --name pool --size 122880M;")
+    assert hint(5119).startswith("inv pool.grow --name pool --device DEV --size 122880M, as its group has 20.0G free;")
 
 
 def test_nothing_is_wrong_with_a_pool_that_is_well_or_not_there() -> None:
     assert advice(machine(), NAME) == []
-    down = msgspec.structs.replace(pool(), table=None, status=None)
-    assert advice(machine(down), NAME) == []
     assert advice(having(), NAME) == []
 
 
 def test_what_is_missing_of_a_pool_comes_first_whether_it_is_up_or_not() -> None:
     for now in (Pool(), msgspec.structs.replace(pool(), data=None, meta=None)):
         found = advice(machine(now), NAME)
-        assert [one.found for one in found] == ["/srv/pool/data is gone", "/srv/pool/meta is gone"]
+        assert [one.found for one in found][:2] == ["/srv/pool/data is gone", "/srv/pool/meta is gone"]
         assert {one.result for one in found} == {"fail"}

@@ -259,7 +259,10 @@ def test_no_disk_and_no_group() -> None:
 
 def test_a_disk_that_is_not_in_the_group_is_for_pool_grow() -> None:
     have = made(disks=(empty(), empty("/dev/vdd")))
-    assert refused(have, asked("/dev/vdb", "/dev/vdd")).hint == "to add a disk to a pool: pool.grow --device /dev/vdd"
+    assert (
+        refused(have, asked("/dev/vdb", "/dev/vdd")).hint
+        == "to add it to the pool: inv pool.grow --name containerd-thinpool --device /dev/vdd"
+    )
 
 
 def test_missing_programs_are_refused_unless_a_step_before_installs_them() -> None:

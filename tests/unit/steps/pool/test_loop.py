@@ -77,7 +77,7 @@ def test_other_parameters_are_refused_with_both_values(changes: dict[str, Any], 
 def test_another_size_is_refused_with_the_command_that_gives_it() -> None:
     with pytest.raises(Refused) as refused:
         loop.plan(machine(), want(size="200G"), None)
-    assert "pool.grow --size 200G --meta-size 150M" in refused.value.hint
+    assert "inv pool.grow --name pool --size 200G --meta-size 150M" in refused.value.hint
 
 
 @pytest.mark.parametrize("growing", [pool(120 * GIB, table=pool().table), pool(meta=90 * MIB, status=pool().status)])

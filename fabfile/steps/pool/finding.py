@@ -1,0 +1,25 @@
+"""One thing that is wrong with a pool, and the way out."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class Advice(msgspec.Struct, frozen=True):
+    """One thing that is wrong."""
+
+    what: str
+    result: Literal["warn", "fail"]
+    found: str
+    hint: str
+
+
+def since(seconds: int) -> str:
+    """A time that has passed, in its two largest units."""
+    for unit, size, small, less in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if seconds >= size:
+            rest = seconds % size // less
+            return f"{seconds // size} {unit}" + (f" {rest} {small}" if rest else "")
+    return f"{seconds} s"

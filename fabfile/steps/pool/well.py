@@ -1,0 +1,44 @@
+"""Nothing to do is true only of a pool that takes writes: what no deploy puts right is refused by name."""
+
+from __future__ import annotations
+
+from fabfile.errors import Refused
+from fabfile.facts import Facts
+from fabfile.plan import Change, Step
+from fabfile.steps.pool import seen
+from fabfile.steps.pool.advice import blocking
+from fabfile.steps.pool.finding import Advice
+
+
+def step(name: str) -> Step:
+    """The step that finds the pool `name` well, and never changes anything; a pool that is still to be made is."""
+    return Step("pool", lambda have: plan(have, name))
+
+
+def plan(have: Facts, name: str) -> list[Change]:
+    """Nothing.
+
+    Raises:
+        Refused: the kernel takes no writes on it, or LVM would not bring it back.
+    """
+    _refuse(name, blocking(have, name))
+    return []
+
+
+def refuse_unseen(have: Facts, name: str) -> None:
+    """Refuse what needs LVM's metadata, where LVM does not see the pool as it is, or not all of its disks.
+
+    One that is gone altogether is left to the caller: making it may have been interrupted.
+
+    Raises:
+        Refused: with the cause and the way out of it.
+    """
+    _refuse(
+        name, [one for one in seen.findings(have, name, have.instances.pools.get(name, {})) if one.what != seen.GONE]
+    )
+
+
+def _refuse(name: str, found: list[Advice]) -> None:
+    wrong = [one for one in found if one.result == "fail"]
+    if wrong:
+        raise Refused(f"the pool {name} is not well", "\n".join(one.found for one in wrong), hint=wrong[0].hint)
