@@ -92,7 +92,8 @@ def test_a_direct_pool_goes_with_the_group_and_the_disk_that_were_made_for_it(
         f"wipe {machine.disk(1)} (lab-disk)",
     ):
         assert what in plan
-    assert "if that is what you want: pool.reset --yes" in machine.fab("pool.reset", code=2)
+    reset = f"fab -H {machine.vm.name} pool.reset --name containerd-thinpool --yes"
+    assert f"if that is what you want: {reset}" in machine.fab("pool.reset", code=2)
     assert machine.state() == before
     # Killed when the group is gone and the disk is not yet wiped: the next run knows the disk by its serial number.
     machine.ssh(breaking("vgremove", "kill -KILL $PPID"))
