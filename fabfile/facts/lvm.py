@@ -148,6 +148,7 @@ def fragment(query: Query) -> str:
     """One report for everything, as each start of LVM scans all disks; none where it would wait for a suspended one."""
     from fabfile.target import quote
 
+    how = "--foreign --nohints --units b --nosuffix --reportformat json"  # LVM's hints leave out a disk that was copied
     reports = " ".join(f"--configreport {name} -o {fields}" for name, fields in REPORT.items())
     return rf"""
 vg={quote(query.vg)} name={quote(query.pool)}
@@ -164,13 +165,14 @@ config=$(lvm lvmconfig --typeconfig full {" ".join(SETTINGS)} 2>/dev/null)
 echo "$config" | sed 's/^/set /'
 dir=$(echo "$config" | sed -n 's/^profile_dir="\(.*\)"$/\1/p')
 if [ -f "$dir/$name.profile" ]; then echo profile; sed 's/^/|/' "$dir/$name.profile"; fi
-for d in $(lvm pvs --noheadings -o pv_name 2>/dev/null); do
+for d in $(lvm pvs --nohints --noheadings -o pv_name 2>/dev/null); do
   [ -b "$d" ] || continue
   echo "device $d $(blockdev --getss --getsize64 "$d" | tr '\n' ' ')$(lsblk -d -n -r -o SERIAL,WWN "$d")"
 done
-all() {{ lvm fullreport --foreign --units b --nosuffix --reportformat json {reports} 2>&1 >&3 | sed 's/^ */said /'; }}
+all() {{ lvm fullreport {how} {reports} 2>&1 >&3 | sed 's/^ */said /'; }}
 report=$(all 3>&1)
 echo "$report"
+[ -n "$vg" ] || exit 0
 case $report in *'"vg_name":"'"$vg"'"'*) exit 0 ;; esac
 lvm pvs --noheadings -o pv_name,vg_name --config {quote(ALL_DEVICES)} 2>/dev/null | sed 's/^ */hidden /'
 """

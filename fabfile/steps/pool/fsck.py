@@ -115,13 +115,12 @@ def refuse_all(found: Found, result: Orphans, seen: View, *, yes: bool) -> None:
             raise Refused(
                 f"{path} is not there, and the pool has {len(seen.ids)} thin devices",
                 "without it nobody knows which of them containerd needs",
-                hint="restore the file; to give up what is on the pool: "
-                + hints.command("pool.reset", found.daemon, found.name),
+                hint=f"restore the file; to give up what is on the pool: {found.command('pool.reset')}",
             )
     going = set(result.ids) | {entry.id for entry in result.unowned if entry.id in seen.ids}
     if going and len(going) == len(seen.ids) and not yes:
         raise Refused(
             f"none of the {len(seen.ids)} thin devices of {found.name} is in containerd's databases",
             "removing them would empty the pool: are these the right databases?",
-            hint="if that is what you want: " + hints.command(TASK, found.daemon, found.name, "--fix", "--yes"),
+            hint=f"if that is what you want: {found.command(TASK, '--fix', '--yes')}",
         )

@@ -7,7 +7,7 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.lvm import Group, Volume
 from fabfile.plan import Change, Command, file, words
-from fabfile.steps.pool import claim, files, gate, identity
+from fabfile.steps.pool import claim, files, gate, group, identity
 
 
 def settings(have: Facts, name: str, known: dict[str, str]) -> dict[str, str]:
@@ -38,6 +38,7 @@ def plan(have: Facts, name: str, known: dict[str, str], *, force: bool) -> list[
     """
     if have.lvm is None:
         return []
+    group.refuse_suspended(have.lvm)
     now_settings = settings(have, name, known)
     own, made = identity.own(now_settings), now_settings.get("OWN_GROUP") == "yes"
     now = have.lvm.by_uuid(own.group)

@@ -9,7 +9,7 @@ from fabfile import hints
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.lvm import Group, Lvm
-from fabfile.plan import Change
+from fabfile.plan import Change, words
 from fabfile.steps.pool import identity
 
 PROFILES = "/etc/lvm/profile"
@@ -49,6 +49,20 @@ def refuse_programs(have: Facts) -> None:
         raise Refused("programs are missing", f"{', '.join(missing)}{why}", hint=install)
 
 
+def refuse_suspended(lvm: Lvm) -> None:
+    """Refuse what needs LVM's word while a device is suspended: what it does not show may be there.
+
+    Raises:
+        Refused: with the command that resumes them.
+    """
+    if lvm.suspended:
+        raise Refused(
+            f"LVM cannot be asked while {' '.join(lvm.suspended)} is suspended",
+            "it would wait for ever",
+            hint=words("dmsetup", "resume", *lvm.suspended),
+        )
+
+
 def usable(have: Facts, name: str, recorded: dict[str, str] | None = None) -> Group | None:
     """The volume group `name`, if there is one.
 
@@ -63,6 +77,7 @@ def usable(have: Facts, name: str, recorded: dict[str, str] | None = None) -> Gr
     """
     if have.lvm is None:
         return None
+    refuse_suspended(have.lvm)
     if have.lvm.settings.get("udev_sync") == "0" and have.lvm.settings.get("udev_rules") != "0":
         raise Refused(
             "LVM does not find the volumes that it makes on this machine",

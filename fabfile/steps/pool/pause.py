@@ -81,7 +81,7 @@ def up_again(c: Context, found: Found, task: str) -> None:
         raise Failed(
             f"{task}: the pool works, containerd does not take it",
             have.containerd.reason or "its devmapper plugin is not ok",
-            hint="pool.fsck names what differs",
+            hint=f"what differs: {found.command('pool.fsck')}",
         )
     daemon = "runs" if have.containerd.active else have.containerd.changing or "does not run"
     say(f"pool {found.name}: {status.mode}; {found.daemon.unit} {daemon}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from invoke import Context, task
 
-from fabfile import hints, target
+from fabfile import target
 from fabfile.bolt import Broken
 from fabfile.console import say
 from fabfile.daemon import INSTANCE
@@ -90,12 +90,11 @@ def repair(c: Context, force: bool = False, yes: bool = False, name: str = "", i
     lost = losses(read(printed, "pool.repair"))
     if lost and not yes:
         there = old or f"\nthe new metadata is in {found.candidate}, the old in its place"
-        restore = hints.command("pool.restore", found.daemon, found.name)
         raise Failed(
             f"the repaired metadata of {found.name} lacks devices that containerd counts on",
             "\n".join(lost) + there,
-            hint=f"a backup may have them: {restore}; to go on without them: "
-            f"{hints.command('pool.repair', found.daemon, found.name, '--yes')}",
+            hint=f"a backup may have them: {found.command('pool.restore')}; "
+            f"to go on without them: {found.command('pool.repair', '--yes')}",
         )
     printed += "\n" + action.do(c, "pool.repair", found, lambda have: [*finish])
     up_again(c, found, "pool.repair")

@@ -13,7 +13,7 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.files import FileFact
 from fabfile.facts.instances import Instances
-from fabfile.facts.lvm import Device, Volume
+from fabfile.facts.lvm import Device, Lvm, Volume
 from fabfile.facts.pool import Pool as PoolFact
 from fabfile.facts.under import Volume as Under
 from fabfile.plan import Change, Command, File, words
@@ -341,3 +341,13 @@ def test_a_look_that_differs_stops_the_wipe() -> None:
     assert wipe.functions == gate.functions()
     assert wipe.script.startswith("blank_pv /dev/vdb ")
     assert wipe.script.endswith(f" /dev/vdb {20 * GIB} {groups.PV}")
+
+
+def test_while_lvm_cannot_be_asked_nothing_is_taken_for_gone() -> None:
+    have = groups.made()
+    pool = going(have, DIRECT)
+    blind = msgspec.structs.replace(have, lvm=Lvm({}, suspended=("other",)))
+    with pytest.raises(Refused) as refused:
+        undo.plan(blind, pool)
+    assert refused.value.hint == "dmsetup resume other"
+    assert groups.refused(groups.fresh(groups.empty(), lvm=blind.lvm), groups.asked()).hint == "dmsetup resume other"
