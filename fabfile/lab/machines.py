@@ -105,6 +105,9 @@ def up(
             offered = threads.submit(_offered, lab) if mirror else None  # beside the image: each has a minute to do
             chosen, own = kinds.choose(suite, kind)
             base = base or own
+            if len(disks) > chosen.most_disks:
+                most = f"a machine of kind {chosen.name} has at most {chosen.most_disks}"
+                raise Refused(f"disks: {len(disks)} more disks", most, hint="ask for --machine debian")
             settings = offered.result() if offered else {}
             new += [_create(lab, chosen, base, memory, forward, disks) for _ in range(count)]
             hosts.write(lab, machines(), **settings)

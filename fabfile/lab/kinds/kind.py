@@ -32,6 +32,8 @@ class Kind(Protocol):
     name: str
     what: str
     """For a person: `User-mode Linux`."""
+    most_disks: int
+    """How many further disks a machine can have."""
     end: Signals
     """What ends its process as a power cut would."""
 

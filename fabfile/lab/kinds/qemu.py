@@ -34,6 +34,7 @@ class Qemu:
 
     name: str
     options: tuple[str, ...]
+    most_disks = 23  # one each on the PCI bus, which has 32 places
     end = signal.SIGKILL
 
     def image(self, suite: str) -> Image:

@@ -70,6 +70,7 @@ class Uml:
 
     name = "uml"
     what = "User-mode Linux"
+    most_disks = DISKS - 3
     end = signal.SIGTERM
 
     def image(self, suite: str) -> Image:
