@@ -263,7 +263,8 @@ def run(machine: Machine, ctr: str, name: str) -> None:
 def test_a_refusal_ends_with_2(machine: Machine) -> None:
     """G12."""
     run(machine, "ctr", "writes-a")
-    assert "stop them" in machine.fab("pool.trim", "--offline", code=2)
+    said = machine.fab("pool.trim", "--offline", code=2)
+    assert "stop the containers" in said and "--offline --force" in said
 
 
 def test_every_hint_is_about_the_pool_that_it_was_given_for(machine: Machine) -> None:

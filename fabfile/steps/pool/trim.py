@@ -52,7 +52,7 @@ def trim(c: Context, offline: bool = False, force: bool = False, name: str = "",
     found = action.find(c, name, instance, ("dmsetup", "thin_trim") if offline else ("dmsetup",))
     script = render("pool/trim.sh.j2", pool=found)
     if offline and not target.is_dry(c):
-        refuse_busy(c, "pool.trim", found, force=force)
+        refuse_busy(c, "pool.trim", found, "--offline", force=force)
     printed = action.do(c, "pool.trim", found, lambda have: [Command("fstrim of every mounted thin device", script)])
     if offline:
         whole = Command("discard every block that no device has", render("pool/trim-offline.sh.j2", pool=found))
