@@ -84,7 +84,7 @@ def repair(c: Context, force: bool = False, yes: bool = False, name: str = "", i
         say(f"pool {found.name}: sound ({state.what}): nothing to repair")
         return
     say(f"pool {found.name}: {state.what}: not sound\n{state.details}".rstrip())
-    refuse_busy(c, "pool.repair", found, force=force)
+    refuse_busy(c, "pool.repair", found, *["--yes"] * yes, force=force)
     printed = action.do(c, "pool.repair", found, lambda have: [*changes])
     old = f"\nthe old metadata: {kept(printed)}" if found.direct else ""
     lost = losses(read(printed, "pool.repair"))

@@ -63,13 +63,14 @@ def restore(
     found = action.find(c, name, instance, TOOLS)
     if target.is_dry(c):
         action.do(c, TASK, found, lambda have: [*_making(found, from_), stop(found, force=force)])
-    refuse_busy(c, TASK, found, force=force)
+    typed = ["--from", from_] if from_ else []
+    refuse_busy(c, TASK, found, *typed, *["--yes"] * yes, force=force)
     state = verdict(c, TASK, found)
     made = _made(found, action.do(c, TASK, found, lambda have: [*_making(found, from_)]))
     if not yes and (state.good or made.losses):
         drop = render("pool/drop.sh.j2", pool=found, candidate=made.path, identity=made.identity)
         action.do(c, TASK, found, lambda have: [Command("the new metadata goes again", drop)])
-        _refuse(found, made, sound=state.what if state.good else "")
+        _refuse(found, made, *typed, *["--force"] * force, sound=state.what if state.good else "")
     for line in (f"{made.source}: {hours(made.age)}; what was written since is lost", *made.losses):
         say(line)
     finish = [stop(found, force=force), swap(found, made.path), start(found, whole=False)]
@@ -121,13 +122,13 @@ def _made(found: Found, printed: str) -> Candidate:
     return Candidate(" ".join(path), identity, source, int(age), tuple(stale), tuple(losses))
 
 
-def _refuse(found: Found, made: Candidate, *, sound: str) -> None:
+def _refuse(found: Found, made: Candidate, *typed: str, sound: str) -> None:
     """Refuse without a yes.
 
     Raises:
         Refused: with all that would be lost.
     """
-    again = hints.command(TASK, found.daemon, found.name, "--yes")
+    again = hints.command(TASK, found.daemon, found.name, *typed, "--yes")
     if sound:
         raise Refused(
             f"the metadata of {found.name} is sound ({sound})",
