@@ -31,7 +31,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--keep", action="store_true", help="leave the machines of a failed test running")
     parser.addoption("--suite", default="bookworm", help="Debian generation of the machines")
     parser.addoption("--machine", default="", help="kind of the machines: kvm, uml, tcg, or debian for Debian's kernel")
-    parser.addoption("--rounds", type=int, default=2, help="how often a machine loses its power in test_soak")
+    parser.addoption(
+        "--rounds", type=int, default=2, help="how often a machine loses its power in test_soak, and reboots"
+    )
     parser.addoption("--every", type=int, default=40, help="test_faults kills after each so many-th command")
     parser.addoption("--first", type=int, help="after which command test_faults kills first, if not after --every")
 

@@ -14,6 +14,7 @@ from time import monotonic
 
 import pytest
 
+from tests.integration import times
 from tests.integration.conftest import started
 from tests.integration.golden import Golden
 from tests.integration.machine import Machine, until
@@ -297,20 +298,20 @@ def test_every_hint_is_about_the_pool_that_it_was_given_for(machine: Machine) ->
     assert machine.ssh("dmsetup table | sort; ls /etc/devmapper-pool") == before
 
 
-def test_it_goes_down_in_order_under_containers_that_write(machine: Machine) -> None:
+FAILED = "^(devmapper-pool|containerd|blk-avail).*(Failed|timed out)"
+"""How systemd says in the journal that a unit of ours did not go down."""
+
+
+def test_it_goes_down_in_order_under_containers_that_write(machine: Machine, request: pytest.FixtureRequest) -> None:
     """N23, F18: a unit that failed, and minutes until what nobody had ended ran into every limit."""
-    machine.ssh("mkdir -p /var/log/journal; systemctl restart systemd-journald; ctr tasks kill -s KILL writes-a")
-    for turn in range(2):
-        run(machine, "ctr", f"shut-{turn}-a")
-        run(machine, CTR, f"shut-{turn}-b")
+    machine.ssh("mkdir -p /var/log/journal; systemctl restart systemd-journald")
+    for turn in range(int(request.config.getoption("--rounds"))):
+        for ctr, name in (("ctr", f"shut-{turn}-a"), (CTR, f"shut-{turn}-b")):
+            run(machine, ctr, name)
         since = machine.ssh("date +%s").strip()
         begin = monotonic()
         machine.reboot()
-        took = monotonic() - begin
-        said = machine.ssh(
-            "journalctl -q -b -1 --since @{since} -o cat | grep -E '^(devmapper-pool|containerd|blk-avail).*(Failed|timed)'",
-            code=None,
-        )
-        assert said == "", f"after {took:.0f} s: {said}"
+        times.note("reboot", "under containers that write", monotonic() - begin)
+        assert machine.ssh(f"journalctl -q -b -1 --since @{since} -o cat | grep -E '{FAILED}'", code=None) == ""
         assert machine.ssh("systemctl --failed --plain --no-legend") == ""
         well(machine)
