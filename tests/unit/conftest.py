@@ -11,9 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from fabfile.errors import Problem
 from tests.unit import typed
+
+settings.register_profile("busy", deadline=None)
+# How long an example takes says more of the machine than of the code: a busy one failed the tests of a good parser.
+settings.load_profile("busy")
 
 BANNED = frozenset(
     {

@@ -58,13 +58,13 @@ def test_ours_is_one() -> None:
     assert read(REAL)
 
 
-@settings(max_examples=150, deadline=5000)
+@settings(max_examples=150, deadline=30_000)
 @given(st.text(max_size=400))
 def test_any_text_is_a_table_or_refused(text: str) -> None:
     read(text)
 
 
-@settings(max_examples=150, deadline=5000)
+@settings(max_examples=150, deadline=30_000)
 @given(st.integers(0, len(REAL)), st.integers(0, 200), st.text('{}[]".=\n\\ a1;$', max_size=20))
 def test_ours_with_any_damage_is_a_table_or_refused(place: int, length: int, text: str) -> None:
     read(REAL[:place] + text + REAL[place + length :])

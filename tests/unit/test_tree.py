@@ -30,7 +30,7 @@ def test_ids_are_those_of_git(tmp_path: Path) -> None:
     assert tree.of_archive(archive(tmp_path)) == tree.of_archive(archive(tmp_path))
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=2000)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=30_000)
 @given(st.integers(0, 2600), st.binary(min_size=1, max_size=40))
 def test_any_damage_to_an_archive_is_a_tree_or_one_error(tmp_path: Path, place: int, damage: bytes) -> None:
     file = archive(tmp_path)

@@ -276,7 +276,7 @@ def test_any_answer_is_content_or_one_error() -> None:
 
     with server(lambda client, _, __: client.sendall(answers[0])) as host:
 
-        @settings(max_examples=60, deadline=5000)
+        @settings(max_examples=60, deadline=30_000)
         @given(st.lists(PIECES | st.binary(max_size=20), max_size=8).map(b"".join))
         def check(answer: bytes) -> None:
             answers[0] = answer
