@@ -61,7 +61,7 @@ def test_f8_a_device_that_no_snapshot_owns_is_found_and_mended(machine: Machine)
     assert "object already exists" in machine.ssh(f"ctr run --rm --snapshotter devmapper {hello} once", code=None)
     said = machine.fab("pool.fsck", code=1)
     assert "no snapshot owns it" in said
-    assert "hint: fab -H lab-1 pool.fsck --fix" in said
+    assert f"hint: fab -H {machine.vm.name} pool.fsck --fix" in said
     assert "containerd-pool.db: corrected" in machine.fab("pool.fsck", "--fix")
     assert "they agree" in machine.fab("pool.fsck")
     assert "Hello" in machine.ssh(f"ctr run --rm --snapshotter devmapper {hello} once")
@@ -130,7 +130,9 @@ def test_n18_an_image_that_came_since_is_named_and_unpacked_again(machine: Machi
 
 def test_n18_entries_whose_device_is_gone_are_mended_too(machine: Machine) -> None:
     busybox = image(machine, "busybox")
-    seen = json.loads(machine.fab("pool.fsck", "--json").partition("\n")[0].removeprefix("lab-1: "))["seen"]
+    seen = json.loads(machine.fab("pool.fsck", "--json").partition("\n")[0].removeprefix(f"{machine.vm.name}: "))[
+        "seen"
+    ]
     # That of the image which came last.
     of = max((number for number, snapshot in seen["snapshots"].items() if snapshot["kind"] == "Committed"), key=int)
     number = seen["database"][f"{POOL}-snap-{of}"]["id"]
