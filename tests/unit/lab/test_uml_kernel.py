@@ -27,7 +27,7 @@ class Debian:
         self.unpacked: list[str] = []
         monkeypatch.setattr(tools, "aside", self.aside)
         monkeypatch.setattr(tools, "run", self.run)
-        monkeypatch.setattr("fabfile.lab.suites.mirror", lambda: "http://deb.debian.org/debian")
+        monkeypatch.setattr("fabfile.lab.suites.mirror", lambda: "http://mirror.example/debian")
 
     def aside(self, directory: Path, *command: str, log: Path) -> str:
         log.write_text("what apt said")
