@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fabfile import target
 from fabfile.errors import Failed, Problem, Refused
 from fabfile.facts import Facts
-from fabfile.kept import sha256 as sha256  # the lab's mirror names its files by it
+from fabfile.kept import sha256
 from fabfile.plan import Change, Command, File, Upload, words
 from fabfile.target import quote
 

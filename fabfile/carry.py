@@ -15,6 +15,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -90,13 +91,15 @@ def encoded(text: str) -> bytes:
     return text.encode(errors="surrogateescape")
 
 
-def script(c: Context, text: str, *, data: Iterable[bytes] = (), limit: float = SECONDS, most: int = MOST) -> Answer:
+def script(
+    c: Context, text: str, *, data: Iterable[bytes] | None = None, limit: float = SECONDS, most: int = MOST
+) -> Answer:
     """Run a POSIX sh script as root and return its answer, whatever its exit code.
 
     Args:
         c: the machine.
         text: the script; every value in it went through `quote`. It has no standard input.
-        data: what it can read from descriptor 3, to its end; for a script with data nobody watches the connection.
+        data: what it can read from descriptor 3, to its end. A script with data is not watched: it ends with them.
         limit: seconds.
         most: bytes of output.
 
@@ -104,17 +107,19 @@ def script(c: Context, text: str, *, data: Iterable[bytes] = (), limit: float = 
         Failed: the connection was lost, a limit was reached, or something else was run in the script's place.
         Unreachable: the machine could not be reached.
     """
-    mark, with_data = f"@@{secrets.token_hex(8)}", not isinstance(data, tuple)
-    watch, close, end = ("", "", "") if with_data else (WATCH, "3<&-", UNWATCH)
+    mark = f"@@{secrets.token_hex(8)}"
+    watch, close, end = (WATCH, "3<&-", UNWATCH) if data is None else ("", "", "")
     body = encoded(BODY.format(mark=mark, script=text, watch=watch, close=close, end=end))
     take = f'eval "$(head -c {len(body)})"'
     command = f"exec sh -c {shlex.quote(AS_ROOT)} {shlex.quote(take)}"
     begin: Callable[[str], Stream] = getattr(c, "begin", Local)
     stream = begin(command)
-    out, err, why = _exchange(stream, itertools.chain([body], data), limit, most, ends=with_data)
+    pieces = itertools.chain([body], data or ())
+    out, err, why = _exchange(stream, pieces, limit, most, ends=data is not None)
+    code = stream.exit_code()
     if why:
-        raise Failed(f"a script was ended: {why}", _tail(out, err), hint="see what the machine is busy with")
-    return _answer(out, err, stream.exit_code(), mark)
+        raise Failed(f"a script was ended: {why}", _tail(out, err), hint="look what runs there: ps -ef")
+    return _answer(out, err, code, mark)
 
 
 def _exchange(
@@ -211,11 +216,10 @@ class Local:
         self.process.stdin.close()
 
     def cancel(self) -> None:
-        """See `Stream`."""
-        try:
+        """See `Stream`. What runs as root is not ours to kill: it ends with its input, by its own watch."""
+        self.end_input()
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
 
     def exit_code(self) -> int | None:
         """See `Stream`."""

@@ -8,7 +8,6 @@ from typing import Any
 
 import paramiko
 from fabric import Connection
-from fabric.runners import Remote
 from paramiko.hostkeys import InvalidHostKey
 from paramiko.ssh_exception import (
     AuthenticationException,
@@ -26,12 +25,6 @@ EXIT_LIMIT = 10
 """Seconds for the exit code to come after the end of the output."""
 
 SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
-
-
-class _Remote(Remote):
-    """Fabric's runner, which otherwise sleeps 10 ms between looks at its standard input and at the exit status."""
-
-    input_sleep = 0.001
 
 
 class _Transport(paramiko.Transport):
@@ -98,7 +91,6 @@ class Machine(Connection):
             connect_kwargs=kwargs,
         )
         self._set(host_entry=host)
-        config.runners.remote = _Remote
         for file in (SYSTEM_KNOWN_HOSTS, Path(host.known_hosts).expanduser()):
             if file.exists():
                 self._load(file)

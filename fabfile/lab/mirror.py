@@ -8,8 +8,8 @@ import zipfile
 from pathlib import Path
 
 from fabfile import paths
-from fabfile.apply import sha256
 from fabfile.console import say
+from fabfile.kept import sha256
 from fabfile.lab import files, store, suites, tools
 from fabfile.paths import REPOSITORY
 from fabfile.render import render

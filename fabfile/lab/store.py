@@ -16,9 +16,9 @@ from time import monotonic
 
 import msgspec
 
-from fabfile.apply import sha256
 from fabfile.console import say
 from fabfile.errors import Failed
+from fabfile.kept import sha256
 from fabfile.lab import files
 from fabfile.lab.progress import progress
 from fabfile.releases import locked

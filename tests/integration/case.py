@@ -12,6 +12,18 @@ from tests.integration.conftest import started
 from tests.integration.golden import Golden
 from tests.integration.machine import Machine
 
+SMALL_DIRECT = """
+[defaults.pool]
+variant = "direct"
+devices = ["/dev/disk/by-id/virtio-lab-disk"]
+data_percent = 1
+meta_size = "8M"
+threshold = 60
+percent = 50
+base_image_size = "256MB"
+"""
+"""A direct pool that has to grow soon: of settings for an inventory, see `Case`."""
+
 
 class Case:
     """The machine and its inventory."""

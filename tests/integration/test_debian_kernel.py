@@ -9,21 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.integration import writer
-from tests.integration.case import Case
+from tests.integration.case import SMALL_DIRECT, Case
 from tests.integration.machine import Machine, until
 
 KERNEL = "debian"
-
-DIRECT = """
-[defaults.pool]
-variant = "direct"
-devices = ["/dev/disk/by-id/virtio-lab-disk"]
-data_percent = 1
-meta_size = "8M"
-threshold = 60
-percent = 50
-base_image_size = "256MB"
-"""
 
 
 def test_it_is_debians_own(bare: Machine) -> None:
@@ -50,7 +39,7 @@ def test_a_second_deploy_changes_nothing_after_a_reboot_and_a_power_cut(bare: Ma
 def test_dmeventd_lets_a_direct_pool_grow_before_it_is_full(bare: Machine, tmp_path: Path) -> None:
     bare.ssh("ctr containers rm kept")
     bare.fab("pool.reset", "--yes")
-    direct = Case(bare, tmp_path / "hosts.toml", DIRECT)
+    direct = Case(bare, tmp_path / "hosts.toml", SMALL_DIRECT)
     assert "at 60% used it grows by 50%" in direct.fab("deploy")
     size = "lvs --noheadings --nosuffix --units m -o lv_size containerd/thinpool"
     before = float(bare.ssh(size))

@@ -10,10 +10,11 @@ import pytest
 from invoke import Config
 
 from fabfile import inventory, ssh
-from fabfile.apply import apply, sha256
+from fabfile.apply import apply
 from fabfile.errors import Failed, Refused
 from fabfile.facts import Facts, gather
 from fabfile.inventory import Pool
+from fabfile.kept import sha256
 from fabfile.steps.pool import direct
 from tests.integration.conftest import started
 from tests.integration.machine import Machine

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.integration import writer
-from tests.integration.case import Case, started_with
+from tests.integration.case import SMALL_DIRECT, Case, started_with
 from tests.integration.golden import Golden
 from tests.integration.machine import until
 
@@ -140,22 +140,10 @@ def test_nothing_that_was_synced_is_lost(case: Case, busy: writer.Writer) -> Non
     assert "ok 1  changed 0" in case.fab("deploy")
 
 
-DIRECT = """
-[defaults.pool]
-variant = "direct"
-devices = ["/dev/disk/by-id/virtio-lab-disk"]
-data_percent = 1
-meta_size = "8M"
-threshold = 60
-percent = 50
-base_image_size = "256MB"
-"""
-
-
 def test_dmeventd_lets_a_direct_pool_grow_before_it_is_full(case: Case, busy: writer.Writer) -> None:
     busy.remove()
     case.fab("pool.reset", "--yes")
-    direct = Case(case.machine, case.inventory, DIRECT)
+    direct = Case(case.machine, case.inventory, SMALL_DIRECT)
     assert "at 60% used it grows by 50%" in direct.fab("deploy")
     before, _ = total(direct, "containerd-thinpool")
     fills = writer.start(direct.machine, "fills")

@@ -167,7 +167,12 @@ def test_transaction_ids_that_differ(machine: Machine) -> None:
     machine.ssh(f"systemctl start devmapper-pool@{TWO}", code=1)
     assert "transaction_id is 0, while expected 5" in told(machine, "doctor")[0]
     assert "transaction_id is 0, while expected 5" in machine.fab("pool.status", "--instance", "two", code=1)
-    machine.ssh("vgcfgrestore -q -y --force -f /root/vg containerd-two; rm /root/vg /root/vg.5; systemctl reset-failed")
+    # As docs/rescue.md has it, and not from the copy that was made before.
+    machine.ssh("""set -e
+        vgcfgbackup -q -f /root/VG.lvm containerd-two >/dev/null
+        sed -i 's/transaction_id = 5$/transaction_id = 0/' /root/VG.lvm
+        vgcfgrestore -q -y --force -f /root/VG.lvm containerd-two
+        rm /root/vg /root/vg.5 /root/VG.lvm; systemctl reset-failed""")
     machine.ssh(f"systemctl start devmapper-pool@{TWO} containerd-two")
     well(machine)
 

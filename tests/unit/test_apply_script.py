@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabfile import releases
-from fabfile.apply import GENERATION, LOCK, STALE, apply, apply_script, sha256
+from fabfile.apply import GENERATION, LOCK, STALE, apply, apply_script
+from fabfile.kept import sha256
 from fabfile.plan import Change, Command, File, Upload, as_json, describe, words
 from tests.unit.fakes import Machine, Remote, have, looks_like
 

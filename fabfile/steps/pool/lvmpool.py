@@ -102,18 +102,7 @@ def refuse_other(have: Facts, want: Direct, recorded: dict[str, str] | None, now
     """
     pool = now.volumes.get(want.volume) if now else None
     if recorded is None:
-        if pool or have.pool.table:
-            raise Refused(
-                f"a pool {want.path} exists and is not ours",
-                f"{pool.type}, {sizes.human(pool.size)}" if pool else f"the device {want.name}",
-                hint="choose another --pool",
-            )
-        if now and want.devices:
-            raise Refused(
-                f"a volume group {want.group} exists already",
-                f"{sizes.human(now.extents * now.extent)} on {' '.join(now.devices)}; it was not made here",
-                hint="choose another --vg; or, to make the pool in its free extents, leave out --device",
-            )
+        _refuse_taken(have, want, pool, now)
         return
     differ = [
         f"{key}: it has {recorded.get(key)}, asked for {asked}"
@@ -142,6 +131,22 @@ def refuse_other(have: Facts, want: Direct, recorded: dict[str, str] | None, now
         )
     if pool:
         _refuse_volume(want, pool)
+
+
+def _refuse_taken(have: Facts, want: Direct, pool: Volume | None, now: Group | None) -> None:
+    """Refuse a new pool whose name, or whose group, somebody else has."""
+    if pool or have.pool.table:
+        raise Refused(
+            f"a pool {want.path} exists and is not ours",
+            f"{pool.type}, {sizes.human(pool.size)}" if pool else f"the device {want.name}",
+            hint="choose another --pool",
+        )
+    if now and want.devices:
+        raise Refused(
+            f"a volume group {want.group} exists already",
+            f"{sizes.human(now.extents * now.extent)} on {' '.join(now.devices)}; it was not made here",
+            hint="choose another --vg; or, to make the pool in its free extents, leave out --device",
+        )
 
 
 def _reset(want: Direct) -> str:

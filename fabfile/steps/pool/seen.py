@@ -11,6 +11,7 @@ from fabfile.facts.lvm import Lvm, Volume
 from fabfile.plan import words
 from fabfile.steps.pool import again
 from fabfile.steps.pool.finding import Advice
+from fabfile.steps.pool.lost import RESCUE
 from fabfile.steps.pool.owner import owner
 
 DUPLICATE = re.compile(r"duplicate PV|was already found on|Not using device|Device mismatch detected", re.IGNORECASE)
@@ -38,7 +39,7 @@ def findings(have: Facts, name: str, settings: dict[str, str]) -> list[Advice]:
     volume = lvm.group.volumes.get(settings["LV"]) if lvm.group else None
     if volume is None:
         return [_unseen(have, name, settings)]
-    return [*_disks(lvm, path, volume), *_settings(lvm, settings, volume), *_transaction(have, name, settings, volume)]
+    return [*_disks(lvm, path, volume), *_settings(lvm, settings, volume), *_transaction(have, volume)]
 
 
 def identity(have: Facts, settings: dict[str, str]) -> tuple[str, str]:
@@ -144,9 +145,9 @@ def _strings(value: str) -> list[str]:
     return [str(one) for one in said] if isinstance(said, list) else [str(said)]
 
 
-def _transaction(have: Facts, name: str, settings: dict[str, str], volume: Volume) -> list[Advice]:
+def _transaction(have: Facts, volume: Volume) -> list[Advice]:
     status, expected = have.pool.status, volume.transaction
     if not status or status.mode in ("Fail", "Error") or expected is None or status.transaction == expected:
         return []
     found = f"the pool's transaction id is {status.transaction}, LVM expects {expected}: it will not be activated again"
-    return [Advice("pool in LVM", "fail", found, hints.command("pool.repair", owner(settings), name))]
+    return [Advice("pool in LVM", "fail", found, f"see {RESCUE}")]

@@ -86,7 +86,7 @@ CASES = {
         "bring the disks back",
     ),
     "transaction": (
-        with_volume(made(), transaction=7), "transaction id is 0, LVM expects 7", "inv pool.repair --name containerd-"
+        with_volume(made(), transaction=7), "transaction id is 0, LVM expects 7", "see docs/rescue.md"
     ),
 }  # fmt: skip
 
