@@ -19,7 +19,7 @@ PODMAN = "/var/lib/containers/storage/overlay"
 
 def state(*, devices: bool) -> dict[str, frozenset[str]]:
     """Processes of this session; with `devices` also loop devices, device-mapper devices and mounts of this machine."""
-    processes = {"processes": frozenset(_processes())}
+    processes = {"processes": frozenset(marked(MARK))}
     if not devices:
         return processes
     return processes | {
@@ -29,10 +29,15 @@ def state(*, devices: bool) -> dict[str, frozenset[str]]:
     }
 
 
-def _processes() -> Iterator[str]:
+def marked(variable: str) -> Iterator[str]:
+    """The command lines of all processes with a variable in their environment.
+
+    Args:
+        variable: NAME=VALUE.
+    """
     for directory in Path("/proc").glob("[0-9]*"):
         try:
-            if MARK.encode() in (directory / "environ").read_bytes().split(b"\0"):
+            if variable.encode() in (directory / "environ").read_bytes().split(b"\0"):
                 # Not its id: a machine that was started again is the same one.
                 yield (directory / "cmdline").read_text().replace("\0", " ")
         except (FileNotFoundError, ProcessLookupError, PermissionError):

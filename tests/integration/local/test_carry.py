@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
 
@@ -18,7 +17,11 @@ from invoke import Context
 from fabfile import carry, target
 from fabfile.carry import Answer
 from fabfile.errors import Failed
+from tests.integration.leaks import marked
 from tests.integration.machine import until
+
+NAME = "CONTAINERD_DEVMAPPER_SCRIPT"
+"""In the environment of a script: other tests run scripts at the same time."""
 
 
 @pytest.fixture
@@ -76,11 +79,14 @@ def test_what_is_in_a_script_is_in_no_command_line(c: Context) -> None:
 def test_a_script_ends_when_whoever_waits_for_it_is_killed() -> None:
     mark = f"{uuid.uuid4().int % 10**7}"
     program = f"from invoke import Context; from fabfile import target; target.run(Context(), 'sleep {mark}; true')"
-    waits = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[3])
+    waits = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=Path(__file__).parents[3], env=os.environ | {NAME: mark}
+    )
     until(lambda: running(mark) == 1, "does not run", 10)
+    assert len(list(marked(f"{NAME}={mark}"))) > 2  # the program, the script and its watch
     os.kill(waits.pid, signal.SIGKILL)
     waits.wait()
-    until(lambda: running(mark) == 0 and not list(watches()), "still runs", 10)
+    until(lambda: not list(marked(f"{NAME}={mark}")), "still runs", 10)
 
 
 def running(seconds: str) -> int:
@@ -100,17 +106,8 @@ def test_data_is_read_from_descriptor_3(c: Context) -> None:
     assert answer.stdout.split()[0] == hashlib.sha256(b"".join(data)).hexdigest()
 
 
-def test_a_mistake_in_a_script_is_the_shells_own_error(c: Context) -> None:
+def test_a_mistake_in_a_script_is_the_shells_own_error(c: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(NAME, "mistake")
     answer = target.run(c, "if true; then")
     assert answer.exited == 2 and "yntax error" in answer.stderr
-    until(lambda: not list(watches()), "leaves its watch behind", 10)
-
-
-def watches() -> Iterator[Path]:
-    """Processes of scripts."""
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if b"head -c" in file.read_bytes():
-                yield file
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended meanwhile
+    until(lambda: not list(marked(f"{NAME}=mistake")), "leaves its watch behind", 10)
