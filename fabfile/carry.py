@@ -16,10 +16,12 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from fabfile.console import say
 from fabfile.errors import Failed
 
 if TYPE_CHECKING:
@@ -33,6 +35,9 @@ MOST = 64 << 20
 
 PIECE = 1 << 16
 """Bytes read at once."""
+
+DEBUG = "DEBUG_SCRIPTS"
+"""Environment variable: if it is not empty, every script is printed on standard error, with its seconds."""
 
 AS_ROOT = 'if [ "$(id -u)" -eq 0 ]; then exec sh -c "$0"; else exec sudo -n sh -c "$0"; fi'
 """Runs its $0 as root. No character of it means anything to csh or fish within single quotes."""
@@ -113,10 +118,13 @@ def script(
     take = f'eval "$(head -c {len(body)})"'
     command = f"exec sh -c {shlex.quote(AS_ROOT)} {shlex.quote(take)}"
     begin: Callable[[str], Stream] = getattr(c, "begin", Local)
+    start = monotonic()
     stream = begin(command)
     pieces = itertools.chain([body], data or ())
     out, err, why = _exchange(stream, pieces, limit, most, ends=data is not None)
     code = stream.exit_code()
+    if os.environ.get(DEBUG):
+        say(f"{text}\n# {monotonic() - start:.2f} s, exit code {code}, printed {len(out)} bytes", error=True)
     if why:
         raise Failed(f"a script was ended: {why}", _tail(out, err), hint="look what runs there: ps -ef")
     return _answer(out, err, code, mark)

@@ -100,6 +100,17 @@ def running(seconds: str) -> int:
     return count
 
 
+def test_scripts_are_printed_on_request(
+    c: Context, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target.run(c, "echo quiet")
+    monkeypatch.setenv(carry.DEBUG, "1")
+    target.run(c, "echo loud; exit 3")
+    out, err = capsys.readouterr()
+    assert out == "" and "quiet" not in err
+    assert "echo loud; exit 3\n# 0." in err and " s, exit code 3, printed " in err
+
+
 def test_data_is_read_from_descriptor_3(c: Context) -> None:
     data = [bytes([number % 256]) * 100_000 for number in range(50)]
     answer = carry.script(c, "cat <&3 | sha256sum", data=iter(data))
