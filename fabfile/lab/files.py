@@ -13,6 +13,7 @@ from time import monotonic, sleep
 
 from fabfile.console import say
 from fabfile.errors import Failed
+from fabfile.lab import tools
 from fabfile.target import quote
 
 MOUNTS = Path("/proc/self/mountinfo")
@@ -77,6 +78,10 @@ def remove(directory: Path, limit: float = LIMIT) -> None:
             )
         try:
             shutil.rmtree(directory)
+        except PermissionError:  # files of an image, which an ordinary user owns in the user namespace only
+            if not os.geteuid():
+                raise
+            tools.run("rm", "-rf", "--one-file-system", directory, before=tools.as_root())
         except OSError as error:
             if monotonic() > end:
                 raise Failed(f"cannot remove {directory}", str(error), hint=f"rm -r {quote(str(directory))}") from error

@@ -129,5 +129,19 @@ def _make(part: Path, log: Path, command: list[str], setup: str, kernel: Kernel)
     (part / "version").write_text(kernel.finish(tree, part, log))
     lazy = "lazy_itable_init=1,lazy_journal_init=1"
     # Names, not paths: it runs where they are, so it does not matter what their directory is called.
-    tools.run("mke2fs", "-q", "-t", "ext4", "-E", lazy, "-d", tree.name, "root.img", SIZE, log=log, cwd=part)
+    tools.run(
+        "mke2fs",
+        "-q",
+        "-t",
+        "ext4",
+        "-E",
+        lazy,
+        "-d",
+        tree.name,
+        "root.img",
+        SIZE,
+        log=log,
+        cwd=part,
+        before=tools.as_root(),
+    )
     files.remove(tree)

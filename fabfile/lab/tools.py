@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -27,6 +28,9 @@ PRIVATE_MOUNTS = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
 So no clean-up walks into /dev or /sys, and nothing goes on writing in a directory that the next run makes anew.
 """
 
+USER_NAMESPACE = ("unshare", "--user", "--map-root-user", "--map-auto")
+"""In front of a program: an ordinary user is root for it, and has the user ids of /etc/subuid besides."""
+
 ENDS_WITH_US = ("setpriv", "--pdeathsig=KILL")
 """In front of a command: it is killed when we are. What it starts in the background is not, but see PRIVATE_MOUNTS."""
 
@@ -37,6 +41,15 @@ ASIDE = Path("/mnt")
 """What `aside` calls the directory that it is given."""
 
 
+def which(program: str) -> str | None:
+    """Where a program is, if it is there: an ordinary user has mke2fs, too, though not in PATH."""
+    return shutil.which(program, path=_path())
+
+
+def _path() -> str:
+    return os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
+
+
 def check() -> None:
     """Refuse a machine that cannot run the lab, naming all that it lacks and the command that mends it."""
     for variable, directory in (("LAB_DIR", paths.lab()), ("XDG_CACHE_HOME", paths.cache())):
@@ -44,9 +57,7 @@ def check() -> None:
             str(directory).encode()
         except UnicodeEncodeError as error:
             raise Refused(f"{variable} is not UTF-8", repr(str(directory)), hint="name another directory") from error
-    if os.geteuid():
-        raise Refused("the lab needs root", "it makes images with Debian's tools", hint="sudo ./bootstrap inv lab.up")
-    lacking = {tool: why for tool, why in NEEDED.items() if not shutil.which(tool)}
+    lacking = {tool: why for tool, why in NEEDED.items() if not which(tool)}
     if lacking:
         packages = " ".join(sorted({package for package, _ in lacking.values()}))
         raise Refused(
@@ -54,6 +65,25 @@ def check() -> None:
             "\n".join(f"{tool}: {why}" for tool, (_, why) in lacking.items()),
             hint=f"apt-get install --no-install-recommends {packages}",
         )
+    if os.geteuid():
+        _check_user_namespace()
+
+
+def _check_user_namespace() -> None:
+    try:
+        run("true", before=as_root())
+    except Failed as failed:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        raise Refused(
+            f"the lab cannot make images as {user}",
+            f"that needs a user namespace with ids of its own (uidmap, {user} in /etc/subuid)\n{failed.details}",
+            hint="sudo ./bootstrap inv lab.up",
+        ) from failed
+
+
+def as_root() -> tuple[str, ...]:
+    """What stands in front of a program that root would run, to make an image: nothing where we are root."""
+    return USER_NAMESPACE if os.geteuid() else ()
 
 
 def run(
@@ -78,7 +108,8 @@ def run(
     args: Sequence[str] = [str(part) for part in command]
     done = subprocess.run(
         [*ENDS_WITH_US, *before, *args],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, input=input or b"", cwd=cwd, env={**os.environ, **MESSAGES},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, input=input or b"", cwd=cwd,
+        env={**os.environ, **MESSAGES, "PATH": _path()},
         check=False,
     )  # fmt: skip
     output = done.stdout.decode(errors="replace")
@@ -114,4 +145,4 @@ def aside(directory: Path, *command: str | Path, log: Path) -> str:
         Failed: a non-zero exit code.
     """
     bind = ("sh", "-c", 'mount --bind . "$0" && cd "$0" && exec "$@"', ASIDE)
-    return run(*command, log=log, cwd=directory, before=(*PRIVATE_MOUNTS, *bind))
+    return run(*command, log=log, cwd=directory, before=(*as_root(), *PRIVATE_MOUNTS, *bind))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import platform
-import shutil
 from collections.abc import Mapping
 from signal import Signals
 from typing import Protocol
 
+from fabfile.lab import tools
 from fabfile.lab.image import Image
 from fabfile.lab.vm import Vm
 
@@ -73,7 +73,7 @@ def require(kind: str, programs: Mapping[str, str]) -> None:
     """
     if platform.machine() != "x86_64":
         raise Unfit(kind, f"it runs x86_64 machines, and this computer is {platform.machine()}")
-    missing = [program for program in programs if not shutil.which(program)]
+    missing = [program for program in programs if not tools.which(program)]
     if missing:
         raise Unfit(kind, f"missing: {', '.join(missing)}", tuple(sorted({programs[each] for each in missing})))
 

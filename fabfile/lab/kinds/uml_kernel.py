@@ -52,7 +52,7 @@ class UmlKernel(msgspec.Struct, frozen=True):
     def finish(self, tree: Path, part: Path, log: Path) -> str:
         """Put its modules into the finished tree and return its version."""
         shutil.copytree(self.directory / "modules", tree / "usr/lib/modules" / self.version)
-        tools.run("chroot", tree, "depmod", self.version, log=log)
+        tools.run("chroot", tree, "depmod", self.version, log=log, before=tools.as_root())
         for name in FILES:
             (part / KERNEL / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(self.directory / name, part / KERNEL / name)

@@ -14,7 +14,7 @@ from invoke import Context
 
 from fabfile import inventory, paths
 from fabfile.errors import Failed, Refused
-from fabfile.lab import directory, machines, process, registry, store, tasks, vm
+from fabfile.lab import directory, machines, process, registry, store, tasks, tools, vm
 from fabfile.lab.vm import Vm
 
 
@@ -254,8 +254,21 @@ def test_no_path_is_among_the_words_that_ssh_reads(tmp_path: Path, monkeypatch: 
     assert not any(os.sep in word for word in command[3:])
 
 
+def test_a_user_without_a_user_namespace_is_told_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*command: str, before: tuple[str, ...]) -> str:
+        assert before == tools.USER_NAMESPACE, command
+        raise Failed("unshare failed", "newuidmap: Permission denied")
+
+    monkeypatch.setattr("os.geteuid", lambda: 1)
+    monkeypatch.setattr(tools, "run", fails)
+    monkeypatch.setattr(tools, "which", lambda program: program)
+    with pytest.raises(Refused, match="the lab cannot make images as daemon") as refused:
+        machines.up()
+    assert "newuidmap: Permission denied" in refused.value.details
+    assert refused.value.hint == "sudo ./bootstrap inv lab.up"
+
+
 def test_a_lab_whose_path_is_no_text_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setenv("LAB_DIR", os.fsdecode(b"/tmp/\xff"))
     with pytest.raises(Refused, match="LAB_DIR is not UTF-8"):
         machines.up()
