@@ -1,15 +1,21 @@
-"""Twenty disks of every sort on one lab machine: their names, what they can do, and that they keep what they got."""
+"""As many disks as a lab machine can have, of every sort: their names, what they can do, that they keep what they got,
+and that they cost nothing while nobody uses them and do not outlive the machine.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from time import sleep
 
 import pytest
 
-from fabfile.lab.disk import Disk
+from fabfile.lab import machines
+from fabfile.lab.disk import MOST, Disk
 from tests.integration.conftest import started
-from tests.integration.machine import Machine
+from tests.integration.machine import BOOTED, Machine, parts, running, until
 
 SORTS = {
     "plain": Disk("200M"),
@@ -21,7 +27,7 @@ SORTS = {
 }
 NUMBERS = {sort: number for number, sort in enumerate(SORTS, 2)}
 WRITABLE = [number for sort, number in NUMBERS.items() if sort != "read-only"]
-DISKS = [*SORTS.values(), *["200M"] * (20 - len(SORTS))]
+DISKS = [*SORTS.values(), *["200M"] * (MOST - len(SORTS))]
 ALL = range(2, 2 + len(DISKS))
 
 PARTITION = r"""
@@ -34,7 +40,7 @@ blockdev --rereadpt "$1"; udevadm settle
 
 @pytest.fixture(scope="module")
 def machine(request: pytest.FixtureRequest, lab: Path, suite: str) -> Iterator[Machine]:
-    """A machine with twenty disks."""
+    """A machine with all of them."""
     with started(request, suite, disks=DISKS, mirror=False) as machine:
         yield machine
 
@@ -92,11 +98,35 @@ def test_what_was_written_is_there_after_a_reboot(machine: Machine) -> None:
     test_every_disk_is_known_by_its_serial_number_and_by_the_machines_list(machine)
 
 
-def test_what_was_written_is_there_after_a_power_cut_right_after_it(machine: Machine) -> None:
-    for number in WRITABLE:
-        write(machine, number, f"before-the-cut-{number}")
-    machine.power_cut()
-    assert [read(machine, number) for number in WRITABLE] == [f"before-the-cut-{number}" for number in WRITABLE]
+def test_nobody_works_while_the_disks_are_not_used(machine: Machine) -> None:
+    """On User-mode Linux, where a thread of ours is the disks."""
+    machine.ssh(BOOTED)
+    pid = parts(machine.vm)["supervisor"] if machine.vm.kind == "uml" else None
+    if pid is None:
+        pytest.skip("qemu is the disks of this machine")
+    before = ticks(pid)
+    sleep(3)
+    assert ticks(pid) - before <= 0.03 * os.sysconf("SC_CLK_TCK")
+    machine.ssh(f"head -c 20M {name(NUMBERS['plain'])} >/dev/null")
+    assert ticks(pid) - before > 0, "the clock of this process does not count what it does for the disks"
+
+
+def ticks(pid: int) -> int:
+    """What a process has used of the processor, all of its threads together."""
+    return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+
+
+def test_no_process_stays_when_any_ends_and_what_was_written_before_is_there(machine: Machine) -> None:
+    """As in a power cut right after it, the machine's own or of what it consists of."""
+    for who in ("machine", "network", "supervisor") if machine.vm.kind == "uml" else ("machine",):
+        for number in WRITABLE:
+            write(machine, number, f"before-the-end-of-{who}-{number}")
+        pid = parts(machine.vm)[who] if machine.vm.kind == "uml" else machine.vm.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: not running(machine.vm.directory) and machine.vm.pid is None, f"did not end with its {who}", 60)
+        machines.restart(machine.vm)
+        assert [read(machine, number) for number in WRITABLE] == [f"before-the-end-of-{who}-{n}" for n in WRITABLE]
 
 
 def test_a_disks_file_is_the_disk_and_gives_discarded_space_back(machine: Machine) -> None:

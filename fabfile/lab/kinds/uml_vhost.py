@@ -150,7 +150,7 @@ class Queue:
             written = self.block.answer(*self._parts(first))
             USED.pack_into(self.used, 4 + place * USED.size, first, written)
             self.count[1] = self.seen = (self.seen + 1) & 0xFFFF
-        with suppress(BlockingIOError):  # then it has not yet read what it was told before
+        with suppress(BlockingIOError, BrokenPipeError):  # it has not yet read what it was told before, or starts again
             os.write(self.call, NUMBER.pack(1))
 
     def _parts(self, number: int) -> tuple[list[memoryview], list[memoryview]]:
@@ -188,16 +188,24 @@ class Connection:
         selector.register(link, selectors.EVENT_READ, self.receive)
 
     def receive(self) -> None:
-        """Receive a message and answer it."""
+        """Receive a message and answer it; a machine that ends or starts again may do so in the middle of it."""
+        try:
+            connected = self._receive()
+        except ConnectionError:
+            connected = False
+        if not connected:
+            self._close()
+
+    def _receive(self) -> bool:
         header, files, _, _ = socket.recv_fds(self.link, HEADER.size, 8)
         if not header:
-            self._close()
-            return
+            return False
         request, _, size = HEADER.unpack(header)
         payload = self.link.recv(size, socket.MSG_WAITALL) if size else b""
         reply = self._answer(request, payload, files)
         if reply:
             self.link.sendall(HEADER.pack(request, VERSION | REPLY, len(reply)) + reply)
+        return True
 
     def _answer(self, request: int, payload: bytes, files: Sequence[int]) -> bytes:
         """Do what a message says and return the reply, if it has one.

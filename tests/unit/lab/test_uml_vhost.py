@@ -216,6 +216,29 @@ def test_a_machine_that_does_not_listen_does_not_stop_its_disk(driver: Driver) -
     assert driver.memory[USED + 2 : USED + 4] == struct.pack("<H", driver.tail)
 
 
+def test_a_machine_that_starts_again_before_it_was_told_of_the_answer_does_not_end_its_disk(driver: Driver) -> None:
+    driver.begin()
+    driver.memory[HEADER : HEADER + 16] = struct.pack("<IIQ", READ, 0, 0)
+    driver.describe((HEADER, 16, 0), (DATA, 512, FOR_WRITING), (STATUS, 1, FOR_WRITING))
+    empty, unused = os.pipe()
+    os.dup2(empty, driver.called)  # nobody can read what it is told any more
+    for descriptor in (empty, unused):
+        os.close(descriptor)
+    driver.offer()
+    assert driver.memory[USED + 2 : USED + 4] == struct.pack("<H", 1)
+
+
+def test_a_machine_that_goes_away_before_it_reads_an_answer_is_forgotten(server: Server, disk: Block) -> None:
+    driver = Driver(server, disk)
+    driver.say(GET_FEATURES)
+    driver.end()
+    assert not server.selector.get_map()
+    driver = Driver(server, disk)
+    driver.link.send(struct.pack("<III", GET_FEATURES, 1, 0))
+    driver.end()
+    assert not server.selector.get_map()
+
+
 def test_a_machine_that_starts_again_finds_its_disk(server: Server, disk: Block) -> None:
     before = len([*Path("/proc/self/fd").iterdir()])
     for number in range(3):
