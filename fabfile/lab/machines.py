@@ -14,7 +14,9 @@ from fabfile import paths
 from fabfile.console import say
 from fabfile.errors import Failed, Refused
 from fabfile.lab import directory, files, hosts, image, kinds, process, registry, suites, tools, vm
+from fabfile.lab import disk as lab_disk
 from fabfile.lab import mirror as lab_mirror
+from fabfile.lab.disk import Disk
 from fabfile.lab.kinds.kind import Kind
 from fabfile.lab.progress import progress
 from fabfile.lab.vm import Broken, Vm
@@ -74,7 +76,7 @@ def up(
     forward: Sequence[int] = (),
     mirror: bool = True,
     base: image.Image | None = None,
-    disks: Sequence[str] = (),
+    disks: Sequence[str | Disk] = (),
     kind: str = "",
 ) -> list[Vm]:
     """Start `count` more machines and wait until SSH answers on all of them.
@@ -86,11 +88,12 @@ def up(
         forward: ports in the machine that get a port of 127.0.0.1 too.
         mirror: also make the lab's mirror and run its registry.
         base: what their disks are overlays of, instead of the suite's own image; made by a machine of the same kind.
-        disks: sizes of more empty disks, besides the one of 20G that each has.
+        disks: further empty disks, besides the one of 20G that each has: sizes of plain ones, or `Disk`s.
         kind: kvm, uml or tcg; debian: one of those with Debian's own kernel; nothing: see `kinds.choose`.
 
     Raises:
-        Refused: no root, a missing program, an unknown suite, a count or memory out of bounds, a directory not ours.
+        Refused: no root, a missing program, an unknown suite, a count or memory out of bounds, disks that a machine
+            cannot have, a directory not ours.
         Failed: an image, a mirror or a boot failed; machines that were started are ended again, their files stay.
     """
     suites.check(suite)
@@ -98,6 +101,7 @@ def up(
         raise Refused(f"count: {count} machines", f"from 1 to {MOST}")
     if not MEMORY[0] <= memory <= MEMORY[1]:
         raise Refused(f"memory: {memory} MiB", f"from {MEMORY[0]} to {MEMORY[1]}")
+    further = lab_disk.disks(disks)
     tools.check()
     new: list[Vm] = []
     with ThreadPoolExecutor(count) as threads, _ended_on_failure(new):
@@ -105,11 +109,8 @@ def up(
             offered = threads.submit(_offered, lab) if mirror else None  # beside the image: each has a minute to do
             chosen, own = kinds.choose(suite, kind)
             base = base or own
-            if len(disks) > chosen.most_disks:
-                most = f"a machine of kind {chosen.name} has at most {chosen.most_disks}"
-                raise Refused(f"disks: {len(disks)} more disks", most, hint="ask for --machine debian")
             settings = offered.result() if offered else {}
-            new += [_create(lab, chosen, base, memory, forward, disks) for _ in range(count)]
+            new += [_create(lab, chosen, base, memory, forward, further) for _ in range(count)]
             hosts.write(lab, machines(), **settings)
             for machine in new:
                 chosen.start(machine, base)
@@ -145,7 +146,7 @@ def restart(machine: Vm) -> None:
 
 def disk(machine: Vm, number: int) -> str:
     """A machine's own name of one of its disks; see `Kind.disk`."""
-    return kinds.KINDS[machine.kind].disk(number)
+    return kinds.KINDS[machine.kind].disk(machine, number)
 
 
 def down(name: str = "") -> None:
@@ -229,7 +230,9 @@ def _offered(lab: Path) -> dict[str, str]:
     return {"mirror": str(holds), "registry": registry.start(lab, holds)}
 
 
-def _create(lab: Path, kind: Kind, base: image.Image, memory: int, forward: Sequence[int], disks: Sequence[str]) -> Vm:
+def _create(
+    lab: Path, kind: Kind, base: image.Image, memory: int, forward: Sequence[int], disks: tuple[Disk, ...]
+) -> Vm:
     """Make a new machine's directory: its keys, its disks, and last the file by which it is known."""
     authorized = _key(lab)
     name = next(f"lab-{n}" for n in count_from(1) if not os.path.lexists(lab / f"lab-{n}"))
@@ -239,7 +242,7 @@ def _create(lab: Path, kind: Kind, base: image.Image, memory: int, forward: Sequ
         port, *others = vm.free_ports(1 + len(forward))
         machine = Vm(
             place, kind.name, base.suite, base.directory, port, kernel=base.version, image_id=base.id,
-            forward=tuple(zip(others, forward, strict=True)), memory=memory, disks=tuple(disks),
+            forward=tuple(zip(others, forward, strict=True)), memory=memory, disks=disks,
             host_key=vm.seed(place, authorized),
         )  # fmt: skip
         kind.make_disks(machine, base)

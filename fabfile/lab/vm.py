@@ -16,8 +16,9 @@ from typing import Any
 
 import msgspec
 
-from fabfile.errors import Failed
+from fabfile.errors import Failed, Refused
 from fabfile.lab import files, process, tools
+from fabfile.lab.disk import Disk
 
 BOOT_LIMIT = 300
 """Seconds until a boot counts as failed: the slowest takes about 30 alone, some more when several share two cores."""
@@ -58,8 +59,8 @@ class Vm(msgspec.Struct, frozen=True):
     """Its public host key, which is pinned."""
     image_id: str = ""
     """The very making of its image, which is all that its overlay fits: see `Image.id`."""
-    disks: tuple[str, ...] = ()
-    """Sizes of more empty disks; `lab-disk2` is the serial number of the first."""
+    disks: tuple[Disk, ...] = ()
+    """Its further disks."""
 
     @property
     def name(self) -> str:
@@ -140,7 +141,7 @@ def read(directory: Path) -> Vm:
         return msgspec.convert({**state, "directory": directory}, Vm, dec_hook=_path)
     except FileNotFoundError as error:
         raise Broken(f"{directory.name} is half made", f"there is no {file}") from error
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, Refused) as error:
         raise Broken(f"{directory.name} is broken", f"{file}: {error}") from error
 
 

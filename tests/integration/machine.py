@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
@@ -93,6 +94,27 @@ class Machine:
         """Shut it down in order and wait; its disk stays."""
         self.ssh("systemctl poweroff", code=None)
         until(lambda: self.vm.pid is None, "did not go down")
+
+
+def running(directory: Path) -> list[str]:
+    """The command lines of all that runs in a directory."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended
+            if (process / "cwd").readlink() == directory:
+                found.append((process / "cmdline").read_text(errors="replace").replace("\0", " "))
+    return found
+
+
+def parts(vm: Vm) -> dict[str, int]:
+    """The processes that a machine in User-mode Linux consists of: what each is → its id."""
+    assert vm.pid is not None
+    names = {"qemu-system-x86": "network", "linux": "machine"}
+    children = Path(f"/proc/{vm.pid}/task/{vm.pid}/children").read_text().split()
+    return {
+        "supervisor": vm.pid,
+        **{names[Path(f"/proc/{each}/comm").read_text().strip()]: int(each) for each in children},
+    }
 
 
 def until(true: Any, otherwise: str, seconds: float = LIMIT) -> None:

@@ -83,19 +83,20 @@ sync; udevadm settle
 
 DISKS = {kind: f"/dev/disk/by-id/virtio-lab-disk{number}" for number, kind in enumerate(CATALOGUE, 2)}
 
+ROOT, EMPTY = "/dev/disk/by-id/virtio-lab-root", "/dev/disk/by-id/virtio-lab-disk"
+
 OTHERS = {
-    "/dev/vda": "the root file system is on it",
-    "/dev/vdc": "too small",
-    "/dev/vdd1": "a partition, not a whole disk",
+    ROOT: "the root file system is on it",
+    "/dev/disk/by-id/virtio-lab-seed": "too small",
+    f"{DISKS['dos']}-part1": "a partition, not a whole disk",
     "/dev/loop0": "a loop device",
     "/dev/taken/lv": "not a whole disk but of type lvm",
     "/dev/null": "not a block device but a character special file",
     "/dev/shm": "not a block device but a directory",
     "/dev/vd": "it does not exist",
-    "/dev/vdb": "",
-    "/dev/disk/by-id/virtio-lab-disk": "",
+    EMPTY: "",
 }
-"""Other devices of the machine; the last two are one, and good."""
+"""Other devices of the machine; the last is good."""
 
 
 @pytest.fixture(scope="module")
@@ -128,9 +129,9 @@ def connection(machine: Machine) -> Iterator[ssh.Machine]:
 
 
 @pytest.fixture(scope="module")
-def seen(connection: ssh.Machine) -> Facts:
-    """One look at all of them."""
-    return gather(connection, direct.step(pool(*DISKS.values(), *OTHERS))[1])
+def seen(connection: ssh.Machine, machine: Machine) -> Facts:
+    """One look at all of them; at the empty disk by both of its names."""
+    return gather(connection, direct.step(pool(*DISKS.values(), *OTHERS, machine.disk(1)))[1])
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +163,7 @@ def test_another_device_is_refused(seen: Facts, path: str) -> None:
 
 
 def test_every_finding_on_a_disk_is_told(seen: Facts) -> None:
-    details = refusal(seen, pool("/dev/vda")).details.splitlines()
+    details = refusal(seen, pool(ROOT)).details.splitlines()
     assert details[:2] == ["the root file system is on it", "mounted at /"]
     assert details[-1] == "a file system (ext4), signature at 0x438"
 
@@ -171,8 +172,8 @@ def test_one_bad_disk_among_good_ones_refuses_all(seen: Facts) -> None:
     assert DISKS["ext4"] in refusal(seen, pool(DISKS["empty"], DISKS["ext4"])).what
 
 
-def test_two_names_of_one_disk_are_refused(seen: Facts) -> None:
-    assert "named twice" in refusal(seen, pool("/dev/vdb", "/dev/disk/by-id/virtio-lab-disk")).what
+def test_two_names_of_one_disk_are_refused(seen: Facts, machine: Machine) -> None:
+    assert "named twice" in refusal(seen, pool(machine.disk(1), EMPTY)).what
 
 
 def test_an_empty_disk_is_taken(seen: Facts) -> None:
@@ -205,10 +206,11 @@ def test_wipe_must_name_the_very_device(seen: Facts) -> None:
 
 
 def test_a_disk_that_lvm_does_not_see_is_refused(machine: Machine, kept: dict[str, str]) -> None:
+    disk = machine.disk(1)
     machine.ssh(
-        "cp /etc/lvm/lvm.conf /root/; echo 'devices { global_filter = [ \"r|/dev/vdb|\" ] }' >>/etc/lvm/lvm.conf"
+        f"cp /etc/lvm/lvm.conf /root/; echo 'devices {{ global_filter = [ \"r|{disk}|\" ] }}' >>/etc/lvm/lvm.conf"
     )
-    said = machine.fab("pool.direct", "--vg", "pool", "--device", "/dev/vdb", code=2)
+    said = machine.fab("pool.direct", "--vg", "pool", "--device", disk, code=2)
     machine.ssh("mv /root/lvm.conf /etc/lvm/")
     assert re.search(r"LVM does not take it: .*filter", said)
     assert sums(machine) == kept
@@ -216,7 +218,7 @@ def test_a_disk_that_lvm_does_not_see_is_refused(machine: Machine, kept: dict[st
 
 def test_a_machine_without_thin_check_is_refused(machine: Machine) -> None:
     machine.ssh("mv /usr/sbin/thin_check /root/")
-    said = machine.fab("pool.direct", "--vg", "pool", "--device", "/dev/vdb", code=2)
+    said = machine.fab("pool.direct", "--vg", "pool", "--device", machine.disk(1), code=2)
     machine.ssh("mv /root/thin_check /usr/sbin/")
     assert "without thin_check LVM activates no pool" in said
 
@@ -246,7 +248,9 @@ def test_a_disk_that_goes_away_after_the_plan_is_a_clean_error(
     step, query = direct.step(pool(DISKS["empty"], DISKS["gone"]))
     have = gather(connection, query)
     changes = step.plan(have)
-    machine.ssh(f"echo 1 >/sys/block/$(basename $(readlink -e {DISKS['gone']}))/device/../remove; udevadm settle")
+    # The driver lets go of it, which takes the disk away on any bus.
+    device = f"/sys/block/$(basename $(readlink -e {DISKS['gone']}))/device"
+    machine.ssh(f"d=$(readlink -e {device}) && echo ${{d##*/}} >$d/driver/unbind; udevadm settle")
     with pytest.raises(Failed) as failed:
         apply(connection, step.name, changes, have)
     assert f"{DISKS['gone']} changed since it was looked at" in failed.value.details
@@ -278,9 +282,10 @@ def test_a_group_that_the_devices_file_hides_is_not_there_and_its_disk_not_empty
 def test_wipe_says_what_it_destroys_and_makes_the_pool(machine: Machine) -> None:
     """With the devices file of the test before: LVM itself adds the disk to it."""
     device = DISKS["dos"]
-    args = ["pool.direct", "--vg", "pool", "--device", device, "--wipe", machine.ssh(f"readlink -e {device}").strip()]
+    real = machine.disk(2)
+    args = ["pool.direct", "--vg", "pool", "--device", device, "--wipe", real]
     plan = machine.fab("--dry", *args, code=3)
-    assert re.search(rf"WIPE {device}, which destroys: partition /dev/vdd1; a partition table \(dos\)", plan)
+    assert re.search(rf"WIPE {device}, which destroys: partition {real}1; a partition table \(dos\)", plan)
     machine.fab(*args)
     assert "ok 1  changed 0" in machine.fab(*args)
     assert machine.ssh("lvs --noheadings -o seg_monitor pool/thinpool").strip() == "monitored"

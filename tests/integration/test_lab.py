@@ -19,8 +19,7 @@ import pytest
 from fabfile import paths
 from fabfile.errors import Failed, Refused
 from fabfile.lab import kinds, machines, process
-from fabfile.lab.vm import Vm
-from tests.integration.machine import run_fab, until
+from tests.integration.machine import parts, run_fab, running, until
 
 ODD = "a b, \"c\" 'd' é%h ${HOME} \\x1;&#"
 
@@ -73,18 +72,6 @@ def started(odd: Path, suite: str) -> list[str]:
     return [end(each) for each in both]
 
 
-def running(vm: Vm) -> list[str]:
-    """The command lines of all that runs in a machine's directory."""
-    found = []
-    for directory in Path("/proc").glob("[0-9]*"):
-        try:
-            if (directory / "cwd").readlink() == vm.directory:
-                found.append((directory / "cmdline").read_text(errors="replace").replace("\0", " "))
-        except OSError:
-            continue  # it has ended
-    return found
-
-
 def gone(pid: int) -> bool:
     """Whether a process has ended; whoever started it need not have noticed yet."""
     try:
@@ -116,14 +103,9 @@ def test_all_of_it_ends_when_a_part_is_killed(who: str, name: str) -> None:
     vm = machines.get(name)
     if vm.pid is None:
         machines.restart(vm)
-    pid = vm.pid
-    assert pid is not None and len(running(vm)) >= 3
-    names = {"network": "qemu-system-x86", "machine": "linux"}
-    if who in names:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        (pid,) = (int(each) for each in children if Path(f"/proc/{each}/comm").read_text().strip() == names[who])
-    os.kill(pid, signal.SIGKILL)
-    until(lambda: not running(vm) and vm.pid is None, f"did not end with its {who}", LIMIT)
+    assert len(running(vm.directory)) >= 3
+    os.kill(parts(vm)[who], signal.SIGKILL)
+    until(lambda: not running(vm.directory) and vm.pid is None, f"did not end with its {who}", LIMIT)
 
 
 def test_one_is_ended_by_its_name() -> None:

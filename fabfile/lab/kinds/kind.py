@@ -32,8 +32,6 @@ class Kind(Protocol):
     name: str
     what: str
     """For a person: `User-mode Linux`."""
-    most_disks: int
-    """How many further disks a machine can have."""
     end: Signals
     """What ends its process as a power cut would."""
 
@@ -47,8 +45,16 @@ class Kind(Protocol):
     def make_disks(self, vm: Vm, image: Image) -> None:
         """Make the files of a new machine's disks in its directory."""
 
-    def disk(self, number: int) -> str:
-        """The machine's name of a disk: 0 is the root disk, 1 the empty one of 20G, 2 and on the further ones."""
+    def disk(self, vm: Vm, number: int) -> str:
+        """A machine's name of one of its disks.
+
+        Args:
+            vm: the machine.
+            number: 0 is the root disk, 1 the empty one of 20G, 2 and on the further ones.
+
+        Raises:
+            IndexError: it has no such disk.
+        """
 
     def root_overlay(self, vm: Vm) -> str:
         """The name of the file in a machine's directory that holds what was written to its root disk."""
@@ -78,17 +84,11 @@ def require(kind: str, programs: Mapping[str, str]) -> None:
         raise Unfit(kind, f"missing: {', '.join(missing)}", tuple(sorted({programs[each] for each in missing})))
 
 
-def letter(number: int, most: int = 26) -> str:
-    """The letter of a disk in the kernel's names; the seed disk comes third.
+def letters(place: int) -> str:
+    """The letters of a disk in the kernel's names: `a` is the first, after `z` comes `aa`.
 
     Args:
-        number: see `Kind.disk`.
-        most: disks that the kind can have.
-
-    Raises:
-        ValueError: there is no such disk.
+        place: the disk's place among those with such names, from 0 on.
     """
-    place = number if number < 2 else number + 1
-    if not 0 <= place < most:
-        raise ValueError(f"disk {number}")
-    return "abcdefghijklmnopqrstuvwxyz"[place]
+    before, last = divmod(place, 26)
+    return (letters(before - 1) if before else "") + chr(ord("a") + last)

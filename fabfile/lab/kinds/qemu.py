@@ -8,11 +8,18 @@ from pathlib import Path
 
 from fabfile.lab import image as images
 from fabfile.lab import process, tools
+from fabfile.lab.disk import Disk, numbered, serial
 from fabfile.lab.image import Image
-from fabfile.lab.kinds.kind import letter, require
+from fabfile.lab.kinds.kind import letters, require
 from fabfile.lab.vm import DISK, Vm
 
 PROGRAMS = {"qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils"}
+
+HUGE = 16 << 40
+"""Bytes from which on a disk is a qcow2 file: ext4 has no other files of this length."""
+
+OWN = (("root.qcow2", "qcow2", "lab-root"), ("disk.qcow2", "qcow2", "lab-disk"), ("seed.tar", "raw", "lab-seed"))
+"""The disks of every machine: file, its format, serial number."""
 
 
 class DebianKernel:
@@ -34,7 +41,6 @@ class Qemu:
 
     name: str
     options: tuple[str, ...]
-    most_disks = 23  # one each on the PCI bus, which has 32 places
     end = signal.SIGKILL
 
     def image(self, suite: str) -> Image:
@@ -48,16 +54,16 @@ class Qemu:
         base = ("-b", image.disk, "-F", "qcow2" if image.overlay else "raw")
         tools.run(*create, "qcow2", *base, vm.directory / self.root_overlay(vm))
         tools.run(*create, "qcow2", vm.directory / "disk.qcow2", DISK)
-        for number, size in enumerate(vm.disks, 2):
-            tools.run(*create, "raw", vm.directory / f"disk{number}.raw", size)
+        for number, disk in numbered(vm.disks):
+            tools.run(*create, _format(disk), vm.directory / _file(number, disk), disk.size)
 
     def root_overlay(self, vm: Vm) -> str:
         """See `Kind.root_overlay`."""
         return "root.qcow2"
 
-    def disk(self, number: int) -> str:
-        """See `Kind.disk`."""
-        return f"/dev/vd{letter(number)}"
+    def disk(self, vm: Vm, number: int) -> str:
+        """See `Kind.disk`. The seed disk is the third."""
+        return [f"/dev/vd{letters(place)}" for place in range(len(vm.disks) + 3) if place != 2][number]
 
     def start(self, vm: Vm, image: Image) -> None:
         """See `Kind.start`."""
@@ -73,16 +79,44 @@ def command(vm: Vm, image: Image, options: tuple[str, ...]) -> list[str | Path]:
     command += ["-d", "guest_errors"]
     command += ["-kernel", image.directory / "vmlinuz", "-initrd", image.directory / "initrd"]
     command += ["-append", "root=/dev/vda rw console=ttyS0 net.ifnames=0 mitigations=off quiet systemd.show_status=1"]
-    for file, format, serial in (
-        ("root.qcow2", "qcow2", "lab-root"),
-        ("disk.qcow2", "qcow2", "lab-disk"),
-        ("seed.tar", "raw", "lab-seed"),
-        *((f"disk{number}.raw", "raw", f"lab-disk{number}") for number, _ in enumerate(vm.disks, 2)),
-    ):
-        drive = f"file={_escaped(vm.directory / file)},format={format},if=none,id={serial},discard=unmap"
-        command += ["-drive", drive, "-device", f"virtio-blk-pci,drive={serial},serial={serial}"]
+    for file, format, name in OWN:
+        command += _disk(vm.directory / file, format, name)
+    for number, disk in numbered(vm.disks):
+        command += _further(vm, number, disk)
     command += ["-netdev", f"user,id=net{forwards}", "-device", "virtio-net-pci,netdev=net"]
     return [*command, "-device", "virtio-rng-pci"]
+
+
+def _further(vm: Vm, number: int, disk: Disk) -> list[str]:
+    """The options for a further disk."""
+    drive = ",readonly=on" if disk.read_only else ""
+    device = f",logical_block_size={disk.block},physical_block_size={disk.physical or disk.block}"
+    device += "" if disk.discard else ",discard=off"
+    return _disk(vm.directory / _file(number, disk), _format(disk), serial(number), drive, device)
+
+
+def _file(number: int, disk: Disk) -> str:
+    """The file of a further disk."""
+    return f"disk{number}.{_format(disk)}"
+
+
+def _format(disk: Disk) -> str:
+    """The format of a further disk's file."""
+    return "raw" if disk.bytes < HUGE else "qcow2"
+
+
+def _disk(file: Path, format: str, serial: str, drive: str = "", device: str = "") -> list[str]:
+    """The options for a disk.
+
+    Args:
+        file: its file.
+        format: of the file.
+        serial: the disk's serial number.
+        drive: more about the file, with a comma in front.
+        device: more about the disk itself, with a comma in front.
+    """
+    drive = f"file={_escaped(file)},format={format},if=none,id={serial},discard=unmap{drive}"
+    return ["-drive", drive, "-device", f"virtio-blk-pci,drive={serial},serial={serial}{device}"]
 
 
 def _escaped(path: Path) -> str:

@@ -16,23 +16,26 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 from fabfile import paths
 from fabfile.errors import Problem
 from fabfile.lab import files, probe, process, tools
 from fabfile.lab import image as images
+from fabfile.lab.disk import Disk, numbered, serial
 from fabfile.lab.files import Unwritable
 from fabfile.lab.image import Image
 from fabfile.lab.kinds import uml_cow, uml_kernel, uml_supervisor
-from fabfile.lab.kinds.kind import Unfit, letter, require
+from fabfile.lab.kinds.kind import Unfit, letters, require
+from fabfile.lab.kinds.uml_block import PIECE
 from fabfile.lab.kinds.uml_kernel import FILES, KERNEL, PROGRAM, UmlKernel
 from fabfile.lab.kinds.uml_supervisor import BASE
 from fabfile.lab.vm import DISK, Vm
 
 PROGRAMS = {"qemu-system-x86_64": "qemu-system-x86", "patchelf": "patchelf", "apt-get": "apt", "dpkg-deb": "dpkg"}
 
-DISKS = 16
-"""ubd's limit, MAX_DEV in drivers/block/ubd."""
+VIRTIO_BLOCK = 2
+"""What a disk is in the virtio specification, 5."""
 
 PROBE_LIMIT = 20
 """Seconds for the first program of a machine to run; it takes less than one."""
@@ -70,7 +73,6 @@ class Uml:
 
     name = "uml"
     what = "User-mode Linux"
-    most_disks = DISKS - 3
     end = signal.SIGTERM
 
     def image(self, suite: str) -> Image:
@@ -103,24 +105,25 @@ class Uml:
             tools.run("cp", "-P", "--sparse=always", image.overlay, root)
         else:
             uml_cow.create(root, image.root, BASE_PATH)
-        sizes = {"disk.raw": DISK, **{f"disk{number}.raw": size for number, size in enumerate(vm.disks, 2)}}
-        for name, size in sizes.items():
-            tools.run("truncate", "-s", size, vm.directory / name)
+        tools.run("truncate", "-s", DISK, vm.directory / "disk.raw")
+        for number, disk in numbered(vm.disks):
+            for name, size in _files(number, disk).items():
+                tools.run("truncate", "-s", str(size), vm.directory / name)
         _equip(vm, image.directory / KERNEL)
 
     def root_overlay(self, vm: Vm) -> str:
         """See `Kind.root_overlay`."""
         return f"{OWN}/root.cow"
 
-    def disk(self, number: int) -> str:
+    def disk(self, vm: Vm, number: int) -> str:
         """See `Kind.disk`."""
-        return f"/dev/ubd{letter(number, DISKS)}"
+        return ["/dev/ubda", "/dev/ubdb", *(f"/dev/vd{letters(place)}" for place in range(len(vm.disks)))][number]
 
     def start(self, vm: Vm, image: Image) -> None:
         """See `Kind.start`."""
         disks = [f"ubd0={self.root_overlay(vm)},{BASE_PATH},lab-root", "ubd1=disk.raw,,lab-disk"]
         disks += ["ubd2r=seed.tar,,lab-seed"]
-        disks += [f"ubd{number + 1}=disk{number}.raw,,lab-disk{number}" for number, _ in enumerate(vm.disks, 2)]
+        disks += [f"virtio_uml.device={OWN}/disk{number}:{VIRTIO_BLOCK}" for number, _ in numbered(vm.disks)]
         options = ["vec0:transport=fd,fd=0,mac=52:54:00:12:34:56", "root=/dev/ubda", "rw", "systemd.show_status=1"]
         _start(vm, image.root, [*disks, *options], _network(vm))
 
@@ -158,11 +161,27 @@ def _start(vm: Vm, base: Path, options: Sequence[str], network: Sequence[str]) -
     with base.open("rb") as image:
         settings = {
             "identity": _identity(vm.port), "base": image.fileno(), "processor": _processor(), "network": network,
+            "disks": {f"{OWN}/disk{number}": _settings(number, disk) for number, disk in numbered(vm.disks)},
             "machine": machine, "environment": {"PATH": "/usr/bin:/bin", "TMPDIR": str(_memory(vm.memory))},
         }  # fmt: skip
         files.write(vm.directory / SETTINGS, json.dumps(settings))
         program = [sys.executable, "-I", "-S", uml_supervisor.__file__, SETTINGS]
         process.spawn(vm.process, program, vm.log, [image.fileno()])
+
+
+def _files(number: int, disk: Disk) -> dict[str, int]:
+    """The files of a further disk, with their sizes."""
+    starts = range(0, disk.bytes, PIECE)
+    return {f"disk{number}{f'.{n}' if n else ''}.raw": min(PIECE, disk.bytes - at) for n, at in enumerate(starts)}
+
+
+def _settings(number: int, disk: Disk) -> dict[str, Any]:
+    """The arguments of a `uml_block.Block`."""
+    return {
+        "files": [*_files(number, disk)], "size": disk.bytes, "serial": serial(number),
+        "block": disk.block, "physical": disk.physical or disk.block,
+        "read_only": disk.read_only, "discard": disk.discard,
+    }  # fmt: skip
 
 
 def _network(vm: Vm) -> list[str]:

@@ -1,5 +1,7 @@
 """Keeps a User-mode Linux machine and its network together: neither outlives the other, nor this program.
 
+A thread of it is the machine's disks, apart from those that User-mode Linux has of its own.
+
 Started by `uml.py`, in the machine's directory, as `python -I -S uml_supervisor.py FILE`, FILE being its settings in
 JSON. It is a program of its own, not a fork of the lab: it gives up root before anything of the machine runs.
 """
@@ -9,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import runpy
 import select
 import signal
 import socket
@@ -16,6 +19,8 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
 """prctl(2)."""
@@ -62,12 +67,28 @@ def child(parent: int, processor: int | None) -> None:
         os.sched_setaffinity(0, {processor})
 
 
+def program(name: str) -> dict[str, Any]:
+    """What a file beside this one defines: with `-I`, Python does not look there."""
+    return runpy.run_path(str(Path(__file__).with_name(name)))
+
+
+def serve(disks: Any) -> None:
+    """Serve a machine's disks; if that fails, end the machine."""
+    try:
+        disks.run()
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 def main(file: str) -> int:
     """Run network and machine; when one of them ends, end the other. Returns the machine's exit code."""
     settings = json.loads(Path(file).read_text())
     os.dup2(settings["base"], BASE)
     console = os.open("console.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    # Read before, when that is still allowed, and run after.
+    block, vhost = program("uml_block.py"), program("uml_vhost.py")
     give_up_root(settings["identity"])
+    disks = vhost["Server"]({path: block["Block"](**each) for path, each in settings["disks"].items()})
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     for end in (near, far):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
@@ -83,6 +104,7 @@ def main(file: str) -> int:
     asked, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake)
     signal.signal(signal.SIGTERM, lambda number, frame: None)
+    Thread(target=serve, args=(disks,), daemon=True).start()
     ended, _, _ = select.select([*ends, asked], [], [])
     if ends.get(ended[0]) is network:
         print(f"the network ended, exit code {network.wait()}: so does the machine", file=sys.stderr)

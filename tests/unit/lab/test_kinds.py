@@ -204,11 +204,6 @@ def test_the_memory_is_on_disk_where_dev_shm_does_not_do(monkeypatch: pytest.Mon
     assert uml._memory(1) == Path("own")
 
 
-def test_the_third_disk_is_the_seed_in_every_kind() -> None:
-    assert [kinds.KINDS["tcg"].disk(number) for number in range(4)] == ["/dev/vda", "/dev/vdb", "/dev/vdd", "/dev/vde"]
-    assert [kinds.KINDS["uml"].disk(number) for number in range(3)] == ["/dev/ubda", "/dev/ubdb", "/dev/ubdd"]
-
-
 def test_an_overlay_is_what_user_mode_linux_makes_itself(tmp_path: Path) -> None:
     """Compared with one that Linux 7.2 made: the header's fields, and where the data begins."""
     image, overlay = tmp_path / "image", tmp_path / "overlay"
