@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from fabfile.target import quote
 
 EXIT_LIMIT = 10
 """Seconds for the exit code to come after the end of the output."""
+
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+"""What Paramiko logs is also in its exceptions, which become our errors; by default it would be printed, too."""
 
 SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
 
