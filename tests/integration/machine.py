@@ -64,7 +64,9 @@ class Machine:
         if not alone:
             place = words.index("-F")
             words[place:place] = [f"-oControlPath={self.control}", "-oControlMaster=auto", "-oControlPersist=60"]
+        begin = monotonic()
         done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+        times.note("command", f"ssh ({self.vm.kind})", monotonic() - begin)
         assert code is None or done.returncode == code, f"{command}\n{done.stdout}{done.stderr}"
         return done.stdout + done.stderr
 
@@ -157,11 +159,14 @@ def run_fab(*args: str, code: int | None = 0, inventory: Path | None = None) -> 
     """Run fab as a user would."""
     lab = Path(os.environ["LAB_DIR"])
     environment = {**os.environ, "HOSTS_FILE": str(inventory or lab / "hosts.toml")}
+    begin = monotonic()
     done = subprocess.run(
         [str(Path(sys.executable).with_name("fab")), *args],
         cwd=REPOSITORY, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
     )  # fmt: skip
     output = done.stdout + done.stderr
+    task = next((word for word in args[2:] if not word.startswith("-")), "")
+    times.note("command", f"fab {task}{' --dry' if '--dry' in args else ''}", monotonic() - begin)
     assert code in (None, done.returncode), (
         f"fab {' '.join(args)}: exit code {done.returncode}, expected {code}\n{output}"
     )

@@ -23,7 +23,7 @@ def note(kind: str, what: str, seconds: float) -> None:
     """Write down that `what` took so many seconds."""
     if name := os.environ.get(FILE):
         with Path(name).open("a") as out:
-            out.write(json.dumps([kind, what, round(seconds, 1)]) + "\n")
+            out.write(json.dumps([kind, what, round(seconds, 2)]) + "\n")
 
 
 def end() -> dict[str, list[tuple[float, int, str]]]:
