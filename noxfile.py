@@ -33,10 +33,18 @@ def chosen(session: nox.Session, tests: list[str]) -> list[str]:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Ruff, shellcheck on every plain and rendered script, TOML and Jinja."""
+    """Ruff, codespell, shellcheck on every plain and rendered script, TOML and Jinja."""
     python(session, "-m", "ruff", "check", *(session.posargs or ["."]))
     python(session, "-m", "ruff", "format", "--check", *(session.posargs or ["."]))
+    python(session, "-m", "codespell_lib")
     python(session, "-m", "tests.lint")
+
+
+@nox.session(default=False)
+def format(session: nox.Session) -> None:
+    """Format the Python files and fix what ruff can fix."""
+    python(session, "-m", "ruff", "check", "--fix", *(session.posargs or ["."]))
+    python(session, "-m", "ruff", "format", *(session.posargs or ["."]))
 
 
 @nox.session
