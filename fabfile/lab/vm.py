@@ -20,6 +20,9 @@ from fabfile.errors import Failed, Refused
 from fabfile.lab import files, process, tools
 from fabfile.lab.disk import Disk
 
+SHORTEST, LONGEST = 1.0, 15.0
+"""Seconds for SSH to answer while a machine boots."""
+
 BOOT_LIMIT = 300
 """Seconds until a boot counts as failed: the slowest takes about 30 alone, some more when several share two cores."""
 
@@ -173,23 +176,28 @@ def seed(directory: Path, authorized: str) -> str:
     return public
 
 
-def answers(vm: Vm) -> bool:
-    """Whether SSH answers within a second, with the host key that was given to the machine."""
-    command = vm.ssh("true", connect=1)
+def answers(vm: Vm, limit: int = 5) -> bool:
+    """Whether SSH answers within `limit` seconds, with the host key that was given to the machine."""
+    command = vm.ssh("true", connect=limit)
     return subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False).returncode == 0
 
 
 def wait(vm: Vm, limit: float = BOOT_LIMIT) -> float:
     """Wait until SSH answers and return the seconds it took.
 
+    An attempt that comes before the machine has a network is never answered, so the first ones are short. A slow
+    machine has to serve each of them to its end all the same, so later ones are longer.
+
     Raises:
         Failed: the machine stopped, or did not answer in time; with the end of its console.
     """
-    begin = monotonic()
-    while not answers(vm):
-        if vm.pid is None or monotonic() - begin > limit:
+    begin, attempt = monotonic(), SHORTEST
+    while not answers(vm, round(attempt)):
+        now = monotonic()
+        if vm.pid is None or now - begin > limit:
             why = "stopped" if vm.pid is None else f"did not answer within {limit:.0f} s"
             raise Failed(f"{vm.name} {why} while it booted", _tail(vm), hint=f"read its whole console: {vm.console}")
+        attempt = min(max(attempt, (now - begin) / 5), LONGEST)
         sleep(0.1)
     return monotonic() - begin
 
