@@ -260,7 +260,7 @@ def _valid(want: Want, file: str) -> str:
 def _daemon(have: Facts, want: Want, text: str, files: list[Change]) -> list[Change]:
     now = have.containerd
     unit, ctr = want.daemon.unit, want.daemon.ctr
-    restart = service.start(files, now.stale, unit, restart=True)
+    restart = service.start(files, unit, restart=True)
     if not any(isinstance(change, File) and change.path == want.daemon.config for change in files):
         # Not ours to validate when it was written: a daemon that runs does not go down for a file that it cannot load.
         restart = f"{_valid(want, words(want.daemon.config))}\n{restart}"

@@ -1,7 +1,7 @@
 """systemd's units: enabled and started with as few reloads of the manager as the truth allows.
 
-A reload runs every generator and reads every unit again: on a slow machine that takes longer than making a pool. A
-unit that was not loaded is read when it is started; only one that changed under a loaded manager needs a reload.
+A reload runs every generator and reads every unit again: on a slow machine that takes longer than making a pool. So
+systemd itself is asked, right before a start, whether it knows older versions of the units than there are on the disk.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from fabfile.plan import Change, File, words
 UNITS = "/etc/systemd/system/"
 
 
-def start(changes: Sequence[Change], stale: bool, *units: str, restart: bool = False) -> str:
+def start(changes: Sequence[Change], *units: str, restart: bool = False) -> str:
     """The script that enables `units`, now and at every boot.
 
     Args:
-        changes: what is written before; a unit that was there already may be loaded, and so may the unit of a drop-in.
-        stale: whether systemd has older versions of the units than there were on disk.
+        changes: what is written before, other units and drop-ins among it.
         units: what to enable and start.
         restart: restart the first, for a unit that counts as started but is not.
     """
@@ -28,14 +27,15 @@ def start(changes: Sequence[Change], stale: bool, *units: str, restart: bool = F
     # A restart waits for its own unit. One that the unit pulls in is started after it, and somewhat later: whoever
     # looks at once sees it down. So each is started by its name, which waits for it.
     doing = [f"restart {first}"] * restart + [f"start {names}"] * (not restart or len(units) > 1)
-    written = [c for c in changes if isinstance(c, File) and c.path.startswith(UNITS)]
-    stale = stale or any(file.before is not None or ".d/" in file.path for file in written)
+    written = (c.path.removeprefix(UNITS) for c in changes if isinstance(c, File) and c.path.startswith(UNITS))
+    known = words(*dict.fromkeys([*units, *(path.partition(".d/")[0] for path in written)]))
     return "\n".join(
         [
             # The links are what counts; facts look at them, not at what the manager remembers.
             f"systemctl -q --no-reload enable {names}",
             f"sync {UNITS} {UNITS}*.wants",
-            *(["systemctl daemon-reload"] if stale else []),
+            # Since version 256 or so a unit that was looked for before it was there needs a reload, too.
+            f"case $(systemctl show -p NeedDaemonReload {known}) in *=yes*) systemctl daemon-reload ;; esac",
             f"{' && '.join(f'systemctl {verb}' for verb in doing)} ||",
             f"  {{ systemctl status --no-pager -n 20 {names}; exit 1; }}",
         ]

@@ -215,7 +215,7 @@ def _active(have: Facts, want: lvmpool.Direct, pool: Volume | None, written: lis
             plan.append(Command("have dmeventd watch the pool", words(files.SCRIPT, "up", want.name)))
         return plan
     why = "activate the pool and have dmeventd watch it, now and at every boot"
-    return [Command(why, service.start(written, have.pool.stale, files.unit(want.name), restart=True))]
+    return [Command(why, service.start(written, files.unit(want.name), restart=True))]
 
 
 @task(

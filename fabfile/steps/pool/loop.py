@@ -190,12 +190,12 @@ def _active(have: Facts, want: Pool, written: list[Change]) -> list[Change]:
     pool = have.pool
     if not pool.table:
         # restart: a unit that was started once counts as active although somebody took the pool away since.
-        start = service.start(written, pool.stale, *units, restart=True)
+        start = service.start(written, *units, restart=True)
         return [Command("activate the pool, now and at every boot", start)]
     _refuse_table(have, want)
     plan: list[Change] = []
     if not (pool.active and pool.enabled and pool.monitor):
-        start = service.start(written, pool.stale, *units)
+        start = service.start(written, *units)
         plan.append(Command("the pool's units, now and at every boot", start))
     elif pool.stale:
         plan.append(Command("systemd reads the changed units", "systemctl daemon-reload"))
