@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import logging
 import socket
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import paramiko
 from fabric import Connection
-from paramiko.hostkeys import InvalidHostKey
+from fabric.connection import derive_shorthand
 from paramiko.ssh_exception import (
     AuthenticationException,
-    BadHostKeyException,
     NoValidConnectionsError,
     PasswordRequiredException,
     SSHException,
 )
 
-from fabfile.errors import Failed, Refused, Unreachable
+from fabfile import known_hosts
+from fabfile.errors import Failed, Unreachable
 from fabfile.inventory import Host, Inventory
+from fabfile.known_hosts import Changed, Known, Revoked, Unknown, fingerprint
 from fabfile.target import quote
 
 EXIT_LIMIT = 10
@@ -28,16 +30,40 @@ EXIT_LIMIT = 10
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 """What Paramiko logs is also in its exceptions, which become our errors; by default it would be printed, too."""
 
+RSA = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
+"""A kind of key in known_hosts → the algorithms that prove it."""
+
 SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
 
 
 class _Transport(paramiko.Transport):
-    """A transport that sends small packets at once: Paramiko leaves Nagle's algorithm on, ~40 ms for each command."""
+    """A transport that sends small packets at once, and asks for a host key that is known.
 
-    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+    Paramiko leaves Nagle's algorithm on, which costs 40 ms for each command.
+    """
+
+    def __init__(self, known: Known, sock: Any, *args: Any, **kwargs: Any) -> None:
         if isinstance(sock, socket.socket):  # through a gateway it is a channel, which has no such option
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         super().__init__(sock, *args, **kwargs)
+        options = self.get_security_options()
+        wanted = [kind for known_kind in known.kinds for kind in RSA.get(known_kind, (known_kind,))]
+        options.key_types = sorted(options.key_types, key=lambda kind: kind not in wanted)
+
+
+class _Strict(paramiko.MissingHostKeyPolicy):
+    """Paramiko is told of no keys, so it asks here about every one."""
+
+    def __init__(self, known: Known) -> None:
+        self.known = known
+
+    def missing_host_key(self, client: Any, hostname: str, key: paramiko.PKey) -> None:
+        """Take a key that is known.
+
+        Raises:
+            Unknown, Changed, Revoked: it is not.
+        """
+        self.known.verify(key.asbytes())
 
 
 class _Channel:
@@ -79,34 +105,44 @@ class _Channel:
 
 
 class Machine(Connection):
-    """A Fabric `Connection` to a host of the inventory."""
+    """A Fabric `Connection` to a host of the inventory, or to a hop on the way to it.
 
-    def __init__(self, host: Host, config: Any, gateway: Machine | None = None) -> None:
-        kwargs: dict[str, Any] = {"transport_factory": _Transport, "banner_timeout": 60, "auth_timeout": 60}
-        if host.identity_file:
+    Args:
+        host: of the inventory.
+        config: Fabric's.
+        gateway: what leads there; None: what ~/.ssh/config says.
+        hop: a ProxyJump of that host, as ~/.ssh/config writes it: the connection is to this one, as strict as all.
+        way: the names of the hosts that it is a hop for.
+    """
+
+    def __init__(
+        self, host: Host, config: Any, gateway: Machine | None = None, hop: str = "", way: tuple[str, ...] = ()
+    ) -> None:
+        kwargs: dict[str, Any] = {"banner_timeout": 60, "auth_timeout": 60}
+        if host.identity_file and not hop:
             kwargs |= {"key_filename": str(Path(host.identity_file).expanduser()), "look_for_keys": False}
+        where = derive_shorthand(hop) if hop else {"host": host.address, "user": host.user, "port": host.port}
+        self._set(host_entry=host, hop=hop, way=(*way, where["host"]))
         super().__init__(
-            host.address,
-            user=host.user,
-            port=host.port,
+            where["host"],
+            user=where["user"],
+            port=where["port"],
             config=config,
             gateway=gateway,
             connect_timeout=host.connect_timeout,
             connect_kwargs=kwargs,
+            forward_agent=False,
         )
-        self._set(host_entry=host)
-        for file in (SYSTEM_KNOWN_HOSTS, Path(host.known_hosts).expanduser()):
-            if file.exists():
-                self._load(file)
-        self.client.set_missing_host_key_policy(paramiko.RejectPolicy())
 
-    def _load(self, file: Path) -> None:
-        try:
-            self.client.load_system_host_keys(str(file))
-        except (InvalidHostKey, OSError, UnicodeDecodeError) as error:
-            raise Refused(
-                f"cannot read the host keys in {file}", str(error), hint="mend or remove that line"
-            ) from error
+    def get_gateway(self) -> Any:
+        """The way of ~/.ssh/config, with every hop as strict as the host itself: Fabric's own hops take any key."""
+        gateway = None
+        for hop in self.ssh_config.get("proxyjump", "none").split(","):
+            name = derive_shorthand(hop.strip())["host"]
+            if name == "none" or name in self.way:  # `Host *` is about the hops, too
+                return gateway or (None if "proxyjump" in self.ssh_config else super().get_gateway())
+            gateway = Machine(self.host_entry, self.config.clone(), gateway, hop.strip(), self.way)
+        return gateway
 
     def begin(self, command: str) -> _Channel:
         """Begin a command; see `carry.Stream`.
@@ -125,12 +161,19 @@ class Machine(Connection):
         """Connect.
 
         Raises:
-            Unreachable: no answer, an unknown or changed host key, no accepted login.
+            Unreachable: no answer, an unknown, changed or revoked host key, no accepted login.
+            Refused: a file of known host keys cannot be read.
         """
+        if self.is_connected:
+            return None
+        files = (SYSTEM_KNOWN_HOSTS, Path(self.host_entry.known_hosts).expanduser())
+        known = known_hosts.find(files, self.host, self.port)
+        self.client.set_missing_host_key_policy(_Strict(known))
+        self.connect_kwargs["transport_factory"] = partial(_Transport, known)
         try:
             return super().open()
-        except (SSHException, OSError, EOFError) as error:
-            raise _unreachable(self.host_entry, error) from error
+        except (SSHException, OSError, EOFError, Unknown, Changed, Revoked) as error:
+            raise _unreachable(self, error) from error
 
 
 def connect(host: Host, inventory: Inventory, config: Any) -> Machine:
@@ -151,32 +194,41 @@ def _word(path: str) -> str:
     return f"{home}{slash}{quote(rest)}" if home == "~" and rest else quote(path)
 
 
-def _unreachable(host: Host, error: Exception) -> Unreachable:
-    where = f"{host.name} ({host.user}@{host.address}:{host.port})"
-    name = host.address if host.port == 22 else f"[{host.address}]:{host.port}"
-    known = _word(host.known_hosts)
-    scan = f"ssh-keyscan -p {host.port} {host.address} >> {known}"
-    if isinstance(error, BadHostKeyException):
-        return Unreachable(
-            f"{where}: the host key has changed",
-            f"expected {error.expected_key.get_base64()[:32]}…, got {error.key.get_base64()[:32]}…\n"
-            "either the machine was installed anew or somebody is in between",
-            hint=f"once you are sure: ssh-keygen -f {known} -R '{name}', then {scan}",
-        )
-    if "not found in known_hosts" in str(error):
-        return Unreachable(
-            f"{where}: the host key is unknown",
-            f"no key for {name} in {host.known_hosts}",
-            hint=f"compare its fingerprint (ssh-keygen -lf on the host), then {scan}",
-        )
+def _unreachable(machine: Machine, error: Exception) -> Unreachable:
+    host, port = machine.host, machine.port
+    way = f", on the way to {machine.host_entry.name}" if machine.hop else ""
+    where = f"{machine.hop or machine.host_entry.name} ({machine.user}@{host}:{port}){way}"
+    if isinstance(error, (Unknown, Changed, Revoked)):
+        return _untrusted(machine, where, error)
     if isinstance(error, PasswordRequiredException):
         return Unreachable(f"{where}: the key has a passphrase", str(error), hint="add it to an agent: ssh-add")
     if isinstance(error, AuthenticationException):
-        return Unreachable(
-            f"{where}: login refused", str(error), hint=f"try: ssh -p {host.port} {host.user}@{host.address}"
-        )
+        return Unreachable(f"{where}: login refused", str(error), hint=f"try: ssh -p {port} {machine.user}@{host}")
     if isinstance(error, NoValidConnectionsError):
         error = next(iter(error.errors.values()))
     return Unreachable(
         f"{where}: no connection", str(error) or type(error).__name__, hint="is it up, and is sshd there?"
+    )
+
+
+def _untrusted(machine: Machine, where: str, error: Unknown | Changed | Revoked) -> Unreachable:
+    host, port, file = machine.host, machine.port, machine.host_entry.known_hosts
+    name = host if port == 22 else f"[{host}]:{port}"
+    known = _word(file)
+    scan = f"ssh-keyscan -p {port} {host} >> {known}"
+    if isinstance(error, Changed):
+        return Unreachable(
+            f"{where}: the host key has changed",
+            f"expected the {error.expected.kind} key {fingerprint(error.expected.key)}\n"
+            "either the machine was installed anew or somebody is in between",
+            hint=f"once you are sure: ssh-keygen -f {known} -R '{name}', then {scan}",
+        )
+    if isinstance(error, Revoked):
+        return Unreachable(
+            f"{where}: the host key is revoked", f"a @revoked line in {file} or {SYSTEM_KNOWN_HOSTS} has it"
+        )
+    return Unreachable(
+        f"{where}: the host key is unknown",
+        str(error) or f"no key for {name} in {file}",
+        hint=f"compare its fingerprint (ssh-keygen -lf on the host), then {scan}",
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -118,6 +120,39 @@ def test_who_cannot_become_root_is_told_so(deployed: Machine, tmp_path: Path) ->
 
 def test_a_host_that_is_not_in_the_inventory_is_refused(deployed: Machine) -> None:
     assert "no host or group 'lab-9'" in run_fab("-H", "lab-9", "status", code=2)
+
+
+def test_a_hop_of_ssh_config_is_as_strict_as_the_host(
+    deployed: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host is the machine itself, on its own port 22, reached through its port here as through a bastion."""
+    own = tomllib.loads((deployed.vm.directory.parent / "hosts.toml").read_text())
+    known, inventory, home = tmp_path / "known_hosts", tmp_path / "hosts.toml", tmp_path / "home"
+    key = own["defaults"]["identity_file"]
+    (home / ".ssh").mkdir(parents=True)
+    (home / ".ssh/config").write_text(
+        f"Host inner.example\n  ProxyJump hop\n  HostName localhost\n"
+        f"Host hop\n  HostName 127.0.0.1\n  Port {deployed.vm.port}\n  User root\n  IdentityFile {key}\n"
+    )
+    inventory.write_text(
+        f'[hosts.inner]\naddress = "inner.example"\nidentity_file = "{key}"\nknown_hosts = "{known}"\n'
+    )
+    monkeypatch.setenv("HOME", str(home))
+    hop, host_key = f"[127.0.0.1]:{deployed.vm.port}", deployed.vm.host_key
+    ask = ("-H", "inner", "run", "--command", "hostname")
+    known.write_text(f"localhost {host_key}")
+    known.chmod(0o600)
+    said = run_fab(*ask, code=4, inventory=inventory)
+    assert f"hop (root@{hop.replace('[', '').replace(']', '')}), on the way to inner: the host key is unknown" in said
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "other"], check=True)
+    known.write_text(f"localhost {host_key}{hop} {(tmp_path / 'other.pub').read_text()}")
+    assert "on the way to inner: the host key has changed" in run_fab(*ask, code=4, inventory=inventory)
+    known.write_text(f"{hop} {host_key}")
+    assert "error: inner (root@localhost:22): the host key is unknown" in run_fab(*ask, code=4, inventory=inventory)
+    known.write_text(f"localhost {host_key}{hop} {host_key}")
+    assert deployed.vm.name in run_fab(*ask, inventory=inventory)
+    known.write_text(f"localhost {host_key}{hop} {host_key}@revoked * {host_key}")
+    assert "the host key is revoked" in run_fab(*ask, code=4, inventory=inventory)
 
 
 def test_an_unknown_and_a_changed_host_key_are_refused(deployed: Machine, tmp_path: Path) -> None:

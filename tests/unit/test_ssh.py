@@ -12,7 +12,6 @@ from fabric import Config
 from paramiko.config import SSHConfig
 from paramiko.ssh_exception import (
     AuthenticationException,
-    BadHostKeyException,
     NoValidConnectionsError,
     PasswordRequiredException,
     SSHException,
@@ -21,23 +20,27 @@ from paramiko.ssh_exception import (
 from fabfile import inventory, paths, ssh
 from fabfile.errors import Unreachable
 from fabfile.inventory import Host
+from fabfile.known_hosts import Changed, Entry, Revoked, Unknown
 
 HOST = Host(name="a", address="192.0.2.1", port=2222, user="admin", known_hosts="/k")
 KEYS = [paramiko.ECDSAKey.generate() for _ in range(2)]
 
+EXPECTED = Entry("ecdsa-sha2-nistp256", KEYS[1].asbytes())
+
 FAILURES: dict[str, tuple[Exception, str, str, str]] = {
     "changed key": (
-        BadHostKeyException("a", KEYS[0], KEYS[1]),
+        Changed(EXPECTED),
         "the host key has changed",
         "somebody is in between",
         "ssh-keygen -f /k -R '[192.0.2.1]:2222', then ssh-keyscan -p 2222 192.0.2.1 >> /k",
     ),
     "unknown key": (
-        SSHException("Server '[192.0.2.1]:2222' not found in known_hosts"),
+        Unknown(""),
         "the host key is unknown",
         "no key for [192.0.2.1]:2222 in /k",
         "ssh-keyscan -p 2222 192.0.2.1 >> /k",
     ),
+    "revoked key": (Revoked(), "the host key is revoked", "a @revoked line in /k", ""),
     "passphrase": (PasswordRequiredException("encrypted"), "the key has a passphrase", "encrypted", "ssh-add"),
     "login": (AuthenticationException("no"), "login refused", "no", "try: ssh -p 2222 admin@192.0.2.1"),
     "refused": (
@@ -75,18 +78,14 @@ def test_failure(monkeypatch: pytest.MonkeyPatch, error: Exception, what: str, d
     assert problem.__cause__ is error
 
 
-def test_the_message_of_paramikos_own_policy_is_recognised() -> None:
-    client = paramiko.SSHClient()
-    client._log = lambda level, message: None  # type: ignore[method-assign]  # before connect it has nothing to log to
-    with pytest.raises(SSHException) as raised:
-        paramiko.RejectPolicy().missing_host_key(client, "[192.0.2.1]:2222", KEYS[0])
-    problem = ssh._unreachable(HOST, raised.value)
-    assert "the host key is unknown" in problem.what
+def test_the_fingerprint_is_the_one_that_ssh_keygen_prints() -> None:
+    problem = failure(Host(name="a", address="h", known_hosts="/k"), Changed(EXPECTED))
+    assert f"expected the {EXPECTED.kind} key {KEYS[1].fingerprint}" in problem.details
 
 
 def test_a_host_on_port_22_is_named_without_it() -> None:
-    problem = ssh._unreachable(Host(name="a", address="h", known_hosts="/k"), BadHostKeyException("h", *KEYS))
-    assert "ssh-keygen -f /k -R 'h'" in problem.hint
+    problem = failure(Host(name="a", address="h", known_hosts="/k"), Changed(EXPECTED))
+    assert "ssh-keygen -f /k -R 'h'" in problem.hint or "ssh-keygen -f /k -R h" in problem.hint
 
 
 @pytest.mark.parametrize(
@@ -95,26 +94,12 @@ def test_a_host_on_port_22_is_named_without_it() -> None:
 )
 def test_the_commands_of_a_hint_work_whatever_the_file_is_called(known: str, word: str) -> None:
     host = Host(name="a", address="h", known_hosts=known)
-    changed = ssh._unreachable(host, BadHostKeyException("h", *KEYS))
-    assert f"ssh-keygen -f {word} -R 'h', then ssh-keyscan -p 22 h >> {word}" in changed.hint
-    unknown = ssh._unreachable(host, SSHException("Server 'h' not found in known_hosts"))
-    assert unknown.hint.endswith(f"ssh-keyscan -p 22 h >> {word}")
+    assert f"ssh-keygen -f {word} -R 'h', then ssh-keyscan -p 22 h >> {word}" in failure(host, Changed(EXPECTED)).hint
+    assert f"ssh-keyscan -p 22 h >> {word}" in failure(host, Unknown("")).hint
 
 
-def test_unknown_keys_are_rejected_and_known_ones_loaded(home: Path) -> None:
-    known = home / "known"
-    known.write_text(f"[192.0.2.1]:2222 {KEYS[0].get_name()} {KEYS[0].get_base64()}\n")
-    host = Host(name="a", address="192.0.2.1", port=2222, known_hosts="~/known")
-    machine = ssh.Machine(host, config())
-    assert isinstance(machine.client._policy, paramiko.RejectPolicy)
-    assert machine.client._system_host_keys.check("[192.0.2.1]:2222", KEYS[0])
-    assert not machine.client._system_host_keys.check("[192.0.2.1]:2222", KEYS[1])
-
-
-def test_a_missing_known_hosts_file_knows_nobody() -> None:
-    machine = ssh.Machine(Host(name="a", address="192.0.2.1", known_hosts="~/none"), config())
-    assert "192.0.2.1" not in machine.client._system_host_keys
-    assert isinstance(machine.client._policy, paramiko.RejectPolicy)
+def failure(host: Host, error: Exception) -> Unreachable:
+    return ssh._unreachable(ssh.Machine(host, config()), error)
 
 
 def test_what_a_host_says_of_its_connection(home: Path) -> None:
@@ -141,7 +126,51 @@ def test_a_host_is_reached_through_its_gateways_each_as_strict() -> None:
     way = [machine, machine.gateway, machine.gateway.gateway]
     assert [step.host for step in way] == ["in", "mid", "out"]
     assert way[-1].gateway is None
-    assert all(isinstance(step.client._policy, paramiko.RejectPolicy) for step in way)
+    assert all(isinstance(step, ssh.Machine) for step in way)
+
+
+def test_every_hop_of_ssh_config_is_as_strict_as_the_host() -> None:
+    rules = SSHConfig.from_text(
+        "Host in\n ProxyJump me@out:2200, mid\n User nobody\nHost mid\n HostName 192.0.2.7\n User other\n Port 2201\n"
+        "Host none\n ProxyJump none\n"
+    )
+    fabric = Config(ssh_config=rules, system_prefix="/nonexistent/", user_prefix="/nonexistent/")
+    host = Host(name="in", address="in", known_hosts="/k")
+    machine = ssh.Machine(host, fabric)
+    way = [machine, machine.gateway, machine.gateway.gateway]
+    assert [(step.user, step.host, step.port) for step in way] == [
+        ("root", "in", 22), ("other", "192.0.2.7", 2201), ("me", "out", 2200),
+    ]  # fmt: skip
+    assert all(isinstance(step, ssh.Machine) and step.host_entry is host for step in way)
+    assert way[-1].gateway is None
+    assert ssh.Machine(Host(name="none", address="none"), fabric).gateway is None
+    problem = ssh._unreachable(way[1], Unknown(""))
+    assert problem.what == "mid (other@192.0.2.7:2201), on the way to in: the host key is unknown"
+
+
+@pytest.mark.parametrize(
+    ("rules", "hops"),
+    [
+        ("Host *\n ProxyJump out\n", ["out"]),
+        ("Host in\n ProxyJump a\nHost a\n ProxyJump b\nHost b\n ProxyJump in\n", ["a", "b"]),
+        ("Host in\n ProxyJump in\n", []),
+        ("Host other\n ProxyJump out\n", []),
+    ],
+    ids=["everybody's", "a ring", "itself", "none"],
+)
+def test_hops_of_hops(rules: str, hops: list[str]) -> None:
+    fabric = Config(ssh_config=SSHConfig.from_text(rules), system_prefix="/nonexistent/", user_prefix="/nonexistent/")
+    step, found = ssh.Machine(Host(name="in", address="in"), fabric), []
+    while step := step.gateway:
+        assert isinstance(step, ssh.Machine)
+        found.append(step.host)
+    assert found == hops
+
+
+def test_the_agent_is_never_forwarded() -> None:
+    rules = SSHConfig.from_text("Host *\n ForwardAgent yes\n")
+    fabric = Config(ssh_config=rules, system_prefix="/nonexistent/", user_prefix="/nonexistent/")
+    assert ssh.Machine(HOST, fabric).forward_agent is False
 
 
 def test_nothing_of_one_host_leaks_to_the_next() -> None:
