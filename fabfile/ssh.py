@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import random
 import socket
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import paramiko
@@ -27,6 +30,28 @@ from fabfile.target import quote
 EXIT_LIMIT = 10
 """Seconds for the exit code to come after the end of the output."""
 
+STEP_LIMIT = 60
+"""Seconds for a host to answer each step of a login, and to open a session."""
+
+ALIVE = 15
+"""Seconds between two signs of life while a script runs and prints nothing."""
+
+SILENCE = 60
+"""Seconds after which a host whose network acknowledges nothing counts as lost."""
+
+NO_BANNER = "Error reading SSH protocol banner"
+"""Paramiko's words for a connection that ends before it begins; where it had to read garbage, more follows."""
+
+TRIES = 6
+"""How often a host is asked that turns connections away for now: sshd's MaxStartups and PerSourcePenalties do."""
+
+PAUSE = 0.5
+"""Seconds, at most, before the second try; each later pause may be twice as long. They are random, or all of a fleet
+would come at once again."""
+
+AWAY = ("Exceeded MaxStartups", "Not allowed at this time")
+"""What sshd says to whom it turns away, if it says anything."""
+
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 """What Paramiko logs is also in its exceptions, which become our errors; by default it would be printed, too."""
 
@@ -40,15 +65,27 @@ class _Transport(paramiko.Transport):
     """A transport that sends small packets at once, and asks for a host key that is known.
 
     Paramiko leaves Nagle's algorithm on, which costs 40 ms for each command.
+
+    Args:
+        known: what known_hosts files say of the host.
+        said: gets the lines that come in the place of SSH's first one.
     """
 
-    def __init__(self, known: Known, sock: Any, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, known: Known, said: list[str], sock: Any, *args: Any, **kwargs: Any) -> None:
+        self.said = said
         if isinstance(sock, socket.socket):  # through a gateway it is a channel, which has no such option
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE * 1000)
         super().__init__(sock, *args, **kwargs)
         options = self.get_security_options()
         wanted = [kind for known_kind in known.kinds for kind in RSA.get(known_kind, (known_kind,))]
         options.key_types = sorted(options.key_types, key=lambda kind: kind not in wanted)
+
+    def _log(self, level: Any, msg: Any, *args: Any) -> None:
+        """Keep the lines that Paramiko tells nobody but its log."""
+        if isinstance(msg, str) and msg.startswith("Banner: "):
+            self.said.append(msg.removeprefix("Banner: "))
+        super()._log(level, msg, *args)  # type: ignore[misc]  # Paramiko's type hints leave it out
 
 
 class _Strict(paramiko.MissingHostKeyPolicy):
@@ -118,7 +155,7 @@ class Machine(Connection):
     def __init__(
         self, host: Host, config: Any, gateway: Machine | None = None, hop: str = "", way: tuple[str, ...] = ()
     ) -> None:
-        kwargs: dict[str, Any] = {"banner_timeout": 60, "auth_timeout": 60}
+        kwargs: dict[str, Any] = dict.fromkeys(("banner_timeout", "auth_timeout", "channel_timeout"), STEP_LIMIT)
         if host.identity_file and not hop:
             kwargs |= {"key_filename": str(Path(host.identity_file).expanduser()), "look_for_keys": False}
         where = derive_shorthand(hop) if hop else {"host": host.address, "user": host.user, "port": host.port}
@@ -169,11 +206,25 @@ class Machine(Connection):
         files = (SYSTEM_KNOWN_HOSTS, Path(self.host_entry.known_hosts).expanduser())
         known = known_hosts.find(files, self.host, self.port)
         self.client.set_missing_host_key_policy(_Strict(known))
-        self.connect_kwargs["transport_factory"] = partial(_Transport, known)
-        try:
-            return super().open()
-        except (SSHException, OSError, EOFError, Unknown, Changed, Revoked) as error:
-            raise _unreachable(self, error) from error
+        for attempt in range(TRIES):
+            said: list[str] = []
+            self.connect_kwargs["transport_factory"] = partial(_Transport, known, said)
+            try:
+                super().open()
+                break
+            except (SSHException, OSError, EOFError, Unknown, Changed, Revoked) as error:
+                if attempt == TRIES - 1 or not _turned_away(error, said):
+                    raise _unreachable(self, error, said) from error
+            sleep(random.uniform(0, PAUSE * 2**attempt))
+        self.transport.set_keepalive(ALIVE)
+        return None
+
+
+def _turned_away(error: Exception, said: Sequence[str]) -> bool:
+    """Whether a host ended the connection before it asked who is there, and may not do so the next time."""
+    if said:
+        return any(words in said[-1] for words in AWAY)
+    return isinstance(error, (EOFError, ConnectionResetError)) or str(error) == NO_BANNER
 
 
 def connect(host: Host, inventory: Inventory, config: Any) -> Machine:
@@ -194,7 +245,7 @@ def _word(path: str) -> str:
     return f"{home}{slash}{quote(rest)}" if home == "~" and rest else quote(path)
 
 
-def _unreachable(machine: Machine, error: Exception) -> Unreachable:
+def _unreachable(machine: Machine, error: Exception, said: Sequence[str] = ()) -> Unreachable:
     host, port = machine.host, machine.port
     way = f", on the way to {machine.host_entry.name}" if machine.hop else ""
     where = f"{machine.hop or machine.host_entry.name} ({machine.user}@{host}:{port}){way}"
@@ -206,6 +257,13 @@ def _unreachable(machine: Machine, error: Exception) -> Unreachable:
         return Unreachable(f"{where}: login refused", str(error), hint=f"try: ssh -p {port} {machine.user}@{host}")
     if isinstance(error, NoValidConnectionsError):
         error = next(iter(error.errors.values()))
+    look = f"see what answers there: ssh -v -p {port} {machine.user}@{host}"
+    if _turned_away(error, said):
+        what = f"says {said[-1]!r} and closes" if said else "closes"
+        return Unreachable(f"{where}: no connection", f"it {what} the connection, {TRIES} times", hint=look)
+    if said or str(error).startswith(NO_BANNER):
+        what = f"it says {said[0][:100]!r}" if said else str(error).removeprefix(NO_BANNER)
+        return Unreachable(f"{where}: no connection", f"this is not SSH: {what}", hint=look)
     return Unreachable(
         f"{where}: no connection", str(error) or type(error).__name__, hint="is it up, and is sshd there?"
     )

@@ -51,8 +51,13 @@ FAILURES: dict[str, tuple[Exception, str, str, str]] = {
     ),
     "name": (socket.gaierror(-2, "Name or service not known"), "no connection", "Name or service", "is it up"),
     "timeout": (TimeoutError(), "no connection", "TimeoutError", "is it up"),
-    "no banner": (SSHException("Error reading SSH protocol banner"), "no connection", "banner", "is it up"),
-    "hung up": (EOFError(), "no connection", "EOFError", "is it up"),
+    "no banner": (
+        SSHException("Error reading SSH protocol banner"),
+        "no connection",
+        "it closes the connection, 6 times",
+        "ssh -v",
+    ),
+    "hung up": (EOFError(), "no connection", "it closes the connection, 6 times", "ssh -v"),
 }
 
 
@@ -67,6 +72,7 @@ def test_failure(monkeypatch: pytest.MonkeyPatch, error: Exception, what: str, d
         raise error
 
     monkeypatch.setattr(paramiko.SSHClient, "connect", fail)
+    monkeypatch.setattr(ssh, "PAUSE", 0)
     machine = ssh.connect(HOST, inventory.Inventory(Path("f"), Host(), 1, {"a": HOST}, {}), config())
     with pytest.raises(Unreachable) as unreachable:
         machine.open()
