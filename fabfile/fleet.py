@@ -13,11 +13,12 @@ from fabric.executor import Executor as FabricExecutor
 from invoke.exceptions import Exit
 from paramiko.ssh_exception import SSHException
 
-from fabfile import hints, inventory, ssh
+from fabfile import hints, inventory
 from fabfile.console import prefixed, say
 from fabfile.converge import Outcome
 from fabfile.errors import Failed, Pending, Problem, Refused, Unreachable
 from fabfile.inventory import Host, Inventory
+from fabfile.ssh.machine import connect
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -62,7 +63,7 @@ class Executor(FabricExecutor):
         with prefixed(host.name), hints.entered(host):
             connection = None
             try:
-                connection = ssh.connect(host, known, self.config)
+                connection = connect(host, known, self.config)
                 for call in calls:
                     outcomes = call.task(connection, *call.args, **call.kwargs) or []
                     changed |= any(isinstance(o, Outcome) and o.status == "changed" for o in outcomes)

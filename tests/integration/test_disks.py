@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from invoke import Config
 
-from fabfile import inventory, ssh
+from fabfile import inventory
 from fabfile.apply import apply
 from fabfile.errors import Failed, Refused
 from fabfile.facts import Facts, gather
 from fabfile.inventory import Pool
 from fabfile.kept import sha256
+from fabfile.ssh.machine import Machine as Connected
+from fabfile.ssh.machine import connect
 from fabfile.steps.pool import direct
 from tests.integration.conftest import started
 from tests.integration.machine import Machine
@@ -121,15 +123,15 @@ def pool(*devices: str, **settings: Any) -> Pool:
 
 
 @pytest.fixture(scope="module")
-def connection(machine: Machine) -> Iterator[ssh.Machine]:
+def connection(machine: Machine) -> Iterator[Connected]:
     """The same machine, as fab sees it."""
     hosts = inventory.load(machine.vm.directory.parent / "hosts.toml")
-    with ssh.connect(hosts.hosts[machine.vm.name], hosts, Config()) as connection:
+    with connect(hosts.hosts[machine.vm.name], hosts, Config()) as connection:
         yield connection
 
 
 @pytest.fixture(scope="module")
-def seen(connection: ssh.Machine, machine: Machine) -> Facts:
+def seen(connection: Connected, machine: Machine) -> Facts:
     """One look at all of them; at the empty disk by both of its names."""
     return gather(connection, direct.step(pool(*DISKS.values(), *OTHERS, machine.disk(1)))[1])
 
@@ -224,7 +226,7 @@ def test_a_machine_without_thin_check_is_refused(machine: Machine) -> None:
 
 
 def test_a_disk_that_changes_after_the_plan_is_not_touched(
-    machine: Machine, connection: ssh.Machine, kept: dict[str, str]
+    machine: Machine, connection: Connected, kept: dict[str, str]
 ) -> None:
     step, query = direct.step(pool(DISKS["empty"]))
     have = gather(connection, query)
@@ -243,7 +245,7 @@ def test_a_disk_that_changes_after_the_plan_is_not_touched(
 
 
 def test_a_disk_that_goes_away_after_the_plan_is_a_clean_error(
-    machine: Machine, connection: ssh.Machine, kept: dict[str, str]
+    machine: Machine, connection: Connected, kept: dict[str, str]
 ) -> None:
     step, query = direct.step(pool(DISKS["empty"], DISKS["gone"]))
     have = gather(connection, query)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fabfile import known_hosts
-from tests.unit.test_known_hosts import hashed
+from fabfile.ssh import known_hosts
+from tests.unit.ssh.test_known_hosts import hashed
 
 NAMES = ("h", "g", "a.example", "b.example", "192.0.2.7", "[h]:2222", "[192.0.2.7]:2222", "")
 HOSTS = (

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabfile import known_hosts
 from fabfile.errors import Refused
-from fabfile.known_hosts import Changed, Revoked, Unknown
+from fabfile.ssh import known_hosts
+from fabfile.ssh.known_hosts import Changed, Revoked, Unknown
 
 KEY, OTHER = (base64.b64encode(key).decode() for key in (b"the key", b"another key"))
 

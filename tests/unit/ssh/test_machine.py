@@ -17,10 +17,13 @@ from paramiko.ssh_exception import (
     SSHException,
 )
 
-from fabfile import inventory, paths, ssh
+from fabfile import inventory, paths
 from fabfile.errors import Unreachable
 from fabfile.inventory import Host
-from fabfile.known_hosts import Changed, Entry, Revoked, Unknown
+from fabfile.ssh import machine as machine_module
+from fabfile.ssh.failure import unreachable
+from fabfile.ssh.known_hosts import Changed, Entry, Revoked, Unknown
+from fabfile.ssh.machine import Machine, connect
 
 HOST = Host(name="a", address="192.0.2.1", port=2222, user="admin", known_hosts="/k")
 KEYS = [paramiko.ECDSAKey.generate() for _ in range(2)]
@@ -72,8 +75,8 @@ def test_failure(monkeypatch: pytest.MonkeyPatch, error: Exception, what: str, d
         raise error
 
     monkeypatch.setattr(paramiko.SSHClient, "connect", fail)
-    monkeypatch.setattr(ssh, "PAUSE", 0)
-    machine = ssh.connect(HOST, inventory.Inventory(Path("f"), Host(), 1, {"a": HOST}, {}), config())
+    monkeypatch.setattr(machine_module, "PAUSE", 0)
+    machine = connect(HOST, inventory.Inventory(Path("f"), Host(), 1, {"a": HOST}, {}), config())
     with pytest.raises(Unreachable) as unreachable:
         machine.open()
     problem = unreachable.value
@@ -105,12 +108,12 @@ def test_the_commands_of_a_hint_work_whatever_the_file_is_called(known: str, wor
 
 
 def failure(host: Host, error: Exception) -> Unreachable:
-    return ssh._unreachable(ssh.Machine(host, config()), error)
+    return unreachable(Machine(host, config()), error)
 
 
 def test_what_a_host_says_of_its_connection(home: Path) -> None:
     host = Host(name="a", address="192.0.2.1", port=2222, user="admin", identity_file="~/key", connect_timeout=7)
-    machine = ssh.Machine(host, config())
+    machine = Machine(host, config())
     assert (machine.host, machine.port, machine.user, machine.connect_timeout) == ("192.0.2.1", 2222, "admin", 7)
     assert machine.connect_kwargs["key_filename"] == [str(home / "key")]
     assert machine.connect_kwargs["look_for_keys"] is False
@@ -118,7 +121,7 @@ def test_what_a_host_says_of_its_connection(home: Path) -> None:
 
 
 def test_without_an_identity_file_the_agent_and_the_usual_keys_serve() -> None:
-    machine = ssh.Machine(Host(name="a", address="192.0.2.1"), config())
+    machine = Machine(Host(name="a", address="192.0.2.1"), config())
     assert "key_filename" not in machine.connect_kwargs
     assert "look_for_keys" not in machine.connect_kwargs
 
@@ -128,11 +131,11 @@ def test_a_host_is_reached_through_its_gateways_each_as_strict() -> None:
         "[hosts.out]\n[hosts.mid]\ngateway = 'out'\nidentity_file = '/mid'\n[hosts.in]\ngateway = 'mid'\n"
     )
     fleet = inventory.load()
-    machine = ssh.connect(fleet.hosts["in"], fleet, config())
+    machine = connect(fleet.hosts["in"], fleet, config())
     way = [machine, machine.gateway, machine.gateway.gateway]
     assert [step.host for step in way] == ["in", "mid", "out"]
     assert way[-1].gateway is None
-    assert all(isinstance(step, ssh.Machine) for step in way)
+    assert all(isinstance(step, Machine) for step in way)
 
 
 def test_every_hop_of_ssh_config_is_as_strict_as_the_host() -> None:
@@ -142,15 +145,15 @@ def test_every_hop_of_ssh_config_is_as_strict_as_the_host() -> None:
     )
     fabric = Config(ssh_config=rules, system_prefix="/nonexistent/", user_prefix="/nonexistent/")
     host = Host(name="in", address="in", known_hosts="/k")
-    machine = ssh.Machine(host, fabric)
+    machine = Machine(host, fabric)
     way = [machine, machine.gateway, machine.gateway.gateway]
     assert [(step.user, step.host, step.port) for step in way] == [
         ("root", "in", 22), ("other", "192.0.2.7", 2201), ("me", "out", 2200),
     ]  # fmt: skip
-    assert all(isinstance(step, ssh.Machine) and step.host_entry is host for step in way)
+    assert all(isinstance(step, Machine) and step.host_entry is host for step in way)
     assert way[-1].gateway is None
-    assert ssh.Machine(Host(name="none", address="none"), fabric).gateway is None
-    problem = ssh._unreachable(way[1], Unknown(""))
+    assert Machine(Host(name="none", address="none"), fabric).gateway is None
+    problem = unreachable(way[1], Unknown(""))
     assert problem.what == "mid (other@192.0.2.7:2201), on the way to in: the host key is unknown"
 
 
@@ -166,9 +169,9 @@ def test_every_hop_of_ssh_config_is_as_strict_as_the_host() -> None:
 )
 def test_hops_of_hops(rules: str, hops: list[str]) -> None:
     fabric = Config(ssh_config=SSHConfig.from_text(rules), system_prefix="/nonexistent/", user_prefix="/nonexistent/")
-    step, found = ssh.Machine(Host(name="in", address="in"), fabric), []
+    step, found = Machine(Host(name="in", address="in"), fabric), []
     while step := step.gateway:
-        assert isinstance(step, ssh.Machine)
+        assert isinstance(step, Machine)
         found.append(step.host)
     assert found == hops
 
@@ -176,13 +179,13 @@ def test_hops_of_hops(rules: str, hops: list[str]) -> None:
 def test_the_agent_is_never_forwarded() -> None:
     rules = SSHConfig.from_text("Host *\n ForwardAgent yes\n")
     fabric = Config(ssh_config=rules, system_prefix="/nonexistent/", user_prefix="/nonexistent/")
-    assert ssh.Machine(HOST, fabric).forward_agent is False
+    assert Machine(HOST, fabric).forward_agent is False
 
 
 def test_nothing_of_one_host_leaks_to_the_next() -> None:
     paths.inventory().write_text("[hosts.a]\nidentity_file = '/a'\n[hosts.b]\n")
     fleet, shared = inventory.load(), config()
-    a, b = (ssh.connect(fleet.hosts[name], fleet, shared) for name in "ab")
+    a, b = (connect(fleet.hosts[name], fleet, shared) for name in "ab")
     assert a.connect_kwargs["key_filename"] == ["/a"]
     assert "key_filename" not in b.connect_kwargs
     assert a.config is not b.config

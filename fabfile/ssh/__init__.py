@@ -1,0 +1,1 @@
+"""SSH: `machine` connects, `transport` and `channel` carry, `known_hosts` verifies, `failure` explains."""

@@ -1,0 +1,46 @@
+"""A command on a host, as `carry` wants it."""
+
+from __future__ import annotations
+
+import paramiko
+
+EXIT_LIMIT = 10
+"""Seconds for the exit code to come after the end of the output."""
+
+
+class Channel:
+    """A command: no thread of Fabric's, nothing decoded in pieces, nothing polled."""
+
+    def __init__(self, channel: paramiko.Channel, command: str) -> None:
+        self.channel = channel
+        channel.exec_command(command)
+
+    def read(self, size: int) -> bytes:
+        """See `carry.Stream`."""
+        return self.channel.recv(size)
+
+    def read_error(self, size: int) -> bytes:
+        """See `carry.Stream`."""
+        return self.channel.recv_stderr(size)
+
+    def write(self, data: bytes) -> None:
+        """See `carry.Stream`."""
+        try:
+            self.channel.sendall(data)
+        except OSError:
+            return  # it ended before it read all; its exit code and output say why
+
+    def end_input(self) -> None:
+        """See `carry.Stream`."""
+        self.channel.shutdown_write()
+
+    def cancel(self) -> None:
+        """See `carry.Stream`."""
+        self.channel.close()
+
+    def exit_code(self) -> int | None:
+        """See `carry.Stream`."""
+        self.channel.status_event.wait(EXIT_LIMIT)
+        code = self.channel.exit_status
+        self.channel.close()
+        return None if code == -1 else code

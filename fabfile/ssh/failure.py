@@ -1,0 +1,94 @@
+"""What is said where a host is not reached: which step failed, what came instead, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paramiko.ssh_exception import AuthenticationException, NoValidConnectionsError, PasswordRequiredException
+
+from fabfile.errors import Unreachable
+from fabfile.ssh.known_hosts import Changed, Revoked, Unknown, fingerprint
+from fabfile.target import quote
+
+if TYPE_CHECKING:
+    from fabfile.ssh.machine import Machine
+
+TRIES = 6
+"""How often a host is asked that turns connections away for now: sshd's MaxStartups and PerSourcePenalties do."""
+
+NO_BANNER = "Error reading SSH protocol banner"
+"""Paramiko's words for a connection that ends before it begins; where it had to read garbage, more follows."""
+
+AWAY = ("Exceeded MaxStartups", "Not allowed at this time")
+"""What sshd says to whom it turns away, if it says anything."""
+
+SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
+
+
+def turned_away(error: Exception, said: Sequence[str]) -> bool:
+    """Whether a host ended the connection before it asked who is there, and may not do so the next time."""
+    if said:
+        return any(words in said[-1] for words in AWAY)
+    return isinstance(error, (EOFError, ConnectionResetError)) or str(error) == NO_BANNER
+
+
+def _word(path: str) -> str:
+    """A path as a word for a shell, which is to replace a leading `~` itself."""
+    home, slash, rest = path.partition("/")
+    return f"{home}{slash}{quote(rest)}" if home == "~" and rest else quote(path)
+
+
+def unreachable(machine: Machine, error: Exception, said: Sequence[str] = ()) -> Unreachable:
+    """The error for a person.
+
+    Args:
+        machine: the connection that failed, with its name, user, host and port.
+        error: why.
+        said: the lines that came in the place of SSH's first one.
+    """
+    host, port = machine.host, machine.port
+    way = f", on the way to {machine.host_entry.name}" if machine.hop else ""
+    where = f"{machine.hop or machine.host_entry.name} ({machine.user}@{host}:{port}){way}"
+    if isinstance(error, (Unknown, Changed, Revoked)):
+        return _untrusted(machine, where, error)
+    if isinstance(error, PasswordRequiredException):
+        return Unreachable(f"{where}: the key has a passphrase", str(error), hint="add it to an agent: ssh-add")
+    if isinstance(error, AuthenticationException):
+        return Unreachable(f"{where}: login refused", str(error), hint=f"try: ssh -p {port} {machine.user}@{host}")
+    if isinstance(error, NoValidConnectionsError):
+        error = next(iter(error.errors.values()))
+    look = f"see what answers there: ssh -v -p {port} {machine.user}@{host}"
+    if turned_away(error, said):
+        what = f"says {said[-1]!r} and closes" if said else "closes"
+        return Unreachable(f"{where}: no connection", f"it {what} the connection, {TRIES} times", hint=look)
+    if said or str(error).startswith(NO_BANNER):
+        what = f"it says {said[0][:100]!r}" if said else str(error).removeprefix(NO_BANNER)
+        return Unreachable(f"{where}: no connection", f"this is not SSH: {what}", hint=look)
+    return Unreachable(
+        f"{where}: no connection", str(error) or type(error).__name__, hint="is it up, and is sshd there?"
+    )
+
+
+def _untrusted(machine: Machine, where: str, error: Unknown | Changed | Revoked) -> Unreachable:
+    host, port, file = machine.host, machine.port, machine.host_entry.known_hosts
+    name = host if port == 22 else f"[{host}]:{port}"
+    known = _word(file)
+    scan = f"ssh-keyscan -p {port} {host} >> {known}"
+    if isinstance(error, Changed):
+        return Unreachable(
+            f"{where}: the host key has changed",
+            f"expected the {error.expected.kind} key {fingerprint(error.expected.key)}\n"
+            "either the machine was installed anew or somebody is in between",
+            hint=f"once you are sure: ssh-keygen -f {known} -R '{name}', then {scan}",
+        )
+    if isinstance(error, Revoked):
+        return Unreachable(
+            f"{where}: the host key is revoked", f"a @revoked line in {file} or {SYSTEM_KNOWN_HOSTS} has it"
+        )
+    return Unreachable(
+        f"{where}: the host key is unknown",
+        str(error) or f"no key for {name} in {file}",
+        hint=f"compare its fingerprint (ssh-keygen -lf on the host), then {scan}",
+    )

@@ -1,0 +1,122 @@
+"""Strict connections: known host keys only, each hop on the way too; every failure says what to do."""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+from fabric import Connection
+from fabric.connection import derive_shorthand
+from paramiko.ssh_exception import SSHException
+
+from fabfile.errors import Failed
+from fabfile.inventory import Host, Inventory
+from fabfile.ssh import known_hosts
+from fabfile.ssh.channel import Channel
+from fabfile.ssh.failure import SYSTEM_KNOWN_HOSTS, TRIES, turned_away, unreachable
+from fabfile.ssh.known_hosts import Changed, Revoked, Unknown
+from fabfile.ssh.transport import Strict, Transport
+
+STEP_LIMIT = 60
+"""Seconds for a host to answer each step of a login, and to open a session."""
+
+ALIVE = 15
+"""Seconds between two signs of life while a script runs and prints nothing."""
+
+PAUSE = 0.5
+"""Seconds, at most, before the second try; each later pause may be twice as long. They are random, or all of a fleet
+would come at once again."""
+
+
+class Machine(Connection):
+    """A Fabric `Connection` to a host of the inventory, or to a hop on the way to it.
+
+    Args:
+        host: of the inventory.
+        config: Fabric's.
+        gateway: what leads there; None: what ~/.ssh/config says.
+        hop: a ProxyJump of that host, as ~/.ssh/config writes it: the connection is to this one, as strict as all.
+        way: the names of the hosts that it is a hop for.
+    """
+
+    def __init__(
+        self, host: Host, config: Any, gateway: Machine | None = None, hop: str = "", way: tuple[str, ...] = ()
+    ) -> None:
+        kwargs: dict[str, Any] = dict.fromkeys(("banner_timeout", "auth_timeout", "channel_timeout"), STEP_LIMIT)
+        if host.identity_file and not hop:
+            kwargs |= {"key_filename": str(Path(host.identity_file).expanduser()), "look_for_keys": False}
+        where = derive_shorthand(hop) if hop else {"host": host.address, "user": host.user, "port": host.port}
+        self._set(host_entry=host, hop=hop, way=(*way, where["host"]))
+        super().__init__(
+            where["host"],
+            user=where["user"],
+            port=where["port"],
+            config=config,
+            gateway=gateway,
+            connect_timeout=host.connect_timeout,
+            connect_kwargs=kwargs,
+            forward_agent=False,
+        )
+
+    def get_gateway(self) -> Any:
+        """The way of ~/.ssh/config, with every hop as strict as the host itself: Fabric's own hops take any key."""
+        gateway = None
+        for hop in self.ssh_config.get("proxyjump", "none").split(","):
+            name = derive_shorthand(hop.strip())["host"]
+            if name == "none" or name in self.way:  # `Host *` is about the hops, too
+                return gateway or (None if "proxyjump" in self.ssh_config else super().get_gateway())
+            gateway = Machine(self.host_entry, self.config.clone(), gateway, hop.strip(), self.way)
+        return gateway
+
+    def begin(self, command: str) -> Channel:
+        """Begin a command; see `carry.Stream`.
+
+        Raises:
+            Unreachable: see `open`.
+            Failed: the host opens no session.
+        """
+        try:
+            return Channel(self.create_session(), command)
+        except (SSHException, EOFError) as error:
+            why = str(error) or "the connection was closed"
+            raise Failed(f"{self.host_entry.name} opens no session", why, hint="run it again") from error
+
+    def open(self) -> Any:
+        """Connect.
+
+        Raises:
+            Unreachable: no answer, an unknown, changed or revoked host key, no accepted login.
+            Refused: a file of known host keys cannot be read.
+        """
+        if self.is_connected:
+            return None
+        files = (SYSTEM_KNOWN_HOSTS, Path(self.host_entry.known_hosts).expanduser())
+        known = known_hosts.find(files, self.host, self.port)
+        self.client.set_missing_host_key_policy(Strict(known))
+        for attempt in range(TRIES):
+            said: list[str] = []
+            self.connect_kwargs["transport_factory"] = partial(Transport, known, said)
+            try:
+                super().open()
+                break
+            except (SSHException, OSError, EOFError, Unknown, Changed, Revoked) as error:
+                if attempt == TRIES - 1 or not turned_away(error, said):
+                    raise unreachable(self, error, said) from error
+            sleep(random.uniform(0, PAUSE * 2**attempt))
+        self.transport.set_keepalive(ALIVE)
+        return None
+
+
+def connect(host: Host, inventory: Inventory, config: Any) -> Machine:
+    """A connection to `host`, through its gateways; nothing is sent before its first use.
+
+    Args:
+        host: of `inventory`.
+        inventory: where gateways are looked up.
+        config: Fabric's configuration; every connection gets a clone, or one host's identity leaks to the next.
+    """
+    gateway = connect(inventory.hosts[host.gateway], inventory, config) if host.gateway else None
+    return Machine(host, config.clone(), gateway)
