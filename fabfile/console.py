@@ -6,8 +6,10 @@ address is not shown at all.
 
 from __future__ import annotations
 
+import io
 import os
 import re
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -16,6 +18,8 @@ from typing import TextIO
 
 _lock = threading.Lock()
 _prefix = threading.local()
+_document = False
+"""Whether standard output is for one JSON document."""
 
 CREDENTIALS = re.compile(
     r"(\b(?:https?|ftp)://)[^\s/?#\"'<>]*@|(\b[a-z][a-z0-9+.-]{0,20}://)[^\s/?#\"'<>@:]*:[^\s/?#\"'<>]*@",
@@ -29,8 +33,18 @@ def printable(text: str) -> str:
 
     Line feeds and tabs stay; of credentials in addresses only `***` does.
     """
-    text = CREDENTIALS.sub(lambda found: f"{found[1] or found[2]}***@", text)
-    return "".join(each if each.isprintable() or each in "\n\t" else _escape(each) for each in text)
+    return "".join(each if each.isprintable() or each in "\n\t" else _escape(each) for each in masked(text))
+
+
+def masked(text: str) -> str:
+    """`text` with `***` for credentials in addresses."""
+    return CREDENTIALS.sub(lambda found: f"{found[1] or found[2]}***@", text)
+
+
+def shown(value: object, most: int = 60) -> str:
+    """A value as it was written, in quotes, for an error: no more than `most` characters of it, and no password."""
+    text = repr(masked(value) if isinstance(value, str) else value)
+    return text if len(text) <= most else f"{text[: most - 20]}…{text[-8:]} ({len(text)} characters)"
 
 
 def _escape(character: str) -> str:
@@ -54,22 +68,58 @@ def say(text: str = "", *, error: bool = False) -> None:
     """Print `text`, every line with this thread's prefix, never mixed with another thread's lines.
 
     Output that cannot be written ends no change half-way: a character that the terminal lacks is escaped, and where
-    nobody reads any more nothing is printed from then on.
+    nobody reads any more, or the disk of a log is full, nothing is printed from then on.
     """
     prefix = getattr(_prefix, "text", "")
-    stream = sys.stderr if error else sys.stdout
-    encoding = getattr(stream, "encoding", None) or "utf-8"
+    stream = sys.stderr if error else for_people()
     with _lock:
-        try:
-            for line in printable(text).splitlines() or [""]:
-                whole = f"{prefix}{line}".rstrip()
-                print(whole.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
-        except BrokenPipeError:
-            _silence(stream)
+        _write(stream, [f"{prefix}{line}".rstrip() for line in printable(text).splitlines() or [""]])
+
+
+def show(text: str) -> None:
+    """Print the answer of a task that only looks; with --json the document has it, and nobody wants it twice."""
+    if not _document:
+        say(text)
+
+
+def keep_for_document() -> None:
+    """From now on standard output is for one JSON document, and everything else goes to standard error."""
+    global _document
+    _document = True
+
+
+def for_people() -> TextIO:
+    """The stream that people read: standard output, or with --json standard error."""
+    return sys.stderr if _document else sys.stdout
+
+
+def write_document(text: str) -> OSError | None:
+    """Print the JSON document; the error where it could not be written whole."""
+    with _lock:
+        return _write(sys.stdout, [text])
+
+
+def only_print() -> None:
+    """This run only prints, by Invoke's hand: a reader that goes away ends it, a character it lacks does not."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _write(stream: TextIO, lines: list[str]) -> OSError | None:
+    """Print lines; from the first that cannot be written on, none."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    try:
+        for line in lines:
+            print(line.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+    except OSError as error:
+        _silence(stream)
+        return error
+    return None
 
 
 def _silence(stream: TextIO) -> None:
-    """Have a stream, whose reader is gone, lead nowhere."""
+    """Have a stream that takes nothing any more lead nowhere."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

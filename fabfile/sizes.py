@@ -1,9 +1,10 @@
-"""Sizes as people write them: `100G`, `512M`, `64K`; always binary, always with a unit."""
+"""Sizes as people write them: `100G`, `1.5TiB`, `64k`; always binary, always with a unit."""
 
 from __future__ import annotations
 
 import re
 
+from fabfile.console import shown
 from fabfile.errors import Refused
 
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50, "E": 1 << 60}
@@ -15,41 +16,74 @@ SECTOR = 512
 
 KIB, MIB, GIB = UNITS["K"], UNITS["M"], UNITS["G"]
 
+SIZE = re.compile(r"(\d{1,20}(?:\.\d{1,20})?)([KMGTPE])(I?B)?", re.ASCII | re.IGNORECASE)
 
-def parse(text: str, option: str = "size", *, least: int = 1) -> int:
-    """Bytes of a size such as `100G` or `512MiB`.
+
+def parse(text: str, option: str = "size", *, least: int = 1, containerd: bool = False) -> int:
+    """Bytes of a size such as `100G`, `512MiB` or `1.5t`.
 
     Args:
-        text: a whole number and one of K, M, G, T, P, E (binary; `GiB` and `GB` mean `G`, as in containerd).
+        text: a number and one of K, M, G, T, P, E, alone or followed by `iB`, in capitals or not: all binary.
         option: what to call it in an error.
         least: the smallest size, in bytes, that is accepted.
+        containerd: `GB` is accepted and means `GiB`, as containerd reads it in its own configuration.
 
     Raises:
-        Refused: no unit, another unit, not positive, smaller than `least`, larger than 1 EiB.
+        Refused: no unit, another unit, a decimal unit such as GB, not positive, a fraction of a byte, smaller than
+            `least`, larger than 1 EiB.
     """
-    match = re.fullmatch(r"(\d{1,20})([KMGTPE])(i?B)?", text.strip(), re.ASCII)
+    match = SIZE.fullmatch(text.strip())
     if not match:
         raise Refused(
-            f"{option}: {text!r} is not a size",
-            "a size is a whole number and a binary unit, without a sign: 512M, 100G, 2T",
-            hint=f"for example --{option.rpartition('.')[2].replace('_', '-')} 100G",
+            f"{option}: {shown(text)} is not a size",
+            "a size is a number and a binary unit, without a sign: 512M, 100G, 1.5T",
+            hint=f"for example {_flag(option)} 100G",
         )
-    size = int(match[1]) * UNITS[match[2]]
+    from fractions import Fraction  # `inv --list` is not to wait for it
+
+    number, unit, suffix = Fraction(match[1]), match[2].upper(), (match[3] or "").upper()
+    if suffix == "B" and not containerd:
+        raise _ambiguous(option, text.strip(), match[1], unit)
+    size = number * UNITS[unit]
+    if size.denominator != 1:
+        raise Refused(
+            f"{option}: {shown(text)} is not a whole number of bytes",
+            f"it is {float(size):.1f} bytes",
+            hint=f"for example {_flag(option)} {show(max(int(size) // MIB * MIB, MIB))}",
+        )
     if size < least:
-        raise Refused(f"{option}: {text!r} is too small", f"at least {show(least)}")
+        raise Refused(f"{option}: {shown(text)} is too small", f"at least {show(least)}")
     if size > LARGEST:
-        raise Refused(f"{option}: {text!r} is too large", f"at most {show(LARGEST)} (1 EiB)")
-    return size
+        raise Refused(f"{option}: {shown(text)} is too large", f"at most {show(LARGEST)} (1 EiB)")
+    return int(size)
+
+
+def _ambiguous(option: str, text: str, number: str, unit: str) -> Refused:
+    """Nobody knows whether a person who writes 100GB means 1000 or 1024: a pool is not made on a guess."""
+    from fractions import Fraction
+
+    power = "KMGTPE".index(unit) + 1
+    decimal, binary = Fraction(number) * 1000**power, Fraction(number) * UNITS[unit]
+    return Refused(
+        f"{option}: {shown(text)} has a decimal unit",
+        f"{number}{unit}B is {int(decimal)} bytes, {number}{unit}iB is {int(binary)} bytes",
+        hint=f"units are binary here: {_flag(option)} {number}{unit}iB",
+    )
+
+
+def _flag(option: str) -> str:
+    return "--" + option.rpartition(".")[2].replace("_", "-").lstrip("-")
 
 
 def show(size: int) -> str:
-    """The shortest exact form of a number of bytes (`75M`), or one decimal where none is exact (`1.5G`)."""
+    """The shortest exact form of a number of bytes, which `parse` reads back from 1 KiB on: `75M`, `1536M`, `1.5K`."""
     for unit, factor in reversed(UNITS.items()):
         if size and size % factor == 0:
             return f"{size // factor}{unit}"
-    for unit, factor in reversed(UNITS.items()):
-        if size >= factor:
-            return f"{size / factor:.1f}{unit}"
+    if size >= KIB:
+        from decimal import Decimal
+
+        return f"{(Decimal(size) / KIB).normalize():f}K"
     return f"{size}B"
 
 

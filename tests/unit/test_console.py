@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabfile.console import printable, say
+from fabfile.console import printable, say, shown
 from fabfile.errors import Failed
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "readable"),
     [
         ("plain → text\twith a tab\n", "plain → text\twith a tab\n"),
         ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
@@ -22,8 +22,15 @@ from fabfile.errors import Failed
         ("right\u202eleft", "right\\u202eleft"),
     ],
 )
-def test_what_a_terminal_would_obey_is_shown(text: str, shown: str) -> None:
-    assert printable(text) == shown
+def test_what_a_terminal_would_obey_is_shown(text: str, readable: str) -> None:
+    assert printable(text) == readable
+
+
+def test_a_long_value_is_cut_and_its_password_is_not_shown_however_it_is_cut() -> None:
+    said = shown(f"https://user:{'secret' * 10}@mirror.example/{'x' * 90}")
+    assert len(said) < 80
+    assert said.startswith("'https://***@mirror")
+    assert "secret" not in said
 
 
 @given(st.text())

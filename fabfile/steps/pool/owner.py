@@ -86,14 +86,14 @@ def refuse_base_image_size(have: Facts, daemon: Daemon, wanted: str) -> None:
     Raises:
         Refused: with both values, what would break, and the way that works.
     """
-    size = sizes.parse(wanted, "pool.base_image_size", least=sizes.MIB)
+    size = sizes.parse(wanted, "pool.base_image_size", least=sizes.MIB, containerd=True)
     now = have.instances.configs.get(daemon.config)
     status = have.pool.status
     if now is None or not now.base_image_size or not _there(have, now):
         return
     if status and not status.used_data:
         return  # no device on it has a block yet
-    before = sizes.parse(now.base_image_size, f"{daemon.config}: base_image_size")
+    before = sizes.parse(now.base_image_size, f"{daemon.config}: base_image_size", containerd=True)
     if size == before:
         return
     if size < before:
