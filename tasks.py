@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from invoke import Collection
 
-from fabfile import namespace
+from fabfile import commandline, namespace
 from fabfile.lab import tasks as lab
 
 ns = namespace()
 ns.add_collection(Collection.from_module(lab, name="lab"))
+if inv := commandline.running("invoke"):
+    commandline.check(inv, ns)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 from invoke import Collection
 
-from fabfile.errors import Refused
+from fabfile import commandline as _commandline
 from fabfile.steps import config as _config
 from fabfile.steps import containerd as _containerd
 from fabfile.steps import deploy as _deploy
@@ -30,22 +28,9 @@ from fabfile.steps.pool import restore as _restore
 from fabfile.steps.pool import status as _pool
 from fabfile.steps.pool import trim as _trim
 
-PASSWORD = "--prompt-for-sudo-password"
-"""An option that Invoke and Fabric have, and scripts that run without a terminal cannot use."""
-
 
 def namespace() -> Collection:
-    """The tasks that inv and fab share.
-
-    Raises:
-        Refused: an option that would be ignored; here, as Invoke asks for the password before any task runs.
-    """
-    if PASSWORD in sys.argv:
-        raise Refused(
-            f"{PASSWORD} is not supported",
-            "scripts run without a terminal, and a password must not be in their arguments",
-            hint="give the user password-less sudo, or connect as root",
-        )
+    """The tasks that inv and fab share."""
     return Collection(
         _deploy.deploy,
         _packages.packages,
@@ -76,3 +61,5 @@ def namespace() -> Collection:
 
 
 ns = namespace()
+if _fab := _commandline.running("fabric"):
+    _commandline.check(_fab, ns)

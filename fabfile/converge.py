@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,30 +17,23 @@ from fabfile.apply import apply
 from fabfile.console import say
 from fabfile.errors import Failed, Pending, Refused
 from fabfile.facts import Facts, Query, gather
-from fabfile.plan import Change, Step, as_json, describe
+from fabfile.outcome import Outcome, note, with_diff
+from fabfile.plan import Change, Step, describe
 
 if TYPE_CHECKING:
     from invoke import Context
 
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What became of a step."""
-
-    step: str
-    status: Literal["ok", "changed", "pending", "failed", "skipped"]
-    reason: str
-    seconds: float
-    changes: list[Any] = []
+WIDTH = 58
+"""Characters of a reason: a step's line has state, name, time and reason in 100."""
 
 
-def converge(c: Context, steps: Sequence[Step], query: Query, *, json: bool = False) -> list[Outcome]:
+def converge(c: Context, steps: Sequence[Step], query: Query) -> list[Outcome]:
     """Make `steps` true in their order and say what became of each. With --dry only say what would change.
 
     Args:
         c: the machine.
         steps: in the order in which they depend on each other.
         query: what to ask the machine, besides the steps' files.
-        json: with --dry, print the plan as one JSON document instead of a diff.
 
     Raises:
         Pending: with --dry, if anything would change.
@@ -49,7 +42,7 @@ def converge(c: Context, steps: Sequence[Step], query: Query, *, json: bool = Fa
     query = msgspec.structs.replace(query, files=tuple(sorted({*query.files, *(f for s in steps for f in s.files)})))
     have, look = gather(c, query), facts.script(query)
     if target.is_dry(c):
-        return _preview([(step.name, step.plan(have)) for step in steps], json)
+        return preview([(step.name, step.plan(have)) for step in steps])
     # Every plan is made once before the first change: a refusal of a late step comes before anything is touched.
     for step in steps:
         step.plan(have)
@@ -70,7 +63,8 @@ def converge(c: Context, steps: Sequence[Step], query: Query, *, json: bool = Fa
         outcome = Outcome(
             step.name, "changed" if changes else "ok", _reason(changes), round(monotonic() - start, 2), list(changes)
         )
-        say(f"{outcome.status:8} {step.name:22} {outcome.seconds:6.1f} s  {outcome.reason}")
+        _say(outcome)
+        note(outcome)
         outcomes.append(outcome)
     return outcomes
 
@@ -104,14 +98,28 @@ def _must_be_done(step: Step, have: Facts) -> None:
         )
 
 
-def _preview(plans: list[tuple[str, list[Change]]], json: bool) -> list[Outcome]:
-    if json:
-        say(as_json([{"step": name, "changes": changes} for name, changes in plans]))
-    else:
-        for name, changes in plans:
-            say(f"{'pending' if changes else 'ok':8} {name}")
-            for change in changes:
-                say("\n".join(f"    {line}" for line in describe(change)))
-    if any(changes for _, changes in plans):
+def _say(outcome: Outcome) -> None:
+    """One line, and where the reasons are too long for it, one more for each change."""
+    short = len(outcome.reason) <= WIDTH
+    reason = outcome.reason if short else f"{len(outcome.changes)} change{'s' * (len(outcome.changes) > 1)}"
+    say(f"{outcome.status:8} {outcome.step:22} {outcome.seconds:6.1f} s  {reason}")
+    for change in [] if short else outcome.changes:
+        say(f"         * {change.why}")
+
+
+def preview(plans: list[tuple[str, list[Change]]]) -> list[Outcome]:
+    """Show the plans. A later step is planned again after an earlier one's changes, and that is said."""
+    outcomes: list[Outcome] = []
+    before = ""
+    for name, changes in plans:
+        again = f"  planned again after {before}" if before else ""
+        say(f"{'pending' if changes else 'ok':8} {name}{again}")
+        for change in changes:
+            say("\n".join(f"    {line}" for line in describe(change, diff=with_diff())))
+        outcome = Outcome(name, "pending" if changes else "ok", _reason(changes), 0, changes)
+        note(outcome)
+        outcomes.append(outcome)
+        before = before or (name if changes else "")
+    if before:
         raise Pending
-    return [Outcome(name, "ok", "nothing to do", 0) for name, _ in plans]
+    return outcomes

@@ -15,9 +15,6 @@ DEFAULT = "default"
 OURS = "# Written by containerd-devmapper"
 """How every unit of ours begins."""
 
-INSTANCE = "the containerd beside the default one that this is about; each has a pool of its own"
-"""Help of the option --instance."""
-
 TAKEN = {
     "config": "/etc/containerd/config.toml is the default containerd's",
     "devmapper": "/var/lib/containerd-devmapper is where this tool keeps its own records",

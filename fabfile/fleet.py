@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from time import monotonic
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
 from fabric.executor import Executor as FabricExecutor
 from invoke.exceptions import Exit
-from paramiko.ssh_exception import SSHException
 
-from fabfile import hints, inventory
+from fabfile import console, hints, inventory, outcome
 from fabfile.console import prefixed, say
-from fabfile.converge import Outcome
-from fabfile.errors import Failed, Pending, Problem, Refused, Unreachable
+from fabfile.errors import Refused
 from fabfile.inventory import Host, Inventory
+from fabfile.outcome import FleetReport, HostReport, Trouble
 from fabfile.ssh.machine import connect
 
-
-class Result(msgspec.Struct, frozen=True):
-    """What became of one host."""
-
-    host: str
-    status: Literal["ok", "changed", "pending", "refused", "failed", "unreachable"]
-    seconds: float
-    error: str = ""
+STATUSES = ("ok", "changed", "pending", "refused", "failed", "unreachable")
 
 
 class Executor(FabricExecutor):
@@ -40,77 +31,70 @@ class Executor(FabricExecutor):
             Refused: no hosts are given, or a name is unknown.
             Exit: with the code of the worst host: 1 failed, 2 refused, 3 pending, 4 unreachable.
         """
+        calls = self.normalize(tasks)
+        as_json = any(call.kwargs.get("json") for call in calls)
+        if as_json:
+            console.keep_for_document()
+        try:
+            known, hosts = self._hosts()
+        except Refused as error:
+            if as_json:
+                report = FleetReport(error.code, {}, Trouble(error.what, error.details, error.hint))
+                outcome.publish(report)
+            raise
+        with ThreadPoolExecutor(min(known.parallel, len(hosts))) as threads:
+            results = list(threads.map(lambda host: self._host(host, known, calls), hosts))
+        reports = {host.name: report for host, report in zip(hosts, results, strict=True)}
+        code = outcome.exit_code([report.status for report in results])
+        summary(reports)
+        if as_json:
+            outcome.publish(FleetReport(code, reports))
+        if code:
+            raise Exit(code=code)
+        return {}
+
+    def _hosts(self) -> tuple[Inventory, list[Host]]:
         names = self.core[0].args.hosts.value
         if not names:
             raise Refused("fab works on hosts, and none is given", hint="fab -H hosts TASK; for this machine: inv TASK")
         if self.core.remainder:
             raise Refused("a bare command after -- is not a task", hint="fab -H HOSTS run --command 'uname -r'")
-        calls = self.normalize(tasks)
         known = inventory.load()
-        hosts = known.resolve(names.split(","))
-        with ThreadPoolExecutor(min(known.parallel, len(hosts))) as threads:
-            results = list(threads.map(lambda host: self._host(host, known, calls), hosts))
-        summary(results)
-        code = exit_code(results)
-        if code:
-            raise Exit(code=code)
-        return {}
+        return known, known.resolve(names.split(","))
 
-    def _host(self, host: Host, known: Inventory, calls: Sequence[Any]) -> Result:
-        start, changed = monotonic(), False
-        status: Literal["ok", "changed", "pending", "refused", "failed", "unreachable"] = "ok"
-        error = ""
+    def _host(self, host: Host, known: Inventory, calls: Sequence[Any]) -> HostReport:
+        start, whole = monotonic(), HostReport()
         with prefixed(host.name), hints.entered(host):
             connection = None
             try:
                 connection = connect(host, known, self.config)
                 for call in calls:
-                    outcomes = call.task(connection, *call.args, **call.kwargs) or []
-                    changed |= any(isinstance(o, Outcome) and o.status == "changed" for o in outcomes)
-                status = "changed" if changed else "ok"
-            except Pending:
-                status = "pending"
-            except Unreachable as problem:
-                status, error = "unreachable", str(problem)
-            except Refused as problem:
-                status, error = "refused", str(problem)
-            except (Problem, Exit) as problem:
-                status, error = "failed", str(problem)
-            except (OSError, EOFError, SSHException) as problem:  # the connection broke in the middle
-                status, error = "failed", str(Failed("the connection was lost", str(problem), hint="run it again"))
-            except Exception as bug:  # ours: shown whole, and the other hosts get their answers nevertheless
-                what = f"error: {type(bug).__name__}: {bug}".splitlines()[0]
-                status, error = "failed", f"{what}\n{traceback.format_exc()}"
+                    name = outcome.task_name(call)
+                    with hints.typed(name, outcome.typed(call)):
+                        do = partial(call.task, connection, *call.args, **call.kwargs)
+                        report, text = outcome.perform(name, do, remote=True)
+                    if text:
+                        say(text, error=True)
+                    if not whole.add(report):
+                        break
+            except Exception as error:
+                whole.status, whole.error, text = outcome.explained(error, remote=True)
+                say(text, error=True)
             finally:
                 if connection:
                     connection.close()
-            if error:
-                say(error, error=True)
-        return Result(host.name, status, round(monotonic() - start, 1), error)
+        whole.seconds = round(monotonic() - start, 1)
+        return whole
 
 
-def exit_code(results: Sequence[Result]) -> int:
-    """The process's exit code: 1 failed, before 2 refused, 3 pending, and 4 for hosts that were just unreachable."""
-    codes = {"failed": 1, "refused": 2, "pending": 3, "unreachable": 4}
-    return min((codes[r.status] for r in results if r.status in codes), default=0)
-
-
-def summary(results: Sequence[Result]) -> None:
+def summary(reports: dict[str, HostReport]) -> None:
     """One line for each host, and one that counts."""
-    if len(results) > 1:
-        width = max(len(r.host) for r in results)
+    if len(reports) > 1:
+        width = max(map(len, reports))
         say()
-        for r in results:
-            first = r.error.splitlines()[0].removeprefix("error: ") if r.error else ""
-            say(f"{r.host:{width}}  {r.status:11} {r.seconds:6.1f} s  {first}")
-    counts = {
-        status: sum(r.status == status for r in results)
-        for status in ("ok", "changed", "pending", "refused", "failed", "unreachable")
-    }
-    say(
-        "  ".join(
-            f"{status} {count}"
-            for status, count in counts.items()
-            if count or status in ("ok", "changed", "failed", "unreachable")
-        )
-    )
+        for host, report in reports.items():
+            what = report.error.what.splitlines() if report.error else []
+            say(f"{host:{width}}  {report.status:11} {report.seconds:6.1f} s  {what[0] if what else ''}")
+    counts = {status: sum(report.status == status for report in reports.values()) for status in STATUSES}
+    always = ("ok", "changed", "failed", "unreachable")
+    say("  ".join(f"{status} {count}" for status, count in counts.items() if count or status in always))

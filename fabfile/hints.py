@@ -6,7 +6,7 @@ A hint that leaves out `--instance` or `--name` is about another pool, and whoev
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -60,6 +60,7 @@ class Door(msgspec.Struct, frozen=True):
 
 
 _door: ContextVar[Door | None] = ContextVar("door", default=None)
+_typed: ContextVar[tuple[str, Sequence[str]]] = ContextVar("typed", default=("", ()))
 
 
 @contextmanager
@@ -70,6 +71,25 @@ def entered(host: Host) -> Iterator[None]:
         yield
     finally:
         _door.reset(token)
+
+
+@contextmanager
+def typed(task: str, options: Sequence[str]) -> Iterator[None]:
+    """Within it, `again` repeats `options`, which were typed behind `task`."""
+    token = _typed.set((task, options))
+    try:
+        yield
+    finally:
+        _typed.reset(token)
+
+
+def again(task: str, daemon: Daemon | str = "", name: str = "", *options: str) -> str:
+    """The command that was typed, completed by `options`; for the rest see `command`."""
+    was, said = _typed.get()
+    said = [*said, *(each for each in options if each not in said)] if was == task else list(options)
+    if "--all" in said:  # the whole machine: there is no one instance and no one pool
+        return shlex.join([*door().words, task, *said])
+    return command(task, daemon, name, *said)
 
 
 def door() -> Door:

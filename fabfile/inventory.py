@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from fabfile import paths
+from fabfile.console import shown
 from fabfile.daemon import DEFAULT, Daemon, check_instance
 from fabfile.errors import Refused
+from fabfile.host import Host as Host
+from fabfile.host import Pool as Pool
+from fabfile.option import options
 
 if TYPE_CHECKING:
     from invoke import Context
@@ -19,73 +24,16 @@ if TYPE_CHECKING:
 ALL = "hosts"
 """The group that always means every host."""
 
+FIXED = {"block_size": "loop", "chunk_size": "direct"}
+"""Keys that one variant would ignore for the whole life of a pool → the variant that has them."""
 
-class Pool(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A machine's thin pool, as asked for; each variant reads its own keys of it."""
+MOST_PARALLEL = 1024
+"""Threads: each has a connection, and so a file descriptor."""
 
-    variant: Literal["loop", "direct"] = "loop"
-    dir: str = "/var/lib/containerd/devmapper"
-    """Also where containerd keeps the snapshotter's database, whatever the variant."""
-    meta_size: str = ""
-    base_image_size: str = "10GB"
-    threshold: int = 80
-    """Percent used at which the pool grows by itself; 100: never."""
-    percent: int = 20
-    """By how much of its size it grows then."""
-    max_size: str = ""
-    when_full: Literal["queue", "error"] = "queue"
+EXAMPLE = "192.0.2.1"
 
-    name: str = "containerd-pool"
-    """loop: of the pool. direct: LVM's, from vg and pool."""
-    size: str = "100G"
-    block_size: str = "64K"
-    volume: str = ""
-    volume_size: str = ""
-
-    devices: tuple[str, ...] = ()
-    vg: str = "containerd"
-    pool: str = "thinpool"
-    data_percent: int = 80
-    """Of the volume group's extents."""
-    chunk_size: str = "512K"
-
-    @property
-    def dm_name(self) -> str:
-        """The name of the pool's device, which is also its unit's and containerd's `pool_name`.
-
-        Of a direct pool it is LVM's own: both names with their hyphens doubled. What LVM says of the pool that is there
-        is compared with it.
-        """
-        if self.variant == "loop":
-            return self.name
-        return "-".join(name.replace("-", "--") for name in (self.vg, self.pool))
-
-
-class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One machine and what it should become."""
-
-    name: str = ""
-    address: str = ""
-    port: int = 22
-    user: str = "root"
-    identity_file: str = ""
-    known_hosts: str = "~/.ssh/known_hosts"
-    gateway: str = ""
-    connect_timeout: int = 20
-    release: str = "2.3"
-    mirror: str = ""
-    registry: str = "https://docker.io"
-    image: str = "library/hello-world:latest"
-    build: str = "controller"
-    bin_dir: str = "/usr/local/bin"
-    instance: str = ""
-    """Which containerd of the machine this is about; empty: the default one."""
-    pool: Pool = Pool()
-
-    @property
-    def daemon(self) -> Daemon:
-        """Its containerd."""
-        return Daemon(self.instance, self.bin_dir)
+LONG = 120
+"""Characters of a key or of a message that are shown."""
 
 
 class Inventory(msgspec.Struct, frozen=True):
@@ -110,17 +58,41 @@ class Inventory(msgspec.Struct, frozen=True):
                 continue
             members = list(self.hosts) if name == ALL else self.groups.get(name)
             if members is None:
-                known = [*self.hosts, *self.groups, ALL]
-                near = difflib.get_close_matches(name, known, n=1)
-                raise Refused(
-                    f"no host or group {name!r} in {self.file}",
-                    f"known: {', '.join(known)}",
-                    hint=f"did you mean {near[0]!r}?" if near else f"add [hosts.{name}] to {self.file}",
-                )
+                raise self._unknown(name)
             found.update((member, self.hosts[member]) for member in members)
+        if not found and not self.hosts:
+            raise Refused(
+                f"{self.file} has no hosts", "it has to say which there are", hint=_lines(self.file, "192.0.2.1")
+            )
         if not found:
-            raise Refused(f"no hosts named by {','.join(names)!r}", f"{self.file} holds {len(self.hosts)} hosts")
+            asked = shown(",".join(names))
+            raise Refused(f"no hosts named by {asked}", f"{self.file} has {len(self.hosts)} hosts")
         return list(found.values())
+
+    def _unknown(self, name: str) -> Refused:
+        known = [*self.hosts, *self.groups, ALL]
+        near = difflib.get_close_matches(name, known, n=1)
+        return Refused(
+            f"no host or group {shown(name)} in {self.file}",
+            f"known: {', '.join(known)}",
+            hint=f"did you mean {near[0]!r}?" if near else _lines(self.file, name),
+        )
+
+
+def _lines(file: Path, typed: str) -> str:
+    """How to add the host that was typed, as `USER@ADDRESS:PORT` at most: TOML to append as it stands."""
+    user, _, rest = typed.rpartition("@")
+    address, colon, port = rest.rpartition(":")
+    if not (colon and port.isdigit() and ":" not in address):
+        address, port = rest, ""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", address).strip("-._") or "web1"
+    known = re.fullmatch(r"[A-Za-z0-9_.:%-]{1,253}", address)
+    lines = [f'[hosts."{name}"]', f'address = "{address if known else "192.0.2.1"}"']
+    if user and re.fullmatch(r"[A-Za-z0-9_.-]+", user):
+        lines.append(f'user = "{user}"')
+    if port:
+        lines.append(f"port = {port}")
+    return "\n".join([f"append these lines to {file}:", *lines])
 
 
 def load(file: Path | None = None) -> Inventory:
@@ -130,48 +102,56 @@ def load(file: Path | None = None) -> Inventory:
         file: another file than hosts.toml or $HOSTS_FILE.
 
     Raises:
-        Refused: the file is missing or not TOML; an unknown key, a wrong type, two hosts with one address, a group
-            or gateway that names no host.
+        Refused: the file is missing or not TOML; an unknown key, a wrong type or a value that cannot be, two hosts
+            with one address, a group or gateway that names no host.
     """
-    import toml
+    import tomllib
 
     file = file or paths.inventory()
     try:
-        raw = toml.loads(file.read_text())
+        text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"cannot read the inventory {file}", str(error), hint="HOSTS_FILE names another one") from error
-    except (toml.TomlDecodeError, IndexError) as error:  # toml 0.10 lets an IndexError out on some broken files
-        raise Refused(f"{file} is not TOML", str(error)) from error
+    if text.startswith("\ufeff"):
+        remove = f"LC_ALL=C sed -i '1s/^\\xef\\xbb\\xbf//' {shlex.quote(str(file))}"
+        raise Refused(f"{file} is not TOML", "it begins with a byte order mark", hint=remove)
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise Refused(f"{file} is not TOML", _cut(str(error)), hint=_dotted(text)) from error
+    except RecursionError as error:
+        raise Refused(f"{file} is not TOML that can be read", "its arrays or tables are nested too deeply") from error
     return _inventory(file, raw)
 
 
 def _inventory(file: Path, raw: dict[str, Any]) -> Inventory:
     for section, content in raw.items():
         if section not in ("defaults", "hosts", "groups"):
-            raise Refused(f"{file}: unknown section [{section}]", "known: [defaults] [groups] [hosts.NAME]")
+            raise Refused(f"{file}: unknown section [{_cut(section)}]", "known: [defaults] [groups] [hosts.NAME]")
         if not isinstance(content, dict):
             raise Refused(f"{file}: {section}: Expected a table, got {type(content).__name__}")
     defaults = dict(raw.get("defaults", {}))
     parallel = _convert(file, "defaults.parallel", defaults.pop("parallel", 16), int)
-    if parallel < 1:
-        raise Refused(f"{file}: defaults.parallel: {parallel} is not a number of threads", "at least 1")
+    if not 1 <= parallel <= MOST_PARALLEL:
+        raise Refused(f"{file}: defaults.parallel: {parallel} is not a number of threads", f"1 to {MOST_PARALLEL}")
     for key in ("name", "address"):
         if key in defaults:
             raise Refused(f"{file}: defaults.{key}: every host has its own", hint=f"move it to [hosts.NAME] {key}")
     stock = _convert(file, "defaults", defaults, Host)  # first: a mistake in the defaults is not each host's
+    _check_values(file, "defaults", defaults)
     hosts = {name: _host(file, name, defaults, own) for name, own in raw.get("hosts", {}).items()}
-    groups = {name: _convert(file, f"groups.{name}", of, list[str]) for name, of in raw.get("groups", {}).items()}
+    groups = {name: _convert(file, f"groups.{_cut(name)}", of, list[str]) for name, of in raw.get("groups", {}).items()}
     inventory = Inventory(file, stock, parallel, hosts, groups)
     _check(inventory)
     return inventory
 
 
 def _host(file: Path, name: str, defaults: dict[str, Any], own: Any) -> Host:
-    key = f"hosts.{name}"
+    key = f"hosts.{_cut(name)}"
     if not isinstance(own, dict):
         raise Refused(f"{file}: {key}: Expected a table, got {type(own).__name__}", hint=f"write [{key}]")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise Refused(f"{file}: {key}: not a usable host name", "letters, digits, dot, hyphen, underscore")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}", name):
+        raise Refused(f"{file}: {key}: not a usable host name", "letters, digits, dot, hyphen, underscore, at most 253")
     if name == ALL:
         raise Refused(f"{file}: {key}: the name is taken", f"the group {ALL} always means all")
     if not isinstance(own.get("pool", {}), dict):
@@ -180,7 +160,34 @@ def _host(file: Path, name: str, defaults: dict[str, Any], own: Any) -> Host:
     pool = {**defaults.get("pool", {}), **own.get("pool", {})}
     merged = {"address": name, **defaults, **own, "name": name, "pool": pool}
     host: Host = _convert(file, key, merged, Host)
+    for name, variant in FIXED.items():
+        if name in own.get("pool", {}) and host.pool.variant != variant:
+            raise Refused(f"{file}: {key}.pool.{name}: only a {variant} pool has that", hint=f"remove {name}")
+    _check_values(file, key, {"address": name, **own})
     return host
+
+
+def _check_values(file: Path, key: str, table: dict[str, Any]) -> None:
+    """Refuse texts that their declarations refuse; types and ranges are right by now."""
+    for kind, values, where in ((Host, table, key), (Pool, table.get("pool", {}), f"{key}.pool")):
+        for name, option in options(kind).items():
+            texts = values.get(name, ())
+            for text in [texts] if isinstance(texts, str) else texts if isinstance(texts, list) else []:
+                said = f"{file}: {where}.{name}"
+                option.refuse_text(text, said)
+                if option.check and (text or name == "address"):
+                    option.check(text, said)
+
+
+def _cut(text: str) -> str:
+    """A key or a message, made to fit a line."""
+    return text if len(text) <= LONG else f"{text[: LONG - 1]}…"
+
+
+def _dotted(text: str) -> str:
+    """What to write for a host whose name has dots, where that is what may be wrong."""
+    found = re.search(r"^\s*\[hosts\.([0-9]+(?:\.[0-9]+){3})\]", text, re.MULTILINE)
+    return f'a name with dots is written in quotes: [hosts."{found[1]}"]' if found else ""
 
 
 def _convert(file: Path, key: str, value: Any, kind: Any) -> Any:
@@ -188,18 +195,24 @@ def _convert(file: Path, key: str, value: Any, kind: Any) -> Any:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         message, _, where = str(error).partition(" - at ")
-        raise Refused(f"{file}: {key}{where.strip('`').removeprefix('$')}: {message}") from error
+        name = where.strip("`").removeprefix("$")
+        option = options(kind if kind in (Host, Pool) else Pool).get(name.rpartition(".")[2])
+        option = option or options(Pool).get(name.rpartition(".")[2])
+        hint = ""
+        if (
+            key.startswith("hosts.")
+            and isinstance(value, dict)
+            and any(isinstance(inner, dict) for own, inner in value.items() if own != "pool")
+        ):
+            hint = 'a name with dots is written in quotes: [hosts."192.0.2.1"]'
+        raise Refused(f"{file}: {key}{name}: {_cut(message)}", option.limits if option else "", hint=hint) from error
 
 
 def _check(inventory: Inventory) -> None:
     seen: dict[tuple[str, int], str] = {}
     for name, host in inventory.hosts.items():
-        if not 0 < host.port < 65536:
-            raise Refused(f"{inventory.file}: hosts.{name}.port: {host.port} is not a TCP port")
-        if host.build not in ("controller", "host"):
-            raise Refused(f"{inventory.file}: hosts.{name}.build: {host.build!r}", "either controller or host")
         if host.gateway and (host.gateway not in inventory.hosts or host.gateway == name):
-            raise Refused(f"{inventory.file}: hosts.{name}.gateway: no other host {host.gateway!r}")
+            raise Refused(f"{inventory.file}: hosts.{name}.gateway: no other host {shown(host.gateway)}")
         if host.instance not in ("", DEFAULT):
             try:
                 check_instance(host.instance)
@@ -217,10 +230,12 @@ def _check(inventory: Inventory) -> None:
         seen[where] = name
     for group, members in inventory.groups.items():
         if group in inventory.hosts or group == ALL:
-            raise Refused(f"{inventory.file}: groups.{group}: the name is taken", "by a host, or by the group of all")
+            raise Refused(
+                f"{inventory.file}: groups.{_cut(group)}: the name is taken", "by a host, or by the group of all"
+            )
         for member in members:
             if member not in inventory.hosts:
-                raise Refused(f"{inventory.file}: groups.{group}: no host {member!r}")
+                raise Refused(f"{inventory.file}: groups.{_cut(group)}: no host {shown(member)}")
 
 
 def _check_gateways(inventory: Inventory, host: Host) -> None:
@@ -232,18 +247,20 @@ def _check_gateways(inventory: Inventory, host: Host) -> None:
         host = inventory.hosts[host.gateway]
 
 
-def of(c: Context, instance: str = "") -> Host:
+def of(c: Context, instance: str = "", **given: Any) -> Host:
     """The settings of the machine behind `c`: a connection carries its own, this machine has the defaults.
 
     Args:
         c: the machine.
         instance: what --instance says: another containerd of the machine than the inventory's.
+        given: what other options say, by the names of `Host`.
 
     Raises:
         Refused: a name that no instance can have.
     """
     host = getattr(c, "host_entry", None)
-    return on_instance(host if isinstance(host, Host) else load().defaults, instance)
+    host = on_instance(host if isinstance(host, Host) else load().defaults, instance)
+    return msgspec.structs.replace(host, **given)
 
 
 def on_instance(host: Host, instance: str = "") -> Host:

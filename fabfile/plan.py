@@ -1,4 +1,4 @@
-"""A step's changes as data: what --dry shows, what --json says, and what apply.py makes true.
+"""A step's changes as data: what --dry shows, what --json has, and what apply.py makes true.
 
 A step is a name and a pure function from facts to changes.
 """
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from fabfile import sizes
 from fabfile.facts import Facts
 
 
@@ -80,32 +81,36 @@ def file(have: Facts, why: str, path: str, content: str, **options: Any) -> list
     return [File(why=why, path=path, content=content, before=now.content if now else None, mode=mode, **options)]
 
 
-def as_json(value: Any) -> str:
-    """`value` as JSON; a source is the data that it is made of, or else its label."""
-    return msgspec.json.encode(value, enc_hook=lambda source: source.label).decode()
+def describe(change: Change, *, diff: bool = False) -> list[str]:
+    """The lines that show a change to a person.
+
+    Args:
+        change: it.
+        diff: also the commands, and how a file that is there differs; else a single line.
+    """
+    what = f"* {change.why}"
+    match change:
+        case File(before=None):
+            what += f": {change.path}, new, {sizes.human(len(change.content.encode()))}"
+        case File():
+            what += f": {change.path}"
+    if not diff:
+        return [what]
+    return [what, *(f"  {line}" for line in _behind(change))]
 
 
-def describe(change: Change) -> list[str]:
-    """The lines that show a change to a person: why, then a diff or the commands."""
+def _behind(change: Change) -> list[str]:
     match change:
         case Command():
-            return [f"* {change.why}", *(f"  $ {line}" for line in change.script.strip().splitlines())]
+            return [f"$ {line}" for line in change.script.strip().splitlines()]
         case Upload():
-            return [
-                f"* {change.why}",
-                f"  < {change.source.label}",
-                *(f"  $ {line}" for line in change.script.strip().splitlines()),
-            ]
+            return [f"< {change.source.label}", *(f"$ {line}" for line in change.script.strip().splitlines())]
+        case File(before=None):
+            return [f"mode {change.mode:o}"]
         case File():
-            diff = difflib.unified_diff(
-                (change.before or "").splitlines(),
-                change.content.splitlines(),
-                change.path if change.before is not None else "/dev/null",
-                change.path,
-                lineterm="",
-            )
-            lines = list(diff) or [f"mode {change.mode:o} {change.path}"]
-            return [f"* {change.why}", *(f"  {line}" for line in lines)]
+            before, after = (change.before or "").splitlines(), change.content.splitlines()
+            lines = difflib.unified_diff(before, after, change.path, change.path, lineterm="")
+            return list(lines) or [f"mode {change.mode:o}"]
 
 
 def words(*parts: str | int | Path) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from fabfile.console import say
+from fabfile.console import for_people, say
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -24,8 +23,13 @@ QUIET = 15
 @contextmanager
 def progress(what: str) -> Iterator[None]:
     """Within it, `what` is shown with the seconds since: in place on a terminal, else as a line now and then."""
-    with _in_place(what) if sys.stdout.isatty() else _in_lines(what):
+    with _in_place(what) if _is_terminal() else _in_lines(what):
         yield
+
+
+def _is_terminal() -> bool:
+    stream = for_people()
+    return bool(stream and stream.isatty())  # there is none where whoever started us closed it
 
 
 @contextmanager
@@ -46,9 +50,11 @@ def _in_place(what: str) -> Iterator[None]:
 @functools.cache
 def _bar() -> Progress:
     """The one live display that a terminal can have: threads that work side by side each have a line of it."""
+    from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    return Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), transient=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    return Progress(*columns, transient=True, console=Console(file=for_people()))
 
 
 @contextmanager

@@ -6,21 +6,23 @@ import hashlib
 from typing import Any
 
 import msgspec
-from invoke import Context, task
+from invoke import Context
 
 from fabfile import inventory
-from fabfile.converge import Outcome, converge
-from fabfile.daemon import INSTANCE, OURS, Daemon
+from fabfile.converge import converge
+from fabfile.daemon import OURS, Daemon
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.containerd import SETTINGS
 from fabfile.inventory import Host
+from fabfile.outcome import Outcome
 from fabfile.plan import Change, Command, File, Step, file, words
 from fabfile.render import render
 from fabfile.steps import ext4, service
 from fabfile.steps.containerd import refuse_foreign
 from fabfile.steps.pool import owner, thin
-from fabfile.steps.toolchain import HELP
+from fabfile.steps.toolchain import SOURCES
+from fabfile.task import Instance, task
 
 DEVMAPPER = "io.containerd.snapshotter.v1.devmapper"
 TRANSFER = "io.containerd.transfer.v1.local"
@@ -286,9 +288,9 @@ def _daemon(have: Facts, want: Want, text: str, files: list[Change]) -> list[Cha
     return [Command(f"start containerd: {why}", f"{restart}\n{prove}")] if why else []
 
 
-@task(help=HELP | {"instance": INSTANCE})
-def configure(c: Context, release: str = "", mirror: str = "", instance: str = "", json: bool = False) -> list[Outcome]:
+@task(settings=SOURCES, diff=True)
+def configure(c: Context, instance: Instance = "", **given: Any) -> list[Outcome]:
     """Configure containerd for the pool, start it, and prove that its devmapper plugin is ok."""
-    host = inventory.of(c, instance)
+    host = inventory.of(c, instance, **given)
     query = msgspec.structs.replace(thin.query(host.pool, host.instance), bin_dir=host.bin_dir)
-    return converge(c, [step(host, release or host.release, mirror or host.mirror)], query, json=json)
+    return converge(c, [step(host, host.release, host.mirror)], query)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from invoke import Context, task
+from invoke import Context
 
 from fabfile import inventory, target
 from fabfile.console import say
-from fabfile.converge import Outcome, converge
+from fabfile.converge import converge
 from fabfile.errors import Pending, Refused
 from fabfile.facts import Facts, Query, gather
 from fabfile.inventory import Host
+from fabfile.option import about
+from fabfile.outcome import Outcome, note
 from fabfile.plan import Change, Step, words
 from fabfile.steps import packages, toolchain, versioned
-from fabfile.steps.toolchain import HELP
+from fabfile.steps.toolchain import SOURCES
+from fabfile.task import task
 
 if TYPE_CHECKING:
     from fabfile.build import Build
@@ -89,41 +92,39 @@ def prerequisites(host: Host) -> list[Step]:
     ]
 
 
-OPTIONS = HELP | {"on": "where to build: controller or host"}
+Where = Annotated[Literal["controller", "host"], about("machine that builds: this controller, or the host itself")]
 
 
-def _host(c: Context, release: str, mirror: str, on: str) -> Host:
+def _host(c: Context, on: str, given: dict[str, Any]) -> Host:
     """The machine's settings with what the options say."""
-    import msgspec
-
-    if on not in ("", "controller", "host"):
-        raise Refused(f"on: {on!r}", "either controller or host")
-    given = {"release": release, "mirror": mirror, "build": on}
-    return msgspec.structs.replace(inventory.of(c), **{key: value for key, value in given.items() if value})
+    return inventory.of(c, **given, **({"build": on} if on else {}))
 
 
-@task(help=OPTIONS)
-def build(c: Context, release: str = "", mirror: str = "", on: str = "", json: bool = False) -> list[Outcome]:
+@task(settings=SOURCES, diff=True)
+def build(c: Context, on: Where | None = None, **given: Any) -> list[Outcome]:
     """Build containerd, on this controller or on the host itself, and prove what is in it; nothing is installed."""
-    host = _host(c, release, mirror, on)
+    host = _host(c, on or "", given)
     query = Query(bin_dir=host.bin_dir)
     if host.build == "host":
-        return converge(c, [*prerequisites(host), place_step(host.release, host.mirror)], query, json=json)
+        return converge(c, [*prerequisites(host), place_step(host.release, host.mirror)], query)
     wanted = built(host.release, gather(c, query).system.arch, host.mirror)
     there, start = wanted.is_kept, monotonic()
     if target.is_dry(c):
         say(f"{'ok' if there else 'pending':8} containerd.build\n    * build {wanted.label} on this controller")
+        note(Outcome("containerd.build", "ok" if there else "pending", wanted.label, 0))
         if not there:
             raise Pending
         return []
     say(f"{wanted.label}: {wanted.path()}")
-    status: Literal["ok", "changed"] = "ok" if there else "changed"
-    return [Outcome("containerd.build", status, wanted.label, round(monotonic() - start, 2))]
+    seconds = round(monotonic() - start, 2)
+    outcome = Outcome("containerd.build", "ok" if there else "changed", wanted.label, seconds)
+    note(outcome)
+    return [outcome]
 
 
-@task(help=OPTIONS)
-def install(c: Context, release: str = "", mirror: str = "", on: str = "", json: bool = False) -> list[Outcome]:
+@task(settings=SOURCES, diff=True)
+def install(c: Context, on: Where | None = None, **given: Any) -> list[Outcome]:
     """Install containerd below /opt/containerd, with links in the directory for programs."""
-    host = _host(c, release, mirror, on)
+    host = _host(c, on or "", given)
     steps = [*prerequisites(host), step(host.release, host.mirror, host.bin_dir, host.build)]
-    return converge(c, steps, Query(bin_dir=host.bin_dir), json=json)
+    return converge(c, steps, Query(bin_dir=host.bin_dir))

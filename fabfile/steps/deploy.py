@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import msgspec
-from invoke import Context, task
+from invoke import Context
 
 from fabfile import inventory
-from fabfile.converge import Outcome, converge
-from fabfile.daemon import INSTANCE
-from fabfile.errors import Refused
+from fabfile.converge import converge
 from fabfile.facts import Query
-from fabfile.inventory import Host
+from fabfile.host import Host, Pool
+from fabfile.outcome import Outcome
 from fabfile.plan import Step
 from fabfile.steps import config, containerd, packages, runc, smoke
 from fabfile.steps.pool import direct, loop, well
+from fabfile.task import Instance, task
 
 
 def steps(host: Host) -> tuple[list[Step], Query]:
@@ -40,41 +40,16 @@ def steps(host: Host) -> tuple[list[Step], Query]:
 
 
 @task(
-    iterable=["device"],
-    help={
-        "release": "release set, see releases.toml",
-        "mirror": "directory or HTTP address that has the files",
-        "registry": "address of the registry for the smoke test",
-        "image": "image for the smoke test",
-        "variant": "of the pool: loop or direct",
-        "size": "of a loop pool's data device",
-        "device": "a whole, empty disk for a direct pool; may be repeated",
-        "instance": INSTANCE,
-        "json": "with --dry: the plan as JSON",
-    },
+    settings=[(Host, ("release", "mirror", "registry", "image")), (Pool, ("variant", "size", "devices"))],
+    diff=True,
 )
-def deploy(
-    c: Context,
-    release: str = "",
-    mirror: str = "",
-    registry: str = "",
-    image: str = "",
-    variant: str = "",
-    size: str = "",
-    device: Sequence[str] | None = None,
-    instance: str = "",
-    json: bool = False,
-) -> list[Outcome]:
+def deploy(c: Context, instance: Instance = "", **given: Any) -> list[Outcome]:
     """Everything, in order; a machine that has it all is only looked at, once."""
-    given = {"release": release, "mirror": mirror, "registry": registry, "image": image}
-    host = msgspec.structs.replace(inventory.of(c, instance), **{key: value for key, value in given.items() if value})
-    if variant not in ("", "loop", "direct"):
-        raise Refused(f"variant: {variant!r} is none", "loop or direct")
-    pool = {"variant": variant, "size": size, "devices": tuple(device or ())}
-    pool = {key: value for key, value in pool.items() if value}
-    host = msgspec.structs.replace(host, pool=msgspec.structs.replace(host.pool, **pool))
+    asked: dict[str, Any] = {key: given.pop(key) for key in ("variant", "size", "devices") if key in given}
+    host = inventory.of(c, instance, **given)
+    host = msgspec.structs.replace(host, pool=host.pool.given(asked))
     order, query = steps(host)
-    outcomes = converge(c, order, query, json=json)
+    outcomes = converge(c, order, query)
     if host.pool.variant == "direct":
         direct.advise(inventory.of(c, instance).pool, host.pool)
     return outcomes

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from invoke import Context, task
+from typing import Annotated
+
+from invoke import Context
 
 from fabfile import inventory
-from fabfile.converge import Outcome, converge
+from fabfile.converge import converge
 from fabfile.errors import Refused
 from fabfile.facts import Facts, Query
+from fabfile.option import about
+from fabfile.outcome import Outcome
 from fabfile.plan import Change, Command, Step, words
+from fabfile.task import task
 
 THIN = ("thin_check", "thin_dump", "thin_ls", "thin_repair", "thin_restore", "thin_trim")
 RUN = ("dmsetup", "lvm", "dmeventd", *THIN, "mkfs.ext4", "mkfs.xfs", "losetup")
@@ -93,8 +98,10 @@ def plan(have: Facts, needs: tuple[str, ...]) -> list[Change]:
     return [Command(f"packages {' '.join(names)}", INSTALL[family].format(words(*names)))]
 
 
-@task(help={"build": "also what a build of containerd needs", "json": "with --dry: the plan as JSON"})
-def packages(c: Context, build: bool = False, json: bool = False) -> list[Outcome]:
+@task(diff=True)
+def packages(
+    c: Context, build: Annotated[bool, about("also the packages that a build of containerd needs")] = False
+) -> list[Outcome]:
     """Install the distribution packages that are missing."""
     host = inventory.of(c)
-    return converge(c, [step(build=build or host.build == "host")], Query(bin_dir=host.bin_dir), json=json)
+    return converge(c, [step(build=build or host.build == "host")], Query(bin_dir=host.bin_dir))

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-from invoke import Context, task
+from typing import Annotated
+
+import msgspec
+from invoke import Context
 
 from fabfile import target
-from fabfile.console import say
-from fabfile.errors import Failed, Refused
+from fabfile.console import say, show, shown
+from fabfile.errors import Failed, Pending
+from fabfile.option import about
+from fabfile.outcome import Outcome, note, result
+from fabfile.task import task
 
 
-@task(help={"command": "POSIX sh; run as root, without standard input"})
-def run(c: Context, command: str) -> None:
+class Ran(msgspec.Struct, frozen=True):
+    """What a command did."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+@task(positional=["command"], answers=Ran)
+def run(c: Context, command: Annotated[str, about("POSIX sh command; it gets no standard input")]) -> None:
     """Run a command as root and show what it says."""
-    if not command.strip():
-        raise Refused("run: no command", hint="fab -H hosts run --command 'uname -r'")
     if target.is_dry(c):
-        say(f"would run: {command}")
-        return
-    result = target.run(c, command)
-    if result.stdout:
-        say(result.stdout.rstrip("\n"))
-    if result.exited:
-        raise Failed(f"run: {command!r} failed", f"exit code {result.exited}\n{result.stderr}")
-    if result.stderr:
-        say(result.stderr.rstrip("\n"), error=True)
+        say(f"pending  run\n    $ {command}")
+        note(Outcome("run", "pending", command, 0))
+        raise Pending
+    done = target.run(c, command)
+    result(Ran(done.exited, done.stdout, done.stderr))
+    if done.stdout:
+        show(done.stdout.rstrip("\n"))
+    if done.exited:
+        raise Failed(f"run: {shown(command)} failed", f"exit code {done.exited}\n{done.stderr}")
+    if done.stderr:
+        say(done.stderr.rstrip("\n"), error=True)

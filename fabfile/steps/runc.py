@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from invoke import Context, task
+from typing import Any
+
+from invoke import Context
 
 from fabfile import inventory
-from fabfile.converge import Outcome, converge
+from fabfile.converge import converge
 from fabfile.facts import Facts, Query
+from fabfile.outcome import Outcome
 from fabfile.plan import Change, Step
 from fabfile.steps import versioned
-from fabfile.steps.toolchain import HELP
+from fabfile.steps.toolchain import SOURCES
+from fabfile.task import task
 
 LINK = "/usr/local/sbin/runc"
 
@@ -28,8 +32,8 @@ def step(release: str, mirror: str) -> Step:
     return Step("runc.install", plan)
 
 
-@task(help=HELP)
-def install(c: Context, release: str = "", mirror: str = "", json: bool = False) -> list[Outcome]:
+@task(settings=SOURCES, diff=True)
+def install(c: Context, **given: Any) -> list[Outcome]:
     """Install runc."""
-    host = inventory.of(c)
-    return converge(c, [step(release or host.release, mirror or host.mirror)], Query(bin_dir=host.bin_dir), json=json)
+    host = inventory.of(c, **given)
+    return converge(c, [step(host.release, host.mirror)], Query(bin_dir=host.bin_dir))

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import msgspec
-from invoke import Context, task
+from invoke import Context
 
 from fabfile import inventory, target
-from fabfile.console import say
-from fabfile.daemon import INSTANCE
+from fabfile.console import show
+from fabfile.converge import preview
 from fabfile.errors import Refused
 from fabfile.facts import Facts, Query
 from fabfile.facts import smoke as facts
 from fabfile.facts.containerd import SETTINGS
-from fabfile.inventory import Host
+from fabfile.host import Host
+from fabfile.outcome import result
 from fabfile.plan import Change, Command, Step
 from fabfile.render import render
+from fabfile.task import Instance, task
 
 SNAPSHOTTERS = ("devmapper", "overlayfs")
 
@@ -103,19 +106,21 @@ def step(host: Host) -> Step:
     return Step("smoke", plan)
 
 
-@task(
-    help={
-        "image": "repository:tag in the registry",
-        "registry": "address; http:// for one without TLS",
-        "instance": INSTANCE,
-    }
-)
-def smoke(c: Context, image: str = "", registry: str = "", instance: str = "") -> None:
+class Proof(msgspec.Struct, frozen=True):
+    """That containers ran."""
+
+    image: str
+    output: str
+    """What the containers printed, one for each snapshotter."""
+
+
+@task(settings=[(Host, ("image", "registry"))], diff=True, answers=Proof)
+def smoke(c: Context, instance: Instance = "", **given: Any) -> None:
     """Pull hello-world and run it with devmapper, then with overlayfs, and show what it says."""
-    host = inventory.of(c, instance)
-    host = msgspec.structs.replace(host, image=image or host.image, registry=registry or host.registry)
-    text = script(host)
+    host = inventory.of(c, instance, **given)
+    change = Command(f"run {reference(host)} on {' and on '.join(SNAPSHOTTERS)}", script(host))
     if target.is_dry(c):
-        say(text)
-        return
-    say(target.sh(c, text, "the smoke test"))
+        preview([("smoke", [change])])
+    said = target.sh(c, change.script, "the smoke test")
+    result(Proof(reference(host), said))
+    show(said)

@@ -6,21 +6,23 @@ import shlex
 from typing import Literal
 
 import msgspec
-from invoke import Context, task
+from invoke import Context
 
 from fabfile import hints, sizes
-from fabfile.console import say
-from fabfile.daemon import DEFAULT, INSTANCE
+from fabfile.console import show
+from fabfile.daemon import DEFAULT
 from fabfile.errors import Failed
 from fabfile.facts import Facts
 from fabfile.inventory import Host
-from fabfile.plan import as_json, words
+from fabfile.outcome import result
+from fabfile.plan import words
 from fabfile.steps.packages import RUN
 from fabfile.steps.pool import files
 from fabfile.steps.pool import status as pool
 from fabfile.steps.pool.advice import advice, free, more_data, more_metadata
 from fabfile.steps.pool.look import look
 from fabfile.steps.pool.owner import owner
+from fabfile.task import Instance, task
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -32,33 +34,31 @@ class Check(msgspec.Struct, frozen=True):
     hint: str = ""
 
 
-@task(help={"json": "all facts as JSON", "instance": INSTANCE})
-def status(c: Context, instance: str = "", json: bool = False) -> None:
+@task(answers=Facts)
+def status(c: Context, instance: Instance = "") -> None:
     """Show what is installed, what runs, and the pool."""
     host, _, have = look(c, "", instance)
-    if json:
-        say(as_json(have))
-        return
+    result(have)
     plugin = have.containerd.plugin("snapshotter", "devmapper")
     state = "running" if have.containerd.active else have.containerd.changing or "not running"
-    say(
+    show(
         f"system      {have.system.distribution} {have.system.version}, kernel {have.system.kernel}, {have.system.arch}"
     )
     for name, versions in have.versions.items():
-        say(f"{name:11} {versions.current or 'not installed'}")
-    say(f"containerd  {state}, devmapper plugin: {plugin.status if plugin else 'unknown'}")
+        show(f"{name:11} {versions.current or 'not installed'}")
+    show(f"containerd  {state}, devmapper plugin: {plugin.status if plugin else 'unknown'}")
     if have.containerd.reason:
-        say(have.containerd.reason)
-    say("\n".join(pool.describe(host.pool.dm_name, have)))
+        show(have.containerd.reason)
+    show("\n".join(pool.describe(host.pool.dm_name, have)))
     for name, settings in have.instances.pools.items():
         if name != host.pool.dm_name:
             state = "up" if name in have.instances.active else "DOWN"
-            show = hints.command("pool.status", owner(settings), name)
-            say(f"besides    the pool {name}, of {owner(settings)}, {state} → {show}")
+            more = hints.command("pool.status", owner(settings), name)
+            show(f"besides    the pool {name}, of {owner(settings)}, {state} → {more}")
 
 
-@task(help={"json": "as JSON", "instance": INSTANCE})
-def doctor(c: Context, instance: str = "", json: bool = False) -> None:
+@task(answers=list[Check])
+def doctor(c: Context, instance: Instance = "") -> None:
     """Look for what would stop a deploy, or any pool of the machine from coming back, and say the way out."""
     host, _, have = look(c, "", instance)
     found = checks(host, have)
@@ -66,13 +66,11 @@ def doctor(c: Context, instance: str = "", json: bool = False) -> None:
         if name != host.pool.dm_name:
             other, _, there = look(c, name, owner(settings).instance or DEFAULT)
             found += [msgspec.structs.replace(one, what=f"{name}: {one.what}") for one in of_pool(other, there)]
-    if json:
-        say(as_json(found))
-    else:
-        for check in found:
-            say(f"{check.result:5} {check.what:22} {check.found}")
-            if check.hint and check.result != "ok":
-                say(f"      → {check.hint}")
+    result(found)
+    for check in found:
+        show(f"{check.result:5} {check.what:22} {check.found}")
+        if check.hint and check.result != "ok":
+            show(f"      → {check.hint}")
     failed = [check.what for check in found if check.result == "fail"]
     if failed:
         raise Failed(f"doctor: {', '.join(failed)}", "see above")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from invoke import Context, task
+from typing import Any
+
+from invoke import Context
 
 from fabfile import inventory
-from fabfile.converge import Outcome, converge
+from fabfile.converge import converge
 from fabfile.facts import Facts, Query
+from fabfile.host import Host
+from fabfile.outcome import Outcome
 from fabfile.plan import Change, Step, file
 from fabfile.steps import versioned
+from fabfile.task import task
 
 GOROOT = "/usr/local/go"
 PROFILE = "/etc/profile.d/go.sh"
@@ -59,25 +64,20 @@ def protoc_step(release: str, mirror: str, bin_dir: str) -> Step:
     return Step("toolchain.protoc", plan)
 
 
-HELP = {
-    "release": "release set, see releases.toml",
-    "mirror": "directory or HTTP address that has the files",
-    "json": "with --dry: the plan as JSON",
-}
+SOURCES = [(Host, ("release", "mirror"))]
+"""Options of every task that installs something."""
 
 
-@task(help=HELP)
-def go(c: Context, release: str = "", mirror: str = "", json: bool = False) -> list[Outcome]:
+@task(settings=SOURCES, diff=True)
+def go(c: Context, **given: Any) -> list[Outcome]:
     """Install Go in /usr/local/go and put it in the PATH of logins."""
-    host = inventory.of(c)
-    return converge(
-        c, [go_step(release or host.release, mirror or host.mirror)], Query(bin_dir=host.bin_dir), json=json
-    )
+    host = inventory.of(c, **given)
+    return converge(c, [go_step(host.release, host.mirror)], Query(bin_dir=host.bin_dir))
 
 
-@task(help=HELP)
-def protoc(c: Context, release: str = "", mirror: str = "", json: bool = False) -> list[Outcome]:
+@task(settings=SOURCES, diff=True)
+def protoc(c: Context, **given: Any) -> list[Outcome]:
     """Install protoc and its include files, and prove that it compiles a .proto."""
-    host = inventory.of(c)
-    steps = [protoc_step(release or host.release, mirror or host.mirror, host.bin_dir)]
-    return converge(c, steps, Query(bin_dir=host.bin_dir), json=json)
+    host = inventory.of(c, **given)
+    steps = [protoc_step(host.release, host.mirror, host.bin_dir)]
+    return converge(c, steps, Query(bin_dir=host.bin_dir))

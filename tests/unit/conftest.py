@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from fabfile import console
 from fabfile.errors import Problem
 from tests.unit import typed
 
@@ -90,6 +91,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LAB_DIR", str(tmp_path / "lab"))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     return home
+
+
+@pytest.fixture(autouse=True)
+def for_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard output is for people, whatever a test before this one did with --json."""
+    monkeypatch.setattr(console, "_document", False)
 
 
 @pytest.fixture(autouse=True)

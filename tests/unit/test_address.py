@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from fabfile import address, releases
 from fabfile.console import printable
 from fabfile.errors import Failed, Refused
-from fabfile.plan import Upload, as_json
+from fabfile.outcome import as_json
+from fabfile.plan import Upload
 from fabfile.repository import environment
 
 

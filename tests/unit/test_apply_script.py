@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from fabfile import releases
 from fabfile.apply import GENERATION, LOCK, STALE, apply, apply_script
 from fabfile.kept import sha256
-from fabfile.plan import Change, Command, File, Upload, as_json, describe, words
+from fabfile.outcome import as_json
+from fabfile.plan import Change, Command, File, Upload, describe, words
 from tests.unit.fakes import Machine, Remote, have, looks_like
 
 
@@ -29,32 +30,45 @@ class Source(msgspec.Struct, frozen=True):
 
 
 def test_a_command_is_shown_line_by_line() -> None:
-    assert describe(Command("activate it", "a\n b\n")) == ["* activate it", "  $ a", "  $  b"]
+    assert describe(Command("activate it", "a\n b\n"), diff=True) == ["* activate it", "  $ a", "  $  b"]
 
 
 def test_an_upload_is_shown_with_its_source() -> None:
-    assert describe(Upload("go in /opt", Source("x"), "tar x")) == [
+    assert describe(Upload("go in /opt", Source("x"), "tar x"), diff=True) == [
         "* go in /opt",
         "  < go-1.26.5-5c2c3b16caef",
         "  $ tar x",
     ]
 
 
-def test_a_new_file_is_shown_whole() -> None:
-    assert describe(File("the unit", "/etc/x", "a\nb\n")) == [
-        "* the unit", "  --- /dev/null", "  +++ /etc/x", "  @@ -0,0 +1,2 @@", "  +a", "  +b",
-    ]  # fmt: skip
+def test_a_new_file_is_shown_by_its_size() -> None:
+    change = File("the unit", "/etc/x", "a\n" * 3000, mode=0o600)
+    assert describe(change) == ["* the unit: /etc/x, new, 5.9K"]
+    assert describe(change, diff=True) == ["* the unit: /etc/x, new, 5.9K", "  mode 600"]
+
+
+CHANGES = [
+    Command("activate it", "a\nb\n"),
+    Upload("go in /opt", Source("x"), "tar x"),
+    File("the unit", "/etc/x", "a\nc\n", before="a\nb\n"),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_without_diff_a_change_is_one_line(change: Change) -> None:
+    (line,) = describe(change)
+    assert line.startswith(f"* {change.why}")
 
 
 def test_a_changed_file_is_shown_as_what_changes() -> None:
-    assert describe(File("the unit", "/etc/x", "a\nc\n", before="a\nb\n"))[1:] == [
+    assert describe(File("the unit", "/etc/x", "a\nc\n", before="a\nb\n"), diff=True)[1:] == [
         "  --- /etc/x", "  +++ /etc/x", "  @@ -1,2 +1,2 @@", "   a", "  -b", "  +c",
     ]  # fmt: skip
 
 
 def test_a_file_of_the_same_content_is_shown_with_its_mode() -> None:
     change = File("the script", "/etc/x", "a\n", before="a\n", mode=0o755)
-    assert describe(change) == ["* the script", "  mode 755 /etc/x"]
+    assert describe(change, diff=True) == ["* the script: /etc/x", "  mode 755"]
 
 
 def test_json_says_what_kind_each_change_is() -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
-from fabfile import plan
+from fabfile import outcome, plan
 from fabfile.apply import BUSY, STALE
 from fabfile.converge import converge
 from fabfile.errors import Failed, Pending, Refused
@@ -115,7 +116,6 @@ def test_dry_says_what_would_change_and_only_looks(capsys: pytest.CaptureFixture
         "ok       nothing",
         "pending  prove",
         "    * prove it",
-        "      $ touch proof",
     ]
 
 
@@ -130,24 +130,54 @@ def test_dry_refuses_as_the_real_thing_would() -> None:
         converge(Machine([FRESH], dry=True), steps(prove, refuse), Query())
 
 
-def test_dry_as_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_later_step_says_that_it_is_planned_again(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(Pending):
+        converge(
+            Machine([FRESH], dry=True), [Step("first", prove), Step("second", prove), Step("third", nothing)], Query()
+        )
+    lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")]
+    assert lines == [
+        "pending  first",
+        "pending  second  planned again after first",
+        "ok       third  planned again after first",
+    ]
+
+
+def test_what_became_of_each_step_is_kept_for_the_report() -> None:
     def write(have: Facts) -> list[Change]:
         return [File("a file", "/etc/x", "new\n", before="old\n", mode=0o600)]
 
-    with pytest.raises(Pending):
-        converge(Machine([FRESH], dry=True), steps(nothing, write), Query(), json=True)
-    assert json.loads(capsys.readouterr().out) == [
-        {"step": "nothing", "changes": []},
+    do = partial(converge, Machine([FRESH], dry=True), steps(nothing, write), Query())
+    report, text = outcome.perform("t", do, remote=False)
+    assert (report.status, report.error, text) == ("pending", None, "")
+    assert [(step.step, step.status) for step in report.steps] == [("nothing", "ok"), ("write", "pending")]
+    assert json.loads(outcome.as_json(report.steps[1].changes)) == [
         {
-            "step": "write",
-            "changes": [
-                {
-                    "type": "file", "why": "a file", "path": "/etc/x", "content": "new\n", "before": "old\n",
-                    "mode": 0o600, "validate": "", "backup": "",
-                }
-            ],
-        },
+            "type": "file", "why": "a file", "path": "/etc/x", "content": "new\n", "before": "old\n",
+            "mode": 0o600, "validate": "", "backup": "",
+        }
     ]  # fmt: skip
+
+
+def test_a_step_that_failed_leaves_those_before_it_in_the_report() -> None:
+    c = Machine([FRESH], [(1, "@@0\nno space left\n")])
+    report, text = outcome.perform("t", partial(converge, c, steps(nothing, prove), Query()), remote=False)
+    assert report.status == "failed"
+    assert [step.step for step in report.steps] == ["nothing"]
+    assert report.error
+    assert report.error.what == "prove: prove it: failed"
+    assert text.startswith("error: prove: prove it: failed")
+
+
+def test_a_line_of_many_changes_fits_and_they_follow_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:
+    def much(have: Facts) -> list[Change]:
+        return [] if have.smoke else [Command(f"reason {'x' * 30} {n}", "true") for n in range(3)]
+
+    converge(Machine([FRESH, PROVED]), steps(much), Query())
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first.endswith("3 changes")
+    assert len(first) <= 100
+    assert [line.split("* ")[1] for line in rest] == [f"reason {'x' * 30} {n}" for n in range(3)]
 
 
 def test_a_plan_for_an_older_state_is_made_again() -> None:

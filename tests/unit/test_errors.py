@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from invoke.exceptions import Exit
 
-import fabfile
 from fabfile.errors import Failed, Pending, Problem, Refused, Unreachable
 
 
@@ -38,9 +37,3 @@ def test_three_parts() -> None:
 )
 def test_an_empty_part_leaves_no_line(details: str, hint: str, lines: list[str]) -> None:
     assert str(Refused("x", details, hint)).split("\n") == lines
-
-
-def test_an_option_that_would_be_ignored_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["fab", fabfile.PASSWORD, "-H", "a", "status"])
-    with pytest.raises(Refused, match="is not supported"):
-        fabfile.namespace()

@@ -12,12 +12,13 @@ from fabric import Config
 from invoke import Collection
 from paramiko import SSHConfig
 
-from fabfile.fleet import Executor, Result, exit_code, summary
+from fabfile.fleet import Executor, summary
 from fabfile.inventory import Host, Inventory
+from fabfile.outcome import HostReport, Trouble, exit_code
 
 
-def result(status: Any, error: str = "", host: str = "h1") -> Result:
-    return Result(host, status, 1.0, error)
+def result(status: Any, what: str = "") -> HostReport:
+    return HostReport(status, 1.0, error=Trouble(what, "details", "mend it") if what else None)
 
 
 CODES = {"ok": 0, "changed": 0, "failed": 1, "refused": 2, "pending": 3, "unreachable": 4}
@@ -27,22 +28,18 @@ CODES = {"ok": 0, "changed": 0, "failed": 1, "refused": 2, "pending": 3, "unreac
 def test_the_exit_code_is_the_worst_of_all_hosts(pair: tuple[str, str]) -> None:
     order = ["failed", "refused", "pending", "unreachable"]
     worst = next((status for status in order if status in pair), "ok")
-    assert exit_code([result(status) for status in pair]) == CODES[worst]
+    assert exit_code(pair) == CODES[worst]
 
 
 def test_unreachable_is_the_code_only_where_nothing_else_is() -> None:
-    assert exit_code([result("unreachable"), result("changed")]) == 4
-    assert exit_code([result("unreachable"), result("failed")]) == 1
+    assert exit_code(["unreachable", "changed"]) == 4
+    assert exit_code(["unreachable", "failed"]) == 1
     assert exit_code([]) == 0
 
 
 def test_the_summary_has_the_first_line_of_each_error_and_counts(capsys: pytest.CaptureFixture[str]) -> None:
     summary(
-        [
-            result("changed", host="alpha"),
-            result("failed", "error: it broke\n  details\nhint: mend it", host="b"),
-            result("unreachable", "error: no connection", host="c"),
-        ]
+        {"alpha": result("changed"), "b": result("failed", "it broke"), "c": result("unreachable", "no connection")}
     )
     lines = capsys.readouterr().out.strip().splitlines()
     assert len(lines) == 4
@@ -53,7 +50,7 @@ def test_the_summary_has_the_first_line_of_each_error_and_counts(capsys: pytest.
 
 
 def test_one_host_needs_no_table(capsys: pytest.CaptureFixture[str]) -> None:
-    summary([result("pending")])
+    summary({"h1": result("pending")})
     assert capsys.readouterr().out == "ok 0  changed 0  pending 1  failed 0  unreachable 0\n"
 
 
@@ -64,7 +61,9 @@ def test_a_bug_met_on_one_host_is_shown_whole_and_fails_that_host_only(capsys: p
     host = Host(name="h1", address="192.0.2.1")
     inventory = Inventory(Path("hosts.toml"), Host(), 1, {"h1": host}, {})
     executor = Executor(Collection(), Config(ssh_config=SSHConfig()))
-    result = executor._host(host, inventory, [SimpleNamespace(task=broken, args=(), kwargs={})])
+    result = executor._host(host, inventory, [SimpleNamespace(task=broken, called_as="broken", args=(), kwargs={})])
     assert result.status == "failed"
-    assert result.error.startswith("error: KeyError: 'volume'\nTraceback")
+    assert result.error
+    assert result.error.what == "KeyError: 'volume'"
+    assert result.error.details.startswith("Traceback")
     assert "h1: error: KeyError" in capsys.readouterr().err

@@ -63,6 +63,30 @@ def test_on_a_host_it_is_typed_for_that_host() -> None:
     assert hints.command("deploy") == "inv deploy"
 
 
+def test_what_was_typed_is_repeated_and_completed() -> None:
+    task = tasks()["pool.restore"]
+    given = {"from": "/srv/a b", "force": True, "yes": False, "name": "x", "instance": None, "json": True}
+    with hints.typed("pool.restore", task.typed(given)):
+        said = hints.again("pool.restore", "", "x", "--yes")
+        assert said == "inv pool.restore --name x --from '/srv/a b' --force --yes"
+        assert hints.again("pool.restore", "", "x", "--force", "--yes") == said
+        assert hints.again("pool.trim", "", "x", "--force") == "inv pool.trim --name x --force", "another task"
+    assert typed.wrong(said) == []
+
+
+def test_a_reset_of_everything_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "hosts.toml").write_text('[defaults]\ninstance = "two"\n')
+    with hints.typed("pool.reset", tasks()["pool.reset"].typed({"all": True, "force": True})):
+        assert hints.again("pool.reset", "", "", "--yes") == "inv pool.reset --force --all --yes"
+        with hints.entered(Host(name="web1")):
+            assert hints.again("pool.reset", "", "", "--yes") == "fab -H web1 pool.reset --force --all --yes"
+
+
+def test_a_list_is_repeated_whole() -> None:
+    with hints.typed("pool.direct", tasks()["pool.direct"].typed({"device": ["/dev/a", "/dev/b"], "data_percent": 50})):
+        assert hints.again("pool.direct") == "inv pool.direct --device /dev/a --device /dev/b --data-percent 50"
+
+
 @pytest.mark.parametrize(
     ("hint", "found"),
     [

@@ -106,9 +106,40 @@ def test_no_host_at_all_is_refused(asked: list[str]) -> None:
         load(FLEET).resolve(asked)
 
 
-def test_all_of_an_empty_inventory_is_refused() -> None:
-    with pytest.raises(Refused, match="no hosts named by 'hosts'"):
+def test_all_of_an_empty_inventory_is_refused_with_lines_that_make_it_good() -> None:
+    with pytest.raises(Refused, match="has no hosts") as refused:
         load("").resolve(["hosts"])
+    (host,) = load(refused.value.hint.partition("\n")[2]).resolve(["hosts"])
+    assert host.address == "192.0.2.1"
+
+
+@pytest.mark.parametrize(
+    ("typed", "name", "address", "user", "port"),
+    [
+        ("192.0.2.9", "192.0.2.9", "192.0.2.9", "admin", 22),
+        ("web1", "web1", "web1", "admin", 22),
+        ("root@web1.example:2222", "web1.example", "web1.example", "root", 2222),
+        ("2001:db8::1", "2001-db8-1", "2001:db8::1", "admin", 22),
+    ],
+)
+def test_a_host_that_is_not_there_is_refused_with_the_lines_to_append(
+    typed: str, name: str, address: str, user: str, port: int
+) -> None:
+    with pytest.raises(Refused) as refused:
+        load(FLEET).resolve([typed])
+    says, _, lines = refused.value.hint.partition("\n")
+    assert says == f"append these lines to {paths.inventory()}:"
+    host = load(f"{FLEET}\n{lines}\n").hosts[name]
+    assert (host.address, host.user, host.port) == (address, user, port)
+
+
+@given(st.text(max_size=40))
+def test_the_lines_to_append_are_an_inventory_whatever_was_typed(
+    tmp_path_factory: pytest.TempPathFactory, typed: str
+) -> None:
+    file: Path = tmp_path_factory.mktemp("lines") / "hosts.toml"
+    file.write_text(inventory._lines(file, typed).partition("\n")[2])
+    assert len(inventory.load(file).hosts) == 1
 
 
 def test_the_same_private_address_behind_two_gateways_is_two_machines() -> None:
@@ -131,7 +162,11 @@ def test_of_a_connection_is_its_own_host_and_of_this_machine_the_defaults() -> N
 texts = [key for key, value in msgspec.structs.asdict(Pool()).items() if isinstance(value, str)]
 pools = st.fixed_dictionaries(
     {},
-    optional={key: st.sampled_from(["1G", "2G"]) for key in texts if key not in ("variant", "when_full")}
+    optional={
+        key: st.sampled_from(["1G", "2G"])
+        for key in texts
+        if key not in ("variant", "when_full", "block_size", "chunk_size")
+    }
     | {"variant": st.sampled_from(["loop", "direct"]), "devices": st.lists(st.just("/dev/sdb"), max_size=2)},
 )
 scalars = {

@@ -18,6 +18,9 @@ FRONT = re.compile(r"(?<![\w./-])(?:inv|fab -H [\w.,-]+)(?: --dry)?(?= )")
 WORD = r"(?:'[^']*'|[^\s;,:'()]+)"
 COMMAND = re.compile(rf"{FRONT.pattern} ([a-z][a-z.]*)((?: --[a-z-]+(?: (?!-){WORD})?)*)")
 
+HELP = re.compile(r"(?<![\w./-])(?:inv|fab) --help ([a-z][a-z.]*[a-z])")
+"""What shows the options of a task."""
+
 NAMES = sorted(fabfile.namespace().task_names, key=len, reverse=True)
 TASK = re.compile(rf"(?<![\w./-])({'|'.join(re.escape(name) for name in NAMES if '.' in name)})(?![\w/-]|\.\w)")
 
@@ -29,7 +32,9 @@ def commands(hint: str) -> list[str]:
 
 def wrong(hint: str) -> list[str]:
     """What is wrong with a hint: a task without the words to type before it, a command that would not be taken."""
-    bare = [f"{match[1]} is not a command to type" for match in TASK.finditer(COMMAND.sub("", hint))]
+    helps = [match[1] for match in HELP.finditer(hint) if match[1] not in tasks.ns.task_names]
+    left = COMMAND.sub("", HELP.sub("", hint))
+    bare = [f"{name} is not a command to type" for name in (*helps, *(match[1] for match in TASK.finditer(left)))]
     return bare + [why for command in commands(hint) if (why := _refused(command))]
 
 

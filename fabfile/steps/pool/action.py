@@ -8,17 +8,19 @@ import tempfile
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
+from time import monotonic
 
 import msgspec
 from invoke import Context
 
 from fabfile import hints, target
 from fabfile.apply import apply
-from fabfile.console import say
+from fabfile.converge import preview
 from fabfile.daemon import Daemon
-from fabfile.errors import Failed, Pending, Refused
+from fabfile.errors import Failed, Refused
 from fabfile.facts import Facts, Query, gather
-from fabfile.plan import Change, describe
+from fabfile.outcome import Outcome, note
+from fabfile.plan import Change
 from fabfile.steps.packages import PACKAGES
 from fabfile.steps.pool import files, lost
 from fabfile.steps.pool.look import choose, look
@@ -181,8 +183,15 @@ def _directory() -> Path:
     return Path(directory.name)
 
 
-def do(c: Context, task: str, found: Found, plan: Callable[[Facts], list[Change]]) -> str:
+def do(c: Context, task: str, found: Found, plan: Callable[[Facts], list[Change]], *, looks: bool = False) -> str:
     """Do what `plan` says and return what it printed. With --dry only show it.
+
+    Args:
+        c: the machine.
+        task: who asks.
+        found: the pool.
+        plan: what to do.
+        looks: it changes nothing that lasts.
 
     Raises:
         Pending: with --dry.
@@ -192,12 +201,13 @@ def do(c: Context, task: str, found: Found, plan: Callable[[Facts], list[Change]
     for _ in range(3):
         changes = plan(have)
         if target.is_dry(c):
-            say(f"pending  {task}")
-            for change in changes:
-                say("\n".join(f"    {line}" for line in describe(change)))
-            raise Pending
+            preview([(task, changes)])
+            return ""
+        start = monotonic()
         printed = apply(c, task, changes, have)
         if printed is not None:
+            reason = "; ".join(change.why for change in changes)
+            note(Outcome(task, "ok" if looks else "changed", reason, round(monotonic() - start, 2), list(changes)))
             return "\n".join(line for line in printed.splitlines() if not line.startswith("@@"))
         have = gather(c, found.query)
     raise Failed(f"{task}: the machine keeps changing", "another operator is at work", hint="run it again")

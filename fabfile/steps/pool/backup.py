@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
-from invoke import Context, task
+from typing import Annotated
+
+import msgspec
+from invoke import Context
 
 from fabfile import sizes
 from fabfile.console import say
-from fabfile.daemon import INSTANCE
-from fabfile.errors import Failed, Refused
+from fabfile.errors import Failed
+from fabfile.option import about
+from fabfile.outcome import result
 from fabfile.plan import Command
 from fabfile.render import render
 from fabfile.steps.pool import action
+from fabfile.task import Instance, Name, task
 
 TOOLS = ("dmsetup", "thin_dump")
 
 
-@task(help={"keep": "how many backups stay, the newest ones", "name": "of the pool", "instance": INSTANCE})
-def backup(c: Context, keep: int = 8, name: str = "", instance: str = "") -> None:
+class Backup(msgspec.Struct, frozen=True):
+    """A backup of a pool's metadata."""
+
+    file: str
+    bytes: int
+    sha256: str
+    thin_devices: int
+    kept: int
+    """Backups of this pool that there are now."""
+
+
+@task(diff=True, answers=Backup)
+def backup(
+    c: Context,
+    keep: Annotated[int, about("number of backups that stay, the newest ones", ge=1, le=10000)] = 8,
+    name: Name = "",
+    instance: Instance = "",
+) -> None:
     """Copy a pool's metadata to a file on the machine, also under running containers."""
-    if keep < 1:
-        raise Refused(f"keep: {keep} is not a number of backups", "at least 1, the one that is made now")
     found = action.find(c, name, instance, TOOLS)
     script = render("pool/backup.sh.j2", pool=found, keep=keep)
     printed = action.do(
@@ -29,4 +48,5 @@ def backup(c: Context, keep: int = 8, name: str = "", instance: str = "") -> Non
     if said is None:
         raise Failed("pool.backup: no backup was made", printed)
     file, size, digest, devices, count = said
+    result(Backup(file, int(size), digest, int(devices), int(count)))
     say(f"{file}\n  {sizes.human(int(size))}, {devices} thin devices, sha256 {digest}; {count} of at most {keep} kept")

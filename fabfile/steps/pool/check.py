@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import msgspec
-from invoke import Context, task
+from invoke import Context
 
-from fabfile.console import say
-from fabfile.daemon import INSTANCE
+from fabfile.console import show
 from fabfile.errors import Failed
 from fabfile.facts import Facts
+from fabfile.outcome import result
 from fabfile.plan import Command
 from fabfile.render import render
 from fabfile.steps.pool import action
 from fabfile.steps.pool.action import Found
+from fabfile.task import Instance, Name, task
 
 TOOLS = ("dmsetup", "thin_check")
 
@@ -24,6 +25,15 @@ class Verdict(msgspec.Struct, frozen=True):
     what: str
     """What was checked, or why nothing could be."""
     details: str = ""
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """Whether a pool's metadata is sound."""
+
+    pool: str
+    sound: bool
+    looked_at: str
+    """What was checked, or why nothing could be."""
 
 
 def refusal(have: Facts) -> str:
@@ -46,7 +56,9 @@ def verdict(c: Context, task: str, found: Found) -> Verdict:
     if against:
         return Verdict(False, against)  # no snapshot of the metadata is to be had in these modes
     script = render("pool/check.sh.j2", pool=found)
-    printed = action.do(c, task, found, lambda have: [Command(f"thin_check of the pool {found.name}", script)])
+    printed = action.do(
+        c, task, found, lambda have: [Command(f"thin_check of the pool {found.name}", script)], looks=True
+    )
     said = action.answer(printed, "checked")
     if said is None:
         raise Failed(f"{task}: thin_check did not end", printed)
@@ -54,15 +66,16 @@ def verdict(c: Context, task: str, found: Found) -> Verdict:
     return Verdict(code == "0", what, "\n".join(line for line in printed.splitlines() if not line.startswith("@")))
 
 
-@task(help={"name": "of the pool", "instance": INSTANCE})
-def check(c: Context, name: str = "", instance: str = "") -> None:
+@task(diff=True, answers=Checked)
+def check(c: Context, name: Name = "", instance: Instance = "") -> None:
     """Prove that a pool's metadata is sound; under running containers on a snapshot of it."""
     found = action.find(c, name, instance, TOOLS)
-    result = verdict(c, "pool.check", found)
-    if not result.good:
+    state = verdict(c, "pool.check", found)
+    result(Checked(found.name, state.good, state.what))
+    if not state.good:
         raise Failed(
             f"the metadata of the pool {found.name} is not sound",
-            f"{result.what}\n{result.details}",
+            f"{state.what}\n{state.details}",
             hint=f"keep it as it is; {found.command('pool.repair')}; or from a backup: {found.command('pool.restore')}",
         )
-    say(f"pool {found.name}: sound ({result.what})")
+    show(f"pool {found.name}: sound ({state.what})")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
-from invoke import Context, task
+from invoke import Context
 
 from fabfile import inventory, sizes
 from fabfile.console import say
-from fabfile.converge import Outcome, converge
-from fabfile.daemon import INSTANCE, Daemon
+from fabfile.converge import converge
+from fabfile.daemon import Daemon
 from fabfile.errors import Refused
 from fabfile.facts import Facts, Query
 from fabfile.facts.disks import Disk
 from fabfile.facts.lvm import Group, Volume
+from fabfile.outcome import Outcome
 from fabfile.plan import Change, Command, File, Step, file, words
 from fabfile.render import render
 from fabfile.steps import service
@@ -33,6 +35,7 @@ from fabfile.steps.pool import (
     well,
 )
 from fabfile.steps.pool.place import refuse_machine
+from fabfile.task import Instance, Wipe, task
 
 LVM_UNITS = "lvm2-monitor.service dm-event.socket"
 """What of LVM must run before a pool is activated and watched."""
@@ -218,76 +221,26 @@ def _active(have: Facts, want: lvmpool.Direct, pool: Volume | None, written: lis
     return [Command(why, service.start(written, files.unit(want.name), restart=True))]
 
 
-@task(
-    iterable=["device", "wipe"],
-    help={
-        "device": "a whole, empty disk; may be repeated; without one the pool is made in a volume group that is there",
-        "data-percent": "of the volume group's extents that become data; the rest is metadata and room to grow into",
-        "meta-size": "of the metadata, such as 1G, or 1% of the volume group; LVM keeps a spare of the same size",
-        "chunk-size": "64K to 1G, a multiple of 64K, fixed for the pool's life",
-        "vg": "name of the volume group",
-        "pool": "name of the thin pool in it",
-        "threshold": "percent used at which dmeventd extends it; 100: never",
-        "percent": "by which it is extended then",
-        "when-full": "queue: writers wait for space; error: they get an error at once",
-        "wipe": "a device of the pool whose content may be destroyed; may be repeated",
-        "instance": INSTANCE,
-        "json": "with --dry: the plan as JSON",
-    },
-)
-def direct(
-    c: Context,
-    device: Sequence[str] | None = None,
-    data_percent: int = 0,
-    meta_size: str = "",
-    chunk_size: str = "",
-    vg: str = "",
-    pool: str = "",
-    threshold: int = 0,
-    percent: int = 0,
-    when_full: str = "",
-    wipe: Sequence[str] | None = None,
-    instance: str = "",
-    json: bool = False,
-) -> list[Outcome]:
+OPTIONS = (
+    "devices", "data_percent", "meta_size", "chunk_size", "vg", "pool", "threshold", "percent", "when_full",
+)  # fmt: skip
+
+
+@task(settings=[(inventory.Pool, OPTIONS)], diff=True)
+def direct(c: Context, wipe: Wipe = (), instance: Instance = "", **given: Any) -> list[Outcome]:
     """Make a thin pool on whole disks or in a volume group: LVM's, which grows by itself and comes back at boot."""
-    given = {
-        "devices": tuple(device or ()),
-        "data_percent": data_percent,
-        "meta_size": meta_size,
-        "chunk_size": chunk_size,
-        "vg": vg,
-        "pool": pool,
-        "threshold": threshold,
-        "percent": percent,
-        "when_full": when_full,
-    }
     host = inventory.of(c, instance)
-    settings = msgspec.structs.replace(
-        host.pool, variant="direct", **{key: value for key, value in given.items() if value}
-    )
-    making, query = step(settings, host.instance, wipe or ())
-    outcomes = converge(c, [making, well.step(settings.dm_name)], query, json=json)
+    settings = host.pool.given({**given, "variant": "direct"})
+    making, query = step(settings, host.instance, wipe)
+    outcomes = converge(c, [making, well.step(settings.dm_name)], query)
     advise(host.pool, settings)
     return outcomes
 
 
 def advise(inventory_says: inventory.Pool, made: inventory.Pool) -> None:
     """Say what the inventory should say of a pool: every other command goes by it."""
-    keys = (
-        "variant",
-        "devices",
-        "vg",
-        "pool",
-        "data_percent",
-        "meta_size",
-        "chunk_size",
-        "threshold",
-        "percent",
-        "when_full",
-    )
     now, then = (msgspec.structs.asdict(settings) for settings in (inventory_says, made))
-    differ = [f"{key} = {_toml(then[key])}" for key in keys if now[key] != then[key]]
+    differ = [f"{key} = {_toml(then[key])}" for key in ("variant", *OPTIONS) if now[key] != then[key]]
     if differ:
         say(f"set {', '.join(differ)} in its pool in {inventory.load().file}: the other commands go by that")
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-from invoke import Context, task
+from invoke import Context
 
 from fabfile import sizes
-from fabfile.console import say
+from fabfile.console import show
 from fabfile.facts import Facts, Query, gather
 from fabfile.facts.disks import Disk
 from fabfile.facts.lvm import Group
-from fabfile.plan import as_json
+from fabfile.outcome import result
 from fabfile.steps.pool import disk
 from fabfile.steps.pool import group as group_module
+from fabfile.task import task
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -82,9 +83,10 @@ def table(found: Sequence[Offer]) -> str:
     return "\n".join(lines) or "no disk and no volume group"
 
 
-@task(help={"json": "as JSON, with what each is and all reasons"})
-def disks(c: Context, json: bool = False) -> list[Offer]:
+@task(answers=list[Offer])
+def disks(c: Context) -> list[Offer]:
     """Show every disk, partition and volume group, and whether a pool can be made on it; nothing is changed."""
     found = offers(gather(c, Query(all_disks=True)))
-    say(as_json(found) if json else table(found))
+    result(found)
+    show(table(found))
     return found

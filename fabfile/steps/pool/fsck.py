@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from invoke import Context, task
+from typing import Annotated
+
+import msgspec
+from invoke import Context
 
 from fabfile import hints, sizes, target
-from fabfile.console import say
-from fabfile.daemon import INSTANCE
+from fabfile.console import show
 from fabfile.errors import Failed, Problem, Refused
-from fabfile.plan import Command, as_json, words
+from fabfile.option import about
+from fabfile.outcome import result
+from fabfile.plan import Command, words
 from fabfile.steps.pool import action, since, together
 from fabfile.steps.pool.action import Found
 from fabfile.steps.pool.orphans import Orphans, lines
@@ -16,6 +20,7 @@ from fabfile.steps.pool.pause import resume, start, up_again
 from fabfile.steps.pool.records import Affected
 from fabfile.steps.pool.together import Seen
 from fabfile.steps.pool.view import View
+from fabfile.task import Instance, Name, task
 
 TOOLS = ("dmsetup", "thin_ls", "thin_dump")
 TASK = "pool.fsck"
@@ -24,23 +29,26 @@ TASK = "pool.fsck"
 def way_out(found: Found, left: Orphans) -> str:
     """What to do about what is left."""
     if left.busy or any(device.open for device in left.mixed):
-        return "end who has the device open, then " + hints.command(TASK, found.daemon, found.name, "--fix")
+        return "end who has the device open, then " + hints.again(TASK, found.daemon, found.name, "--fix")
     if left.older:
         return "remove the image or container of each, and pull that image again: its content is another's"
-    return hints.command(TASK, found.daemon, found.name, "--fix") if left.count else ""
+    return hints.again(TASK, found.daemon, found.name, "--fix") if left.count else ""
 
 
-@task(
-    help={
-        "fix": "bring them together; containerd is stopped meanwhile, its containers run on",
-        "yes": "also if that removes every thin id of the pool",
-        "name": "of the pool",
-        "instance": INSTANCE,
-        "json": "as JSON",
-    }
-)
+class Compared(msgspec.Struct, frozen=True):
+    """What was found, after a repair where there was one."""
+
+    orphans: Orphans
+    seen: View
+
+
+@task(diff=True, answers=Compared)
 def fsck(
-    c: Context, fix: bool = False, yes: bool = False, name: str = "", instance: str = "", json: bool = False
+    c: Context,
+    fix: Annotated[bool, about("repair; containerd is stopped meanwhile, its containers run on")] = False,
+    yes: Annotated[bool, about("repair even if it removes every thin id of the pool")] = False,
+    name: Name = "",
+    instance: Instance = "",
 ) -> None:
     """Name thin ids, database entries, snapshots and devices that do not belong together; mend that with --fix."""
     found = action.find(c, name, instance, TOOLS)
@@ -49,14 +57,11 @@ def fsck(
     seen = together.look(c, TASK, found, running=running)
     means = Affected()
     if fix and not target.is_dry(c) and seen.found.count:
-        if not json:
-            _report(found, seen)
+        _report(found, seen)
         means = _fixed(c, found, yes=yes)
         seen = together.look(c, TASK, found, running=True)
-    if json:
-        say(as_json({"orphans": seen.found, "seen": seen.view}))
-    else:
-        _report(found, seen)
+    result(Compared(seen.found, seen.view))
+    _report(found, seen)
     if seen.found.count:
         way = way_out(found, seen.found)
         raise Failed(f"pool {found.name}: {seen.found.count} things do not belong together", hint=way)
@@ -73,13 +78,13 @@ def fsck(
 def _report(found: Found, seen: Seen) -> None:
     for path, there in ((found.database, seen.view.database), (found.snapshots, seen.view.snapshots)):
         if there is None:
-            say(f"{path} is not there: containerd has never used this pool, or lost it")
+            show(f"{path} is not there: containerd has never used this pool, or lost it")
     block = found.have.pool.table.block_sectors * sizes.SECTOR if found.have.pool.table else 0
     for line in lines(seen.found, seen.view, block):
-        say(line)
+        show(line)
     if not seen.found.count:
         count = len(seen.view.database or {})
-        say(f"pool {found.name}: {len(seen.view.ids)} thin ids, {count} entries, {len(seen.view.snapshots or {})}"
+        show(f"pool {found.name}: {len(seen.view.ids)} thin ids, {count} entries, {len(seen.view.snapshots or {})}"
             f" snapshots, {len(seen.view.devices)} devices: they agree")  # fmt: skip
 
 
@@ -122,5 +127,5 @@ def refuse_all(found: Found, result: Orphans, seen: View, *, yes: bool) -> None:
         raise Refused(
             f"none of the {len(seen.ids)} thin devices of {found.name} is in containerd's databases",
             "removing them would empty the pool: are these the right databases?",
-            hint=f"if that is what you want: {found.command(TASK, '--fix', '--yes')}",
+            hint=f"if that is what you want: {hints.again(TASK, found.daemon, found.name, '--fix', '--yes')}",
         )

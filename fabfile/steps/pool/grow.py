@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
-from invoke import Context, task
+from invoke import Context
 
 from fabfile import hints, inventory, sizes
 from fabfile.console import say
-from fabfile.converge import Outcome, converge
-from fabfile.daemon import INSTANCE
+from fabfile.converge import converge
 from fabfile.errors import Refused
 from fabfile.facts import Facts, Query
 from fabfile.facts.pool import Backing, Pool
+from fabfile.option import about, size_of
+from fabfile.outcome import Outcome
 from fabfile.plan import Change, Command, Step, words
 from fabfile.steps.pool import extend, files, lost, thin
 from fabfile.steps.pool.look import look
 from fabfile.steps.pool.loop import growing
 from fabfile.steps.pool.owner import owner
+from fabfile.task import Instance, Name, Wipe, task
 
 
 def step(name: str, size: str, meta_size: str, query: Query) -> tuple[Step, Query]:
@@ -107,42 +110,31 @@ def _refuse_metadata_room(pool: Pool, meta: int) -> None:
         )
 
 
-@task(
-    iterable=["device", "wipe"],
-    help={
-        "size": "that the data device should have then, such as 200G",
-        "meta-size": "that the metadata device should have then; by default what the data needs",
-        "device": "a direct pool's: a whole, empty disk that its volume group gets; may be repeated",
-        "wipe": "a device of those whose content may be destroyed; may be repeated",
-        "name": "of the pool",
-        "instance": INSTANCE,
-        "json": "with --dry: the plan as JSON",
-    },
-)
+@task(diff=True)
 def grow(
     c: Context,
-    size: str = "",
-    meta_size: str = "",
-    device: Sequence[str] | None = None,
-    wipe: Sequence[str] | None = None,
-    name: str = "",
-    instance: str = "",
-    json: bool = False,
+    size: Annotated[str, size_of("size of the data device then")] = "",
+    meta_size: Annotated[str, size_of("size of the metadata device then; by default what the data needs")] = "",
+    device: Annotated[Sequence[str], about("whole, empty disk that a direct pool's volume group gets")] = (),
+    wipe: Wipe = (),
+    name: Name = "",
+    instance: Instance = "",
 ) -> list[Outcome]:
     """Make the pool larger, online; containers go on meanwhile."""
     host, query, have = look(c, name, instance)
     name = host.pool.dm_name
     if have.instances.pools.get(name, {}).get("VARIANT") == "direct":
         enlarging, query = extend.step(
-            host.pool, host.instance, size=size, meta_size=meta_size, devices=device or (), wipes=wipe or ()
+            host.pool, host.instance, size=size, meta_size=meta_size, devices=device, wipes=wipe
         )
-        return converge(c, [enlarging], query, json=json)
+        return converge(c, [enlarging], query)
     if device or wipe:
         raise Refused(f"the pool {name} is not on disks of its own", hint="say the new size: --size 200G")
     growth, query = step(name, size, meta_size, query)
-    outcomes = converge(c, [growth], query, json=json)
+    outcomes = converge(c, [growth], query)
     keys = [("size", size, host.pool.size), ("meta_size", meta_size, host.pool.meta_size)]
     differ = [f'{key} = "{asked}"' for key, asked, now in keys if asked and asked != now]
-    if differ and name == inventory.of(c, instance).pool.dm_name:
+    changed = any(outcome.status == "changed" for outcome in outcomes)
+    if changed and differ and name == inventory.of(c, instance).pool.dm_name:
         say(f"set {', '.join(differ)} in its pool in {inventory.load().file}: a machine made anew gets that then")
     return outcomes

@@ -6,16 +6,20 @@ the room that the pool would grow into.
 
 from __future__ import annotations
 
-from invoke import Context, task
+from typing import Annotated
+
+import msgspec
+from invoke import Context
 
 from fabfile import sizes, target
 from fabfile.console import say
-from fabfile.daemon import INSTANCE
-from fabfile.errors import Refused
+from fabfile.option import about
+from fabfile.outcome import result
 from fabfile.plan import Command
 from fabfile.render import render
 from fabfile.steps.pool import action
 from fabfile.steps.pool.action import Made
+from fabfile.task import Instance, Name, task
 
 KEEP = 2
 """Copies that stay after a repair or a restore."""
@@ -39,14 +43,27 @@ def _copies(printed: str) -> list[tuple[str, str, int]]:
     return [(line[0][1:], line[2], int(line[1])) for line in lines if line[0] in ("@removed", "@stays") and line[2:]]
 
 
-@task(help={"keep": "how many copies stay, the newest ones", "name": "of the pool", "instance": INSTANCE})
-def kept(c: Context, keep: int = KEEP, name: str = "", instance: str = "") -> None:
+class Copy(msgspec.Struct, frozen=True):
+    """A copy of a pool's metadata."""
+
+    status: str
+    """`stays` or `removed`."""
+    path: str
+    bytes: int
+
+
+@task(diff=True, answers=list[Copy])
+def kept(
+    c: Context,
+    keep: Annotated[int, about("number of copies that stay, the newest ones", ge=0, le=10000)] = KEEP,
+    name: Name = "",
+    instance: Instance = "",
+) -> None:
     """Remove old copies of a pool's metadata that repairs and restores kept, and show those that stay."""
-    if keep < 0:
-        raise Refused(f"keep: {keep} is not a number of copies", "0 or more")
     found = action.find(c, name, instance, ("dmsetup",))
     printed = action.do(c, "pool.kept", found, lambda have: [prune(found, keep)])
     copies = _copies(printed)
+    result([Copy(*copy) for copy in copies])
     for what, path, size in copies:
         say(f"{what:8} {path}, {sizes.human(size)}")
     if not copies:

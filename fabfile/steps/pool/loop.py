@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import msgspec
-from invoke import Context, task
+from typing import Any
+
+from invoke import Context
 
 from fabfile import hints, inventory, sizes
-from fabfile.converge import Outcome, converge
-from fabfile.daemon import INSTANCE, Daemon
+from fabfile.converge import converge
+from fabfile.daemon import Daemon
 from fabfile.errors import Refused
 from fabfile.facts import Facts, Query
 from fabfile.facts import pool as facts
 from fabfile.facts.pool import Backing
+from fabfile.outcome import Outcome
 from fabfile.plan import Change, Command, Step, words
 from fabfile.steps import service
 from fabfile.steps.pool import again, files, fstab, lost, owner, record, thin, well
@@ -19,6 +21,12 @@ from fabfile.steps.pool.place import refuse_machine, refuse_missing, refuse_unfi
 from fabfile.steps.pool.thin import Pool
 from fabfile.steps.pool.volume import Volume, volume
 from fabfile.steps.pool.volume import changes as volume_changes
+from fabfile.task import Instance, task
+
+OPTIONS = (
+    "size", "meta_size", "name", "dir", "block_size", "volume", "volume_size",
+    "threshold", "percent", "max_size", "when_full",
+)  # fmt: skip
 
 
 def step(settings: inventory.Pool, instance: str = "") -> tuple[Step, Query]:
@@ -240,54 +248,10 @@ def _loops(file: Backing | None) -> tuple[str, ...]:
     return file.loops if file else ()
 
 
-@task(
-    help={
-        "size": "of the data device, such as 100G",
-        "meta-size": "of the metadata device; by default computed from size and block size",
-        "name": "of the pool",
-        "dir": "directory of the data and metadata files, on ext4 or xfs",
-        "block-size": "64K to 1G, a multiple of 64K, fixed for the pool's life",
-        "volume": "VG/LV to make, format with ext4 and mount at the directory",
-        "volume-size": "of that volume, such as 15G",
-        "threshold": "percent used at which the pool grows by itself; 100: never",
-        "percent": "by how much of its size it grows then",
-        "max-size": "beyond which it does not grow by itself",
-        "when-full": "queue: writers wait for space; error: they get an error at once",
-        "instance": INSTANCE,
-        "json": "with --dry: the plan as JSON",
-    }
-)
-def loop(
-    c: Context,
-    size: str = "",
-    meta_size: str = "",
-    name: str = "",
-    dir: str = "",
-    block_size: str = "",
-    volume: str = "",
-    volume_size: str = "",
-    instance: str = "",
-    threshold: int = 0,
-    percent: int = 0,
-    max_size: str = "",
-    when_full: str = "",
-    json: bool = False,
-) -> list[Outcome]:
+@task(settings=[(inventory.Pool, OPTIONS)], diff=True)
+def loop(c: Context, instance: Instance = "", **given: Any) -> list[Outcome]:
     """Make a thin pool on loop devices that comes back at every boot."""
-    given = {
-        "size": size,
-        "meta_size": meta_size,
-        "name": name,
-        "dir": dir,
-        "block_size": block_size,
-        "volume": volume,
-        "volume_size": volume_size,
-        "threshold": threshold,
-        "percent": percent,
-        "max_size": max_size,
-        "when_full": when_full,
-    }
     host = inventory.of(c, instance)
-    pool = msgspec.structs.replace(host.pool, **{key: value for key, value in given.items() if value})
+    pool = host.pool.given(given)
     making, query = step(pool, host.instance)
-    return converge(c, [making, well.step(pool.name)], query, json=json)
+    return converge(c, [making, well.step(pool.name)], query)

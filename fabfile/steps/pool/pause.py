@@ -17,14 +17,13 @@ REBOOT = "only a reboot"
 """What the look at a device says of one that nobody lets go."""
 
 
-def refuse_busy(c: Context, task: str, found: Found, *typed: str, force: bool) -> None:
+def refuse_busy(c: Context, task: str, found: Found, *, force: bool) -> None:
     """Refuse while something has a device of the pool open that would not end, or may not.
 
     Args:
         c: the machine.
         task: who asks.
         found: the pool.
-        typed: the options that were said.
         force: containers are no hindrance: they are killed.
 
     Raises:
@@ -40,7 +39,7 @@ def refuse_busy(c: Context, task: str, found: Found, *typed: str, force: bool) -
     if REBOOT in said:
         hint = "reboot the machine, then run it again: nothing else lets go of that device"
     elif not force:
-        again = hints.command(task, found.daemon, found.name, *typed, "--force")
+        again = hints.again(task, found.daemon, found.name, "--force")
         hint = f"stop the containers and end what is named; or have the containers killed: {again}"
     raise Refused(f"{task}: not while the pool {found.name} is in use", said, hint=hint)
 

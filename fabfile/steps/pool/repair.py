@@ -6,21 +6,25 @@ containerd counts on, and only then takes the place of the old, which is kept.
 
 from __future__ import annotations
 
-from invoke import Context, task
+from typing import Annotated
 
-from fabfile import target
+from invoke import Context
+
+from fabfile import hints, target
 from fabfile.bolt import Broken
 from fabfile.console import say
-from fabfile.daemon import INSTANCE
 from fabfile.errors import Failed
+from fabfile.option import about
+from fabfile.outcome import result
 from fabfile.plan import Command
 from fabfile.render import render
 from fabfile.steps.pool import action, view
 from fabfile.steps.pool.action import Found
-from fabfile.steps.pool.check import verdict
+from fabfile.steps.pool.check import Checked, verdict
 from fabfile.steps.pool.keep import KEEP, prune
 from fabfile.steps.pool.pause import refuse_busy, start, stop, up_again
 from fabfile.steps.pool.view import View
+from fabfile.task import Force, Instance, Name, task
 
 TOOLS = ("dmsetup", "thin_check", "thin_ls", "thin_repair", "thin_restore")
 
@@ -59,15 +63,14 @@ def kept(printed: str) -> str:
     return " ".join(action.answer(printed, "kept") or ["as it was, in its place"])
 
 
-@task(
-    help={
-        "force": "also while containers run on the pool: they are killed",
-        "yes": "also when devices that containerd counts on are lost",
-        "name": "of the pool",
-        "instance": INSTANCE,
-    }
-)
-def repair(c: Context, force: bool = False, yes: bool = False, name: str = "", instance: str = "") -> None:
+@task(diff=True, answers=Checked)
+def repair(
+    c: Context,
+    force: Force = False,
+    yes: Annotated[bool, about("repair even if devices that containerd counts on are lost")] = False,
+    name: Name = "",
+    instance: Instance = "",
+) -> None:
     """Repair a pool's damaged metadata into a new place; the old stays."""
     found = action.find(c, name, instance, TOOLS)
     script = render("pool/repair.sh.j2", pool=found)
@@ -77,6 +80,7 @@ def repair(c: Context, force: bool = False, yes: bool = False, name: str = "", i
     if target.is_dry(c):
         action.do(c, "pool.repair", found, lambda have: [*changes, *finish, prune(found, KEEP)])
     state = verdict(c, "pool.repair", found)
+    result(Checked(found.name, state.good, state.what))
     if state.good:
         if found.have.pool.status is None:
             action.do(c, "pool.repair", found, lambda have: [start(found)])
@@ -84,7 +88,7 @@ def repair(c: Context, force: bool = False, yes: bool = False, name: str = "", i
         say(f"pool {found.name}: sound ({state.what}): nothing to repair")
         return
     say(f"pool {found.name}: {state.what}: not sound\n{state.details}".rstrip())
-    refuse_busy(c, "pool.repair", found, *["--yes"] * yes, force=force)
+    refuse_busy(c, "pool.repair", found, force=force)
     printed = action.do(c, "pool.repair", found, lambda have: [*changes])
     old = f"\nthe old metadata: {kept(printed)}" if found.direct else ""
     lost = losses(read(printed, "pool.repair"))
@@ -94,7 +98,7 @@ def repair(c: Context, force: bool = False, yes: bool = False, name: str = "", i
             f"the repaired metadata of {found.name} lacks devices that containerd counts on",
             "\n".join(lost) + there,
             hint=f"a backup may have them: {found.command('pool.restore')}; "
-            f"to go on without them: {found.command('pool.repair', '--yes')}",
+            f"to go on without them: {hints.again('pool.repair', found.daemon, found.name, '--yes')}",
         )
     printed += "\n" + action.do(c, "pool.repair", found, lambda have: [*finish])
     up_again(c, found, "pool.repair")

@@ -3,35 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import msgspec
-from invoke import Context, task
+from invoke import Context
 
 from fabfile import hints, inventory, target
 from fabfile.console import say
-from fabfile.converge import Outcome, converge
-from fabfile.daemon import INSTANCE, Daemon
+from fabfile.converge import converge
+from fabfile.daemon import Daemon
 from fabfile.errors import Pending, Refused
 from fabfile.facts import Facts, gather
 from fabfile.inventory import Host
+from fabfile.option import about
+from fabfile.outcome import Outcome
 from fabfile.plan import Change, words
 from fabfile.steps import leftovers
 from fabfile.steps.pool import files, identity, look, thin, undo
 from fabfile.steps.pool.owner import directory, owner
 from fabfile.steps.pool.undo import Going, Part
+from fabfile.task import Force, Instance, Name, task
 
 
-@task(
-    help={
-        "yes": "really do it",
-        "force": "also while containers run: they are killed",
-        "all": "every pool that was made here, and all else that deploy put on the machine except for packages",
-        "name": "of the pool",
-        "instance": INSTANCE,
-    }
-)
+@task(diff=True)
 def reset(
-    c: Context, yes: bool = False, force: bool = False, all: bool = False, name: str = "", instance: str = ""
+    c: Context,
+    yes: Annotated[bool, about("consent: without it nothing is removed")] = False,
+    force: Force = False,
+    all: Annotated[bool, about("every pool that was made here, and all else that deploy made except packages")] = False,
+    name: Name = "",
+    instance: Instance = "",
 ) -> list[Outcome]:
     """Remove the pool, and all images and containers of its containerd; with --all everything that deploy made."""
     host = inventory.of(c, instance)
@@ -46,13 +47,13 @@ def reset(
     parts = [_part(c, have, host, pool, last=_last(have, names, pool), force=force) for pool in names]
     if all:
         parts.append(leftovers.part(Daemon("", host.bin_dir), force=force))
-    if target.is_dry(c):
+    if target.is_dry(c) and parts:
         return _do(c, parts)
     todo = {part: changes for part in parts if (changes := part.step.plan(gather(c, part.query)))}
     if not todo:
         say(f"{'nothing that was made here' if all else f'no pool {query.pool}'}: nothing to do")
         return []
-    typed = hints.command("pool.reset", "", "", "--all") if all else hints.command("pool.reset", host.daemon, names[0])
+    typed = ["", ""] if all else [host.daemon.instance, names[0]]
     _refuse(c, todo, typed, yes=yes, force=force)
     outcomes = _do(c, list(todo))
     if all:
@@ -107,7 +108,7 @@ def _part(c: Context, have: Facts, host: Host, name: str, *, last: bool, force: 
     return Part(undo.step(pool), pool.query(devices), undo.idle(pool) + "idle\n")
 
 
-def _refuse(c: Context, todo: dict[Part, list[Change]], typed: str, *, yes: bool, force: bool) -> None:
+def _refuse(c: Context, todo: dict[Part, list[Change]], typed: Sequence[str], *, yes: bool, force: bool) -> None:
     """Refuse without a yes, while containers run, or where something would go that nobody spoke of.
 
     Raises:
@@ -117,12 +118,13 @@ def _refuse(c: Context, todo: dict[Part, list[Change]], typed: str, *, yes: bool
         raise Refused(
             "pool.reset destroys, and nothing of it comes back",
             "\n".join(change.why for changes in todo.values() for change in changes),
-            hint=f"if that is what you want: {typed} --yes",
+            hint=f"if that is what you want: {hints.again('pool.reset', *typed, '--yes')}",
         )
     said = "".join(target.sh(c, part.idle, "looking for containers") for part in todo).splitlines()
     against = [line for line in said if not force or line.startswith(("not of the pool", "held: "))]
     if against:
-        kill = f"stop the containers and move files away; or, to kill the containers: {typed} --yes --force"
+        again = hints.again("pool.reset", *typed, "--yes", "--force")
+        kill = f"stop the containers and move files away; or, to kill the containers: {again}"
         hint = "end what is named, and move files away" if force else kill
         raise Refused(
             "pool.reset: not while it is in use",

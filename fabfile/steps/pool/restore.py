@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
 
 import msgspec
-from invoke import Context, task
+from invoke import Context
 
 from fabfile import hints, target
 from fabfile.bolt import Broken
 from fabfile.console import say
-from fabfile.daemon import INSTANCE
 from fabfile.errors import Failed, Problem, Refused
+from fabfile.option import about
+from fabfile.outcome import result
 from fabfile.plan import Command
 from fabfile.render import render
 from fabfile.steps.pool import action, records, since, together, view
@@ -22,6 +24,7 @@ from fabfile.steps.pool.orphans import numbers
 from fabfile.steps.pool.pause import refuse_busy, resume, start, stop, up_again
 from fabfile.steps.pool.repair import TOOLS, kept, swap
 from fabfile.steps.pool.view import Entry
+from fabfile.task import Force, Instance, Name, task
 
 TASK = "pool.restore"
 
@@ -41,17 +44,25 @@ class Candidate(msgspec.Struct, frozen=True):
     """What that means, a line each."""
 
 
-@task(
-    help={
-        "from_": "the backup, a file on the machine; by default the newest of pool.backup",
-        "force": "also while containers run on the pool: they are killed",
-        "yes": "also on a sound pool, or where something is lost that was made since",
-        "name": "of the pool",
-        "instance": INSTANCE,
-    }
-)
+class Restored(msgspec.Struct, frozen=True):
+    """What a restore took a pool back to."""
+
+    source: str
+    """The backup."""
+    age: int
+    """Seconds since that was made, by the machine's clock."""
+    losses: tuple[str, ...]
+    """What was made since and cannot be used any more."""
+
+
+@task(diff=True, answers=Restored)
 def restore(
-    c: Context, from_: str = "", force: bool = False, yes: bool = False, name: str = "", instance: str = ""
+    c: Context,
+    from_: Annotated[str, about("backup file on the machine; by default the newest of pool.backup")] = "",
+    force: Force = False,
+    yes: Annotated[bool, about("restore even of a sound pool, or where something is lost that was made since")] = False,
+    name: Name = "",
+    instance: Instance = "",
 ) -> None:
     """Put a backup in the place of a pool's metadata, which is kept; what was made since is named, and lost."""
     if from_ and not re.fullmatch(r"/[^\n\0]+", from_):
@@ -63,14 +74,14 @@ def restore(
     found = action.find(c, name, instance, TOOLS)
     if target.is_dry(c):
         action.do(c, TASK, found, lambda have: [*_making(found, from_), stop(found, force=force)])
-    typed = ["--from", from_] if from_ else []
-    refuse_busy(c, TASK, found, *typed, *["--yes"] * yes, force=force)
+    refuse_busy(c, TASK, found, force=force)
     state = verdict(c, TASK, found)
     made = _made(found, action.do(c, TASK, found, lambda have: [*_making(found, from_)]))
     if not yes and (state.good or made.losses):
         drop = render("pool/drop.sh.j2", pool=found, candidate=made.path, identity=made.identity)
         action.do(c, TASK, found, lambda have: [Command("the new metadata goes again", drop)])
-        _refuse(found, made, *typed, *["--force"] * force, sound=state.what if state.good else "")
+        _refuse(found, made, sound=state.what if state.good else "")
+    result(Restored(made.source, made.age, made.losses))
     for line in (f"{made.source}: {hours(made.age)}; what was written since is lost", *made.losses):
         say(line)
     finish = [stop(found, force=force), swap(found, made.path), start(found, whole=False)]
@@ -122,13 +133,13 @@ def _made(found: Found, printed: str) -> Candidate:
     return Candidate(" ".join(path), identity, source, int(age), tuple(stale), tuple(losses))
 
 
-def _refuse(found: Found, made: Candidate, *typed: str, sound: str) -> None:
+def _refuse(found: Found, made: Candidate, *, sound: str) -> None:
     """Refuse without a yes.
 
     Raises:
         Refused: with all that would be lost.
     """
-    again = hints.command(TASK, found.daemon, found.name, *typed, "--yes")
+    again = hints.again(TASK, found.daemon, found.name, "--yes")
     if sound:
         raise Refused(
             f"the metadata of {found.name} is sound ({sound})",

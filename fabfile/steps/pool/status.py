@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-from invoke import Context, task
+from invoke import Context
 
 from fabfile import hints, sizes
-from fabfile.console import say
-from fabfile.daemon import INSTANCE
+from fabfile.console import show
 from fabfile.errors import Failed
 from fabfile.facts import Facts
-from fabfile.plan import as_json
+from fabfile.facts.pool import Pool
+from fabfile.outcome import result
 from fabfile.steps.pool import keep
 from fabfile.steps.pool.action import Made
 from fabfile.steps.pool.advice import advice
 from fabfile.steps.pool.finding import since
 from fabfile.steps.pool.look import look
 from fabfile.steps.pool.owner import owner
+from fabfile.task import Instance, Name, task
 
 
-@task(help={"name": "of the pool", "instance": INSTANCE, "json": "as JSON"})
-def status(c: Context, name: str = "", instance: str = "", json: bool = False) -> None:
+@task(answers=Pool)
+def status(c: Context, name: Name = "", instance: Instance = "") -> None:
     """Show how full the pool is and what it stands on."""
     host, _, have = look(c, name, instance)
     name = host.pool.dm_name
-    if json:
-        say(as_json(have.pool))
-    else:
-        say("\n".join(describe(name, have)))
-        if settings := have.instances.pools.get(name):
-            kept = keep.listed(c, Made(name, host.daemon, settings, host.pool.dir))
-            if kept:
-                size = sizes.human(sum(size for _, size in kept))
-                say(f"  kept      {len(kept)} copies of its metadata, {size}, by repairs and restores")
-                say(f"            → {hints.command('pool.kept', host.daemon, name, '--keep', 0)}")
+    result(have.pool)
+    show("\n".join(describe(name, have)))
+    if settings := have.instances.pools.get(name):
+        kept = keep.listed(c, Made(name, host.daemon, settings, host.pool.dir))
+        if kept:
+            size = sizes.human(sum(size for _, size in kept))
+            show(f"  kept      {len(kept)} copies of its metadata, {size}, by repairs and restores")
+            show(f"            → {hints.command('pool.kept', host.daemon, name, '--keep', 0)}")
     if not have.pool.status:
         if name in have.instances.pools:
             wrong = advice(have, name)

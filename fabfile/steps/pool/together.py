@@ -59,7 +59,9 @@ def look(c: Context, task: str, found: Found, *, running: bool) -> Seen:
 
 def _look(c: Context, task: str, found: Found, *, running: bool) -> Seen:
     script = render("pool/thins.sh.j2", pool=found, daemon=found.daemon)
-    printed = action.do(c, task, found, lambda have: [Command("what each says of the thin devices", script)])
+    printed = action.do(
+        c, task, found, lambda have: [Command("what each says of the thin devices", script)], looks=True
+    )
     lines = printed.splitlines()
     try:
         seen = view.parse(lines)

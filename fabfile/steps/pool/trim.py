@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from invoke import Context, task
+from typing import Annotated
+
+import msgspec
+from invoke import Context
 
 from fabfile import sizes, target
 from fabfile.console import say
-from fabfile.daemon import INSTANCE
 from fabfile.errors import Failed
+from fabfile.option import about
+from fabfile.outcome import result
 from fabfile.plan import Command
 from fabfile.render import render
 from fabfile.steps.pool import action
 from fabfile.steps.pool.action import Found
 from fabfile.steps.pool.pause import refuse_busy, resume, start, stop
+from fabfile.task import Force, Instance, Name, task
 
 
-def report(found: Found, printed: str) -> list[str]:
-    """The lines that say how much came back.
+class Trimmed(msgspec.Struct, frozen=True):
+    """What came back, in bytes."""
+
+    pool: str
+    used_before: int
+    used_after: int
+    allocated_before: int | None
+    """Of a loop pool's data file, on its file system."""
+    allocated_after: int | None
+
+
+def trimmed(found: Found, printed: str) -> Trimmed:
+    """What a script printed of it.
 
     Raises:
         Failed: the script did not come to its end.
@@ -25,9 +41,16 @@ def report(found: Found, printed: str) -> list[str]:
     if before is None or after is None:
         raise Failed("pool.trim: it did not come to its end", printed)
     block = found.have.pool.table.block_sectors * sizes.SECTOR if found.have.pool.table else found.block_sectors * 512
-    said = [f"pool {found.name}: {_change(int(before[0]) * block, int(after[0]) * block)} used of the pool"]
-    if not found.direct:
-        said.append(f"{found.data}: {_change(int(before[1]), int(after[1]))} allocated on its file system")
+    on_disk = (None, None) if found.direct else (int(before[1]), int(after[1]))
+    return Trimmed(found.name, int(before[0]) * block, int(after[0]) * block, *on_disk)
+
+
+def report(found: Found, was: Trimmed) -> list[str]:
+    """The lines that say how much came back."""
+    said = [f"pool {found.name}: {_change(was.used_before, was.used_after)} used of the pool"]
+    if was.allocated_before is not None and was.allocated_after is not None:
+        change = _change(was.allocated_before, was.allocated_after)
+        said.append(f"{found.data}: {change} allocated on its file system")
     return said
 
 
@@ -36,15 +59,16 @@ def _change(before: int, after: int) -> str:
     return f"{sizes.human(before)} → {sizes.human(after)}, {freed},"
 
 
-@task(
-    help={
-        "offline": "also what deleted devices left in the data file or on the disks: the pool goes down meanwhile",
-        "force": "with --offline: also while containers run on the pool: they are killed",
-        "name": "of the pool",
-        "instance": INSTANCE,
-    }
-)
-def trim(c: Context, offline: bool = False, force: bool = False, name: str = "", instance: str = "") -> None:
+@task(diff=True, answers=Trimmed)
+def trim(
+    c: Context,
+    offline: Annotated[
+        bool, about("discard of all that no device has, data file or disks included; the pool goes down meanwhile")
+    ] = False,
+    force: Force = False,
+    name: Name = "",
+    instance: Instance = "",
+) -> None:
     """Give back space that files no longer use, and say how much.
 
     Devices that are not mounted, such as an image's layers, keep what they have: nobody deletes files in them.
@@ -52,7 +76,7 @@ def trim(c: Context, offline: bool = False, force: bool = False, name: str = "",
     found = action.find(c, name, instance, ("dmsetup", "thin_trim") if offline else ("dmsetup",))
     script = render("pool/trim.sh.j2", pool=found)
     if offline and not target.is_dry(c):
-        refuse_busy(c, "pool.trim", found, "--offline", force=force)
+        refuse_busy(c, "pool.trim", found, force=force)
     printed = action.do(c, "pool.trim", found, lambda have: [Command("fstrim of every mounted thin device", script)])
     if offline:
         whole = Command("discard every block that no device has", render("pool/trim-offline.sh.j2", pool=found))
@@ -68,4 +92,6 @@ def trim(c: Context, offline: bool = False, force: bool = False, name: str = "",
     for line in printed.splitlines():
         if line.startswith(("trimmed ", "not trimmed ")):
             say(line)
-    say("\n".join(report(found, printed)))
+    came_back = trimmed(found, printed)
+    result(came_back)
+    say("\n".join(report(found, came_back)))

@@ -129,7 +129,7 @@ def test_only_content_may_be_wiped(of: Disk) -> None:
 
 def test_a_wipe_is_shown_without_the_functions_that_it_calls() -> None:
     (of,) = [of for of in LOOKS if of.asked.endswith("-disk2")]
-    lines = describe(disk.wipe(of))
+    lines = describe(disk.wipe(of), diff=True)
     assert lines[0].startswith("* WIPE /dev/disk/by-id/virtio-lab-disk2, which destroys: partition /dev/vdd1;")
     assert not any("survey()" in line for line in lines)
     assert lines[-1].endswith(f"{of.real} {of.size} /dev/vdd1")

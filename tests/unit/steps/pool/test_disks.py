@@ -10,7 +10,7 @@ import pytest
 from fabfile.errors import Refused
 from fabfile.facts import Query, disks
 from fabfile.facts.lvm import Group, Lvm
-from fabfile.plan import as_json
+from fabfile.outcome import as_json
 from fabfile.steps.pool import disk
 from fabfile.steps.pool.disks import offers, table
 from tests.unit.fakes import recorded

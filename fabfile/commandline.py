@@ -1,0 +1,213 @@
+"""What was typed, looked at before Invoke and Fabric do: each mistake is refused with exit code 2 and the nearest name.
+
+Both read the command line in two parts, and load our tasks in between. What is wrong in the first part, the options of
+`inv` and `fab` themselves in front of the first task, is theirs to say where it is a value that is missing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any, NoReturn
+
+from invoke import Collection, Program
+from invoke.exceptions import ParseError
+from invoke.parser import Parser, ParserContext
+
+from fabfile import console, outcome
+from fabfile.console import shown
+from fabfile.errors import Refused
+from fabfile.outcome import FleetReport, Report, Trouble
+
+PASSWORD = "--prompt-for-sudo-password"
+"""An option that Invoke and Fabric have, and scripts that run without a terminal cannot use."""
+
+FORMATS = ("flat", "nested", "json")
+"""Of --list-format."""
+
+
+def running(door: str) -> Program | None:
+    """The program that is reading its command line and loads these tasks for that; None in a test.
+
+    Args:
+        door: `fabric` or `invoke`.
+    """
+    module = sys.modules.get(f"{door}.main")
+    program = getattr(module, "program", None)
+    return program if isinstance(program, Program) and program.argv else None
+
+
+def check(program: Program, namespace: Collection) -> None:
+    """Refuse a command line that cannot be meant.
+
+    Raises:
+        Refused: with the word that is wrong, and the nearest that is right.
+    """
+    line = Line(program, namespace)
+    if program.args.complete.value:
+        console.only_print()
+        return
+    try:
+        line.check()
+    except Refused as error:
+        if "--json" in program.argv:
+            _document(program, error)
+        raise
+
+
+def _document(program: Program, error: Refused) -> None:
+    """Standard output is one document whatever happens."""
+    console.keep_for_document()
+    trouble = Trouble(error.what, error.details, error.hint)
+    fleet = program.name == "Fabric"
+    report = FleetReport(2, {}, trouble) if fleet else Report(status="refused", error=trouble, exit_code=2)
+    outcome.publish(report)
+
+
+class Line:
+    """One command line, and what it is read with."""
+
+    def __init__(self, program: Program, namespace: Collection) -> None:
+        self.program, self.namespace = program, namespace
+        self.words: list[str] = program.core.unparsed
+        self.contexts: dict[str, ParserContext] = {
+            name: context for context in namespace.to_contexts() for name in (context.name or "", *context.aliases)
+        }
+        self.door = "fab -H HOSTS" if program.name == "Fabric" else "inv"
+
+    def check(self) -> None:
+        """See `check`."""
+        if PASSWORD in self.program.argv:
+            raise Refused(
+                f"{PASSWORD} is not supported",
+                "scripts run without a terminal, and a password must not be in their arguments",
+                hint="give the user password-less sudo, or connect as root",
+            )
+        # The parser copies every context that it gets.
+        named = {name: self.contexts[name] for name in self.words if name in self.contexts}
+        parser = Parser(initial=self.program.initial_context, contexts=named.values())
+        try:
+            core, *tasks = parser.parse_argv(list(self.words))
+        except ParseError as error:
+            self._refuse(error)
+        except ValueError as error:
+            self._refuse_number(parser.initial)
+            raise Refused("the command line cannot be read", str(error)) from error
+        self._check_listing(core)
+        if self._only_shows(core):
+            console.only_print()
+        if not tasks and len(self.program.argv) > 1 and not self._only_shows(core):
+            self._no_task()
+
+    def _no_task(self) -> NoReturn:
+        hosts = self.program.args["hosts"].value if "hosts" in self.program.args else None
+        if hosts in self.contexts:
+            what = f"-H takes hosts, and {shown(hosts)} is a task"
+            raise Refused("no task is named", what, hint=f"fab -H hosts {hosts}")
+        raise Refused(
+            "no task is named", "there are options, and nothing to do", hint=f"all tasks: {self._call} --list"
+        )
+
+    @property
+    def _call(self) -> str:
+        return self.door.split()[0]
+
+    def _value(self, core: ParserContext, name: str) -> Any:
+        """An option of the program's own, in front of the tasks or behind one."""
+        return self.program.args[name].value or core.args[name].value
+
+    def _only_shows(self, core: ParserContext) -> bool:
+        return any(self._value(core, name) for name in ("help", "list", "version", "print-completion-script"))
+
+    def _check_listing(self, core: ParserContext) -> None:
+        """What Invoke ends with a traceback or 1 for."""
+        if (task := self._value(core, "help")) and isinstance(task, str) and task not in self.contexts:
+            self._unknown_task(task)
+        if (root := self._value(core, "list")) and isinstance(root, str):
+            known = list(self.namespace.collections)
+            if root not in known:
+                raise Refused(
+                    f"no namespace {shown(root)}", f"known: {', '.join(known)}", hint=_near(root, known) or "inv --list"
+                )
+        if (wanted := self._value(core, "list-format")) not in FORMATS:
+            raise Refused(f"--list-format: {shown(wanted)} is not possible", " or ".join(FORMATS))
+
+    def _refuse(self, error: ParseError) -> NoReturn:
+        """Say in our words what Invoke's parser says in its own."""
+        says, context = str(error), error.context
+        if found := re.fullmatch(r"No idea what (.*) is!", says, re.DOTALL):
+            word = next((word for word in self._typed() if repr(word) == found[1]), found[1].strip("'\""))
+            if word.startswith("-"):
+                self._unknown_option(word, context)
+            self._refuse_value(word, context)
+            self._unknown_task(word)
+        if found := re.search(r"<\w+: ([\w-]+)", says):
+            flag = "--" + found[1].replace("_", "-")
+            takes = "needs a value" if "needed value" in says else "takes no value"
+            raise Refused(f"{flag} {takes}", hint=self._help(context))
+        if found := re.search(r"did not receive required positional arguments: (.*)", says):
+            missing = ", ".join("--" + name for name in re.findall(r"'([\w-]+)'", found[1]))
+            raise Refused(f"{context.name if context else 'the task'} needs {missing}", hint=self._help(context))
+        raise Refused("the command line cannot be read", says, hint=self._help(context))
+
+    def _typed(self) -> Iterable[str]:
+        """Every word that Invoke may speak of: `--a=b` is two to it, `-abc` three."""
+        for word in self.words:
+            yield word
+            yield from word.partition("=")[::2]
+            if re.fullmatch(r"-\w\w+", word):
+                yield from (f"-{letter}" for letter in word[1:])
+
+    def _help(self, context: ParserContext | None) -> str:
+        return f"see {self._call} --help {context.name or ''}".rstrip() if context else f"see {self._call} --help"
+
+    def _unknown_option(self, word: str, context: ParserContext | None) -> NoReturn:
+        known = list(context.flags) if context else []
+        core = list(self.program.initial_context.flags)
+        own = [name for name in known if name.startswith("--")]
+        task = context.name if context else None
+        raise Refused(
+            f"{task} has no option {shown(word)}" if task else f"no option {shown(word)}",
+            f"it has {' '.join(own)}" if task and own else "",
+            hint=" ".join(filter(None, [_near(word, own) or _near(word, core), self._help(context)])),
+        )
+
+    def _refuse_value(self, word: str, context: ParserContext | None) -> None:
+        """A value that Invoke takes for a task, as its option takes none, or has one already."""
+        for flag in context.flags if context else ():
+            if f"{flag}={word}" in self.words and context and context.flags[flag].kind is bool:
+                raise Refused(
+                    f"{flag} takes no value", f"it is on with {flag}, and off without", hint=self._help(context)
+                )
+        words = [each for word in self.words for each in (word.split("=", 1) if word.startswith("--") else [word])]
+        at = words.index(word) if word in words else 0
+        flag = words[at - 1] if at else ""
+        if context and flag in context.flags and words[:at].count(flag) > 1:
+            raise Refused(f"{flag} is given twice", "it takes one value", hint="leave one of them out")
+
+    def _unknown_task(self, word: str) -> NoReturn:
+        names = list(self.contexts)
+        inner = [name for name in names if name.rpartition(".")[2] == word]
+        near = inner or difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+        raise Refused(
+            f"no task {shown(word)}",
+            hint=f"did you mean {' or '.join(f'{self.door} {name}' for name in near)}?"
+            if near
+            else f"all tasks: {self._call} --list",
+        )
+
+    def _refuse_number(self, core: ParserContext | None) -> None:
+        """An option of the program's own that is a number, as Invoke ends with a traceback there."""
+        flags = core.flags if core else {}
+        words = [each for word in self.words for each in (word.split("=", 1) if word.startswith("--") else [word])]
+        for flag, value in pairwise(words):
+            if flag in flags and flags[flag].kind is int and not re.fullmatch(r"[+-]?\d+", value):
+                raise Refused(f"{flag}: {shown(value)} is not a whole number")
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6) if len(word) > 2 else []
+    return f"did you mean {near[0]}?" if near else ""

@@ -1,0 +1,46 @@
+"""The executor behind inv: the tasks of a command line on this machine, and one exit code."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from invoke import Executor as InvokeExecutor
+from invoke.exceptions import Exit
+
+from fabfile import console, hints, outcome
+from fabfile.console import say
+from fabfile.outcome import Report
+
+
+class Executor(InvokeExecutor):
+    """Runs the tasks of a command line one after the other, up to the first that does not end well."""
+
+    def execute(self, *tasks: Any) -> Any:
+        """Run the tasks.
+
+        Raises:
+            Exit: with the code of the task that did not end well.
+        """
+        calls = self.normalize(tasks)
+        as_json = any(call.kwargs.get("json") for call in calls)
+        if as_json:
+            console.keep_for_document()
+        whole = Report()
+        for call in calls:
+            self.config.load_collection(self.collection.configuration(call.called_as))
+            self.config.load_shell_env()
+            context, name = call.make_context(self.config), outcome.task_name(call)
+            with hints.typed(name, outcome.typed(call)):
+                do = partial(call.task, context, *call.args, **call.kwargs)
+                report, text = outcome.perform(name, do, remote=False)
+            if text:
+                say(text, error=True)
+            if not whole.add(report):
+                break
+        whole.exit_code = outcome.exit_code([report.status for report in whole.tasks])
+        if as_json:
+            outcome.publish(whole)
+        if whole.exit_code:
+            raise Exit(code=whole.exit_code)
+        return {}

@@ -1,0 +1,163 @@
+"""What may be said of a host, declared once: hosts.toml's validation, flags, help and docs/hosts.md come from here."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from fabfile import sizes
+from fabfile.console import shown
+from fabfile.daemon import Daemon
+from fabfile.errors import Refused
+from fabfile.option import about, size_of
+
+
+def check_address(text: str, name: str) -> None:
+    """Refuse what is not just a host name or an IP address.
+
+    Raises:
+        Refused: with where the rest of it belongs.
+    """
+    import ipaddress  # `inv --list` is not to wait for it
+
+    user, at, _ = text.rpartition("@")
+    if "://" in text:
+        raise Refused(f"{name}: {shown(text)} is a URL", "a host name or an IP address, without http:// or a path")
+    if at:
+        raise Refused(
+            f"{name}: {shown(text)} has a user in it", "that is a key of its own", hint=f'write user = "{user}"'
+        )
+    with suppress(ValueError):
+        ipaddress.ip_address(text.partition("%")[0])
+        return
+    host, colon, port = text.rpartition(":")
+    if colon and port.isdigit() and ":" not in host:
+        raise Refused(
+            f"{name}: {shown(text)} has a port in it", "that is a key of its own", hint=f"write port = {port}"
+        )
+    if len(text) > 253 or not re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?", text):
+        raise Refused(
+            f"{name}: {shown(text)} is not a host name or an IP address", "letters, digits, dots, hyphens, at most 253"
+        )
+
+
+def check_user(text: str, name: str) -> None:
+    """Refuse what sshd would take for several words or for an option.
+
+    Raises:
+        Refused: such a name.
+    """
+    if not re.fullmatch(r"[^\s:\x00-\x1f\x7f-][^\s:\x00-\x1f\x7f]{0,63}", text):
+        raise Refused(f"{name}: {shown(text)} is not a login name", "without blanks and colons, at most 64 characters")
+
+
+def check_path(text: str, name: str) -> None:
+    """Refuse a path in the home directory of a user that there is not.
+
+    Raises:
+        Refused: such a path.
+    """
+    try:
+        Path(text).expanduser()
+    except RuntimeError as error:
+        raise Refused(f"{name}: {shown(text)} is not a path on this machine", str(error)) from error
+
+
+def size_or_share(text: str, name: str) -> None:
+    """Refuse what is neither a size nor a percentage.
+
+    Raises:
+        Refused: see `sizes.parse`.
+    """
+    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3})?%", text):
+        sizes.parse(text, name)
+
+
+class Pool(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A machine's thin pool, as asked for; each variant reads its own keys of it."""
+
+    variant: Annotated[Literal["loop", "direct"], about("pool variant: two files, or whole disks by LVM")] = "loop"
+    dir: Annotated[
+        str, about("directory of containerd's snapshotter database and, of a loop pool, of its files, on ext4 or xfs")
+    ] = "/var/lib/containerd/devmapper"
+    meta_size: Annotated[
+        str,
+        about(
+            "size of the metadata device, of a direct pool also a percentage; empty: computed",
+            check=size_or_share,
+            unit="size",
+        ),
+    ] = ""
+    base_image_size: Annotated[
+        str, size_of("size of containers' file systems, in containerd's own spelling: GB is GiB", containerd=True)
+    ] = "10GB"
+    threshold: Annotated[int, about("percent used at which the pool grows by itself; 100: never", ge=1, le=100)] = 80
+    percent: Annotated[int, about("percent of its size by which the pool grows then", ge=1, le=1000)] = 20
+    max_size: Annotated[str, size_of("size beyond which a loop pool does not grow by itself; empty: any")] = ""
+    when_full: Annotated[
+        Literal["queue", "error"], about("what writers to a full pool get: they wait for space, or an error at once")
+    ] = "queue"
+
+    name: Annotated[str, about("name of a loop pool; a direct one has VG-POOL")] = "containerd-pool"
+    size: Annotated[str, size_of("size of a loop pool's data device")] = "100G"
+    block_size: Annotated[str, size_of("block size of a loop pool, a multiple of 64K up to 1G, fixed")] = "64K"
+    volume: Annotated[str, about("logical volume, VG/LV, to make, format with ext4 and mount at the directory")] = ""
+    volume_size: Annotated[str, size_of("size of that volume")] = ""
+
+    devices: Annotated[
+        tuple[str, ...], about("whole, empty disk of a direct pool; without one, room in a volume group that is there")
+    ] = ()
+    vg: Annotated[str, about("volume group of a direct pool")] = "containerd"
+    pool: Annotated[str, about("logical volume of a direct pool in its volume group")] = "thinpool"
+    data_percent: Annotated[
+        int, about("percent of the volume group that becomes data; in the rest it may grow", ge=1, le=100)
+    ] = 80
+    chunk_size: Annotated[str, size_of("block size of a direct pool, a multiple of 64K up to 1G, fixed")] = "512K"
+
+    def given(self, options: dict[str, Any]) -> Pool:
+        """This pool, with what was typed."""
+        tuples = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+        return msgspec.structs.replace(self, **tuples)
+
+    @property
+    def dm_name(self) -> str:
+        """The name of the pool's device, which is also its unit's and containerd's `pool_name`.
+
+        Of a direct pool it is LVM's own: both names with their hyphens doubled. What LVM says of the pool that is there
+        is compared with it.
+        """
+        if self.variant == "loop":
+            return self.name
+        return "-".join(name.replace("-", "--") for name in (self.vg, self.pool))
+
+
+class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One machine and what it should become."""
+
+    name: str = ""
+    address: Annotated[str, about("host name or IP address; by default the host's name", check=check_address)] = ""
+    port: Annotated[int, about("TCP port of sshd", ge=1, le=65535)] = 22
+    user: Annotated[str, about("login name", check=check_user)] = "root"
+    identity_file: Annotated[str, about("private key file; empty: agent and default keys", check=check_path)] = ""
+    known_hosts: Annotated[str, about("file of known host keys", check=check_path)] = "~/.ssh/known_hosts"
+    gateway: Annotated[str, about("host of this file through which to connect")] = ""
+    connect_timeout: Annotated[int, about("seconds to wait for a connection", ge=1, le=3600)] = 20
+    release: Annotated[str, about("release set of releases.toml")] = "2.3"
+    mirror: Annotated[str, about("directory or HTTP address that has the files; empty: their official addresses")] = ""
+    registry: Annotated[str, about("registry address of the smoke test; http:// for one without TLS")] = (
+        "https://docker.io"
+    )
+    image: Annotated[str, about("image of the smoke test, REPOSITORY:TAG")] = "library/hello-world:latest"
+    build: Annotated[Literal["controller", "host"], about("machine that builds containerd")] = "controller"
+    bin_dir: Annotated[str, about("directory of links to containerd's programs")] = "/usr/local/bin"
+    instance: Annotated[str, about("containerd instance beside the default one, with a pool of its own")] = ""
+    pool: Pool = Pool()
+
+    @property
+    def daemon(self) -> Daemon:
+        """Its containerd."""
+        return Daemon(self.instance, self.bin_dir)

@@ -1,0 +1,204 @@
+"""What became of a step, a task, a host: collected while it runs, and written as the document that --json prints.
+
+docs/json.md describes every field; a unit test compares it with these structs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from time import monotonic
+from typing import Any, Literal
+
+import msgspec
+from invoke.exceptions import Exit
+
+from fabfile import console
+from fabfile.errors import Failed, Pending, Problem, Refused, Unreachable
+
+SCHEMA = 1
+"""Grows when a field is removed or changes its meaning; a new field leaves it."""
+
+Status = Literal["ok", "changed", "pending", "refused", "failed", "unreachable"]
+
+CODES: dict[str, int] = {"failed": 1, "refused": 2, "pending": 3, "unreachable": 4}
+"""Exit codes; every other status is 0. Of several hosts the smallest code counts."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of a step."""
+
+    step: str
+    status: Literal["ok", "changed", "pending"]
+    reason: str
+    seconds: float
+    changes: list[Any] = []
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """An error in its three parts."""
+
+    what: str
+    details: str = ""
+    hint: str = ""
+
+
+class TaskReport(msgspec.Struct):
+    """What became of a task on a host."""
+
+    task: str
+    status: Status = "ok"
+    seconds: float = 0.0
+    steps: list[Outcome] = []
+    result: Any = None
+    error: Trouble | None = None
+
+
+class HostReport(msgspec.Struct):
+    """What became of a machine."""
+
+    status: Status = "ok"
+    seconds: float = 0.0
+    tasks: list[TaskReport] = []
+    error: Trouble | None = None
+
+    def add(self, report: TaskReport) -> bool:
+        """Take a task's report; whether the next task may follow."""
+        self.tasks.append(report)
+        self.seconds = round(self.seconds + report.seconds, 2)
+        if (report.status != "ok" and self.status != "pending") or exit_code([report.status]):
+            self.status, self.error = report.status, report.error
+        return exit_code([report.status]) in (0, CODES["pending"])
+
+
+class Report(HostReport):
+    """What inv --json prints: a machine's report, with two fields more."""
+
+    exit_code: int = 0
+    schema: int = SCHEMA
+
+
+class FleetReport(msgspec.Struct):
+    """What fab --json prints."""
+
+    exit_code: int
+    hosts: dict[str, HostReport]
+    error: Trouble | None = None
+    schema: int = SCHEMA
+
+
+_task: ContextVar[TaskReport | None] = ContextVar("task", default=None)
+_diff: ContextVar[bool] = ContextVar("diff", default=False)
+
+
+def show_diff(wanted: bool) -> None:
+    """Whether plans are shown with their commands and differences from now on, in this thread."""
+    _diff.set(wanted)
+
+
+def with_diff() -> bool:
+    """Whether --diff was given."""
+    return _diff.get()
+
+
+def note(outcome: Outcome) -> None:
+    """Keep what became of a step of the running task."""
+    if now := _task.get():
+        now.steps.append(outcome)
+
+
+def result(value: Any) -> None:
+    """Keep what the running task found out: with --json it is its `result`."""
+    if now := _task.get():
+        now.result = value
+
+
+def perform(name: str, do: Callable[[], Any], *, remote: bool) -> tuple[TaskReport, str]:
+    """Do a task, and keep what became of it whatever it raises.
+
+    Args:
+        name: of the task.
+        do: does it.
+        remote: whether what fails with an error of the operating system is a connection.
+
+    Returns:
+        The report, and the error as it is shown to a person.
+    """
+    report, start = TaskReport(name), monotonic()
+    token = _task.set(report)
+    text = ""
+    try:
+        do()
+        changed = any(step.status == "changed" for step in report.steps)
+        report.status = "changed" if changed else "ok"
+    except Exception as error:
+        report.status, report.error, text = explained(error, remote=remote)
+    finally:
+        _task.reset(token)
+    report.seconds = round(monotonic() - start, 2)
+    return report, text
+
+
+def explained(error: Exception, *, remote: bool = False) -> tuple[Status, Trouble | None, str]:
+    """The status that an exception means, its parts, and the text for a person."""
+    if isinstance(error, Pending):
+        return "pending", None, ""
+    if remote and isinstance(error, _lost()):  # the connection broke in the middle
+        error = Failed("the connection was lost", str(error), hint="run it again")
+    if isinstance(error, Problem):
+        status: Status = "failed"
+        if isinstance(error, (Refused, Unreachable)):
+            status = "refused" if isinstance(error, Refused) else "unreachable"
+        return status, Trouble(error.what, error.details, error.hint), str(error)
+    if isinstance(error, Exit):
+        return "failed", Trouble(str(error)), str(error)
+    import traceback
+
+    # A bug of ours: shown whole, and other hosts get their answers nevertheless.
+    what = f"{type(error).__name__}: {error}".splitlines()[0]
+    return "failed", Trouble(what, traceback.format_exc()), f"error: {what}\n{traceback.format_exc()}"
+
+
+def _lost() -> tuple[type[Exception], ...]:
+    from paramiko.ssh_exception import SSHException  # slow to import, and of no use on this machine
+
+    return OSError, EOFError, SSHException
+
+
+def exit_code(statuses: Sequence[str]) -> int:
+    """The process's exit code: 1 failed, before 2 refused, 3 pending, and 4 for hosts that were just unreachable."""
+    return min((CODES[status] for status in statuses if status in CODES), default=0)
+
+
+def task_name(call: Any) -> str:
+    """The name of the task that Invoke calls, as it was typed."""
+    return str(call.called_as or call.task.name)
+
+
+def typed(call: Any) -> list[str]:
+    """The options that were typed behind it."""
+    task = call.task
+    return list(task.typed(call.kwargs)) if hasattr(task, "typed") else []
+
+
+def publish(report: Report | FleetReport) -> None:
+    """Print the document.
+
+    Raises:
+        Failed: it could not be written, and what reads it must not take a part for the whole.
+    """
+    if (error := console.write_document(document(report))) and not isinstance(error, BrokenPipeError):
+        raise Failed("the JSON document cannot be written", str(error))
+
+
+def as_json(value: Any) -> str:
+    """`value` as JSON; a source is the data that it is made of, or else its label."""
+    import json
+
+    return json.dumps(msgspec.to_builtins(value, enc_hook=lambda source: source.label))
+
+
+def document(report: Report | FleetReport) -> str:
+    """The JSON of a report, in ASCII: whatever a machine printed, every program can read it."""
+    text = as_json({"schema": report.schema, **msgspec.structs.asdict(report)})
+    return console.masked(text)
