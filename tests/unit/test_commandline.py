@@ -1,0 +1,197 @@
+"""A mistake on the command line is refused with 2, by its name, with the nearest that is right; no value is lost."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shlex
+from typing import Any
+
+import pytest
+from fabric.main import Fab
+from hypothesis import given
+from hypothesis import strategies as st
+from invoke import Context, Program
+from invoke.exceptions import ParseError
+from invoke.parser import Parser, ParserContext
+
+import fabfile
+import tasks
+from fabfile import commandline
+from fabfile.errors import Refused
+from fabfile.task import Task
+from tests.reference import all_tasks
+
+
+def check(line: str) -> None:
+    """Look at a command line as inv or fab would."""
+    words = shlex.split(line)
+    fab = words[0] == "fab"
+    program = Fab(name="Fabric") if fab else Program(name="Invoke")
+    program.parse_core(words)
+    commandline.check(program, fabfile.ns if fab else tasks.ns)
+
+
+WRONG = {
+    "inv deplooy": ("no task 'deplooy'", "did you mean inv deploy?"),
+    "inv loop": ("no task 'loop'", "did you mean inv pool.loop?"),
+    "inv status doctr": ("no task 'doctr'", "did you mean inv doctor?"),
+    "inv xyzzy": ("no task 'xyzzy'", "all tasks: inv --list"),
+    "fab -H a deplooy": ("no task 'deplooy'", "did you mean fab -H HOSTS deploy?"),
+    "fab -H a lab.up": ("no task 'lab.up'", ""),
+    "inv deploy --relese 2.3": ("deploy has no option '--relese'", "did you mean --release? see inv --help deploy"),
+    "inv pool.loop -s 1G": ("pool.loop has no option '-s'", "see inv --help pool.loop"),
+    "inv pool.reset -ny": ("pool.reset has no option '-n'", "see inv --help pool.reset"),
+    "inv --nope deploy": ("no option '--nope'", "--no-dedupe"),
+    "inv deploy --release": ("--release needs a value", "see inv --help deploy"),
+    "inv deploy --release --mirror /m": ("--release needs a value", ""),
+    "inv pool.loop --size 1G --size 2G": ("--size is given twice", ""),
+    "inv pool.reset --yes=no": ("--yes takes no value", ""),
+    "inv pool.reset --yes no": ("no task 'no'", ""),
+    "inv run": ("run needs --command", "see inv --help run"),
+    "inv run --dry": ("--command: '--dry' is an option", ""),
+    "inv lab.shell --json": ("--name: '--json' is an option", ""),
+    "fab -H deploy": ("no task is named", "fab -H hosts deploy"),
+    "fab -H hosts": ("no task is named", "all tasks: fab --list"),
+    "inv --dry": ("no task is named", ""),
+    "inv --help deplooy": ("no task 'deplooy'", "did you mean inv deploy?"),
+    "inv --list pol": ("no namespace 'pol'", "did you mean pool?"),
+    "inv --list --list-format xml": ("--list-format: 'xml' is not possible", ""),
+    "inv deploy --command-timeout soon": ("--command-timeout: 'soon' is not a whole number", ""),
+    "inv --prompt-for-sudo-password deploy": ("--prompt-for-sudo-password is not supported", ""),
+    "inv pool.loop --threshold 80%": ("--threshold: '80%' is not a whole number", "--threshold 80"),
+    "inv pool.loop --threshold 0": ("--threshold: 0 is out of range", "--threshold 80"),
+    "inv pool.loop --percent 0": ("--percent: 0 is out of range", ""),
+    "inv pool.direct --data-percent 101": ("--data-percent: 101 is out of range", ""),
+    "inv pool.loop --when-full wait": ("--when-full: 'wait' is not possible", "--when-full queue"),
+    "inv deploy --variant lvm": ("--variant: 'lvm' is not possible", ""),
+    "inv containerd.build --on mars": ("--on: 'mars' is not possible", "--on controller"),
+    "inv lab.up --memory 2G": ("--memory: '2G' is not a whole number", ""),
+    "inv pool.backup --keep 0": ("--keep: 0 is out of range", ""),
+    "inv pool.kept --keep=-1": ("--keep: -1 is out of range", ""),
+    "inv pool.loop --size 100GB": ("--size: '100GB' has a decimal unit", "--size 100GiB"),
+    "inv pool.grow --meta-size 1X": ("--meta-size: '1X' is not a size", "--meta-size 100G"),
+    "inv pool.reset --name '' --yes": ("--name: an empty value", ""),
+    "inv deploy --mirror ' '": ("--mirror: an empty value", ""),
+    "inv pool.direct --device ''": ("--device: an empty value", ""),
+    f"inv deploy --release {'x' * 5000}": ("--release: a value of 5000 characters", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "says"), WRONG.items(), ids=[line[:50] for line in WRONG])
+def test_a_mistake_is_refused_with_what_is_right(line: str, says: tuple[str, str]) -> None:
+    with pytest.raises(Refused) as refused:
+        check(line)
+    what, hint = says
+    assert refused.value.what.startswith(what)
+    assert hint in refused.value.hint
+    assert refused.value.code == 2
+    assert len(refused.value.what) < 200
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "inv", "fab", "inv --list", "inv -l pool", "inv --help", "inv -h deploy", "inv deploy --help",
+        "inv --dry deploy", "inv -R deploy", "inv deploy --dry", "fab -H a,b -t 5 deploy --release 2.3 smoke",
+        "inv pool.direct --device /dev/a --device /dev/b --wipe /dev/a", "inv run 'uname -r'",
+        "inv pool.kept --keep 0", "inv pool.restore --from /srv/x", "inv deploy --json --diff", "inv lab.shell lab-1",
+    ],
+)  # fmt: skip
+def test_what_is_right_passes(line: str) -> None:
+    check(line)
+
+
+@pytest.mark.parametrize("door", ["inv", "fab -H a"])
+def test_with_json_a_refusal_is_a_document_too(door: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(Refused):
+        check(f"{door} deplooy --json")
+    document = json.loads(capsys.readouterr().out)
+    assert (document["schema"], document["exit_code"]) == (1, 2)
+    assert document["error"]["what"] == "no task 'deplooy'"
+    assert document["tasks" if door == "inv" else "hosts"] in ([], {})
+
+
+@pytest.mark.parametrize("name", all_tasks())
+def test_no_option_has_a_short_form(name: str) -> None:
+    task = all_tasks()[name]
+    assert not task.auto_shortflags
+    for argument in task.get_arguments():
+        assert all(len(each) > 1 for each in argument.names), argument
+
+
+def test_every_task_is_ours() -> None:
+    assert set(all_tasks()) == set(tasks.ns.task_names)
+
+
+@pytest.mark.parametrize("name", all_tasks())
+def test_help_says_limits_and_defaults(name: str) -> None:
+    for option in all_tasks()[name].options.values():
+        assert option.help
+        assert not option.choices or " or ".join(option.choices) in option.help
+        if option.kind is int and option.default:
+            assert f"default: {option.default}" in option.help
+
+
+def given_to(task: Task, words: list[str]) -> dict[str, Any]:
+    """What the body of a task gets of some words behind it."""
+    context = ParserContext("t", args=task.get_arguments())
+    (_, called) = Parser([context], initial=ParserContext(args=Program().core_args())).parse_argv(["t", *words])
+    assert called.help_tuples(), "what --help prints"
+    got: dict[str, Any] = {}
+    probe = copy.copy(task)
+    probe.body = lambda c, **options: got.update(options)
+    probe(Context(), **called.as_kwargs)
+    return got
+
+
+LOOP = all_tasks()["pool.loop"]
+KEPT = all_tasks()["pool.kept"]
+
+
+def test_what_was_not_given_is_not_passed_and_what_is_false_is() -> None:
+    assert given_to(LOOP, []) == {}
+    assert given_to(LOOP, ["--threshold", "1"]) == {"threshold": 1}
+    assert given_to(KEPT, ["--keep", "0"]) == {"keep": 0}
+    assert given_to(all_tasks()["pool.direct"], ["--device", "a", "--device", "b"])["devices"] == ["a", "b"]
+    assert given_to(all_tasks()["pool.restore"], ["--from", "/x"])["from_"] == "/x"
+
+
+VALUES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30)
+
+
+@given(number=st.integers(-(10**6), 10**6))
+def test_a_number_reaches_the_task_as_it_is_or_is_refused(number: int) -> None:
+    try:
+        assert given_to(LOOP, [f"--threshold={number}"]) == {"threshold": number}
+    except Refused as refused:
+        assert not 1 <= number <= 100
+        assert str(number) in refused.what
+    else:
+        assert 1 <= number <= 100
+
+
+@given(value=VALUES, form=st.sampled_from(["--dir={}", "--dir {}"]))
+def test_a_text_reaches_the_task_as_it_is_or_is_refused(value: str, form: str) -> None:
+    words = [form.format(value)] if "=" in form else ["--dir", value]
+    try:
+        assert given_to(LOOP, words) == {"dir": value}
+    except Refused as refused:
+        assert not value.strip(), refused
+    except ParseError:
+        assert value.startswith("-") and len(words) == 2
+
+
+@given(
+    words=st.lists(
+        st.sampled_from([*tasks.ns.task_names, "--size", "--yes", "--json", "--dry", "1G", "x", "-i"]), max_size=6
+    )
+)
+def test_any_words_are_taken_or_refused(words: list[str]) -> None:
+    program = Program(name="Invoke")
+    try:
+        program.parse_core(["inv", *words])
+        commandline.Line(program, tasks.ns).check()
+    except Refused as refused:
+        assert refused.code == 2
+        assert refused.what
