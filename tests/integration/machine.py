@@ -13,10 +13,14 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+import msgspec
+
 from fabfile.lab import machines, vm
 from fabfile.lab.vm import Vm
+from fabfile.outcome import FleetReport
 from fabfile.paths import REPOSITORY
 from tests.integration import times
+from tests.reference import all_tasks
 
 LIMIT = 300
 """Seconds for a machine to go down or come back, on two busy cores."""
@@ -49,6 +53,17 @@ class Machine:
     def fab(self, *args: str, code: int | None = 0, inventory: Path | None = None) -> str:
         """Run fab against it and return all it printed; the exit code must be `code`, or any where that is None."""
         return run_fab("-H", self.vm.name, *args, code=code, inventory=inventory)
+
+    def fab_json(self, *args: str, code: int = 0, inventory: Path | None = None) -> dict[str, Any]:
+        """Run fab with --json and return what it says of its last task; standard output must be that document only."""
+        done = _fab("-H", self.vm.name, *args, "--json", code=code, inventory=inventory)
+        report = msgspec.json.decode(done.stdout, type=FleetReport)
+        assert (report.schema, report.exit_code, list(report.hosts)) == (1, code, [self.vm.name])
+        task = report.hosts[self.vm.name].tasks[-1]
+        if task.result is not None:
+            msgspec.json.decode(msgspec.json.encode(task.result), type=all_tasks()[task.task].answers)
+        last: dict[str, Any] = msgspec.to_builtins(task)
+        return last
 
     def ssh(self, command: str, code: int | None = 0, *, alone: bool = False) -> str:
         """Run a command by OpenSSH and return its output.
@@ -156,7 +171,12 @@ def until(true: Any, otherwise: str, seconds: float = LIMIT) -> None:
 
 
 def run_fab(*args: str, code: int | None = 0, inventory: Path | None = None) -> str:
-    """Run fab as a user would."""
+    """Run fab as a user would, and return all that it printed."""
+    done = _fab(*args, code=code, inventory=inventory)
+    return done.stdout + done.stderr
+
+
+def _fab(*args: str, code: int | None, inventory: Path | None) -> subprocess.CompletedProcess[str]:
     lab = Path(os.environ["LAB_DIR"])
     environment = {**os.environ, "HOSTS_FILE": str(inventory or lab / "hosts.toml")}
     begin = monotonic()
@@ -164,13 +184,11 @@ def run_fab(*args: str, code: int | None = 0, inventory: Path | None = None) -> 
         [str(Path(sys.executable).with_name("fab")), *args],
         cwd=REPOSITORY, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
     )  # fmt: skip
-    output = done.stdout + done.stderr
     task = next((word for word in args[2:] if not word.startswith("-")), "")
     times.note("command", f"fab {task}{' --dry' if '--dry' in args else ''}", monotonic() - begin)
-    assert code in (None, done.returncode), (
-        f"fab {' '.join(args)}: exit code {done.returncode}, expected {code}\n{output}"
-    )
-    return output
+    said = f"fab {' '.join(args)}: exit code {done.returncode}, expected {code}\n{done.stdout}{done.stderr}"
+    assert code in (None, done.returncode), said
+    return done
 
 
 def keep_logs(machine: Machine, name: str) -> None:

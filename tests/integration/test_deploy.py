@@ -21,8 +21,12 @@ def test_dry_run_shows_the_plan_and_touches_nothing(golden: Golden) -> None:
     assert "sparse data file of 100G" in golden.seen.dry
     assert "OVERCOMMITTED" in golden.seen.dry
     assert "metadata file of 75M" in golden.seen.dry
-    steps = json.loads(golden.seen.dry_json.splitlines()[0].partition(": ")[2])
-    assert [step["step"] for step in steps if step["changes"]][-1] == "smoke"
+    (host,) = json.loads(golden.seen.dry_json.splitlines()[0])["hosts"].values()
+    steps = host["tasks"][0]["steps"]
+    assert [step["step"] for step in steps if step["status"] == "pending"][-1] == "smoke"
+    assert len(golden.seen.dry.splitlines()) < 40, "reasons only"
+    assert "containerd None" not in golden.seen.dry_json
+    assert re.search(r"pending +smoke +planned again after containerd.install", golden.seen.dry)
     assert golden.seen.after_dry == golden.seen.fresh
 
 
@@ -116,6 +120,22 @@ def test_who_cannot_become_root_is_told_so(deployed: Machine, tmp_path: Path) ->
     deployed.ssh("echo 'nobody-special ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/nobody-special")
     assert "ok 1  changed 0" in deployed.fab("deploy", inventory=inventory)
     deployed.ssh("userdel --remove nobody-special; rm /etc/sudoers.d/nobody-special")
+
+
+def test_with_json_each_task_answers_in_one_document(deployed: Machine) -> None:
+    assert {step["status"] for step in deployed.fab_json("deploy")["steps"]} == {"ok"}
+    assert {step["status"] for step in deployed.fab_json("--dry", "deploy")["steps"]} == {"ok"}
+    pending = deployed.fab_json("--dry", "smoke", code=3)
+    assert [step["status"] for step in pending["steps"]] == ["pending"]
+    assert deployed.fab_json("status")["result"]["system"]["distribution"] == "debian"
+    assert {check["result"] for check in deployed.fab_json("doctor")["result"]} == {"ok"}
+    assert deployed.fab_json("pool.status")["result"]["status"]["mode"] == "rw"
+    assert deployed.fab_json("pool.check")["result"]["sound"]
+    assert deployed.fab_json("run", "echo hi; exit 3", code=1)["result"] == {
+        "exit_code": 3, "stdout": "hi\n", "stderr": "",
+    }  # fmt: skip
+    refused = deployed.fab_json("pool.reset", "--force", code=2)
+    assert refused["error"]["hint"].endswith("pool.reset --name containerd-pool --force --yes")
 
 
 def test_a_host_that_is_not_in_the_inventory_is_refused(deployed: Machine) -> None:

@@ -56,6 +56,7 @@ def test_a_pool_on_this_machine(deployed: Machine, inv: Inv) -> None:
     assert "ok       pool.loop" in inv(*pool)
     assert "own-pool: rw" in inv("pool.status", "--instance", "own")
     assert "is not a size" in inv("pool.loop", "--size", "1X", code=2)
+    assert '"mode": "rw"' in inv("pool.status", "--instance", "own", "--json")
 
 
 def test_a_deploy_on_this_machine_changes_nothing_where_fab_did_it(deployed: Machine, inv: Inv) -> None:
@@ -65,4 +66,5 @@ def test_a_deploy_on_this_machine_changes_nothing_where_fab_did_it(deployed: Mac
     subprocess.run(deployed.vm.ssh("cat >mirror/releases.toml"), input=sent.read_bytes(), check=True)
     done = inv("deploy", "--release", "lab", "--mirror", "/root/mirror", "--registry", lab["registry"])
     assert done.count("ok       ") == len(done.splitlines()), done
+    assert inv("--dry", "smoke", code=3).startswith("pending  smoke")
     assert inv("smoke", "--registry", lab["registry"]).count("Hello from containerd!") == 2

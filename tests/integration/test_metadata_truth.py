@@ -5,7 +5,6 @@ One machine: the default containerd on a loop pool, the instance `two` on a disk
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Iterator
 
@@ -136,9 +135,7 @@ def test_n18_an_image_that_came_since_is_named_and_unpacked_again(machine: Machi
 
 def test_n18_entries_whose_device_is_gone_are_mended_too(machine: Machine) -> None:
     busybox = image(machine, "busybox")
-    seen = json.loads(machine.fab("pool.fsck", "--json").partition("\n")[0].removeprefix(f"{machine.vm.name}: "))[
-        "seen"
-    ]
+    seen = machine.fab_json("pool.fsck")["result"]["seen"]
     # That of the image which came last.
     of = max((number for number, snapshot in seen["snapshots"].items() if snapshot["kind"] == "Committed"), key=int)
     number = seen["database"][f"{POOL}-snap-{of}"]["id"]

@@ -5,7 +5,6 @@ The tests build on one another; N1, N2, … are the situations in which somethin
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 
@@ -96,9 +95,8 @@ def test_a_disk_that_cannot_be_read_is_refused_also_with_wipe(machine: Machine) 
 
 
 def test_disks_says_of_each_whether_it_can_be_used_in_the_words_of_the_refusal(machine: Machine) -> None:
-    text = machine.fab("pool.disks", "--json")
-    (line,) = (line for line in text.splitlines() if "[{" in line)
-    found = {offer["device"]: offer for offer in json.loads(line[line.index("[{") :]) if offer["kind"] == "disk"}
+    offers = machine.fab_json("pool.disks")["result"]
+    found = {offer["device"]: offer for offer in offers if offer["kind"] == "disk"}
     assert found[disk(machine, "free")]["against"] == []
     assert "held by loop5 (loop)" in found[disk(machine, "loop")]["against"]
     refused = direct(machine, "--device", disk(machine, "exported"), code=2)

@@ -85,7 +85,7 @@ def test_a_direct_pool_goes_with_the_group_and_the_disk_that_were_made_for_it(
     machine.fab("deploy", "--variant", "direct", "--device", DISK)
     assert "containerd-thinpool" in machine.ssh("dmsetup ls")
     before = machine.state()
-    plan = machine.fab("--dry", "pool.reset", code=3)
+    plan = machine.fab("--dry", "pool.reset", "--diff", code=3)
     for what in (
         "remove containerd/thinpool, 16.0G",
         "remove_vg containerd",

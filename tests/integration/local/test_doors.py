@@ -1,0 +1,165 @@
+"""inv and fab themselves, as processes: exit codes, and standard output that is one JSON document or nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from fabfile.outcome import FleetReport, Report
+from fabfile.paths import REPOSITORY
+from tests.reference import all_tasks
+
+Run = Callable[[str], subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Runs a command line, with an inventory of two hosts that nobody answers for."""
+    directory = tmp_path_factory.mktemp("doors")
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    text = "[hosts.{}]\naddress = '{}'\nport = {}\n"
+    (directory / "hosts.toml").write_text(text.format("a", "127.0.0.1", port) + text.format("b", "127.0.0.2", port))
+    environment = {**os.environ, "HOSTS_FILE": str(directory / "hosts.toml"), "LAB_DIR": str(directory / "lab")}
+
+    def run(line: str) -> subprocess.CompletedProcess[str]:
+        program, *words = shlex.split(line)
+        return subprocess.run(
+            [str(Path(sys.executable).with_name(program)), *words],
+            cwd=REPOSITORY, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
+
+    return run
+
+
+def document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """What is on standard output, by the types that docs/json.md is made of."""
+    whole: dict[str, Any] = json.loads(done.stdout)
+    report = msgspec.json.decode(done.stdout, type=FleetReport if "hosts" in whole else Report)
+    assert (report.schema, report.exit_code) == (1, done.returncode)
+    machines = report.hosts.values() if isinstance(report, FleetReport) else [report]
+    for task in (task for machine in machines for task in machine.tasks if task.result is not None):
+        msgspec.json.decode(json.dumps(task.result), type=all_tasks()[task.task].answers)
+    return whole
+
+
+CODES = {
+    "inv --list": 0,
+    "inv --help deploy": 0,
+    "inv deplooy": 2,
+    "inv deploy --relese 2.3": 2,
+    "inv deploy --release": 2,
+    "inv --nope deploy": 2,
+    "inv --dry": 2,
+    "fab -H deploy": 2,
+    "fab deploy": 2,
+    "fab -H 192.0.2.1 status": 2,
+    "fab -H a,b status": 4,
+    "fab -H a --dry deploy": 4,
+    "inv pool.loop --threshold 80%": 2,
+    "inv pool.loop --threshold 0": 2,
+    "inv lab.up --memory 2G": 2,
+    "inv --dry smoke": 3,
+    "inv --dry run 'rm -rf /nowhere'": 3,
+    "inv --dry lab.up": 3,
+    "inv --dry lab.demo": 3,
+    "inv --dry lab.down": 0,
+    "inv --dry lab.shell lab-1": 3,
+}
+"""Command line → exit code."""
+
+
+@pytest.mark.parametrize("line", CODES)
+def test_exit_code(run: Run, line: str) -> None:
+    done = run(line)
+    assert done.returncode == CODES[line], done
+    assert "Traceback" not in done.stdout + done.stderr
+    if CODES[line] == 2:
+        assert done.stdout == ""
+        assert done.stderr.startswith("error: ")
+
+
+DOCUMENTS = {
+    "inv lab.list --json": 0,
+    "inv lab.list --json lab.list": 0,
+    "inv --dry smoke --json": 3,
+    "inv --dry lab.up --json": 3,
+    "inv --dry run true --json": 3,
+    "inv --dry smoke run true --json": 3,
+    "inv smoke --registry ftp://x --json": 2,
+    "inv deplooy --json": 2,
+    "inv deploy --json --size 100GB": 2,
+    "fab -H a status --json": 4,
+    "fab -H a,b --dry deploy --json": 4,
+    "fab -H 192.0.2.1 status --json": 2,
+    "fab -H a deploy --relese 2.3 --json": 2,
+    "fab status --json": 2,
+    "fab -H a --json": 2,
+}
+"""Command line → exit code, which is also in the document."""
+
+
+@pytest.mark.parametrize("line", DOCUMENTS)
+def test_standard_output_is_one_document(run: Run, line: str) -> None:
+    done = run(line)
+    assert done.returncode == DOCUMENTS[line], done
+    whole = document(done)
+    assert ("hosts" in whole) == line.startswith("fab")
+    if done.returncode in (2, 4):
+        assert done.stderr.count("error: ") >= 1, "a person reads it too"
+
+
+def test_every_host_is_in_it_with_its_error(run: Run) -> None:
+    hosts = document(run("fab -H a,b status --json"))["hosts"]
+    assert {name: host["status"] for name, host in hosts.items()} == {"a": "unreachable", "b": "unreachable"}
+    assert all("no connection" in host["error"]["what"] for host in hosts.values())
+
+
+def test_what_would_be_done_is_in_it(run: Run) -> None:
+    (task,) = document(run("inv --dry run 'echo $HOME' --json"))["tasks"]
+    assert [(step["status"], step["reason"]) for step in task["steps"]] == [("pending", "echo $HOME")]
+
+
+def test_an_inventory_that_is_wrong_is_a_document_too(run: Run, tmp_path: Path) -> None:
+    wrong = tmp_path / "hosts.toml"
+    wrong.write_text("[hosts.a]\naddress = 'root@h'\n")
+    fab = str(Path(sys.executable).with_name("fab"))
+    done = subprocess.run(
+        [fab, "-H", "a", "status", "--json"],
+        cwd=REPOSITORY, env={**os.environ, "HOSTS_FILE": str(wrong)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert f"{wrong}: hosts.a.address: 'root@h' has a user in it" == document(done)["error"]["what"]
+
+
+INV = shlex.quote(str(Path(sys.executable).with_name("inv")))
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (f"{{ {INV} --dry smoke run true; echo code $? >&2; }} | true", "code 3\n"),
+        (f"{INV} --dry smoke run true >/dev/full; echo code $? >&2", "code 3\n"),
+        (f"{INV} --dry run true --json >/dev/full", "error: the JSON document cannot be written\n"),
+        (f"{INV} --dry run true >&-; echo code $? >&2", "code 3\n"),
+        (f"{INV} --list | head -n 1", ""),
+        (f"{INV} --help pool.loop | head -n 1", ""),
+        (f"PYTHONIOENCODING=ascii {INV} --help pool.loop", ""),
+        (f"PYTHONIOENCODING=ascii {INV} --dry run 'echo → ü'", ""),
+    ],
+)
+def test_output_that_cannot_be_written_ends_nothing(line: str, says: str) -> None:
+    done = subprocess.run(["bash", "-c", line], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert says in done.stderr
+    assert says or not done.stderr
+    assert "Traceback" not in done.stderr
