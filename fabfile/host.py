@@ -32,7 +32,7 @@ def check_address(text: str, name: str) -> None:
             f"{name}: {shown(text)} has a user in it", "that is a key of its own", hint=f'write user = "{user}"'
         )
     with suppress(ValueError):
-        ipaddress.ip_address(text.partition("%")[0])
+        ipaddress.ip_address(re.sub(r"%[A-Za-z0-9_.-]{1,15}$", "", text))
         return
     host, colon, port = text.rpartition(":")
     if colon and port.isdigit() and ":" not in host:
@@ -73,7 +73,7 @@ def size_or_share(text: str, name: str) -> None:
     Raises:
         Refused: see `sizes.parse`.
     """
-    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3})?%", text):
+    if not re.fullmatch(r"[0-9]{1,2}%", text):
         sizes.parse(text, name)
 
 

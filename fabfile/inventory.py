@@ -16,6 +16,7 @@ from fabfile.daemon import DEFAULT, Daemon, check_instance
 from fabfile.errors import Refused
 from fabfile.host import Host as Host
 from fabfile.host import Pool as Pool
+from fabfile.host import check_address
 from fabfile.option import options
 
 if TYPE_CHECKING:
@@ -83,15 +84,19 @@ def _lines(file: Path, typed: str) -> str:
     """How to add the host that was typed, as `USER@ADDRESS:PORT` at most: TOML to append as it stands."""
     user, _, rest = typed.rpartition("@")
     address, colon, port = rest.rpartition(":")
-    if not (colon and port.isdigit() and ":" not in address):
+    if not (colon and re.fullmatch(r"[0-9]{1,5}", port)) or (":" in address and not address.endswith("]")):
         address, port = rest, ""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", address).strip("-._") or "web1"
-    known = re.fullmatch(r"[A-Za-z0-9_.:%-]{1,253}", address)
-    lines = [f'[hosts."{name}"]', f'address = "{address if known else "192.0.2.1"}"']
-    if user and re.fullmatch(r"[A-Za-z0-9_.-]+", user):
+    address = address.strip("[]")
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", address).strip("-._")[:253] or "web1"
+    try:
+        check_address(address, "address")
+    except Refused:
+        address = EXAMPLE
+    lines = [f'[hosts."{name if name != ALL else "web1"}"]', f'address = "{address}"']
+    if user and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", user):
         lines.append(f'user = "{user}"')
-    if port:
-        lines.append(f"port = {port}")
+    if port and 0 < int(port) < 65536:
+        lines.append(f"port = {int(port)}")
     return "\n".join([f"append these lines to {file}:", *lines])
 
 
@@ -196,16 +201,16 @@ def _convert(file: Path, key: str, value: Any, kind: Any) -> Any:
     except msgspec.ValidationError as error:
         message, _, where = str(error).partition(" - at ")
         name = where.strip("`").removeprefix("$")
-        option = options(kind if kind in (Host, Pool) else Pool).get(name.rpartition(".")[2])
-        option = option or options(Pool).get(name.rpartition(".")[2])
-        hint = ""
-        if (
-            key.startswith("hosts.")
-            and isinstance(value, dict)
-            and any(isinstance(inner, dict) for own, inner in value.items() if own != "pool")
-        ):
-            hint = 'a name with dots is written in quotes: [hosts."192.0.2.1"]'
-        raise Refused(f"{file}: {key}{name}: {_cut(message)}", option.limits if option else "", hint=hint) from error
+        option = (options(Host) | options(Pool)).get(name.rpartition(".")[2])
+        limits = option.limits if option else ""
+        raise Refused(f"{file}: {key}{name}: {_cut(message)}", limits, hint=_quote(key, value)) from error
+
+
+def _quote(key: str, value: Any) -> str:
+    """How to write the name of a host that has dots, where it seems to be one: TOML takes it for tables in tables."""
+    tables = [name for name, inner in value.items() if isinstance(inner, dict)] if isinstance(value, dict) else []
+    dotted = key.startswith("hosts.") and set(tables) - {"pool"}
+    return 'a name with dots is written in quotes: [hosts."192.0.2.1"]' if dotted else ""
 
 
 def _check(inventory: Inventory) -> None:

@@ -120,6 +120,7 @@ def test_all_of_an_empty_inventory_is_refused_with_lines_that_make_it_good() -> 
         ("web1", "web1", "web1", "admin", 22),
         ("root@web1.example:2222", "web1.example", "web1.example", "root", 2222),
         ("2001:db8::1", "2001-db8-1", "2001:db8::1", "admin", 22),
+        ("root@[2001:db8::1]:0022", "2001-db8-1", "2001:db8::1", "root", 22),
     ],
 )
 def test_a_host_that_is_not_there_is_refused_with_the_lines_to_append(
