@@ -173,6 +173,21 @@ def down(name: str = "") -> None:
             directory.clear(lab)
 
 
+def remove(name: str) -> None:
+    """End one machine. The lab stays, with its registry, so that the next machine finds that at the same address.
+
+    Raises:
+        Refused: no machine of this name, or LAB_DIR is not a lab's directory.
+        Failed: something could not be ended or removed.
+    """
+    lab = paths.lab()
+    if not directory.check(lab) or name not in directory.names(lab):
+        raise _unknown(name)
+    with directory.locked(lab):
+        _remove(lab / name)
+        hosts.write(lab, machines())
+
+
 def _remove(place: Path) -> None:
     """End what runs in a machine's directory, whole or not, and remove it."""
     try:

@@ -142,7 +142,7 @@ def started(request: pytest.FixtureRequest, suite: str, **options: Any) -> Itera
         if request.config.getoption("--keep"):
             (LOGS / f"{name}-kept.log").write_text(f"kept: LAB_DIR={os.environ['LAB_DIR']} inv lab.shell {new.name}\n")
             return
-    machines.down(new.name)
+    machines.remove(new.name)
     assert not new.directory.exists()
 
 

@@ -77,6 +77,6 @@ def _make(kind: Kind, image: Image, part: Path) -> None:
             machines.kill(first)
         raise
     shutil.move(first.directory / kind.root_overlay(first), part / "root")
-    machines.down(first.name)
+    machines.remove(first.name)
     seen = Seen(fresh, dry, dry_json, after_dry, deploy, after_deploy)
     (part / "seen.json").write_bytes(msgspec.json.encode(seen))

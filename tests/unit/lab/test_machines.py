@@ -58,6 +58,17 @@ def test_a_broken_machine_is_listed_refused_and_taken_down(content: bytes, capsy
     assert not paths.lab().exists()
 
 
+def test_the_registry_outlives_the_last_machine_that_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine, ended = new(), []
+    monkeypatch.setattr(registry, "stop", ended.append)
+    machines.remove("lab-1")
+    assert not machine.directory.exists() and ended == []
+    with pytest.raises(Refused):
+        machines.remove("lab-1")
+    machines.down()
+    assert ended == [paths.lab()]
+
+
 def test_one_of_an_unknown_kind_is_broken_too() -> None:
     new(kind="xen")
     assert machines.look() == ([], {"lab-1": "lab-1 is broken: no kind of machine 'xen'"})
