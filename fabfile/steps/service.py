@@ -1,7 +1,7 @@
 """systemd's units: enabled and started with as few reloads of the manager as the truth allows.
 
-A reload runs every generator and reads every unit again: on a slow machine that takes longer than making a pool. So
-systemd itself is asked, right before a start, whether it knows older versions of the units than there are on the disk.
+A reload runs every generator and reads every unit again: on a slow machine that takes longer than making a pool. It is
+needed for a unit that changed under systemd; of one that is new, systemd itself is asked right before the start.
 """
 
 from __future__ import annotations
@@ -27,15 +27,17 @@ def start(changes: Sequence[Change], *units: str, restart: bool = False) -> str:
     # A restart waits for its own unit. One that the unit pulls in is started after it, and somewhat later: whoever
     # looks at once sees it down. So each is started by its name, which waits for it.
     doing = [f"restart {first}"] * restart + [f"start {names}"] * (not restart or len(units) > 1)
-    written = (c.path.removeprefix(UNITS) for c in changes if isinstance(c, File) and c.path.startswith(UNITS))
-    known = words(*dict.fromkeys([*units, *(path.partition(".d/")[0] for path in written)]))
+    written = [c for c in changes if isinstance(c, File) and c.path.startswith(UNITS)]
+    # A drop-in whose directory is new is not noticed by systemd 252, though it is what a unit is read from again.
+    stale = any(file.before is not None or ".d/" in file.path for file in written)
+    ask = f"case $(systemctl show -p NeedDaemonReload {names}) in *=yes*) systemctl daemon-reload ;; esac"
     return "\n".join(
         [
             # The links are what counts; facts look at them, not at what the manager remembers.
             f"systemctl -q --no-reload enable {names}",
             f"sync {UNITS} {UNITS}*.wants",
-            # Since version 256 or so a unit that was looked for before it was there needs a reload, too.
-            f"case $(systemctl show -p NeedDaemonReload {known}) in *=yes*) systemctl daemon-reload ;; esac",
+            # In systemd 257 a unit that was looked for before it was there needs a reload, too.
+            "systemctl daemon-reload" if stale else ask,
             f"{' && '.join(f'systemctl {verb}' for verb in doing)} ||",
             f"  {{ systemctl status --no-pager -n 20 {names}; exit 1; }}",
         ]
