@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from fabfile import document
 from fabfile.errors import Refused
 
 PARTS = ("go", "protoc", "runc")
@@ -84,14 +85,10 @@ def parse(text: str, where: str) -> dict[str, Any]:
     Raises:
         Refused: it is not TOML, or larger or deeper than one of these can be.
     """
-    import tomllib
-
     if len(text) > MOST or any(len(line) > LONGEST for line in text.splitlines()):
         raise Refused(f"{where} is too large", f"at most {MOST} characters, {LONGEST} of them in a line")
     try:
-        return tomllib.loads(text)
-    except RecursionError as error:
-        raise Refused(f"{where} is not TOML", "tables within tables without end") from error
+        return document.loads(text)
     except ValueError as error:  # TOMLDecodeError is one; a number of too many digits another
         raise Refused(f"{where} is not TOML", f"{error!s:.500}") from error
 

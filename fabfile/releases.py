@@ -134,10 +134,22 @@ def load(name: str, arch: str, mirror: str = "") -> Release:
             )
         where = f"{base}/releases.toml"
         raw |= catalogue.parse(download.read(where), where)
-    return _release(catalogue.convert(raw, where, name), name, arch, base, where)
+    return assembled(catalogue.convert(raw, where, name), name, arch, base, where)
 
 
-def _release(tables: Catalogue, name: str, arch: str, base: str, where: str) -> Release:
+def assembled(tables: Catalogue, name: str, arch: str, base: str, where: str) -> Release:
+    """The release `name` of a catalogue, each part under its address.
+
+    Args:
+        tables: the catalogue.
+        name: of the set, which is in it.
+        arch: `amd64` or `arm64`.
+        base: the address of a mirror; empty for the official ones.
+        where: the catalogue's file or address, for errors.
+
+    Raises:
+        Refused: a file name or an address that cannot be one.
+    """
     chosen = tables.set[name]
     parts = {}
     for part in PARTS:

@@ -10,6 +10,7 @@ import base64
 import binascii
 import zlib
 from collections.abc import Iterable
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -32,6 +33,9 @@ KINDS = ("Unknown", "View", "Active", "Committed")
 
 LARGEST = 256 << 20
 """Bytes of a database that is read: containerd's largest, with thousands of images, have tens of MiB."""
+
+
+Kind = TypeVar("Kind")
 
 
 class Thin(msgspec.Struct, frozen=True):
@@ -104,8 +108,8 @@ class Files(msgspec.Struct, frozen=True):
 class _Info(msgspec.Struct):
     """containerd's DeviceInfo, as it encodes it."""
 
-    device_id: int
-    size: int
+    device_id: Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)]
+    size: Annotated[int, msgspec.Meta(ge=0)]
     name: str
     parent_name: str = ""
     state: int = 0
@@ -122,13 +126,22 @@ def database(content: bytes) -> dict[str, Entry]:
     for key, value in load(content).bucket(b"devices"):
         if isinstance(value, Bucket):
             raise Broken(f"a bucket among the devices: {key!r}")
-        try:
-            info = msgspec.json.decode(value, type=_Info)
-        except msgspec.DecodeError as error:
-            raise Broken(f"device {key!r}: {error}") from error
+        info = decoded(key, value, _Info)
         state = STATES[info.state] if 0 <= info.state < len(STATES) else f"unknown {info.state}"
         entries[info.name] = Entry(info.device_id, info.name, info.parent_name, state, info.size, info.error)
     return entries
+
+
+def decoded(key: bytes, value: bytes, kind: type[Kind]) -> Kind:
+    """What containerd says of a device, in JSON.
+
+    Raises:
+        Broken: it is not that.
+    """
+    try:
+        return msgspec.json.decode(value, type=kind)
+    except (ValueError, RecursionError) as error:
+        raise Broken(f"device {key!r:.200}: {error}") from error
 
 
 def snapshots(content: bytes) -> dict[int, Snapshot]:
