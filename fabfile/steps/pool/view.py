@@ -93,7 +93,7 @@ class View(msgspec.Struct, frozen=True):
     last_number: int = 0
     """The last number of a snapshot that containerd gave out."""
     holders: dict[str, tuple[str, ...]] = {}
-    """Name of a device → who has it open, besides containers."""
+    """Name of a device → who has it open, besides containers; told of those that should not be there."""
 
 
 class Files(msgspec.Struct, frozen=True):
@@ -192,8 +192,7 @@ def sequence(content: bytes, *path: bytes) -> int:
 def parse(lines: Iterable[str]) -> View:
     """What the script pool/thins.sh printed; what it does not print is empty.
 
-    Lines are `id ID BLOCKS CREATED`, `dm NAME ID OPEN TARGET NUMBER`, `held NAME WHO` and those of `unpack`. The rest
-    is other talk.
+    Lines are `id ID BLOCKS CREATED`, `dm NAME ID OPEN TARGET NUMBER` and those of `unpack`. The rest is other talk.
 
     Raises:
         Broken: a database in it is not one.
@@ -201,7 +200,6 @@ def parse(lines: Iterable[str]) -> View:
     lines = list(lines)
     ids: dict[int, Thin] = {}
     devices: list[Device] = []
-    holders: dict[str, tuple[str, ...]] = {}
     for line in lines:
         try:
             match line.split():
@@ -209,12 +207,20 @@ def parse(lines: Iterable[str]) -> View:
                     ids[int(id)] = Thin(int(blocks), int(created))
                 case ["dm", name, id, opened, target, number]:
                     devices.append(Device(name, None if id == "-" else int(id), opened != "0", target, number))
-                case ["held", name, *who]:
-                    holders[name] = (*holders.get(name, ()), " ".join(who))
         except ValueError as error:
             raise Broken(f"{line!r} is not understood") from error
     files = unpack(lines)
-    return msgspec.structs.replace(known(files), ids=ids, devices=tuple(devices), holders=holders)
+    return msgspec.structs.replace(known(files), ids=ids, devices=tuple(devices))
+
+
+def holders(lines: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Name of a device → who has it open: what the script pool/holders.sh printed, in lines `held NAME WHO`."""
+    found: dict[str, tuple[str, ...]] = {}
+    for line in lines:
+        match line.split():
+            case ["held", name, *who]:
+                found[name] = (*found.get(name, ()), " ".join(who))
+    return found
 
 
 def known(files: Files) -> View:
