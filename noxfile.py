@@ -86,7 +86,7 @@ def soak(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def audit(session: nox.Session) -> None:
-    """The lock files: hashes, licences, and known advisories where the service that has them is reached."""
+    """The lock files: hashes, licences; where the services are reached: known advisories, and sizes of downloads."""
     python(session, "-m", "tests.audit", *session.posargs)
 
 
