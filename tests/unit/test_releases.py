@@ -253,9 +253,9 @@ def test_a_zip_archive_comes_as_tar_with_its_programs_executable_and_all_readabl
     path = artefact(origin.as_uri(), origin.read_bytes(), "protoc.zip").path()
     with tarfile.open(path) as archive:
         found = {member.name: (member.mode, member.size) for member in archive}
-        archive.extractall(tmp_path, filter="data")
+        content = archive.extractfile("include/google/a.proto")
+        assert content and content.read() == b"proto"
     assert found == {"bin/protoc": (0o755, 7), "include/google/a.proto": (0o644, 5)}
-    assert (tmp_path / "include" / "google" / "a.proto").read_text() == "proto"
 
 
 def zipped(tmp_path: Path, name: str = "bin/protoc", content: bytes = b"program") -> Artefact:
