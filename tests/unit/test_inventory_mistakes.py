@@ -152,6 +152,12 @@ def test_a_name_with_dots_is_to_be_quoted() -> None:
     assert '[hosts."192.0.2.1"]' in refused.value.hint
 
 
+WRITTEN = [
+    (paths.REPOSITORY / "hosts.toml").read_text(),
+    '[defaults]\nparallel = 3\n[defaults.pool]\nsize = "1G"\n[hosts.a]\n[groups]\ng = ["a"]\n',
+    '[hosts.a]\naddress = "x"\n[hosts.b]\ngateway = "a"\n',
+    '[hosts.a.pool]\ndevices = ["/dev/x", "/dev/y"]\n[hosts.c]\nport = 3\n',
+]
 PIECES = ["[hosts.a]", "[defaults]", "[groups]", "[[", "]]", "{", "}", "'", '"', '"""', "a", "port", "=", "1", "true"]
 PIECES += ["\n", ",", "#", "\\", "\\u", "-", ".", " ", "\t", "é", "inf", "1e", "0x", "2020-01-01", "[", "]", "pool"]
 

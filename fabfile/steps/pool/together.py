@@ -72,7 +72,7 @@ def _with_holders(c: Context, task: str, found: Found, seen: Seen) -> Seen:
     if not names:
         return seen
     script = render("pool/holders.sh.j2", pool=found, daemon=found.daemon, devices=names)
-    printed = action.do(c, task, found, lambda have: [Command("who has them open", script)])
+    printed = action.do(c, task, found, lambda have: [Command("who has them open", script)], looks=True)
     return msgspec.structs.replace(
         seen, view=msgspec.structs.replace(seen.view, holders=view.holders(printed.splitlines()))
     )

@@ -120,7 +120,8 @@ class Looks:
     def __init__(self, *printed: str) -> None:
         self.printed, self.generations = list(printed), list[str]()
 
-    def do(self, c: object, task: str, found: Found, plan: object) -> str:
+    def do(self, c: object, task: str, found: Found, plan: object, *, looks: bool) -> str:
+        assert looks
         self.generations.append(found.have.system.generation)
         return self.printed.pop(0)
 
