@@ -86,8 +86,10 @@ def soak(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def audit(session: nox.Session) -> None:
-    """The lock files: hashes, licences, and known advisories where the service that has them is reached."""
+    """Lock files: hashes, licences, and advisories where the service is reached; download sizes; files on a host."""
     python(session, "-m", "tests.audit", *session.posargs)
+    files = "tests/integration/test_nobody_gets_in.py::test_every_file_that_root_writes_is_in_the_table"
+    python(session, "-m", "pytest", files, "-q", "--numprocesses=0")
 
 
 @nox.session(default=False)

@@ -174,12 +174,14 @@ def _answer(out: bytes, err: bytes, code: int | None, mark: str) -> Answer:
         return Answer(code or 0, stdout, errors)
     if code is None or (begun and code == 0):
         raise Failed(
-            "the connection was lost while a script ran", errors, hint="run it again: it continues where it stopped"
+            "the connection was lost while a script ran",
+            _tail(b"", err),
+            hint="run it again: it continues where it stopped",
         )
     if begun:  # the shell itself was ended, by a signal for example
         return Answer(code, rest, errors)
     if errors.startswith("sudo:") or "\nsudo:" in errors:
-        raise Failed("this needs root", errors, hint="run it as root, or give the user password-less sudo")
+        raise Failed("this needs root", _tail(b"", err), hint="run it as root, or give the user password-less sudo")
     raise Failed(
         "the machine did not run the script",
         _tail(out, err) or f"exit code {code}",

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from fabfile import document
 from fabfile.errors import Refused
 
 PARTS = ("go", "protoc", "runc")
@@ -15,6 +16,9 @@ PARTS = ("go", "protoc", "runc")
 
 MOST = 64 << 10
 """Characters of a table."""
+
+LARGEST = 1 << 30
+"""Bytes of a file that is downloaded: several times a Go toolchain."""
 
 LONGEST = 1000
 """Characters of a line: the time to read a key of many parts grows with the square of their number."""
@@ -30,8 +34,16 @@ Sum = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 Id = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{40}\Z")]
 Ref = Annotated[str, msgspec.Meta(pattern=rf"\A{_REF}\Z")]
 
-Sums = dict[Version, dict[Arch, Sum]]
-"""Version → architecture → SHA-256 in hex."""
+
+class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file that is downloaded: its SHA-256 in hex, and its bytes; 0 where nobody wrote them down."""
+
+    sha256: Sum
+    size: Annotated[int, msgspec.Meta(ge=0, le=LARGEST)] = 0
+
+
+Files = dict[Version, dict[Arch, Sum | File]]
+"""Version → architecture → the file, or its digest alone where nobody wrote its size down."""
 
 
 class Set(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,9 +81,9 @@ class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     file: Places
     set: dict[str, Set]
     containerd: dict[Version, Commit]
-    go: Sums
-    protoc: Sums
-    runc: Sums
+    go: Files
+    protoc: Files
+    runc: Files
 
 
 def parse(text: str, where: str) -> dict[str, Any]:
@@ -84,14 +96,10 @@ def parse(text: str, where: str) -> dict[str, Any]:
     Raises:
         Refused: it is not TOML, or larger or deeper than one of these can be.
     """
-    import tomllib
-
     if len(text) > MOST or any(len(line) > LONGEST for line in text.splitlines()):
         raise Refused(f"{where} is too large", f"at most {MOST} characters, {LONGEST} of them in a line")
     try:
-        return tomllib.loads(text)
-    except RecursionError as error:
-        raise Refused(f"{where} is not TOML", "tables within tables without end") from error
+        return document.loads(text)
     except ValueError as error:  # TOMLDecodeError is one; a number of too many digits another
         raise Refused(f"{where} is not TOML", f"{error!s:.500}") from error
 
@@ -120,6 +128,11 @@ def convert(raw: dict[str, Any], where: str, name: str) -> Catalogue:
         if version not in known:
             raise Refused(f"{where}: set.{name}.{part}: no [{part}.{version!r}]", f"known: {_some(known)}")
     return catalogue
+
+
+def described(file: str | File) -> File:
+    """A file of a catalogue, also of one that has its digest alone."""
+    return File(file) if isinstance(file, str) else file
 
 
 def fill(pattern: str, names: Mapping[str, str]) -> str:

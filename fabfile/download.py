@@ -9,12 +9,12 @@ from pathlib import Path
 from time import monotonic
 
 from fabfile import kept, web
+from fabfile.catalogue import LARGEST
 from fabfile.console import say
 from fabfile.errors import Failed
 from fabfile.sizes import human
 
-MOST = 1 << 30
-"""Bytes of the largest file that is taken: several times a Go toolchain."""
+UNUSED = "it is not kept and not used; is the mirror the right one?"
 
 MOST_TEXT = 64 << 10
 """Bytes of the largest text that is taken: ten times our own releases.toml."""
@@ -38,40 +38,50 @@ def locked(wanted: Path) -> Iterator[None]:
         yield
 
 
-def fetch(url: str, wanted: Path, sha256: str) -> None:
-    """Download `url` to `wanted`. The name appears only when the content is whole and has its digest.
+def fetch(url: str, wanted: Path, sha256: str, size: int = 0) -> None:
+    """Download `url` to `wanted`. The name appears only when the content is whole and has its size and digest.
 
     Args:
         url: `http://`, `https://` or `file://`; the usual proxy variables are honoured.
         wanted: where to put it; the caller holds its lock.
         sha256: of the content, in hex.
+        size: bytes of it; 0 where nobody knows: it has a limit all the same.
 
     Raises:
-        Failed: it could not be had, ended early, or has another digest. Nothing of it is kept.
+        Failed: it could not be had, ended early, or has another size or digest. Nothing of it is kept.
     """
     import hashlib
 
-    start, digest = monotonic(), hashlib.sha256()
+    start, digest, came = monotonic(), hashlib.sha256(), 0
     part = wanted.with_name(f".{wanted.name}.part")
 
     def begin(length: int | None) -> None:
+        if length is not None:
+            _check_size(url, length, size)
         say(f"downloading {url}" + (f" ({human(length)})" if length else ""))
 
     try:
         with part.open("wb") as out:
-            for block in web.blocks(url, MOST, begin):
+            for block in web.blocks(url, size or LARGEST, begin):
                 digest.update(block)
                 out.write(block)
+                came += len(block)
+        _check_size(url, came, size)
         if digest.hexdigest() != sha256:
             raise Failed(
                 f"{url} has the wrong digest",
                 f"expected {sha256}\ngot      {digest.hexdigest()}",
-                hint="it is not kept and not used; is the mirror the right one?",
+                hint=UNUSED,
             )
         kept.settle(part, wanted)
     finally:
         part.unlink(missing_ok=True)
     say(f"downloaded {wanted.name}  {monotonic() - start:.1f} s")
+
+
+def _check_size(url: str, size: int, wanted: int) -> None:
+    if wanted and size != wanted:
+        raise Failed(f"{url} has the wrong size", f"expected {wanted} bytes\ngot      {size}", hint=UNUSED)
 
 
 def read(url: str) -> str:

@@ -10,6 +10,9 @@ from invoke.exceptions import Exit
 
 from fabfile.console import printable
 
+MOST = 64 << 10
+"""Characters of the details."""
+
 
 class Problem(Exit):
     """An expected failure.
@@ -24,7 +27,7 @@ class Problem(Exit):
 
     def __init__(self, what: str, details: str = "", hint: str = "") -> None:
         self.what = what
-        self.details = details.strip()
+        self.details = _bounded(details.strip())
         self.hint = hint
         super().__init__(message=self._message(), code=type(self).code)
 
@@ -37,6 +40,14 @@ class Problem(Exit):
 
     def __str__(self) -> str:
         return self.message or ""
+
+
+def _bounded(text: str) -> str:
+    """What fits on a terminal of what a machine printed: its beginning and its end."""
+    left_out = len(text) - MOST
+    if left_out <= 0:
+        return text
+    return f"{text[: MOST // 2]}\n… {left_out} characters left out …\n{text[-MOST // 2 :]}"
 
 
 class Failed(Problem):

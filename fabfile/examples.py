@@ -75,6 +75,7 @@ def _actions() -> dict[str, str]:
             f"check-{kind}": render("pool/check.sh.j2", **values),
             f"backup-{kind}": render("pool/backup.sh.j2", keep=8, **values),
             f"thins-{kind}": render("pool/thins.sh.j2", **values),
+            f"holders-{kind}": render("pool/holders.sh.j2", devices=["a-snap-1", "b snap"], **values),
             f"stop-{kind}": common + render("pool/stop.sh.j2", force=False, **values),
             f"stop-force-{kind}": common + render("pool/stop.sh.j2", force=True, **values),
             f"blockers-{kind}": _blockers(common, values),

@@ -122,7 +122,7 @@ def load(file: Path | None = None) -> Inventory:
         raise Refused(f"{file} is not TOML", "it begins with a byte order mark", hint=remove)
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError is one; a number of too many digits another
         raise Refused(f"{file} is not TOML", _cut(str(error)), hint=_dotted(text)) from error
     except RecursionError as error:
         raise Refused(f"{file} is not TOML that can be read", "its arrays or tables are nested too deeply") from error

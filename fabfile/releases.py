@@ -34,6 +34,8 @@ class Artefact(msgspec.Struct, frozen=True):
     url: str
     sha256: str
     file: str
+    size: int = 0
+    """Bytes; 0 where the catalogue does not say it."""
 
     @property
     def label(self) -> str:
@@ -48,7 +50,7 @@ class Artefact(msgspec.Struct, frozen=True):
     def path(self) -> Path:
         """Fetch it, or find it in the cache, and return what a machine unpacks (a zip as a tar archive).
 
-        What the cache has is compared with its digest at each use, and fetched again where it is something else.
+        What the cache has is compared with size and digest at each use, and fetched again where it is something else.
 
         Raises:
             Refused: its name is no plain file name.
@@ -57,12 +59,15 @@ class Artefact(msgspec.Struct, frozen=True):
         wanted = kept.inside(paths.cache() / "artefacts" / self.sha256, self.file)
         with download.locked(wanted):
             there = wanted.exists()
-            if there and kept.sha256(wanted) != self.sha256:
+            if there and not self._is(wanted):
                 say(f"{wanted} is damaged: fetching it again")
                 there = False
             if not there:
-                download.fetch(self.url, wanted, self.sha256)
+                download.fetch(self.url, wanted, self.sha256, self.size)
             return _as_tar(wanted) if wanted.suffix == ".zip" else wanted
+
+    def _is(self, file: Path) -> bool:
+        return self.size in (0, file.stat().st_size) and kept.sha256(file) == self.sha256
 
 
 class Release(msgspec.Struct, frozen=True):
@@ -134,10 +139,22 @@ def load(name: str, arch: str, mirror: str = "") -> Release:
             )
         where = f"{base}/releases.toml"
         raw |= catalogue.parse(download.read(where), where)
-    return _release(catalogue.convert(raw, where, name), name, arch, base, where)
+    return assembled(catalogue.convert(raw, where, name), name, arch, base, where)
 
 
-def _release(tables: Catalogue, name: str, arch: str, base: str, where: str) -> Release:
+def assembled(tables: Catalogue, name: str, arch: str, base: str, where: str) -> Release:
+    """The release `name` of a catalogue, each part under its address.
+
+    Args:
+        tables: the catalogue.
+        name: of the set, which is in it.
+        arch: `amd64` or `arm64`.
+        base: the address of a mirror; empty for the official ones.
+        where: the catalogue's file or address, for errors.
+
+    Raises:
+        Refused: a file name or an address that cannot be one.
+    """
     chosen = tables.set[name]
     parts = {}
     for part in PARTS:
@@ -147,7 +164,8 @@ def _release(tables: Catalogue, name: str, arch: str, base: str, where: str) -> 
             names = {"version": version, "arch": arch, "machine": MACHINES.get(arch, arch)}
             file = _file_name(catalogue.fill(getattr(tables.file, part), names), f"{where}: file.{part}")
             url = f"{base}/{file}" if base else catalogue.fill(getattr(tables.url, part), names)
-            parts[part] = Artefact(part, version, address.clean(url, f"{where}: url.{part}"), sums[arch], file)
+            url, of = address.clean(url, f"{where}: url.{part}"), catalogue.described(sums[arch])
+            parts[part] = Artefact(part, version, url, of.sha256, file, of.size)
     repository = _file_name(tables.file.containerd, f"{where}: file.containerd")
     url = address.clean(f"{base}/{repository}" if base else tables.url.containerd, f"{where}: url.containerd")
     source = tables.containerd[chosen.containerd]

@@ -1,4 +1,4 @@
-"""What `nox -s audit` checks: hashes and licences of the lock files, and what is known against what they hold."""
+"""What `nox -s audit` checks: hashes and licences of the lock files, what is known against them, and sizes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
+from fabfile.catalogue import parse
+from fabfile.releases import MACHINES, load
+
 REPOSITORY = Path(__file__).parent.parent
 LOCKS = ("requirements.lock", "requirements-bench.lock")
 ADVISORIES = "https://api.osv.dev/v1/querybatch"
 LIMIT = 20
-"""Seconds for the service of advisories."""
+"""Seconds for an answer of a service."""
 
 LICENCES = re.compile(
     r"\b(MIT|BSD|Apache|PSF|Python Software Foundation|ISC|MPL|Mozilla|LGPL|Lesser General|Unlicense|0BSD|Zlib|HPND)",
@@ -77,6 +80,28 @@ def advisories(requirements: dict[str, tuple[str, int]]) -> list[str]:
     ]
 
 
+def sizes() -> list[str]:
+    """What the servers say of the files in releases.toml whose size there is another one, or is missing, a line each.
+
+    Raises:
+        URLError: a server was not reached.
+    """
+    wrong = []
+    for release in (load(name, arch) for name in own_sets() for arch in MACHINES):
+        for part in release.parts.values():
+            with urlopen(Request(part.url, method="HEAD"), timeout=LIMIT) as answer:
+                size = int(answer.headers["Content-Length"])
+            if size != part.size:
+                wrong.append(f"{part.name} {part.version} for {release.arch}: size = {size}")
+    return sorted(set(wrong))
+
+
+def own_sets() -> list[str]:
+    """The release sets that need no mirror."""
+    sets = parse((REPOSITORY / "releases.toml").read_text(), "releases.toml")["set"]
+    return [name for name, content in sets.items() if not content.get("from_mirror")]
+
+
 def main() -> int:
     """Print every finding; the exit code is 1 if there is one."""
     wrong = []
@@ -88,6 +113,10 @@ def main() -> int:
         except (URLError, TimeoutError) as error:
             print(f"{lock}: advisories not asked: {error}")
         print(f"{lock}: {len(requirements)} requirements, each with an exact version")
+    try:
+        wrong += [f"releases.toml: {line}" for line in sizes()]
+    except (URLError, TimeoutError) as error:
+        print(f"releases.toml: sizes not asked: {error}")
     known = locked((REPOSITORY / LOCKS[0]).read_text())
     for distribution in metadata.distributions():
         name = re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower()

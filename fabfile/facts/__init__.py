@@ -73,6 +73,9 @@ MODULES = {
 WAIT = 60
 """Seconds for which a look waits for units that are starting or stopping."""
 
+SHOWN = 2000
+"""Characters of an answer that is not understood, in the error."""
+
 AT_REST = """
 at_rest() {
   n=1 changing=''
@@ -165,7 +168,8 @@ def parse(output: str) -> Facts:
             values[name] = module.parse(sections[name])
         except (LookupError, ValueError) as error:
             raise Failed(
-                f"the machine's answer about {name} is not understood", f"{error!r} in:\n{sections[name]}"
+                f"the machine's answer about {name} is not understood",
+                f"{error!r:.500} in:\n{sections[name][:SHOWN]}",
             ) from error
     return Facts(**values)
 

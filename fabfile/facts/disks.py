@@ -8,7 +8,7 @@ LVM is asked without its filters. The look is templates/pool/look.sh.j2.
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -55,6 +55,9 @@ class Physical(msgspec.Struct, frozen=True):
     attr: str = ""
     system: str = ""
     """System ID of the host that the group belongs to."""
+
+
+Part = TypeVar("Part", Node, Signature, Physical)
 
 
 class Disk(msgspec.Struct, frozen=True):
@@ -156,7 +159,7 @@ def _disk(look: list[str]) -> Disk:
         return found.get(key, [""])[0]
 
     first, last, *_ = [*one("bytes").split(), "0", "0"]
-    signatures = [Signature(*(line.split(",", 2))) for line in found.get("signature", [])]
+    signatures = [_made(Signature, line.split(",", 2)) for line in found.get("signature", [])]
     known = {signature.type for signature in signatures if signature.offset}
     return Disk(
         asked=one("asked"),
@@ -167,7 +170,7 @@ def _disk(look: list[str]) -> Disk:
         sector=int(one("sector") or 512),
         read_only=one("read-only") == "1",
         serial=one("serial"),
-        nodes=tuple(Node(*line.split()) for line in found.get("node", [])),
+        nodes=tuple(_made(Node, line.split()) for line in found.get("node", [])),
         mounts=tuple(found.get("mount", [])),
         swaps=tuple(found.get("swap", [])),
         held=tuple(found.get("held", [])),
@@ -179,9 +182,17 @@ def _disk(look: list[str]) -> Disk:
         bytes=(int(first), int(last)),
         unreadable=tuple(found.get("unreadable", [])),
         opened=tuple(found.get("open", [])),
-        physical=tuple(Physical(*line.split("|")) for line in found.get("pv", [])),
+        physical=tuple(_made(Physical, line.split("|")) for line in found.get("pv", [])),
         lvm=tuple(found.get("lvm", [])),
         model=one("model"),
         links=tuple(found.get("link", [])),
         seen="\n".join(line for line in look if line.partition(" ")[0] not in NAMES),
     )
+
+
+def _made(kind: type[Part], words: list[str]) -> Part:
+    """The part of a look that `words` are the fields of."""
+    try:
+        return kind(*words)
+    except TypeError as error:
+        raise ValueError(f"{len(words)} words for a {kind.__name__}") from error

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from fabfile import document
+from fabfile.errors import Failed
 from fabfile.plain import settings
 
 if TYPE_CHECKING:
@@ -13,6 +16,20 @@ if TYPE_CHECKING:
 
 PLUGINS = ("io.containerd.snapshotter.v1.devmapper", "devmapper")
 """The snapshotter's table under `plugins`, in the formats of config.toml."""
+
+
+NEEDED = {
+    ("loop", True): ("DATA", "META", "BLOCK_SECTORS", "ASKED_BYTES", "ASKED_META_BYTES"),
+    ("loop", False): ("DATA", "META", "BLOCK_SECTORS", "DATA_SECTORS", "META_BYTES"),
+    ("direct", True): ("VG", "LV", "CHUNK_BYTES"),
+    ("direct", False): ("VG", "LV", "CHUNK_BYTES"),
+}
+"""Variant of a pool, and whether its settings have ASKED_BYTES (version 0.1 had not) → what they cannot do without."""
+
+NUMBERS = ("BLOCK_SECTORS", "CHUNK_BYTES", "ASKED_BYTES", "ASKED_META_BYTES", "DATA_SECTORS", "META_BYTES")
+"""Those that are numbers, or several with a blank between them."""
+
+NUMBER = re.compile(r"[0-9]{1,19}( [0-9]{1,19})*")
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -53,7 +70,11 @@ POOLS
 
 
 def parse(text: str) -> Instances:
-    """The fact in the fragment's output."""
+    """The fact in the fragment's output.
+
+    Raises:
+        Failed: the settings of a pool lack what every task needs of them.
+    """
     files: dict[tuple[str, str], list[str]] = {}
     active: set[str] = set()
     for line in text.split("\n"):
@@ -65,7 +86,7 @@ def parse(text: str) -> Instances:
             active.add(rest)
     configs = {path: _config("\n".join(content)) for (kind, path), content in files.items() if kind == "toml"}
     pools = {
-        path.rpartition("/")[2].removesuffix(".conf"): settings("\n".join(content))
+        path.rpartition("/")[2].removesuffix(".conf"): _settings(path, "\n".join(content))
         for (kind, path), content in files.items()
         if kind == "conf"
     }
@@ -76,18 +97,32 @@ def parse(text: str) -> Instances:
     )
 
 
-def _config(text: str) -> Config | None:
-    import tomllib
+def _settings(path: str, text: str) -> dict[str, str]:
+    found = settings(text)
+    needed = NEEDED.get((found.get("VARIANT", "loop"), "ASKED_BYTES" in found), ())
+    wrong = [f"{key} is missing" for key in needed if not found.get(key)]
+    numbers = [key for key in needed if key in NUMBERS and found.get(key)]
+    wrong += [f"{key} is no number: {found[key]!r:.100}" for key in numbers if not NUMBER.fullmatch(found[key])]
+    if wrong or not needed:
+        raise Failed(
+            f"the settings {path} are damaged",
+            "\n".join(wrong) or f"VARIANT is {found['VARIANT']!r:.100}",
+            hint="mend the file by hand; move it away only where its pool is gone",
+        )
+    return found
 
+
+def _config(text: str) -> Config | None:
+    document.checked(text)  # too large is an error of its own: containerd may well use such a file
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
+        content = document.loads(text)
+    except ValueError:
         return None  # of whoever wrote it; our own is refused where it is edited
-    plugins = document.get("plugins")
+    plugins = content.get("plugins")
     tables = [plugins.get(name) for name in PLUGINS] if isinstance(plugins, dict) else []
     devmapper: dict[str, object] = next((table for table in tables if isinstance(table, dict)), {})
     said = (
-        document.get("root", ""),
+        content.get("root", ""),
         devmapper.get("pool_name", ""),
         devmapper.get("root_path", ""),
         devmapper.get("base_image_size", ""),

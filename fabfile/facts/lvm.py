@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -39,6 +38,10 @@ REPORT = {
     "seg": "lv_name,segtype,chunk_size,thin_count,seg_monitor,transaction_id",
     "pvseg": "pv_name",
 }
+
+
+Rows = dict[str, list[dict[str, str]]]
+"""A part of LVM's report: what it is about → rows, each field → value."""
 
 
 class Volume(msgspec.Struct, frozen=True):
@@ -198,7 +201,7 @@ def parse(text: str) -> Lvm | None:
     settings = dict(line.removeprefix("set ").split("=", 1) for line in plain if line.startswith("set "))
     disks = [line.split()[1:] for line in plain if line.startswith("hidden ")]
     found = lines("\n".join(plain))
-    parts: list[dict[str, list[dict[str, str]]]] = json.loads("\n".join(report))["report"] if report else []
+    parts = _report("\n".join(report)) if report else []
     asked = [part for part in parts if any(vg["vg_name"] == found["group"] for vg in part.get("vg", []))]
     physical = {pv["pv_name"]: pv["vg_name"] for part in parts for pv in part.get("pv", [])}
     return Lvm(
@@ -218,7 +221,18 @@ def parse(text: str) -> Lvm | None:
     )
 
 
-def _names(parts: list[dict[str, list[dict[str, str]]]]) -> dict[str, str]:
+class _Report(msgspec.Struct):
+    report: list[Rows]
+
+
+def _report(text: str) -> list[Rows]:
+    try:
+        return msgspec.json.decode(text, type=_Report).report
+    except RecursionError as error:
+        raise ValueError("objects within objects without end") from error
+
+
+def _names(parts: list[Rows]) -> dict[str, str]:
     names = {}
     for part in parts:
         for vg in part.get("vg", []):
@@ -228,7 +242,7 @@ def _names(parts: list[dict[str, list[dict[str, str]]]]) -> dict[str, str]:
     return names
 
 
-def _group(part: dict[str, list[dict[str, str]]]) -> Group:
+def _group(part: Rows) -> Group:
     (vg,) = part["vg"]
     segments: dict[str, dict[str, str]] = {}
     for segment in part.get("seg", []):
@@ -253,7 +267,7 @@ def _group(part: dict[str, list[dict[str, str]]]) -> Group:
     )
 
 
-def _volume(lv: dict[str, Any], segment: dict[str, str]) -> Volume:
+def _volume(lv: dict[str, str], segment: dict[str, str]) -> Volume:
     return Volume(
         name=lv["lv_name"],
         type=segment.get("segtype", ""),

@@ -246,6 +246,8 @@ def _backing(numbers: list[int] | None, loops: list[Loop], *, used: bool) -> Bac
     if not numbers:
         return None
     size, blocks, block, number, inode = numbers
+    if number >> 64:
+        raise ValueError(f"{number} is not a device number")
     device = f"{os.major(number)}:{os.minor(number)}"
     this = tuple(loop.number for loop in loops if (loop.device, loop.inode) == (device, inode))
     return Backing(size, blocks * block, used, this, device, inode)

@@ -25,6 +25,10 @@ PROPERTIES = (
 """What systemctl is asked for; one call serves every fact."""
 
 
+MARKS = {"watched": "watched", "checked": "checked"}
+"""End of the name of a mark in /run → what went well at its time."""
+
+
 class Unit(msgspec.Struct, frozen=True):
     """A unit of systemd's."""
 
@@ -118,7 +122,7 @@ def parse(text: str) -> Units:
             room = int(blocks_free) * int(size)
         elif key == "mark":
             at, _, path = value.partition(" ")
-            what = path.rpartition(".")[2] if path.startswith("/run/") else "backup"
+            what = MARKS[path.rpartition(".")[2]] if path.startswith("/run/") else "backup"
             marks[what] = max(marks.get(what, 0), int(at))
     found = {
         block["Id"]: _unit(block, uptime, last.get(block.get("InvocationID", ""), ""))

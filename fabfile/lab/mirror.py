@@ -19,6 +19,9 @@ SUITE = "bookworm"
 
 GO = "1.19"
 
+TABLE = "digest and size of each file"
+"""What its releases.toml says."""
+
 PROGRAMS = ("releases.toml", "docker-registry", "hello", "busybox")
 """Files whose content is compared at each use. Of the others releases.toml has the digest, and git has its own."""
 
@@ -38,7 +41,7 @@ def build() -> Path:
     """
     hello = REPOSITORY / "templates" / "lab" / "hello.go"
     script = render("lab/mirror.sh.j2", go=GO)
-    parts = [SUITE, *OPTIONS, script, hello.read_text(), store.FORMAT]
+    parts = [SUITE, *OPTIONS, script, hello.read_text(), TABLE, store.FORMAT]
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     wanted = paths.cache() / "mirrors" / digest
 
@@ -79,11 +82,15 @@ def _arrange(out: Path, mirror: Path) -> None:
     _zip(out / "protoc", mirror / names["protoc"])
     for name in ("containerd.git", "docker-registry", "hello", "busybox"):
         (out / name).rename(mirror / name)
-    table = {part: {versions[part]: {"amd64": sha256(mirror / names[part])}} for part in names}
+    table = {part: {versions[part]: {"amd64": _described(mirror / names[part])}} for part in names}
     ref = f"refs/tags/v{versions['containerd']}"
     source = {"ref": ref, "commit": (out / "commit").read_text().strip(), "mode": "gopath"}
     document = {**table, "containerd": {versions["containerd"]: source}, "set": {"lab": versions}}
     (mirror / "releases.toml").write_text(toml.dumps(document))
+
+
+def _described(file: Path) -> dict[str, str | int]:
+    return {"sha256": sha256(file), "size": file.stat().st_size}
 
 
 def _zip(tree: Path, archive: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from invoke import Context
 
+from fabfile import document as toml
 from fabfile import inventory
 from fabfile.converge import converge
 from fabfile.daemon import OURS, Daemon
@@ -83,15 +84,12 @@ def edited(text: str | None, want: Want) -> str:
         Refused: the file is not TOML, or is in another format than this containerd gets from us.
     """
     import tomlkit
-    from tomlkit.exceptions import TOMLKitError
 
-    try:
-        document = tomlkit.parse(text or "")
-    except TOMLKitError as error:
-        raise Refused(f"{want.daemon.config} is not TOML", str(error), hint="mend it, or move it away") from error
+    where = want.daemon.config
+    document = toml.editable(text or "", where)
     if text is None:
         document.add(tomlkit.comment(NEW))
-    now = int(document.get("version", 1))
+    now = document.unwrap().get("version", 1)
     if text is not None and text.strip() and now != want.format:
         raise Refused(
             f"{want.daemon.config} is in format {now}, this containerd gets format {want.format}",
@@ -102,32 +100,28 @@ def edited(text: str | None, want: Want) -> str:
         document["version"] = want.format
     before = document.unwrap()
     if want.instance:
-        _set(document, (), {"root": want.daemon.root, "state": want.daemon.state})
-        _set(document, ("grpc",), {"address": want.daemon.socket})
+        _set(where, document, (), {"root": want.daemon.root, "state": want.daemon.state})
+        _set(where, document, ("grpc",), {"address": want.daemon.socket})
     devmapper = "devmapper" if want.format == 1 else DEVMAPPER
     settings: dict[str, Any] = {"pool_name": want.pool, "root_path": want.root, "base_image_size": want.base_image_size}
     if want.format > 1:
         settings["discard_blocks"] = True
-    _set(document, ("plugins", devmapper), settings)
+    _set(where, document, ("plugins", devmapper), settings)
     _set_ours(document["plugins"][devmapper], "fs_options", want.fs_options, ext4.ZEROED)
-    _set(document, CRI_SNAPSHOTTER[want.format], {"snapshotter": "devmapper"})
+    _set(where, document, CRI_SNAPSHOTTER[want.format], {"snapshotter": "devmapper"})
     if want.format >= 3:
         # Setting this replaces the default, so both snapshotters are named.
         unpack = [{"platform": f"linux/{want.arch}", "snapshotter": s} for s in ("devmapper", "overlayfs")]
-        _set(document, ("plugins", TRANSFER), {"unpack_config": unpack})
+        _set(where, document, ("plugins", TRANSFER), {"unpack_config": unpack})
     if text is not None and document.unwrap() == before:
         return text
-    return tomlkit.dumps(document)
+    return toml.written(document, where)
 
 
-def _set(document: Any, keys: tuple[str, ...], values: dict[str, Any]) -> None:
-    import tomlkit
-
+def _set(where: str, document: Any, keys: tuple[str, ...], values: dict[str, Any]) -> None:
     table = document
     for number, key in enumerate(keys):
-        if key not in table:
-            table[key] = tomlkit.table(is_super_table=number + 1 < len(keys))
-        table = table[key]
+        table = toml.table(table, key, where, super_table=number + 1 < len(keys))
     for key, value in values.items():
         if key not in table or table[key] != value:
             table[key] = value
@@ -147,15 +141,10 @@ def cleared(text: str) -> str | None:
     Raises:
         Refused: it is not TOML.
     """
-    import tomlkit
-    from tomlkit.exceptions import TOMLKitError
-
     if text.startswith(f"# {NEW}"):
         return None
-    try:
-        document = tomlkit.parse(text)
-    except TOMLKitError as error:
-        raise Refused("containerd's configuration is not TOML", str(error), hint="mend it, or move it away") from error
+    where = "containerd's configuration"
+    document = toml.editable(text, where)
     before = document.unwrap()
     for name in ("devmapper", DEVMAPPER):
         _unset(document, ("plugins", name), "pool_name", "root_path", "base_image_size", "discard_blocks")
@@ -166,16 +155,17 @@ def cleared(text: str) -> str | None:
     now = document.unwrap()
     if now == before:
         return text
-    return tomlkit.dumps(document) if now.keys() - {"version"} else None
+    return toml.written(document, where) if now.keys() - {"version"} else None
 
 
 def _unset(document: Any, keys: tuple[str, ...], *names: str, only: str | None = None) -> None:
     """Remove `names` from the table `keys`, if they have the value `only`; and every table that is empty then."""
     way = [document]
     for key in keys:
-        if key not in way[-1]:
+        below = way[-1].get(key)
+        if not isinstance(below, dict):
             return
-        way.append(way[-1][key])
+        way.append(below)
     for name in names:
         if name in way[-1] and only in (None, way[-1][name]):
             del way[-1][name]

@@ -28,6 +28,13 @@ TOGETHER = """
 wait $one; first=$?; wait $two; second=$?
 cat /tmp/one /tmp/two; echo "exit codes $first $second"
 """
+CHECKS = """
+mkdir /tmp/home; touch /tmp/home/begun
+git init -q . && git add -A && exec ./bootstrap nox -s lint types unit
+"""
+OF_APT = re.compile(r"/var/(lib/(dpkg|apt)|cache|log)/|/etc/|/usr/|find: ")
+"""What the installation of shellcheck writes."""
+
 OLD_PYTHON = r"printf '#!/bin/sh\n[ $1 = -c ] && echo || echo Python 3.9.2\n'"
 
 
@@ -114,6 +121,21 @@ def test_sudo_user_twice_at_once(trixie: fresh.Machine) -> None:
     assert both.stdout.count("another one is at work here") == 1
     assert trixie.run("test $(stat -c %U .venv) = builder").returncode == 0
     check_second_run(trixie, fresh.USER)
+
+
+@pytest.mark.parametrize(("suite", "user"), [("bookworm", "root"), ("trixie", fresh.USER)])
+def test_what_needs_no_machine_passes_with_debians_own_python(
+    request: pytest.FixtureRequest, suite: str, user: str
+) -> None:
+    """The README's second command, but for integration: from an empty home, and with what `./bootstrap` installs."""
+    machine: fresh.Machine = request.getfixturevalue(suite)
+    done = machine.run(CHECKS, user, HOME="/tmp/home", PYTEST_ADDOPTS="--numprocesses=2")
+    assert done.returncode == 0, done.stdout[-5000:]
+    for session in ("lint", "types", "unit"):
+        assert f"nox > Session {session} was successful" in done.stdout
+    assert re.search(r"\d{4} passed in ", done.stdout)
+    left = machine.run("find / -xdev -newer /tmp/home/begun -type f ! -path '*/checkout/*' ! -path '/tmp/*'", user)
+    assert [line for line in left.stdout.splitlines() if not OF_APT.match(line)] == []
 
 
 def test_inv_on_a_machine_that_cannot_have_a_pool_says_why_and_touches_nothing(bookworm: fresh.Machine) -> None:

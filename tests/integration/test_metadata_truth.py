@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator
+from time import monotonic
 
 import pytest
 
@@ -70,6 +71,39 @@ def test_f8_a_device_that_no_snapshot_owns_is_found_and_mended(machine: Machine)
     assert "containerd-pool.db: corrected" in machine.fab("pool.fsck", "--fix")
     assert "they agree" in machine.fab("pool.fsck")
     assert "Hello" in machine.ssh(f"ctr run --rm --snapshotter devmapper {hello} once")
+
+
+CHURN = """
+touch /run/churn
+for lane in 1 2 3 4; do
+  (
+    n=0
+    while [ -e /run/churn ]; do
+      ctr run --rm --snapshotter devmapper {image} "churn-$lane-$n" 2>>/run/churn.said || touch /run/churn.failed
+      n=$((n + 1)); echo $n >/run/churn.$lane
+    done
+    touch /run/churn.ended.$lane
+  ) </dev/null >/dev/null 2>&1 &
+done
+"""
+"""Containers that come and go, four at a time: thin ids are given out again at once."""
+
+
+def test_f10_an_answer_comes_while_containers_come_and_go(machine: Machine) -> None:
+    image = machine.ssh("ctr images ls -q | grep hello-world").split()[0]
+    machine.ssh(CHURN.format(image=image))
+    until(lambda: machine.ssh("ls /run/churn.[1-4] | wc -l", code=None) == "4\n", "did not begin", 60)
+    for _ in range(3):
+        begin = monotonic()
+        assert "they agree" in machine.fab("pool.fsck")
+        assert monotonic() - begin < 40, "it used to take 152 s, and then had no answer"
+    machine.ssh(f"dmsetup message {POOL} 0 'create_thin 90001'")
+    said = machine.fab("pool.fsck", code=1)
+    assert "thin id 90001: 0B in the pool, no entry" in said
+    assert "1 things do not belong together" in said
+    machine.ssh(f"rm /run/churn; dmsetup message {POOL} 0 'delete 90001'")
+    until(lambda: machine.ssh("ls /run/churn.ended.* | wc -l", code=None) == "4\n", "did not end", 60)
+    assert machine.ssh("ls /run/churn.failed; cat /run/churn.said", code=None).startswith("ls: cannot access")
 
 
 def test_f9_g7_a_faulty_entry_and_a_device_that_is_gone_are_named(machine: Machine) -> None:

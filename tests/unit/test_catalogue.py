@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabfile import catalogue, paths
+from fabfile import address, catalogue, paths, releases
 from fabfile.errors import Refused
+from tests.unit.damage import damaged
 
 REAL = (paths.REPOSITORY / "releases.toml").read_text()
 
@@ -36,7 +37,10 @@ def read(text: str) -> bool:
     """Whether it is a catalogue with the set 2.3; else it was refused."""
     try:
         raw = catalogue.parse(text, "releases.toml")
-        return "2.3" in catalogue.convert(raw, "releases.toml", "2.3").set
+        tables = catalogue.convert(raw, "releases.toml", "2.3")
+        release = releases.assembled(tables, "2.3", "amd64", "http://mirror.example", "releases.toml")
+        assert all(address.clean(part.url, part.name) == part.url for part in release.parts.values())
+        return True
     except Refused as refused:
         assert len(str(refused)) < 5000
         return False
@@ -61,6 +65,12 @@ def test_ours_is_one() -> None:
 @settings(max_examples=150, deadline=30_000)
 @given(st.text(max_size=400))
 def test_any_text_is_a_table_or_refused(text: str) -> None:
+    read(text)
+
+
+@settings(max_examples=150)
+@given(damaged([REAL]))
+def test_ours_with_other_words_in_it_is_a_table_or_refused(text: str) -> None:
     read(text)
 
 

@@ -37,3 +37,10 @@ def test_three_parts() -> None:
 )
 def test_an_empty_part_leaves_no_line(details: str, hint: str, lines: list[str]) -> None:
     assert str(Refused("x", details, hint)).split("\n") == lines
+
+
+def test_details_without_end_are_shown_with_their_beginning_and_end() -> None:
+    details = Failed("what", "begin" + "x" * 10_000_000 + "end").details
+    assert details.startswith("beginx") and details.endswith("xend")
+    assert "… 9934472 characters left out …" in details
+    assert len(details) < 70_000

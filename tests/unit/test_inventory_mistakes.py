@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from fabfile import inventory, paths
 from fabfile.errors import Refused
 from fabfile.inventory import Inventory
+from tests.unit.damage import damaged
 
 MISTAKES = {
     "syntax": ("[hosts.a\n", "is not TOML"),
@@ -100,7 +101,7 @@ MISTAKES = {
 
 def load(text: str) -> Inventory:
     """The inventory with this text."""
-    paths.inventory().write_text(text)
+    paths.inventory().write_bytes(text.encode(errors="surrogatepass"))
     return inventory.load()
 
 
@@ -151,12 +152,18 @@ def test_a_name_with_dots_is_to_be_quoted() -> None:
     assert '[hosts."192.0.2.1"]' in refused.value.hint
 
 
+WRITTEN = [
+    (paths.REPOSITORY / "hosts.toml").read_text(),
+    '[defaults]\nparallel = 3\n[defaults.pool]\nsize = "1G"\n[hosts.a]\n[groups]\ng = ["a"]\n',
+    '[hosts.a]\naddress = "x"\n[hosts.b]\ngateway = "a"\n',
+    '[hosts.a.pool]\ndevices = ["/dev/x", "/dev/y"]\n[hosts.c]\nport = 3\n',
+]
 PIECES = ["[hosts.a]", "[defaults]", "[groups]", "[[", "]]", "{", "}", "'", '"', '"""', "a", "port", "=", "1", "true"]
 PIECES += ["\n", ",", "#", "\\", "\\u", "-", ".", " ", "\t", "é", "inf", "1e", "0x", "2020-01-01", "[", "]", "pool"]
 
 
 @settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.sampled_from(PIECES), max_size=14).map("".join) | st.text(max_size=30))
+@given(st.lists(st.sampled_from(PIECES), max_size=14).map("".join) | st.text(max_size=30) | damaged(WRITTEN))
 def test_any_text_is_an_inventory_or_refused(text: str) -> None:
     try:
         inventory_of = load(text)

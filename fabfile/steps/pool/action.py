@@ -218,6 +218,17 @@ def again(c: Context, found: Found) -> Found:
     return msgspec.structs.replace(found, have=gather(c, found.query))
 
 
+def applied(found: Found) -> Found:
+    """The same pool after one plan of ours was applied that changed nothing of it: only the generation is the next one.
+
+    Where somebody else changed something meanwhile, that is noticed as ever: the generation is another one.
+    """
+    system = found.have.system
+    following = str(int(system.generation) + 1) if system.generation.isdecimal() else ""
+    have = msgspec.structs.replace(found.have, system=msgspec.structs.replace(system, generation=following))
+    return msgspec.structs.replace(found, have=have)
+
+
 def answer(printed: str, key: str) -> list[str] | None:
     """The words behind the last line `@KEY` of what a script printed; None where it printed none."""
     lines = [line.split()[1:] for line in printed.splitlines() if line.split()[:1] == [f"@{key}"]]

@@ -10,6 +10,7 @@ import msgspec
 from fabfile import sizes
 from fabfile.errors import Refused
 from fabfile.sizes import GIB, MIB
+from fabfile.steps.pool import thin
 from fabfile.steps.pool.thin import DATA_LEAST, META_LEAST, META_MOST
 
 EXTENT = 4 * MIB
@@ -45,7 +46,7 @@ def metadata(text: str, chunk: int, whole: int) -> int:
     """Bytes of metadata for a pool that may grow to the whole group.
 
     Without a size it is LVM's own 64 bytes for each chunk of the group, and at least the 1 GiB that lvmthin(7) advises
-    or 1% of a smaller group.
+    or 1% of a smaller group, if that is enough for `thin.DEVICES` devices.
 
     Args:
         text: a size, a percentage of the group such as `1%`, or nothing.
@@ -62,7 +63,7 @@ def metadata(text: str, chunk: int, whole: int) -> int:
         if size > META_MOST:
             raise Refused(f"pool.meta_size: {text!r} is useless", f"the kernel uses at most {sizes.human(META_MOST)}")
         return size
-    return min(max(64 * whole // chunk, min(GIB, whole // 100), META_LEAST), META_MOST)
+    return min(max(64 * whole // chunk, min(GIB, whole // 100), thin.needed(whole, chunk)), META_MOST)
 
 
 def layout(

@@ -12,7 +12,7 @@ from fabfile.facts import Facts
 from fabfile.plan import Change, file
 from fabfile.render import render
 from fabfile.sizes import SECTOR
-from fabfile.steps.pool import record, volume
+from fabfile.steps.pool import record, thin, volume
 from fabfile.steps.pool.thin import META_MOST, Pool
 
 CONF_DIR = "/etc/devmapper-pool"
@@ -76,6 +76,11 @@ class Asked(msgspec.Struct, frozen=True):
 
     data: tuple[int, ...] = ()
     meta: tuple[int, ...] = ()
+
+    def has_meta(self, want: Pool) -> bool:
+        """Whether that much metadata was asked for, or computed for that pool by an earlier version."""
+        computed = want.meta == thin.metadata_size(want.data, want.block)
+        return want.meta in self.meta or (computed and thin.earlier_size(want.data, want.block) in self.meta)
 
     def also(self, data: int, meta: int) -> Asked:
         """With these as the last ones."""
@@ -152,7 +157,7 @@ def _words(sizes: tuple[int, ...]) -> str:
 def _conf(want: Pool, before: Asked, made: Sequence[str], known: dict[str, str], dir_made: str) -> str:
     # The order in which sizes were asked for stays: what hosts.toml still says is not the latest.
     data = before.data if want.data in before.data else (*before.data, want.data)
-    meta = before.meta if want.meta in before.meta else (*before.meta, want.meta)
+    meta = before.meta if before.has_meta(want) else (*before.meta, want.meta)
     return render(
         "pool/pool.conf.j2",
         name=want.name,

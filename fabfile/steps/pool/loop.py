@@ -129,7 +129,7 @@ def _refuse_other_size(want: Pool, asked: files.Asked) -> None:
     if want.data not in asked.data:
         differ.append(f"size: it has {_sizes(asked.data)}, asked for {sizes.show(want.data)}")
         grow += ["--size", sizes.show(want.data)]
-    if want.meta not in asked.meta:
+    if not asked.has_meta(want):
         differ.append(f"metadata: it has {_sizes(asked.meta)}, asked for {sizes.show(want.meta)}")
         grow += ["--meta-size", sizes.show(want.meta)]
     if differ:
@@ -164,7 +164,7 @@ def _backing(have: Facts, want: Pool) -> list[Change]:
         )
     plan: list[Change] = []
     if not meta:
-        why = f"metadata file of {sizes.show(want.meta)} (48 bytes for each of {want.data // want.block} blocks)"
+        why = f"metadata file of {sizes.show(want.meta)} for {want.data // want.block} blocks of data"
         plan.append(Command(why, _create(want.meta_file, f"fallocate -l {want.meta}")))
     if not data:
         why = f"sparse data file of {sizes.show(want.data)}{_overcommit(have, want)}"

@@ -80,7 +80,7 @@ def _pool(seen: View, files: Files, drop: set[str], dead: dict[str, Entry], ids:
     devices, marks = after.at(b"devices"), after.at(b"device_ids")
     for key, value in list(devices.items.items()):
         assert isinstance(value, bytes)  # view.database refused all else
-        info = msgspec.json.decode(value, type=dict[str, object])
+        info = view.decoded(key, value, dict[str, object])
         name = str(info["name"])
         if name in drop:
             del devices.items[key]

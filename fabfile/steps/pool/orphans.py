@@ -125,9 +125,9 @@ def _older(seen: View, owned: list[Entry], owners: dict[str, int]) -> list[Entry
 
     Numbers are given out in the order in which devices are made, and the pool's time of a device never goes back.
     """
-    there = sorted((owners[e.name], e) for e in owned if e.name in owners and e.id in seen.ids and e.state != "Faulty")
+    there = [e for e in owned if e.name in owners and e.id in seen.ids and e.state != "Faulty"]
     found, latest = [], 0
-    for _, entry in there:
+    for entry in sorted(there, key=lambda e: owners[e.name]):
         created = seen.ids[entry.id].created
         if created < latest:
             found.append(entry)

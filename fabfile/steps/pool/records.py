@@ -20,6 +20,10 @@ TOP = "containerd.io/gc.ref.snapshot.devmapper"
 """Label of a configuration: the snapshot with all layers of its image."""
 
 
+DEEPEST = 1000
+"""Snapshots on each other. Images have at most some hundred layers: overlayfs mounts no more."""
+
+
 class Known(msgspec.Struct, frozen=True):
     """A snapshot, as containerd knows it."""
 
@@ -82,8 +86,12 @@ def read(content: bytes | None) -> Records:
     if not isinstance(root, Bucket):
         raise Broken("v1 is no bucket")
     found = [_namespace(text(name), space) for name, space in root.buckets()]
+    snapshots = tuple(one for part in found for one in part.snapshots)
+    by_key = {(one.namespace, one.key): one for one in snapshots}
+    for one in snapshots:
+        _chain(one, by_key)
     return Records(
-        tuple(one for part in found for one in part.snapshots),
+        snapshots,
         tuple(one for part in found for one in part.images),
         tuple(one for part in found for one in part.containers),
     )
@@ -154,12 +162,13 @@ def affected(records: Records, lost: Iterable[str]) -> Affected:
     gone = set(lost)
     by_key = {(one.namespace, one.key): one for one in records.snapshots}
     good = [one for one in records.snapshots if one.backend not in gone]
+    below = {(one.namespace, one.parent) for one in records.snapshots}
+    below |= {(image.namespace, top) for image in records.images for top in image.tops}
     # An image's layer goes with the lost one below it and is unpacked again; a container's snapshot is not made again.
     used = {(container.namespace, container.key) for container in records.containers}
-    parents = {(one.namespace, one.parent) for one in records.snapshots}
     needed: set[tuple[str, str]] = set()
     for one in good:
-        if (one.namespace, one.key) in used or ((one.namespace, one.key) not in parents and not _layer(one, records)):
+        if (one.namespace, one.key) in used or ((one.namespace, one.key) not in below):
             needed |= _chain(one, by_key)
     bad = {(one.namespace, one.key) for one in records.snapshots if one.backend in gone}
     fallen = {at for at in by_key if at not in needed and _chain(by_key[at], by_key) & bad}
@@ -172,17 +181,18 @@ def affected(records: Records, lost: Iterable[str]) -> Affected:
     )
 
 
-def _layer(one: Known, records: Records) -> bool:
-    """Whether it is the topmost snapshot of an image."""
-    return any(one.namespace == image.namespace and one.key in image.tops for image in records.images)
-
-
 def _chain(one: Known, by_key: dict[tuple[str, str], Known]) -> set[tuple[str, str]]:
-    """It and all below it."""
+    """It and all below it.
+
+    Raises:
+        Broken: that has no end that any image could have.
+    """
     chain: set[tuple[str, str]] = set()
     at: Known | None = one
     while at is not None and (at.namespace, at.key) not in chain:
         chain.add((at.namespace, at.key))
+        if len(chain) > DEEPEST:
+            raise Broken(f"more than {DEEPEST} snapshots on each other: {one.key!r:.200} in {one.namespace!r:.200}")
         at = by_key.get((at.namespace, at.parent))
     return chain
 

@@ -24,6 +24,12 @@ META_LEAST, META_MOST = 2 * MIB, 16192 * MIB
 
 META_BLOCK = 4 * KIB
 
+DEVICES = 1000
+"""Thin devices, images' layers and containers, that a pool's metadata has room for by default."""
+
+LEAF = 126
+"""Blocks of data that a block of metadata tells the places of where it is half full."""
+
 DATA_LEAST = 64 * MIB
 """Below it no base image fits; a guard against a forgotten unit."""
 
@@ -60,13 +66,29 @@ class Pool(msgspec.Struct, frozen=True):
 
 
 def metadata_size(data: int, block: int) -> int:
-    """Bytes of metadata for `data` bytes in blocks of `block` bytes, in whole MiB.
+    """Bytes of metadata for `data` bytes in blocks of `block` bytes, in whole MiB, at most 15.81 GiB.
+
+    The larger of two: the kernel's 48 bytes a block, and what `DEVICES` devices need.
+    """
+    return min(-(-max(48 * data // block, needed(data, block)) // MIB) * MIB, META_MOST)
+
+
+def needed(data: int, block: int) -> int:
+    """Bytes of metadata that `thin_metadata_size` names for `DEVICES` devices, which share `data` bytes.
+
+    A superblock, a root for each device, and leaves that are half full: thin-provisioning-tools,
+    src/thin/metadata_size.rs.
+    """
+    return META_BLOCK * (1 + -(-(data // block) // LEAF) + DEVICES)
+
+
+def earlier_size(data: int, block: int) -> int:
+    """Bytes that `metadata_size` named until it counted devices: a pool that has so much has what was asked for.
 
     48 bytes a block, between 2 MiB and 15.81 GiB: the kernel's guide, thin-provisioning.rst, "Setting up a fresh pool
     device". It is rounded up.
     """
-    need = 48 * data // block
-    return min(max(-(-need // MIB) * MIB, META_LEAST), META_MOST)
+    return min(max(-(-(48 * data // block) // MIB) * MIB, META_LEAST), META_MOST)
 
 
 def pool(

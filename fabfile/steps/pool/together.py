@@ -26,6 +26,10 @@ from fabfile.steps.pool.view import Entry, Files, View
 APART = 2.0
 """Seconds between two looks at a pool that is in use: most of what is at work is done by then."""
 
+LOOKS = 3
+"""At a pool that is in use and where something seems wrong. Thin ids are few and soon given out again: two looks may
+meet one id of two devices, each just being made or removed."""
+
 
 class Seen(msgspec.Struct, frozen=True):
     """A look."""
@@ -38,7 +42,7 @@ class Seen(msgspec.Struct, frozen=True):
 def look(c: Context, task: str, found: Found, *, running: bool) -> Seen:
     """What each of the four says now, and what does not belong together.
 
-    While containerd runs, what is found counts only where a second look, some seconds later, finds it too.
+    While containerd runs, what is found counts only where each of `LOOKS` looks, some seconds apart, finds it.
 
     Raises:
         Failed: a database cannot be read, or does not come to rest; or the kernel shows nothing of the pool's metadata.
@@ -50,11 +54,28 @@ def look(c: Context, task: str, found: Found, *, running: bool) -> Seen:
             hint=hints.command("pool.repair", found.daemon, found.name),
         )
     seen = _look(c, task, found, running=running)
-    if running and seen.found.count:
+    for _ in range(LOOKS - 1):
+        if not running or not seen.found.count:
+            break
         sleep(APART)
-        second = _look(c, task, found, running=True)
-        seen = Seen(second.view, second.files, agreed(seen.found, second.found))
-    return seen
+        found = action.applied(found)
+        later = _look(c, task, found, running=True)
+        both = agreed(seen.found, later.found)
+        ids = tuple(id for id in both.ids if seen.view.ids[id].created == later.view.ids[id].created)
+        seen = Seen(later.view, later.files, msgspec.structs.replace(both, ids=ids))
+    return _with_holders(c, task, action.applied(found), seen)
+
+
+def _with_holders(c: Context, task: str, found: Found, seen: Seen) -> Seen:
+    """The same with who has a device open that should not be there; to find that out takes a look at every process."""
+    names = [device.name for device in (*seen.found.busy, *seen.found.mixed) if device.open]
+    if not names:
+        return seen
+    script = render("pool/holders.sh.j2", pool=found, daemon=found.daemon, devices=names)
+    printed = action.do(c, task, found, lambda have: [Command("who has them open", script)], looks=True)
+    return msgspec.structs.replace(
+        seen, view=msgspec.structs.replace(seen.view, holders=view.holders(printed.splitlines()))
+    )
 
 
 def _look(c: Context, task: str, found: Found, *, running: bool) -> Seen:

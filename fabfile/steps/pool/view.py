@@ -10,6 +10,7 @@ import base64
 import binascii
 import zlib
 from collections.abc import Iterable
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -32,6 +33,9 @@ KINDS = ("Unknown", "View", "Active", "Committed")
 
 LARGEST = 256 << 20
 """Bytes of a database that is read: containerd's largest, with thousands of images, have tens of MiB."""
+
+
+Kind = TypeVar("Kind")
 
 
 class Thin(msgspec.Struct, frozen=True):
@@ -89,7 +93,7 @@ class View(msgspec.Struct, frozen=True):
     last_number: int = 0
     """The last number of a snapshot that containerd gave out."""
     holders: dict[str, tuple[str, ...]] = {}
-    """Name of a device → who has it open, besides containers."""
+    """Name of a device → who has it open, besides containers; told of those that should not be there."""
 
 
 class Files(msgspec.Struct, frozen=True):
@@ -104,8 +108,8 @@ class Files(msgspec.Struct, frozen=True):
 class _Info(msgspec.Struct):
     """containerd's DeviceInfo, as it encodes it."""
 
-    device_id: int
-    size: int
+    device_id: Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)]
+    size: Annotated[int, msgspec.Meta(ge=0)]
     name: str
     parent_name: str = ""
     state: int = 0
@@ -122,13 +126,22 @@ def database(content: bytes) -> dict[str, Entry]:
     for key, value in load(content).bucket(b"devices"):
         if isinstance(value, Bucket):
             raise Broken(f"a bucket among the devices: {key!r}")
-        try:
-            info = msgspec.json.decode(value, type=_Info)
-        except msgspec.DecodeError as error:
-            raise Broken(f"device {key!r}: {error}") from error
+        info = decoded(key, value, _Info)
         state = STATES[info.state] if 0 <= info.state < len(STATES) else f"unknown {info.state}"
         entries[info.name] = Entry(info.device_id, info.name, info.parent_name, state, info.size, info.error)
     return entries
+
+
+def decoded(key: bytes, value: bytes, kind: type[Kind]) -> Kind:
+    """What containerd says of a device, in JSON.
+
+    Raises:
+        Broken: it is not that.
+    """
+    try:
+        return msgspec.json.decode(value, type=kind)
+    except (ValueError, RecursionError) as error:
+        raise Broken(f"device {key!r:.200}: {error}") from error
 
 
 def snapshots(content: bytes) -> dict[int, Snapshot]:
@@ -179,8 +192,7 @@ def sequence(content: bytes, *path: bytes) -> int:
 def parse(lines: Iterable[str]) -> View:
     """What the script pool/thins.sh printed; what it does not print is empty.
 
-    Lines are `id ID BLOCKS CREATED`, `dm NAME ID OPEN TARGET NUMBER`, `held NAME WHO` and those of `unpack`. The rest
-    is other talk.
+    Lines are `id ID BLOCKS CREATED`, `dm NAME ID OPEN TARGET NUMBER` and those of `unpack`. The rest is other talk.
 
     Raises:
         Broken: a database in it is not one.
@@ -188,7 +200,6 @@ def parse(lines: Iterable[str]) -> View:
     lines = list(lines)
     ids: dict[int, Thin] = {}
     devices: list[Device] = []
-    holders: dict[str, tuple[str, ...]] = {}
     for line in lines:
         try:
             match line.split():
@@ -196,12 +207,20 @@ def parse(lines: Iterable[str]) -> View:
                     ids[int(id)] = Thin(int(blocks), int(created))
                 case ["dm", name, id, opened, target, number]:
                     devices.append(Device(name, None if id == "-" else int(id), opened != "0", target, number))
-                case ["held", name, *who]:
-                    holders[name] = (*holders.get(name, ()), " ".join(who))
         except ValueError as error:
             raise Broken(f"{line!r} is not understood") from error
     files = unpack(lines)
-    return msgspec.structs.replace(known(files), ids=ids, devices=tuple(devices), holders=holders)
+    return msgspec.structs.replace(known(files), ids=ids, devices=tuple(devices))
+
+
+def holders(lines: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Name of a device → who has it open: what the script pool/holders.sh printed, in lines `held NAME WHO`."""
+    found: dict[str, tuple[str, ...]] = {}
+    for line in lines:
+        match line.split():
+            case ["held", name, *who]:
+                found[name] = (*found.get(name, ()), " ".join(who))
+    return found
 
 
 def known(files: Files) -> View:

@@ -109,8 +109,18 @@ def test_a_file_that_is_too_large_is_given_up_before_its_first_byte() -> None:
         assert "is too large\n  2147483648 bytes, at most 1073741824" in fetch(f"http://{host}/runc")
 
 
+@pytest.mark.parametrize("length", [3, 5])
+def test_a_file_of_another_size_is_given_up_before_its_first_byte(
+    length: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = drips(f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n".encode(), b"", 1)
+    with server(answer) as host, pytest.raises(Failed, match=r"wrong size|too large"):
+        Artefact("runc", "1", f"http://{host}/runc", SHA256, "runc", 4).path()
+    assert "downloading" not in capsys.readouterr().out
+
+
 def test_a_file_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "MOST", 4 << 20)
+    monkeypatch.setattr(download, "LARGEST", 4 << 20)
     with server(drips(b"HTTP/1.1 200 OK\r\n\r\n", bytes(1 << 20), 0)) as host:
         assert "is too large\n  more than 4194304 bytes came" in fetch(f"http://{host}/runc")
 

@@ -111,7 +111,7 @@ def test_a_full_disk_names_the_cache_and_the_way_to_another() -> None:
     assert ".one.log" in failed.value.details and "XDG_CACHE_HOME" in failed.value.hint
 
 
-@pytest.mark.parametrize("pid", [1, os.getpid()])
+@pytest.mark.parametrize("pid", [1, os.getpid()], ids=["another", "its own"])
 def test_what_a_killed_run_left_half_made_is_made_anew(pid: int) -> None:
     wanted = paths.cache() / "images" / "one"
     part = wanted.with_name(f".one.{pid}.part")

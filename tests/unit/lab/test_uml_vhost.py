@@ -181,8 +181,9 @@ def test_a_machine_that_may_not_be_looked_into_ends_with_the_reason(
         raise PermissionError(13, "Permission denied", path)
 
     driver.begin()
-    monkeypatch.setattr("fabfile.lab.kinds.uml_vhost.os.open", forbidden)
-    with pytest.raises(PermissionError, match=r"/proc/\d+/mem"):
+    # Not for longer than that: pytest removes directories with it.
+    with monkeypatch.context() as patch, pytest.raises(PermissionError, match=r"/proc/\d+/mem"):
+        patch.setattr("fabfile.lab.kinds.uml_vhost.os.open", forbidden)
         driver.request(WRITE, 1, data=4096)
 
 

@@ -36,7 +36,7 @@ def test_a_disk_of_20g() -> None:
         ("", 200 * GIB, GIB),
         ("", 20 * 1024 * GIB, 64 * 20 * 1024 * GIB // (512 * KIB)),
         ("", 500 * 1024 * GIB, META_MOST),
-        ("", 100 * MIB, META_LEAST),
+        ("", 100 * MIB, 1003 * 4 * KIB),
         ("1%", 20 * GIB, 20 * GIB // 100),
         ("1%", 2000 * GIB, META_MOST),  # the recipe's, beyond what the kernel uses
         ("2G", 20 * GIB, 2 * GIB),

@@ -10,11 +10,12 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from invoke import Context
 
 from fabfile.bolt import Broken
 from fabfile.errors import Refused
 from fabfile.facts import Query
-from fabfile.steps.pool import fsck, orphans, view
+from fabfile.steps.pool import fsck, orphans, together, view
 from fabfile.steps.pool.action import Found
 from fabfile.steps.pool.orphans import Orphans
 from fabfile.steps.pool.view import Device, Entry, Snapshot, Thin, View
@@ -113,6 +114,40 @@ def test_only_what_two_looks_show_counts() -> None:
     assert orphans.agreed(first, second) == Orphans(ids=(2,))
 
 
+class Looks:
+    """What a machine prints at one look after the other, and the generation that each was made for."""
+
+    def __init__(self, *printed: str) -> None:
+        self.printed, self.generations = list(printed), list[str]()
+
+    def do(self, c: object, task: str, found: Found, plan: object, *, looks: bool) -> str:
+        assert looks
+        self.generations.append(found.have.system.generation)
+        return self.printed.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("looks", "left"),
+    [
+        (["id 5 0 7"] * 3, (5,)),  # nobody's, at every look
+        (["id 5 0 7", "id 5 0 8"], ()),  # two devices, each just being made
+        (["id 5 0 7", "id 5 0 7", ""], ()),
+        ([""], ()),
+    ],
+)
+def test_a_thin_id_counts_only_where_it_is_one_device_at_every_look(
+    monkeypatch: pytest.MonkeyPatch, looks: list[str], left: tuple[int, ...]
+) -> None:
+    machine = Looks(*looks)
+    monkeypatch.setattr(together.action, "do", machine.do)
+    monkeypatch.setattr(together, "APART", 0)
+    result = together.look(Context(), "pool.fsck", FOUND, running=True)
+    assert result.found.ids == left
+    assert machine.printed == []
+    first = int(FOUND.have.system.generation)
+    assert machine.generations == [str(first + n) for n in range(len(looks))], "no look is thrown away for our own"
+
+
 def test_containerds_own_cleaning_up_is_left_alone() -> None:
     removed = seen([2], [], [entry(2, "Removed")], snapshots={})
     assert orphans.orphans(removed, running=False).count == 0
@@ -177,14 +212,16 @@ def test_lines_of_the_script_are_read_and_other_talk_is_not() -> None:
     found = view.parse(
         [
             "id 1 16 3", "dm pool-snap-1 1 0 thin 254:1", "dm pool-snap-2 - 2 error 254:2", "a warning", "",
-            "held pool-snap-2 pool-snap-2 is swap",
         ]
     )  # fmt: skip
     devices = (
         Device("pool-snap-1", 1, open=False, number="254:1"),
         Device("pool-snap-2", None, open=True, target="error", number="254:2"),
     )
-    assert found == View({1: Thin(16, 3)}, devices, None, holders={"pool-snap-2": ("pool-snap-2 is swap",)})
+    assert found == View({1: Thin(16, 3)}, devices, None)
+    assert view.holders(["a warning", "held p-snap-2 p-snap-2 is swap", "held p-snap-2 x"]) == {
+        "p-snap-2": ("p-snap-2 is swap", "x")
+    }
 
 
 def packed(content: bytes) -> str:

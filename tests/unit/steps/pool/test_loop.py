@@ -56,6 +56,15 @@ def test_a_pool_that_grew_by_itself_is_still_what_was_asked_for() -> None:
     assert loop.plan(machine(pool(120 * GIB, 90 * MIB)), want(), None) == []
 
 
+def test_a_pool_that_has_what_the_formula_gave_before_it_counted_devices_is_left_alone() -> None:
+    table = Table("thin-pool", 100 * GIB // 512, "7:0", "7:1", 1024, 32768)
+    before = machine(pool(meta=10 * MIB, table=table), block_size="512K", meta_size="10M")
+    assert want(block_size="512K").meta == 11 * MIB
+    assert not [change for change in loop.plan(before, want(block_size="512K"), None) if isinstance(change, File)]
+    with pytest.raises(Refused, match="metadata: it has 10M, asked for 12M"):
+        loop.plan(before, want(block_size="512K", meta_size="12M"), None)
+
+
 @pytest.mark.parametrize(
     ("changes", "found"),
     [

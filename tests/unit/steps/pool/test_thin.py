@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fabfile import sizes
 from fabfile.errors import Refused
 from fabfile.sizes import GIB, KIB, MIB
-from fabfile.steps.pool import thin
+from fabfile.steps.pool import extents, thin
 
 RIGHT: dict[str, Any] = {"name": "pool", "dir": "/srv/pool", "size": "100G", "meta_size": "", "block_size": "64K"}
 
@@ -21,9 +23,9 @@ def pool(**changes: Any) -> thin.Pool:
 
 @pytest.mark.parametrize(
     ("size", "block", "meta"),
-    [("100G", "64K", 75 * MIB), ("1T", "64K", 768 * MIB), ("100G", "512K", 10 * MIB), ("1G", "64K", 2 * MIB)],
+    [("100G", "64K", 75 * MIB), ("1T", "64K", 768 * MIB), ("100G", "512K", 11 * MIB), ("1G", "64K", 5 * MIB)],
 )
-def test_metadata_by_the_kernels_formula(size: str, block: str, meta: int) -> None:
+def test_metadata_by_the_kernels_formula_and_by_the_number_of_devices(size: str, block: str, meta: int) -> None:
     assert pool(size=size, block_size=block).meta == meta
 
 
@@ -32,7 +34,21 @@ def test_metadata_covers_the_data_within_the_kernels_limits(data: int, block: in
     meta = thin.metadata_size(data, block)
     assert thin.META_LEAST <= meta <= thin.META_MOST
     assert meta % MIB == 0
-    assert meta == thin.META_MOST or meta * block >= 48 * data // block * block
+    assert meta == thin.META_MOST or meta >= max(48 * data // block, thin.needed(data, block))
+    assert meta >= thin.earlier_size(data, block)
+
+
+RECORDED = Path(__file__).parent / "thin_metadata_size.txt"
+TABLE = [line.split() for line in RECORDED.read_text().splitlines() if not line.startswith("#")]
+
+
+@pytest.mark.parametrize(("size", "block", "said"), TABLE, ids=["-".join(row[:2]) for row in TABLE])
+def test_metadata_is_enough_for_a_thousand_devices_as_the_kernels_tools_count(size: str, block: str, said: str) -> None:
+    data, bytes_ = sizes.parse(size.upper()), sizes.parse(block.upper())
+    assert thin.needed(data, bytes_) >= int(said)
+    assert thin.needed(data, bytes_) - int(said) <= 2 * thin.META_BLOCK
+    assert thin.metadata_size(data, bytes_) >= min(int(said), thin.META_MOST)
+    assert extents.metadata("", bytes_, data) >= min(int(said), thin.META_MOST)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,85 @@
+"""The table of docs/files.md, and what is on a host beside it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from fabfile.paths import REPOSITORY
+
+ROW = re.compile(r"\| `(/[^`]*)` \| ([\d, ]+|link) \| (\w+):(\w+) \| ([^|]+) \|")
+NAME = re.compile(r"([A-Z]{3,}|…)")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table."""
+
+    path: str
+    mode: str
+    owner: str
+    group: str
+    by: frozenset[str]
+
+    def allows(self, file: Found) -> bool:
+        """Whether the file has the mode, or one of the modes, and the owner of the line."""
+        return file.mode in self.mode.split(", ") and (file.owner, file.group) == (self.owner, self.group)
+
+    def matches(self, path: str) -> bool:
+        """Whether it is about this path; that of a directory ends with a slash."""
+        parts = (
+            ".+" if part == "…" else "[^/]+" if NAME.fullmatch(part) else re.escape(part)
+            for part in NAME.split(self.path)
+        )
+        return re.fullmatch("".join(parts), path) is not None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file on a host."""
+
+    path: str
+    mode: str
+    owner: str
+    group: str
+
+
+def table() -> list[Row]:
+    """The lines of docs/files.md, in their order."""
+    text = (REPOSITORY / "docs" / "files.md").read_text()
+    return [Row(*found[:4], frozenset(re.findall(r"[\w.-]+", found[4]))) for found in ROW.findall(text)]
+
+
+MARK = """
+rm -f /root/.bashrc; echo 'umask {umask}' >/root/.bashrc
+find / /run -xdev -type d -printf '%p/\\t%m\\t%u\\t%g\\n' >/root/directories
+touch /root/mark; sleep 0.1
+"""
+"""What is there before root writes with that umask."""
+
+NEW = """
+rm /root/.bashrc
+find / /run -xdev -cnewer /root/mark ! -type s -printf '%y\\t%p\\t%m\\t%u\\t%g\\n'
+echo; cat /root/directories
+"""
+"""All that was written or changed since, and the directories of before: in most of them there is only something new."""
+
+OTHERS = re.compile(
+    r"/|/(proc|sys|dev|tmp|root|home)/.*|/var/(log|tmp|cache|lib/systemd)/.*"
+    r"|/run/(systemd|udev|log|user|mount|lock/lvm|lvm|utmp|sshd|motd).*"
+    r"|/run/containerd(-[a-z]+)?/.+|/var/lib/containerd(-[a-z]+)?/(io\.containerd\..*|tmpmounts/.*)"
+)
+"""What other programs of the system write at any time, and a running containerd in directories of its own."""
+
+
+def new(printed: str) -> list[Found]:
+    """What was written since the mark, as NEW prints it."""
+    listed, _, directories = printed.partition("\n\n")
+    before = set(directories.splitlines())
+    found = []
+    for line in listed.splitlines():
+        kind, path, mode, owner, group = line.split("\t")
+        path = f"{path}/" if kind == "d" else path
+        if "\t".join((path, mode, owner, group)) not in before and not OTHERS.fullmatch(path):
+            found.append(Found(path, "link" if kind == "l" else mode, owner, group))
+    return sorted(found, key=lambda file: file.path)

@@ -1,0 +1,172 @@
+"""containerd's config.toml, netrc and apt's sources as anybody may have written them: a value, or one clear error."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fabfile import address, document
+from fabfile.errors import Refused
+from fabfile.lab import suites
+from fabfile.steps import config
+from tests.unit.damage import damaged
+
+WANTS = [
+    config.Want(format, "p", "/d", "10GB", "/b", "amd64", instance) for format in (1, 2, 3) for instance in ("", "two")
+]
+WRITTEN = [config.edited(None, want) for want in WANTS] + [
+    "",
+    'version = 2\n[plugins."io.containerd.grpc.v1.cri".containerd]\nsnapshotter = "overlayfs"\n',
+    'version = 2\nplugins.cri.containerd.snapshotter = "devmapper"\n',
+    "version = 2\nplugins = {a = {b = 1}}\n",
+    'imports = ["/etc/containerd/conf.d/*.toml"]\ndisabled_plugins = ["cri"]\n',
+    "version = 3\n[plugins.'io.containerd.transfer.v1.local']\nunpack_config = []\n[grpc]\naddress = '/x'\n",
+]
+
+
+def edited(text: str, want: config.Want) -> str | None:
+    """What becomes of a configuration, or None where it was refused."""
+    try:
+        return config.edited(text, want)
+    except Refused as refused:
+        assert want.daemon.config in str(refused) and len(str(refused)) < 2000
+        return None
+
+
+def cleared(text: str) -> str | None:
+    try:
+        return config.cleared(text)
+    except Refused as refused:
+        assert len(str(refused)) < 2000
+        return None
+
+
+@settings(max_examples=300)
+@given(damaged(WRITTEN) | st.text(max_size=60), st.sampled_from(WANTS))
+def test_any_configuration_is_edited_once_or_refused(text: str, want: config.Want) -> None:
+    result = edited(text, want)
+    if result is not None:
+        devmapper = tomllib.loads(result)["plugins"][config.DEVMAPPER if want.format > 1 else "devmapper"]
+        assert devmapper["pool_name"] == "p"
+        assert edited(result, want) == result, "nothing is left to do"
+    left = cleared(text)
+    if left is not None and left != text:
+        assert "p" not in str(tomllib.loads(left).get("plugins", {}).get(config.DEVMAPPER, {}).get("pool_name", ""))
+
+
+NOT_TABLES: dict[str, Any] = {
+    "plugins is a number": "version = 2\nplugins = 3\n",
+    "plugins is a list of tables": "version = 2\n[[plugins]]\na = 1\n",
+    "plugins stands in a line": "version = 2\nplugins = {}\n",
+    "devmapper is text": 'version = 2\nplugins."io.containerd.snapshotter.v1.devmapper" = "x"\n',
+    "version is text": 'version = "x"\n',
+    "version is a table": "version = {}\n",
+    "version is infinite": "version = inf\n",
+    "version is none that there is": "version = 1.5\n",
+    "a line without a mistake in a grammar of its own": "version = 2\nplugins = {a = {\rb = 1}}\n",
+}
+
+
+@pytest.mark.parametrize("name", NOT_TABLES)
+def test_what_is_no_table_where_one_belongs_is_refused(name: str) -> None:
+    assert edited(NOT_TABLES[name], WANTS[2]) is None
+    cleared(NOT_TABLES[name])
+
+
+def test_a_key_that_would_end_up_in_another_table_is_not_written() -> None:
+    text = 'version = 2\nplugins.cri.containerd.snapshotter = "devmapper"\n'
+    with pytest.raises(Refused, match="no key can be set safely"):
+        config.edited(text, WANTS[3])
+
+
+HOSTILE = {
+    "dotted keys": ".".join("a" * 60_000) + " = 1",
+    "many dotted keys": "\n".join(f"{'.'.join('a' * 900)}.b{number} = 1" for number in range(70)),
+    "tables": "".join(f"[a.b.c.d.t{number}]\n" for number in range(5_000)),
+    "arrays": "a = " + "[" * 120_000,
+    "too much": "# comment\n" * 100_000,
+    "digits": "a = " + "9" * 120_000,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_configuration_costs_seconds(name: str) -> None:
+    start = monotonic()
+    edited(HOSTILE[name], WANTS[2])
+    cleared(HOSTILE[name])
+    try:
+        document.loads(HOSTILE[name])
+    except ValueError as error:
+        assert str(error)
+    assert monotonic() - start < 20
+
+
+ENTRIES = ["machine h login u password p\n", "default login a password b\n", "macdef init\nx\n\n", "machine h\n"]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=damaged(ENTRIES) | st.text(max_size=40))
+def test_any_netrc_is_a_password_none_or_refused(home: Path, text: str) -> None:
+    file = home / ".netrc"
+    file.write_bytes(text.encode(errors="surrogatepass"))
+    file.chmod(0o600)
+    try:
+        header = address.authorization("http://h/x")
+    except Refused as refused:
+        assert str(file) in str(refused) and len(str(refused)) < 500
+    else:
+        assert not header or header.startswith("Basic ")
+
+
+SOURCES = [
+    "deb http://deb.debian.org/debian bookworm main\n",
+    "deb [arch=amd64 signed-by=/k] https://m.example.org/x/debian/ trixie main\n",
+    "deb mirror+https://m.example.org/debian bookworm main\n",
+    "Types: deb\nURIs: http://a.example.org/ubuntu http://deb.debian.org/debian\nSuites: forky\n",
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "mirror"),
+    [
+        (SOURCES[0], "http://deb.debian.org/debian"),
+        (SOURCES[1], "https://m.example.org/x/debian"),
+        (SOURCES[2], "https://m.example.org/debian"),
+        (SOURCES[3], "http://deb.debian.org/debian"),
+        ("deb\t[trusted=yes]\thttp://deb.debian.org/debian\tbookworm main\n", "http://deb.debian.org/debian"),
+        (
+            "# deb http://a.example.org/debian x\ndeb-src http://b.example.org/debian x\n" + SOURCES[0],
+            "http://deb.debian.org/debian",
+        ),
+    ],
+)
+def test_the_mirror_in_apts_sources(tmp_path: Path, text: str, mirror: str) -> None:
+    (tmp_path / "sources.list").write_text(text)
+    assert suites.mirror(tmp_path) == mirror
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=damaged(SOURCES) | st.text(max_size=80))
+def test_any_sources_of_apt_have_an_address_or_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "sources.list").write_bytes(text.encode(errors="surrogatepass"))
+    try:
+        assert suites.ADDRESS.fullmatch(suites.mirror(tmp_path))
+    except Refused as refused:
+        assert "no Debian mirror" in refused.what
+
+
+@pytest.mark.parametrize(
+    "text", ["deb " + "http://" * 100_000, "URIs: " + "http://a/debian" * 50_000, "deb [" * 100_000]
+)
+def test_hostile_sources_of_apt_cost_no_time(tmp_path: Path, text: str) -> None:
+    (tmp_path / "sources.list").write_text(text)
+    start = monotonic()
+    with pytest.raises(Refused):
+        suites.mirror(tmp_path)
+    assert monotonic() - start < 5
