@@ -16,7 +16,7 @@ from fabfile.console import prefixed, say
 from fabfile.errors import Refused
 from fabfile.inventory import Host, Inventory
 from fabfile.outcome import FleetReport, HostReport, Trouble
-from fabfile.ssh.machine import connect
+from fabfile.ssh.ways import Ways
 
 STATUSES = ("ok", "changed", "pending", "refused", "failed", "unreachable")
 
@@ -42,8 +42,9 @@ class Executor(FabricExecutor):
                 report = FleetReport(error.code, {}, Trouble(error.what, error.details, error.hint))
                 outcome.publish(report)
             raise
-        with ThreadPoolExecutor(min(known.parallel, len(hosts))) as threads:
-            results = list(threads.map(lambda host: self._host(host, known, calls), hosts))
+        threads = ThreadPoolExecutor(min(known.parallel, len(hosts)))
+        with Ways(known, self.config) as ways, threads:
+            results = list(threads.map(lambda host: self._host(host, ways, calls), hosts))
         reports = {host.name: report for host, report in zip(hosts, results, strict=True)}
         code = outcome.exit_code([report.status for report in results])
         summary(reports)
@@ -62,12 +63,12 @@ class Executor(FabricExecutor):
         known = inventory.load()
         return known, known.resolve(names.split(","))
 
-    def _host(self, host: Host, known: Inventory, calls: Sequence[Any]) -> HostReport:
+    def _host(self, host: Host, ways: Ways, calls: Sequence[Any]) -> HostReport:
         start, whole = monotonic(), HostReport()
         with prefixed(host.name), hints.entered(host):
             connection = None
             try:
-                connection = connect(host, known, self.config)
+                connection = ways.to(host)
                 for call in calls:
                     name = outcome.task_name(call)
                     with hints.typed(name, outcome.typed(call)):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from time import sleep
@@ -12,8 +14,8 @@ from fabric import Connection
 from fabric.connection import derive_shorthand
 from paramiko.ssh_exception import SSHException
 
-from fabfile.errors import Failed
-from fabfile.inventory import Host, Inventory
+from fabfile.errors import Failed, Problem
+from fabfile.host import Host
 from fabfile.ssh import known_hosts
 from fabfile.ssh.channel import Channel
 from fabfile.ssh.failure import SYSTEM_KNOWN_HOSTS, TRIES, turned_away, unreachable
@@ -40,16 +42,24 @@ class Machine(Connection):
         gateway: what leads there; None: what ~/.ssh/config says.
         hop: a ProxyJump of that host, as ~/.ssh/config writes it: the connection is to this one, as strict as all.
         way: the names of the hosts that it is a hop for.
+        hops: makes a hop on the way: the same one for all hosts behind it.
     """
 
     def __init__(
-        self, host: Host, config: Any, gateway: Machine | None = None, hop: str = "", way: tuple[str, ...] = ()
+        self,
+        host: Host,
+        config: Any,
+        gateway: Machine | None = None,
+        hop: str = "",
+        way: tuple[str, ...] = (),
+        hops: Callable[..., Machine] | None = None,
     ) -> None:
         kwargs: dict[str, Any] = dict.fromkeys(("banner_timeout", "auth_timeout", "channel_timeout"), STEP_LIMIT)
         if host.identity_file and not hop:
             kwargs |= {"key_filename": str(Path(host.identity_file).expanduser()), "look_for_keys": False}
         where = derive_shorthand(hop) if hop else {"host": host.address, "user": host.user, "port": host.port}
-        self._set(host_entry=host, hop=hop, way=(*way, where["host"]))
+        self._set(host_entry=host, hop=hop, way=(*way, where["host"]), hops=hops or Machine)
+        self._set(opening=threading.Lock(), trouble=None)
         super().__init__(
             where["host"],
             user=where["user"],
@@ -68,7 +78,7 @@ class Machine(Connection):
             name = derive_shorthand(hop.strip())["host"]
             if name == "none" or name in self.way:  # `Host *` is about the hops, too
                 return gateway or (None if "proxyjump" in self.ssh_config else super().get_gateway())
-            gateway = Machine(self.host_entry, self.config.clone(), gateway, hop.strip(), self.way)
+            gateway = self.hops(self.host_entry, self.config.clone(), gateway, hop.strip(), self.way, self.hops)
         return gateway
 
     def begin(self, command: str) -> Channel:
@@ -85,14 +95,23 @@ class Machine(Connection):
             raise Failed(f"{self.host_entry.name} opens no session", why, hint="run it again") from error
 
     def open(self) -> Any:
-        """Connect.
+        """Connect, once: all hosts behind a gateway wait for the same attempt, and share its connection or its error.
 
         Raises:
             Unreachable: no answer, an unknown, changed or revoked host key, no accepted login.
             Refused: a file of known host keys cannot be read.
         """
-        if self.is_connected:
-            return None
+        with self.opening:
+            if self.trouble:
+                raise self.trouble
+            if not self.is_connected:
+                try:
+                    self._open()
+                except Problem as problem:
+                    self._set(trouble=problem)
+                    raise
+
+    def _open(self) -> None:
         files = (SYSTEM_KNOWN_HOSTS, Path(self.host_entry.known_hosts).expanduser())
         known = known_hosts.find(files, self.host, self.port)
         self.client.set_missing_host_key_policy(Strict(known))
@@ -107,16 +126,3 @@ class Machine(Connection):
                     raise unreachable(self, error, said) from error
             sleep(random.uniform(0, PAUSE * 2**attempt))
         self.transport.set_keepalive(ALIVE)
-        return None
-
-
-def connect(host: Host, inventory: Inventory, config: Any) -> Machine:
-    """A connection to `host`, through its gateways; nothing is sent before its first use.
-
-    Args:
-        host: of `inventory`.
-        inventory: where gateways are looked up.
-        config: Fabric's configuration; every connection gets a clone, or one host's identity leaks to the next.
-    """
-    gateway = connect(inventory.hosts[host.gateway], inventory, config) if host.gateway else None
-    return Machine(host, config.clone(), gateway)

@@ -16,7 +16,7 @@ from fabfile.facts import Facts, gather
 from fabfile.inventory import Pool
 from fabfile.kept import sha256
 from fabfile.ssh.machine import Machine as Connected
-from fabfile.ssh.machine import connect
+from fabfile.ssh.ways import Ways
 from fabfile.steps.pool import direct
 from tests.integration.conftest import started
 from tests.integration.machine import Machine
@@ -126,7 +126,7 @@ def pool(*devices: str, **settings: Any) -> Pool:
 def connection(machine: Machine) -> Iterator[Connected]:
     """The same machine, as fab sees it."""
     hosts = inventory.load(machine.vm.directory.parent / "hosts.toml")
-    with connect(hosts.hosts[machine.vm.name], hosts, Config()) as connection:
+    with Ways(hosts, Config()).to(hosts.hosts[machine.vm.name]) as connection:
         yield connection
 
 

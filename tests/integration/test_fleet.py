@@ -122,6 +122,17 @@ def test_through_a_gateway_whose_key_is_checked_too(lab: Path, fleet: dict[str, 
     assert re.search(r"c1 \(.*the host key is unknown", refused)
 
 
+def test_hosts_behind_a_gateway_share_one_connection_to_it(
+    lab: Path, fleet: dict[str, Container], tmp_path: Path
+) -> None:
+    logins = "journalctl -b -u ssh.service --no-pager | grep -c 'Accepted publickey'"
+    behind = {name: {"gateway": "c1", "address": "127.0.0.1", "port": fleet[name].inner} for name in ("c2", "c3")}
+    before = int(fleet["c1"].sh(logins))
+    output = run_fab("-H", "c2,c3", "run", "--command", "hostname", inventory=inventory(lab, fleet, tmp_path, **behind))
+    assert {"c2: c2", "c3: c3"} <= set(output.splitlines())
+    assert int(fleet["c1"].sh(logins)) == before + 1
+
+
 def test_a_command_on_every_host(hosts: Path) -> None:
     output = run_fab("-H", "good", "run", "--command", "hostname; exit 0", inventory=hosts)
     assert {"c1: c1", "c2: c2"} <= set(output.splitlines())

@@ -15,6 +15,7 @@ from paramiko import SSHConfig
 from fabfile.fleet import Executor, summary
 from fabfile.inventory import Host, Inventory
 from fabfile.outcome import HostReport, Trouble, exit_code
+from fabfile.ssh.ways import Ways
 
 
 def result(status: Any, what: str = "") -> HostReport:
@@ -60,8 +61,9 @@ def test_a_bug_met_on_one_host_is_shown_whole_and_fails_that_host_only(capsys: p
 
     host = Host(name="h1", address="192.0.2.1")
     inventory = Inventory(Path("hosts.toml"), Host(), 1, {"h1": host}, {})
-    executor = Executor(Collection(), Config(ssh_config=SSHConfig()))
-    result = executor._host(host, inventory, [SimpleNamespace(task=broken, called_as="broken", args=(), kwargs={})])
+    config = Config(ssh_config=SSHConfig())
+    executor, ways = Executor(Collection(), config), Ways(inventory, config)
+    result = executor._host(host, ways, [SimpleNamespace(task=broken, called_as="broken", args=(), kwargs={})])
     assert result.status == "failed"
     assert result.error
     assert result.error.what == "KeyError: 'volume'"

@@ -23,7 +23,8 @@ from fabfile.inventory import Host
 from fabfile.ssh import machine as machine_module
 from fabfile.ssh.failure import unreachable
 from fabfile.ssh.known_hosts import Changed, Entry, Revoked, Unknown
-from fabfile.ssh.machine import Machine, connect
+from fabfile.ssh.machine import Machine
+from fabfile.ssh.ways import Ways
 
 HOST = Host(name="a", address="192.0.2.1", port=2222, user="admin", known_hosts="/k")
 KEYS = [paramiko.ECDSAKey.generate() for _ in range(2)]
@@ -76,7 +77,7 @@ def test_failure(monkeypatch: pytest.MonkeyPatch, error: Exception, what: str, d
 
     monkeypatch.setattr(paramiko.SSHClient, "connect", fail)
     monkeypatch.setattr(machine_module, "PAUSE", 0)
-    machine = connect(HOST, inventory.Inventory(Path("f"), Host(), 1, {"a": HOST}, {}), config())
+    machine = Ways(inventory.Inventory(Path("f"), Host(), 1, {"a": HOST}, {}), config()).to(HOST)
     with pytest.raises(Unreachable) as unreachable:
         machine.open()
     problem = unreachable.value
@@ -131,7 +132,7 @@ def test_a_host_is_reached_through_its_gateways_each_as_strict() -> None:
         "[hosts.out]\n[hosts.mid]\ngateway = 'out'\nidentity_file = '/mid'\n[hosts.in]\ngateway = 'mid'\n"
     )
     fleet = inventory.load()
-    machine = connect(fleet.hosts["in"], fleet, config())
+    machine = Ways(fleet, config()).to(fleet.hosts["in"])
     way = [machine, machine.gateway, machine.gateway.gateway]
     assert [step.host for step in way] == ["in", "mid", "out"]
     assert way[-1].gateway is None
@@ -185,8 +186,49 @@ def test_the_agent_is_never_forwarded() -> None:
 def test_nothing_of_one_host_leaks_to_the_next() -> None:
     paths.inventory().write_text("[hosts.a]\nidentity_file = '/a'\n[hosts.b]\n")
     fleet, shared = inventory.load(), config()
-    a, b = (connect(fleet.hosts[name], fleet, shared) for name in "ab")
+    ways = Ways(fleet, shared)
+    a, b = (ways.to(fleet.hosts[name]) for name in "ab")
     assert a.connect_kwargs["key_filename"] == ["/a"]
     assert "key_filename" not in b.connect_kwargs
     assert a.config is not b.config
     assert "key_filename" not in shared.connect_kwargs
+
+
+def test_all_hosts_behind_a_gateway_share_one_connection_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    paths.inventory().write_text(
+        "[hosts.out]\n[hosts.mid]\ngateway = 'out'\n[hosts.a]\ngateway = 'mid'\n[hosts.b]\ngateway = 'mid'\n[hosts.c]\n"
+    )
+    fleet, ended = inventory.load(), []
+    monkeypatch.setattr(Machine, "close", lambda machine: ended.append(machine.host))
+    with Ways(fleet, config()) as ways:
+        a, b, c = (ways.to(fleet.hosts[name]) for name in "abc")
+        assert a is not b and a.gateway is b.gateway and a.gateway.host == "mid"
+        assert c.gateway is None
+    assert ended == ["mid", "out"]
+
+
+def test_all_hosts_behind_a_hop_of_ssh_config_share_one_connection_to_it() -> None:
+    rules = SSHConfig.from_text("Host a b\n ProxyJump out,mid\nHost c\n ProxyJump mid\n")
+    fabric = Config(ssh_config=rules, system_prefix="/nonexistent/", user_prefix="/nonexistent/")
+    a, b, c = (Host(name=name, address=name) for name in "abc")
+    ways = Ways(inventory.Inventory(Path("f"), Host(), 1, {}, {}), fabric)
+    way_a, way_b, way_c = (ways.to(host).gateway for host in (a, b, c))
+    assert way_a is way_b and way_a.gateway.host == "out"
+    assert way_c is not way_a and way_c.gateway is None
+    assert ways.to(Host(name="a", address="a", known_hosts="/other")).gateway is not way_a
+
+
+def test_a_gateway_that_is_not_reached_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    paths.inventory().write_text("[hosts.out]\n[hosts.a]\ngateway = 'out'\n[hosts.b]\ngateway = 'out'\n")
+    fleet, tried = inventory.load(), []
+
+    def fail(*args: Any, **options: Any) -> None:
+        tried.append(options["hostname"])
+        raise TimeoutError
+
+    monkeypatch.setattr(paramiko.SSHClient, "connect", fail)
+    ways = Ways(fleet, config())
+    for name in "ab":
+        with pytest.raises(Unreachable, match=r"out .*: no connection"):
+            ways.to(fleet.hosts[name]).open()
+    assert tried == ["out"]
