@@ -70,8 +70,9 @@ def plan(
     thin.refuse_growth(have.pool, owner(recorded), name, files.unit(name))
     fresh = claim.more(have, devices, wipes, recorded, now)
     feasible.refuse_sectors(have, fresh, now)
-    emptied = claim.wiped(have, fresh, wipes)
-    uuids = claim.physicals(have, fresh, identity.own(recorded).physicals)
+    mine = identity.own(recorded).physicals
+    emptied = claim.wiped(have, fresh, wipes, mine)
+    uuids = claim.physicals(have, fresh, mine)
     free = now.free - now.closed_free + extents.predicted([look.size for look in fresh], now.extent)
     new = _asked(recorded, data, meta, fresh, uuids)
     # What was asked for last is no request for less, although dmeventd went beyond it since.
