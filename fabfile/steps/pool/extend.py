@@ -84,6 +84,9 @@ def plan(
         *_larger("data", "-l", data, pool.size // now.extent, path, now.extent),
         *_larger("metadata", "--poolmetadatasize", meta, pool.meta // now.extent, path, now.extent),
     ]
+    whole = (max(meta * now.extent, pool.meta), max(data * now.extent, pool.size))
+    if whole != (pool.meta, pool.size):
+        extents.refuse_small(*whole, pool.chunk)
     _refuse_room(now, free, max(data - pool.size // now.extent, 0), max(meta - pool.meta // now.extent, 0))
     added: list[Change] = [*map(disk.wipe, emptied)]
     if fresh:
