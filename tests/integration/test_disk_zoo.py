@@ -13,11 +13,13 @@ import msgspec
 import pytest
 from invoke import Config
 
-from fabfile import inventory, namespace, ssh
+from fabfile import inventory, namespace
 from fabfile.errors import Refused
 from fabfile.facts import Facts, Query, gather
 from fabfile.inventory import Pool
 from fabfile.plan import Change, Step, words
+from fabfile.ssh.machine import Machine as Connected
+from fabfile.ssh.machine import connect
 from fabfile.steps.pool import direct, extend, gate, loop
 from tests.integration import zoo
 from tests.integration.conftest import started
@@ -55,10 +57,10 @@ def kept(machine: Machine) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def connection(machine: Machine) -> Iterator[ssh.Machine]:
+def connection(machine: Machine) -> Iterator[Connected]:
     """The same machine, as fab sees it."""
     hosts = inventory.load(machine.vm.directory.parent / "hosts.toml")
-    with ssh.connect(hosts.hosts[machine.vm.name], hosts, Config()) as connection:
+    with connect(hosts.hosts[machine.vm.name], hosts, Config()) as connection:
         yield connection
 
 
@@ -69,13 +71,13 @@ def pool(*devices: str) -> Pool:
 
 
 @pytest.fixture(scope="module")
-def seen(machine: Machine, connection: ssh.Machine, kept: dict[str, str]) -> Facts:
+def seen(machine: Machine, connection: Connected, kept: dict[str, str]) -> Facts:
     """One look at all of them."""
     devices = [zoo.device(machine, case.name) for case in CASES]
     return have(connection, *direct.step(pool(*devices, *zoo.OTHERS), "three"))
 
 
-def have(connection: ssh.Machine, step: Step, query: Query) -> Facts:
+def have(connection: Connected, step: Step, query: Query) -> Facts:
     """What a step asks the machine."""
     return gather(connection, msgspec.structs.replace(query, files=step.files))
 
@@ -188,7 +190,7 @@ def test_nor_does_it_grow_onto_another(machine: Machine, growing: Facts, case: C
 
 
 @pytest.fixture(scope="module")
-def growing(machine: Machine, connection: ssh.Machine) -> Facts:
+def growing(machine: Machine, connection: Connected) -> Facts:
     """A look at all of them, for a growth of our pool."""
     devices = tuple(zoo.device(machine, case.name) for case in BAD)
     settings = Pool(variant="direct", vg="two", pool="thinpool")
@@ -196,7 +198,7 @@ def growing(machine: Machine, connection: ssh.Machine) -> Facts:
 
 
 @pytest.mark.parametrize("name", zoo.VOLUMES)
-def test_a_volume_that_is_there_is_refused_with_what_is_on_it(connection: ssh.Machine, name: str) -> None:
+def test_a_volume_that_is_there_is_refused_with_what_is_on_it(connection: Connected, name: str) -> None:
     settings = Pool(dir="/srv/pool", size="64M", volume=f"user/{name}", volume_size="128M", name="files")
     step, query = loop.step(settings, "three")
     with pytest.raises(Refused) as refused:

