@@ -5,7 +5,6 @@ The machine has a deployed containerd, and the disks of `zoo`. The tests build o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -133,9 +132,8 @@ def test_a_plan_takes_the_disk_that_was_named_and_no_other(machine: Machine, see
 
 def offers(machine: Machine) -> dict[str, dict[str, Any]]:
     """What pool.disks says of each device."""
-    text = machine.fab("pool.disks", "--json")
-    (line,) = (line for line in text.splitlines() if "[{" in line)
-    return {offer["device"]: offer for offer in json.loads(line[line.index("[{") :]) if offer["kind"] != "group"}
+    found = machine.fab_json("pool.disks")["result"]
+    return {offer["device"]: offer for offer in found if offer["kind"] != "group"}
 
 
 def test_disks_says_the_same(machine: Machine, seen: Facts, kept: dict[str, str]) -> None:
@@ -262,7 +260,6 @@ def test_a_task_changes_nothing_of_others(
     bad = " ".join(devices(machine, *BAD))
     wiped = " ".join(devices(machine, *BAD, flags=("--device", "--wipe")))
     said = machine.fab(*typed.replace("{bad}", bad).replace("{bad and wiped}", wiped).split(), code=code)
-    print(said)
     assert "Traceback" not in said
     assert changed(machine, kept) <= {*takes}
 
