@@ -7,6 +7,7 @@ LVM is asked without its filters. The look is templates/pool/look.sh.j2.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
@@ -119,11 +120,17 @@ def functions() -> str:
     return render("pool/look.sh.j2")
 
 
-ALL = """lsblk -n -p -r -e 1,11 -o NAME,TYPE |
+ALL = """models=$(lsblk -n -r -o KNAME,MODEL)
+links=$(find /dev/disk/by-id ! -name 'lvm-*' ! -name 'dm-*' -type l -printf '%p %l\n' 2>/dev/null | sort)
+lsblk -n -p -r -e 1,11 -o NAME,TYPE |
   awk '$2 == "disk" || $2 == "part" { print $1 }' | sort -u | while read -r d; do
   look "$d" </dev/null
-  echo "model $(lsblk -d -n -o MODEL "$d")"
-  find /dev/disk/by-id ! -name 'lvm-*' ! -name 'dm-*' -lname "*/${d##*/}" 2>/dev/null | sort | sed 's/^/link /'
+  while read -r of model; do [ "/dev/$of" != "$d" ] || echo "model $model"; done <<MODELS
+$models
+MODELS
+  while read -r link to; do [ "${to##*/}" != "${d##*/}" ] || echo "link $link"; done <<LINKS
+$links
+LINKS
 done"""
 """Look at every disk and partition, RAM disks (major number 1) and optical drives (11) left out."""
 
@@ -184,7 +191,7 @@ def _disk(look: list[str]) -> Disk:
         opened=tuple(found.get("open", [])),
         physical=tuple(_made(Physical, line.split("|")) for line in found.get("pv", [])),
         lvm=tuple(found.get("lvm", [])),
-        model=one("model"),
+        model=re.sub(r"\\x([0-9a-f]{2})", lambda found: chr(int(found[1], 16)), one("model")),
         links=tuple(found.get("link", [])),
         seen="\n".join(line for line in look if line.partition(" ")[0] not in NAMES),
     )

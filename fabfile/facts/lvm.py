@@ -168,30 +168,51 @@ config=$(lvm lvmconfig --typeconfig full {" ".join(SETTINGS)} 2>/dev/null)
 echo "$config" | sed 's/^/set /'
 dir=$(echo "$config" | sed -n 's/^profile_dir="\(.*\)"$/\1/p')
 if [ -f "$dir/$name.profile" ]; then echo profile; sed 's/^/|/' "$dir/$name.profile"; fi
-for d in $(lvm pvs --nohints --noheadings -o pv_name 2>/dev/null); do
-  [ -b "$d" ] || continue
-  echo "device $d $(blockdev --getss --getsize64 "$d" | tr '\n' ' ')$(lsblk -d -n -r -o SERIAL,WWN "$d")"
+disks=$(lsblk -a -n -r -o MAJ:MIN,KNAME,SERIAL,WWN)
+lvm pvs --foreign --nohints --noheadings -o pv_name,pv_major,pv_minor 2>/dev/null | while read -r name major minor; do
+  if [ ! -b "$name" ] || [ ! -r "/sys/dev/block/$major:$minor/size" ]; then continue; fi
+  sys=/sys/dev/block/$major:$minor real=$name serial='' sector=512
+  read -r size <"$sys/size"
+  for queue in "$sys/queue" "$sys/../queue"; do
+    if [ -r "$queue/logical_block_size" ]; then read -r sector <"$queue/logical_block_size"; break; fi
+  done
+  while read -r number kernel more; do
+    [ "$number" != "$major:$minor" ] || real=/dev/$kernel serial=$more
+  done <<DISKS
+$disks
+DISKS
+  echo "device $real $sector $((size * 512)) $serial"
+  [ "$real" = "$name" ] || echo "alias $name $real"
 done
 all() {{ lvm fullreport {how} {reports} 2>&1 >&3 | sed 's/^ */said /'; }}
 report=$(all 3>&1)
 echo "$report"
 [ -n "$vg" ] || exit 0
 case $report in *'"vg_name":"'"$vg"'"'*) exit 0 ;; esac
-lvm pvs --noheadings -o pv_name,vg_name --config {quote(ALL_DEVICES)} 2>/dev/null | sed 's/^ */hidden /'
+lvm pvs --noheadings -o pv_name,vg_name --config {quote(ALL_DEVICES)} 2>/dev/null | while read -r name in; do
+  echo "hidden $(readlink -e "$name" || echo "$name") $in"
+done
 """
 
 
 def parse(text: str) -> Lvm | None:
-    """The fact in the fragment's output; None where LVM is not there or was not asked."""
+    """The fact in the fragment's output; None where LVM is not there or was not asked.
+
+    A device has one name here, the kernel's, whichever of its names LVM prefers.
+    """
     if not text.strip():
         return None
     said, profile, plain, report, devices = [], [], [], [], {}
+    aliases: dict[str, str] = {}
     for line in text.splitlines():
         if line.startswith("said "):
             said.append(line.removeprefix("said "))
         elif line.startswith("device "):
             _, device, sector, size, *serial = line.split()
             devices[device] = Device(int(sector), int(size), " ".join(serial))
+        elif line.startswith("alias "):
+            _, name, real = line.split()
+            aliases[name] = real
         elif line.startswith("|"):
             profile.append(line[1:] + "\n")
         elif line.startswith(" "):
@@ -202,6 +223,8 @@ def parse(text: str) -> Lvm | None:
     disks = [line.split()[1:] for line in plain if line.startswith("hidden ")]
     found = lines("\n".join(plain))
     parts = _report("\n".join(report)) if report else []
+    for pv in (pv for part in parts for pv in part.get("pv", [])):
+        pv["pv_name"] = aliases.get(pv["pv_name"], pv["pv_name"])
     asked = [part for part in parts if any(vg["vg_name"] == found["group"] for vg in part.get("vg", []))]
     physical = {pv["pv_name"]: pv["vg_name"] for part in parts for pv in part.get("pv", [])}
     return Lvm(

@@ -14,11 +14,11 @@ from fabfile.apply import apply
 from fabfile.errors import Failed, Refused
 from fabfile.facts import Facts, gather
 from fabfile.inventory import Pool
-from fabfile.kept import sha256
 from fabfile.ssh.machine import Machine as Connected
 from fabfile.ssh.ways import Ways
 from fabfile.steps.pool import direct
 from tests.integration.conftest import started
+from tests.integration.contents import digest
 from tests.integration.machine import Machine
 
 KERNEL = "debian"
@@ -111,10 +111,9 @@ def machine(request: pytest.FixtureRequest, lab: object, suite: str) -> Iterator
 
 
 def sums(machine: Machine) -> dict[str, str]:
-    """The SHA-256 of every small disk: of what qemu keeps of it, so that nothing in the machine can tell otherwise."""
+    """A digest of every small disk."""
     machine.ssh("sync")
-    files = {kind: machine.vm.directory / f"disk{number}.raw" for number, kind in enumerate(DISKS, 2)}
-    return {kind: sha256(file) for kind, file in files.items()}
+    return {kind: digest(machine, number) for number, kind in enumerate(DISKS, 2)}
 
 
 def pool(*devices: str, **settings: Any) -> Pool:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 
+import msgspec
 import pytest
 
+from fabfile.lab import machines
 from tests.integration.conftest import started
-from tests.integration.machine import Machine
+from tests.integration.machine import BOOTED, Machine
 
 KINDS = ("ours", "second", "user", "loop", "open", "foreign", "exported", "big", "moved", "free")
 """What the small disks are for; the first is the machine's disk 2."""
@@ -149,9 +152,40 @@ def test_a_disk_that_left_the_group_is_nobodys(machine: Machine) -> None:
     assert sums(machine, "user") == before
 
 
-def hidden(machine: Machine, kind: str) -> str:
-    """Shell that hides a disk from LVM, as if it were gone."""
-    return f"echo 'devices {{ global_filter = [ \"r|^{disk(machine, kind)}$|\", ] }}' >>/etc/lvm/lvmlocal.conf"
+@contextmanager
+def pulled(machine: Machine, kind: str, group: str) -> Iterator[None]:
+    """A disk is pulled out, whoever uses it, and put in again: its driver lets go of it, and takes it back.
+
+    The device-mapper devices of its volume group go before it comes back: else it would get another name.
+    """
+    path = disk(machine, kind)
+    at = machine.ssh(f"readlink -e /sys/block/{path.rpartition('/')[2]}/device").strip()
+    machine.ssh(f"echo {at.rpartition('/')[2]} >{at}/driver/unbind; udevadm settle")
+    try:
+        yield
+    finally:
+        remove = f"dmsetup ls | grep '^{group}-' | while read -r name _; do dmsetup remove $name 2>&1; done"
+        machine.ssh("\n".join([remove] * 3))  # a pool, what it is on, and what that is on
+        machine.ssh(f"echo {at.rpartition('/')[2]} >/sys/bus/virtio/drivers/virtio_blk/bind; udevadm settle")
+        now = machine.ssh(f"readlink -e /dev/disk/by-id/virtio-{serial(kind)}; dmsetup ls --tree").splitlines()
+    assert now[0] == path, now
+
+
+def serial(kind: str) -> str:
+    return f"lab-disk{KINDS.index(kind) + 2}"
+
+
+def started_again(machine: Machine, *exchanged: str, without: int = 0) -> None:
+    """Switch it off and on again; meanwhile two disks change places, or the last ones are taken out."""
+    machine.power_off()
+    if exchanged:
+        one, other = (machine.vm.directory / f"disk{KINDS.index(kind) + 2}.raw" for kind in exchanged)
+        aside = one.with_suffix(".aside")
+        for file, name in ((one, aside), (other, one), (aside, other)):
+            file.rename(name)
+    disks = machine.vm.disks[: len(machine.vm.disks) - without]
+    machines.restart(msgspec.structs.replace(machine.vm, disks=disks))
+    machine.ssh(BOOTED, code=None)
 
 
 def test_a_volume_of_others_on_a_disk_that_is_missing_for_a_moment_survives_a_reset(machine: Machine) -> None:
@@ -160,11 +194,11 @@ def test_a_volume_of_others_on_a_disk_that_is_missing_for_a_moment_survives_a_re
     machine.ssh("lvcreate -q -y -L 8M -n thinpool_meta0 containerd")
     machine.ssh("for v in user thinpool_meta0; do head -c 8M /dev/urandom >/dev/containerd/$v; done; sync")
     sums = machine.ssh("sha256sum /dev/containerd/user /dev/containerd/thinpool_meta0")
-    machine.ssh(hidden(machine, "second"))
-    said = machine.fab("pool.reset", "--yes", "--name", "containerd-thinpool", code=2)
-    assert "parts of volumes that are not ours" in said
-    assert "containerd/user" in said
-    machine.ssh("cp /root/lvmlocal.conf /etc/lvm/lvmlocal.conf")
+    with pulled(machine, "second", "containerd"):
+        said = machine.fab("pool.reset", "--yes", "--name", "containerd-thinpool", code=2)
+        assert "parts of volumes that are not ours" in said
+        assert "containerd/user" in said
+    machine.ssh("systemctl restart devmapper-pool@containerd-thinpool; vgchange -q -ay containerd")
     shown = machine.fab("pool.reset", "--name", "containerd-thinpool", code=2)
     assert "remove containerd/thinpool, 176.0M" in shown
     assert "the volume group stays, with thinpool_meta0, user" in shown
@@ -180,31 +214,16 @@ def test_a_pool_in_a_group_of_others_that_lost_a_disk_is_used_and_its_group_not_
     machine.ssh(f"vgcreate -q shared {ours} {second}; lvcreate -q -y -l 100%PVS -n user shared {second}")
     options = ("--data-percent", "25", "--meta-size", "4M", "--threshold", "100", "--vg", "shared")
     machine.fab("pool.direct", *options)
-    machine.ssh(hidden(machine, "second"))
-    machine.ssh("vgchange -q -an shared/user 2>/dev/null; true", code=None)
-    assert "ok 1  changed 0" in machine.fab("pool.direct", *options)
-    assert "are missing: it is not changed" in machine.fab("pool.direct", *options, "--when-full", "error", code=2)
-    said = machine.fab("pool.reset", "--yes", "--name", "shared-thinpool", code=2)
-    assert "shared/user" in said
-    machine.fab("pool.reset", "--yes", "--force", "--name", "shared-thinpool")
-    machine.ssh("cp /root/lvmlocal.conf /etc/lvm/lvmlocal.conf")
+    with pulled(machine, "second", "shared"):
+        assert "ok 1  changed 0" in machine.fab("pool.direct", *options)
+        machine.ssh("systemctl restart devmapper-pool@shared-thinpool")
+        assert "are missing: it is not changed" in machine.fab("pool.direct", *options, "--when-full", "error", code=2)
+        said = machine.fab("pool.reset", "--yes", "--name", "shared-thinpool", code=2)
+        assert "shared/user" in said
+        machine.fab("pool.reset", "--yes", "--force", "--name", "shared-thinpool")
     assert "thinpool" not in machine.ssh("lvs --noheadings -o lv_name shared")
     machine.ssh(f"vgextend -q --restoremissing shared {second}; lvchange -ay shared/user; vgremove -q -y shared")
     emptied(machine, "ours", "second")
-
-
-def test_disks_that_change_names_are_known_by_their_labels(machine: Machine) -> None:
-    """N5: what the name said is another's physical volume by now, and ours is on another disk."""
-    ours, moved = disk(machine, "ours"), disk(machine, "moved")
-    direct(machine, "--device", ours)
-    machine.ssh("systemctl stop devmapper-pool@containerd-thinpool; vgchange -q -an containerd")
-    machine.ssh(
-        f"dd if={ours} of={moved} bs=1M status=none; dd if=/dev/zero of={ours} bs=1M count=300 status=none; sync"
-    )
-    machine.ssh(f"udevadm settle; vgcreate -q theirs {ours}; lvcreate -q -y -L 8M -n user theirs")
-    machine.fab("pool.reset", "--yes", "--name", "containerd-thinpool")
-    assert "user" in machine.ssh("lvs --noheadings -o lv_name theirs")
-    assert machine.ssh(f"wipefs {moved}; head -c 4M {moved} | tr -d '\\0' | wc -c").split() == ["0"]
 
 
 def test_two_pools_in_a_group_that_was_made_for_one_leave_nothing(machine: Machine) -> None:
@@ -229,7 +248,80 @@ def test_two_pools_in_a_group_that_was_made_for_one_leave_nothing(machine: Machi
     assert machine.ssh(f"vgs --noheadings containerd 2>/dev/null; wipefs {path}", code=None) == ""
 
 
+def test_a_disk_that_has_two_names_is_one_disk(machine: Machine) -> None:
+    """F21: a cloud's rule gives it a name that LVM prefers."""
+    one, other = disk(machine, "ours"), disk(machine, "second")
+    names = {one: "/dev/sdf", other: "/dev/sdg"}
+    for real, name in names.items():
+        rule = f'KERNEL=="{real.rpartition("/")[2]}", SYMLINK+="{name.rpartition("/")[2]}"'
+        machine.ssh(
+            f"echo '{rule}' >>/etc/udev/rules.d/99-cloud.rules; udevadm control --reload; udevadm trigger {real}"
+        )
+    machine.ssh("udevadm settle")
+    direct(machine, "--device", one)
+    assert machine.ssh("pvs --noheadings -o pv_name -S vg_name=containerd 2>/dev/null").split() == [names[one]]
+    for name in (one, names[one]):
+        assert "ok 1  changed 0" in direct(machine, "--device", name)
+    grow = ("pool.grow", "--name", "containerd-thinpool", "--device")
+    machine.fab(*grow, names[other])
+    for name in (one, names[one], other, names[other]):
+        assert "ok 1  changed 0" in machine.fab(*grow, name)
+    machine.fab("pool.reset", "--yes", "--name", "containerd-thinpool")
+    for real in names:
+        assert machine.ssh(f"wipefs {real}; head -c 4M {real} | tr -d '\\0' | wc -c").split() == ["0"]
+    machine.ssh("rm /etc/udev/rules.d/99-cloud.rules; udevadm control --reload; udevadm trigger; udevadm settle")
+
+
+def told(machine: Machine, task: str) -> str:
+    """What a task says of a pool that is not well."""
+    return machine.fab(task, *(() if task == "doctor" else ("--name", "containerd-thinpool")), code=None)
+
+
+TASKS = ("doctor", "pool.status", "pool.check")
+
+
+def test_a_pool_whose_disk_is_pulled_out_is_said_to_have_lost_it(machine: Machine) -> None:
+    """N12: the metadata was blamed, and repair advised."""
+    direct(machine, "--device", disk(machine, "free"))
+    with pulled(machine, "free", "containerd"):
+        for task in TASKS:
+            said = told(machine, task)
+            assert "lab-disk11" in said, said
+            assert "bring its disks back" in said, said
+            assert "pool.repair" not in said, said
+    machine.ssh("systemctl restart devmapper-pool@containerd-thinpool")
+    machine.fab("pool.check", "--name", "containerd-thinpool")
+
+
+def test_the_same_when_it_is_missing_at_boot(machine: Machine) -> None:
+    """N12: the machine boots, and every task names the disk."""
+    machine.ssh(f"vgcreate -q theirs {disk(machine, 'moved')}; lvcreate -q -y -L 8M -n user theirs")
+    machine.ssh("head -c 8M /dev/urandom >/dev/theirs/user; sync")
+    started_again(machine, without=1)
+    for task in TASKS:
+        said = told(machine, task)
+        assert "lab-disk11" in said, said
+        assert "bring its disks back" in said, said
+        assert "pool.repair" not in said, said
+    said = direct(machine, "--device", "/dev/disk/by-id/virtio-lab-disk11", code=2)
+    assert "a new one would hide the loss" in said
+
+
+def test_disks_that_change_places_are_known_by_their_labels(machine: Machine) -> None:
+    """N5: by name and serial number ours is another's physical volume by now, and ours is where that was."""
+    ours, moved = disk(machine, "free"), disk(machine, "moved")
+    started_again(machine, "free", "moved")
+    for path, group in ((ours, "theirs"), (moved, "containerd")):
+        assert machine.ssh(f"pvs --noheadings -o vg_name {path} 2>/dev/null").split() == [group]
+    before = machine.ssh("sha256sum /dev/theirs/user")
+    machine.fab("pool.check", "--name", "containerd-thinpool")
+    machine.fab("pool.reset", "--yes", "--name", "containerd-thinpool")
+    assert machine.ssh("sha256sum /dev/theirs/user") == before
+    assert machine.ssh(f"wipefs {moved}; head -c 4M {moved} | tr -d '\\0' | wc -c").split() == ["0"]
+
+
 def test_what_others_had_is_still_there(machine: Machine) -> None:
+    machine.ssh(f"mount -o ro {disk(machine, 'loop')} /srv/loop")
     assert machine.ssh("cat /srv/loop/file") == "precious\n"
     assert "far" in machine.ssh("vgs --foreign --noheadings -o vg_name")
     assert "lv" in machine.ssh("vgimport -q away; lvs --noheadings -o lv_name away")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fabfile import facts
 from fabfile.errors import Failed
-from fabfile.facts import Query, files, pool
+from fabfile.facts import Query, files, lvm, pool
 from tests.unit.fakes import RECORDED, Machine, looks_like
 
 RECORDS = sorted(RECORDED.glob("*/*.txt"))
@@ -24,6 +24,13 @@ def test_recorded_output_means(record: Path) -> None:
     fact: ModuleType = facts.MODULES[record.parent.name]
     value = msgspec.json.decode(msgspec.json.encode(fact.parse(record.read_text()), order="deterministic"))
     assert value == json.loads(record.with_suffix(".json").read_text())
+
+
+def test_a_disk_has_the_kernels_name_whichever_lvm_prefers() -> None:
+    text = (RECORDED / "lvm" / "deployed.txt").read_text()
+    other = text.replace('"pv_name":"/dev/vdb"', '"pv_name":"/dev/sdf"')
+    assert other != text
+    assert lvm.parse(f"alias /dev/sdf /dev/vdb\n{other}") == lvm.parse(text)
 
 
 @pytest.mark.parametrize("name", facts.MODULES)

@@ -11,7 +11,7 @@ from fabfile.facts import Facts
 from fabfile.outcome import result
 from fabfile.plan import Command
 from fabfile.render import render
-from fabfile.steps.pool import action
+from fabfile.steps.pool import action, seen
 from fabfile.steps.pool.action import Found
 from fabfile.task import Instance, Name, task
 
@@ -46,6 +46,18 @@ def refusal(have: Facts) -> str:
     return "" if status.mode in ("rw", "out_of_data_space") else f"the kernel has it in mode {status.mode}"
 
 
+def refuse_lost(have: Facts, name: str) -> None:
+    """Refuse a pool whose disks are missing: nothing is known of its metadata then, and no repair helps.
+
+    Raises:
+        Failed: with what LVM says, and the way out.
+    """
+    missing = bool(have.lvm and have.lvm.group and have.lvm.group.missing)
+    for one in seen.findings(have, name, have.instances.pools.get(name, {})):
+        if one.result == "fail" and (one.what == seen.GONE or missing):
+            raise Failed(f"the pool {name} cannot be checked", one.found, hint=one.hint)
+
+
 def verdict(c: Context, task: str, found: Found) -> Verdict:
     """Check it.
 
@@ -70,6 +82,7 @@ def verdict(c: Context, task: str, found: Found) -> Verdict:
 def check(c: Context, name: Name = "", instance: Instance = "") -> None:
     """Prove that a pool's metadata is sound; under running containers on a snapshot of it."""
     found = action.find(c, name, instance, TOOLS)
+    refuse_lost(found.have, found.name)
     state = verdict(c, "pool.check", found)
     result(Checked(found.name, state.good, state.what))
     if not state.good:

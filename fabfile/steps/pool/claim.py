@@ -122,10 +122,17 @@ def unchanged(fresh: list[Disk], name: str = "") -> list[Change]:
     return [Command(f"look at {' '.join(look.asked for look in fresh)} once more", "\n".join(looks), gate.functions())]
 
 
-def wiped(have: Facts, fresh: list[Disk], wipes: Sequence[str]) -> list[Disk]:
-    """Those whose content a person said may go, and that have some."""
+def wiped(have: Facts, fresh: list[Disk], wipes: Sequence[str], mine: Sequence[str]) -> list[Disk]:
+    """Those whose content a person said may go, and that have some besides our own physical volume, which stays.
+
+    Args:
+        have: the machine.
+        fresh: the disks.
+        wipes: paths of devices whose content may be destroyed.
+        mine: UUIDs of our physical volumes.
+    """
     named = {look.real for look in have.disks if look.asked in wipes}
-    return [look for look in fresh if look.real in named and disk.findings(look)]
+    return [look for look in fresh if look.real in named and disk.findings(look) and not begun(look, mine)]
 
 
 def physicals(have: Facts, fresh: Sequence[Disk], mine: Sequence[str]) -> dict[str, str]:

@@ -86,8 +86,10 @@ def plan(have: Facts, want: lvmpool.Direct) -> list[Change]:
     feasible.refuse_volume_list(have, want.group, want.volume)
     owner.refuse_move(have, Daemon(want.instance), want.name, want.dir, "direct")
     pool = now.volumes.get(want.volume) if now else None
-    uuids = claim.physicals(have, fresh, identity.own(recorded or {}).physicals)
-    made = [] if pool else [*_group(have, want, now, fresh, uuids), _make(want, now, fresh)]
+    mine = identity.own(recorded or {}).physicals
+    uuids = claim.physicals(have, fresh, mine)
+    emptied = claim.wiped(have, fresh, want.wipes, mine)
+    made = [] if pool else [*_group(want, now, fresh, emptied, uuids), _make(want, now, fresh)]
     kept = _kept(have, want, pool)
     if now:
         group.refuse_change(now, [*made, *kept])
@@ -137,11 +139,10 @@ def _files(have: Facts, want: lvmpool.Direct, conf: str) -> list[Change]:
 
 
 def _group(
-    have: Facts, want: lvmpool.Direct, now: Group | None, fresh: list[Disk], uuids: dict[str, str]
+    want: lvmpool.Direct, now: Group | None, fresh: list[Disk], emptied: list[Disk], uuids: dict[str, str]
 ) -> list[Change]:
     if now:
         return []
-    emptied = claim.wiped(have, fresh, want.wipes)
     made = claim.group(fresh, emptied, want.group, uuids, files.conf(want.name))
     return [*map(disk.wipe, emptied), made]
 

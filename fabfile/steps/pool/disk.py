@@ -92,7 +92,7 @@ def _unfit(disk: Disk, wanted: str) -> list[Finding]:
         found.append(f"too small: {sizes.human(disk.size)}, at least {sizes.show(LEAST)}")
     found += [f"it cannot be read: {said}" for said in disk.unreadable]
     found += [signature.type for signature in disk.signatures if signature.type.startswith("wipefs: ")]
-    found += [f"LVM does not take it: {line}" for line in disk.lvm]
+    found += [f"LVM does not take it: {line}" for line in dict.fromkeys(disk.lvm)]
     return [Finding("cannot", what) for what in found]
 
 

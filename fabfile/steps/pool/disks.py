@@ -66,6 +66,9 @@ def _disk(look: Disk) -> Offer:
 def _group(have: Facts, group: Group) -> Offer:
     assert have.lvm
     against = group_module.against(have.lvm, group)
+    twins = sum(other.name == group.name for other in have.lvm.every)
+    if twins > 1:
+        against.insert(0, f"{twins} volume groups are named {group.name}")
     free = (group.free - group.closed_free) * group.extent
     if free < disk.LEAST:
         against.append(f"too little is free: {sizes.human(free)}, at least {sizes.show(disk.LEAST)}")

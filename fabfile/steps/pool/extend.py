@@ -70,8 +70,9 @@ def plan(
     thin.refuse_growth(have.pool, owner(recorded), name, files.unit(name))
     fresh = claim.more(have, devices, wipes, recorded, now)
     feasible.refuse_sectors(have, fresh, now)
-    emptied = claim.wiped(have, fresh, wipes)
-    uuids = claim.physicals(have, fresh, identity.own(recorded).physicals)
+    mine = identity.own(recorded).physicals
+    emptied = claim.wiped(have, fresh, wipes, mine)
+    uuids = claim.physicals(have, fresh, mine)
     free = now.free - now.closed_free + extents.predicted([look.size for look in fresh], now.extent)
     new = _asked(recorded, data, meta, fresh, uuids)
     # What was asked for last is no request for less, although dmeventd went beyond it since.
@@ -83,6 +84,9 @@ def plan(
         *_larger("data", "-l", data, pool.size // now.extent, path, now.extent),
         *_larger("metadata", "--poolmetadatasize", meta, pool.meta // now.extent, path, now.extent),
     ]
+    whole = (max(meta * now.extent, pool.meta), max(data * now.extent, pool.size))
+    if whole != (pool.meta, pool.size):
+        extents.refuse_small(*whole, pool.chunk)
     _refuse_room(now, free, max(data - pool.size // now.extent, 0), max(meta - pool.meta // now.extent, 0))
     added: list[Change] = [*map(disk.wipe, emptied)]
     if fresh:

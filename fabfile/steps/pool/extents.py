@@ -20,6 +20,10 @@ PREAMBLE = MIB
 """What LVM keeps at the start of each disk."""
 
 
+BITMAP = 16320
+"""Chunks that a block of the metadata, 4 KiB, can say of whether they are in use."""
+
+
 class Layout(msgspec.Struct, frozen=True):
     """What goes where, in extents of `extent` bytes."""
 
@@ -66,6 +70,23 @@ def metadata(text: str, chunk: int, whole: int) -> int:
     return min(max(64 * whole // chunk, min(GIB, whole // 100), thin.needed(whole, chunk)), META_MOST)
 
 
+def refuse_small(meta: int, data: int, chunk: int) -> None:
+    """Refuse metadata in which the kernel has no room to note which chunks are in use: two bits each, in its blocks.
+
+    Args:
+        meta: bytes of it.
+        data: bytes of the data.
+        chunk: bytes.
+    """
+    least = (-(-data // chunk // BITMAP) + 64) * sizes.SECTOR * 8
+    if meta < least:
+        raise Refused(
+            f"pool.meta_size: {sizes.human(meta)} is too small for {sizes.human(data)} of {sizes.show(chunk)} chunks",
+            f"at least {sizes.human(least)}, without any container in it",
+            hint="leave out --meta-size, or choose larger chunks: --chunk-size",
+        )
+
+
 def layout(
     *,
     extent: int,
@@ -103,6 +124,7 @@ def layout(
             f"pool.data_percent: {percent}% of {extents} extents is too small",
             f"{sizes.human(data * extent)}, at least {sizes.show(DATA_LEAST)}",
         )
+    refuse_small(meta * extent, data * extent, chunk)
     if made.left >= one:
         return made
     what = "does not fit" if made.left < 0 else "leaves no room for autoextend to fire"

@@ -51,6 +51,12 @@ def test_a_group_is_offered_by_what_is_free_in_it(change: dict[str, object], say
     assert (offer.kind, offer.name) == ("group", "data")
 
 
+def test_groups_of_one_name_are_refused_as_their_use_is() -> None:
+    twin = msgspec.structs.replace(GROUP, uuid="other", devices=("/dev/vdd",))
+    found = offers(having(lvm=Lvm(SETTINGS, every=(GROUP, twin))))
+    assert [offer.against for offer in found] == [("2 volume groups are named data",)] * 2
+
+
 def test_it_is_shown_by_its_stable_name_and_as_json() -> None:
     look = empty(links=("/dev/disk/by-id/nvme-X",), model="Model 1", exclusive=True)
     shown = table(offers(having(disks=(look, empty("/dev/vdd")))))

@@ -114,3 +114,12 @@ def test_what_is_laid_out_fits_and_can_grow_and_what_is_said_to_fit_does(
     assert made.left >= made.step
     assert not asked["grows"] or made.step * 100 >= made.data * asked["step"]
     assert META_LEAST <= made.meta * EXTENT <= META_MOST + EXTENT
+
+
+def test_metadata_that_could_not_even_say_which_chunks_are_in_use_is_refused() -> None:
+    """As seen with 4M for 8T: the pool was made, and could not be activated."""
+    with pytest.raises(Refused) as refused:
+        lay(4 * 1024 * 1024, percent=50, meta_size="4M", grows=False)
+    assert refused.value.what == "pool.meta_size: 4.0M is too small for 8.0T of 512K chunks"
+    assert lay(4 * 1024 * 1024, percent=50, meta_size="8M", grows=False).meta == 2
+    assert lay(4 * 1024 * 1024, percent=50, meta_size="4M", grows=False, chunk=MIB).meta == 1

@@ -1,0 +1,285 @@
+"""Every task that can write, on a machine full of disks of others: only what it was asked to take has changed.
+
+The machine has a deployed containerd, and the disks of `zoo`. The tests build on one another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from invoke import Config
+
+from fabfile import inventory, namespace
+from fabfile.errors import Refused
+from fabfile.facts import Facts, Query, gather
+from fabfile.inventory import Pool
+from fabfile.plan import Change, Step, words
+from fabfile.ssh.machine import Machine as Connected
+from fabfile.ssh.machine import connect
+from fabfile.steps.pool import direct, extend, gate, loop
+from tests.integration import zoo
+from tests.integration.conftest import started
+from tests.integration.golden import Golden
+from tests.integration.machine import Machine
+from tests.integration.zoo import CASES, Case
+
+BAD = [case for case in CASES if case.says]
+
+SMALL = ("--data-percent", "50", "--meta-size", "4M", "--threshold", "100")
+"""Of a disk of 160M."""
+
+OURS = "two-thinpool"
+"""The name of the direct pool that these tests make: of the group `two`, on the disk `free`."""
+
+NOT_TRIED = {
+    "status", "doctor", "pool.status", "run",  # they write nothing by themselves
+    "toolchain.go", "toolchain.protoc", "containerd.build",  # only in directories of the system, and slowly
+}  # fmt: skip
+"""Tasks that have nothing to do with disks."""
+
+
+@pytest.fixture(scope="module")
+def machine(request: pytest.FixtureRequest, suite: str, golden: Golden) -> Iterator[Machine]:
+    """A deployed machine with the whole zoo."""
+    with started(request, suite, base=golden.disk, disks=zoo.DISKS) as machine:
+        zoo.prepare(machine)
+        yield machine
+
+
+@pytest.fixture(scope="module")
+def kept(machine: Machine) -> dict[str, str]:
+    """What is on each disk; a test that takes one writes down what is on it then."""
+    return zoo.sums(machine)
+
+
+@pytest.fixture(scope="module")
+def connection(machine: Machine) -> Iterator[Connected]:
+    """The same machine, as fab sees it."""
+    hosts = inventory.load(machine.vm.directory.parent / "hosts.toml")
+    with connect(hosts.hosts[machine.vm.name], hosts, Config()) as connection:
+        yield connection
+
+
+def pool(*devices: str) -> Pool:
+    """A direct pool on these disks."""
+    place = "/var/lib/containerd-three/devmapper"
+    return Pool(variant="direct", devices=devices, vg="wanted", dir=place, data_percent=50, threshold=100)
+
+
+@pytest.fixture(scope="module")
+def seen(machine: Machine, connection: Connected, kept: dict[str, str]) -> Facts:
+    """One look at all of them."""
+    devices = [zoo.device(machine, case.name) for case in CASES]
+    return have(connection, *direct.step(pool(*devices, *zoo.OTHERS), "three"))
+
+
+def have(connection: Connected, step: Step, query: Query) -> Facts:
+    """What a step asks the machine."""
+    return gather(connection, msgspec.structs.replace(query, files=step.files))
+
+
+def changed(machine: Machine, kept: dict[str, str]) -> set[str]:
+    """The disks on which anything has changed, which are written down as they are now."""
+    now = zoo.sums(machine)
+    differ = {name for name, digest in now.items() if digest != kept[name]}
+    kept |= now
+    return differ
+
+
+def refusal(seen: Facts, device: str, wipes: tuple[str, ...] = ()) -> Refused:
+    with pytest.raises(Refused) as refused:
+        direct.step(pool(device), "three", wipes)[0].plan(seen)
+    return refused.value
+
+
+@pytest.mark.parametrize("case", BAD, ids=lambda case: case.name)
+def test_a_disk_is_refused_with_all_that_is_on_it(machine: Machine, seen: Facts, case: Case) -> None:
+    device = zoo.device(machine, case.name)
+    refused = refusal(seen, device)
+    for says in case.says:
+        assert says.format(disk=device) in refused.details
+    assert ("--wipe" in refused.hint) == case.wipe
+    if not case.wipe:
+        assert refusal(seen, device, (device,)).details == refused.details
+
+
+@pytest.mark.parametrize("path", zoo.OTHERS)
+def test_what_is_no_whole_disk_is_refused_whatever_is_said(seen: Facts, path: str) -> None:
+    for wipes in ((), (path,)):
+        assert zoo.OTHERS[path] in refusal(seen, path, wipes).details
+
+
+def destroying(changes: list[Change]) -> str:
+    """The shell of a plan that takes disks."""
+    return "\n".join(getattr(change, "script", "") for change in changes)
+
+
+def test_a_plan_takes_the_disk_that_was_named_and_no_other(machine: Machine, seen: Facts) -> None:
+    devices = {case.name: zoo.device(machine, case.name) for case in CASES}
+    for case in CASES:
+        if case.wipe or not case.says:
+            wipes = (devices[case.name],) if case.wipe else ()
+            script = destroying(direct.step(pool(devices[case.name]), "three", wipes)[0].plan(seen))
+            lines = [line for line in script.splitlines() if line.startswith(("wipe_disk", "pvcreate", "vgcreate"))]
+            assert len(lines) == len(wipes) + 2
+            assert all(devices[case.name] in line.split() for line in lines)
+            others = {name for name, device in devices.items() if name != case.name and device in script.split()}
+            assert not others
+
+
+def offers(machine: Machine) -> dict[str, dict[str, Any]]:
+    """What pool.disks says of each device."""
+    found = machine.fab_json("pool.disks")["result"]
+    return {offer["device"]: offer for offer in found if offer["kind"] != "group"}
+
+
+def test_disks_says_the_same(machine: Machine, seen: Facts, kept: dict[str, str]) -> None:
+    found = offers(machine)
+    for case in CASES:
+        offer = found[zoo.device(machine, case.name)]
+        assert offer["wipe"] == case.wipe
+        assert offer["against"] == (refusal(seen, offer["device"]).details.splitlines() if case.says else [])
+    assert changed(machine, kept) == set()
+
+
+def test_the_gate_touches_no_disk_that_is_not_as_it_was_when_the_plan_was_made(
+    machine: Machine, seen: Facts, kept: dict[str, str]
+) -> None:
+    """A plan that was made when there was nothing on them yet."""
+    looks = {look.asked: look for look in seen.disks}
+    scripts = []
+    for case in BAD:
+        look = looks[zoo.device(machine, case.name)]
+        scripts.append(words("wipe_disk", look.asked, look.bare, look.real, look.size))
+        scripts.append(words("blank_pv", look.asked, look.bare, look.real, look.size, "another"))
+    for volume in zoo.VOLUMES:
+        scripts += [words(deed, f"user/{volume}", "another") for deed in ("remove_lv", "make_ext4")]
+        scripts.append(words("wipe_fs", f"/dev/user/{volume}", "another"))
+    for group in ("user", "away", "far", "twin"):
+        scripts += [words(deed, group, "another") for deed in ("remove_vg", "forget_missing")]
+    for name in ("secret", "mpatha", "user-raw"):
+        scripts += [words(deed, name, "1:1") for deed in ("remove_dm", "let_go")]
+    scripts.append(words("detach_loop", "/dev/loop7", "1:1:1"))
+    script = "\n".join(f"( {line} ) >/dev/null; echo said $?" for line in scripts)
+    said = machine.ssh(f"set -u\n{gate.functions()}\nsurvey\n{script}")
+    assert said.split() == ["said", "1"] * len(scripts)
+    assert changed(machine, kept) == set()
+
+
+def test_a_pool_of_ours_takes_its_disk_only(machine: Machine, kept: dict[str, str]) -> None:
+    free = zoo.device(machine, "free")
+    machine.fab("pool.direct", *SMALL, "--instance", "two", "--vg", "two", "--device", free)
+    assert changed(machine, kept) == {"free"}
+
+
+@pytest.mark.parametrize("case", BAD, ids=lambda case: case.name)
+def test_nor_does_it_grow_onto_another(machine: Machine, growing: Facts, case: Case) -> None:
+    device = zoo.device(machine, case.name)
+    settings = Pool(variant="direct", vg="two", pool="thinpool")
+    for wipes in ((), *([] if case.wipe else [(device,)])):
+        step, _ = extend.step(settings, "two", size="", meta_size="", devices=(device,), wipes=wipes)
+        with pytest.raises(Refused) as refused:
+            step.plan(growing)
+        for says in case.says:
+            assert says.format(disk=device) in refused.value.details
+
+
+@pytest.fixture(scope="module")
+def growing(machine: Machine, connection: Connected) -> Facts:
+    """A look at all of them, for a growth of our pool."""
+    devices = tuple(zoo.device(machine, case.name) for case in BAD)
+    settings = Pool(variant="direct", vg="two", pool="thinpool")
+    return have(connection, *extend.step(settings, "two", size="", meta_size="", devices=devices, wipes=()))
+
+
+@pytest.mark.parametrize("name", zoo.VOLUMES)
+def test_a_volume_that_is_there_is_refused_with_what_is_on_it(connection: Connected, name: str) -> None:
+    settings = Pool(dir="/srv/pool", size="64M", volume=f"user/{name}", volume_size="128M", name="files")
+    step, query = loop.step(settings, "three")
+    with pytest.raises(Refused) as refused:
+        step.plan(have(connection, step, query))
+    assert zoo.VOLUMES[name][1] in refused.value.details
+
+
+def devices(machine: Machine, *cases: Case, flags: tuple[str, ...] = ("--device",)) -> list[str]:
+    return [word for case in cases for flag in flags for word in (flag, zoo.device(machine, case.name))]
+
+
+*WIPED, SPARED = (case for case in BAD if case.name in ("tail", "gpt", "LUKS", "zfs"))
+
+TRIES: tuple[tuple[str, Any, int | None], ...] = (
+    ("pool.direct --instance three --vg three {bad}", (), 2),
+    ("pool.direct --instance three --vg three {bad and wiped}", (), 2),
+    ("pool.direct --instance three --vg twin", (), 2),
+    ("pool.direct --instance three --vg away", (), 2),
+    ("pool.direct --instance three --vg far", (), 2),
+    ("pool.loop --instance three --name three --dir /srv/mounted --size 64M", (), None),
+    ("pool.loop --instance three --name three --dir /dev/user --size 64M", (), None),
+    ("pool.loop --instance three --name three --size 64M --volume twin/x --volume-size 128M", (), 2),
+    ("pool.loop --instance three --name three --size 64M --volume away/lv --volume-size 128M", (), 2),
+    ("pool.grow {bad}", (), 2),
+    ("pool.grow --instance two --name two-thinpool {bad and wiped}", (), 2),
+    ("deploy --instance three --variant direct {bad}", (), 2),
+    ("deploy", (), 0),
+    ("packages", (), 0),
+    ("containerd.install", (), 0),
+    ("containerd.configure", (), 0),
+    ("runc.install", (), 0),
+    ("smoke", (), 0),
+    ("pool.backup", (), 0),
+    ("pool.check", (), 0),
+    ("pool.fsck --fix --yes", (), 0),
+    ("pool.trim", (), 0),
+    ("pool.restore --yes --force", (), None),
+    ("pool.repair --yes --force", (), 0),
+    ("pool.kept --keep 0", (), None),
+    ("pool.backup --instance two --name two-thinpool", ("free",), 0),
+    ("pool.check --instance two --name two-thinpool", ("free",), 0),
+    ("pool.fsck --fix --yes --instance two --name two-thinpool", ("free",), None),
+    ("pool.trim --offline --instance two --name two-thinpool", (), None),
+    ("pool.repair --yes --force --instance two --name two-thinpool", ("free",), 0),
+    ("pool.restore --yes --force --instance two --name two-thinpool", ("free",), None),
+    ("pool.reset --yes --force --name user-raw", (), 0),
+    ("pool.reset --yes --force --name mpatha", (), 0),
+    ("pool.disks", (), 0),
+)
+"""What is typed → the disks on which anything may change → the exit code, where it is known."""
+
+
+def test_every_task_is_tried() -> None:
+    assert {*namespace().task_names} == {typed.split()[0] for typed, _, _ in TRIES} | NOT_TRIED
+
+
+@pytest.mark.parametrize(("typed", "takes", "code"), TRIES, ids=[typed for typed, _, _ in TRIES])
+def test_a_task_changes_nothing_of_others(
+    machine: Machine, kept: dict[str, str], typed: str, takes: tuple[str, ...], code: int | None
+) -> None:
+    bad = " ".join(devices(machine, *BAD))
+    wiped = " ".join(devices(machine, *BAD, flags=("--device", "--wipe")))
+    said = machine.fab(*typed.replace("{bad}", bad).replace("{bad and wiped}", wiped).split(), code=code)
+    assert "Traceback" not in said
+    assert changed(machine, kept) <= {*takes}
+
+
+def test_wipe_takes_the_disks_that_it_names_and_no_others(machine: Machine, kept: dict[str, str]) -> None:
+    args = ("pool.direct", "--instance", "three", "--vg", "three")
+    asked = devices(machine, *WIPED, flags=("--device", "--wipe"))
+    said = machine.fab(*args, *asked, *devices(machine, SPARED), code=2)
+    assert f"{zoo.device(machine, SPARED.name)} cannot be used" in said
+    assert "4.0M is too small for 8.0T" in machine.fab(*args, *SMALL, *asked, code=2)
+    assert changed(machine, kept) == set()
+    machine.fab(*args, *asked)
+    assert changed(machine, kept) == {case.name for case in WIPED}
+
+
+def test_reset_takes_what_is_ours_and_nothing_else(machine: Machine, kept: dict[str, str]) -> None:
+    machine.fab("pool.reset", "--all", "--yes", "--force")
+    ours = [*WIPED, CASES[-1]]
+    assert changed(machine, kept) == {case.name for case in ours}
+    found = offers(machine)
+    for case in CASES:
+        assert bool(found[zoo.device(machine, case.name)]["against"]) == (case not in ours)
+    assert machine.ssh("for at in /srv/loop /srv/mounted /srv/volume; do mountpoint -q $at || echo $at; done") == ""
