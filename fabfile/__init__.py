@@ -14,6 +14,7 @@ from fabfile.steps import runc as _runc
 from fabfile.steps import smoke as _smoke
 from fabfile.steps import status as _status
 from fabfile.steps import toolchain as _toolchain
+from fabfile.steps.pool import adopt as _adopt
 from fabfile.steps.pool import backup as _backup
 from fabfile.steps.pool import check as _check
 from fabfile.steps.pool import direct as _direct
@@ -45,6 +46,7 @@ def namespace() -> Collection:
             "pool",
             _loop.loop,
             _direct.direct,
+            _adopt.adopt,
             _disks.disks,
             _grow.grow,
             _pool.status,

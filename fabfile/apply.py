@@ -141,9 +141,29 @@ def _failure(name: str, changes: list[Change], output: str, code: int) -> Proble
             f"{name}: {first}", "\n".join(rest), hint="nothing was touched; put that right, then run it again"
         )
     doing = changes[number].why if number >= 0 else "taking the machine's lock"
-    tail = "\n".join(text[-40:])
+    tail, hint = hinted("\n".join(text[-40:]))
     return Failed(
         f"{name}: {doing}: failed",
         f"exit code {code}\n{tail}",
-        hint="mend it and run the same again: it goes on from there",
+        hint=hint or "mend it and run the same again: it goes on from there",
     )
+
+
+NOTE = "note: "
+"""How a line of a script's output begins that a person is to see although nothing failed."""
+
+HINT = "hint: "
+"""How a line of a script's output begins that says what to do about its failure."""
+
+
+def notes(output: str) -> list[str]:
+    """What changes noted in what they printed."""
+    printed = output.partition("\n@@ ")[0].splitlines()
+    return [line.removeprefix(NOTE) for line in printed if line.startswith(NOTE)]
+
+
+def hinted(output: str) -> tuple[str, str]:
+    """What a script printed, and apart from it the hint that it gave; empty where it gave none."""
+    lines = output.splitlines()
+    hints = [line.removeprefix(HINT) for line in lines if line.startswith(HINT)]
+    return "\n".join(line for line in lines if not line.startswith(HINT)), hints[-1] if hints else ""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fabfile import facts, target
-from fabfile.apply import apply
+from fabfile.apply import apply, notes
 from fabfile.console import say
 from fabfile.errors import Failed, Pending, Refused
 from fabfile.facts import Facts, Query, gather
@@ -27,20 +27,23 @@ WIDTH = 58
 """Characters of a reason: a step's line has state, name, time and reason in 100."""
 
 
-def converge(c: Context, steps: Sequence[Step], query: Query) -> list[Outcome]:
+def converge(c: Context, steps: Sequence[Step], query: Query, *, prove: bool = False) -> list[Outcome]:
     """Make `steps` true in their order and say what became of each. With --dry only say what would change.
 
     Args:
         c: the machine.
         steps: in the order in which they depend on each other.
         query: what to ask the machine, besides the steps' files.
+        prove: unless with --dry, have the snapshotter make a snapshot in the first look; see Query.prove.
 
     Raises:
         Pending: with --dry, if anything would change.
         Problem: the first step that failed or refused; later steps are not tried.
     """
     query = msgspec.structs.replace(query, files=tuple(sorted({*query.files, *(f for s in steps for f in s.files)})))
-    have, look = gather(c, query), facts.script(query)
+    # What changes are made for is proved by them: only the look before the first one tries what is there.
+    look = facts.script(query)
+    have = gather(c, msgspec.structs.replace(query, prove=prove and not target.is_dry(c)))
     if target.is_dry(c):
         return preview([(step.name, step.plan(have)) for step in steps])
     # Every plan is made once before the first change: a refusal of a late step comes before anything is touched.
@@ -58,6 +61,8 @@ def converge(c: Context, steps: Sequence[Step], query: Query) -> list[Outcome]:
         else:
             raise Failed(f"{step.name}: the machine keeps changing", "another operator is at work", hint="run it again")
         if printed is not None:
+            for line in notes(printed):
+                say(f"{step.name}: {line}")
             have = facts.parse(printed)
             _must_be_done(step, have)
         outcome = Outcome(

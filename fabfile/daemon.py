@@ -73,6 +73,11 @@ class Daemon(msgspec.Struct, frozen=True):
         return f"{self.state}/containerd.sock"
 
     @property
+    def loaded(self) -> str:
+        """The digest of what it made of its files when it was started."""
+        return f"{self.state}/devmapper-loaded"
+
+    @property
     def record(self) -> str:
         """What last ran a container on both of its snapshotters."""
         return f"/var/lib/containerd-devmapper/smoke{self._suffix}"

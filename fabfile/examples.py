@@ -12,7 +12,7 @@ from fabfile.inventory import Host
 from fabfile.plan import Change, Command, File
 from fabfile.render import render
 from fabfile.steps import smoke, toolchain
-from fabfile.steps.pool import files, gate
+from fabfile.steps.pool import adopt, files, gate
 from fabfile.steps.pool.action import Made
 from fabfile.steps.pool.undo import RECORDS, Going, idle
 
@@ -25,7 +25,10 @@ def shell_examples() -> dict[str, str]:
     ]
     build = {"tags": "no_btrfs", "version": "v1", "commit": "0" * 40, "programs": ["bin/containerd", "bin/ctr"]}
     return {
-        "facts": facts.script(Query(files=("/etc/example", "/etc/another"), volume="vg/lv", image="r/i:t")),
+        "facts": facts.script(Query(files=("/etc/example", "/etc/another"), volume="vg/lv", image="r/i:t", prove=True)),
+        "elsewhere": f"name=pool{adopt.ELSEWHERE}",
+        "apt": render("packages/apt.sh.j2", wait=120, note="note: ") + "apt update\n",
+        "prove": facts.proof.fragment(Query(prove=True)),
         "apply": apply_script(changes, {}, "0"),
         "devmapper-pool": files.script(),
         "containers": render("containerd/containers.sh.j2", daemon=Daemon("two")),

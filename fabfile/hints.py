@@ -19,6 +19,7 @@ from fabfile.inventory import Host
 
 NAMED = frozenset(
     {
+        "pool.adopt",
         "pool.backup",
         "pool.check",
         "pool.fsck",

@@ -87,6 +87,12 @@ def show(size: int) -> str:
     return f"{size}B"
 
 
+def exact(size: int) -> str:
+    """A number of bytes as `parse` reads it again; one that is no whole number of KiB is rounded down to it."""
+    unit, factor = next(((u, f) for u, f in reversed(UNITS.items()) if size % f == 0), ("K", KIB))
+    return f"{size // factor}{unit}"
+
+
 def human(size: int) -> str:
     """A number of bytes for reading, with one decimal: `47.3G`."""
     for unit, factor in reversed(UNITS.items()):

@@ -9,7 +9,21 @@ import msgspec
 from fabfile import target
 from fabfile.daemon import Daemon
 from fabfile.errors import Failed
-from fabfile.facts import containerd, disks, files, instances, lvm, needs, pool, smoke, system, units, versions
+from fabfile.facts import (
+    config,
+    containerd,
+    disks,
+    files,
+    instances,
+    lvm,
+    needs,
+    pool,
+    proof,
+    smoke,
+    system,
+    units,
+    versions,
+)
 
 if TYPE_CHECKING:
     from invoke import Context
@@ -32,6 +46,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     instance: str = ""
     image: str = ""
     """The image of the proof, as containerd knows it."""
+    prove: bool = False
+    """Have the snapshotter make a snapshot and remove it again: the one thing in a look that is written."""
 
     @property
     def daemon(self) -> Daemon:
@@ -47,9 +63,13 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, versions.Versions]
     files: dict[str, files.FileFact]
     containerd: containerd.Containerd
+    config: config.Config = config.Config()
+    """The files that containerd reads, and what it makes of them."""
     pool: pool.Pool
     instances: instances.Instances
     smoke: smoke.Smoke | None
+    proof: str | None = None
+    """Empty: containerd made a snapshot on the pool just now; else why it did not. None: that was not tried."""
     units: units.Units = units.Units()
     lvm: lvm.Lvm | None = None
     disks: tuple[disks.Disk, ...] = ()
@@ -61,9 +81,11 @@ MODULES = {
     "versions": versions,
     "files": files,
     "containerd": containerd,
+    "config": config,
     "pool": pool,
     "instances": instances,
     "smoke": smoke,
+    "proof": proof,
     "units": units,
     "lvm": lvm,
     "disks": disks,

@@ -26,6 +26,8 @@ class Containerd(msgspec.Struct, frozen=True):
 
     foreign: str | None = None
     """Path of a containerd that is not ours, such as a package's."""
+    package: str = ""
+    """Of that one."""
     active: bool = False
     changing: str = ""
     """Its unit's state if that is still starting or stopping, although it was waited for; see facts.WAIT."""
@@ -34,8 +36,12 @@ class Containerd(msgspec.Struct, frozen=True):
     """systemd has an older version of its unit than there is on disk."""
     exe: str | None = None
     """What the running daemon was started from; ` (deleted)` at its end if that was replaced."""
+    command: str = ""
+    """Its command line."""
     settings: str | None = None
     """The digest of the settings it was started with."""
+    loaded: str = ""
+    """Config.digest when it was started; empty where its unit does not note that yet."""
     plugins: tuple[Plugin, ...] = ()
     reason: str = ""
     """What containerd says of a devmapper plugin that is not ok."""
@@ -52,7 +58,15 @@ def fragment(query: Query) -> str:
     program, ctr = quote(f"{query.bin_dir}/ctr"), query.daemon.ctr
     return rf"""
 for b in /usr/bin/containerd /usr/sbin/containerd /bin/containerd; do
-  if [ -e "$b" ]; then echo "foreign $b"; break; fi
+  if [ -e "$b" ]; then
+    echo "foreign $b"
+    if command -v dpkg >/dev/null; then
+      dpkg -S "$b" 2>/dev/null | sed -n '1s/:.*//;1s/^/package /p'
+    elif command -v rpm >/dev/null; then
+      rpm -q --qf 'package %{{NAME}}\n' -f "$b" 2>/dev/null
+    fi
+    break
+  fi
 done
 active=$(unit 1 ActiveState) pid=$(unit 1 MainPID)
 echo "active $active"; way 1
@@ -60,6 +74,8 @@ echo "active $active"; way 1
 [ ! -L "/etc/systemd/system/multi-user.target.wants/{query.daemon.unit}" ] || echo "enabled yes"
 [ "${{pid:-0}}" -gt 0 ] || exit 0
 echo "exe $(readlink "/proc/$pid/exe")"
+[ ! -r {quote(query.daemon.loaded)} ] || echo "loaded $(cat {quote(query.daemon.loaded)})"
+echo "command $(tr '\000' ' ' <"/proc/$pid/cmdline")"
 tr '\000' '\n' <"/proc/$pid/environ" | sed -n 's/^{SETTINGS}=/settings /p'
 [ "$active" = active ] && [ -x {program} ] || exit 0
 rows=$(timeout 20 {ctr} plugins ls </dev/null 2>&1) || {{ echo "$rows" | sed 's/^/reason /'; exit 0; }}
@@ -84,12 +100,15 @@ def parse(text: str) -> Containerd:
             found[key] = value.strip()
     return Containerd(
         foreign=found.get("foreign"),
+        package=found.get("package", ""),
         active=found.get("active") == "active",
         changing=found.get("changing", ""),
         enabled="enabled" in found,
         stale="stale" in found,
         exe=found.get("exe") or None,
+        command=found.get("command", ""),
         settings=found.get("settings"),
+        loaded=found.get("loaded", ""),
         plugins=tuple(plugins),
         reason="\n".join(reasons),
     )

@@ -51,6 +51,8 @@ class Instances(msgspec.Struct, frozen=True):
     """Name of a pool of ours → its settings."""
     active: frozenset[str] = frozenset()
     """Names of the thin pools that the kernel has, ours or not."""
+    backing: dict[str, str] = {}
+    """Name of such a pool → the file that the loop device of its data is on."""
 
 
 def fragment(query: Query) -> str:
@@ -63,7 +65,12 @@ for f in /etc/containerd/*.toml; do
 done
 for f in /etc/devmapper-pool/*.conf; do [ ! -f "$f" ] || set -- "$@" "$f"; done
 [ $# -eq 0 ] || awk '{ print substr(FILENAME, length(FILENAME) - 3) " " FILENAME "|" $0 }' "$@"
-while read -r pool _; do [ -z "$pool" ] || echo "active ${pool%:}"; done <<POOLS
+while read -r pool _ _ _ _ data _; do
+  [ -n "$pool" ] || continue
+  echo "active ${pool%:}"
+  file=/sys/dev/block/$data/loop/backing_file
+  if [ -r "$file" ] && read -r path <"$file"; then echo "backing ${pool%:} $path"; fi
+done <<POOLS
 $pools
 POOLS
 """
@@ -77,6 +84,7 @@ def parse(text: str) -> Instances:
     """
     files: dict[tuple[str, str], list[str]] = {}
     active: set[str] = set()
+    backing: dict[str, str] = {}
     for line in text.split("\n"):
         kind, _, rest = line.partition(" ")
         if kind in ("toml", "conf"):
@@ -84,6 +92,9 @@ def parse(text: str) -> Instances:
             files.setdefault((kind, path), []).append(content)
         elif kind == "active":
             active.add(rest)
+        elif kind == "backing":
+            name, _, path = rest.partition(" ")
+            backing[name] = path
     configs = {path: _config("\n".join(content)) for (kind, path), content in files.items() if kind == "toml"}
     pools = {
         path.rpartition("/")[2].removesuffix(".conf"): _settings(path, "\n".join(content))
@@ -94,6 +105,7 @@ def parse(text: str) -> Instances:
         {path: config for path, config in configs.items() if config},
         pools,
         frozenset(active),
+        backing,
     )
 
 

@@ -42,6 +42,8 @@ class Table(msgspec.Struct, frozen=True):
     low_water: int = 0
     when_full: str = "queue"
     """What it should do with writes that find no space: `queue` or `error`."""
+    features: tuple[str, ...] = ()
+    """The words at its end."""
 
 
 class Backing(msgspec.Struct, frozen=True):
@@ -220,7 +222,7 @@ def parse_table(words: list[str]) -> Table:
     if target != "thin-pool":
         return Table(target, int(sectors))
     when_full = "error" if "error_if_no_space" in rest[5:] else "queue"
-    return Table(target, int(sectors), rest[0], rest[1], int(rest[2]), int(rest[3]), when_full)
+    return Table(target, int(sectors), rest[0], rest[1], int(rest[2]), int(rest[3]), when_full, tuple(rest[5:]))
 
 
 def parse_status(words: list[str]) -> Status | None:

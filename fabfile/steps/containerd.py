@@ -10,13 +10,14 @@ from invoke import Context
 from fabfile import inventory, target
 from fabfile.console import say
 from fabfile.converge import converge
-from fabfile.errors import Pending, Refused
+from fabfile.daemon import Daemon
+from fabfile.errors import Pending
 from fabfile.facts import Facts, Query, gather
 from fabfile.inventory import Host
 from fabfile.option import about
 from fabfile.outcome import Outcome, note
 from fabfile.plan import Change, Step, words
-from fabfile.steps import packages, toolchain, versioned
+from fabfile.steps import foreign, packages, toolchain, versioned
 from fabfile.steps.toolchain import SOURCES
 from fabfile.task import task
 
@@ -32,20 +33,20 @@ def built(release: str, arch: str, mirror: str) -> Build:
     return Build(releases.load(release, arch, mirror))
 
 
-def step(release: str, mirror: str, bin_dir: str, on: str = "controller") -> Step:
+def step(release: str, mirror: str, daemon: Daemon, on: str = "controller") -> Step:
     """The step that installs the containerd of `release`.
 
     Args:
         release: name of the set.
         mirror: see releases.load.
-        bin_dir: where links to its programs go.
+        daemon: whose machine it is for; links to its programs go to its bin_dir.
         on: `controller`, or `host`: built on the machine itself, with the Go that is in /usr/local/go there.
     """
 
     def plan(have: Facts) -> list[Change]:
-        refuse_foreign(have)
         build = built(release, have.system.arch, mirror)
-        links = {f"{bin_dir}/{name}": f"bin/{name}" for name in build.programs}
+        foreign.refuse(have, daemon, build.release.containerd.version)
+        links = {f"{daemon.bin_dir}/{name}": f"bin/{name}" for name in build.programs}
         return _place(have, build, on) + versioned.switch(have, "containerd", build.key, links)
 
     return Step("containerd.install", plan)
@@ -69,16 +70,6 @@ def _place(have: Facts, build: Build, on: str) -> list[Change]:
         build.check(have.system.libc)
     unpack = 'tar -xzf "$1" -C "$d" --no-same-owner'
     return versioned.place(have, "containerd", build.key, build, unpack, prove)
-
-
-def refuse_foreign(have: Facts) -> None:
-    """Refuse a machine that has a containerd from somewhere else, before anything is touched."""
-    if have.containerd.foreign:
-        raise Refused(
-            f"this machine has another containerd: {have.containerd.foreign}",
-            "two daemons on one root directory destroy each other's state",
-            hint="if it is not needed: apt-get remove containerd containerd.io docker.io (or dnf remove …), then again",
-        )
 
 
 def prerequisites(host: Host) -> list[Step]:
@@ -126,5 +117,5 @@ def build(c: Context, on: Where | None = None, **given: Any) -> list[Outcome]:
 def install(c: Context, on: Where | None = None, **given: Any) -> list[Outcome]:
     """Install containerd below /opt/containerd, with links in the directory for programs."""
     host = _host(c, on or "", given)
-    steps = [*prerequisites(host), step(host.release, host.mirror, host.bin_dir, host.build)]
+    steps = [*prerequisites(host), step(host.release, host.mirror, host.daemon, host.build)]
     return converge(c, steps, Query(bin_dir=host.bin_dir))

@@ -29,7 +29,7 @@ def steps(host: Host) -> tuple[list[Step], Query]:
         make_pool, query = loop.step(host.pool, host.instance)
     all_steps = [
         *(containerd.prerequisites(host) or [packages.step(build=False)]),
-        containerd.step(host.release, host.mirror, host.bin_dir, host.build),
+        containerd.step(host.release, host.mirror, host.daemon, host.build),
         runc.step(host.release, host.mirror),
         make_pool,
         well.step(host.pool.dm_name),
@@ -49,7 +49,7 @@ def deploy(c: Context, instance: Instance = "", **given: Any) -> list[Outcome]:
     host = inventory.of(c, instance, **given)
     host = msgspec.structs.replace(host, pool=host.pool.given(asked))
     order, query = steps(host)
-    outcomes = converge(c, order, query)
+    outcomes = converge(c, order, query, prove=True)
     if host.pool.variant == "direct":
         direct.advise(inventory.of(c, instance).pool, host.pool)
     return outcomes

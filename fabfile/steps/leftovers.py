@@ -11,7 +11,7 @@ from fabfile.daemon import OURS, Daemon
 from fabfile.facts import Facts, Query
 from fabfile.plan import Change, Command, Step, file, words
 from fabfile.render import render
-from fabfile.steps import config, smoke, toolchain
+from fabfile.steps import settings, smoke, toolchain
 from fabfile.steps.pool.undo import RECORDS, SHARED, Part, emptied, libexec
 
 KEY = re.compile(r".+-[0-9a-f]{12}")
@@ -21,7 +21,8 @@ KEY = re.compile(r".+-[0-9a-f]{12}")
 def part(daemon: Daemon, *, force: bool) -> Part:
     """All of it; `daemon` is the default containerd: the others went with their pools."""
     drop_ins = (daemon.drop_in, daemon.mke2fs)
-    paths = (daemon.config, f"{daemon.config}.bak", daemon.unit_path, *drop_ins, toolchain.PROFILE, *SHARED)
+    configs = tuple(daemon.config + suffix for suffix in ("", ".bak", settings.ORIGINAL))
+    paths = (*configs, daemon.unit_path, *drop_ins, toolchain.PROFILE, *SHARED)
     idle = render("containerd/containers.sh.j2", daemon=daemon) + "running\n"
     step = Step("everything else", lambda have: plan(have, daemon, force=force))
     return Part(step, Query(bin_dir=daemon.bin_dir, files=paths), idle)
@@ -50,11 +51,14 @@ def _config(have: Facts, daemon: Daemon) -> list[Change]:
     now = have.files.get(daemon.config)
     if now is None:
         return []
-    text = config.cleared(now.content)
+    text = settings.cleared(now.content)
     if text is not None:
         return file(have, "our keys go from a configuration that was there before", daemon.config, text, mode=now.mode)
-    remove = [words("rm", "-f", daemon.config, f"{daemon.config}.bak"), *emptied(daemon.config.rpartition("/")[0])]
-    return [Command(f"remove {daemon.config}", "\n".join(remove))]
+    remove, original = words("rm", "-f", daemon.config, f"{daemon.config}.bak"), f"{daemon.config}{settings.ORIGINAL}"
+    if original in have.files:
+        why = f"{daemon.config} is again what it was before ours"
+        return [Command(why, f"{remove}\n{words('mv', original, daemon.config)}")]
+    return [Command(f"remove {daemon.config}", "\n".join([remove, *emptied(daemon.config.rpartition("/")[0])]))]
 
 
 def _programs(have: Facts) -> list[Change]:

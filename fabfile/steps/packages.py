@@ -7,12 +7,14 @@ from typing import Annotated
 from invoke import Context
 
 from fabfile import inventory
+from fabfile.apply import NOTE
 from fabfile.converge import converge
 from fabfile.errors import Refused
 from fabfile.facts import Facts, Query
 from fabfile.option import about
 from fabfile.outcome import Outcome
 from fabfile.plan import Change, Command, Step, words
+from fabfile.render import render
 from fabfile.task import task
 
 THIN = ("thin_check", "thin_dump", "thin_ls", "thin_repair", "thin_restore", "thin_trim")
@@ -63,11 +65,13 @@ PACKAGES = {
 }
 """Distribution family → need (see facts/needs.py) → package."""
 
+WAIT = 120
+"""Seconds for which an installation waits for whoever else has the package manager's locks, as at a first boot."""
+
 INSTALL = {
     # The lists on the machine may be missing or name files that are gone: they are refreshed when they do not serve.
-    "debian": """export DEBIAN_FRONTEND=noninteractive
-apt="apt-get -q -y -o DPkg::Lock::Timeout=120 -o Dpkg::Options::=--force-confold"
-$apt install --no-install-recommends {0} || {{ $apt update; $apt install --no-install-recommends {0}; }}""",
+    "debian": "export DEBIAN_FRONTEND=noninteractive\n"
+    "apt install --no-install-recommends {0} || {{ apt update && apt install --no-install-recommends {0}; }}",
     "redhat": "$(command -v dnf || command -v yum) -y install {0}",
 }
 
@@ -95,7 +99,8 @@ def plan(have: Facts, needs: tuple[str, ...]) -> list[Change]:
             hint="install them by hand, then run this again",
         )
     names = sorted({PACKAGES[family][need] for need in missing})
-    return [Command(f"packages {' '.join(names)}", INSTALL[family].format(words(*names)))]
+    functions = render("packages/apt.sh.j2", wait=WAIT, note=NOTE) if family == "debian" else ""
+    return [Command(f"packages {' '.join(names)}", INSTALL[family].format(words(*names)), functions)]
 
 
 @task(diff=True)

@@ -1,4 +1,4 @@
-"""The proof: pull an image and run it, with devmapper and with overlayfs."""
+"""The proof: pull an image and run it, with devmapper on the pool and with overlayfs."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ from typing import Any
 import msgspec
 from invoke import Context
 
-from fabfile import inventory, target
+from fabfile import hints, inventory, target
+from fabfile.apply import hinted
 from fabfile.console import show
 from fabfile.converge import preview
-from fabfile.errors import Refused
+from fabfile.errors import Failed, Refused
 from fabfile.facts import Facts, Query
 from fabfile.facts import smoke as facts
 from fabfile.facts.containerd import SETTINGS
+from fabfile.facts.proof import ELSEWHERE, UNMOUNTED
 from fabfile.host import Host
 from fabfile.outcome import result
 from fabfile.plan import Change, Command, Step
 from fabfile.render import render
+from fabfile.steps.pool.look import look
 from fabfile.task import Instance, task
 
 SNAPSHOTTERS = ("devmapper", "overlayfs")
@@ -45,6 +48,8 @@ def script(host: Host) -> str:
         image=reference(host),
         plain=registry[1] == "http",
         snapshotters=SNAPSHOTTERS,
+        pool=host.pool.dm_name,
+        again=hints.command("smoke", host.daemon),
     )
 
 
@@ -53,7 +58,7 @@ def reference(host: Host) -> str:
     return f"{host.registry.partition('://')[2].rstrip('/')}/{host.image}"
 
 
-SETUP = "containerd {} runc {} kernel {} settings {} pool {} image {}"
+SETUP = "containerd {} runc {} kernel {} settings {} files {} pool {} image {}"
 """What a passed proof holds for, as it is recorded."""
 
 
@@ -65,6 +70,7 @@ def setup(have: Facts, host: Host) -> str:
         runc,
         have.system.kernel,
         have.containerd.settings,
+        have.containerd.loaded,
         host.pool.dm_name,
         f"{host.registry}/{host.image}",
     )
@@ -100,10 +106,35 @@ def step(host: Host) -> Step:
     def plan(have: Facts) -> list[Change]:
         run = script(host)
         if have.smoke and have.smoke.holds and have.smoke.setup == setup(have, host):
+            refuse_unproved(have, host)
             return []
         return [Command("a container on devmapper and one on overlayfs", f"{run}record", recording(host))]
 
     return Step("smoke", plan)
+
+
+def refuse_unproved(have: Facts, host: Host) -> None:
+    """Refuse to call a host finished on which the snapshotter could not make a snapshot just now.
+
+    Raises:
+        Refused: with what it said, and what leads out of it.
+    """
+    # Nothing is proved by a daemon that was started with other files: it is started with these first.
+    if have.proof and have.containerd.loaded == have.config.digest:
+        raise Refused(
+            f"no container can start on the pool {host.pool.dm_name}",
+            f"containerd, asked for a snapshot of an image: {have.proof}",
+            hint=unproved(have.proof, host),
+        )
+
+
+def unproved(said: str, host: Host) -> str:
+    """What leads out of a proof that failed."""
+    if UNMOUNTED in said:
+        return f"{hints.command('smoke', host.daemon)}, and for another image than its own: ctr images rm --sync IMAGE"
+    if ELSEWHERE in said:
+        return hints.command("deploy", host.daemon)
+    return hints.command("pool.fsck", host.daemon, host.pool.dm_name)
 
 
 class Proof(msgspec.Struct, frozen=True):
@@ -118,9 +149,14 @@ class Proof(msgspec.Struct, frozen=True):
 def smoke(c: Context, instance: Instance = "", **given: Any) -> None:
     """Pull hello-world and run it with devmapper, then with overlayfs, and show what it says."""
     host = inventory.of(c, instance, **given)
-    change = Command(f"run {reference(host)} on {' and on '.join(SNAPSHOTTERS)}", script(host))
+    script(host)  # values that are none are refused before anything else
+    pool = look(c, "", instance)[0].pool
+    text = script(msgspec.structs.replace(host, pool=pool))
     if target.is_dry(c):
-        preview([("smoke", [change])])
-    said = target.sh(c, change.script, "the smoke test")
-    result(Proof(reference(host), said))
-    show(said)
+        preview([("smoke", [Command(f"run {reference(host)} on {' and on '.join(SNAPSHOTTERS)}", text)])])
+    answer = target.run(c, text)
+    if answer.exited:
+        details, hint = hinted(answer.stdout + answer.stderr)
+        raise Failed("the smoke test failed", f"exit code {answer.exited}\n{details}", hint=hint)
+    result(Proof(reference(host), answer.stdout))
+    show(answer.stdout)

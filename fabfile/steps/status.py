@@ -16,6 +16,7 @@ from fabfile.facts import Facts
 from fabfile.inventory import Host
 from fabfile.outcome import result
 from fabfile.plan import words
+from fabfile.steps import foreign, overrides, refusals, smoke
 from fabfile.steps.packages import RUN
 from fabfile.steps.pool import files
 from fabfile.steps.pool import status as pool
@@ -59,9 +60,10 @@ def status(c: Context, instance: Instance = "") -> None:
 
 @task(answers=list[Check])
 def doctor(c: Context, instance: Instance = "") -> None:
-    """Look for what would stop a deploy, or any pool of the machine from coming back, and say the way out."""
-    host, _, have = look(c, "", instance)
+    """Look for what would stop a deploy or a container, or any pool from coming back, and say the way out."""
+    host, have, refused = refusals.look(c, instance)
     found = checks(host, have)
+    found += _refused(refused, found)
     for name, settings in have.instances.pools.items():
         if name != host.pool.dm_name:
             other, _, there = look(c, name, owner(settings).instance or DEFAULT)
@@ -81,8 +83,22 @@ def checks(host: Host, have: Facts) -> list[Check]:
     return [*_machine(host, have), *_daemon(host, have), *of_pool(host, have)]
 
 
+def _refused(refused: list[refusals.Refusal], found: list[Check]) -> list[Check]:
+    """What a deploy would refuse, but for what is shown already, and what follows from somebody else's containerd."""
+    if any(check.what == OTHER and check.result == "fail" for check in found):
+        return []
+    shown = [check.found for check in found if check.result == "fail"]
+    rows = []
+    for one in refused:
+        lines = one.details.splitlines() or [one.what]
+        if not all(any(line in text or text in line for text in shown) for line in lines):
+            said = "; ".join([one.what, *one.details.splitlines()])
+            rows.append(Check("deploy", "fail", f"would be refused: {said}", one.hint))
+    return rows
+
+
 def _machine(host: Host, have: Facts) -> list[Check]:
-    system, daemon = have.system, have.containerd
+    system, other = have.system, foreign.found(have, host.daemon)
     missing = [need for need in RUN if need not in have.needs]
     packages = hints.command("packages")
     return [
@@ -90,9 +106,11 @@ def _machine(host: Host, have: Facts) -> list[Check]:
         _check("dm-thin-pool", system.thin_pool, "in the kernel", "missing", "boot a distribution's kernel"),
         _check("programs", not missing, "all there", f"missing: {', '.join(missing)}", packages, soft=True),
         *_run(have.units.room),
-        _check("other containerd", not daemon.foreign, "none", str(daemon.foreign), "remove that package"),
+        Check(OTHER, "fail", "; ".join(other.lines), other.hint) if other else Check(OTHER, "ok", "none"),
     ]
 
+
+OTHER = "other containerd"
 
 RUN_LEAST = sizes.MIB
 """Bytes in /run below which udev may not be able to note a new device."""
@@ -124,11 +142,31 @@ def _daemon(host: Host, have: Facts) -> list[Check]:
     if not daemon.active:
         if host.pool.dm_name in have.instances.pools and not have.pool.status:
             deploy = f"once its pool is up: systemctl start {host.daemon.unit}"
-        return [Check("containerd", "warn", "does not run", deploy)]
-    plugin = daemon.plugin("snapshotter", "devmapper")
-    why = daemon.reason or (plugin.status if plugin else "no such plugin in this build")
+        # Where nothing was deployed yet, nothing is wrong with that.
+        down = have.smoke is not None and have.pool.status is not None
+        return [Check("containerd", "fail" if down else "warn", "does not run", deploy)]
+    stale = daemon.loaded != have.config.digest
+    runs = _check("containerd", not stale, "runs", "runs, with other files than there are now", deploy, soft=True)
+    return [runs, _plugin(host, have), *_proof(host, have)]
+
+
+def _plugin(host: Host, have: Facts) -> Check:
+    plugin = have.containerd.plugin("snapshotter", "devmapper")
     good = bool(plugin and plugin.status == "ok")
-    return [Check("containerd", "ok", "runs"), _check("devmapper plugin", good, "ok", why, deploy)]
+    why = have.containerd.reason or (plugin.status if plugin else "no such plugin in this build")
+    hint = hints.command("deploy", host.daemon)
+    off = overrides.disabled(have.config.sources) if plugin is None else []
+    if off:
+        why, hint = "; ".join(one.found for one in off), f"change {off[0].path}, then {hint}"
+    return _check("devmapper plugin", good, "ok", why, hint)
+
+
+def _proof(host: Host, have: Facts) -> list[Check]:
+    """Whether the snapshotter could make a snapshot just now, where that was tried."""
+    said = have.proof
+    if said is None:
+        return []
+    return [_check("a snapshot", not said, "made and removed again", said, smoke.unproved(said, host))]
 
 
 def of_pool(host: Host, have: Facts) -> list[Check]:

@@ -243,7 +243,7 @@ def test_status_and_doctor_tell_the_truth(deployed: Machine) -> None:
     assert "rw" in deployed.fab("pool.status")
     assert ": fail" not in deployed.fab("doctor")
     deployed.ssh("systemctl stop containerd")
-    assert re.search(r"warn\s+containerd\s+does not run", deployed.fab("doctor"))
+    assert re.search(r"fail\s+containerd\s+does not run", deployed.fab("doctor", code=1))
     assert "start containerd: it does not run" in deployed.fab("containerd.configure")
 
 

@@ -238,10 +238,13 @@ def direct(c: Context, wipe: Wipe = (), instance: Instance = "", **given: Any) -
     return outcomes
 
 
-def advise(inventory_says: inventory.Pool, made: inventory.Pool) -> None:
+KEYS = ("variant", *OPTIONS)
+
+
+def advise(inventory_says: inventory.Pool, made: inventory.Pool, keys: Sequence[str] = KEYS) -> None:
     """Say what the inventory should say of a pool: every other command goes by it."""
     now, then = (msgspec.structs.asdict(settings) for settings in (inventory_says, made))
-    differ = [f"{key} = {_toml(then[key])}" for key in ("variant", *OPTIONS) if now[key] != then[key]]
+    differ = [f"{key} = {_toml(then[key])}" for key in keys if now[key] != then[key]]
     if differ:
         say(f"set {', '.join(differ)} in its pool in {inventory.load().file}: the other commands go by that")
 

@@ -102,14 +102,20 @@ def parse(text: str) -> dict[str, str]:
     return plain.settings(text)
 
 
-def changes(have: Facts, want: Pool) -> list[Change]:
-    """The files that differ. The settings come first: from then on the data and metadata files are known as ours."""
+def changes(have: Facts, want: Pool, known: dict[str, str] | None = None) -> list[Change]:
+    """The files that differ. The settings come first: from then on the data and metadata files are known as ours.
+
+    Args:
+        have: the machine.
+        want: the pool.
+        known: what of it is known by identity, where it is there and not recorded yet; see record.KEYS.
+    """
     before = Daemon(want.instance).unit
     service = render("pool/devmapper-pool.service.j2", name=want.name, dir=want.dir, script=SCRIPT, before=before)
     timer_path, monitor_path = monitor_paths(want.name)
     words = {"name": want.name, "unit": unit(want.name), "script": SCRIPT, "seconds": MONITOR_SECONDS}
     return [
-        *conf_change(have, want),
+        *conf_change(have, want, known),
         *file(have, "the script that activates pools", SCRIPT, script(), mode=0o755),
         *file(have, "kernel modules at boot", MODULES, "loop\ndm_thin_pool\n"),
         *file(have, "the pool's unit, before containerd at every boot", unit_path(want.name), service),
@@ -123,14 +129,14 @@ def changes(have: Facts, want: Pool) -> list[Change]:
     ]
 
 
-def conf_change(have: Facts, want: Pool) -> list[Change]:
+def conf_change(have: Facts, want: Pool, there: dict[str, str] | None = None) -> list[Change]:
     """The settings, if they differ; sizes that were asked for earlier stay in them, and so does what we made."""
     now = have.files.get(conf(want.name))
     before = parse(now.content) if now else {}
     sizes = asked(before) if now else Asked()
     want = msgspec.structs.replace(want, volume=want.volume or before.get("VOLUME", ""))
     made = volume.made(have.pool.volume, before) if want.volume else ()
-    known = record.kept(before) if now else {record.MAKING: "yes"}
+    known = record.kept(before) if now else there or {record.MAKING: "yes"}
     dir_made = before.get("DIR_MADE", "") if now else "yes" if have.pool.missing else "no"
     return file(have, f"settings of the pool {want.name}", conf(want.name), _conf(want, sizes, made, known, dir_made))
 

@@ -76,8 +76,16 @@ def refuse_move(have: Facts, daemon: Daemon, name: str, dir: str, variant: str =
         raise Refused(
             f"{daemon} is configured for another pool",
             "\n".join([*breaks, "its images, containers and snapshots would not be found again"]),
-            hint=f"to give them up: {hints.command('pool.reset', daemon, now.pool, '--yes')}, then again; {KEEP_BOTH}",
+            hint=_moving(have, daemon, now.pool),
         )
+
+
+def _moving(have: Facts, daemon: Daemon, pool: str) -> str:
+    """What to do about the pool that a containerd is configured for, in place of moving it."""
+    if pool not in have.instances.pools:
+        adopt = hints.command("pool.adopt", daemon, pool)
+        return f"to keep it: {adopt}, and what that prints goes into the inventory; {KEEP_BOTH}"
+    return f"to give them up: {hints.command('pool.reset', daemon, pool, '--yes')}, then again; {KEEP_BOTH}"
 
 
 def refuse_base_image_size(have: Facts, daemon: Daemon, wanted: str) -> None:

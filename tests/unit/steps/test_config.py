@@ -15,18 +15,18 @@ from fabfile.facts.containerd import Containerd, Plugin
 from fabfile.facts.files import FileFact
 from fabfile.inventory import Host
 from fabfile.plan import Command, File
-from fabfile.steps import config, ext4
+from fabfile.steps import config, ext4, settings
 from tests.unit.steps.conftest import with_versions
 
 PLUGIN = "io.containerd.snapshotter.v1.devmapper"
 
 
-def want(format: int, **changes: Any) -> config.Want:
+def want(format: int, **changes: Any) -> settings.Want:
     values: dict[str, Any] = {
         "format": format, "pool": "pool", "root": "/srv/pool", "base_image_size": "10GB", "bin_dir": "/usr/local/bin",
         "arch": "amd64",
     }  # fmt: skip
-    return config.Want(**(values | changes))
+    return settings.Want(**(values | changes))
 
 
 @pytest.mark.parametrize(
@@ -42,17 +42,17 @@ def want(format: int, **changes: Any) -> config.Want:
     ],
 )
 def test_the_format_that_a_version_reads(version: str, format: int) -> None:
-    assert config.config_format(version) == format
+    assert settings.config_format(version) == format
 
 
 def test_format_1_has_short_names() -> None:
-    plugins = tomllib.loads(config.edited(None, want(1)))["plugins"]
+    plugins = tomllib.loads(settings.edited(None, want(1)))["plugins"]
     assert plugins["devmapper"]["pool_name"] == "pool"
     assert plugins["cri"]["containerd"]["snapshotter"] == "devmapper"
 
 
 def test_format_2_has_full_names() -> None:
-    document = tomllib.loads(config.edited(None, want(2)))
+    document = tomllib.loads(settings.edited(None, want(2)))
     assert document["version"] == 2
     assert document["plugins"][PLUGIN] == {
         "pool_name": "pool", "root_path": "/srv/pool", "base_image_size": "10GB", "discard_blocks": True,
@@ -61,7 +61,7 @@ def test_format_2_has_full_names() -> None:
 
 
 def test_format_3_unpacks_for_both_snapshotters() -> None:
-    document = tomllib.loads(config.edited(None, want(3)))
+    document = tomllib.loads(settings.edited(None, want(3)))
     assert document["plugins"]["io.containerd.cri.v1.images"]["snapshotter"] == "devmapper"
     unpack = document["plugins"]["io.containerd.transfer.v1.local"]["unpack_config"]
     assert unpack == [{"platform": "linux/amd64", "snapshotter": s} for s in ("devmapper", "overlayfs")]
@@ -81,7 +81,7 @@ oom_score = -500  # never first
 
 
 def test_every_other_key_and_comment_stays() -> None:
-    text = config.edited(MINE, want(2))
+    text = settings.edited(MINE, want(2))
     for kept in ("# mine", "oom_score = -500  # never first", 'pause:3"  # ours', "async_remove = true"):
         assert kept in text
     document = tomllib.loads(text)
@@ -92,15 +92,15 @@ def test_every_other_key_and_comment_stays() -> None:
 @pytest.mark.parametrize("format", [1, 2, 3])
 @pytest.mark.parametrize("text", [None, ""])
 def test_what_was_edited_once_needs_no_edit(format: int, text: str | None) -> None:
-    once = config.edited(text, want(format))
-    assert config.edited(once, want(format)) == once
+    once = settings.edited(text, want(format))
+    assert settings.edited(once, want(format)) == once
 
 
 def test_other_formats_and_broken_files_are_refused() -> None:
     with pytest.raises(Refused, match="format 2, this containerd gets format 3"):
-        config.edited(MINE, want(3))
+        settings.edited(MINE, want(3))
     with pytest.raises(Refused, match="is not TOML"):
-        config.edited("version = = 2", want(2))
+        settings.edited("version = = 2", want(2))
 
 
 def test_a_daemon_with_other_settings_or_another_file_has_another_digest() -> None:
@@ -111,17 +111,17 @@ def test_a_daemon_with_other_settings_or_another_file_has_another_digest() -> No
 
 def test_file_systems_are_made_as_a_person_said_or_as_we_say() -> None:
     def options(text: str | None, ours: str) -> Any:
-        return tomllib.loads(config.edited(text, want(2, fs_options=ours)))["plugins"][PLUGIN].get("fs_options")
+        return tomllib.loads(settings.edited(text, want(2, fs_options=ours)))["plugins"][PLUGIN].get("fs_options")
 
-    ours = config.edited(None, want(2, fs_options=ext4.ZEROED))
+    ours = settings.edited(None, want(2, fs_options=ext4.ZEROED))
     assert options(None, ext4.ZEROED) == options(ours, ext4.ZEROED) == ext4.ZEROED
     assert options(ours, "") is None
-    assert config.edited(ours, want(2, fs_options=ext4.ZEROED)) == ours
+    assert settings.edited(ours, want(2, fs_options=ext4.ZEROED)) == ours
     mine = f"version = 2\n[plugins.'{PLUGIN}']\nfs_options = 'nodiscard'\n"
     assert options(mine, ext4.ZEROED) == options(mine, "") == "nodiscard"
-    assert "nodiscard" in str(config.cleared(mine))
+    assert "nodiscard" in str(settings.cleared(mine))
     theirs = ours.partition("\n")[2] + "[debug]\nlevel = 'debug'\n"  # not ours as a whole
-    assert "fs_options" not in str(config.cleared(theirs))
+    assert "fs_options" not in str(settings.cleared(theirs))
 
 
 HOST = Host(release="lab")
@@ -165,3 +165,48 @@ def test_a_daemon_that_is_still_starting_is_not_interrupted(mirror: str) -> None
     starting = msgspec.structs.replace(have.containerd, active=False, changing="activating (start)")
     with pytest.raises(Refused, match=r"containerd.service has not come to rest: activating \(start\)"):
         config.step(HOST, "lab", mirror).plan(msgspec.structs.replace(have, containerd=starting))
+
+
+DOCKER = '#   Copyright 2018-2022 Docker Inc.\n\ndisabled_plugins = ["cri"]\n\n#root = "/var/lib/containerd"\n'
+
+
+@pytest.mark.parametrize("text", [DOCKER, "# nothing\n", "version = 3\n", ""])
+@pytest.mark.parametrize("format", [1, 2, 3])
+def test_a_file_without_settings_is_written_anew(text: str, format: int) -> None:
+    assert settings.edited(text, want(format)) == settings.edited(None, want(format))
+
+
+def test_what_means_the_same_in_every_format_stays() -> None:
+    text = settings.edited("# mine\noom_score = -5\n[debug]\nlevel = 'warn'\n", want(3))
+    document = tomllib.loads(text)
+    assert document["version"] == 3 and document["oom_score"] == -5 and document["debug"] == {"level": "warn"}
+    assert text.startswith("# mine\n")
+
+
+def test_a_file_in_another_format_is_moved_away_by_the_command_of_the_hint() -> None:
+    with pytest.raises(Refused) as caught:
+        settings.edited("oom_score = -5\n[plugins.cri]\nsandbox_image = 'x'\n", want(2))
+    assert caught.value.hint.startswith("mv /etc/containerd/config.toml /etc/containerd/config.toml.old; inv deploy; ")
+    assert settings.other_format("[plugins.cri]\n", 2) and not settings.other_format(DOCKER, 2)
+
+
+def test_a_copy_of_a_file_without_settings_is_kept_apart(mirror: str) -> None:
+    bare = with_versions("containerd", current=KEY)
+    have = msgspec.structs.replace(bare, files={HOST.daemon.config: FileFact(DOCKER, 0o644)})
+    plan = config.step(HOST, "lab", mirror).plan(have)
+    (toml,) = (change for change in plan if isinstance(change, File) and change.path == HOST.daemon.config)
+    assert toml.backup == f"{HOST.daemon.config}.orig"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"loaded": "0123456789abcdef"}, "it was started with other files than there are now"),
+        ({"command": "/usr/local/bin/containerd --config /x"}, "it runs with --config /x"),
+    ],
+)
+def test_a_daemon_that_runs_otherwise_is_started_again(mirror: str, change: dict[str, str], why: str) -> None:
+    have = configured(mirror)
+    have = msgspec.structs.replace(have, containerd=msgspec.structs.replace(have.containerd, **change))
+    (restart,) = config.step(HOST, "lab", mirror).plan(have)
+    assert restart.why == f"start containerd: {why}"

@@ -8,6 +8,7 @@ import pytest
 
 from fabfile import kept, paths
 from fabfile.build import Build
+from fabfile.daemon import Daemon
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.containerd import Containerd
@@ -86,7 +87,7 @@ def cached(mirror: str) -> Build:
 
 
 def test_containerd_is_built_here_and_all_its_programs_are_linked(mirror: str, cached: Build) -> None:
-    changes = containerd.step("lab", mirror, "/srv/bin").plan(having())
+    changes = containerd.step("lab", mirror, Daemon(bin_dir="/srv/bin")).plan(having())
     assert upload(changes).source == cached
     assert "a" * 40 in upload(changes).script
     links = [f"/srv/bin/{name} → /opt/containerd/current/bin/{name}" for name in cached.programs]
@@ -97,13 +98,13 @@ def test_a_finished_machine_needs_no_build(mirror: str) -> None:
     build = containerd.built("lab", "amd64", mirror)
     links = {f"/usr/local/bin/{name}": f"/opt/containerd/current/bin/{name}" for name in build.programs}
     now = Versions(current=build.key, installed=frozenset({build.key}), links=links)
-    assert containerd.step("lab", mirror, "/usr/local/bin").plan(having(versions={"containerd": now})) == []
+    assert containerd.step("lab", mirror, Daemon()).plan(having(versions={"containerd": now})) == []
     assert not (paths.cache() / "builds").exists()
 
 
 def test_on_the_host_the_source_goes_there_with_the_same_script_and_key(mirror: str) -> None:
     build = containerd.built("lab", "amd64", mirror)
-    changes = containerd.step("lab", mirror, "/usr/local/bin", "host").plan(having())
+    changes = containerd.step("lab", mirror, Daemon(), "host").plan(having())
     assert isinstance(upload(changes).source, Git)
     assert "make -j" in upload(changes).script and "/usr/local/go" in upload(changes).script
     assert f"/opt/containerd/{build.key}" in upload(changes).script
@@ -116,11 +117,11 @@ def test_what_the_controller_cannot_build_is_refused_in_the_plan(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     with pytest.raises(Refused, match="this controller"):
-        containerd.step("lab", mirror, "/usr/local/bin").plan(having())
-    assert containerd.step("lab", mirror, "/usr/local/bin", "host").plan(having())
+        containerd.step("lab", mirror, Daemon()).plan(having())
+    assert containerd.step("lab", mirror, Daemon(), "host").plan(having())
 
 
 def test_a_containerd_from_a_package_is_refused_with_its_path(mirror: str, cached: Build) -> None:
-    have = having(containerd=Containerd(foreign="/usr/bin/containerd"))
-    with pytest.raises(Refused, match=r"another containerd: /usr/bin/containerd(.|\n)*apt-get remove"):
-        containerd.step("lab", mirror, "/usr/local/bin").plan(have)
+    have = having(containerd=Containerd(foreign="/usr/bin/containerd", package="containerd.io"))
+    with pytest.raises(Refused, match=r"/usr/bin/containerd, of containerd.io(.|\n)*apt-get remove containerd.io"):
+        containerd.step("lab", mirror, Daemon()).plan(have)

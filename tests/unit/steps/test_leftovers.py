@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from fabfile.daemon import OURS, Daemon
 from fabfile.facts.files import FileFact
 from fabfile.plan import Change, Command, File
-from fabfile.steps import config, leftovers
+from fabfile.steps import leftovers, settings
 from tests.unit.steps.conftest import having, with_versions
 
 DAEMON = Daemon()
-WANT = config.Want(2, "pool", "/srv/pool", "10GB", "/usr/local/bin", "amd64")
+WANT = settings.Want(2, "pool", "/srv/pool", "10GB", "/usr/local/bin", "amd64")
 
 
 def plan(**changes: object) -> list[Change]:
@@ -30,7 +30,7 @@ def test_an_empty_machine_has_none() -> None:
 
 
 def test_the_unit_that_says_what_is_ours_goes_last() -> None:
-    changes = plan(files=unit() | {DAEMON.config: FileFact(config.edited(None, WANT), 0o644)})
+    changes = plan(files=unit() | {DAEMON.config: FileFact(settings.edited(None, WANT), 0o644)})
     assert [change.why for change in changes] == [
         "stop containerd.service and remove all that it keeps below /var/lib/containerd",
         "remove /etc/containerd/config.toml",
@@ -57,7 +57,7 @@ def test_only_what_was_installed_here_goes() -> None:
 
 def test_a_configuration_that_was_there_keeps_what_is_not_ours() -> None:
     before = '# mine\nversion = 2\n[plugins."io.containerd.grpc.v1.cri"]\nsandbox_image = "x" # keep\n'
-    now = config.edited(before, WANT)
+    now = settings.edited(before, WANT)
     (change,) = plan(files={DAEMON.config: FileFact(now, 0o600)})
     assert isinstance(change, File)
     assert tomllib.loads(change.content) == tomllib.loads(before)
@@ -73,8 +73,16 @@ values = st.one_of(st.integers(-9, 9), st.text("abc", max_size=3))
 def test_what_was_added_is_what_is_taken_away(mine: dict[str, object], format: int) -> None:
     lines = [f"{key} = {value!r}" for key, value in mine.items()]
     before = "\n".join([f"version = {format}", *lines]) + "\n"
-    want = config.Want(format, "pool", "/srv/pool", "10GB", "/usr/local/bin", "amd64")
-    after = config.cleared(config.edited(before, want))
+    want = settings.Want(format, "pool", "/srv/pool", "10GB", "/usr/local/bin", "amd64")
+    after = settings.cleared(settings.edited(before, want))
     assert after is not None
     assert tomllib.loads(after) == tomllib.loads(before)
-    assert config.cleared(after) == after
+    assert settings.cleared(after) == after
+
+
+def test_a_file_that_ours_took_the_place_of_comes_back() -> None:
+    original = f"{DAEMON.config}{settings.ORIGINAL}"
+    there = {DAEMON.config: FileFact(settings.edited(None, WANT), 0o644), original: FileFact("# Docker\n", 0o644)}
+    (change,) = (change for change in plan(files=unit() | there) if "again what it was" in change.why)
+    assert isinstance(change, Command)
+    assert change.script.splitlines()[-1] == f"mv {original} {DAEMON.config}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fabfile import apply
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.needs import PROBES
@@ -39,13 +40,23 @@ def lacking_thin_check(**system: str) -> Facts:
 @pytest.mark.parametrize(
     ("family", "script"),
     [
-        ("debian", "$apt install --no-install-recommends thin-provisioning-tools"),
+        ("debian", "apt install --no-install-recommends thin-provisioning-tools"),
         ("redhat", "$(command -v dnf || command -v yum) -y install device-mapper-persistent-data"),
     ],
 )
 def test_each_family_has_its_names_and_its_command(family: str, script: str) -> None:
     (change,) = packages.step(build=False).plan(lacking_thin_check(family=family))
     assert isinstance(change, Command) and script in change.script
+
+
+def test_apts_locks_are_waited_for_within_a_limit_and_that_is_noted() -> None:
+    (change,) = packages.step(build=False).plan(lacking_thin_check(family="debian"))
+    assert isinstance(change, Command)
+    assert '[ "$waited" -lt 120 ]' in change.functions
+    said = 'echo "note: waited $waited s for $held"'
+    assert said in change.functions and said not in change.script
+    printed = "\n@@0\nnote: waited 4 s for /var/lib/apt/lists/lock\nnotes: none\n\n@@ system\nnote: no change's\n"
+    assert apply.notes(printed) == ["waited 4 s for /var/lib/apt/lists/lock"]
 
 
 def test_an_unknown_distribution_is_refused_only_if_something_is_missing() -> None:

@@ -31,7 +31,7 @@ def test_it_is_planned_once_for_a_setup() -> None:
 
 def test_what_a_container_says_is_read_from_a_file_that_nobody_else_can_name() -> None:
     script = smoke.script(HOST)
-    assert script.count('run --rm --log-uri "file://$dir/said"') == len(smoke.SNAPSHOTTERS)
+    assert script.count('run --log-uri "file://$dir/said"') == len(smoke.SNAPSHOTTERS)
     assert "mktemp -d -p /run " in script
     assert "/tmp" not in script.replace("below /tmp anybody", "")
 
@@ -62,6 +62,27 @@ def test_what_was_wiped_or_made_anew_is_proved_anew(state: str, now: str) -> Non
     assert smoke.step(HOST).plan(proved(state=state, now=now))
 
 
+def test_a_finished_host_on_which_no_snapshot_can_be_made_is_none() -> None:
+    def finished(said: str | None, **daemon: str) -> Facts:
+        have = msgspec.structs.replace(proved(), proof=said)
+        return msgspec.structs.replace(have, containerd=msgspec.structs.replace(have.containerd, **daemon))
+
+    assert smoke.step(HOST).plan(finished("")) == smoke.step(HOST).plan(finished(None)) == []
+    with pytest.raises(Refused, match=r"object already exists(.|\n)*hint: inv pool\.fsck"):
+        smoke.step(HOST).plan(finished("object already exists"))
+    with pytest.raises(Refused, match="hint: inv smoke, and for another image"):
+        smoke.step(HOST).plan(finished("the file system of sha256:1 cannot be mounted: bad superblock"))
+    with pytest.raises(Refused, match="hint: inv deploy"):
+        smoke.step(HOST).plan(finished("its device /dev/mapper/x is not on the pool y"))
+
+
+def test_it_proves_the_pool_by_the_containers_own_device() -> None:
+    script = smoke.script(HOST)
+    assert script.index("snapshots --snapshotter devmapper mounts") < script.index("\non_pool\n")
+    assert "pool=containerd-pool" in script
+    assert script.count("\non_pool\n") == 1
+
+
 @pytest.mark.parametrize(
     "other",
     [
@@ -81,6 +102,7 @@ def test_another_setup_is_proved_anew(other: Host) -> None:
         with_versions("containerd", current="2.3.4-k"),
         with_system(kernel="6.12"),
         msgspec.structs.replace(FRESH, containerd=Containerd(settings="of another configuration")),
+        msgspec.structs.replace(FRESH, containerd=Containerd(loaded="another drop-in")),
     ],
 )
 def test_so_are_another_version_kernel_and_configuration(have: Facts) -> None:

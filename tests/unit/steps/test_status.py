@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from fabfile.facts import Facts
+from fabfile.facts import Facts, config
 from fabfile.facts.containerd import Containerd, Plugin
 from fabfile.facts.needs import PROBES
 from fabfile.facts.pool import Pool
+from fabfile.facts.smoke import Smoke
 from fabfile.facts.units import Units
 from fabfile.inventory import Host
 from fabfile.inventory import Pool as Asked
@@ -18,6 +19,7 @@ from tests.unit.steps.pool.loops import NAME, machine, pool, state
 
 HOST = Host(pool=Asked(name=NAME))
 ERROR = Plugin("io.containerd.snapshotter.v1", "devmapper", "error")
+DISABLED = config.Config((config.source("/etc/containerd/config.toml", "disabled_plugins = ['devmapper']\n"),))
 RUNS = Containerd(active=True, plugins=(Plugin("io.containerd.snapshotter.v1", "devmapper", "ok"),))
 
 
@@ -36,6 +38,18 @@ def test_a_machine_that_is_well_has_only_ok() -> None:
     [
         (with_system(systemd=False), "systemd", "fail", "not the init", "systemd"),
         (with_system(thin_pool=False), "dm-thin-pool", "fail", "missing", "kernel"),
+        (well(proof="object already exists"), "a snapshot", "fail", "object already exists", "pool.fsck"),
+        (
+            well(smoke=Smoke("", ""), containerd=Containerd()), "containerd", "fail", "does not run", "deploy",
+        ),
+        (
+            well(config=DISABLED, containerd=Containerd(active=True)),
+            "devmapper plugin", "fail", "config.toml:1: disabled_plugins has devmapper", "change /etc/",
+        ),
+        (
+            well(containerd=msgspec.structs.replace(RUNS, loaded="x")),
+            "containerd", "warn", "with other files than there are now", "deploy",
+        ),
         (having(needs=frozenset(PROBES) - {"dmsetup"}), "programs", "warn", "dmsetup", "packages"),
         (well(containerd=Containerd(foreign="/usr/bin/containerd")), "other containerd", "fail", "/usr/bin", "remove"),
         (well(containerd=Containerd()), "containerd", "warn", "does not run", "deploy"),

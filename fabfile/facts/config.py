@@ -1,0 +1,296 @@
+"""What a containerd is configured for: every file that it reads, in its order, and what it makes of them itself."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from fabfile.facts import Query
+
+DEVMAPPER = "io.containerd.snapshotter.v1.devmapper"
+IMAGES = "io.containerd.cri.v1.images"
+TRANSFER = "io.containerd.transfer.v1.local"
+
+DISABLED = "disabled_plugins"
+
+KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "root": (("root",),),
+    "state": (("state",),),
+    "address": (("grpc", "address"), ("plugins", "io.containerd.server.v1.grpc", "address")),
+    DISABLED: ((DISABLED,),),
+    **{
+        key: (("plugins", DEVMAPPER, key), ("plugins", "devmapper", key))
+        for key in ("pool_name", "root_path", "base_image_size")
+    },
+    "snapshotter": (
+        ("plugins", IMAGES, "snapshotter"),
+        ("plugins", "io.containerd.grpc.v1.cri", "containerd", "snapshotter"),
+        ("plugins", "cri", "containerd", "snapshotter"),
+    ),
+    "unpack_config": (("plugins", TRANSFER, "unpack_config"),),
+}
+"""What matters to us → where it is in a file, in the formats from the newest to the oldest."""
+
+
+class Value(msgspec.Struct, frozen=True):
+    """What a file says of one of KEYS."""
+
+    text: str
+    """As text; of a list, its items, one a line."""
+    line: int
+    """Of the file, from 1; 0 where it was not found."""
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A file that containerd reads."""
+
+    path: str
+    """Where it is."""
+    digest: str = ""
+    """Of its text."""
+    values: dict[str, Value] = {}
+    """Key of KEYS → what it says of that."""
+    sections: dict[str, int] = {}
+    """Plugin that it has a table of, in any format → line. Before 2.0 such a table replaces all former ones."""
+    disabled: dict[str, int] = {}
+    """Names in its `disabled_plugins` → line."""
+    problem: str = ""
+    """Why it cannot be read."""
+
+
+class Config(msgspec.Struct, frozen=True):
+    """What decides how a containerd runs."""
+
+    sources: tuple[Source, ...] = ()
+    """The file itself, and then its imports in the order in which containerd merges them; nothing without the file."""
+    dump: dict[str, str] | None = None
+    """What the containerd that is installed makes of them, for KEYS; None where there is no file, or it does not."""
+    digest: str = ""
+    """Of all that it makes of them."""
+    problem: str = ""
+    """What it says against them, then."""
+    commands: dict[str, str] = {}
+    """Drop-in of its unit, not ours → the ExecStart in it, which is what starts containerd."""
+
+
+FILES = r"""
+imports() {
+  awk '
+    on == 0 && /^[ \t]*\[/ { exit }
+    on == 0 && /^[ \t]*["\047]?imports["\047]?[ \t]*=/ { on = 1; sub(/^[^=]*=/, "") }
+    on {
+      while (match($0, /"[^"]*"|\047[^\047]*\047|#.*|\]/)) {
+        word = substr($0, RSTART, RLENGTH)
+        $0 = substr($0, RSTART + RLENGTH)
+        if (word == "]") exit
+        if (word !~ /^#/) print substr(word, 2, length(word) - 2)
+      }
+    }' "$1"
+}
+read_all() {
+  seen='' IFS=''
+  while [ $# -gt 0 ]; do
+    file=$1
+    shift
+    case "$seen" in *"|$file|"*) continue ;; esac
+    seen="$seen|$file|"
+    echo "source $file"
+    if [ ! -f "$file" ]; then echo "missing $file"; continue; fi
+    awk '{ print "text " $0 }' "$file"
+    while read -r import; do
+      case $import in '') continue ;; /*) ;; *) import=${file%/*}/$import ;; esac
+      for path in $import; do
+        case $path in
+          *'*'*) continue ;; # nothing is called so
+          */./* | */../*) path=$(realpath -ms -- "$path") ;;
+        esac
+        set -- "$@" "$path"
+      done
+    done <<IMPORTS
+$(imports "$file")
+IMPORTS
+  done
+}
+"""
+"""Shell: what a file imports, one a line; and the text of a file and of all that it imports, however deep."""
+
+SHOWN = r"""awk '/^[ \t]*\[/ {
+  off = 1
+  if (/devmapper|transfer\.v1\.local|server\.v1\.grpc["\047]?\]|^[ \t]*\[grpc\]|cri\.v1\.images["\047]?\]/) off = 0
+  if (/(grpc\.v1\.cri["\047]?|[ .]cri)\.containerd\]/ || /^[ \t]*\[plugins\]/) off = 0
+} !off { print "dump " $0 }'"""
+"""The part of a dump that KEYS are in: no more of it leaves the machine, as it may hold the passwords of registries."""
+
+
+DIGEST = "grep -v '^imports = ' | sha256sum | cut -c 1-16"
+"""Shell: the digest of a dump. Before 2.0 the files in it come in any order."""
+
+
+def fragment(query: Query) -> str:
+    """Print the files, what containerd makes of them, and what else may start it otherwise."""
+    from fabfile.target import quote
+
+    daemon = query.daemon
+    program, file, unit = quote(f"{query.bin_dir}/containerd"), quote(daemon.config), quote(daemon.unit)
+    return rf"""
+for dir in /etc /run /usr/local/lib /usr/lib /lib; do
+  for f in "$dir/systemd/system/"{unit}.d/*.conf; do
+    if [ ! -f "$f" ] || [ "$f" = {quote(daemon.drop_in)} ]; then continue; fi
+    awk -v of="$f" '/^[ \t]*ExecStart[ \t]*=/ {{
+      sub(/^[^=]*=[ \t]*/, "")
+      if ($0 != "") print "command " of "|" $0
+    }}' "$f"
+  done
+done
+[ -f {file} ] || exit 0
+{FILES}
+(read_all {file})
+[ -x {program} ] || exit 0
+load() {{ cd / && timeout 20 {program} --config {file} config dump </dev/null; }}
+if dump=$(load 2>/dev/null); then
+  echo "$dump" | {SHOWN}
+  echo "$dump" | {DIGEST} | sed 's/^/digest /'
+else
+  load 2>&1 >/dev/null | sed 's/^/problem /'
+fi
+"""
+
+
+def parse(text: str) -> Config:
+    """The fact in the fragment's output."""
+    texts: dict[str, list[str]] = {}
+    missing, dump, problem, digest = set[str](), list[str](), list[str](), ""
+    commands: dict[str, str] = {}
+    path = ""
+    for line in text.split("\n"):  # splitlines would also split at a form feed within a line
+        kind, _, rest = line.partition(" ")
+        if kind == "source":
+            path = rest
+            texts[path] = []
+        elif kind == "text":
+            texts[path].append(rest)
+        elif kind == "missing":
+            missing.add(rest)
+        elif kind == "dump":
+            dump.append(rest)
+        elif kind == "digest":
+            digest = rest
+        elif kind == "problem":
+            problem.append(rest)
+        elif kind == "command":
+            path, _, command = rest.partition("|")
+            commands[path] = command
+    sources = tuple(
+        Source(path, problem="there is no such file") if path in missing else source(path, "\n".join(lines) + "\n")
+        for path, lines in texts.items()
+    )
+    said, wrong = _dumped("\n".join(dump))
+    return Config(sources, said if dump else None, digest, "\n".join([*problem, *wrong]), commands)
+
+
+def _dumped(text: str) -> tuple[dict[str, str] | None, list[str]]:
+    """The values in a dump, or what is wrong with it; never the text, which may hold a password."""
+    import tomllib
+
+    try:
+        return values(tomllib.loads(text)), []
+    except tomllib.TOMLDecodeError as error:
+        return None, [f"config dump is not TOML: {error}"]
+
+
+def source(path: str, text: str) -> Source:
+    """What matters to us in a file, and which lines it is in."""
+    import tomllib
+
+    digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        return Source(path, digest, problem=f"it is not TOML: {error}")
+    lines = _lines(text)
+    found = {
+        key: Value(value, next(_line(lines, place) for place in KEYS[key] if _at(document, place) is not None))
+        for key, value in values(document).items()
+    }
+    plugins = document.get("plugins")
+    names = plugins if isinstance(plugins, dict) else {}
+    disabled = found.pop(DISABLED, Value("", 0))
+    return Source(
+        path,
+        digest,
+        found,
+        {name: _line(lines, ("plugins", name)) for name in names},
+        {name: _item(text, name, disabled.line) for name in disabled.text.split()},
+    )
+
+
+def values(document: dict[str, Any]) -> dict[str, str]:
+    """What a document says of KEYS, as text."""
+    found: dict[str, str] = {}
+    for key, places in KEYS.items():
+        said = [value for place in places if (value := _at(document, place)) is not None]
+        if said:
+            found[key] = _text(said[0])
+    return found
+
+
+def _at(document: Any, place: tuple[str, ...]) -> Any:
+    for name in place:
+        document = document.get(name) if isinstance(document, dict) else None
+    return document
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, list):
+        return str(value)
+    return "\n".join(
+        f"{item.get('platform', '')} {item.get('snapshotter', '')}" if isinstance(item, dict) else str(item)
+        for item in value
+    )
+
+
+def _lines(text: str) -> list[tuple[int, tuple[str, ...]]]:
+    """Which tables and keys begin in which lines, as far as lines tell by themselves."""
+    import tomllib
+
+    found: list[tuple[int, tuple[str, ...]]] = []
+    table: tuple[str, ...] = ()
+    for number, line in enumerate(text.split("\n"), 1):
+        header = re.fullmatch(r"\s*\[\[?([^\]]+)\]\]?\s*(?:#.*)?", line)
+        key = re.match(r"\s*([A-Za-z0-9_\"'.\s/:-]+?)\s*=", line)
+        try:
+            if header:
+                table = _way(tomllib.loads(f"{header[1]} = 0"))
+                found.append((number, table))
+            elif key:
+                found.append((number, (*table, *_way(tomllib.loads(f"{key[1]} = 0")))))
+        except tomllib.TOMLDecodeError:
+            continue  # the middle of a list, or of a text
+    return found
+
+
+def _item(text: str, name: str, begin: int) -> int:
+    """The line of a list that begins in line `begin` in which `name` is."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if number >= begin and name in line.partition("#")[0]:
+            return number
+    return begin
+
+
+def _way(document: dict[str, Any]) -> tuple[str, ...]:
+    way = []
+    while isinstance(document, dict):
+        ((name, document),) = document.items()
+        way.append(name)
+    return tuple(way)
+
+
+def _line(lines: list[tuple[int, tuple[str, ...]]], place: tuple[str, ...]) -> int:
+    """The last line that begins `place`, or else one that it is within."""
+    exact = [number for number, way in lines if way == place]
+    near = [number for number, way in lines if place[: len(way)] == way or way[: len(place)] == place]
+    return max(exact or near or [0])

@@ -1,0 +1,107 @@
+"""A containerd that was not installed here: its programs, unit, configuration and pool, all named at once."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fabfile import hints
+from fabfile.daemon import OURS, Daemon
+from fabfile.errors import Refused
+from fabfile.facts import Facts
+from fabfile.plan import words
+from fabfile.steps import settings
+from fabfile.steps.pool import adopt
+
+PROGRAMS = ("containerd", "containerd-shim", "containerd-shim-runc-v1", "containerd-shim-runc-v2", "ctr", "runc")
+"""Names that are linked by a deploy; `containerd-stress` comes with them."""
+
+ASIDE = "/var/lib/containerd-devmapper/before"
+"""Where the hint moves what is in the way."""
+
+REMOVE = {"debian": "apt-get remove", "redhat": "dnf remove"}
+
+
+class Foreign(msgspec.Struct, frozen=True):
+    """What was found."""
+
+    lines: list[str]
+    hint: str
+
+
+def found(have: Facts, daemon: Daemon, version: str = "") -> Foreign | None:
+    """What of a containerd is in the way of a deploy, and the commands that make room for it, in their order.
+
+    Args:
+        have: the machine.
+        daemon: the containerd that is to be there.
+        version: of the containerd that is to be installed, where that is known.
+    """
+    package, programs, unit = have.containerd.foreign, _programs(have), _unit(have, daemon)
+    if not (package or unit or any(path.rpartition("/")[2] in PROGRAMS for path in programs)):
+        return None
+    config = _config(have, daemon, version)
+    lines = []
+    if package:
+        lines.append(f"{package}, of {_package(have)}: two daemons on one root directory destroy each other's state")
+    lines += [f"programs: {', '.join(programs)}"] * bool(programs)
+    lines += [f"unit: {unit}"] * bool(unit)
+    pool, root, _ = adopt.used(have, daemon)
+    theirs = bool(pool) and pool not in have.instances.pools
+    if theirs:
+        up = "which is up" if pool in have.instances.active else "which is not up"
+        on = f", on {have.instances.backing[pool]}" if pool in have.instances.backing else ""
+        lines.append(f"configuration: {daemon.config} names the pool {pool}, {up}{on}; its databases are in {root}")
+    steps = []
+    if theirs:
+        keep = hints.command(adopt.TASK, daemon, pool)
+        steps.append(f"to keep what is on the pool: {keep}, and what it prints goes into the inventory")
+    if have.containerd.active or unit:
+        steps.append(words("systemctl", "stop", daemon.unit))
+    if package:
+        steps.append(f"{REMOVE.get(have.system.family, 'remove')} {_package(have)}")
+    aside = [*programs, *filter(None, [unit, config])]
+    if aside:
+        steps.append(f"{words('mkdir', '-p', ASIDE)} && {words('mv', *aside, ASIDE)}")
+    return Foreign(lines, "\n".join([*steps, hints.command("deploy", daemon)]))
+
+
+def _package(have: Facts) -> str:
+    return have.containerd.package or "a package that has it"
+
+
+def _programs(have: Facts) -> list[str]:
+    """Programs that are no links of ours, where ours would be."""
+    links = have.versions["containerd"].links
+    return [
+        path
+        for path, goal in sorted(links.items())
+        if not goal and path.rpartition("/")[2] in (*PROGRAMS, "containerd-stress")
+    ]
+
+
+def _unit(have: Facts, daemon: Daemon) -> str:
+    """The unit that ours would overwrite, or else nothing."""
+    now = have.files.get(daemon.unit_path)
+    return daemon.unit_path if now and not now.content.startswith(OURS) else ""
+
+
+def _config(have: Facts, daemon: Daemon, version: str) -> str:
+    """Its configuration, where it is in a format that we do not write for this version."""
+    now = have.files.get(daemon.config)
+    other = now and version and settings.other_format(now.content, settings.config_format(version))
+    return daemon.config if other else ""
+
+
+def refuse(have: Facts, daemon: Daemon, version: str = "") -> None:
+    """Refuse a machine that has a containerd from somewhere else, before anything is touched.
+
+    Raises:
+        Refused: with all that was found, and commands for each, in their order.
+    """
+    what = found(have, daemon, version)
+    if what:
+        raise Refused(
+            "this machine has a containerd that was not installed here",
+            "\n".join(what.lines),
+            hint=f"in this order:\n{what.hint}",
+        )

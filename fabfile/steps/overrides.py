@@ -1,0 +1,210 @@
+"""What makes a containerd run otherwise than its config.toml says: imports, disabled plugins, its command line."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+
+import msgspec
+
+from fabfile import hints
+from fabfile.daemon import Daemon
+from fabfile.errors import Refused
+from fabfile.facts import Facts
+from fabfile.facts import config as facts
+from fabfile.facts.config import KEYS, Source
+
+NEEDED = re.compile(
+    r"(?:io\.containerd\.(?:snapshotter|grpc|cri|transfer|metadata|content|runtime|service|differ|gc|lease|sandbox|"
+    r"sandbox\.controller|shim|event|server|image-verifier|internal)\.v\d+\.)?"
+    r"(?:devmapper|overlayfs|cri|images|runtime|local|bolt|content|task|shim|manager|scheduler|walking|exchange|grpc|"
+    r"ttrpc|podsandbox|store|containers|diff|events|introspection|leases|namespaces|snapshots|tasks|version|transfer|"
+    r"[a-z]+-service)"
+)
+"""Plugins without which no container runs, or none that CRI asks for, by their names in every format."""
+
+
+class Override(msgspec.Struct, frozen=True):
+    """One thing that is not as we write it."""
+
+    path: str
+    """The file that has to be changed; empty where only containerd itself knows."""
+    found: str
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What must hold for a containerd, whatever its files say."""
+
+    daemon: Daemon
+    format: int
+    pool: str
+    root: str
+    """The snapshotter's directory."""
+    base_image_size: str
+    arch: str
+
+    @property
+    def values(self) -> dict[str, str]:
+        """Of KEYS, but those that are lists."""
+        return {
+            "root": self.daemon.root,
+            "state": self.daemon.state,
+            "address": self.daemon.socket,
+            "pool_name": self.pool,
+            "root_path": self.root,
+            "base_image_size": self.base_image_size,
+            "snapshotter": "devmapper",
+        }
+
+    def wrong(self, key: str, value: str) -> bool:
+        """Whether `value` is another one than has to be."""
+        if key == "unpack_config":
+            has = value.splitlines()
+            return not all(f"linux/{self.arch} {name}" in has for name in ("devmapper", "overlayfs"))
+        return key in self.values and value.rstrip("/") != self.values[key].rstrip("/")
+
+
+def refuse(have: Facts, want: Wanted, text: str) -> None:
+    """Refuse to configure a containerd that would not run as configured.
+
+    Args:
+        have: the machine.
+        want: what must hold.
+        text: its config.toml, as it will be.
+
+    Raises:
+        Refused: with every line that stands against it, and the file that it is in.
+    """
+    found = findings(have, want, text)
+    if found:
+        paths = list(dict.fromkeys(one.path for one in found if one.path)) or [want.daemon.config]
+        raise Refused(
+            f"{want.daemon} would not run with the settings of its pool",
+            "\n".join(one.found for one in found),
+            hint=f"change {' and '.join(paths)}, then {hints.command('deploy', want.daemon)}",
+        )
+
+
+def findings(have: Facts, want: Wanted, text: str) -> list[Override]:
+    """All that stands against it; see `refuse`."""
+    ours = facts.source(want.daemon.config, text)
+    sources = [ours, *_imports(have, want, text)]
+    found = [Override(of.path, f"{of.path}: {of.problem}") for of in sources if of.problem]
+    found += [*disabled(sources), *_overridden(sources, want), *_commands(have, want.daemon)]
+    now = have.files.get(want.daemon.config)
+    if not found and now and now.content == text:
+        found = _loaded(have, want)
+    return found
+
+
+def _imports(have: Facts, want: Wanted, text: str) -> tuple[Source, ...]:
+    """The files that this text makes containerd read besides; our edits leave its imports as they are, or all out."""
+    now = have.files.get(want.daemon.config)
+    return have.config.sources[1:] if now and imports(text) == imports(now.content) else ()
+
+
+def imports(text: str) -> list[str]:
+    """What a config.toml imports; nothing for one that is no TOML."""
+    import tomllib
+
+    try:
+        said = tomllib.loads(text).get("imports", [])
+    except tomllib.TOMLDecodeError:
+        return []
+    return [str(name) for name in said] if isinstance(said, list) else [str(said)]
+
+
+def disabled(sources: Sequence[Source]) -> list[Override]:
+    """The lines by which plugins are disabled that have to run."""
+    return [
+        Override(of.path, f"{of.path}:{line}: disabled_plugins has {name}, which has to run")
+        for of in sources
+        for name, line in of.disabled.items()
+        if NEEDED.fullmatch(name)
+    ]
+
+
+def _overridden(sources: Sequence[Source], want: Wanted) -> list[Override]:
+    """Keys that end up with another value than ours, as containerd merges its files."""
+    now: dict[str, tuple[str, str, int]] = {}
+    for of in sources:
+        for plugin, line in of.sections.items() if want.format < 3 else ():
+            # Before 2.0 a plugin's table takes the place of all former ones, with all keys that it does not have.
+            now |= dict.fromkeys(_keys(plugin), ("", of.path, line))
+        # Lists are joined, not replaced.
+        said = {key: value for key, value in of.values.items() if key != "unpack_config" or of is sources[0]}
+        now |= {key: (value.text, of.path, value.line) for key, value in said.items()}
+    return [
+        Override(path, f"{path}:{line}: {_said(key, text)}, it has to be {_right(key, want)}")
+        for key, (text, path, line) in now.items()
+        if want.wrong(key, text)
+    ]
+
+
+def _keys(plugin: str) -> list[str]:
+    """The KEYS that are in a plugin's table."""
+    return [key for key, places in KEYS.items() if any(place[:2] == ("plugins", plugin) for place in places)]
+
+
+def _said(key: str, value: str) -> str:
+    return f"{key} is {', '.join(value.splitlines())}" if value else f"its table leaves {key} out"
+
+
+def _right(key: str, want: Wanted) -> str:
+    return want.values.get(key, "for devmapper and overlayfs")
+
+
+LONG = ("config", "address", "root", "state")
+OPTIONS = {f"--{name}": name for name in LONG} | {"-c": "config", "-a": "address"}
+"""Options of containerd's command line that decide what it is."""
+
+
+def _commands(have: Facts, daemon: Daemon) -> list[Override]:
+    """Drop-ins of the unit that start something else."""
+    found = []
+    for path, command in have.config.commands.items():
+        wrong = strays(command, daemon)
+        program = _parsed(command)[0]
+        if program != f"{daemon.bin_dir}/containerd":
+            wrong.insert(0, program)
+        if wrong:
+            found.append(Override(path, f"{path}: ExecStart has {', '.join(wrong)}; the unit's is {daemon.command}"))
+    return found
+
+
+def strays(command: str, daemon: Daemon) -> list[str]:
+    """The options of a command line that make it another daemon."""
+    right = {"config": daemon.config, "address": daemon.socket, "root": daemon.root, "state": daemon.state}
+    options = _parsed(command)[1]
+    wrong = [f"--{key} {value}" for key, value in options.items() if value.rstrip("/") != right[key]]
+    return wrong + [f"no --config {daemon.config}"] * (bool(daemon.instance) and "config" not in options)
+
+
+def _parsed(command: str) -> tuple[str, dict[str, str]]:
+    """The program of an ExecStart and its OPTIONS."""
+    try:
+        program, *rest = shlex.split(command)
+    except ValueError:
+        return command, {}
+    found, words = {}, iter(rest)
+    for word in words:
+        name, equals, value = word.partition("=")
+        name = f"-{name}" if name.startswith("-") and not name.startswith("--") and len(name) > 2 else name
+        if name in OPTIONS:
+            found[OPTIONS[name]] = value if equals else next(words, "")
+    return program.lstrip("-@:+!"), found
+
+
+def _loaded(have: Facts, want: Wanted) -> list[Override]:
+    """What containerd itself makes of its files, where none of them shows what it does."""
+    config, path = have.config, want.daemon.config
+    if config.problem:
+        return [Override(path, f"containerd does not load {path}: {config.problem}")]
+    if config.dump is None:
+        return []  # no containerd is installed yet
+    return [
+        Override(path, f"containerd config dump: {_said(key, value)}, it has to be {_right(key, want)}")
+        for key, value in config.dump.items()
+        if want.wrong(key, value)
+    ]

@@ -1,0 +1,72 @@
+"""What a deploy would refuse on a machine, found by making its plans; they are pure, so nothing is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+from invoke import Context
+
+from fabfile import inventory
+from fabfile.errors import Problem
+from fabfile.facts import Facts, Query, gather
+from fabfile.inventory import Host
+from fabfile.plan import Step
+from fabfile.steps import deploy
+from fabfile.steps.pool import thin
+from fabfile.steps.pool.look import meant
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why a step would not begin."""
+
+    what: str
+    details: str
+    hint: str
+
+
+def look(c: Context, instance: str) -> tuple[Host, Facts, list[Refusal]]:
+    """A containerd with its pool as that was made, and what a deploy of the inventory's would refuse.
+
+    One round trip; two where the inventory describes another pool. The snapshotter is tried, see Query.prove.
+
+    Raises:
+        Refused: an instance that cannot be.
+    """
+    host = inventory.of(c, instance)
+    order, query, found = _steps(host)
+    files = tuple(sorted({*query.files, *(file for step in order for file in step.files)}))
+    have = gather(c, msgspec.structs.replace(query, files=files, prove=True))
+    found += of(order, have)
+    pool = meant(have, host, "")
+    if (pool.dm_name, pool.dir, pool.variant) != (host.pool.dm_name, host.pool.dir, host.pool.variant):
+        host = msgspec.structs.replace(host, pool=pool)
+        wanted = thin.query(pool, host.instance)
+        have = gather(c, msgspec.structs.replace(wanted, bin_dir=host.bin_dir, image=query.image, prove=True))
+    return host, have, found
+
+
+def _steps(host: Host) -> tuple[list[Step], Query, list[Refusal]]:
+    try:
+        return (*deploy.steps(host), [])
+    except Problem as wrong:
+        query = msgspec.structs.replace(thin.query(host.pool, host.instance), bin_dir=host.bin_dir)
+        return [], query, [Refusal(wrong.what, wrong.details, wrong.hint)]
+
+
+def of(order: Sequence[Step], have: Facts) -> list[Refusal]:
+    """What each of the steps refuses, once."""
+    found: dict[str, Refusal] = {}
+    for step in order:
+        wrong = _refusal(step.plan, have)
+        if wrong:
+            found.setdefault(wrong.what, wrong)
+    return list(found.values())
+
+
+def _refusal(plan: Callable[[Facts], object], have: Facts) -> Refusal | None:
+    try:
+        plan(have)
+    except Problem as wrong:
+        return Refusal(wrong.what, wrong.details, wrong.hint)
+    return None

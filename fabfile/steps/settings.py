@@ -1,0 +1,212 @@
+"""config.toml: our keys in it, in every format, and nothing else changed."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from fabfile import document as toml
+from fabfile import hints
+from fabfile.daemon import Daemon
+from fabfile.errors import Refused
+from fabfile.facts.config import DEVMAPPER, IMAGES, TRANSFER
+from fabfile.plan import words
+from fabfile.steps import ext4
+
+CRI_SNAPSHOTTER: dict[int, tuple[str, ...]] = {
+    1: ("plugins", "cri", "containerd"),
+    2: ("plugins", "io.containerd.grpc.v1.cri", "containerd"),
+    3: ("plugins", IMAGES),
+}
+"""Format of config.toml → the table that holds CRI's `snapshotter`."""
+
+
+NEW = "Only what differs from containerd's own defaults: see containerd config default."
+"""How a config.toml begins that was not there before."""
+
+
+ORIGINAL = ".orig"
+"""Suffix of the copy that is kept of a config.toml without settings when ours takes its place."""
+
+
+class Want(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The settings that are ours."""
+
+    format: int
+    pool: str
+    root: str
+    base_image_size: str
+    bin_dir: str
+    arch: str
+    instance: str = ""
+    mke2fs: str = ""
+    """Path of the configuration for its file systems; empty where the machine has none to start from."""
+    fs_options: str = ""
+    """How it makes them, unless the machine's own configuration says that; empty: as containerd does by itself."""
+
+    @property
+    def daemon(self) -> Daemon:
+        """Whose they are."""
+        return Daemon(self.instance, self.bin_dir)
+
+    def digest(self, text: str) -> str:
+        """What a daemon carries in its environment that was started with these settings, and `text` as its file."""
+        return hashlib.sha256(msgspec.json.encode(self) + text.encode()).hexdigest()[:16]
+
+
+def config_format(version: str) -> int:
+    """The format of config.toml to write for a containerd: 1 before 1.3, 2 before 2.0, then 3.
+
+    2.3 knows a format 4 too; 3 keeps the way back to an older one open. The master of 2020 reads 2.
+    """
+    major, _, rest = version.partition(".")
+    if not major.isdigit():
+        return 2
+    minor = rest.partition(".")[0]
+    return 3 if int(major) >= 2 else 2 if int(minor) >= 3 else 1
+
+
+PACKAGED = ["cri"]
+"""What the config.toml of Docker's package has in `disabled_plugins`; the rest of it is comments."""
+
+
+def is_stock(text: str) -> bool:
+    """Whether a config.toml has no settings of anybody's: nothing but comments, or what Docker's package has."""
+    import tomllib
+
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return False
+    return document in ({}, {"disabled_plugins": PACKAGED}) or document.keys() == {"version"}
+
+
+FORMATTED = frozenset({"plugins", "disabled_plugins", "required_plugins", "imports"})
+"""The keys of config.toml that mean something else in another format."""
+
+
+def _other(document: Any, format: int) -> int:
+    """The format of a document, where it is another one than `format` and that matters; else 0."""
+    now: int = document.get("version", 1)
+    return now if now != format and FORMATTED & document.keys() else 0
+
+
+def other_format(text: str, format: int) -> bool:
+    """Whether a config.toml is in another format and has something that would mean something else in `format`."""
+    import tomllib
+
+    try:
+        return not is_stock(text) and bool(_other(tomllib.loads(text), format))
+    except tomllib.TOMLDecodeError:
+        return False
+
+
+def _document(text: str | None, want: Want) -> Any:
+    """config.toml to edit, in the format that is wanted."""
+    import tomlkit
+
+    config = want.daemon.config
+    if text is None or is_stock(text):
+        document = tomlkit.document()
+        document.add(tomlkit.comment(NEW))
+        text = ""
+    else:
+        document = toml.editable(text, config)
+    now = _other(document.unwrap(), want.format) if text else 0
+    if now:
+        away = words("mv", config, f"{config}.old")
+        raise Refused(
+            f"{config} is in format {now}, this containerd gets format {want.format}",
+            "a key under the wrong format's name would be ignored without a word",
+            hint=f"{away}; {hints.command('deploy', want.daemon)}; then write what you need of {config}.old "
+            f"into {config}, in format {want.format}",
+        )
+    if want.format > 1 and document.get("version") != want.format:
+        document["version"] = want.format
+    return document
+
+
+def edited(text: str | None, want: Want) -> str:
+    """config.toml with our keys as wanted; every other key and comment stays. One without settings is written anew.
+
+    Raises:
+        Refused: the file is not TOML, or is in another format than this containerd gets from us.
+    """
+    where = want.daemon.config
+    document = _document(text, want)
+    before = document.unwrap()
+    if want.instance:
+        _set(where, document, (), {"root": want.daemon.root, "state": want.daemon.state})
+        _set(where, document, ("grpc",), {"address": want.daemon.socket})
+    devmapper = "devmapper" if want.format == 1 else DEVMAPPER
+    settings: dict[str, Any] = {"pool_name": want.pool, "root_path": want.root, "base_image_size": want.base_image_size}
+    if want.format > 1:
+        settings["discard_blocks"] = True
+    _set(where, document, ("plugins", devmapper), settings)
+    _set_ours(document["plugins"][devmapper], "fs_options", want.fs_options, ext4.ZEROED)
+    _set(where, document, CRI_SNAPSHOTTER[want.format], {"snapshotter": "devmapper"})
+    if want.format >= 3:
+        # Setting this replaces the default, so both snapshotters are named.
+        unpack = [{"platform": f"linux/{want.arch}", "snapshotter": s} for s in ("devmapper", "overlayfs")]
+        _set(where, document, ("plugins", TRANSFER), {"unpack_config": unpack})
+    if text is not None and document.unwrap() == before:
+        return text
+    return toml.written(document, where)
+
+
+def _set(where: str, document: Any, keys: tuple[str, ...], values: dict[str, Any]) -> None:
+    table = document
+    for number, key in enumerate(keys):
+        table = toml.table(table, key, where, super_table=number + 1 < len(keys))
+    for key, value in values.items():
+        if key not in table or table[key] != value:
+            table[key] = value
+
+
+def _set_ours(table: Any, key: str, value: str, ours: str) -> None:
+    """Set a key that only we had a say in, or remove it where `value` is empty; a person's own stays."""
+    if table.get(key, ours) == ours:
+        table.pop(key, None)
+        if value:
+            table[key] = value
+
+
+def cleared(text: str) -> str | None:
+    """config.toml without our keys; None for one that is ours as a whole, or of which nothing is left.
+
+    Raises:
+        Refused: it is not TOML.
+    """
+    if text.startswith(f"# {NEW}"):
+        return None
+    where = "containerd's configuration"
+    document = toml.editable(text, where)
+    before = document.unwrap()
+    for name in ("devmapper", DEVMAPPER):
+        _unset(document, ("plugins", name), "pool_name", "root_path", "base_image_size", "discard_blocks")
+        _unset(document, ("plugins", name), "fs_options", only=ext4.ZEROED)
+    for keys in CRI_SNAPSHOTTER.values():
+        _unset(document, keys, "snapshotter", only="devmapper")
+    _unset(document, ("plugins", TRANSFER), "unpack_config")
+    now = document.unwrap()
+    if now == before:
+        return text
+    return toml.written(document, where) if now.keys() - {"version"} else None
+
+
+def _unset(document: Any, keys: tuple[str, ...], *names: str, only: str | None = None) -> None:
+    """Remove `names` from the table `keys`, if they have the value `only`; and every table that is empty then."""
+    way = [document]
+    for key in keys:
+        below = way[-1].get(key)
+        if not isinstance(below, dict):
+            return
+        way.append(below)
+    for name in names:
+        if name in way[-1] and only in (None, way[-1][name]):
+            del way[-1][name]
+    for table, key in zip(reversed(way[:-1]), reversed(keys), strict=True):
+        if not table[key]:
+            del table[key]

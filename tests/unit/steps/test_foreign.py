@@ -1,0 +1,80 @@
+"""A containerd from somewhere else is named as a whole, with commands in an order that works."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from fabfile.daemon import OURS, Daemon
+from fabfile.errors import Refused
+from fabfile.facts import Facts
+from fabfile.facts.containerd import Containerd
+from fabfile.facts.files import FileFact
+from fabfile.facts.instances import Config, Instances
+from fabfile.facts.versions import NAMES, Versions
+from fabfile.steps import foreign
+from tests.unit.steps.conftest import having
+
+DAEMON = Daemon()
+DIR = "/var/lib/containerd/devmapper"
+PROGRAMS = {f"/usr/local/bin/{name}": "" for name in ("containerd", "containerd-stress", "ctr")}
+
+
+def upstream(**changes: object) -> Facts:
+    """Upstream's tarball, with the pool of its documentation."""
+    versions = {name: Versions(links=PROGRAMS | {"/usr/local/sbin/runc": ""}) for name in NAMES}
+    configs = {DAEMON.config: Config("", "devpool", DIR, "10GB")}
+    there = having(
+        versions=versions,
+        containerd=Containerd(active=True),
+        instances=Instances(configs, {}, frozenset({"devpool"}), {"devpool": f"{DIR}/data"}),
+        files={DAEMON.unit_path: FileFact("[Service]\n", 0o644), DAEMON.config: FileFact("version = 2\n", 0o644)},
+    )
+    return msgspec.structs.replace(there, **changes)
+
+
+def test_a_machine_without_one_has_none() -> None:
+    assert foreign.found(having(), DAEMON) is None
+    ours = having(files={DAEMON.unit_path: FileFact(f"{OURS}; more\n", 0o644)})
+    assert foreign.found(ours, DAEMON) is None
+
+
+def test_all_of_it_is_named_and_the_pool_comes_first() -> None:
+    what = foreign.found(upstream(), DAEMON, "1.6.20")
+    assert what
+    programs, unit, pool = what.lines
+    assert programs == f"programs: {', '.join([*PROGRAMS, '/usr/local/sbin/runc'])}"
+    assert unit == "unit: /etc/systemd/system/containerd.service"
+    assert pool.endswith(f"names the pool devpool, which is up, on {DIR}/data; its databases are in {DIR}")
+    adopt, stop, aside, deploy = what.hint.splitlines()
+    assert "inv pool.adopt --name devpool" in adopt
+    assert stop == "systemctl stop containerd.service"
+    assert aside.endswith(f"/usr/local/sbin/runc {DAEMON.unit_path} {foreign.ASIDE}")
+    assert deploy == "inv deploy"
+
+
+def test_a_pool_that_is_ours_by_now_is_not_adopted_again() -> None:
+    now = upstream().instances
+    what = foreign.found(upstream(instances=msgspec.structs.replace(now, pools={"devpool": {}})), DAEMON)
+    assert what and "adopt" not in what.hint and not any("devpool" in line for line in what.lines)
+
+
+def test_a_configuration_in_another_format_moves_away_too() -> None:
+    text = "[plugins.cri]\nsandbox_image = 'x'\n"
+    there = upstream()
+    there = msgspec.structs.replace(there, files=there.files | {DAEMON.config: FileFact(text, 0o644)})
+    for have, moves in ((there, True), (upstream(), False)):
+        what = foreign.found(have, DAEMON, "2.3.4")
+        assert what and (DAEMON.config in what.hint) is moves
+
+
+def test_a_package_is_removed_by_its_name() -> None:
+    have = having(containerd=Containerd(foreign="/usr/bin/containerd", package="containerd.io"))
+    with pytest.raises(Refused, match=r"/usr/bin/containerd, of containerd.io: two daemons") as caught:
+        foreign.refuse(have, DAEMON)
+    assert caught.value.hint == "in this order:\napt-get remove containerd.io\ninv deploy"
+
+
+def test_what_lies_beside_it_is_nobodys_business() -> None:
+    links = {"/usr/local/bin/containerd-rootless.sh": "", "/usr/local/bin/containerd-stress": ""}
+    assert foreign.found(having(versions={name: Versions(links=links) for name in NAMES}), DAEMON) is None

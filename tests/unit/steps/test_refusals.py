@@ -1,0 +1,64 @@
+"""doctor names what a deploy would refuse, once, and from one look."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fabfile import facts
+from fabfile.errors import Failed, Refused
+from fabfile.facts import Facts
+from fabfile.inventory import Host, Pool
+from fabfile.plan import Change, Step
+from fabfile.steps import refusals
+from fabfile.steps.refusals import Refusal
+from fabfile.steps.status import Check
+from tests.unit.fakes import Machine, looks_like, recorded
+from tests.unit.steps.conftest import having
+
+
+def refusing(error: Exception) -> Step:
+    def plan(have: Facts) -> list[Change]:
+        raise error
+
+    return Step("one", plan)
+
+
+def test_each_step_is_planned_and_what_two_refuse_is_named_once() -> None:
+    first, down = Refused("no", "because", "a hint"), Failed("cannot download")
+    found = refusals.of([refusing(first), Step("fine", lambda have: []), refusing(first), refusing(down)], having())
+    assert found == [Refusal("no", "because", "a hint"), Refusal("cannot download", "", "")]
+
+
+def looked(mirror: str, **sections: str) -> tuple[Any, list[Refusal]]:
+    """A fresh machine, except for the facts given, and what was found of it."""
+    machine: Any = Machine([looks_like(**sections)])
+    machine.host_entry = Host(release="lab", mirror=mirror)
+    return machine, refusals.look(machine, "")[2]
+
+
+def test_a_deploy_that_would_be_refused_is_found_in_one_look(mirror: str) -> None:
+    machine, found = looked(mirror)
+    assert found == []
+    assert machine.log == ["look"] and facts.proof.PREFIX in machine.scripts[0]
+    lines = recorded("pool", "fresh").splitlines()
+    place = next(line for line in lines if line.startswith("place "))
+    tmpfs = "\n".join("place tmpfs 1000000000 /" if line == place else line for line in lines)
+    assert [one.what for one in looked(mirror, pool=f"{tmpfs}\n")[1]] == [
+        "/var/lib/containerd/devmapper is on tmpfs, which cannot carry a pool"
+    ]
+
+
+def test_so_is_what_cannot_even_be_planned(mirror: str) -> None:
+    machine: Any = Machine([looks_like()])
+    machine.host_entry = Host(release="lab", mirror=mirror, pool=Pool(size="100"))
+    (found,) = refusals.look(machine, "")[2]
+    assert "'100' is not a size" in found.what
+
+
+def test_what_is_shown_already_is_not_shown_twice() -> None:
+    from fabfile.steps.status import _refused
+
+    shown = [Check("pool", "fail", "it is suspended: nothing is read")]
+    assert _refused([Refusal("the pool x is not well", "it is suspended: nothing is read", "")], shown) == []
+    (row,) = _refused([Refusal("the pool x is not well", "another thing", "a hint")], shown)
+    assert row == Check("deploy", "fail", "would be refused: the pool x is not well; another thing", "a hint")
