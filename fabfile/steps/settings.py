@@ -72,15 +72,25 @@ PACKAGED = ["cri"]
 """What the config.toml of Docker's package has in `disabled_plugins`; the rest of it is comments."""
 
 
+FORMATS = (1, 2, 3, 4)
+"""Formats of config.toml that there are."""
+
+
 def is_stock(text: str) -> bool:
     """Whether a config.toml has no settings of anybody's: nothing but comments, or what Docker's package has."""
-    import tomllib
-
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
+        document = toml.loads(text)
+    except ValueError:
         return False
-    return document in ({}, {"disabled_plugins": PACKAGED}) or document.keys() == {"version"}
+    if document.keys() == {"version"}:
+        return _format(document) in FORMATS
+    return document in ({}, {"disabled_plugins": PACKAGED})
+
+
+def _format(document: Any) -> int:
+    """The format that a document names, 1 where it names none, 0 where that is no number."""
+    version = document.get("version", 1)
+    return version if isinstance(version, int) else 0
 
 
 FORMATTED = frozenset({"plugins", "disabled_plugins", "required_plugins", "imports"})
@@ -89,17 +99,15 @@ FORMATTED = frozenset({"plugins", "disabled_plugins", "required_plugins", "impor
 
 def _other(document: Any, format: int) -> int:
     """The format of a document, where it is another one than `format` and that matters; else 0."""
-    now: int = document.get("version", 1)
+    now = _format(document)
     return now if now != format and FORMATTED & document.keys() else 0
 
 
 def other_format(text: str, format: int) -> bool:
     """Whether a config.toml is in another format and has something that would mean something else in `format`."""
-    import tomllib
-
     try:
-        return not is_stock(text) and bool(_other(tomllib.loads(text), format))
-    except tomllib.TOMLDecodeError:
+        return not is_stock(text) and bool(_other(toml.loads(text), format))
+    except ValueError:
         return False
 
 
@@ -114,6 +122,8 @@ def _document(text: str | None, want: Want) -> Any:
         text = ""
     else:
         document = toml.editable(text, config)
+    if text and _format(document.unwrap()) not in FORMATS:
+        raise Refused(f"{config}: version: not a format of containerd's", f"{document['version']!r:.200}")
     now = _other(document.unwrap(), want.format) if text else 0
     if now:
         away = words("mv", config, f"{config}.old")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fabfile import address, document
 from fabfile.errors import Refused
 from fabfile.lab import suites
-from fabfile.steps import config
+from fabfile.steps import settings as config
 from tests.unit.damage import damaged
 
 WANTS = [
