@@ -48,12 +48,9 @@ def shell_examples() -> dict[str, str]:
 def _actions() -> dict[str, str]:
     """What is done to a pool once, for either variant."""
     daemon = Daemon("two")
-    loop = Made(
-        "pool",
-        daemon,
-        {"DATA": "/a pool/data", "META": "/a pool/meta", "BLOCK_SECTORS": "128", "VOLUME_MADE": "volume"},
-        "/a pool",
-    )
+    settings = {"DATA": "/a pool/data", "META": "/a pool/meta", "BLOCK_SECTORS": "128", "VOLUME_MADE": "volume"}
+    settings |= {"ASKED_BYTES": "1", "ASKED_META_BYTES": "2097152"}
+    loop = Made("pool", daemon, settings, "/a pool")
     direct = Made("vg-a--pool", daemon, {"VARIANT": "direct", "VG": "vg", "LV": "a-pool"}, "/root")
     scripts = {
         name: "name=pool\n" * (name == "devices") + render(f"pool/{name}.sh.j2", pool=loop, daemon=daemon)
@@ -68,8 +65,17 @@ def _actions() -> dict[str, str]:
                 f"down-{kind}-{force}": idle(going) + render("pool/down.sh.j2", pool=going, daemon=daemon),
                 f"state-{kind}-{force}": render("pool/state.sh.j2", pool=going, records=RECORDS),
             }
+    thins = {"group_uuid": "g-1", "pool_uuid": "p-1", "thins": ["a b=u-1"]}
+    scripts["relabel"] = scripts["common"] + render("pool/relabel.sh.j2", pool=direct, **thins)
     for kind, pool in (("loop", loop), ("direct", direct)):
         values = {"pool": pool, "daemon": daemon}
+        if pool is loop:
+            after = render("pool/rescued.sh.j2", monitor="devmapper-pool-monitor@a b.service", **values)
+            scripts["rescued"] = render("pool/common.sh.j2", pool=pool) + after
+        for force in (False, True) if pool is loop else ():
+            scripts[f"rescue-{force}"] = render("pool/common.sh.j2", pool=pool) + render(
+                "pool/rescue.sh.j2", force=force, **values
+            )
         common = render("pool/common.sh.j2", pool=pool)
         scripts |= {
             f"check-{kind}": render("pool/check.sh.j2", **values),

@@ -9,7 +9,7 @@ import msgspec
 from fabfile import target
 from fabfile.daemon import Daemon
 from fabfile.errors import Failed
-from fabfile.facts import containerd, disks, files, instances, lvm, needs, pool, smoke, system, units, versions
+from fabfile.facts import containerd, disks, files, instances, known, lvm, needs, pool, smoke, system, units, versions
 
 if TYPE_CHECKING:
     from invoke import Context
@@ -51,6 +51,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     instances: instances.Instances
     smoke: smoke.Smoke | None
     units: units.Units = units.Units()
+    known: known.Known = known.Known()
     lvm: lvm.Lvm | None = None
     disks: tuple[disks.Disk, ...] = ()
 
@@ -65,6 +66,7 @@ MODULES = {
     "instances": instances,
     "smoke": smoke,
     "units": units,
+    "known": known,
     "lvm": lvm,
     "disks": disks,
 }

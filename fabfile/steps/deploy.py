@@ -32,7 +32,7 @@ def steps(host: Host) -> tuple[list[Step], Query]:
         containerd.step(host.release, host.mirror, host.bin_dir, host.build),
         runc.step(host.release, host.mirror),
         make_pool,
-        well.step(host.pool.dm_name),
+        well.step(host.pool.dm_name, used=True),
         config.step(host, host.release, host.mirror),
         smoke.step(host),
     ]
@@ -51,5 +51,5 @@ def deploy(c: Context, instance: Instance = "", **given: Any) -> list[Outcome]:
     order, query = steps(host)
     outcomes = converge(c, order, query)
     if host.pool.variant == "direct":
-        direct.advise(inventory.of(c, instance).pool, host.pool)
+        direct.advise(inventory.of(c, instance).pool, host.pool, outcomes)
     return outcomes

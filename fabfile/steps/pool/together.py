@@ -64,8 +64,9 @@ def _look(c: Context, task: str, found: Found, *, running: bool) -> Seen:
     )
     lines = printed.splitlines()
     try:
-        seen = view.parse(lines)
-        return Seen(seen, view.unpack(lines), orphans(seen, running=running))
+        seen, files = view.parse(lines), view.unpack(lines)
+        known = [one.backend for one in records.read(files.records).snapshots]
+        return Seen(seen, files, orphans(seen, running=running, known=known))
     except Broken as error:
         raise Failed(f"{found.database} or {found.snapshots} cannot be read", str(error), hint=HINT) from error
 
