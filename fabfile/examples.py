@@ -65,17 +65,11 @@ def _actions() -> dict[str, str]:
                 f"down-{kind}-{force}": idle(going) + render("pool/down.sh.j2", pool=going, daemon=daemon),
                 f"state-{kind}-{force}": render("pool/state.sh.j2", pool=going, records=RECORDS),
             }
+    scripts |= _rescues(loop, daemon)
     thins = {"group_uuid": "g-1", "pool_uuid": "p-1", "thins": ["a b=u-1"]}
     scripts["relabel"] = scripts["common"] + render("pool/relabel.sh.j2", pool=direct, **thins)
     for kind, pool in (("loop", loop), ("direct", direct)):
         values = {"pool": pool, "daemon": daemon}
-        if pool is loop:
-            after = render("pool/rescued.sh.j2", monitor="devmapper-pool-monitor@a b.service", **values)
-            scripts["rescued"] = render("pool/common.sh.j2", pool=pool) + after
-        for force in (False, True) if pool is loop else ():
-            scripts[f"rescue-{force}"] = render("pool/common.sh.j2", pool=pool) + render(
-                "pool/rescue.sh.j2", force=force, **values
-            )
         common = render("pool/common.sh.j2", pool=pool)
         scripts |= {
             f"check-{kind}": render("pool/check.sh.j2", **values),
@@ -100,6 +94,17 @@ def _actions() -> dict[str, str]:
             f"start-{kind}": common + render("pool/start.sh.j2", whole=True, **values),
             f"start-pool-{kind}": common + render("pool/start.sh.j2", whole=False, **values),
         }
+    return scripts
+
+
+def _rescues(loop: Made, daemon: Daemon) -> dict[str, str]:
+    """Files that were deleted under a pool, written again."""
+    common = render("pool/common.sh.j2", pool=loop)
+    scripts = {
+        "rescued": common + render("pool/rescued.sh.j2", daemon=daemon, monitor="devmapper-pool-monitor@a.service")
+    }
+    for force in (False, True):
+        scripts[f"rescue-{force}"] = common + render("pool/rescue.sh.j2", pool=loop, daemon=daemon, force=force)
     return scripts
 
 

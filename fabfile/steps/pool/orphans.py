@@ -198,9 +198,16 @@ def lines(found: Orphans, seen: View, block: int) -> list[str]:
             f"entry {entry.name}: thin id {entry.id} is older than it: another device's blocks{snapshot(entry)}"
             for entry in found.older
         ),
-        *(f"snapshot {key}: containerd's records name it, the snapshotter does not have it" for key in found.unbacked),
-        *found.behind,
+        *_records(found),
     ]
+
+
+def _records(found: Orphans) -> list[str]:
+    """What is wrong between the databases alone."""
+    named = [
+        f"snapshot {key}: containerd's records name it, the snapshotter does not have it" for key in found.unbacked
+    ]
+    return [*named, *found.behind]
 
 
 def number(name: str) -> int:
