@@ -258,6 +258,7 @@ def test_n9_a_machine_boots_without_the_volume_and_is_told_where_it_is(machine: 
     machine.fab(*made)
     machine.ssh(thin(3, "on a volume"))
     machine.ssh(f"systemctl stop {UNIT}; umount {DIR}; lvrename -q rv/pool rv/away")
+    machine.ssh("lvchange -q --setautoactivation n rv/away")
     machine.reboot()
     assert machine.ssh(f"systemctl is-active {UNIT}", code=None).strip() in ("inactive", "failed")
     for task, code in ((["doctor"], 1), (["pool.status"], 1), (["pool.check"], 2), (made, 2)):

@@ -87,7 +87,10 @@ def mend(c: Context, task: str, found: Found, seen: Seen | None = None, stale: I
     Returns:
         What it means for images and containers: `forget` makes that true, once containerd runs.
     """
-    seen = seen or look(c, task, found, running=False)
+    if seen is None:
+        seen = look(c, task, found, running=False)
+        if seen.view.database is None:  # nobody knows whose the thin ids are: none of them is nobody's
+            seen = msgspec.structs.replace(seen, found=msgspec.structs.replace(seen.found, ids=(), devices=()))
     try:
         todo = mending(seen.view, seen.files, seen.found, stale)
         known = records.read(seen.files.records)
