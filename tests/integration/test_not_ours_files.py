@@ -268,7 +268,7 @@ def test_n9_a_machine_boots_without_the_volume_and_is_told_where_it_is(machine: 
     assert content(machine, 3) == "on a volume"
     assert "ok 1  changed 0" in machine.fab(*made)
     machine.fab("pool.reset", "--yes")
-    assert machine.ssh("lvs --noheadings rv; losetup -n").strip() == ""
+    assert machine.ssh("lvs --noheadings rv; losetup -n -O NAME").strip() == ""
 
 
 def thin(number: int, text: str) -> str:
