@@ -24,6 +24,7 @@ from fabfile.steps.pool import grow as _grow
 from fabfile.steps.pool import keep as _keep
 from fabfile.steps.pool import loop as _loop
 from fabfile.steps.pool import repair as _repair
+from fabfile.steps.pool import rescue as _rescue
 from fabfile.steps.pool import reset as _reset
 from fabfile.steps.pool import restore as _restore
 from fabfile.steps.pool import status as _pool
@@ -54,6 +55,7 @@ def namespace() -> Collection:
             _backup.backup,
             _repair.repair,
             _restore.restore,
+            _rescue.rescue,
             _keep.kept,
             _fsck.fsck,
             _trim.trim,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fabfile import target
 from fabfile.errors import Failed, Problem, Refused
 from fabfile.facts import Facts
+from fabfile.facts.units import UDEV
 from fabfile.kept import sha256
 from fabfile.plan import Change, Command, File, Upload, words
 from fabfile.target import quote
@@ -20,6 +21,8 @@ LOCK = "/run/containerd-devmapper.lock"
 GENERATION = "/run/containerd-devmapper.generation"
 BUSY, STALE = 75, 76
 """Exit codes of the apply script: another operator holds the lock; the machine changed since it was looked at."""
+RESTART_UDEV = "systemctl restart systemd-udevd"
+"""What helps a udev that does not answer."""
 REFUSED = 77
 """Exit code of a change that looked once more and did nothing; of the first one it means that nothing was touched."""
 
@@ -30,6 +33,12 @@ def apply(c: Context, name: str, changes: list[Change], have: Facts, look: str =
     None: somebody else was faster, plan again. `look` is the facts script, to save a round trip: what the machine says
     of itself then comes after what the changes printed.
     """
+    if have.units.silent:
+        raise Refused(
+            f"{name}: udev does not answer on this machine",
+            f"whatever makes a device or takes one away waits for it for ever; it was waited for {UDEV} s",
+            hint=RESTART_UDEV,
+        )
     staged: dict[int, tuple[str, str]] = {}
     for number, change in enumerate(changes):
         if isinstance(change, Upload):

@@ -51,12 +51,9 @@ def shell_examples() -> dict[str, str]:
 def _actions() -> dict[str, str]:
     """What is done to a pool once, for either variant."""
     daemon = Daemon("two")
-    loop = Made(
-        "pool",
-        daemon,
-        {"DATA": "/a pool/data", "META": "/a pool/meta", "BLOCK_SECTORS": "128", "VOLUME_MADE": "volume"},
-        "/a pool",
-    )
+    settings = {"DATA": "/a pool/data", "META": "/a pool/meta", "BLOCK_SECTORS": "128", "VOLUME_MADE": "volume"}
+    settings |= {"ASKED_BYTES": "1", "ASKED_META_BYTES": "2097152"}
+    loop = Made("pool", daemon, settings, "/a pool")
     direct = Made("vg-a--pool", daemon, {"VARIANT": "direct", "VG": "vg", "LV": "a-pool"}, "/root")
     scripts = {
         name: "name=pool\n" * (name == "devices") + render(f"pool/{name}.sh.j2", pool=loop, daemon=daemon)
@@ -71,6 +68,9 @@ def _actions() -> dict[str, str]:
                 f"down-{kind}-{force}": idle(going) + render("pool/down.sh.j2", pool=going, daemon=daemon),
                 f"state-{kind}-{force}": render("pool/state.sh.j2", pool=going, records=RECORDS),
             }
+    scripts |= _rescues(loop, daemon)
+    thins = {"group_uuid": "g-1", "pool_uuid": "p-1", "thins": ["a b=u-1"]}
+    scripts["relabel"] = scripts["common"] + render("pool/relabel.sh.j2", pool=direct, **thins)
     for kind, pool in (("loop", loop), ("direct", direct)):
         values = {"pool": pool, "daemon": daemon}
         common = render("pool/common.sh.j2", pool=pool)
@@ -98,6 +98,17 @@ def _actions() -> dict[str, str]:
             f"start-{kind}": common + render("pool/start.sh.j2", whole=True, **values),
             f"start-pool-{kind}": common + render("pool/start.sh.j2", whole=False, **values),
         }
+    return scripts
+
+
+def _rescues(loop: Made, daemon: Daemon) -> dict[str, str]:
+    """Files that were deleted under a pool, written again."""
+    common = render("pool/common.sh.j2", pool=loop)
+    scripts = {
+        "rescued": common + render("pool/rescued.sh.j2", daemon=daemon, monitor="devmapper-pool-monitor@a.service")
+    }
+    for force in (False, True):
+        scripts[f"rescue-{force}"] = common + render("pool/rescue.sh.j2", pool=loop, daemon=daemon, force=force)
     return scripts
 
 

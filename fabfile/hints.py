@@ -27,6 +27,7 @@ NAMED = frozenset(
         "pool.kept",
         "pool.loop",
         "pool.repair",
+        "pool.rescue",
         "pool.reset",
         "pool.restore",
         "pool.status",

@@ -15,6 +15,7 @@ from fabfile.facts import (
     disks,
     files,
     instances,
+    known,
     lvm,
     needs,
     pool,
@@ -71,6 +72,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     proof: str | None = None
     """Empty: containerd made a snapshot on the pool just now; else why it did not. None: that was not tried."""
     units: units.Units = units.Units()
+    known: known.Known = known.Known()
     lvm: lvm.Lvm | None = None
     disks: tuple[disks.Disk, ...] = ()
 
@@ -87,6 +89,7 @@ MODULES = {
     "smoke": smoke,
     "proof": proof,
     "units": units,
+    "known": known,
     "lvm": lvm,
     "disks": disks,
 }

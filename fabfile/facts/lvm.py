@@ -34,8 +34,8 @@ REPORT = {
     ",vg_systemid,vg_tags",
     "pv": "pv_name,vg_name,pv_uuid,pv_attr,pv_free",
     "lv": "lv_name,lv_size,lv_metadata_size,lv_dm_path,lv_active,lv_when_full,lv_profile,lv_uuid,lv_health_status"
-    ",lv_tags",
-    "seg": "lv_name,segtype,chunk_size,thin_count,seg_monitor,transaction_id",
+    ",lv_tags,lv_device_open",
+    "seg": "lv_name,segtype,chunk_size,thin_count,seg_monitor,transaction_id,thin_id,pool_lv",
     "pvseg": "pv_name",
 }
 
@@ -66,6 +66,12 @@ class Volume(msgspec.Struct, frozen=True):
     tags: tuple[str, ...] = ()
     transaction: int | None = None
     """The transaction id that LVM expects of a pool."""
+    pool: str = ""
+    """Of a thin volume: the pool that it is in."""
+    thin: int | None = None
+    """Of a thin volume: its thin id."""
+    open: bool = False
+    """Somebody has it open."""
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -307,4 +313,7 @@ def _volume(lv: dict[str, str], segment: dict[str, str]) -> Volume:
         partial=lv["lv_health_status"] == "partial",
         tags=tuple(filter(None, lv["lv_tags"].split(","))),
         transaction=int(segment["transaction_id"]) if segment.get("transaction_id") else None,
+        pool=segment.get("pool_lv", "").strip("[]"),
+        thin=int(segment["thin_id"]) if segment.get("thin_id") else None,
+        open=lv.get("lv_device_open") == "open",
     )

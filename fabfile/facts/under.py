@@ -25,6 +25,8 @@ found=$(lvs --noheadings --nosuffix --units b -o lv_size,lv_uuid,lv_attr,lv_tags
 echo "volume $found"
 id=$(echo "${VOLUME_UUID-}" | tr -d -)
 if [ -z "$found" ] && [ -n "$id" ]; then
+  # shellcheck disable=SC2046 # its words
+  echo renamed $(lvs --noheadings -o vg_name,lv_name -S "lv_uuid=$VOLUME_UUID" 2>/dev/null)
   # Of a disk that vanished under it LVM knows nothing any more; the kernel has the volume until it is taken away.
   dmsetup info -c --noheadings --separator ' ' -o major,minor,name,uuid 2>/dev/null |
     while read -r major minor dev uuid; do case $uuid in LVM-*"$id") echo "left $dev $major:$minor" ;; esac; done
@@ -80,6 +82,9 @@ class Volume(msgspec.Struct, frozen=True):
     left: tuple[str, ...] = ()
     """Name and number of the recorded volume's device, where the kernel has it and LVM knows no such volume."""
 
+    renamed: str = ""
+    """`VG/LV` of the recorded volume, where that has another name by now."""
+
     @property
     def active(self) -> bool:
         """Whether it can be read."""
@@ -120,4 +125,5 @@ def volume(found: dict[str, list[str]]) -> Volume:
         tags=tuple(filter(None, tags.split(","))),
         filesystem_uuid=" ".join(found.get("filesystem_uuid", [])),
         left=tuple(found.get("left", [])),
+        renamed="/".join(found.get("renamed", [])),
     )

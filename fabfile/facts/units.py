@@ -28,6 +28,9 @@ PROPERTIES = (
 MARKS = {"watched": "watched", "checked": "checked"}
 """End of the name of a mark in /run → what went well at its time."""
 
+UDEV = 3
+"""Seconds within which udev has to answer."""
+
 
 class Unit(msgspec.Struct, frozen=True):
     """A unit of systemd's."""
@@ -59,6 +62,9 @@ class Units(msgspec.Struct, frozen=True):
     room: int | None = None
     """Bytes free in /run. Where it is full, udev answers nobody, and all that makes a device waits for it for ever."""
 
+    silent: bool = False
+    """udev runs and does not answer: whatever makes a device or takes one away waits for it for ever."""
+
     def of(self, name: str) -> Unit:
         """The unit `name`."""
         return self.units.get(name, Unit())
@@ -88,6 +94,8 @@ done <<SHOWN
 $units
 
 SHOWN
+# Without its socket no udev runs here, and nobody waits for one.
+if [ -S /run/udev/control ] && ! udevadm control --ping --timeout={UDEV} 2>/dev/null; then echo "silent yes"; fi
 echo "room $(stat -f -c '%a %S' /run 2>/dev/null)"
 set --
 for mark in watched checked; do
@@ -105,6 +113,7 @@ def parse(text: str) -> Units:
     uptime = now = 0
     marks: dict[str, int] = {}
     room: int | None = None
+    silent = False
     for line in text.splitlines():
         key, _, value = line.partition(" ")
         if key == "show" and value:
@@ -120,6 +129,8 @@ def parse(text: str) -> Units:
         elif key == "room" and value:
             blocks_free, _, size = value.partition(" ")
             room = int(blocks_free) * int(size)
+        elif key == "silent":
+            silent = True
         elif key == "mark":
             at, _, path = value.partition(" ")
             what = MARKS[path.rpartition(".")[2]] if path.startswith("/run/") else "backup"
@@ -129,7 +140,7 @@ def parse(text: str) -> Units:
         for block in blocks
         if "Id" in block
     }
-    return Units(found, room=room, **{what: max(now - at, 0) for what, at in marks.items()})
+    return Units(found, room=room, silent=silent, **{what: max(now - at, 0) for what, at in marks.items()})
 
 
 def _unit(block: dict[str, str], uptime: int, last: str) -> Unit:

@@ -32,7 +32,7 @@ def steps(host: Host) -> tuple[list[Step], Query]:
         containerd.step(host.release, host.mirror, host.daemon, host.build),
         runc.step(host.release, host.mirror),
         make_pool,
-        well.step(host.pool.dm_name),
+        well.step(host.pool.dm_name, used=True),
         config.step(host, host.release, host.mirror),
         smoke.step(host),
     ]
@@ -50,6 +50,6 @@ def deploy(c: Context, instance: Instance = "", **given: Any) -> list[Outcome]:
     host = msgspec.structs.replace(host, pool=host.pool.given(asked))
     order, query = steps(host)
     outcomes = converge(c, order, query, prove=True)
-    if host.pool.variant == "direct":
+    if direct.changed(outcomes):
         direct.advise(inventory.of(c, instance).pool, host.pool)
     return outcomes

@@ -44,6 +44,12 @@ def start(changes: Sequence[Change], *units: str, restart: bool = False) -> str:
     )
 
 
+def unread(have: Facts, *units: str) -> bool:
+    """Whether systemd has one of the units in memory without its file: a new file is not read by itself then."""
+    found = map(have.units.of, units)
+    return any(unit.load == "error" or (unit.load == "not-found" and unit.active == "active") for unit in found)
+
+
 def refuse_changing(unit: str, changing: str) -> None:
     """Refuse to interfere with a unit that is still starting or stopping.
 

@@ -9,10 +9,12 @@ import msgspec
 from invoke import Context
 
 from fabfile import hints, sizes
+from fabfile.apply import RESTART_UDEV
 from fabfile.console import show
 from fabfile.daemon import DEFAULT
-from fabfile.errors import Failed
+from fabfile.errors import Failed, Refused
 from fabfile.facts import Facts
+from fabfile.facts.units import UDEV
 from fabfile.inventory import Host
 from fabfile.outcome import result
 from fabfile.plan import words
@@ -22,7 +24,7 @@ from fabfile.steps.pool import files
 from fabfile.steps.pool import status as pool
 from fabfile.steps.pool.advice import advice, free, more_data, more_metadata
 from fabfile.steps.pool.look import look
-from fabfile.steps.pool.owner import owner
+from fabfile.steps.pool.owner import owner, refuse_stale
 from fabfile.task import Instance, task
 
 
@@ -106,6 +108,7 @@ def _machine(host: Host, have: Facts) -> list[Check]:
         _check("dm-thin-pool", system.thin_pool, "in the kernel", "missing", "boot a distribution's kernel"),
         _check("programs", not missing, "all there", f"missing: {', '.join(missing)}", packages, soft=True),
         *_run(have.units.room),
+        *_udev(have.units.silent),
         Check(OTHER, "fail", "; ".join(other.lines), other.hint) if other else Check(OTHER, "ok", "none"),
     ]
 
@@ -123,6 +126,13 @@ def _run(room: int | None) -> list[Check]:
     return [
         Check("room in /run", "fail", found, "see du -xh /run, and make room; then systemctl restart systemd-udevd")
     ]
+
+
+def _udev(silent: bool) -> list[Check]:
+    if not silent:
+        return []
+    found = f"it does not answer within {UDEV} s: whatever makes a device waits for it for ever"
+    return [Check("udev", "fail", found, RESTART_UDEV)]
 
 
 _NOT_YET = "not yet: its unit is {}"
@@ -176,6 +186,7 @@ def of_pool(host: Host, have: Facts) -> list[Check]:
     if not now.status and now.changing and not wrong:
         return [Check("pool", "warn", _NOT_YET.format(now.changing), f"systemctl status {files.unit(name)}")]
     if not now.status:
+        wrong = wrong or _stale(host, have)
         make = f"{hints.command('deploy', host.daemon)}; or {hints.command('pool.loop', host.daemon)} alone"
         return wrong or [Check("pool", "warn", f"no pool {name}", make)]
     enable = f"systemctl enable {shlex.quote(files.unit(name))}"
@@ -187,6 +198,15 @@ def of_pool(host: Host, have: Facts) -> list[Check]:
         *_fullness(now.status.used_meta, now.status.total_meta, "pool metadata", more_metadata(have, name)),
         *_growth(host, have),
     ]
+
+
+def _stale(host: Host, have: Facts) -> list[Check]:
+    """Whether containerd's databases are in the way of a new pool."""
+    try:
+        refuse_stale(have, host.daemon)
+    except Refused as no:
+        return [Check("containerd's databases", "fail", "; ".join([no.what, *no.details.splitlines()]), no.hint)]
+    return []
 
 
 def _growth(host: Host, have: Facts) -> list[Check]:

@@ -127,4 +127,4 @@ def test_disks_are_added_and_the_pool_enlarged(machine: Machine) -> None:
 def test_a_thin_volume_of_lvms_own_is_refused(machine: Machine) -> None:
     machine.ssh("lvcreate -q -y -V 10M -T containerd/thinpool -n theirs", code=None)
     said = machine.fab("pool.direct", *POOL, code=2)
-    assert "holds 1 thin volumes of LVM's own" in said
+    assert "LVM has thin volumes of its own in containerd/thinpool: theirs (thin id" in said

@@ -158,25 +158,6 @@ def test_a_pool_under_another_name(machine: Machine, rename: str) -> None:
     well(machine)
 
 
-def test_transaction_ids_that_differ(machine: Machine) -> None:
-    """G5: the unit, repair and check sent in a circle."""
-    machine.ssh(f"""set -e; {STOP}
-        vgcfgbackup -q -f /root/vg containerd-two >/dev/null
-        sed 's/transaction_id = 0/transaction_id = 5/' /root/vg >/root/vg.5
-        vgcfgrestore -q -y --force -f /root/vg.5 containerd-two""")
-    machine.ssh(f"systemctl start devmapper-pool@{TWO}", code=1)
-    assert "transaction_id is 0, while expected 5" in told(machine, "doctor")[0]
-    assert "transaction_id is 0, while expected 5" in machine.fab("pool.status", "--instance", "two", code=1)
-    # As docs/rescue.md has it, and not from the copy that was made before.
-    machine.ssh("""set -e
-        vgcfgbackup -q -f /root/VG.lvm containerd-two >/dev/null
-        sed -i 's/transaction_id = 5$/transaction_id = 0/' /root/VG.lvm
-        vgcfgrestore -q -y --force -f /root/VG.lvm containerd-two
-        rm /root/vg /root/vg.5 /root/VG.lvm; systemctl reset-failed""")
-    machine.ssh(f"systemctl start devmapper-pool@{TWO} containerd-two")
-    well(machine)
-
-
 def test_a_disk_that_is_gone(machine: Machine) -> None:
     """N12: the metadata was blamed, and repair advised."""
     disk = machine.disk(1)

@@ -93,6 +93,15 @@ def test_a_step_that_fails_stops_the_later_ones() -> None:
     assert c.log == ["look", "apply"]
 
 
+def test_nothing_is_begun_where_udev_answers_nobody() -> None:
+    """Whatever makes a device would wait for it for ever, with the machine's lock."""
+    c = Machine([looks_like(units="silent yes\n")])
+    with pytest.raises(Refused, match="prove: udev does not answer") as refused:
+        converge(c, steps(prove), Query())
+    assert refused.value.hint == "systemctl restart systemd-udevd"
+    assert c.log == ["look"]
+
+
 def test_a_refusal_of_a_late_step_comes_before_the_first_change() -> None:
     c = Machine([FRESH])
     with pytest.raises(Refused, match="not on this machine"):

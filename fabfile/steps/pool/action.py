@@ -22,7 +22,7 @@ from fabfile.facts import Facts, Query, gather
 from fabfile.outcome import Outcome, note
 from fabfile.plan import Change
 from fabfile.steps.packages import PACKAGES
-from fabfile.steps.pool import files, lost
+from fabfile.steps.pool import files, lost, well
 from fabfile.steps.pool.look import choose, look
 
 BACKUPS = "/var/lib/containerd-devmapper/backup"
@@ -60,6 +60,11 @@ class Made(msgspec.Struct, frozen=True):
     def meta(self) -> str:
         """loop: the metadata file."""
         return self.settings["META"]
+
+    @property
+    def meta_size(self) -> int:
+        """loop: bytes of the largest metadata that was asked for."""
+        return max(files.asked(self.settings).meta)
 
     @property
     def block_sectors(self) -> int:
@@ -116,7 +121,14 @@ class Found(Made, frozen=True):
 
 
 def find(
-    c: Context, name: str, instance: str, tools: Iterable[str] = (), *, missing: frozenset[str] = frozenset()
+    c: Context,
+    name: str,
+    instance: str,
+    tools: Iterable[str] = (),
+    *,
+    missing: frozenset[str] = frozenset(),
+    lvm: bool = False,
+    ids: bool = False,
 ) -> Found:
     """The pool of a containerd, whatever its variant.
 
@@ -126,15 +138,19 @@ def find(
         instance: the containerd; see inventory.of.
         tools: programs that will be needed on the machine.
         missing: what of a pool on files may be missing, see `lost.Loss`.
+        lvm: LVM is needed for it also while the pool is up.
+        ids: LVM's thin volumes in it, and its transaction id, are no hindrance.
 
     Raises:
-        Refused: there is none, it is another containerd's, a part of it is missing, or a program is.
+        Refused: there is none, it is another containerd's, a part of it is missing, LVM does not see it as it is, it is
+            suspended, or a program is missing.
     """
     host, query, have = look(c, name, instance)
     name = choose(have, host.daemon, query.pool, named=bool(name))
     config = have.instances.configs.get(host.daemon.config)
     root = (config.pool_root if config and config.pool == name else "") or host.pool.dir
-    lost.refuse(have, name, hints.command("pool.reset", host.instance, name, "--yes"), except_for=missing)
+    lost.refuse(have, name, except_for=missing)
+    well.refuse_unusable(have, name, lvm=lvm, ids=ids)
     need(have, tools)
     return Found(name, host.daemon, have.instances.pools[name], root.rstrip("/"), query, have)
 

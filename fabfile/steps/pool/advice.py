@@ -8,7 +8,7 @@ from fabfile import hints, sizes
 from fabfile.facts import Facts
 from fabfile.facts.pool import Pool, Status
 from fabfile.facts.units import Unit
-from fabfile.steps.pool import files, lost, seen, thin
+from fabfile.steps.pool import again, files, lost, seen, thin
 from fabfile.steps.pool.finding import Advice, since
 from fabfile.steps.pool.owner import owner
 
@@ -26,7 +26,16 @@ def advice(have: Facts, name: str) -> list[Advice]:
         found.append(
             Advice("pool growth", "warn", have.pool.warning, f"{more_data(have, name)}; or {free(have, name)}")
         )
-    return [*found, *(_unit(have, name) if recorded else []), *(_watched(have, name) if recorded else [])]
+    if not recorded:
+        return found
+    found += databases(have, name)
+    return [
+        *found,
+        *_unit(have, name),
+        *_gone(have, name),
+        *_watched(have, name),
+        *([] if found else _room(have, name)),
+    ]
 
 
 def blocking(have: Facts, name: str) -> list[Advice]:
@@ -41,15 +50,61 @@ def blocking(have: Facts, name: str) -> list[Advice]:
     return [*_lost(have, name), *_mode(have, pool, pool.status, name), *lvm]
 
 
+def databases(have: Facts, name: str) -> list[Advice]:
+    """What is wrong with containerd's databases of a pool that is up: they are not this one's, or were lost."""
+    known, status = have.known, have.pool.status
+    if not status or name not in have.instances.pools or status.mode in ("Fail", "Error"):
+        return []
+    if status.used_data and known.entries == 0:
+        found = f"it has {status.used_data} blocks in use, and containerd's database of the devices on it knows none"
+        return [Advice("containerd's databases", "fail", found, f"{_task(have, name, 'pool.fsck')}, and what it says")]
+    if status.used_data or not (known.entries or known.snapshots or known.records):
+        return []
+    named = max(known.entries or 0, known.snapshots or 0, known.records or 0)
+    found = f"nothing is on it, and containerd's databases name {named} devices and snapshots: they are of another pool"
+    return [Advice("containerd's databases", "fail", found, _task(have, name, "pool.fsck", "--fix"))]
+
+
+def _gone(have: Facts, name: str) -> list[Advice]:
+    """Files without which it does not come up at the next boot."""
+    if files.conf(name) not in have.files:
+        return []
+    settings = have.instances.pools[name]
+    direct = settings.get("VARIANT", "loop") == "direct"
+    wanted = [path for path in files.paths(name) if not (direct and path in files.monitor_paths(name))]
+    gone = [path for path in wanted if path not in have.files]
+    if not gone:
+        return []
+    found = f"{' and '.join(gone)} {'are' if gone[1:] else 'is'} gone: it would not come up at the next boot"
+    return [Advice("pool at boot", "fail", found, again.command(name, settings))]
+
+
+def _room(have: Facts, name: str) -> list[Advice]:
+    """How much can still be written to a pool on sparse files before their file system is full."""
+    pool, settings = have.pool, have.instances.pools[name]
+    if not (pool.data and pool.place and pool.table):
+        return []
+    size, threshold = pool.data.size, int(settings.get("THRESHOLD", "100"))
+    left = size - pool.data.allocated
+    step = size * int(settings.get("PERCENT", "0")) // 100 if threshold < 100 else 0
+    if pool.place.free >= min(left + step, max(step, min(left, size // 10))):
+        return []
+    room, where = sizes.human(pool.place.free), pool.place.target
+    found = (
+        f"{room} can still be written before {where} is full, and the pool counts on {sizes.human(left + step)} more"
+    )
+    return [Advice("room under the pool", "warn", found, f"make room on {where}; or {free(have, name)}")]
+
+
 def _lost(have: Facts, name: str) -> list[Advice]:
     """What is missing of a pool on files."""
-    return [Advice("pool files", "fail", loss.found, f"see {lost.RESCUE}") for loss in lost.losses(have, name)]
+    return [Advice("pool files", "fail", loss.found, loss.way) for loss in lost.losses(have, name)]
 
 
 def down(have: Facts, name: str) -> list[Advice]:
     """Why a pool that was made here is not up, with the last words of its unit, and the way out."""
     settings, unit = have.instances.pools[name], have.units.of(files.unit(name))
-    causes = [*_lost(have, name), *seen.findings(have, name, settings)]
+    causes = [*_lost(have, name), *seen.findings(have, name, settings), *_gone(have, name)]
     why = _state(unit) or "its unit does not run"
     if unit.load == "masked":
         return [Advice("pool", "fail", f"it is down: {why}", _unmask(files.unit(name))), *causes]
@@ -67,6 +122,8 @@ def _state(unit: Unit) -> str:
     """What systemd says of a unit that is not well, with its own last line; empty for one that is."""
     if unit.load == "masked":
         return "its unit is masked"
+    if unit.load == "error":
+        return "systemd cannot read its unit, and starts neither it nor its containerd"
     if unit.active == "failed":
         return f"its unit failed ({unit.result})" + (f": {unit.last}" if unit.last else "")
     if unit.active == "activating":
@@ -88,6 +145,8 @@ def _unit(have: Facts, name: str) -> list[Advice]:
     hint = f"systemctl start {shlex.quote(files.unit(name))} {daemon.unit}"
     if unit.load == "masked":
         hint = _unmask(files.unit(name))
+    if unit.load == "error":
+        hint = f"systemctl daemon-reload && {hint}"
     return [Advice("pool unit", "fail", f"the pool is up, but {why}", hint)]
 
 

@@ -25,6 +25,8 @@ class Verdict(msgspec.Struct, frozen=True):
     what: str
     """What was checked, or why nothing could be."""
     details: str = ""
+    ids: str = ""
+    """What is wrong with LVM's transaction id of the pool, or with its thin volumes in it; metadata may be sound."""
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -67,6 +69,9 @@ def verdict(c: Context, task: str, found: Found) -> Verdict:
     against = refusal(found.have)
     if against:
         return Verdict(False, against)  # no snapshot of the metadata is to be had in these modes
+    wrong = [one.found for one in seen.findings(found.have, found.name, found.settings) if one.what == seen.IDS]
+    if wrong and (found.have.pool.status or seen.thins(found.have, found.settings)):
+        return Verdict(False, wrong[0], ids=wrong[0])
     script = render("pool/check.sh.j2", pool=found)
     printed = action.do(
         c, task, found, lambda have: [Command(f"thin_check of the pool {found.name}", script)], looks=True
@@ -75,16 +80,34 @@ def verdict(c: Context, task: str, found: Found) -> Verdict:
     if said is None:
         raise Failed(f"{task}: thin_check did not end", printed)
     code, what = said[0], " ".join(said[1:])
-    return Verdict(code == "0", what, "\n".join(line for line in printed.splitlines() if not line.startswith("@")))
+    ids = differ(action.answer(printed, "ids"))
+    details = "\n".join(line for line in printed.splitlines() if not line.startswith("@"))
+    return Verdict(code == "0" and not ids, ids if code == "0" and ids else what, details, ids)
+
+
+def differ(ids: list[str] | None) -> str:
+    """What is wrong with a direct pool's own transaction id and the one that LVM expects; empty where both are 0.
+
+    Args:
+        ids: the two; None for a pool on files.
+    """
+    if ids is None or ids == ["0", "0"]:
+        return ""
+    own, expected = [*ids, "none", "none"][:2]
+    if own != expected:
+        return f"the pool's transaction id is {own}, LVM expects {expected}: it does not activate it"
+    return f"the pool's transaction id is {own}, and LVM's: with any but 0 containerd does not find the pool"
 
 
 @task(diff=True, answers=Checked)
 def check(c: Context, name: Name = "", instance: Instance = "") -> None:
     """Prove that a pool's metadata is sound; under running containers on a snapshot of it."""
-    found = action.find(c, name, instance, TOOLS)
+    found = action.find(c, name, instance, TOOLS, ids=True)
     refuse_lost(found.have, found.name)
     state = verdict(c, "pool.check", found)
     result(Checked(found.name, state.good, state.what))
+    if state.ids and state.what == state.ids:
+        raise Failed(f"LVM cannot use the pool {found.name} as it is", state.ids, hint=found.command("pool.repair"))
     if not state.good:
         raise Failed(
             f"the metadata of the pool {found.name} is not sound",

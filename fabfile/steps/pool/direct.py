@@ -81,6 +81,8 @@ def plan(have: Facts, want: lvmpool.Direct) -> list[Change]:
     well.refuse_unseen(have, want.name)
     now = group.usable(have, want.group, recorded)
     lvmpool.refuse_other(have, want, recorded, now)
+    if recorded is None:
+        owner.refuse_stale(have, Daemon(want.instance))
     fresh = claim.disks(have, want.devices, want.wipes, recorded, now)
     feasible.refuse_sectors(have, fresh, now)
     feasible.refuse_volume_list(have, want.group, want.volume)
@@ -208,18 +210,19 @@ def _kept(have: Facts, want: lvmpool.Direct, pool: Volume | None) -> list[Change
 
 def _active(have: Facts, want: lvmpool.Direct, pool: Volume | None, written: list[Change]) -> list[Change]:
     service.refuse_masked(have, files.unit(want.name))
-    table = have.pool.table
+    table, unread = have.pool.table, service.unread(have, files.unit(want.name))
     if table and table.target != "thin-pool":
         raise Refused(f"the active device {want.name} is not a thin pool", f"its target is {table.target}")
     if table and have.pool.active and have.pool.enabled:
         plan: list[Change] = []
-        if have.pool.stale:
+        if have.pool.stale or unread:
             plan = [Command("systemd reads the changed unit", "systemctl daemon-reload")]
         if not pool or pool.monitor != "monitored":
             plan.append(Command("have dmeventd watch the pool", words(files.SCRIPT, "up", want.name)))
         return plan
     why = "activate the pool and have dmeventd watch it, now and at every boot"
-    return [Command(why, service.start(written, files.unit(want.name), restart=True))]
+    again = [Command("systemd reads the unit anew", "systemctl daemon-reload")] if unread else []
+    return [*again, Command(why, service.start(written, files.unit(want.name), restart=True))]
 
 
 OPTIONS = (
@@ -234,15 +237,21 @@ def direct(c: Context, wipe: Wipe = (), instance: Instance = "", **given: Any) -
     settings = host.pool.given({**given, "variant": "direct"})
     making, query = step(settings, host.instance, wipe)
     outcomes = converge(c, [making, well.step(settings.dm_name)], query)
-    advise(host.pool, settings)
+    if changed(outcomes):
+        advise(host.pool, settings)
     return outcomes
 
 
 KEYS = ("variant", *OPTIONS)
 
 
+def changed(outcomes: Sequence[Outcome]) -> bool:
+    """Whether a pool was made or changed just now."""
+    return any(one.status == "changed" for one in outcomes if one.step == "pool.direct")
+
+
 def advise(inventory_says: inventory.Pool, made: inventory.Pool, keys: Sequence[str] = KEYS) -> None:
-    """Say what the inventory should say of a pool: every other command goes by it."""
+    """Say what the inventory should say of a pool that was made or changed: every other command goes by it."""
     now, then = (msgspec.structs.asdict(settings) for settings in (inventory_says, made))
     differ = [f"{key} = {_toml(then[key])}" for key in keys if now[key] != then[key]]
     if differ:

@@ -113,14 +113,15 @@ def refuse_all(found: Found, result: Orphans, seen: View, *, yes: bool) -> None:
     """Refuse to delete where a database, not the pool, looks like what is wrong.
 
     Raises:
-        Refused: there is no database, or every thin id of the pool would go.
+        Refused: nobody said yes, and there is no database, or every thin id of the pool would go.
     """
     for path, there in ((found.database, seen.database), (found.snapshots, seen.snapshots)):
-        if there is None and seen.ids:
+        if there is None and seen.ids and not yes:
             raise Refused(
                 f"{path} is not there, and the pool has {len(seen.ids)} thin devices",
                 "without it nobody knows which of them containerd needs",
-                hint=f"restore the file; to give up what is on the pool: {found.command('pool.reset')}",
+                hint=f"restore the file; or remove them all, and have containerd unpack its images again, where it has"
+                f" their content: {hints.again(TASK, found.daemon, found.name, '--fix', '--yes')}",
             )
     going = set(result.ids) | {entry.id for entry in result.unowned if entry.id in seen.ids}
     if going and len(going) == len(seen.ids) and not yes:

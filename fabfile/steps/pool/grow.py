@@ -54,7 +54,7 @@ def plan(have: Facts, name: str, data: int, meta: int) -> list[Change]:
         make = hints.command("pool.loop", "", name)
         raise Refused(f"no pool {name} that was made here", f"no {files.conf(name)}", hint=f"make one: {make}")
     settings = files.parse(conf.content)
-    lost.refuse(have, name, hints.command("pool.reset", settings.get("INSTANCE", ""), name, "--yes"))
+    lost.refuse(have, name)
     thin.refuse_growth(have.pool, owner(settings), name, files.unit(name))
     if not have.pool.data or not have.pool.meta:
         raise Refused(f"the files of the pool {name} are gone", f"{settings['DATA']}, {settings['META']}")

@@ -10,7 +10,7 @@ from fabfile.daemon import DEFAULT, Daemon
 from fabfile.errors import Refused
 from fabfile.facts import Facts, Query, gather
 from fabfile.inventory import Host, Pool
-from fabfile.steps.pool import thin
+from fabfile.steps.pool import files, thin
 from fabfile.steps.pool.owner import directory, owner
 
 
@@ -31,13 +31,18 @@ def look(c: Context, name: str, instance: str) -> tuple[Host, Query, Facts]:
     host = inventory.of(c, instance)
     if name:
         thin.check_name(name)
-    query = msgspec.structs.replace(thin.query(host.pool, host.instance), bin_dir=host.bin_dir)
+    query = _query(host)
     if name:
-        query = msgspec.structs.replace(query, pool=name)
+        query = msgspec.structs.replace(query, pool=name, files=files.paths(name))
     have = gather(c, query)
     host = msgspec.structs.replace(host, pool=meant(have, host, name))
-    wanted = msgspec.structs.replace(thin.query(host.pool, host.instance), bin_dir=host.bin_dir)
+    wanted = _query(host)
     return host, wanted, have if wanted == query else gather(c, wanted)
+
+
+def _query(host: Host) -> Query:
+    files_ = files.paths(host.pool.dm_name)
+    return msgspec.structs.replace(thin.query(host.pool, host.instance), bin_dir=host.bin_dir, files=files_)
 
 
 def meant(have: Facts, host: Host, name: str) -> Pool:

@@ -71,7 +71,7 @@ def plan(have: Facts, want: Pool, under: Volume | None) -> list[Change]:
     owner.refuse_foreign(have, Daemon(want.instance), want.name, want.dir)
     owner.refuse_move(have, Daemon(want.instance), want.name, want.dir)
     _refuse_other(have, want)
-    lost.refuse(have, want.name, hints.command("pool.reset", want.instance, want.name, "--yes"))
+    lost.refuse(have, want.name)
     conf = files.conf(want.name)
     recorded = files.parse(have.files[conf].content) if conf in have.files else {}
     mount = volume_changes(have, under, want.name, conf, recorded) if under else []
@@ -101,6 +101,7 @@ def _refuse_other(have: Facts, want: Pool) -> None:
                     f"{sizes.human(file.size)}, {sizes.human(file.allocated)} of it in use; it is never overwritten",
                     hint="choose another --dir, or move it away",
                 )
+        owner.refuse_stale(have, Daemon(want.instance))
         return
     settings = files.parse(ours.content)
     differ = _differences(settings, files.settings(want))
@@ -111,7 +112,7 @@ def _refuse_other(have: Facts, want: Pool) -> None:
             hint=f"what is there: {again.command(want.name, settings)}; to give it up: {_reset(want)}; "
             "or choose another --name",
         )
-    _refuse_other_size(want, files.asked(settings))
+    _refuse_other_size(want, files.asked(settings), again.command(want.name, settings))
 
 
 def _differences(now: dict[str, str], want: dict[str, str]) -> list[str]:
@@ -123,21 +124,26 @@ def _differences(now: dict[str, str], want: dict[str, str]) -> list[str]:
     return differ
 
 
-def _refuse_other_size(want: Pool, asked: files.Asked) -> None:
+def _refuse_other_size(want: Pool, asked: files.Asked, there: str) -> None:
     """A pool that grew is still the one that was asked for; a size that nobody asked for before is pool.grow's."""
-    differ, grow = list[str](), list[str]()
-    if want.data not in asked.data:
-        differ.append(f"size: it has {_sizes(asked.data)}, asked for {sizes.show(want.data)}")
-        grow += ["--size", sizes.show(want.data)]
-    if not asked.has_meta(want):
-        differ.append(f"metadata: it has {_sizes(asked.meta)}, asked for {sizes.show(want.meta)}")
-        grow += ["--meta-size", sizes.show(want.meta)]
-    if differ:
-        raise Refused(
-            f"the pool {want.name} exists with another size",
-            "\n".join(differ),
-            hint=f"a pool only becomes larger: {hints.command('pool.grow', want.instance, want.name, *grow)}",
-        )
+    differ, grow, less = list[str](), list[str](), False
+    for what, option, size, sizes_, known in (
+        ("size", "--size", want.data, asked.data, want.data in asked.data),
+        ("metadata", "--meta-size", want.meta, asked.meta, asked.has_meta(want)),
+    ):
+        if known:
+            continue
+        differ.append(f"{what}: it has {_sizes(sizes_)}, asked for {sizes.show(size)}")
+        if size > max(sizes_):
+            grow += [option, sizes.show(size)]
+        elif option == "--size":
+            less = True
+    if not differ:
+        return
+    hint = f"to make it larger: {hints.command('pool.grow', want.instance, want.name, *grow)}"
+    if less or not grow:
+        hint = f"a pool never becomes smaller; what is there: {there}; to give it up: {_reset(want)}"
+    raise Refused(f"the pool {want.name} exists with another size", "\n".join(differ), hint=hint)
 
 
 def _reset(want: Pool) -> str:
@@ -196,16 +202,18 @@ def _active(have: Facts, want: Pool, written: list[Change]) -> list[Change]:
     looks = files.monitor_service(want.name)
     service.refuse_masked(have, *units, looks)
     pool = have.pool
+    unread = service.unread(have, *units, looks)
+    reload = [Command("systemd reads the units anew", "systemctl daemon-reload")] if unread else []
     if not pool.table:
         # restart: a unit that was started once counts as active although somebody took the pool away since.
         start = service.start(written, *units, restart=True)
-        return [Command("activate the pool, now and at every boot", start)]
+        return [*reload, Command("activate the pool, now and at every boot", start)]
     _refuse_table(have, want)
     plan: list[Change] = []
     if not (pool.active and pool.enabled and pool.monitor):
         start = service.start(written, *units)
-        plan.append(Command("the pool's units, now and at every boot", start))
-    elif pool.stale:
+        plan += [*reload, Command("the pool's units, now and at every boot", start)]
+    elif pool.stale or unread:
         plan.append(Command("systemd reads the changed units", "systemctl daemon-reload"))
     if have.units.of(looks).active == "failed":
         plan.append(Command("a look at it, as the last one failed", service.run(looks)))

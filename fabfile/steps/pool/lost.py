@@ -6,12 +6,14 @@ from typing import Literal
 
 import msgspec
 
-from fabfile import sizes
+from fabfile import hints, sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.pool import Backing
 from fabfile.facts.under import Loop
+from fabfile.plan import words
 from fabfile.steps.pool import files, record
+from fabfile.steps.pool.owner import owner
 
 RESCUE = "docs/rescue.md"
 """How what is missing is brought back."""
@@ -22,6 +24,10 @@ class Loss(msgspec.Struct, frozen=True):
 
     what: Literal["volume", "mount", "data", "meta"]
     found: str
+    way: str = f"bring it back: see {RESCUE}"
+    """The command that brings it back, where one does."""
+    up: bool = False
+    """What it held is still in a device of the pool, and nowhere else."""
 
 
 def losses(have: Facts, name: str) -> list[Loss]:
@@ -29,61 +35,70 @@ def losses(have: Facts, name: str) -> list[Loss]:
     settings = have.instances.pools.get(name)
     if settings is None or settings.get("VARIANT", "loop") != "loop" or record.making(settings):
         return []
-    volume = _volume(have, settings)
-    mount = [] if _are(have, settings) else _mount(have, settings)
+    start = f"systemctl restart {words(files.unit(name))} && systemctl start {owner(settings).unit}"
+    volume = _volume(have, settings, start)
+    mount = [] if _are(have, settings) else _mount(have, settings, start)
     if (volume or mount) and not (have.pool.data or have.pool.meta):
         return [*volume, *mount]
     asked = files.asked(settings)
-    return [
-        *volume,
-        *mount,
-        *_file("data", settings["DATA"], have.pool.data, have.pool.data_loop, max(asked.data, default=0)),
-        *_file("meta", settings["META"], have.pool.meta, have.pool.meta_loop, max(asked.meta, default=0)),
+    parts: list[tuple[Literal["data", "meta"], Backing | None, Loop | None, int]] = [
+        ("data", have.pool.data, have.pool.data_loop, max(asked.data, default=0)),
+        ("meta", have.pool.meta, have.pool.meta_loop, max(asked.meta, default=0)),
     ]
+    return [*volume, *mount, *(loss for part in parts for loss in _file(name, settings, *part))]
 
 
-def refuse(have: Facts, name: str, hint: str, *, except_for: frozenset[str] = frozenset()) -> None:
+def refuse(have: Facts, name: str, *, except_for: frozenset[str] = frozenset()) -> None:
     """Refuse to do anything with a pool of which something is missing.
 
     Args:
         have: the machine.
         name: of the pool.
-        hint: the command that gives it up.
         except_for: what may be missing.
 
     Raises:
         Refused: with all that is missing and the two ways out.
     """
-    found = [loss.found for loss in losses(have, name) if loss.what not in except_for]
+    found = [loss for loss in losses(have, name) if loss.what not in except_for]
     if found:
+        reset = hints.command("pool.reset", owner(have.instances.pools[name]), name, "--yes")
+        ways = "; ".join(dict.fromkeys(loss.way for loss in found))
         raise Refused(
             f"a part of the pool {name} is missing",
-            "\n".join([*found, "nothing new is made in its place: that would hide the loss"]),
-            hint=f"bring it back: {RESCUE}; or give up what was in the pool: {hint}",
+            "\n".join([*(loss.found for loss in found), "nothing new is made in its place: that would hide the loss"]),
+            hint=f"{ways}; or give up what was in the pool: {reset}",
         )
 
 
-def _volume(have: Facts, settings: dict[str, str]) -> list[Loss]:
+def _volume(have: Facts, settings: dict[str, str], start: str) -> list[Loss]:
     name, now = settings.get("VOLUME", ""), have.pool.volume
     if not name:
         return []
-    recorded = settings.get("VOLUME_UUID", "")
+    recorded, (group, _, volume) = settings.get("VOLUME_UUID", ""), name.partition("/")
+    if now and now.size is None and now.renamed:
+        now_group, _, now_volume = now.renamed.partition("/")
+        back = [words("vgrename", now_group, group)] * (now_group != group)
+        back += [words("lvrename", group, now_volume, volume)] * (now_volume != volume)
+        back.append(words("lvchange", "-ay", name))
+        return [Loss("volume", f"the volume {name} is now called {now.renamed}", " && ".join([*back, start]))]
     if now is None or now.group_free is None:
-        found = f"LVM does not know the volume group {name.partition('/')[0]}: is its disk there?"
-    elif now.size is None:
+        found = f"LVM does not know the volume group {group}: is its disk there?"
+        return [Loss("volume", found, f"bring its disk back, then {words('vgchange', '-ay', group)} && {start}")]
+    if now.size is None:
         found = f"there is no volume {name}"
     elif recorded and now.uuid != recorded:
         found = f"{name} is another volume: its UUID is {now.uuid}, the pool's is {recorded}"
     elif now.partial:
         found = f"a disk of the volume {name} is missing"
     elif not now.active:
-        found = f"the volume {name} is not active: lvchange -ay {name}"
+        activate = words("lvchange", "-ay", name)
+        return [Loss("volume", f"the volume {name} is not active: {activate}", f"{activate} && {start}")]
     else:
         return []
     return [Loss("volume", found)]
 
 
-def _mount(have: Facts, settings: dict[str, str]) -> list[Loss]:
+def _mount(have: Facts, settings: dict[str, str], start: str) -> list[Loss]:
     uuid, mount, place = settings.get("FS_UUID", ""), settings.get("MOUNT", ""), have.pool.place
     if place is None or not mount:
         return []
@@ -92,7 +107,9 @@ def _mount(have: Facts, settings: dict[str, str]) -> list[Loss]:
         return []
     directory = settings["DATA"].rpartition("/")[0]
     found = f"the file system {uuid or 'under it'} is not mounted at {mount}: {directory} is on {place.target} now"
-    return [Loss("mount", found)]
+    return [
+        Loss("mount", found, f"{words('mount', f'UUID={uuid}', mount)} && {start}") if uuid else Loss("mount", found)
+    ]
 
 
 def _are(have: Facts, settings: dict[str, str]) -> bool:
@@ -105,17 +122,36 @@ def _are(have: Facts, settings: dict[str, str]) -> bool:
     return (str(pool.data.inode), str(pool.meta.inode)) == (settings.get("DATA_INO"), settings.get("META_INO"))
 
 
-def _file(what: Literal["data", "meta"], path: str, file: Backing | None, loop: Loop | None, asked: int) -> list[Loss]:
-    if file is None:
-        still = ""
-        if loop:
-            held = f"what it held is still in {loop.path}, until that is detached"
-            still = f"; {held if loop.deleted else f'{loop.path} is on {loop.file} now'}"
-        return [Loss(what, f"{path} is gone{still}")]
+def _file(
+    name: str,
+    settings: dict[str, str],
+    what: Literal["data", "meta"],
+    file: Backing | None,
+    loop: Loop | None,
+    asked: int,
+) -> list[Loss]:
+    path, daemon = settings[what.upper()], owner(settings)
+    restore = hints.command("pool.restore", daemon, name)
+    if file is None and loop is None:
+        return [
+            Loss(what, f"{path} is gone", f"from a backup: {restore}")
+            if what == "meta"
+            else Loss(what, f"{path} is gone")
+        ]
+    if file is None and loop and loop.deleted:
+        found = f"{path} is gone; what it held is still in {loop.path}, until that is detached"
+        return [Loss(what, found, f"stop nothing, and {hints.command('pool.rescue', daemon, name)}", up=True)]
+    if file is None and loop:
+        return [Loss(what, f"{path} is gone; {loop.path} is on {loop.file} now", words("mv", loop.file, path))]
+    assert file is not None
     if loop and (loop.device, loop.inode) != (file.device, file.inode):
         return [Loss(what, f"{path} is another file than {loop.path} is on, which was deleted or moved")]
     least = max(loop.size if loop else 0, asked)
     # A loop device has whole sectors.
-    if file.size // sizes.SECTOR * sizes.SECTOR < least // sizes.SECTOR * sizes.SECTOR:
-        return [Loss(what, f"{path} was cut: it has {sizes.human(file.size)} of {sizes.human(least)}")]
-    return []
+    if file.size // sizes.SECTOR * sizes.SECTOR >= least // sizes.SECTOR * sizes.SECTOR:
+        return []
+    found = f"{path} was cut: it has {sizes.human(file.size)} of {sizes.human(least)}"
+    if what == "meta":
+        return [Loss(what, found, f"from a backup: {restore}")]
+    longer = words("truncate", "-s", least, path)
+    return [Loss(what, found, f"what was beyond is lost; to have zeros there: {longer}")]

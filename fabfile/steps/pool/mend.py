@@ -1,7 +1,8 @@
 """What brings pool, databases and device mapper together again, worked out as data while containerd is stopped.
 
-Nothing is removed that a snapshot owns and that is whole. What a snapshot owns and is lost is marked Faulty: containerd
-starts with such an entry, hands it to no container, and removes it when the snapshot goes.
+Nothing is removed that a snapshot owns and that is whole: an entry that containerd calls Faulty because it could not
+activate its device, when the pool did not answer for example, is made a good one again. What is lost is marked Faulty:
+containerd starts with such an entry, hands it to no container, and removes it when the snapshot goes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from fabfile.steps.pool import view
 from fabfile.steps.pool.orphans import Orphans, numbers
 from fabfile.steps.pool.view import Device, Entry, Files, View
 
-FREE, FAULTY = b"\0", b"\2"
+FREE, TAKEN, FAULTY = b"\0", b"\1", b"\2"
 """Marks of a thin id in containerd's database."""
 
 
@@ -50,7 +51,9 @@ def mending(seen: View, files: Files, found: Orphans, stale: Iterable[Entry] = (
     Raises:
         Broken: a database is not one.
     """
-    dead = {entry.name: entry for entry in (*stale, *found.lost)}
+    stale = tuple(stale)
+    whole = {} if stale else _whole(seen, found)
+    dead = {entry.name: entry for entry in (*stale, *found.lost) if entry.name not in whole}
     dropped = {entry.name for entry in found.unowned}
     opened = {device.name for device in seen.devices if device.open}
     kept = {entry.id for name, entry in (seen.database or {}).items() if name not in dropped and name not in dead}
@@ -66,12 +69,32 @@ def mending(seen: View, files: Files, found: Orphans, stale: Iterable[Entry] = (
     return Mending(
         tuple(device for device in seen.devices if device.name in names),
         tuple(sorted(ids)),
-        Files(pool=_pool(seen, files, drop, dead, ids), snapshots=snapshots),
-        tuple(sorted({*keys, *bare})),
+        Files(pool=_pool(seen, files, drop, dead, whole, ids), snapshots=snapshots),
+        tuple(sorted({*keys, *bare, *found.unbacked})),
     )
 
 
-def _pool(seen: View, files: Files, drop: set[str], dead: dict[str, Entry], ids: set[int]) -> bytes | None:
+def _whole(seen: View, found: Orphans) -> dict[str, str]:
+    """Name of an entry that is Faulty and has all that its snapshot needs → the state that it has without that.
+
+    A snapshot is written down after its device was made: what is owned, and in the pool under an id of its own, was
+    made to its end, if it is a copy of its parent or was committed.
+    """
+    entries = (seen.database or {}).values()
+    owners = numbers(seen)
+    states = {}
+    for entry in found.faulty:
+        snapshot = (seen.snapshots or {}).get(owners.get(entry.name, -1))
+        alone = sum(other.id == entry.id for other in entries) == 1
+        there = entry.id in seen.ids and seen.ids[entry.id].blocks > 0
+        if snapshot and alone and there and (entry.parent or snapshot.kind == "Committed"):
+            states[entry.name] = "Deactivated" if snapshot.kind == "Committed" else "Activated"
+    return states
+
+
+def _pool(
+    seen: View, files: Files, drop: set[str], dead: dict[str, Entry], whole: dict[str, str], ids: set[int]
+) -> bytes | None:
     """The new record of the devices."""
     if files.pool is None:
         return None
@@ -85,6 +108,10 @@ def _pool(seen: View, files: Files, drop: set[str], dead: dict[str, Entry], ids:
         if name in drop:
             del devices.items[key]
             ids = ids | {int(str(info["device_id"]))}
+        elif name in whole:
+            info["state"], info["error"] = view.STATES.index(whole[name]), ""
+            devices.items[key] = msgspec.json.encode(info)
+            marks.items[str(info["device_id"]).encode()] = TAKEN
         elif name in dead and info.get("state") != view.STATES.index("Faulty"):
             info["state"], info["error"] = view.STATES.index("Faulty"), "its thin device is lost"
             devices.items[key] = msgspec.json.encode(info)

@@ -8,6 +8,8 @@ keeps the pool from going down.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from fabfile import sizes
@@ -38,6 +40,8 @@ class Orphans(msgspec.Struct, frozen=True):
     """containerd runs and counts it as active, and device mapper has no such device."""
     older: tuple[Entry, ...] = ()
     """Of a snapshot that is younger than the device with its id: the id was another device's."""
+    unbacked: tuple[str, ...] = ()
+    """Snapshots that containerd's own records name and the snapshotter does not have, as NAMESPACE/NUMBER/NAME."""
     behind: tuple[str, ...] = ()
     """Counters that will give out what is in use, as sentences."""
 
@@ -52,11 +56,12 @@ class Orphans(msgspec.Struct, frozen=True):
         return (*self.entries, *self.faulty)
 
 
-def orphans(seen: View, *, running: bool) -> Orphans:
+def orphans(seen: View, *, running: bool, known: Iterable[str] = ()) -> Orphans:
     """What does not belong together.
 
     Args:
         seen: what each says.
+        known: the snapshots that containerd's own records name, as the snapshotter calls them.
         running: containerd runs: an entry that is in work is not judged, and neither is its thin id; else nothing is
             in work, and nothing needs to be active.
     """
@@ -80,6 +85,7 @@ def orphans(seen: View, *, running: bool) -> Orphans:
         faulty=tuple(entry for entry in owned if entry.state == "Faulty"),
         inactive=tuple(entry for entry in owned if running and entry.state == "Activated" and entry.name not in active),
         older=tuple(_older(seen, owned, owners)),
+        unbacked=tuple(sorted(set(known) - {snapshot.key for snapshot in (seen.snapshots or {}).values()})),
         behind=tuple(_behind(seen, owners)),
     )
 
@@ -192,8 +198,16 @@ def lines(found: Orphans, seen: View, block: int) -> list[str]:
             f"entry {entry.name}: thin id {entry.id} is older than it: another device's blocks{snapshot(entry)}"
             for entry in found.older
         ),
-        *found.behind,
+        *_records(found),
     ]
+
+
+def _records(found: Orphans) -> list[str]:
+    """What is wrong between the databases alone."""
+    named = [
+        f"snapshot {key}: containerd's records name it, the snapshotter does not have it" for key in found.unbacked
+    ]
+    return [*named, *found.behind]
 
 
 def number(name: str) -> int:

@@ -7,6 +7,7 @@ from fabfile.daemon import Daemon
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.instances import Config
+from fabfile.plan import words
 
 KEEP_BOTH = "to keep both, a containerd of its own: --instance NAME"
 
@@ -118,3 +119,22 @@ def refuse_base_image_size(have: Facts, daemon: Daemon, wanted: str) -> None:
 def _there(have: Facts, config: Config) -> bool:
     """Whether the pool that a configuration names exists, ours or not."""
     return config.pool in have.instances.pools or config.pool in have.instances.active
+
+
+def refuse_stale(have: Facts, daemon: Daemon) -> None:
+    """Refuse a new pool to a `daemon` that has images and containers of another one, which is gone.
+
+    Raises:
+        Refused: with the databases, and how to put them aside.
+    """
+    known = have.known
+    if not (known.entries or known.snapshots or known.records):
+        return
+    outside = [path for path in known.paths if not within(path, daemon)]
+    moves = [words("mv", path, f"{path}.before") for path in (daemon.root, *outside)]
+    raise Refused(
+        f"{daemon} has images and containers on a pool that is gone",
+        f"its databases name {known.records or 0} snapshots, {known.entries or 0} devices: {', '.join(known.paths)}\n"
+        "on a new pool none of them could be used",
+        hint=f"bring that pool back; or put all of them aside: systemctl stop {daemon.unit} && {' && '.join(moves)}",
+    )

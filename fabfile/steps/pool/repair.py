@@ -11,14 +11,13 @@ from typing import Annotated
 from invoke import Context
 
 from fabfile import hints, target
-from fabfile.bolt import Broken
 from fabfile.console import say
-from fabfile.errors import Failed
+from fabfile.errors import Failed, Refused
 from fabfile.option import about
 from fabfile.outcome import result
 from fabfile.plan import Command
 from fabfile.render import render
-from fabfile.steps.pool import action, view
+from fabfile.steps.pool import action, ids, view
 from fabfile.steps.pool.action import Found
 from fabfile.steps.pool.check import Checked, verdict
 from fabfile.steps.pool.keep import KEEP, prune
@@ -26,6 +25,7 @@ from fabfile.steps.pool.pause import refuse_busy, start, stop, up_again
 from fabfile.steps.pool.view import View
 from fabfile.task import Force, Instance, Name, task
 
+TASK = "pool.repair"
 TOOLS = ("dmsetup", "thin_check", "thin_ls", "thin_repair", "thin_restore")
 
 
@@ -42,22 +42,6 @@ def losses(seen: View) -> list[str]:
     return [f"{entry.name}: thin id {entry.id} ({entry.state}) is not in it" for entry in lost]
 
 
-def read(printed: str, task: str) -> View:
-    """What a script said of new metadata and containerd's database.
-
-    Raises:
-        Failed: the database cannot be read.
-    """
-    try:
-        return view.parse(printed.splitlines())
-    except Broken as error:
-        raise Failed(
-            f"{task}: containerd's database cannot be read",
-            str(error),
-            hint="without it nobody knows which device is whose: restore the file first",
-        ) from error
-
-
 def kept(printed: str) -> str:
     """Where a script left the old metadata."""
     return " ".join(action.answer(printed, "kept") or ["as it was, in its place"])
@@ -67,31 +51,34 @@ def kept(printed: str) -> str:
 def repair(
     c: Context,
     force: Force = False,
-    yes: Annotated[bool, about("repair even if devices that containerd counts on are lost")] = False,
+    yes: Annotated[bool, about("repair even if devices or thin volumes of LVM's are lost that way")] = False,
     name: Name = "",
     instance: Instance = "",
 ) -> None:
-    """Repair a pool's damaged metadata into a new place; the old stays."""
-    found = action.find(c, name, instance, TOOLS)
+    """Repair a pool's damaged metadata into a new place, and LVM's record of the pool; the old of both stays."""
+    found = action.find(c, name, instance, TOOLS, lvm=True, ids=True)
     script = render("pool/repair.sh.j2", pool=found)
     database = Command("what containerd counts on", render("pool/database.sh.j2", pool=found))
     changes = [stop(found, force=force), Command(f"thin_repair of {found.name} into new metadata", script), database]
     finish = [start(found)] if found.direct else [swap(found, found.candidate), start(found)]
     if target.is_dry(c):
-        action.do(c, "pool.repair", found, lambda have: [*changes, *finish, prune(found, KEEP)])
-    state = verdict(c, "pool.repair", found)
+        action.do(c, TASK, found, lambda have: [*changes, *finish, prune(found, KEEP)])
+    state = verdict(c, TASK, found)
     result(Checked(found.name, state.good, state.what))
     if state.good:
         if found.have.pool.status is None:
-            action.do(c, "pool.repair", found, lambda have: [start(found)])
-            up_again(c, found, "pool.repair")
+            action.do(c, TASK, found, lambda have: [start(found)])
+            up_again(c, found, TASK)
         say(f"pool {found.name}: sound ({state.what}): nothing to repair")
         return
-    say(f"pool {found.name}: {state.what}: not sound\n{state.details}".rstrip())
-    refuse_busy(c, "pool.repair", found, force=force)
-    printed = action.do(c, "pool.repair", found, lambda have: [*changes])
+    say(f"pool {found.name}: {state.what}{': not sound' * (state.what != state.ids)}\n{state.details}".rstrip())
+    refuse_busy(c, TASK, found, force=force)
+    if state.ids and state.what == state.ids:
+        _relabel(c, found, force=force, yes=yes)
+        return
+    printed = action.do(c, TASK, found, lambda have: [*changes])
     old = f"\nthe old metadata: {kept(printed)}" if found.direct else ""
-    lost = losses(read(printed, "pool.repair"))
+    lost = losses(view.read(printed, TASK))
     if lost and not yes:
         there = old or f"\nthe new metadata is in {found.candidate}, the old in its place"
         raise Failed(
@@ -100,7 +87,32 @@ def repair(
             hint=f"a backup may have them: {found.command('pool.restore')}; "
             f"to go on without them: {hints.again('pool.repair', found.daemon, found.name, '--yes')}",
         )
-    printed += "\n" + action.do(c, "pool.repair", found, lambda have: [*finish])
-    up_again(c, found, "pool.repair")
+    if state.ids:
+        ids.mend(c, TASK, found)
+    printed += "\n" + action.do(c, TASK, found, lambda have: [*finish])
+    up_again(c, found, TASK)
     say(f"the old metadata: {kept(printed)}")
-    action.do(c, "pool.repair", found, lambda have: [prune(found, KEEP)])
+    action.do(c, TASK, found, lambda have: [prune(found, KEEP)])
+
+
+def _relabel(c: Context, found: Found, *, force: bool, yes: bool) -> None:
+    """Bring LVM's record of the pool, whose metadata is sound, back to what containerd needs.
+
+    Raises:
+        Refused: LVM would forget thin volumes of its own, and nobody said yes.
+    """
+    loses = ids.forgotten(c, TASK, found)
+    if loses and not yes:
+        raise Refused(
+            f"LVM has thin volumes of its own in {found.lv}",
+            "\n".join(loses),
+            hint=f"to have LVM forget them: {hints.again(TASK, found.daemon, found.name, '--yes')}",
+        )
+    action.do(c, TASK, found, lambda have: [stop(found, force=force)])
+    ids.mend(c, TASK, found)
+    for line in loses:
+        say(line)
+    action.do(c, TASK, found, lambda have: [start(found)])
+    up_again(c, found, TASK)
+    fix = found.command("pool.fsck", "--fix")
+    say(f"what containerd could not activate meanwhile is Faulty in its database; to make it good again: {fix}")

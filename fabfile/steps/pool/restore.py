@@ -16,7 +16,7 @@ from fabfile.option import about
 from fabfile.outcome import result
 from fabfile.plan import Command
 from fabfile.render import render
-from fabfile.steps.pool import action, records, since, together, view
+from fabfile.steps.pool import action, lost, records, since, together, view
 from fabfile.steps.pool.action import Found
 from fabfile.steps.pool.check import verdict
 from fabfile.steps.pool.keep import KEEP, prune
@@ -71,11 +71,16 @@ def restore(
             "a file on the machine",
             hint="for example --from /var/lib/containerd-devmapper/backup/POOL/FILE.xml.gz",
         )
-    found = action.find(c, name, instance, TOOLS)
+    found = action.find(c, name, instance, TOOLS, missing=frozenset({"meta"}), lvm=True)
+    if any(loss.up for loss in lost.losses(found.have, found.name)):
+        lost.refuse(found.have, found.name)
     if target.is_dry(c):
         action.do(c, TASK, found, lambda have: [*_making(found, from_), stop(found, force=force)])
     refuse_busy(c, TASK, found, force=force)
     state = verdict(c, TASK, found)
+    if lost.losses(found.have, found.name):
+        # What the kernel still has in its memory is no proof of a file that was cut.
+        state = msgspec.structs.replace(state, good=False)
     made = _made(found, action.do(c, TASK, found, lambda have: [*_making(found, from_)]))
     if not yes and (state.good or made.losses):
         drop = render("pool/drop.sh.j2", pool=found, candidate=made.path, identity=made.identity)

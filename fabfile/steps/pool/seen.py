@@ -11,13 +11,15 @@ from fabfile.facts.lvm import Lvm, Volume
 from fabfile.plan import words
 from fabfile.steps.pool import again
 from fabfile.steps.pool.finding import Advice
-from fabfile.steps.pool.lost import RESCUE
 from fabfile.steps.pool.owner import owner
 
 DUPLICATE = re.compile(r"duplicate PV|was already found on|Not using device|Device mismatch detected", re.IGNORECASE)
 """How LVM speaks of two disks with one identity."""
 
 FILE = "/etc/lvm/devices"
+
+IDS = "pool ids in LVM"
+"""What is said where LVM has thin volumes in the pool, or another transaction id than containerd can use."""
 
 GONE = "pool gone"
 """What is said of a pool of which LVM knows nothing at all."""
@@ -39,7 +41,7 @@ def findings(have: Facts, name: str, settings: dict[str, str]) -> list[Advice]:
     volume = lvm.group.volumes.get(settings["LV"]) if lvm.group else None
     if volume is None:
         return [_unseen(have, name, settings)]
-    return [*_disks(lvm, path, volume), *_settings(lvm, settings, volume), *_transaction(have, volume)]
+    return [*_disks(lvm, path, volume), *_settings(lvm, settings, volume), *_ids(have, name, settings, volume)]
 
 
 def identity(have: Facts, settings: dict[str, str]) -> tuple[str, str]:
@@ -145,9 +147,32 @@ def _strings(value: str) -> list[str]:
     return [str(one) for one in said] if isinstance(said, list) else [str(said)]
 
 
-def _transaction(have: Facts, volume: Volume) -> list[Advice]:
-    status, expected = have.pool.status, volume.transaction
-    if not status or status.mode in ("Fail", "Error") or expected is None or status.transaction == expected:
-        return []
-    found = f"the pool's transaction id is {status.transaction}, LVM expects {expected}: it will not be activated again"
-    return [Advice("pool in LVM", "fail", found, f"see {RESCUE}")]
+def thins(have: Facts, settings: dict[str, str]) -> list[Volume]:
+    """The thin volumes that LVM itself has in the pool."""
+    group = have.lvm.group if have.lvm else None
+    return [of for of in group.volumes.values() if of.pool == settings["LV"]] if group else []
+
+
+def _ids(have: Facts, name: str, settings: dict[str, str], volume: Volume) -> list[Advice]:
+    """LVM's thin volumes in the pool, and its transaction id: with either it calls the pool's device by another name.
+
+    One that is down may have another id than LVM expects, too; pool.check compares them.
+    """
+    path, status = f"{settings['VG']}/{settings['LV']}", have.pool.status
+    repair = hints.command("pool.repair", owner(settings), name)
+    own = thins(have, settings)
+    if own:
+        which = ", ".join(f"{of.name} (thin id {of.thin})" for of in own)
+        found = (
+            f"LVM has thin volumes of its own in {path}: {which}; it moved the pool from {name} to {name}-tpool, where"
+            " containerd does not find it. Their thin ids may be containerd's: whoever removes them removes its layers"
+        )
+        return [Advice(IDS, "fail", found, repair)]
+    expects = volume.transaction or 0
+    if status and status.mode not in ("Fail", "Error") and status.transaction != expects:
+        found = f"the pool's transaction id is {status.transaction}, LVM expects {expects}: it is activated no more"
+        return [Advice(IDS, "fail", found, repair)]
+    if expects:
+        found = f"LVM expects transaction id {expects} in {path}, as if it had thin volumes there; with any but 0"
+        return [Advice(IDS, "fail", f"{found} containerd does not find the pool", repair)]
+    return []

@@ -85,8 +85,9 @@ def _look(c: Context, task: str, found: Found, *, running: bool) -> Seen:
     )
     lines = printed.splitlines()
     try:
-        seen = view.parse(lines)
-        return Seen(seen, view.unpack(lines), orphans(seen, running=running))
+        seen, files = view.parse(lines), view.unpack(lines)
+        known = [one.backend for one in records.read(files.records).snapshots]
+        return Seen(seen, files, orphans(seen, running=running, known=known))
     except Broken as error:
         raise Failed(f"{found.database} or {found.snapshots} cannot be read", str(error), hint=HINT) from error
 
@@ -107,7 +108,10 @@ def mend(c: Context, task: str, found: Found, seen: Seen | None = None, stale: I
     Returns:
         What it means for images and containers: `forget` makes that true, once containerd runs.
     """
-    seen = seen or look(c, task, found, running=False)
+    if seen is None:
+        seen = look(c, task, found, running=False)
+        if seen.view.database is None:  # nobody knows whose the thin ids are: none of them is nobody's
+            seen = msgspec.structs.replace(seen, found=msgspec.structs.replace(seen.found, ids=(), devices=()))
     try:
         todo = mending(seen.view, seen.files, seen.found, stale)
         known = records.read(seen.files.records)

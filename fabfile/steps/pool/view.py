@@ -15,6 +15,7 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from fabfile.bolt import Broken, Bucket, load
+from fabfile.errors import Failed
 
 STATES = (
     "Unknown", "Creating", "Created", "Activating", "Activated", "Suspending", "Suspended", "Resuming", "Resumed",
@@ -272,3 +273,19 @@ def missing(ids: Iterable[int], entries: Iterable[Entry]) -> list[Entry]:
     """The devices that containerd counts on and `ids` does not have."""
     there = set(ids)
     return [entry for entry in entries if entry.id not in there and entry.state not in GONE]
+
+
+def read(printed: str, task: str) -> View:
+    """What a script said of new metadata and containerd's database.
+
+    Raises:
+        Failed: the database cannot be read.
+    """
+    try:
+        return parse(printed.splitlines())
+    except Broken as error:
+        raise Failed(
+            f"{task}: containerd's database cannot be read",
+            str(error),
+            hint="without it nobody knows which device is whose: restore the file first",
+        ) from error

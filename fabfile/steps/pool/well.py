@@ -6,22 +6,28 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.plan import Change, Step
 from fabfile.steps.pool import seen
-from fabfile.steps.pool.advice import blocking
+from fabfile.steps.pool.advice import blocking, databases
 from fabfile.steps.pool.finding import Advice
 
 
-def step(name: str) -> Step:
-    """The step that finds the pool `name` well, and never changes anything; a pool that is still to be made is."""
-    return Step("pool", lambda have: plan(have, name))
+def step(name: str, *, used: bool = False) -> Step:
+    """The step that finds the pool `name` well, and never changes anything; a pool that is still to be made is.
+
+    Args:
+        name: of the pool.
+        used: containerd is to use it after that.
+    """
+    return Step("pool", lambda have: plan(have, name, used=used))
 
 
-def plan(have: Facts, name: str) -> list[Change]:
+def plan(have: Facts, name: str, *, used: bool = False) -> list[Change]:
     """Nothing.
 
     Raises:
-        Refused: the kernel takes no writes on it, or LVM would not bring it back.
+        Refused: the kernel takes no writes on it, or LVM would not bring it back; or, where it is to be `used`,
+            containerd's databases are not this pool's.
     """
-    _refuse(name, blocking(have, name))
+    _refuse(name, [*blocking(have, name), *(databases(have, name) if used else [])])
     return []
 
 
@@ -36,6 +42,25 @@ def refuse_unseen(have: Facts, name: str) -> None:
     _refuse(
         name, [one for one in seen.findings(have, name, have.instances.pools.get(name, {})) if one.what != seen.GONE]
     )
+
+
+def refuse_unusable(have: Facts, name: str, *, lvm: bool = False, ids: bool = False) -> None:
+    """Refuse to look into a pool that answers nobody, or that LVM does not see as it is.
+
+    Args:
+        have: the machine.
+        name: of the pool.
+        lvm: LVM is needed also while the pool is up.
+        ids: LVM's thin volumes in it, and its transaction id, are no hindrance.
+
+    Raises:
+        Refused: with the cause and the way out of it.
+    """
+    if have.pool.suspended:
+        _refuse(name, blocking(have, name))
+    lvm = lvm or have.pool.status is None
+    found = seen.findings(have, name, have.instances.pools.get(name, {}))
+    _refuse(name, [one for one in found if (not ids if one.what == seen.IDS else lvm)])
 
 
 def _refuse(name: str, found: list[Advice]) -> None:

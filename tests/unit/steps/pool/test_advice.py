@@ -8,11 +8,15 @@ import pytest
 from fabfile.facts.instances import Instances
 from fabfile.facts.lvm import Group, Lvm
 from fabfile.facts.pool import Place, Pool
+from fabfile.facts.units import Unit, Units
+from fabfile.plan import Command
 from fabfile.sizes import GIB, MIB
+from fabfile.steps.pool import files, loop
 from fabfile.steps.pool.advice import advice
 from fabfile.steps.pool.status import describe
+from tests.unit import typed
 from tests.unit.steps.conftest import having
-from tests.unit.steps.pool.loops import NAME, machine, pool, state
+from tests.unit.steps.pool.loops import NAME, machine, pool, state, want
 
 
 def full(now: str, wanted: str = "queue", timeout: int = 60) -> Pool:
@@ -80,3 +84,44 @@ def test_what_is_missing_of_a_pool_comes_first_whether_it_is_up_or_not() -> None
         found = advice(machine(now), NAME)
         assert [one.found for one in found][:2] == ["/srv/pool/data is gone", "/srv/pool/meta is gone"]
         assert {one.result for one in found} == {"fail"}
+
+
+def test_a_file_without_which_it_would_not_come_up_is_named_with_what_writes_it() -> None:
+    for path in (files.SCRIPT, files.unit_path(NAME), *files.monitor_paths(NAME)):
+        whole = machine()
+        have = msgspec.structs.replace(whole, files={of: file for of, file in whole.files.items() if of != path})
+        (said,) = advice(have, NAME)
+        assert (said.what, said.found) == ("pool at boot", f"{path} is gone: it would not come up at the next boot")
+        assert said.hint.startswith("inv pool.loop ")
+        assert typed.wrong(said.hint) == []
+
+
+@pytest.mark.parametrize(
+    ("free", "growth", "warned"),
+    [
+        (500 * GIB, (80, 20), False),
+        (120 * GIB, (80, 20), False),
+        (19 * GIB, (80, 20), True),
+        (21 * GIB, (80, 20), False),
+        (11 * GIB, (100, 20), False),
+        (9 * GIB, (100, 20), True),
+    ],
+)
+def test_what_can_still_be_written_is_told_where_it_is_less_than_a_step(
+    free: int, growth: tuple[int, int], warned: bool
+) -> None:
+    have = machine(pool(place=Place("ext4", "/srv", free)), threshold=growth[0], percent=growth[1])
+    found = advice(have, NAME)
+    assert [one.what for one in found] == ["room under the pool"] * warned
+    if warned:
+        assert found[0].result == "warn"
+        assert "before /srv is full" in found[0].found
+
+
+def test_a_unit_that_systemd_cannot_read_is_read_again() -> None:
+    unread = msgspec.structs.replace(machine(), units=Units({files.unit(NAME): Unit("error", "active", "success")}))
+    (said,) = advice(unread, NAME)
+    assert said.hint.startswith("systemctl daemon-reload && systemctl start ")
+    (change,) = loop.plan(unread, want(), None)
+    assert isinstance(change, Command)
+    assert change.script == "systemctl daemon-reload"

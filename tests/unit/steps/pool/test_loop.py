@@ -14,6 +14,7 @@ from fabfile.plan import Command, File
 from fabfile.sizes import GIB, MIB
 from fabfile.steps.pool import files, loop, record
 from fabfile.steps.pool.volume import Volume as VolumeAsked
+from tests.unit import typed
 from tests.unit.steps.conftest import having
 from tests.unit.steps.pool.loops import NAME, ROOM, machine, pool, want
 
@@ -86,7 +87,17 @@ def test_other_parameters_are_refused_with_both_values(changes: dict[str, Any], 
 def test_another_size_is_refused_with_the_command_that_gives_it() -> None:
     with pytest.raises(Refused) as refused:
         loop.plan(machine(), want(size="200G"), None)
-    assert "inv pool.grow --name pool --size 200G --meta-size 150M" in refused.value.hint
+    assert refused.value.hint == "to make it larger: inv pool.grow --name pool --size 200G --meta-size 150M"
+
+
+@pytest.mark.parametrize("less", [{"size": "50G"}, {"size": "50G", "meta_size": "1G"}, {"meta_size": "4M"}])
+def test_a_smaller_size_is_refused_with_what_is_there(less: dict[str, str]) -> None:
+    """F24: no hint asks pool.grow for less than there is."""
+    with pytest.raises(Refused, match="exists with another size") as refused:
+        loop.plan(machine(), want(**less), None)
+    assert "pool.grow" not in refused.value.hint
+    assert "what is there: inv pool.loop --name pool" in refused.value.hint
+    assert typed.wrong(refused.value.hint) == []
 
 
 @pytest.mark.parametrize("growing", [pool(120 * GIB, table=pool().table), pool(meta=90 * MIB, status=pool().status)])

@@ -100,7 +100,7 @@ def test_a_lost_pool_is_refused_with_both_ways_out() -> None:
         loop.plan(machine(Pool(place=Place("ext4", "/", 1 << 40))), want(), None)
     assert "docs/rescue.md" in refused.value.hint
     assert "pool.reset --name pool --yes" in refused.value.hint
-    lost.refuse(machine(pool(meta=0)), NAME, "", except_for=frozenset({"meta"}))
+    lost.refuse(machine(pool(meta=0)), NAME, except_for=frozenset({"meta"}))
 
 
 def test_a_pool_of_an_earlier_version_is_not_made_anew_either() -> None:

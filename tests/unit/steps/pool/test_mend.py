@@ -133,3 +133,25 @@ def test_after_it_only_what_is_lost_is_left(
 
 def number(of: Entry) -> int:
     return int(of.name.rpartition("-")[2])
+
+
+def test_an_entry_that_is_faulty_and_whole_is_good_again() -> None:
+    """What containerd could not activate while the pool did not answer is not lost."""
+    layer, of = entry(1, 1, "Faulty"), Entry(2, "pool-snap-2", "pool-snap-1", "Faulty", 10 << 30, "invalid argument")
+    running = Snapshot(2, "default/2/c", "Active", "default/1/key")
+    seen, files = look({1, 2}, [layer, of], [snapshot(1), running])
+    todo = mending(seen, files, orphans(seen, running=False))
+    assert (todo.devices, todo.ids, todo.lost) == ((), (), ())
+    assert todo.files.pool is not None
+    after = view.database(todo.files.pool)
+    assert [(one.state, one.error) for one in after.values()] == [("Deactivated", ""), ("Activated", "")]
+    assert content(load(todo.files.pool)).at(b"device_ids").items == {b"1": b"\1", b"2": b"\1"}
+    again = msgspec.structs.replace(view.known(Files(todo.files.pool, files.snapshots)), ids=seen.ids)
+    assert not orphans(again, running=False).count
+
+
+def test_a_faulty_entry_without_blocks_or_that_was_not_made_to_its_end_is_lost() -> None:
+    first = Snapshot(1, "default/1/key", "Active", "")
+    for ids, there in (({2}, snapshot(1)), ({1, 2}, first)):
+        seen, files = look(ids, [entry(1, 1, "Faulty"), entry(9, 2)], [there, snapshot(9)])
+        assert mending(seen, files, orphans(seen, running=False)).lost == ("default/1/key",)

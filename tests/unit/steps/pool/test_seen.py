@@ -9,12 +9,13 @@ import pytest
 
 from fabfile.errors import Refused
 from fabfile.facts import Facts
+from fabfile.facts.lvm import Volume
 from fabfile.facts.pool import Pool as Now
 from fabfile.facts.units import Unit, Units
 from fabfile.steps.pool import files, well
 from fabfile.steps.pool.advice import advice
 from tests.unit import typed
-from tests.unit.steps.pool.groups import NAME, made, with_group, with_volume
+from tests.unit.steps.pool.groups import NAME, RW, made, with_group, with_volume
 
 GROUP, VOLUME = "G" * 32, "V" * 32
 RECORD = {"VARIANT": "direct", "VG": "containerd", "LV": "thinpool", "DISKS": "serial,21474836480"}
@@ -42,6 +43,15 @@ def setting(key: str, value: str, have: Facts | None = None, **changes: Any) -> 
 def hidden(key: str, value: str) -> Facts:
     return setting(key, value, groups=(), physical={}, hidden={"/dev/vdb": "containerd"})
 
+
+def with_thin(have: Facts) -> Facts:
+    """LVM has a thin volume in the pool."""
+    assert have.lvm and have.lvm.group
+    other = Volume("other", "thin", 1 << 30, pool="thinpool", thin=1, uuid="u-1")
+    return with_group(have, volumes=have.lvm.group.volumes | {"other": other})
+
+
+UP_AT_3 = msgspec.structs.replace(made().pool, status=msgspec.structs.replace(RW, transaction=3))
 
 CASES = {
     "devices file": (hidden("use_devicesfile", "1"), "/etc/lvm/devices/system.devices", "lvmdevices --adddev /dev/vdb"),
@@ -85,8 +95,14 @@ CASES = {
         "missing PV x (last written to /dev/vdc)",
         "bring the disks back",
     ),
+    "thin volumes": (
+        with_thin(made()), "thin volumes of its own in containerd/thinpool: other (thin id 1)", "pool.repair --name"
+    ),
+    "a count of changes": (
+        with_volume(msgspec.structs.replace(made(), pool=UP_AT_3), transaction=3), "expects transaction id 3", "pool.re"
+    ),
     "transaction": (
-        with_volume(made(), transaction=7), "transaction id is 0, LVM expects 7", "see docs/rescue.md"
+        with_volume(made(), transaction=7), "transaction id is 0, LVM expects 7", "pool.repair --name"
     ),
 }  # fmt: skip
 
