@@ -133,7 +133,7 @@ def _document(text: str | None, want: Want) -> Any:
             hint=f"{away}; {hints.command('deploy', want.daemon)}; then write what you need of {config}.old "
             f"into {config}, in format {want.format}",
         )
-    if want.format > 1 and document.get("version") != want.format:
+    if document.get("version", 1) != want.format:
         document["version"] = want.format
     return document
 

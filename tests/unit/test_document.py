@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fabfile import address, document
@@ -48,6 +48,7 @@ def cleared(text: str) -> str | None:
 
 
 @settings(max_examples=300)
+@example('version = 2\n\nsnapshotter = "overlayfs"\n', WANTS[0])
 @given(damaged(WRITTEN) | st.text(max_size=60), st.sampled_from(WANTS))
 def test_any_configuration_is_edited_once_or_refused(text: str, want: config.Want) -> None:
     result = edited(text, want)
