@@ -5,30 +5,30 @@ from __future__ import annotations
 from invoke import Collection
 
 from fabfile import commandline as _commandline
+from fabfile.pool import status as _pool
+from fabfile.pool.loop import grow as _grow
+from fabfile.pool.loop import loop_pool as _loop
+from fabfile.pool.lvm import candidates as _disks
+from fabfile.pool.lvm import direct_pool as _direct
+from fabfile.pool.maintain import adopt as _adopt
+from fabfile.pool.maintain import backup as _backup
+from fabfile.pool.maintain import check as _check
+from fabfile.pool.maintain import fsck as _fsck
+from fabfile.pool.maintain import kept as _keep
+from fabfile.pool.maintain import repair as _repair
+from fabfile.pool.maintain import rescue as _rescue
+from fabfile.pool.maintain import restore as _restore
+from fabfile.pool.maintain import trim as _trim
 from fabfile.steps import config as _config
 from fabfile.steps import containerd as _containerd
 from fabfile.steps import deploy as _deploy
 from fabfile.steps import packages as _packages
+from fabfile.steps import reset as _reset
 from fabfile.steps import run as _run
 from fabfile.steps import runc as _runc
 from fabfile.steps import smoke as _smoke
 from fabfile.steps import status as _status
 from fabfile.steps import toolchain as _toolchain
-from fabfile.steps.pool import adopt as _adopt
-from fabfile.steps.pool import backup as _backup
-from fabfile.steps.pool import check as _check
-from fabfile.steps.pool import direct as _direct
-from fabfile.steps.pool import disks as _disks
-from fabfile.steps.pool import fsck as _fsck
-from fabfile.steps.pool import grow as _grow
-from fabfile.steps.pool import keep as _keep
-from fabfile.steps.pool import loop as _loop
-from fabfile.steps.pool import repair as _repair
-from fabfile.steps.pool import rescue as _rescue
-from fabfile.steps.pool import reset as _reset
-from fabfile.steps.pool import restore as _restore
-from fabfile.steps.pool import status as _pool
-from fabfile.steps.pool import trim as _trim
 
 
 def namespace() -> Collection:

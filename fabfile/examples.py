@@ -6,15 +6,17 @@ from collections.abc import Mapping
 
 from fabfile import facts
 from fabfile.apply import apply_script
-from fabfile.daemon import Daemon
 from fabfile.facts import Query
+from fabfile.instance import Daemon
 from fabfile.inventory import Host
 from fabfile.plan import Change, Command, File
+from fabfile.pool import units
+from fabfile.pool.maintain import adopt
+from fabfile.pool.maintain.session import Made
+from fabfile.pool.remove import RECORDS, Going, idle
+from fabfile.pool.safety import gate
 from fabfile.render import render
 from fabfile.steps import smoke, toolchain
-from fabfile.steps.pool import adopt, files, gate
-from fabfile.steps.pool.action import Made
-from fabfile.steps.pool.undo import RECORDS, Going, idle
 
 
 def shell_examples() -> dict[str, str]:
@@ -30,7 +32,7 @@ def shell_examples() -> dict[str, str]:
         "apt": render("packages/apt.sh.j2", wait=120, note="note: ") + "apt update\n",
         "prove": facts.proof.fragment(Query(prove=True)),
         "apply": apply_script(changes, {}, "0"),
-        "devmapper-pool": files.script(),
+        "devmapper-pool": units.script(),
         "containers": render("containerd/containers.sh.j2", daemon=Daemon("two")),
         "containerd-remove": render("containerd/containers.sh.j2", daemon=Daemon("two"))
         + render("containerd/remove.sh.j2", daemon=Daemon("two"), force=False),

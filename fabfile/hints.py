@@ -13,8 +13,8 @@ from contextvars import ContextVar
 import msgspec
 
 from fabfile import inventory
-from fabfile.daemon import DEFAULT, Daemon
 from fabfile.errors import Refused
+from fabfile.instance import DEFAULT, Daemon
 from fabfile.inventory import Host
 
 NAMED = frozenset(

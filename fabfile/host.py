@@ -11,8 +11,8 @@ import msgspec
 
 from fabfile import sizes
 from fabfile.console import shown
-from fabfile.daemon import Daemon
 from fabfile.errors import Refused
+from fabfile.instance import Daemon
 from fabfile.option import about, size_of
 
 

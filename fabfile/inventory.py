@@ -12,11 +12,11 @@ import msgspec
 
 from fabfile import paths
 from fabfile.console import shown
-from fabfile.daemon import DEFAULT, Daemon, check_instance
 from fabfile.errors import Refused
 from fabfile.host import Host as Host
 from fabfile.host import Pool as Pool
 from fabfile.host import check_address
+from fabfile.instance import DEFAULT, Daemon, check_instance
 from fabfile.option import options
 
 if TYPE_CHECKING:

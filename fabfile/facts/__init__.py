@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fabfile import target
-from fabfile.daemon import Daemon
 from fabfile.errors import Failed
 from fabfile.facts import (
     config,
@@ -17,7 +16,6 @@ from fabfile.facts import (
     instances,
     known,
     lvm,
-    needs,
     pool,
     proof,
     smoke,
@@ -25,6 +23,8 @@ from fabfile.facts import (
     units,
     versions,
 )
+from fabfile.facts import programs as needs
+from fabfile.instance import Daemon
 
 if TYPE_CHECKING:
     from invoke import Context

@@ -9,7 +9,7 @@ import msgspec
 
 from fabfile import document
 from fabfile.errors import Failed
-from fabfile.plain import settings
+from fabfile.keyvalue import settings
 
 if TYPE_CHECKING:
     from fabfile.facts import Query

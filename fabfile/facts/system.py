@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fabfile.plain import lines
+from fabfile.keyvalue import lines
 
 if TYPE_CHECKING:
     from fabfile.facts import Query

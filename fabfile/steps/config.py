@@ -7,19 +7,19 @@ from typing import Any
 import msgspec
 from invoke import Context
 
-from fabfile import inventory
+from fabfile import inventory, systemd
 from fabfile.converge import converge
-from fabfile.daemon import OURS, Daemon
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.config import DIGEST
 from fabfile.facts.containerd import SETTINGS
+from fabfile.instance import OURS, Daemon
 from fabfile.inventory import Host
 from fabfile.outcome import Outcome
 from fabfile.plan import Change, Command, File, Step, file, words
+from fabfile.pool import limits, ownership
 from fabfile.render import render
-from fabfile.steps import ext4, foreign, overrides, service
-from fabfile.steps.pool import owner, thin
+from fabfile.steps import ext4, foreign, overrides
 from fabfile.steps.settings import ORIGINAL, Want, config_format, edited, is_stock
 from fabfile.steps.toolchain import SOURCES
 from fabfile.task import Instance, task
@@ -32,16 +32,16 @@ def step(host: Host, release: str, mirror: str) -> Step:
         from fabfile import releases
 
         daemon = host.daemon
-        service.refuse_masked(have, daemon.unit)
+        systemd.refuse_masked(have, daemon.unit)
         _refuse_unit(have, daemon)
-        service.refuse_changing(daemon.unit, have.containerd.changing)
+        systemd.refuse_changing(daemon.unit, have.containerd.changing)
         version = releases.load(release, have.system.arch, mirror).containerd.version
         foreign.refuse(have, daemon, version)
         pool = host.pool
-        thin.check_name(pool.dm_name)
-        owner.refuse_foreign(have, daemon, pool.dm_name, pool.dir)
-        owner.refuse_move(have, daemon, pool.dm_name, pool.dir, pool.variant)
-        owner.refuse_base_image_size(have, daemon, pool.base_image_size)
+        limits.check_name(pool.dm_name)
+        ownership.refuse_foreign(have, daemon, pool.dm_name, pool.dir)
+        ownership.refuse_move(have, daemon, pool.dm_name, pool.dir, pool.variant)
+        ownership.refuse_base_image_size(have, daemon, pool.base_image_size)
         want = Want(
             config_format(version), pool.dm_name, pool.dir, pool.base_image_size, host.bin_dir, have.system.arch,
             daemon.instance, daemon.mke2fs if ext4.CONF in have.files else "", ext4.options(have, pool, version),
@@ -107,7 +107,7 @@ def _valid(want: Want, file: str) -> str:
 
 def _daemon(have: Facts, want: Want, digest: str, files: list[Change]) -> list[Change]:
     unit, ctr = want.daemon.unit, want.daemon.ctr
-    restart = service.start(files, unit, restart=True)
+    restart = systemd.start(files, unit, restart=True)
     if not any(isinstance(change, File) and change.path == want.daemon.config for change in files):
         # Not ours to validate when it was written: a daemon that runs does not go down for a file that it cannot load.
         restart = f"{_valid(want, words(want.daemon.config))}\n{restart}"
@@ -150,5 +150,5 @@ def _why(have: Facts, want: Want, digest: str) -> tuple[str, bool]:
 def configure(c: Context, instance: Instance = "", **given: Any) -> list[Outcome]:
     """Configure containerd for the pool, start it, and prove that its devmapper plugin is ok."""
     host = inventory.of(c, instance, **given)
-    query = msgspec.structs.replace(thin.query(host.pool, host.instance), bin_dir=host.bin_dir)
+    query = msgspec.structs.replace(limits.query(host.pool, host.instance), bin_dir=host.bin_dir)
     return converge(c, [step(host, host.release, host.mirror)], query)

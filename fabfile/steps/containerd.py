@@ -10,9 +10,9 @@ from invoke import Context
 from fabfile import inventory, target
 from fabfile.console import say
 from fabfile.converge import converge
-from fabfile.daemon import Daemon
 from fabfile.errors import Pending
 from fabfile.facts import Facts, Query, gather
+from fabfile.instance import Daemon
 from fabfile.inventory import Host
 from fabfile.option import about
 from fabfile.outcome import Outcome, note

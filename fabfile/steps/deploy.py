@@ -13,8 +13,10 @@ from fabfile.facts import Query
 from fabfile.host import Host, Pool
 from fabfile.outcome import Outcome
 from fabfile.plan import Step
+from fabfile.pool.health import usable
+from fabfile.pool.loop import loop_pool
+from fabfile.pool.lvm import direct_pool
 from fabfile.steps import config, containerd, packages, runc, smoke
-from fabfile.steps.pool import direct, loop, well
 from fabfile.task import Instance, task
 
 
@@ -24,15 +26,15 @@ def steps(host: Host) -> tuple[list[Step], Query]:
     The toolchain goes to the machine only where it builds; elsewhere the controller has it in its cache.
     """
     if host.pool.variant == "direct":
-        make_pool, query = direct.step(host.pool, host.instance, after_packages=True)
+        make_pool, query = direct_pool.step(host.pool, host.instance, after_packages=True)
     else:
-        make_pool, query = loop.step(host.pool, host.instance)
+        make_pool, query = loop_pool.step(host.pool, host.instance)
     all_steps = [
         *(containerd.prerequisites(host) or [packages.step(build=False)]),
         containerd.step(host.release, host.mirror, host.daemon, host.build),
         runc.step(host.release, host.mirror),
         make_pool,
-        well.step(host.pool.dm_name, used=True),
+        usable.step(host.pool.dm_name, used=True),
         config.step(host, host.release, host.mirror),
         smoke.step(host),
     ]
@@ -50,6 +52,6 @@ def deploy(c: Context, instance: Instance = "", **given: Any) -> list[Outcome]:
     host = msgspec.structs.replace(host, pool=host.pool.given(asked))
     order, query = steps(host)
     outcomes = converge(c, order, query, prove=True)
-    if direct.changed(outcomes):
-        direct.advise(inventory.of(c, instance).pool, host.pool)
+    if direct_pool.changed(outcomes):
+        direct_pool.advise(inventory.of(c, instance).pool, host.pool)
     return outcomes

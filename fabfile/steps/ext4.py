@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from fabfile.facts import Facts
-from fabfile.facts.needs import PREZEROED
+from fabfile.facts.programs import PREZEROED
 from fabfile.inventory import Pool
 
 CONF = "/etc/mke2fs.conf"

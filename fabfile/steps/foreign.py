@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from fabfile import hints
-from fabfile.daemon import OURS, Daemon
 from fabfile.errors import Refused
 from fabfile.facts import Facts
+from fabfile.instance import OURS, Daemon
 from fabfile.plan import words
+from fabfile.pool.maintain import adopt
 from fabfile.steps import settings
-from fabfile.steps.pool import adopt
 
 PROGRAMS = ("containerd", "containerd-shim", "containerd-shim-runc-v1", "containerd-shim-runc-v2", "ctr", "runc")
 """Names that are linked by a deploy; `containerd-stress` comes with them."""

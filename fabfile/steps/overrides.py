@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import msgspec
 
 from fabfile import hints
-from fabfile.daemon import Daemon
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts import config as facts
 from fabfile.facts.config import KEYS, Source
+from fabfile.instance import Daemon
 
 NEEDED = re.compile(
     r"(?:io\.containerd\.(?:snapshotter|grpc|cri|transfer|metadata|content|runtime|service|differ|gc|lease|sandbox|"

@@ -12,9 +12,9 @@ from fabfile.errors import Problem
 from fabfile.facts import Facts, Query, gather
 from fabfile.inventory import Host
 from fabfile.plan import Step
+from fabfile.pool import limits
+from fabfile.pool.lookup import meant
 from fabfile.steps import deploy
-from fabfile.steps.pool import thin
-from fabfile.steps.pool.look import meant
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -41,7 +41,7 @@ def look(c: Context, instance: str) -> tuple[Host, Facts, list[Refusal]]:
     pool = meant(have, host, "")
     if (pool.dm_name, pool.dir, pool.variant) != (host.pool.dm_name, host.pool.dir, host.pool.variant):
         host = msgspec.structs.replace(host, pool=pool)
-        wanted = thin.query(pool, host.instance)
+        wanted = limits.query(pool, host.instance)
         have = gather(c, msgspec.structs.replace(wanted, bin_dir=host.bin_dir, image=query.image, prove=True))
     return host, have, found
 
@@ -50,7 +50,7 @@ def _steps(host: Host) -> tuple[list[Step], Query, list[Refusal]]:
     try:
         return (*deploy.steps(host), [])
     except Problem as wrong:
-        query = msgspec.structs.replace(thin.query(host.pool, host.instance), bin_dir=host.bin_dir)
+        query = msgspec.structs.replace(limits.query(host.pool, host.instance), bin_dir=host.bin_dir)
         return [], query, [Refusal(wrong.what, wrong.details, wrong.hint)]
 
 

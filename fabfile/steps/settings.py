@@ -9,9 +9,9 @@ import msgspec
 
 from fabfile import document as toml
 from fabfile import hints
-from fabfile.daemon import Daemon
 from fabfile.errors import Refused
 from fabfile.facts.config import DEVMAPPER, IMAGES, TRANSFER
+from fabfile.instance import Daemon
 from fabfile.plan import words
 from fabfile.steps import ext4
 

@@ -20,8 +20,8 @@ from fabfile.facts.proof import ELSEWHERE, UNMOUNTED
 from fabfile.host import Host
 from fabfile.outcome import result
 from fabfile.plan import Change, Command, Step
+from fabfile.pool.lookup import look
 from fabfile.render import render
-from fabfile.steps.pool.look import look
 from fabfile.task import Instance, task
 
 SNAPSHOTTERS = ("devmapper", "overlayfs")

@@ -11,20 +11,20 @@ from invoke import Context
 from fabfile import hints, sizes
 from fabfile.apply import RESTART_UDEV
 from fabfile.console import show
-from fabfile.daemon import DEFAULT
 from fabfile.errors import Failed, Refused
 from fabfile.facts import Facts
 from fabfile.facts.units import UDEV
+from fabfile.instance import DEFAULT
 from fabfile.inventory import Host
 from fabfile.outcome import result
 from fabfile.plan import words
+from fabfile.pool import status as pool
+from fabfile.pool import units
+from fabfile.pool.health.advice import advice, free, more_data, more_metadata
+from fabfile.pool.lookup import look
+from fabfile.pool.ownership import owner, refuse_stale
 from fabfile.steps import foreign, overrides, refusals, smoke
 from fabfile.steps.packages import RUN
-from fabfile.steps.pool import files
-from fabfile.steps.pool import status as pool
-from fabfile.steps.pool.advice import advice, free, more_data, more_metadata
-from fabfile.steps.pool.look import look
-from fabfile.steps.pool.owner import owner, refuse_stale
 from fabfile.task import Instance, task
 
 
@@ -184,12 +184,12 @@ def of_pool(host: Host, have: Facts) -> list[Check]:
     now, name = have.pool, host.pool.dm_name
     wrong = [Check(one.what, one.result, one.found, one.hint) for one in advice(have, name)]
     if not now.status and now.changing and not wrong:
-        return [Check("pool", "warn", _NOT_YET.format(now.changing), f"systemctl status {files.unit(name)}")]
+        return [Check("pool", "warn", _NOT_YET.format(now.changing), f"systemctl status {units.unit(name)}")]
     if not now.status:
         wrong = wrong or _stale(host, have)
         make = f"{hints.command('deploy', host.daemon)}; or {hints.command('pool.loop', host.daemon)} alone"
         return wrong or [Check("pool", "warn", f"no pool {name}", make)]
-    enable = f"systemctl enable {shlex.quote(files.unit(name))}"
+    enable = f"systemctl enable {shlex.quote(units.unit(name))}"
     more = f"{more_data(have, name)}; or {free(have, name)}"
     return [
         *(wrong or [Check("pool", "ok", now.status.mode)]),
@@ -217,7 +217,7 @@ def _growth(host: Host, have: Facts) -> list[Check]:
         return []
     watched = volume.monitor == "monitored" and volume.profile == host.pool.dm_name
     why = f"{volume.monitor or 'not monitored'}, profile {volume.profile or 'none'}"
-    again = f"systemctl restart dm-event.socket; {words(files.SCRIPT, 'up', host.pool.dm_name)}"
+    again = f"systemctl restart dm-event.socket; {words(units.SCRIPT, 'up', host.pool.dm_name)}"
     if volume.profile != host.pool.dm_name:
         again = words("lvchange", "--metadataprofile", host.pool.dm_name, f"{host.pool.vg}/{host.pool.pool}")
     found = [_check("pool watched", watched, "by dmeventd, with its profile", why, again)]

@@ -17,9 +17,11 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts, Query, gather
 from fabfile.inventory import Pool
 from fabfile.plan import Change, Step, words
+from fabfile.pool.loop import loop_pool
+from fabfile.pool.lvm import direct_pool, extend
+from fabfile.pool.safety import gate
 from fabfile.ssh.machine import Machine as Connected
 from fabfile.ssh.machine import connect
-from fabfile.steps.pool import direct, extend, gate, loop
 from tests.integration import zoo
 from tests.integration.conftest import started
 from tests.integration.golden import Golden
@@ -73,7 +75,7 @@ def pool(*devices: str) -> Pool:
 def seen(machine: Machine, connection: Connected, kept: dict[str, str]) -> Facts:
     """One look at all of them."""
     devices = [zoo.device(machine, case.name) for case in CASES]
-    return have(connection, *direct.step(pool(*devices, *zoo.OTHERS), "three"))
+    return have(connection, *direct_pool.step(pool(*devices, *zoo.OTHERS), "three"))
 
 
 def have(connection: Connected, step: Step, query: Query) -> Facts:
@@ -91,7 +93,7 @@ def changed(machine: Machine, kept: dict[str, str]) -> set[str]:
 
 def refusal(seen: Facts, device: str, wipes: tuple[str, ...] = ()) -> Refused:
     with pytest.raises(Refused) as refused:
-        direct.step(pool(device), "three", wipes)[0].plan(seen)
+        direct_pool.step(pool(device), "three", wipes)[0].plan(seen)
     return refused.value
 
 
@@ -122,7 +124,7 @@ def test_a_plan_takes_the_disk_that_was_named_and_no_other(machine: Machine, see
     for case in CASES:
         if case.wipe or not case.says:
             wipes = (devices[case.name],) if case.wipe else ()
-            script = destroying(direct.step(pool(devices[case.name]), "three", wipes)[0].plan(seen))
+            script = destroying(direct_pool.step(pool(devices[case.name]), "three", wipes)[0].plan(seen))
             lines = [line for line in script.splitlines() if line.startswith(("wipe_disk", "pvcreate", "vgcreate"))]
             assert len(lines) == len(wipes) + 2
             assert all(devices[case.name] in line.split() for line in lines)
@@ -198,7 +200,7 @@ def growing(machine: Machine, connection: Connected) -> Facts:
 @pytest.mark.parametrize("name", zoo.VOLUMES)
 def test_a_volume_that_is_there_is_refused_with_what_is_on_it(connection: Connected, name: str) -> None:
     settings = Pool(dir="/srv/pool", size="64M", volume=f"user/{name}", volume_size="128M", name="files")
-    step, query = loop.step(settings, "three")
+    step, query = loop_pool.step(settings, "three")
     with pytest.raises(Refused) as refused:
         step.plan(have(connection, step, query))
     assert zoo.VOLUMES[name][1] in refused.value.details

@@ -6,12 +6,12 @@ import re
 
 import pytest
 
-from fabfile.daemon import Daemon
-from fabfile.steps.pool import files
+from fabfile.instance import Daemon
+from fabfile.pool import units
 from tests.integration.machine import Machine
 
 NAME = "containerd-pool"
-TIMER = files.monitor(NAME)
+TIMER = units.monitor(NAME)
 DAEMON = Daemon()
 NOTHING = "ok 1  changed 0"
 PROOF = r"changed +smoke "
@@ -55,7 +55,7 @@ def test_the_monitor_is_there_when_the_pool_is(deployed: Machine) -> None:
     # It starts after the pool, 5 to 40 ms later on an idle machine: here, 3 s.
     deployed.ssh(r"printf '[Service]\nType=oneshot\nExecStart=/bin/sleep 3\n' >/run/systemd/system/slow.service")
     deployed.ssh(drop_in(TIMER, r"[Unit]\nWants=slow.service\nAfter=slow.service\n"))
-    deployed.ssh(f"systemctl stop {DAEMON.unit} {TIMER} {files.unit(NAME)}")
+    deployed.ssh(f"systemctl stop {DAEMON.unit} {TIMER} {units.unit(NAME)}")
     assert "activate the pool" in deployed.fab("pool.loop")
     deployed.ssh(f"{without(TIMER)}; systemctl start {DAEMON.unit}")
     assert NOTHING in deployed.fab("deploy")
@@ -66,7 +66,7 @@ def test_a_pool_that_is_growing_is_looked_at_when_it_has_grown(deployed: Machine
     slow = "/usr/local/sbin/sync"
     deployed.ssh(rf"printf '#!/bin/sh\nsleep 10\nexec /usr/bin/sync \"$@\"\n' >{slow}; chmod +x {slow}")
     more = "$(($(stat -c %s /var/lib/containerd/devmapper/data) + (64 << 20)))"
-    deployed.ssh(f"{files.SCRIPT} grow {NAME} {more} 0 >/run/grown 2>&1 </dev/null &")
+    deployed.ssh(f"{units.SCRIPT} grow {NAME} {more} 0 >/run/grown 2>&1 </dev/null &")
     assert NOTHING in deployed.fab("deploy")
     assert "MiB of data" in deployed.ssh(f"rm {slow}; cat /run/grown"), "the look waited for it"
 

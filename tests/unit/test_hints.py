@@ -9,7 +9,7 @@ from invoke import Collection, Task
 
 import fabfile
 from fabfile import hints
-from fabfile.daemon import Daemon
+from fabfile.instance import Daemon
 from fabfile.inventory import Host
 from tests.unit import typed
 

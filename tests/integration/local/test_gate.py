@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabfile.plan import Command
-from fabfile.steps.pool import gate
+from fabfile.pool.safety import gate
 from fabfile.target import quote
-from tests.unit.steps.pool.groups import empty
+from tests.unit.pool.groups import empty
 
 DEEDS = [
     gate.remove_volume("", "vg/lv", "u1"),

@@ -10,10 +10,11 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabfile.steps.pool import files, gate, record
-from tests.unit.steps.pool.loops import NAME, machine, want
+from fabfile.pool import record, units
+from fabfile.pool.safety import gate
+from tests.unit.pool.loops import NAME, machine, want
 
-CONF = files.conf(NAME)
+CONF = units.conf(NAME)
 
 VALUES = st.dictionaries(
     st.sampled_from(record.KEYS), st.from_regex(r"[A-Za-z0-9_.+@:/-]{0,20}", fullmatch=True), min_size=1
@@ -30,7 +31,7 @@ def test_what_the_shell_records_is_what_the_controller_writes(values: dict[str, 
         script = f"{gate.functions()}\n{record.write(str(conf), values)}"
         subprocess.run(["sh", "-euc", script], check=True, capture_output=True)
         content = conf.read_text()
-    recorded = files.parse(content)
+    recorded = units.parse(content)
     assert {key: recorded[key] for key in values} == values
     now = msgspec.structs.replace(have.files[CONF], content=content)
-    assert files.conf_change(msgspec.structs.replace(have, files={CONF: now}), want()) == []
+    assert units.conf_change(msgspec.structs.replace(have, files={CONF: now}), want()) == []

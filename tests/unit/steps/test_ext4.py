@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fabfile.facts.needs import PREZEROED
+from fabfile.facts.programs import PREZEROED
 from fabfile.inventory import Pool
 from fabfile.steps import ext4
 from tests.unit.steps.conftest import having

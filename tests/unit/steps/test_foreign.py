@@ -5,13 +5,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from fabfile.daemon import OURS, Daemon
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.containerd import Containerd
 from fabfile.facts.files import FileFact
 from fabfile.facts.instances import Config, Instances
 from fabfile.facts.versions import NAMES, Versions
+from fabfile.instance import OURS, Daemon
 from fabfile.steps import foreign
 from tests.unit.steps.conftest import having
 

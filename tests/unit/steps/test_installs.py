@@ -8,12 +8,12 @@ import pytest
 
 from fabfile import kept, paths
 from fabfile.build import Build
-from fabfile.daemon import Daemon
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.containerd import Containerd
 from fabfile.facts.files import FileFact
 from fabfile.facts.versions import Versions
+from fabfile.instance import Daemon
 from fabfile.plan import Change, Upload
 from fabfile.source import Git
 from fabfile.steps import containerd, runc, toolchain

@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from fabfile.daemon import Daemon
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts import config as facts
 from fabfile.facts.config import Config
 from fabfile.facts.files import FileFact
+from fabfile.instance import Daemon
 from fabfile.steps import overrides, settings
 from tests.unit.steps.conftest import having
 

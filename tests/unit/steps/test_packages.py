@@ -7,7 +7,7 @@ import pytest
 from fabfile import apply
 from fabfile.errors import Refused
 from fabfile.facts import Facts
-from fabfile.facts.needs import PROBES
+from fabfile.facts.programs import PROBES
 from fabfile.plan import Command
 from fabfile.steps import packages
 from tests.unit.steps.conftest import having, with_system

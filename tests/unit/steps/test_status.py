@@ -7,15 +7,15 @@ import pytest
 
 from fabfile.facts import Facts, config
 from fabfile.facts.containerd import Containerd, Plugin
-from fabfile.facts.needs import PROBES
 from fabfile.facts.pool import Pool
+from fabfile.facts.programs import PROBES
 from fabfile.facts.smoke import Smoke
 from fabfile.facts.units import Units
 from fabfile.inventory import Host
 from fabfile.inventory import Pool as Asked
 from fabfile.steps.status import checks
+from tests.unit.pool.loops import NAME, machine, pool, state
 from tests.unit.steps.conftest import having, with_system
-from tests.unit.steps.pool.loops import NAME, machine, pool, state
 
 HOST = Host(pool=Asked(name=NAME))
 ERROR = Plugin("io.containerd.snapshotter.v1", "devmapper", "error")

@@ -1,0 +1,263 @@
+"""What is wrong with a pool, and the way out: for pool.status and doctor."""
+
+from __future__ import annotations
+
+import shlex
+
+from fabfile import hints, sizes
+from fabfile.facts import Facts
+from fabfile.facts.pool import Pool, Status
+from fabfile.facts.units import Unit
+from fabfile.pool import limits, units
+from fabfile.pool.health import missing, visibility
+from fabfile.pool.health import rerun as again
+from fabfile.pool.health.finding import Advice, since
+from fabfile.pool.ownership import owner
+
+
+def advice(have: Facts, name: str) -> list[Advice]:
+    """What is wrong with the pool `name`, worst first; nothing for one that is well, or neither made here nor up.
+
+    What the kernel does when it is full, and what that means for containers, is in docs/full-pools.md.
+    """
+    recorded = name in have.instances.pools
+    if not have.pool.status or not have.pool.table:
+        return down(have, name) if recorded else []
+    found = blocking(have, name)
+    if have.pool.warning and not found:
+        found.append(
+            Advice("pool growth", "warn", have.pool.warning, f"{more_data(have, name)}; or {free(have, name)}")
+        )
+    if not recorded:
+        return found
+    found += databases(have, name)
+    return [
+        *found,
+        *_unit(have, name),
+        *_gone(have, name),
+        *_watched(have, name),
+        *([] if found else _room(have, name)),
+    ]
+
+
+def blocking(have: Facts, name: str) -> list[Advice]:
+    """What is wrong with a pool that is up, and that no deploy puts right: its mode, and what LVM says of it."""
+    pool = have.pool
+    if not pool.status or not pool.table:
+        return []
+    if pool.suspended:
+        resume = shlex.join(["dmsetup", "resume", name])
+        return [Advice("pool", "fail", "it is suspended: nothing is read or written until it is resumed", resume)]
+    lvm = visibility.findings(have, name, have.instances.pools.get(name, {}))
+    return [*_lost(have, name), *_mode(have, pool, pool.status, name), *lvm]
+
+
+def databases(have: Facts, name: str) -> list[Advice]:
+    """What is wrong with containerd's databases of a pool that is up: they are not this one's, or were lost."""
+    known, status = have.known, have.pool.status
+    if not status or name not in have.instances.pools or status.mode in ("Fail", "Error"):
+        return []
+    if status.used_data and known.entries == 0:
+        found = f"it has {status.used_data} blocks in use, and containerd's database of the devices on it knows none"
+        return [Advice("containerd's databases", "fail", found, f"{_task(have, name, 'pool.fsck')}, and what it says")]
+    if status.used_data or not (known.entries or known.snapshots or known.records):
+        return []
+    named = max(known.entries or 0, known.snapshots or 0, known.records or 0)
+    found = f"nothing is on it, and containerd's databases name {named} devices and snapshots: they are of another pool"
+    return [Advice("containerd's databases", "fail", found, _task(have, name, "pool.fsck", "--fix"))]
+
+
+def _gone(have: Facts, name: str) -> list[Advice]:
+    """Files without which it does not come up at the next boot."""
+    if units.conf(name) not in have.files:
+        return []
+    settings = have.instances.pools[name]
+    direct = settings.get("VARIANT", "loop") == "direct"
+    wanted = [path for path in units.paths(name) if not (direct and path in units.monitor_paths(name))]
+    gone = [path for path in wanted if path not in have.files]
+    if not gone:
+        return []
+    found = f"{' and '.join(gone)} {'are' if gone[1:] else 'is'} gone: it would not come up at the next boot"
+    return [Advice("pool at boot", "fail", found, again.command(name, settings))]
+
+
+def _room(have: Facts, name: str) -> list[Advice]:
+    """How much can still be written to a pool on sparse files before their file system is full."""
+    pool, settings = have.pool, have.instances.pools[name]
+    if not (pool.data and pool.place and pool.table):
+        return []
+    size, threshold = pool.data.size, int(settings.get("THRESHOLD", "100"))
+    left = size - pool.data.allocated
+    step = size * int(settings.get("PERCENT", "0")) // 100 if threshold < 100 else 0
+    if pool.place.free >= min(left + step, max(step, min(left, size // 10))):
+        return []
+    room, where = sizes.human(pool.place.free), pool.place.target
+    found = (
+        f"{room} can still be written before {where} is full, and the pool counts on {sizes.human(left + step)} more"
+    )
+    return [Advice("room under the pool", "warn", found, f"make room on {where}; or {free(have, name)}")]
+
+
+def _lost(have: Facts, name: str) -> list[Advice]:
+    """What is missing of a pool on files."""
+    return [Advice("pool files", "fail", loss.found, loss.way) for loss in missing.losses(have, name)]
+
+
+def down(have: Facts, name: str) -> list[Advice]:
+    """Why a pool that was made here is not up, with the last words of its unit, and the way out."""
+    settings, unit = have.instances.pools[name], have.units.of(units.unit(name))
+    causes = [*_lost(have, name), *visibility.findings(have, name, settings), *_gone(have, name)]
+    why = _state(unit) or "its unit does not run"
+    if unit.load == "masked":
+        return [Advice("pool", "fail", f"it is down: {why}", _unmask(units.unit(name))), *causes]
+    if unit.active == "activating":  # to restart it would end a check of its metadata half-way
+        look = f"see what it waits for: systemctl status {shlex.quote(units.unit(name))}; systemctl list-jobs"
+        return [*causes, Advice("pool", "fail", f"it is down: {why}", look)]
+    up = f"systemctl restart {shlex.quote(units.unit(name))} && systemctl start {owner(settings).unit}"
+    if causes:
+        return [*causes, Advice("pool", "fail", f"it is down: {why}", f"once that is put right: {up}")]
+    check = hints.command("pool.check", owner(settings), name)
+    return [Advice("pool", "fail", f"it is down: {why}", f"{up}; where that fails: {check}")]
+
+
+def _state(unit: Unit) -> str:
+    """What systemd says of a unit that is not well, with its own last line; empty for one that is."""
+    if unit.load == "masked":
+        return "its unit is masked"
+    if unit.load == "error":
+        return "systemd cannot read its unit, and starts neither it nor its containerd"
+    if unit.active == "failed":
+        return f"its unit failed ({unit.result})" + (f": {unit.last}" if unit.last else "")
+    if unit.active == "activating":
+        return f"its unit has been starting for {since(unit.started or 0)}"
+    return ""
+
+
+def _unmask(*units: str) -> str:
+    return shlex.join(["systemctl", "unmask", *units])
+
+
+def _unit(have: Facts, name: str) -> list[Advice]:
+    """The unit of a pool that is up: one that failed took containerd with it, and one that is masked starts no more."""
+    unit = have.units.of(units.unit(name))
+    why = _state(unit)
+    if not why:
+        return []
+    daemon = owner(have.instances.pools[name])
+    hint = f"systemctl start {shlex.quote(units.unit(name))} {daemon.unit}"
+    if unit.load == "masked":
+        hint = _unmask(units.unit(name))
+    if unit.load == "error":
+        hint = f"systemctl daemon-reload && {hint}"
+    return [Advice("pool unit", "fail", f"the pool is up, but {why}", hint)]
+
+
+LATE = 6 * units.MONITOR_SECONDS
+"""Seconds after which a look of the monitor is missed: it looks that often, and has a limit of a minute."""
+
+
+def _watched(have: Facts, name: str) -> list[Advice]:
+    """Whether what lets a pool on files grow is at work; a direct pool's dmeventd is LVM's to tell of."""
+    if have.instances.pools[name].get("VARIANT", "loop") != "loop":
+        return []
+    timer, service = units.monitor(name), units.monitor_service(name)
+    watch, last = have.units.of(timer), have.units.watched
+    ago = f"; it last looked {since(last)} ago" if last is not None else ""
+    grows = f"the pool does not grow by itself{ago}"
+    masked = [unit for unit in (timer, service) if have.units.of(unit).load == "masked"]
+    if masked:
+        return [Advice("pool growth", "fail", f"{' and '.join(masked)} is masked: {grows}", _unmask(*masked))]
+    run = have.units.of(service)
+    if run.active == "failed":
+        why = f"{service} fails ({run.result})" + (f": {run.last}" if run.last else "")
+        words = shlex.quote(service)
+        hint = f"put that right, then systemctl start {words}; all that it said: journalctl -u {words}"
+        return [Advice("pool growth", "fail", f"{why}: {grows}", hint)]
+    start = f"systemctl restart {shlex.quote(timer)}"
+    if not have.pool.monitor:
+        state = f" ({watch.result})" if watch.active == "failed" else ""
+        return [Advice("pool growth", "warn", f"{timer} does not run{state}: {grows}", start)]
+    late = run.started if run.active == "activating" else run.ended
+    if late is not None and late > LATE:
+        what = "has been looking for" if run.active == "activating" else "last looked"
+        return [
+            Advice(
+                "pool growth",
+                "fail",
+                f"{service} {what} {since(late)}{' ago' * (what == 'last looked')}: {grows}",
+                start,
+            )
+        ]
+    return []
+
+
+def free(have: Facts, name: str) -> str:
+    """How to give space back."""
+    return f"remove images and containers, then {_task(have, name, 'pool.trim')}"
+
+
+def _task(have: Facts, name: str, task: str, *options: str) -> str:
+    return hints.command(task, owner(have.instances.pools.get(name, {})), name, *options)
+
+
+RESTART = "restart the containers that got errors"
+"""Until it is mounted again, a file system that got errors may stay read-only, or show files wrong that are not."""
+
+
+def _mode(have: Facts, pool: Pool, status: Status, name: str) -> list[Advice]:
+    if status.mode in ("Fail", "Error"):
+        found = "the kernel has given it up: nothing is read or written"
+        return [Advice("pool", "fail", found, f"{_task(have, name, 'pool.check')}, and what it says")]
+    unit = owner(have.instances.pools.get(name, {})).unit
+    again = (
+        f"check it: systemctl stop {unit}; systemctl restart {shlex.quote(units.unit(name))} && systemctl start {unit}"
+    )
+    if status.needs_check:
+        found = "an error while its metadata was written: read-only until it was checked"
+        hint = f"make room under the pool; {again}; where that fails: {_task(have, name, 'pool.repair')}"
+        return [Advice("pool", "fail", found, hint)]
+    if status.mode == "ro" and status.used_meta < status.total_meta:
+        hint = f"{again}; where that fails: {_task(have, name, 'pool.repair')}"
+        return [Advice("pool", "fail", "the kernel has it read-only: writes fail", hint)]
+    if status.mode == "ro":
+        used, total = status.used_meta, status.total_meta
+        found = f"its metadata is full ({used} of {total} blocks): read-only, writes fail"
+        return [Advice("pool", "fail", found, f"{more_metadata(have, name)}, then {RESTART}")]
+    if status.mode == "out_of_data_space":
+        then = f", then {RESTART}" if status.when_full == "error" else ""
+        hint = f"{more_data(have, name)}{then}; or {free(have, name)}"
+        return [Advice("pool", "fail", f"its data is full: {_waiting(pool, status)}", hint)]
+    return []
+
+
+def _waiting(pool: Pool, status: Status) -> str:
+    assert pool.table is not None
+    if status.when_full != "error":
+        if pool.no_space_timeout == 0:
+            return "writers wait until there is space"
+        return f"writers wait, for {pool.no_space_timeout or 60} s, and then get errors"
+    if pool.table.when_full == "queue":
+        return "writers have waited in vain: writes fail now"
+    return "writes fail"
+
+
+def more_metadata(have: Facts, name: str) -> str:
+    """The command that doubles the metadata of a pool that is there."""
+    assert have.pool.status is not None
+    double = min(2 * have.pool.status.total_meta * limits.META_BLOCK, limits.META_MOST)
+    return _task(have, name, "pool.grow", "--meta-size", sizes.show(double))
+
+
+def more_data(have: Facts, name: str) -> str:
+    """The command that gives a pool that is there a fifth more, and what it takes where that has no room."""
+    pool, group = have.pool, have.lvm.group if have.lvm else None
+    assert pool.table is not None
+    now = pool.table.sectors * sizes.SECTOR
+    size = ("--size", f"{-(-now * 6 // 5 // sizes.MIB)}M")
+    if group and group.free * group.extent < now // 5:
+        more = _task(have, name, "pool.grow", "--device", "DEV", *size)
+        return f"{more}, as its group has {sizes.human(group.free * group.extent)} free"
+    if pool.place and pool.data and pool.place.free < now * 6 // 5 - pool.data.allocated:
+        room = sizes.human(pool.place.free)
+        return f"make room on {pool.place.target}, which has {room} free, then {_task(have, name, 'pool.grow', *size)}"
+    return _task(have, name, "pool.grow", *size)

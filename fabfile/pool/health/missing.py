@@ -1,0 +1,157 @@
+"""What is missing of a loop pool that was made here: its volume, the mount under it, its files, or a part of them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from fabfile import hints, sizes
+from fabfile.errors import Refused
+from fabfile.facts import Facts
+from fabfile.facts.pool import Backing
+from fabfile.facts.under import Loop
+from fabfile.plan import words
+from fabfile.pool import record, units
+from fabfile.pool.ownership import owner
+
+RESCUE = "docs/rescue.md"
+"""How what is missing is brought back."""
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """One thing that is missing."""
+
+    what: Literal["volume", "mount", "data", "meta"]
+    found: str
+    way: str = f"bring it back: see {RESCUE}"
+    """The command that brings it back, where one does."""
+    up: bool = False
+    """What it held is still in a device of the pool, and nowhere else."""
+
+
+def losses(have: Facts, name: str) -> list[Loss]:
+    """What is missing of the pool `name`; nothing for one on disks, one that is still being made, or none of ours."""
+    settings = have.instances.pools.get(name)
+    if settings is None or settings.get("VARIANT", "loop") != "loop" or record.making(settings):
+        return []
+    start = f"systemctl restart {words(units.unit(name))} && systemctl start {owner(settings).unit}"
+    volume = _volume(have, settings, start)
+    mount = [] if _are(have, settings) else _mount(have, settings, start)
+    if (volume or mount) and not (have.pool.data or have.pool.meta):
+        return [*volume, *mount]
+    asked = units.asked(settings)
+    parts: list[tuple[Literal["data", "meta"], Backing | None, Loop | None, int]] = [
+        ("data", have.pool.data, have.pool.data_loop, max(asked.data, default=0)),
+        ("meta", have.pool.meta, have.pool.meta_loop, max(asked.meta, default=0)),
+    ]
+    return [*volume, *mount, *(loss for part in parts for loss in _file(name, settings, *part))]
+
+
+def refuse(have: Facts, name: str, *, except_for: frozenset[str] = frozenset()) -> None:
+    """Refuse to do anything with a pool of which something is missing.
+
+    Args:
+        have: the machine.
+        name: of the pool.
+        except_for: what may be missing.
+
+    Raises:
+        Refused: with all that is missing and the two ways out.
+    """
+    found = [loss for loss in losses(have, name) if loss.what not in except_for]
+    if found:
+        reset = hints.command("pool.reset", owner(have.instances.pools[name]), name, "--yes")
+        ways = "; ".join(dict.fromkeys(loss.way for loss in found))
+        raise Refused(
+            f"a part of the pool {name} is missing",
+            "\n".join([*(loss.found for loss in found), "nothing new is made in its place: that would hide the loss"]),
+            hint=f"{ways}; or give up what was in the pool: {reset}",
+        )
+
+
+def _volume(have: Facts, settings: dict[str, str], start: str) -> list[Loss]:
+    name, now = settings.get("VOLUME", ""), have.pool.volume
+    if not name:
+        return []
+    recorded, (group, _, volume) = settings.get("VOLUME_UUID", ""), name.partition("/")
+    if now and now.size is None and now.renamed:
+        now_group, _, now_volume = now.renamed.partition("/")
+        back = [words("vgrename", now_group, group)] * (now_group != group)
+        back += [words("lvrename", group, now_volume, volume)] * (now_volume != volume)
+        back.append(words("lvchange", "-ay", name))
+        return [Loss("volume", f"the volume {name} is now called {now.renamed}", " && ".join([*back, start]))]
+    if now is None or now.group_free is None:
+        found = f"LVM does not know the volume group {group}: is its disk there?"
+        return [Loss("volume", found, f"bring its disk back, then {words('vgchange', '-ay', group)} && {start}")]
+    if now.size is None:
+        found = f"there is no volume {name}"
+    elif recorded and now.uuid != recorded:
+        found = f"{name} is another volume: its UUID is {now.uuid}, the pool's is {recorded}"
+    elif now.partial:
+        found = f"a disk of the volume {name} is missing"
+    elif not now.active:
+        activate = words("lvchange", "-ay", name)
+        return [Loss("volume", f"the volume {name} is not active: {activate}", f"{activate} && {start}")]
+    else:
+        return []
+    return [Loss("volume", found)]
+
+
+def _mount(have: Facts, settings: dict[str, str], start: str) -> list[Loss]:
+    uuid, mount, place = settings.get("FS_UUID", ""), settings.get("MOUNT", ""), have.pool.place
+    if place is None or not mount:
+        return []
+    same = place.uuid == uuid if uuid and place.uuid else record.plainly(place.target) == mount
+    if same:
+        return []
+    directory = settings["DATA"].rpartition("/")[0]
+    found = f"the file system {uuid or 'under it'} is not mounted at {mount}: {directory} is on {place.target} now"
+    return [
+        Loss("mount", found, f"{words('mount', f'UUID={uuid}', mount)} && {start}") if uuid else Loss("mount", found)
+    ]
+
+
+def _are(have: Facts, settings: dict[str, str]) -> bool:
+    """Whether the files at their paths are the pool's, whatever the file system is called: it runs on them, or did."""
+    pool = have.pool
+    if not (pool.data and pool.meta):
+        return False
+    if pool.table and pool.table.data in pool.data.loops and pool.table.meta in pool.meta.loops:
+        return True
+    return (str(pool.data.inode), str(pool.meta.inode)) == (settings.get("DATA_INO"), settings.get("META_INO"))
+
+
+def _file(
+    name: str,
+    settings: dict[str, str],
+    what: Literal["data", "meta"],
+    file: Backing | None,
+    loop: Loop | None,
+    asked: int,
+) -> list[Loss]:
+    path, daemon = settings[what.upper()], owner(settings)
+    restore = hints.command("pool.restore", daemon, name)
+    if file is None and loop is None:
+        return [
+            Loss(what, f"{path} is gone", f"from a backup: {restore}")
+            if what == "meta"
+            else Loss(what, f"{path} is gone")
+        ]
+    if file is None and loop and loop.deleted:
+        found = f"{path} is gone; what it held is still in {loop.path}, until that is detached"
+        return [Loss(what, found, f"stop nothing, and {hints.command('pool.rescue', daemon, name)}", up=True)]
+    if file is None and loop:
+        return [Loss(what, f"{path} is gone; {loop.path} is on {loop.file} now", words("mv", loop.file, path))]
+    assert file is not None
+    if loop and (loop.device, loop.inode) != (file.device, file.inode):
+        return [Loss(what, f"{path} is another file than {loop.path} is on, which was deleted or moved")]
+    least = max(loop.size if loop else 0, asked)
+    # A loop device has whole sectors.
+    if file.size // sizes.SECTOR * sizes.SECTOR >= least // sizes.SECTOR * sizes.SECTOR:
+        return []
+    found = f"{path} was cut: it has {sizes.human(file.size)} of {sizes.human(least)}"
+    if what == "meta":
+        return [Loss(what, found, f"from a backup: {restore}")]
+    longer = words("truncate", "-s", least, path)
+    return [Loss(what, found, f"what was beyond is lost; to have zeros there: {longer}")]

@@ -1,0 +1,45 @@
+"""The command that asks for a pool of ours as it was made, so that it changes nothing and starts what does not run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fabfile import hints, inventory, sizes
+from fabfile.instance import DEFAULT
+from fabfile.pool import units
+from fabfile.pool.ownership import directory, owner
+
+
+def command(name: str, settings: Mapping[str, str]) -> str:
+    """pool.loop or pool.direct, with what the inventory says otherwise, or not at all.
+
+    Args:
+        name: of the pool.
+        settings: what its settings file says.
+    """
+    recorded = dict(settings)
+    daemon = owner(recorded)
+    stock = inventory.on_instance(hints.door().host, daemon.instance or DEFAULT).pool
+    if recorded.get("VARIANT") == "direct":
+        made = {"vg": recorded["VG"], "pool": recorded["LV"], "data-percent": recorded.get("DATA_PERCENT", "")}
+        made |= {"meta-size": recorded.get("META_SIZE", "")}
+        if chunk := recorded.get("CHUNK_BYTES"):
+            made["chunk-size"] = sizes.show(int(chunk))
+        return hints.command("pool.direct", daemon, "", *_options(made, stock))
+    asked = units.asked(recorded)
+    block = int(recorded["BLOCK_SECTORS"]) * sizes.SECTOR
+    made = {
+        "dir": directory(recorded),
+        "size": sizes.show(asked.data[-1]),
+        "meta-size": sizes.show(asked.meta[-1]),
+        "block-size": sizes.show(block),
+    }
+    return hints.command("pool.loop", daemon, name, *_options(made, stock))
+
+
+def _options(made: Mapping[str, str], stock: inventory.Pool) -> list[str]:
+    said = []
+    for option, value in made.items():
+        if value and value != str(getattr(stock, option.replace("-", "_"))):
+            said += [f"--{option}", value]
+    return said

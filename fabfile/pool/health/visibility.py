@@ -1,0 +1,178 @@
+"""Whether LVM sees a direct pool that was made here, whole and under its name, and would activate it again."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from fabfile import hints
+from fabfile.facts import Facts
+from fabfile.facts.lvm import Lvm, Volume
+from fabfile.plan import words
+from fabfile.pool.health import rerun
+from fabfile.pool.health.finding import Advice
+from fabfile.pool.ownership import owner
+
+DUPLICATE = re.compile(r"duplicate PV|was already found on|Not using device|Device mismatch detected", re.IGNORECASE)
+"""How LVM speaks of two disks with one identity."""
+
+FILE = "/etc/lvm/devices"
+
+IDS = "pool ids in LVM"
+"""What is said where LVM has thin volumes in the pool, or another transaction id than containerd can use."""
+
+GONE = "pool gone"
+"""What is said of a pool of which LVM knows nothing at all."""
+
+
+def findings(have: Facts, name: str, settings: dict[str, str]) -> list[Advice]:
+    """What is wrong between LVM and the direct pool `name`; nothing for another variant, or one that LVM sees well."""
+    lvm = have.lvm
+    if settings.get("VARIANT") != "direct" or lvm is None:
+        return []
+    if lvm.suspended:
+        found = f"LVM cannot be asked while {' '.join(lvm.suspended)} is suspended: it would wait for ever"
+        return [Advice("pool in LVM", "fail", found, words("dmsetup", "resume", *lvm.suspended))]
+    group, path = settings["VG"], f"{settings['VG']}/{settings['LV']}"
+    if len(lvm.groups) > 1:
+        which = "; ".join(f"{one.uuid} on {' '.join(one.devices)}" for one in lvm.groups)
+        found = f"{len(lvm.groups)} volume groups are named {group}: {which}"
+        return [Advice("pool in LVM", "fail", found, f"rename the other one: {words('vgrename', 'UUID', 'NAME')}")]
+    volume = lvm.group.volumes.get(settings["LV"]) if lvm.group else None
+    if volume is None:
+        return [_unseen(have, name, settings)]
+    return [*_disks(lvm, path, volume), *_settings(lvm, settings, volume), *_ids(have, name, settings, volume)]
+
+
+def identity(have: Facts, settings: dict[str, str]) -> tuple[str, str]:
+    """UUIDs of the group and of the volume without hyphens: as recorded, or as the active device has them."""
+    up = re.fullmatch(r"LVM-(.{32})(.{32})(-.*)?", have.pool.uuid)
+    group, volume = (up[1], up[2]) if up else ("", "")
+    return settings.get("VG_UUID", "").replace("-", "") or group, settings.get("LV_UUID", "").replace("-", "") or volume
+
+
+def _unseen(have: Facts, name: str, settings: dict[str, str]) -> Advice:
+    lvm, group, volume = have.lvm, settings["VG"], settings["LV"]
+    assert lvm is not None
+    of_group, of_volume = identity(have, settings)
+    now, then = lvm.names.get(of_volume, ""), f"{group}/{volume}"
+    if now or of_group in lvm.names:
+        now_group, _, now_volume = (now or lvm.names[of_group]).partition("/")
+        back = [words("vgrename", now_group, group)] * (now_group != group)
+        back += [words("lvrename", group, now_volume, volume)] * (now_volume not in ("", volume))
+        if back:
+            return Advice("pool in LVM", "fail", f"{then} is now called {now or now_group}", " && ".join(back))
+    hidden = [device for device, of in lvm.hidden.items() if of == group]
+    if hidden:
+        return Advice("pool in LVM", "fail", *_hidden(lvm, hidden, group))
+    said = f": {lvm.said[-1]}" if lvm.said else ""
+    what = f"the volume group {group}" if lvm.group is None else then
+    reset = hints.command("pool.reset", owner(settings), name, "--yes")
+    disks = settings.get("DISKS", "")
+    found = f"LVM knows no {what.removeprefix('the ')}{said}" + (f"; it was made of {disks}" if disks else "")
+    if not have.pool.enabled:
+        finish = rerun.command(name, settings)
+        return Advice(GONE, "fail", f"{found}; making it did not come to its end", f"{finish}; or {reset}")
+    bring = f"bring its disks back, then systemctl restart {words(f'devmapper-pool@{name}.service')}"
+    return Advice(GONE, "fail", found, f"{bring}; or give it up: {reset}")
+
+
+def _hidden(lvm: Lvm, devices: list[str], group: str) -> tuple[str, str]:
+    """What keeps LVM from seeing the disks, and the command or the line that lets it."""
+    shown = " ".join(devices)
+    if lvm.settings.get("use_devicesfile") == "1":
+        file = f"{FILE}/{lvm.settings.get('devicesfile', 'system.devices')}"
+        add = " && ".join(words("lvm", "lvmdevices", "--adddev", device) for device in devices)
+        return f"LVM does not look at {shown} of {group}: {file} leaves it out", add
+    filters = [
+        f"{key} = {value}"
+        for key in ("global_filter", "filter")
+        if (value := lvm.settings.get(key, "")) not in ("", *ALL)
+    ]
+    found = f"LVM does not look at {shown} of {group}: lvm.conf says {' and '.join(filters) or 'so'}"
+    return found, f"let them through in /etc/lvm/lvm.conf: {', '.join(f'a|^{device}$|' for device in devices)}"
+
+
+ALL = ('["a|.*|"]', "a|.*|")
+"""Filters that hide nothing."""
+
+
+def _disks(lvm: Lvm, path: str, volume: Volume) -> list[Advice]:
+    assert lvm.group is not None
+    twice = [line for line in lvm.said if DUPLICATE.search(line)]
+    if twice:
+        found = f"two disks have one identity: {'; '.join(twice)}"
+        return [
+            Advice("pool in LVM", "fail", found, "take the copy away, or give it an identity: vgimportclone DEVICE")
+        ]
+    if not lvm.group.missing:
+        other = [line for line in lvm.said if line.startswith("WARNING")]
+        return [Advice("LVM says", "warn", "; ".join(other[:3]), "see vgck, pvs")] if other else []
+    lost = "; ".join(line.removeprefix("WARNING: ") for line in lvm.said if "missing" in line or "find device" in line)
+    found = f"{lvm.group.missing} disks of {path.partition('/')[0]} are missing"
+    found += f": {lost}" if lost else ""
+    if volume.partial or not volume.active:
+        return [Advice("pool in LVM", "fail", f"{found}; the pool lay on them", "bring the disks back")]
+    return [Advice("pool in LVM", "warn", f"{found}; the pool itself is whole", "bring the disks back")]
+
+
+def _settings(lvm: Lvm, settings: dict[str, str], volume: Volume) -> list[Advice]:
+    """Volumes that lvm.conf does not let LVM activate, or lets it activate read-only."""
+    assert lvm.group is not None
+    group, path = settings["VG"], f"{settings['VG']}/{settings['LV']}"
+
+    def listed(key: str) -> bool:
+        names = _strings(lvm.settings[key])
+        tags = {f"@{tag}" for tag in (*lvm.group.tags, *volume.tags)} if lvm.group else set()
+        return bool({group, path, "@*"} & set(names) or tags & set(names))
+
+    found = []
+    if "volume_list" in lvm.settings and not listed("volume_list"):
+        what = f"lvm.conf says volume_list = {lvm.settings['volume_list']}: LVM activates {path} no more"
+        found.append(Advice("pool in LVM", "fail", what, f'add "{path}" to volume_list in /etc/lvm/lvm.conf'))
+    if "read_only_volume_list" in lvm.settings and listed("read_only_volume_list"):
+        what = (
+            f"lvm.conf says read_only_volume_list = {lvm.settings['read_only_volume_list']}: {path} would be read-only"
+        )
+        found.append(Advice("pool in LVM", "fail", what, "take it out of read_only_volume_list in /etc/lvm/lvm.conf"))
+    return found
+
+
+def _strings(value: str) -> list[str]:
+    """What lvm.conf lists: `["a","b"]`, or one string."""
+    try:
+        said = json.loads(value)
+    except ValueError:
+        return [value]
+    return [str(one) for one in said] if isinstance(said, list) else [str(said)]
+
+
+def thins(have: Facts, settings: dict[str, str]) -> list[Volume]:
+    """The thin volumes that LVM itself has in the pool."""
+    group = have.lvm.group if have.lvm else None
+    return [of for of in group.volumes.values() if of.pool == settings["LV"]] if group else []
+
+
+def _ids(have: Facts, name: str, settings: dict[str, str], volume: Volume) -> list[Advice]:
+    """LVM's thin volumes in the pool, and its transaction id: with either it calls the pool's device by another name.
+
+    One that is down may have another id than LVM expects, too; pool.check compares them.
+    """
+    path, status = f"{settings['VG']}/{settings['LV']}", have.pool.status
+    repair = hints.command("pool.repair", owner(settings), name)
+    own = thins(have, settings)
+    if own:
+        which = ", ".join(f"{of.name} (thin id {of.thin})" for of in own)
+        found = (
+            f"LVM has thin volumes of its own in {path}: {which}; it moved the pool from {name} to {name}-tpool, where"
+            " containerd does not find it. Their thin ids may be containerd's: whoever removes them removes its layers"
+        )
+        return [Advice(IDS, "fail", found, repair)]
+    expects = volume.transaction or 0
+    if status and status.mode not in ("Fail", "Error") and status.transaction != expects:
+        found = f"the pool's transaction id is {status.transaction}, LVM expects {expects}: it is activated no more"
+        return [Advice(IDS, "fail", found, repair)]
+    if expects:
+        found = f"LVM expects transaction id {expects} in {path}, as if it had thin volumes there; with any but 0"
+        return [Advice(IDS, "fail", f"{found} containerd does not find the pool", repair)]
+    return []

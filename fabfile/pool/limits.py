@@ -1,0 +1,195 @@
+"""What every thin pool has in common: sizes, limits and the arithmetic between them."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from fabfile import hints, inventory, sizes
+from fabfile.errors import Refused
+from fabfile.facts import Query
+from fabfile.facts.pool import Pool as Now
+from fabfile.instance import Daemon
+from fabfile.sizes import GIB, KIB, MIB
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+"""A subset of device-mapper names that is also safe in a unit's name and a path."""
+
+BLOCK_STEP, BLOCK_MOST = 64 * KIB, GIB
+"""Kernel: 128 to 2097152 sectors, a multiple of 128 (Documentation/admin-guide/device-mapper/thin-provisioning)."""
+
+META_LEAST, META_MOST = 2 * MIB, 16192 * MIB
+"""Kernel: at least 2 MiB, useless above 15.81 GiB."""
+
+META_BLOCK = 4 * KIB
+
+DEVICES = 1000
+"""Thin devices, images' layers and containers, that a pool's metadata has room for by default."""
+
+LEAF = 126
+"""Blocks of data that a block of metadata tells the places of where it is half full."""
+
+DATA_LEAST = 64 * MIB
+"""Below it no base image fits; a guard against a forgotten unit."""
+
+
+class Pool(msgspec.Struct, frozen=True):
+    """A thin pool on files, as wanted. Sizes in bytes."""
+
+    name: str
+    dir: str
+    data: int
+    meta: int
+    block: int
+    threshold: int = 80
+    """Percent used at which it grows by itself; 100: never."""
+    percent: int = 20
+    """By how much of its size it grows then."""
+    most: int = 0
+    """Bytes of data beyond which it does not grow by itself; 0: any."""
+    when_full: str = "queue"
+    instance: str = ""
+    """The containerd that it is for; empty: the default one."""
+    volume: str = ""
+    """VG/LV that the files are on, where that is made with the pool."""
+
+    @property
+    def data_file(self) -> str:
+        """The file behind the data device."""
+        return f"{self.dir}/data"
+
+    @property
+    def meta_file(self) -> str:
+        """The file behind the metadata device."""
+        return f"{self.dir}/meta"
+
+
+def metadata_size(data: int, block: int) -> int:
+    """Bytes of metadata for `data` bytes in blocks of `block` bytes, in whole MiB, at most 15.81 GiB.
+
+    The larger of two: the kernel's 48 bytes a block, and what `DEVICES` devices need.
+    """
+    return min(-(-max(48 * data // block, needed(data, block)) // MIB) * MIB, META_MOST)
+
+
+def needed(data: int, block: int) -> int:
+    """Bytes of metadata that `thin_metadata_size` names for `DEVICES` devices, which share `data` bytes.
+
+    A superblock, a root for each device, and leaves that are half full: thin-provisioning-tools,
+    src/thin/metadata_size.rs.
+    """
+    return META_BLOCK * (1 + -(-(data // block) // LEAF) + DEVICES)
+
+
+def earlier_size(data: int, block: int) -> int:
+    """Bytes that `metadata_size` named until it counted devices: a pool that has so much has what was asked for.
+
+    48 bytes a block, between 2 MiB and 15.81 GiB: the kernel's guide, thin-provisioning.rst, "Setting up a fresh pool
+    device". It is rounded up.
+    """
+    return min(max(-(-(48 * data // block) // MIB) * MIB, META_LEAST), META_MOST)
+
+
+def pool(
+    *,
+    name: str,
+    dir: str,
+    size: str,
+    meta_size: str,
+    block_size: str,
+    threshold: int = 80,
+    percent: int = 20,
+    max_size: str = "",
+    when_full: str = "queue",
+    instance: str = "",
+    volume: str = "",
+) -> Pool:
+    """A checked `Pool` from what a person wrote.
+
+    Raises:
+        Refused: a name, directory or size that cannot be; see the module's constants for the limits.
+    """
+    check_name(name)
+    check_directory(dir)
+    block = sizes.parse(block_size, "pool.block_size")
+    if block % BLOCK_STEP or block > BLOCK_MOST:
+        raise Refused(f"pool.block_size: {block_size!r} is not a block size", "a multiple of 64K, at most 1G")
+    data = data_size(size, block)
+    meta = explicit_metadata(meta_size) if meta_size else metadata_size(data, block)
+    most = check_autoextend(threshold, percent, max_size, data)
+    if when_full not in ("queue", "error"):
+        raise Refused(
+            f"pool.when_full: {when_full!r}", "queue: writers wait for space; error: they get an error at once"
+        )
+    return Pool(name, dir.rstrip("/"), data, meta, block, threshold, percent, most, when_full, instance, volume)
+
+
+def data_size(size: str, block: int) -> int:
+    """Bytes of a data device, at least `DATA_LEAST` and a block."""
+    return sizes.parse(size, "pool.size", least=max(DATA_LEAST, block))
+
+
+def explicit_metadata(size: str) -> int:
+    """Bytes of a metadata device: whole blocks of 4 KiB, as much as the kernel uses."""
+    meta = sizes.parse(size, "pool.meta_size", least=META_LEAST)
+    if meta > META_MOST:
+        raise Refused(f"pool.meta_size: {size!r} is useless", f"the kernel uses at most {sizes.human(META_MOST)}")
+    return meta // META_BLOCK * META_BLOCK
+
+
+def check_autoextend(threshold: int, percent: int, max_size: str, data: int) -> int:
+    """Refuse settings by which a pool of `data` bytes could not grow; the maximum in bytes, 0 for none."""
+    if not 1 <= threshold <= 100:
+        raise Refused(f"pool.threshold: {threshold} is not a threshold", "percent used, 1 to 100; 100: never grow")
+    if not 1 <= percent <= 1000:
+        raise Refused(f"pool.percent: {percent} is not a step", "percent of the pool's size, 1 to 1000")
+    most = sizes.parse(max_size, "pool.max_size") if max_size else 0
+    if most and most < data:
+        raise Refused(f"pool.max_size: {max_size!r} is less than the pool", f"its size is {sizes.show(data)}")
+    return most
+
+
+def query(settings: inventory.Pool, instance: str = "") -> Query:
+    """What to ask a machine about its pool, of whatever variant."""
+    vg = settings.vg if settings.variant == "direct" else ""
+    return Query(pool=settings.dm_name, dir=settings.dir.rstrip("/"), vg=vg, instance=instance)
+
+
+def refuse_growth(now: Now, daemon: Daemon, name: str, unit: str) -> None:
+    """Refuse to enlarge a pool that is not active, or in a state in which the kernel lets nothing grow.
+
+    Args:
+        now: the pool as it is.
+        daemon: whose it is.
+        name: its name.
+        unit: what activates it.
+    """
+    if not now.table or not now.status:
+        raise Refused(f"the pool {name} is not active", "it grows only while it is", hint=f"systemctl restart {unit}")
+    if now.status.needs_check or now.status.mode in ("Fail", "Error"):
+        state = f"{now.status.mode}{' needs_check' if now.status.needs_check else ''}"
+        raise Refused(
+            f"the pool {name} cannot grow before its metadata was checked",
+            f"the kernel says {state}",
+            hint=hints.command("pool.repair", daemon, name),
+        )
+
+
+def check_name(name: str) -> None:
+    """Refuse a pool name that device mapper, systemd or a path would not carry."""
+    if not NAME.fullmatch(name):
+        raise Refused(
+            f"pool.name: {name!r} is not a pool name",
+            "letters, digits and _ . -, not starting with a hyphen or dot, at most 64",
+        )
+
+
+def check_directory(dir: str) -> None:
+    """Refuse a directory that is not an absolute, plain path below the root."""
+    if not re.fullmatch(r"(/[A-Za-z0-9_.+@:-]+)+/?", dir) or ".." in dir.split("/"):
+        raise Refused(
+            f"pool.dir: {dir!r} is not an absolute directory",
+            "letters, digits and _ . + @ : - in each part",
+            hint="for example --dir /var/lib/containerd/devmapper",
+        )

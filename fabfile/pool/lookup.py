@@ -1,0 +1,98 @@
+"""Find the pool that is meant, whatever the inventory says of its variant, and look at it."""
+
+from __future__ import annotations
+
+import msgspec
+from invoke import Context
+
+from fabfile import hints, inventory
+from fabfile.errors import Refused
+from fabfile.facts import Facts, Query, gather
+from fabfile.instance import DEFAULT, Daemon
+from fabfile.inventory import Host, Pool
+from fabfile.pool import limits, units
+from fabfile.pool.ownership import directory, owner
+
+
+def look(c: Context, name: str, instance: str) -> tuple[Host, Query, Facts]:
+    """The pool of a containerd as it was made. One round trip; two where the inventory describes another one.
+
+    Args:
+        c: the machine.
+        name: of the pool; empty: the one that the inventory describes, or else the only one of this containerd.
+        instance: the containerd; see inventory.of.
+
+    Returns:
+        The host with that pool, what was asked, and the answer.
+
+    Raises:
+        Refused: a name that cannot be.
+    """
+    host = inventory.of(c, instance)
+    if name:
+        limits.check_name(name)
+    query = _query(host)
+    if name:
+        query = msgspec.structs.replace(query, pool=name, files=units.paths(name))
+    have = gather(c, query)
+    host = msgspec.structs.replace(host, pool=meant(have, host, name))
+    wanted = _query(host)
+    return host, wanted, have if wanted == query else gather(c, wanted)
+
+
+def _query(host: Host) -> Query:
+    files_ = units.paths(host.pool.dm_name)
+    return msgspec.structs.replace(limits.query(host.pool, host.instance), bin_dir=host.bin_dir, files=files_)
+
+
+def meant(have: Facts, host: Host, name: str) -> Pool:
+    """The pool that a person means by `name` or by saying none: the inventory's, as far as it is not made otherwise.
+
+    Args:
+        have: the machine.
+        host: with the pool that the inventory describes.
+        name: what was said.
+    """
+    named, pool, made = name, host.pool, have.instances.pools
+    name = name or pool.dm_name
+    mine = of(have, host.daemon)
+    if not named and name not in made and name not in have.instances.active and len(mine) == 1:
+        (name,) = mine
+    settings = made.get(name, {})
+    if settings.get("VARIANT") == "direct":
+        config = have.instances.configs.get(owner(settings).config)
+        root = (config.pool_root if config and config.pool == name else "") or pool.dir
+        return msgspec.structs.replace(pool, variant="direct", vg=settings["VG"], pool=settings["LV"], dir=root)
+    if settings or named:
+        return msgspec.structs.replace(pool, variant="loop", name=name, dir=directory(settings) or pool.dir)
+    return pool
+
+
+def of(have: Facts, daemon: Daemon) -> list[str]:
+    """The names of the pools that were made for a containerd."""
+    return [pool for pool, settings in have.instances.pools.items() if owner(settings).instance == daemon.instance]
+
+
+def choose(have: Facts, daemon: Daemon, name: str, *, named: bool) -> str:
+    """The name of the pool of `daemon`: `name` if there is one of it, else, unless it was `named`, its only one.
+
+    Raises:
+        Refused: there is none, or it is another containerd's.
+    """
+    pools = have.instances.pools
+    if name in pools:
+        whose = owner(pools[name])
+        if whose.instance != daemon.instance:
+            raise Refused(
+                f"the pool {name} was made for {whose}",
+                f"asked for {daemon}",
+                hint=f"name it: {' '.join(['--instance', whose.instance or DEFAULT, '--name', name])}",
+            )
+        return name
+    mine = [] if named else of(have, daemon)
+    if len(mine) != 1:
+        known = ", ".join(sorted(pools)) or "none"
+        show = [hints.command("pool.status", owner(of), pool) for pool, of in pools.items()]
+        make = f"make one: {hints.command('deploy', daemon)}"
+        raise Refused(f"no pool {name} of {daemon}", f"pools that were made here: {known}", "; or ".join(show) or make)
+    return mine[0]

@@ -1,0 +1,56 @@
+"""Where the files of a loop pool may lie."""
+
+from __future__ import annotations
+
+from fabfile.errors import Refused
+from fabfile.facts import Facts
+from fabfile.instance import Daemon
+from fabfile.plan import words
+from fabfile.pool import ownership
+from fabfile.pool.limits import Pool
+
+FIT = frozenset({"ext4", "xfs"})
+UNFIT = {
+    "tmpfs": "it is gone after a reboot",
+    "ramfs": "it is gone after a reboot",
+    "overlay": "a container's own layer: it is gone with the container",
+    "nfs": "loop devices on a network file system lose writes and hang",
+    "nfs4": "loop devices on a network file system lose writes and hang",
+    "btrfs": "copy-on-write under a loop device fragments and can deadlock when it is full",
+}
+
+
+def refuse_machine(have: Facts) -> None:
+    """Refuse a machine that can hold no pool at all."""
+    if not have.system.systemd:
+        raise Refused("this machine does not run systemd", "pool and containerd are started by its units")
+    if not have.system.thin_pool:
+        raise Refused(
+            f"the kernel {have.system.kernel} has no dm-thin-pool",
+            "neither built in nor as a module under /lib/modules",
+            hint="boot a distribution's kernel; on Ubuntu: apt-get install linux-modules-extra-$(uname -r)",
+        )
+
+
+def refuse_unfit(have: Facts, want: Pool) -> None:
+    """Refuse a file system that cannot carry a pool."""
+    place = have.pool.place
+    if place is None:
+        raise Refused(f"cannot tell the file system under {want.dir}", "findmnt did not answer")
+    if place.type not in FIT:
+        why = UNFIT.get(place.type, "only ext4 and xfs are known to carry a pool well")
+        raise Refused(
+            f"{want.dir} is on {place.type}, which cannot carry a pool",
+            f"mounted at {place.target}: {why}",
+            hint="name a directory on ext4 or xfs, or let it make one: --volume VG/LV --volume-size 15G",
+        )
+
+
+def refuse_missing(have: Facts, want: Pool, *, made: int) -> None:
+    """Refuse a directory that does not exist, except for the last `made` names of its path and for containerd's own."""
+    if have.pool.missing > made and not ownership.within(want.dir, Daemon(want.instance)):
+        raise Refused(
+            f"no directory {want.dir}",
+            "its name may be wrong, or its file system not mounted; only below containerd's root it is made",
+            hint=f"if it is right: mkdir -p {words(want.dir)}",
+        )

@@ -1,0 +1,142 @@
+"""Make a pool larger, data or metadata, while containers write to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from invoke import Context
+
+from fabfile import hints, inventory, sizes
+from fabfile.console import say
+from fabfile.converge import converge
+from fabfile.errors import Refused
+from fabfile.facts import Facts, Query
+from fabfile.facts.pool import Backing, Pool
+from fabfile.option import about, size_of
+from fabfile.outcome import Outcome
+from fabfile.plan import Change, Command, Step, words
+from fabfile.pool import limits, units
+from fabfile.pool.health import missing
+from fabfile.pool.lookup import look
+from fabfile.pool.loop.loop_pool import growing
+from fabfile.pool.lvm import extend
+from fabfile.pool.ownership import owner
+from fabfile.task import Instance, Name, Wipe, task
+
+
+def step(name: str, size: str, meta_size: str, query: Query) -> tuple[Step, Query]:
+    """The step that makes a pool of ours at least as large as a person asked for.
+
+    Raises:
+        Refused: nothing asked for, or a value that cannot be.
+    """
+    limits.check_name(name)
+    if not size and not meta_size:
+        raise Refused("pool.grow: by what?", hint="say the new size: --size 200G, or --meta-size 1G, or both")
+    data = limits.data_size(size, limits.BLOCK_STEP) if size else 0
+    meta = limits.explicit_metadata(meta_size) if meta_size else 0
+    return Step("pool.grow", lambda have: plan(have, name, data, meta), units.paths(name)), query
+
+
+def plan(have: Facts, name: str, data: int, meta: int) -> list[Change]:
+    """What to do, purely from the facts.
+
+    Args:
+        have: the machine.
+        name: of the pool.
+        data: bytes that the data device should have; 0: as it is.
+        meta: bytes that the metadata device should have; 0: as it is, or what that much data needs.
+
+    Raises:
+        Refused: no such pool of ours, one that cannot grow now, a size that is less than it has, no room for it.
+    """
+    conf = have.files.get(units.conf(name))
+    if conf is None:
+        make = hints.command("pool.loop", "", name)
+        raise Refused(f"no pool {name} that was made here", f"no {units.conf(name)}", hint=f"make one: {make}")
+    settings = units.parse(conf.content)
+    missing.refuse(have, name)
+    limits.refuse_growth(have.pool, owner(settings), name, units.unit(name))
+    if not have.pool.data or not have.pool.meta:
+        raise Refused(f"the files of the pool {name} are gone", f"{settings['DATA']}, {settings['META']}")
+    block = int(settings["BLOCK_SECTORS"]) * sizes.SECTOR
+    asked = units.asked(settings)
+    _refuse_less("data", data, have.pool.data.size, asked.data)
+    _refuse_less("metadata", meta, have.pool.meta.size, asked.meta)
+    # So that hosts.toml may say this size and leave the metadata to be computed.
+    meta = meta or (limits.metadata_size(data, block) if data else 0)
+    plan: list[Change] = []
+    if data > have.pool.data.size or meta > have.pool.meta.size or growing(have.pool):
+        why = "; ".join(
+            [
+                *_larger("data", have.pool.data, data, _overcommit(have.pool, data)),
+                *_larger("metadata", have.pool.meta, meta, ""),
+            ]
+        )
+        _refuse_metadata_room(have.pool, meta)
+        plan.append(Command(why or "finish growing", words(units.SCRIPT, "grow", name, data, meta)))
+    return [*plan, *units.grown(have, name, data or asked.data[-1], meta or asked.meta[-1])]
+
+
+def _refuse_less(what: str, wanted: int, now: int, asked: tuple[int, ...]) -> None:
+    # The last size that was asked for is no request for less, although the pool grew beyond it by itself since.
+    if wanted and wanted < now and wanted != asked[-1]:
+        raise Refused(
+            f"a pool's {what} cannot become smaller",
+            f"it has {sizes.show(now)}, asked for {sizes.show(wanted)}",
+            hint="a smaller pool is another pool: make that one, move what is needed, give this one up",
+        )
+
+
+def _larger(what: str, file: Backing, wanted: int, note: str) -> list[str]:
+    return [f"{what} {sizes.show(file.size)} → {sizes.show(wanted)}{note}"] if wanted > file.size else []
+
+
+def _overcommit(pool: Pool, data: int) -> str:
+    assert pool.data is not None
+    place = pool.place
+    if place is None or place.free >= data - pool.data.allocated:
+        return ""
+    return f"; OVERCOMMITTED: {place.target} has {sizes.human(place.free)} free, and when it is full writes fail"
+
+
+def _refuse_metadata_room(pool: Pool, meta: int) -> None:
+    """Metadata is not sparse: it needs its room now."""
+    assert pool.meta is not None
+    more = meta - pool.meta.allocated
+    if pool.place and more > pool.place.free:
+        raise Refused(
+            f"{pool.place.target} has no room for metadata of {sizes.show(meta)}",
+            f"it takes {sizes.human(more)} more, free {sizes.human(pool.place.free)}",
+        )
+
+
+@task(diff=True)
+def grow(
+    c: Context,
+    size: Annotated[str, size_of("size of the data device then")] = "",
+    meta_size: Annotated[str, size_of("size of the metadata device then; by default what the data needs")] = "",
+    device: Annotated[Sequence[str], about("whole, empty disk that a direct pool's volume group gets")] = (),
+    wipe: Wipe = (),
+    name: Name = "",
+    instance: Instance = "",
+) -> list[Outcome]:
+    """Make the pool larger, online; containers go on meanwhile."""
+    host, query, have = look(c, name, instance)
+    name = host.pool.dm_name
+    if have.instances.pools.get(name, {}).get("VARIANT") == "direct":
+        enlarging, query = extend.step(
+            host.pool, host.instance, size=size, meta_size=meta_size, devices=device, wipes=wipe
+        )
+        return converge(c, [enlarging], query)
+    if device or wipe:
+        raise Refused(f"the pool {name} is not on disks of its own", hint="say the new size: --size 200G")
+    growth, query = step(name, size, meta_size, query)
+    outcomes = converge(c, [growth], query)
+    keys = [("size", size, host.pool.size), ("meta_size", meta_size, host.pool.meta_size)]
+    differ = [f'{key} = "{asked}"' for key, asked, now in keys if asked and asked != now]
+    changed = any(outcome.status == "changed" for outcome in outcomes)
+    if changed and differ and name == inventory.of(c, instance).pool.dm_name:
+        say(f"set {', '.join(differ)} in its pool in {inventory.load().file}: a machine made anew gets that then")
+    return outcomes

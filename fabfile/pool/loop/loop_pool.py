@@ -1,0 +1,267 @@
+"""A thin pool on two loop devices: data and metadata in sparse files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from invoke import Context
+
+from fabfile import hints, inventory, sizes, systemd
+from fabfile.converge import converge
+from fabfile.errors import Refused
+from fabfile.facts import Facts, Query
+from fabfile.facts import pool as facts
+from fabfile.facts.pool import Backing
+from fabfile.instance import Daemon
+from fabfile.outcome import Outcome
+from fabfile.plan import Change, Command, Step, words
+from fabfile.pool import limits, ownership, record
+from fabfile.pool import units as files
+from fabfile.pool.health import missing, rerun, usable
+from fabfile.pool.limits import Pool
+from fabfile.pool.loop import fstab
+from fabfile.pool.loop.filesystem import refuse_machine, refuse_missing, refuse_unfit
+from fabfile.pool.loop.volume import Volume, volume
+from fabfile.pool.loop.volume import changes as volume_changes
+from fabfile.task import Instance, task
+
+OPTIONS = (
+    "size", "meta_size", "name", "dir", "block_size", "volume", "volume_size",
+    "threshold", "percent", "max_size", "when_full",
+)  # fmt: skip
+
+
+def step(settings: inventory.Pool, instance: str = "") -> tuple[Step, Query]:
+    """The step that makes the pool that a person asked for, and what it asks a machine.
+
+    Raises:
+        Refused: a value that cannot be.
+    """
+    want = limits.pool(
+        name=settings.name,
+        dir=settings.dir,
+        volume=settings.volume,
+        size=settings.size,
+        meta_size=settings.meta_size,
+        block_size=settings.block_size,
+        instance=instance,
+        threshold=settings.threshold,
+        percent=settings.percent,
+        max_size=settings.max_size,
+        when_full=settings.when_full,
+    )
+    under = volume(settings.volume, settings.volume_size, want.dir)
+    query = Query(
+        pool=want.name,
+        dir=want.dir,
+        instance=instance,
+        volume=f"{under.group}/{under.name}" if under else "",
+        devices=(under.path,) if under else (),
+    )
+    paths = (*files.paths(want.name), fstab.PATH)
+    return Step("pool.loop", lambda have: plan(have, want, under), paths), query
+
+
+def plan(have: Facts, want: Pool, under: Volume | None) -> list[Change]:
+    """What to do, purely from the facts.
+
+    Raises:
+        Refused: the machine cannot have this pool, or something that is not ours is in its place.
+    """
+    refuse_machine(have)
+    systemd.refuse_changing(files.unit(want.name), have.pool.changing)
+    ownership.refuse_foreign(have, Daemon(want.instance), want.name, want.dir)
+    ownership.refuse_move(have, Daemon(want.instance), want.name, want.dir)
+    _refuse_other(have, want)
+    missing.refuse(have, want.name)
+    conf = files.conf(want.name)
+    recorded = files.parse(have.files[conf].content) if conf in have.files else {}
+    mount = volume_changes(have, under, want.name, conf, recorded) if under else []
+    if not mount:
+        refuse_unfit(have, want)
+    refuse_missing(have, want, made=1 if mount else 0)
+    written = files.changes(have, want)
+    known = record.changes(have, conf, want.dir, want.volume or recorded.get("VOLUME", ""))
+    # The settings come first: they record what is to be made, and so is ours; what it became, before it is used.
+    return [*written, *mount, *_backing(have, want), *known, *_active(have, want, written)]
+
+
+def _refuse_other(have: Facts, want: Pool) -> None:
+    ours = have.files.get(files.conf(want.name))
+    table = have.pool.table
+    if ours is None:
+        if table:
+            raise Refused(
+                f"a device {want.name} exists and is not ours",
+                f"target {table.target}, {sizes.human(table.sectors * 512)}, on {table.data} {table.meta}",
+                hint="choose another --name",
+            )
+        for path, file in ((want.data_file, have.pool.data), (want.meta_file, have.pool.meta)):
+            if file:
+                raise Refused(
+                    f"{path} exists and is not ours",
+                    f"{sizes.human(file.size)}, {sizes.human(file.allocated)} of it in use; it is never overwritten",
+                    hint="choose another --dir, or move it away",
+                )
+        ownership.refuse_stale(have, Daemon(want.instance))
+        return
+    settings = files.parse(ours.content)
+    differ = _differences(settings, files.settings(want))
+    if differ:
+        raise Refused(
+            f"the pool {want.name} exists with other parameters",
+            "\n".join(differ),
+            hint=f"what is there: {rerun.command(want.name, settings)}; to give it up: {_reset(want)}; "
+            "or choose another --name",
+        )
+    _refuse_other_size(want, files.asked(settings), rerun.command(want.name, settings))
+
+
+def _differences(now: dict[str, str], want: dict[str, str]) -> list[str]:
+    now = {"VARIANT": "loop", **now}  # version 0.1 knew no other
+    keys = ("VARIANT", "DATA", "META", "BLOCK_SECTORS")
+    differ = [f"{key}: it has {now.get(key)}, asked for {want[key]}" for key in keys if now.get(key) != want[key]]
+    if now.get("VOLUME") and want.get("VOLUME", now["VOLUME"]) != now["VOLUME"]:
+        differ.append(f"volume: it has {now['VOLUME']}, asked for {want['VOLUME']}")
+    return differ
+
+
+def _refuse_other_size(want: Pool, asked: files.Asked, there: str) -> None:
+    """A pool that grew is still the one that was asked for; a size that nobody asked for before is pool.grow's."""
+    differ, grow, less = list[str](), list[str](), False
+    for what, option, size, sizes_, known in (
+        ("size", "--size", want.data, asked.data, want.data in asked.data),
+        ("metadata", "--meta-size", want.meta, asked.meta, asked.has_meta(want)),
+    ):
+        if known:
+            continue
+        differ.append(f"{what}: it has {_sizes(sizes_)}, asked for {sizes.show(size)}")
+        if size > max(sizes_):
+            grow += [option, sizes.show(size)]
+        elif option == "--size":
+            less = True
+    if not differ:
+        return
+    hint = f"to make it larger: {hints.command('pool.grow', want.instance, want.name, *grow)}"
+    if less or not grow:
+        hint = f"a pool never becomes smaller; what is there: {there}; to give it up: {_reset(want)}"
+    raise Refused(f"the pool {want.name} exists with another size", "\n".join(differ), hint=hint)
+
+
+def _reset(want: Pool) -> str:
+    return hints.command("pool.reset", want.instance, want.name, "--yes")
+
+
+def _sizes(asked: tuple[int, ...]) -> str:
+    return " and then ".join(map(sizes.show, asked))
+
+
+def _backing(have: Facts, want: Pool) -> list[Change]:
+    """The two files. Metadata is made first: data without metadata can only be a loss, never our interruption."""
+    data, meta = have.pool.data, have.pool.meta
+    if data and not meta:
+        raise Refused(
+            f"{want.meta_file} is missing beside {want.data_file}",
+            "without its metadata the pool's content cannot be found; a new one would hide the loss",
+            hint=f"restore the file, or give the content up: {_reset(want)}",
+        )
+    if meta and meta.used and not data:
+        raise Refused(
+            f"{want.data_file} is missing beside metadata in use",
+            hint=f"restore the file, or give the content up: {_reset(want)}",
+        )
+    plan: list[Change] = []
+    if not meta:
+        why = f"metadata file of {sizes.show(want.meta)} for {want.data // want.block} blocks of data"
+        plan.append(Command(why, _create(want.meta_file, f"fallocate -l {want.meta}")))
+    if not data:
+        why = f"sparse data file of {sizes.show(want.data)}{_overcommit(have, want)}"
+        plan.append(Command(why, _create(want.data_file, f"truncate -s {want.data}")))
+    return plan
+
+
+def _overcommit(have: Facts, want: Pool) -> str:
+    place = have.pool.place
+    if place is None or place.free >= want.data + want.meta:
+        return ""
+    return (
+        f"; OVERCOMMITTED: {place.target} has {sizes.human(place.free)} free,"
+        " and when it is full the pool gets I/O errors"
+    )
+
+
+def _create(path: str, command: str) -> str:
+    dir, new, path = map(words, (path.rpartition("/")[0], f"{path}.new", path))
+    # On the disk before the next one is made: after a power cut there is no data file without metadata either.
+    return (
+        f"[ -d {dir} ] || mkdir -p {dir}\n[ ! -e {path} ] || {{ echo 'it exists by now'; exit 1; }}\n"
+        f"umask 077; [ ! -e {new} ] || rm {new}; {command} {new}\nsync {new}\nmv {new} {path}\nsync {dir} {dir}/.."
+    )
+
+
+def _active(have: Facts, want: Pool, written: list[Change]) -> list[Change]:
+    units = (files.unit(want.name), files.monitor(want.name))
+    looks = files.monitor_service(want.name)
+    systemd.refuse_masked(have, *units, looks)
+    pool = have.pool
+    unread = systemd.unread(have, *units, looks)
+    reload = [Command("systemd reads the units anew", "systemctl daemon-reload")] if unread else []
+    if not pool.table:
+        # restart: a unit that was started once counts as active although somebody took the pool away since.
+        start = systemd.start(written, *units, restart=True)
+        return [*reload, Command("activate the pool, now and at every boot", start)]
+    _refuse_table(have, want)
+    plan: list[Change] = []
+    if not (pool.active and pool.enabled and pool.monitor):
+        start = systemd.start(written, *units)
+        plan += [*reload, Command("the pool's units, now and at every boot", start)]
+    elif pool.stale or unread:
+        plan.append(Command("systemd reads the changed units", "systemctl daemon-reload"))
+    if have.units.of(looks).active == "failed":
+        plan.append(Command("a look at it, as the last one failed", systemd.run(looks)))
+    if growing(have.pool):
+        plan.append(Command("finish growing the pool", words(files.SCRIPT, "settle", want.name)))
+    if pool.table.when_full != want.when_full:
+        why = f"writes to a full pool {'wait for space' if want.when_full == 'queue' else 'get an error at once'}"
+        plan.append(Command(why, words(files.SCRIPT, "settle", want.name)))
+    return plan
+
+
+def growing(pool: facts.Pool) -> bool:
+    """Whether the files are longer than what the kernel has of them: somebody was interrupted."""
+    table, status, data, meta = pool.table, pool.status, pool.data, pool.meta
+    if not (table and status and data and meta and table.block_sectors) or status.needs_check:
+        return False
+    whole = data.size // (table.block_sectors * sizes.SECTOR) * table.block_sectors
+    return table.sectors < whole or status.total_meta < meta.size // limits.META_BLOCK
+
+
+def _refuse_table(have: Facts, want: Pool) -> None:
+    table = have.pool.table
+    assert table is not None
+    wrong = []
+    if table.target != "thin-pool":
+        wrong.append(f"target: it has {table.target}, wanted thin-pool")
+    data = have.pool.data
+    if data and data.size < want.data:
+        wrong.append(f"{want.data_file} was made shorter: it has {data.size}, asked for {want.data} bytes")
+    if table.block_sectors != want.block // 512:
+        wrong.append(f"sectors a block: it has {table.block_sectors}, wanted {want.block // 512}")
+    for what, device, file in (("data", table.data, have.pool.data), ("metadata", table.meta, have.pool.meta)):
+        if device not in _loops(file):
+            wrong.append(f"{what} device: it has {device}, ours are {', '.join(_loops(file)) or 'none'}")
+    if wrong:
+        raise Refused(f"the active device {want.name} is not the pool that was made here", "\n".join(wrong))
+
+
+def _loops(file: Backing | None) -> tuple[str, ...]:
+    return file.loops if file else ()
+
+
+@task(settings=[(inventory.Pool, OPTIONS)], diff=True)
+def loop(c: Context, instance: Instance = "", **given: Any) -> list[Outcome]:
+    """Make a thin pool on loop devices that comes back at every boot."""
+    host = inventory.of(c, instance)
+    pool = host.pool.given(given)
+    making, query = step(pool, host.instance)
+    return converge(c, [making, usable.step(pool.name)], query)

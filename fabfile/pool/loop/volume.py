@@ -1,0 +1,261 @@
+"""The logical volume that a pool's directory may lie on: made once, formatted once, mounted at every boot."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from fabfile import sizes
+from fabfile.errors import Refused
+from fabfile.facts import Facts
+from fabfile.facts import under as facts
+from fabfile.plan import Change, Command, words
+from fabfile.pool import record
+from fabfile.pool.loop import fstab
+from fabfile.pool.record import MAKING
+from fabfile.pool.safety import disk_checks as disks
+from fabfile.pool.safety import gate
+from fabfile.sizes import MIB
+
+
+class Volume(msgspec.Struct, frozen=True):
+    """A logical volume, as wanted."""
+
+    group: str
+    name: str
+    size: int
+    """Bytes."""
+    dir: str
+
+    @property
+    def path(self) -> str:
+        """Its device."""
+        return f"/dev/{self.group}/{self.name}"
+
+
+def volume(name: str, size: str, dir: str) -> Volume | None:
+    """A checked `Volume` from `VG/LV` and a size; None where none is asked for.
+
+    Raises:
+        Refused: one without the other, or a name that LVM would not take.
+    """
+    if not name and not size:
+        return None
+    match = re.fullmatch(r"([A-Za-z0-9_+.][A-Za-z0-9_+.-]*)/([A-Za-z0-9_+.][A-Za-z0-9_+.-]*)", name)
+    if not match:
+        raise Refused(
+            f"pool.volume: {name!r} is not VG/LV", hint="for example --volume datavg/lvdevm --volume-size 15G"
+        )
+    if not size:
+        raise Refused(f"pool.volume_size: needed with --volume {name}", hint="for example --volume-size 15G")
+    return Volume(match[1], match[2], sizes.parse(size, "pool.volume_size", least=64 * MIB), dir)
+
+
+MADE = ("volume", "filesystem", "mount")
+"""What can be made, in this order, and is taken away again in the other."""
+
+
+def tag(pool: str) -> str:
+    """LVM's mark on the volume that is made for a pool, there from its first moment on."""
+    return f"devmapper-pool.{pool}"
+
+
+def made(now: facts.Volume | None, recorded: dict[str, str]) -> tuple[str, ...]:
+    """What of the volume is made with the pool: what its settings record, and while it is made what is not there."""
+    said = recorded.get("VOLUME_MADE", "").split()
+    missing: set[str] = set()
+    if not recorded or record.making(recorded):
+        absent = ("size", "filesystem", "mounted")
+        missing = {what for what, key in zip(MADE, absent, strict=True) if now and not getattr(now, key)}
+    return tuple(what for what in MADE if what in missing or what in said)
+
+
+def changes(have: Facts, want: Volume, pool: str, conf: str, recorded: dict[str, str]) -> list[Change]:
+    """Make, format and mount the volume.
+
+    Args:
+        have: the machine.
+        want: the volume.
+        pool: name of the pool that it is for.
+        conf: path of the pool's settings.
+        recorded: what they say; empty where there are none yet.
+
+    Raises:
+        Refused: no such volume group, not enough room in it, a volume that is there and not ours, unless nothing is on
+            it or an ext4 that nobody uses, files already in the directory that the mount would hide.
+    """
+    now = have.pool.volume
+    if now is None or now.group_free is None:
+        raise Refused(
+            f"no volume group {want.group!r}", "vgs does not know it", hint=f"vgcreate {want.group} /dev/DISK"
+        )
+    plan: list[Change] = []
+    looked: list[str] = []
+    if now.size is None:
+        plan.append(_create(now, want, pool, conf))
+    elif not ours(now, recorded, pool):
+        _refuse_other(recorded, now, want)
+        looked = _unused(have, now, want)
+    if now.mounted not in ("", want.dir):
+        raise Refused(f"{want.path} is mounted at {now.mounted}", f"wanted at {want.dir}")
+    known = recorded.get("FS_UUID", "")
+    if now.filesystem and known and now.filesystem_uuid != known:
+        raise Refused(
+            f"{want.path} holds another file system than the pool's",
+            f"its UUID is {now.filesystem_uuid or 'none'}, recorded is {known}; it is not touched",
+        )
+    if not now.filesystem:
+        plan.append(_format(now, want, conf, recorded, looked))
+    elif now.filesystem != "ext4":
+        raise Refused(f"{want.path} holds {now.filesystem}", "it is not touched", hint="name another --volume")
+    return [*plan, *_mounted(have, now, want, recorded)]
+
+
+def ours(now: facts.Volume, recorded: dict[str, str], pool: str) -> bool:
+    """Whether the volume that is there is the one that the settings of the pool are about."""
+    if "VOLUME_UUID" in recorded:
+        return recorded["VOLUME_UUID"] == now.uuid
+    if record.making(recorded):
+        return tag(pool) in now.tags  # lvcreate was the last that was done
+    return False
+
+
+def _create(now: facts.Volume, want: Volume, pool: str, conf: str) -> Change:
+    assert now.group_free is not None
+    if now.group_free < want.size:
+        raise Refused(
+            f"{want.group} has no room for {want.name}",
+            f"asked for {sizes.show(want.size)}, free {sizes.human(now.group_free)}",
+        )
+    size, name = f"{want.size // MIB}M", f"{want.group}/{want.name}"
+    make = words(
+        "lvcreate", "-y", "--wipesignatures", "y", "--addtag", tag(pool), "-L", size, "-n", want.name, want.group
+    )
+    known = f'record {words(conf)} VOLUME_UUID "$(ask lvs --noheadings -o lv_uuid {words(name)})"'
+    why = f"logical volume {want.path} of {sizes.show(want.size)}"
+    return Command(why, f"{make}\n{known}", gate.functions())
+
+
+def _refuse_other(recorded: dict[str, str], now: facts.Volume, want: Volume) -> None:
+    """Refuse a volume of another size than asked for, or another one than was recorded."""
+    if recorded.get("VOLUME_UUID"):
+        raise Refused(
+            f"{want.path} is not the volume that the pool was made with",
+            f"its UUID is {now.uuid}, recorded is {recorded['VOLUME_UUID']}; it is not touched",
+            hint="bring back the other one, or name another --volume",
+        )
+    size = now.size or 0
+    if not want.size <= size < want.size + max(now.extent, MIB):
+        raise Refused(
+            f"{want.path} exists with another size",
+            f"it has {sizes.show(size)}, asked for {sizes.show(want.size)}; it is not touched",
+            hint=f"name another --volume, or take this one as it is: --volume-size {sizes.show(size)}",
+        )
+    if not now.active:
+        raise Refused(
+            f"{want.path} exists and is not active",
+            "so nobody can tell what is on it; it is not touched",
+            hint=f"lvchange -ay {want.group}/{want.name}, or name another --volume",
+        )
+
+
+def _unused(have: Facts, now: facts.Volume, want: Volume) -> list[str]:
+    """Refuse a volume that is used, or holds anything but an ext4, looked at like a disk; shell that looks again."""
+    if now.mounted == want.dir and now.filesystem == "ext4":
+        return []
+    look = next((disk for disk in have.disks if disk.asked == want.path), None)
+    if look is None:
+        raise Refused(f"{want.path} was not looked at", "it is not touched")
+    # That LVM makes no physical volume of it says nothing about its content.
+    against = [found for found in disks.findings(look, "lvm") if not found.what.startswith("LVM does not take it")]
+    found = [finding.what for finding in against]
+    if look.signatures and all(signature.type == "ext4" for signature in look.signatures):
+        found = [what for what in found if not what.startswith("a file system (ext4)")]
+    if now.attr[5:6] == "o" and not any(finding.weight == "in use" for finding in against):
+        found.append("open: somebody uses it")
+    if found:
+        raise Refused(
+            f"{want.path} exists and cannot be used",
+            "\n".join([*found, "it is not touched"]),
+            hint="name another --volume; if nobody needs what is on this one, lvremove it first",
+        )
+    return [gate.look_again(look, look.seen, "making a file system")]
+
+
+def _format(now: facts.Volume, want: Volume, conf: str, recorded: dict[str, str], looked: list[str]) -> Change:
+    """Make the file system. Which it will be is recorded before: what an interrupted mkfs left is known as ours."""
+    name = words(f"{want.group}/{want.name}")
+    uuid = f'"$(ask lvs --noheadings -o lv_uuid {name})"' if now.size is None else words(now.uuid)
+    lines = [
+        *looked,
+        f"record {words(conf)} VOLUME_UUID {uuid}",
+        "read -r fs </proc/sys/kernel/random/uuid",
+        f'record {words(conf)} FS_UUID "$fs"',
+        f'make_ext4 {name} {uuid} -U "$fs"',
+    ]
+    return Command(f"ext4 on {want.path}", "\n".join(lines), gate.functions())
+
+
+def _mounted(have: Facts, now: facts.Volume, want: Volume, recorded: dict[str, str]) -> list[Change]:
+    """Mount it, now and at every boot. A line of an earlier version, without which the machine does not boot, goes."""
+    old = f"{want.path} {want.dir} ext4 defaults 0 2"
+    # Its UUID is not known before it is made.
+    line = words(fstab.line("@", want.dir)).replace("@", f"'\"$(blkid -p -s UUID -o value {words(want.path)})\"'", 1)
+    if not now.mounted:
+        if have.pool.data or have.pool.meta:
+            raise Refused(f"{want.dir} holds a pool already", f"mounting {want.path} there would hide it")
+        mount = f"mkdir -p {words(want.dir)}\nudevadm settle\nadd_fstab {line}\nmount {words(want.dir)}"
+        return [Command(f"mount it at {want.dir}, now and at every boot", mount, gate.functions())]
+    if "mount" in recorded.get("VOLUME_MADE", "").split() and old in fstab.lines(have, (want.path,), want.dir):
+        renew = f"add_fstab {line}\n{words('drop_fstab', old)}"
+        return [Command(f"a boot without {want.path} goes on", renew, gate.functions())]
+    return []
+
+
+def undone(have: Facts, settings: dict[str, str], pool: str, conf: str, dir: str) -> list[Change]:
+    """Take away what was made with the pool, as its settings record it; the pool's files in it are gone by then.
+
+    Raises:
+        Refused: settings that do not say which volume it is.
+    """
+    name, made = settings.get("VOLUME", ""), settings.get("VOLUME_MADE", "").split()
+    now, path = have.pool.volume, f"/dev/{name}"
+    if not now or not name:
+        return []
+    known = _known(now, settings, pool, dir)
+    plan: list[Change] = []
+    if known and MAKING not in settings:
+        why = f"record that {name} is the pool's: it is mounted under its files"
+        plan.append(Command(why, record.write(conf, known), gate.functions()))
+    fs = known.get("FS_UUID", "")
+    if "mount" in made:
+        plan += fstab.dropped(have, (path, *([f"UUID={fs}"] if fs else [])), dir)
+        if now.mounted == dir:
+            plan.append(Command(f"unmount {dir}", f"{words('umount', dir)}\nsystemctl daemon-reload"))
+    if now.left and "volume" in made:
+        plan.append(gate.remove_device(f"remove the device of {name}, whose disk is lost", *now.left))
+    if now.size is None or now.uuid != known.get("VOLUME_UUID"):
+        return plan
+    if "volume" in made:
+        plan.append(gate.remove_volume(f"remove {path}, {sizes.human(now.size)}", name, now.uuid))
+    elif "filesystem" in made and fs and now.filesystem_uuid == fs:
+        plan.append(gate.wipe_filesystem(f"no file system on {path}", path, fs))
+    return plan
+
+
+def _known(now: facts.Volume, settings: dict[str, str], pool: str, dir: str) -> dict[str, str]:
+    """The UUIDs of the volume and its file system that are the pool's."""
+    found = {key: settings[key] for key in ("VOLUME_UUID", "FS_UUID") if settings.get(key)}
+    if MAKING in settings:
+        return found if found or not ours(now, settings, pool) else {"VOLUME_UUID": now.uuid}
+    # An earlier version did not record them. Its files were on whatever volume of that name is mounted there.
+    if now.size is None:
+        return {}
+    if now.mounted != dir:
+        raise Refused(
+            f"the settings of the pool {pool} do not say by its UUID which volume {settings['VOLUME']} was",
+            f"it is not mounted at {dir}, so the one of that name may be somebody else's",
+            hint="mount it there; or lvremove it, if it is the pool's",
+        )
+    return {"VOLUME_UUID": now.uuid, "FS_UUID": now.filesystem_uuid}

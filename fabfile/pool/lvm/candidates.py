@@ -1,0 +1,95 @@
+"""Every disk, partition and volume group, and whether a pool can be made on it: by the look of pool.direct."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from invoke import Context
+
+from fabfile import sizes
+from fabfile.console import show
+from fabfile.facts import Facts, Query, gather
+from fabfile.facts.disks import Disk
+from fabfile.facts.lvm import Group
+from fabfile.outcome import result
+from fabfile.pool.lvm import volume_group as group_module
+from fabfile.pool.safety import disk_checks
+from fabfile.task import task
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """Something that a pool could be made on, and all that speaks against it."""
+
+    name: str
+    """The stable name of a disk, the kernel's where it has no other; a group's own."""
+    kind: str
+    """disk, part, or group."""
+    size: int
+    """Bytes; of a group: those that are free."""
+    against: tuple[str, ...] = ()
+    """In the words of the refusal; empty where it is available."""
+    wipe: bool = False
+    """Whether only its content speaks against it, which `--wipe` destroys."""
+    device: str = ""
+    model: str = ""
+    serial: str = ""
+    sector: int = 0
+
+    @property
+    def verdict(self) -> str:
+        """In a word or two."""
+        return "available" if not self.against else "only with --wipe" if self.wipe else "no"
+
+
+def offers(have: Facts) -> list[Offer]:
+    """Disks and partitions in the order of their names, then volume groups."""
+    every = have.lvm.every if have.lvm else ()
+    return [*map(_disk, sorted(have.disks, key=lambda look: look.real)), *(_group(have, group) for group in every)]
+
+
+def _disk(look: Disk) -> Offer:
+    found = disk_checks.findings(look)
+    return Offer(
+        name=next(iter(look.links), look.real),
+        kind=look.nodes[0].type if look.nodes else "",
+        size=look.size,
+        against=tuple(finding.what for finding in found),
+        wipe=bool(found) and all(finding.weight == "content" for finding in found),
+        device=look.real,
+        model=look.model,
+        serial=look.serial,
+        sector=look.sector,
+    )
+
+
+def _group(have: Facts, group: Group) -> Offer:
+    assert have.lvm
+    against = group_module.against(have.lvm, group)
+    twins = sum(other.name == group.name for other in have.lvm.every)
+    if twins > 1:
+        against.insert(0, f"{twins} volume groups are named {group.name}")
+    free = (group.free - group.closed_free) * group.extent
+    if free < disk_checks.LEAST:
+        against.append(f"too little is free: {sizes.human(free)}, at least {sizes.show(disk_checks.LEAST)}")
+    return Offer(name=group.name, kind="group", size=free, against=tuple(against), device=" ".join(group.devices))
+
+
+def table(found: Sequence[Offer]) -> str:
+    """A line for each, and below it all that speaks against it."""
+    lines = []
+    for offer in found:
+        what = f"on {offer.device}" if offer.kind == "group" else " ".join(filter(None, [offer.device, offer.model]))
+        free = " free" if offer.kind == "group" else ""
+        lines.append(f"{offer.kind:6} {offer.name}  {sizes.human(offer.size)}{free}  {what}: {offer.verdict}")
+        lines += [f"         {reason}" for reason in offer.against]
+    return "\n".join(lines) or "no disk and no volume group"
+
+
+@task(answers=list[Offer])
+def disks(c: Context) -> list[Offer]:
+    """Show every disk, partition and volume group, and whether a pool can be made on it; nothing is changed."""
+    found = offers(gather(c, Query(all_disks=True)))
+    result(found)
+    show(table(found))
+    return found

@@ -1,0 +1,254 @@
+"""A thin pool that LVM makes on whole disks, or in a volume group that is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from invoke import Context
+
+from fabfile import inventory, sizes
+from fabfile import systemd as service
+from fabfile.console import say
+from fabfile.converge import converge
+from fabfile.errors import Refused
+from fabfile.facts import Facts, Query
+from fabfile.facts.disks import Disk
+from fabfile.facts.lvm import Group, Volume
+from fabfile.instance import Daemon
+from fabfile.outcome import Outcome
+from fabfile.plan import Change, Command, File, Step, file, words
+from fabfile.pool import limits, ownership, units
+from fabfile.pool.health import usable
+from fabfile.pool.loop.filesystem import refuse_machine
+from fabfile.pool.lvm import disk_claims, identity, layout, rehearsal, spec, volume_group
+from fabfile.pool.safety import disk_checks as disk
+from fabfile.pool.safety import gate
+from fabfile.render import render
+from fabfile.task import Instance, Wipe, task
+
+LVM_UNITS = "lvm2-monitor.service dm-event.socket"
+"""What of LVM must run before a pool is activated and watched."""
+
+
+def step(
+    settings: inventory.Pool, instance: str = "", wipes: Sequence[str] = (), *, after_packages: bool = False
+) -> tuple[Step, Query]:
+    """The step that makes the pool that a person asked for, and what it asks a machine.
+
+    Args:
+        settings: the pool.
+        instance: the containerd that it is for.
+        wipes: devices whose content may be destroyed.
+        after_packages: a step before this one installs the programs that may still be missing.
+
+    Raises:
+        Refused: a value that cannot be.
+    """
+    want = spec.wanted(settings, instance, wipes)
+    devices = tuple(dict.fromkeys((*want.devices, *want.wipes)))
+    query = msgspec.structs.replace(limits.query(settings, instance), devices=devices)
+
+    def make(have: Facts) -> list[Change]:
+        if not after_packages:
+            volume_group.refuse_programs(have)
+        return plan(have, want)
+
+    return Step("pool.direct", make, units.paths(want.name)), query
+
+
+def plan(have: Facts, want: spec.Direct) -> list[Change]:
+    """What to do, purely from the facts.
+
+    Raises:
+        Refused: the machine cannot have this pool, a disk is not empty, or something that is not ours is in its place.
+    """
+    refuse_machine(have)
+    service.refuse_changing(units.unit(want.name), have.pool.changing)
+    ownership.refuse_foreign(have, Daemon(want.instance), want.name, want.dir)
+    ours = have.files.get(units.conf(want.name))
+    recorded = identity.complete(have.lvm, units.parse(ours.content)) if ours else None
+    usable.refuse_unseen(have, want.name)
+    now = volume_group.usable(have, want.group, recorded)
+    spec.refuse_other(have, want, recorded, now)
+    if recorded is None:
+        ownership.refuse_stale(have, Daemon(want.instance))
+    fresh = disk_claims.disks(have, want.devices, want.wipes, recorded, now)
+    rehearsal.refuse_sectors(have, fresh, now)
+    rehearsal.refuse_volume_list(have, want.group, want.volume)
+    ownership.refuse_move(have, Daemon(want.instance), want.name, want.dir, "direct")
+    pool = now.volumes.get(want.volume) if now else None
+    mine = identity.own(recorded or {}).physicals
+    uuids = disk_claims.physicals(have, fresh, mine)
+    emptied = disk_claims.wiped(have, fresh, want.wipes, mine)
+    made = [] if pool else [*_group(want, now, fresh, emptied, uuids), _make(want, now, fresh)]
+    kept = _kept(have, want, pool)
+    if now:
+        volume_group.refuse_change(now, [*made, *kept])
+    written = _files(have, want, _conf(want, recorded, fresh, now, uuids))
+    # The look at the disks comes first of all, and what LVM says in its test mode: nothing at all is done until then.
+    return [
+        *disk_claims.unchanged(fresh, want.group),
+        *_tried(want, now, pool),
+        *written,
+        *made,
+        *kept,
+        *_active(have, want, pool, written),
+    ]
+
+
+def _conf(
+    want: spec.Direct, recorded: dict[str, str] | None, fresh: list[Disk], now: Group | None, uuids: dict[str, str]
+) -> str:
+    """The settings file; what it says of the disks stays once they are in the group, and what pool.grow wrote stays."""
+    before = recorded or {"VG_UUID": now.uuid if now else ""}
+    if recorded and not fresh:
+        own, disks, physicals = (recorded.get(key, "") for key in ("OWN_GROUP", "DISKS", "PV_UUIDS"))
+    else:
+        own, disks = "no" if now else "yes", " ".join(map(disk_claims.identity, fresh))
+        physicals = " ".join(uuids[look.real] for look in fresh)
+    asked = {key.lower(): value for key, value in spec.asked(want).items()}
+    stays = ("ASKED_BYTES", "ASKED_META_BYTES", "VG_UUID", "LV_UUID", "KEPT_UUIDS")
+    asked |= {key.lower(): before.get(key, "") for key in stays}
+    return render(
+        "pool/direct.conf.j2", name=want.name, instance=want.instance, dir=want.dir, own_group=own or "no", disks=disks,
+        pv_uuids=physicals, **asked,
+    )  # fmt: skip
+
+
+def _files(have: Facts, want: spec.Direct, conf: str) -> list[Change]:
+    """The files that keep the pool. The settings come first: from then on what they name is known as ours."""
+    service = render(
+        "pool/devmapper-pool.service.j2", name=want.name, dir=want.dir, script=units.SCRIPT,
+        before=Daemon(want.instance).unit, after=LVM_UNITS,
+    )  # fmt: skip
+    return [
+        *file(have, f"settings of the pool {want.name}", units.conf(want.name), conf),
+        *file(have, "the script that activates pools", units.SCRIPT, units.script(), mode=0o755),
+        *file(have, "kernel modules at boot", units.MODULES, "loop\ndm_thin_pool\n"),
+        *file(have, "the pool's unit, before containerd at every boot", units.unit_path(want.name), service),
+    ]
+
+
+def _group(
+    want: spec.Direct, now: Group | None, fresh: list[Disk], emptied: list[Disk], uuids: dict[str, str]
+) -> list[Change]:
+    if now:
+        return []
+    made = disk_claims.group(fresh, emptied, want.group, uuids, units.conf(want.name))
+    return [*map(disk.wipe, emptied), made]
+
+
+def _tried(want: spec.Direct, now: Group | None, pool: Volume | None) -> list[Command]:
+    """LVM's own word on a pool in a group that is there. It cannot try a group of disks that it has not written to."""
+    if not now or pool:
+        return []
+    return rehearsal.tried(f"the pool {want.path}", [_create(want, _layout(want, now, []))])
+
+
+def _layout(want: spec.Direct, now: Group | None, fresh: list[Disk]) -> layout.Layout:
+    if now:
+        extent, whole, free = now.extent, now.extents, now.free - now.closed_free
+    else:
+        extent, whole = layout.EXTENT, layout.predicted([disk.size for disk in fresh])
+        free = whole
+    return layout.layout(
+        extent=extent, extents=whole, free=free, percent=want.percent, meta_size=want.meta_size, chunk=want.chunk,
+        step=want.step, grows=want.threshold < 100, closed=now.closed if now else (),
+    )  # fmt: skip
+
+
+def _create(want: spec.Direct, place: layout.Layout) -> str:
+    return words(
+        "lvcreate", "-y", "--type", "thin-pool", "--zero", "n", "-c", f"{want.chunk // 1024}K",
+        "--poolmetadatasize", f"{place.meta * place.extent // 1024}K", "-l", place.data,
+        "-n", want.volume, want.group,
+    )  # fmt: skip
+
+
+def _make(want: spec.Direct, now: Group | None, fresh: list[Disk]) -> Change:
+    place = _layout(want, now, fresh)
+    why = (
+        f"thin pool {want.path}: data {sizes.human(place.data * place.extent)} "
+        f"({want.percent}% of {place.extents} extents), "
+        f"metadata and its spare {sizes.human(place.meta * place.extent)} each, "
+        f"{sizes.human(place.left * place.extent)} left to grow into"
+    )
+    note = identity.note_volume(units.conf(want.name), want.path)
+    return Command(why, f"{_create(want, place)}\n{note}", gate.functions())
+
+
+def _kept(have: Facts, want: spec.Direct, pool: Volume | None) -> list[Change]:
+    """What may differ in a pool that is there: its profile, and what happens when it is full."""
+    text = render("pool/lvm.profile.j2", name=want.name, threshold=want.threshold, percent=want.step)
+    now = have.lvm.profile if have.lvm else None
+    where = have.lvm.settings.get("profile_dir") if have.lvm else ""
+    plan: list[Change] = []
+    if now != text:
+        path = f"{where or volume_group.PROFILES}/{want.name}.profile"
+        why = f"LVM profile: at {want.threshold}% used it grows by {want.step}%"
+        if want.threshold == 100:
+            why = "LVM profile: it never grows by itself"
+        plan.append(File(why=why, path=path, content=text, before=now))
+    if not pool or pool.profile != want.name:
+        plan.append(Command("attach the profile", words("lvchange", "--metadataprofile", want.name, want.path)))
+    if (pool.when_full if pool else "queue") != want.when_full:
+        flag = "y" if want.when_full == "error" else "n"
+        plan.append(Command(f"when full: {want.when_full}", words("lvchange", "--errorwhenfull", flag, want.path)))
+    return plan
+
+
+def _active(have: Facts, want: spec.Direct, pool: Volume | None, written: list[Change]) -> list[Change]:
+    service.refuse_masked(have, units.unit(want.name))
+    table, unread = have.pool.table, service.unread(have, units.unit(want.name))
+    if table and table.target != "thin-pool":
+        raise Refused(f"the active device {want.name} is not a thin pool", f"its target is {table.target}")
+    if table and have.pool.active and have.pool.enabled:
+        plan: list[Change] = []
+        if have.pool.stale or unread:
+            plan = [Command("systemd reads the changed unit", "systemctl daemon-reload")]
+        if not pool or pool.monitor != "monitored":
+            plan.append(Command("have dmeventd watch the pool", words(units.SCRIPT, "up", want.name)))
+        return plan
+    why = "activate the pool and have dmeventd watch it, now and at every boot"
+    again = [Command("systemd reads the unit anew", "systemctl daemon-reload")] if unread else []
+    return [*again, Command(why, service.start(written, units.unit(want.name), restart=True))]
+
+
+OPTIONS = (
+    "devices", "data_percent", "meta_size", "chunk_size", "vg", "pool", "threshold", "percent", "when_full",
+)  # fmt: skip
+
+
+@task(settings=[(inventory.Pool, OPTIONS)], diff=True)
+def direct(c: Context, wipe: Wipe = (), instance: Instance = "", **given: Any) -> list[Outcome]:
+    """Make a thin pool on whole disks or in a volume group: LVM's, which grows by itself and comes back at boot."""
+    host = inventory.of(c, instance)
+    settings = host.pool.given({**given, "variant": "direct"})
+    making, query = step(settings, host.instance, wipe)
+    outcomes = converge(c, [making, usable.step(settings.dm_name)], query)
+    if changed(outcomes):
+        advise(host.pool, settings)
+    return outcomes
+
+
+KEYS = ("variant", *OPTIONS)
+
+
+def changed(outcomes: Sequence[Outcome]) -> bool:
+    """Whether a pool was made or changed just now."""
+    return any(one.status == "changed" for one in outcomes if one.step == "pool.direct")
+
+
+def advise(inventory_says: inventory.Pool, made: inventory.Pool, keys: Sequence[str] = KEYS) -> None:
+    """Say what the inventory should say of a pool that was made or changed: every other command goes by it."""
+    now, then = (msgspec.structs.asdict(settings) for settings in (inventory_says, made))
+    differ = [f"{key} = {_toml(then[key])}" for key in keys if now[key] != then[key]]
+    if differ:
+        say(f"set {', '.join(differ)} in its pool in {inventory.load().file}: the other commands go by that")
+
+
+def _toml(value: object) -> str:
+    text = msgspec.json.encode(value).decode()  # what JSON writes of texts, numbers and lists of them is TOML
+    return text.replace('","', '", "')

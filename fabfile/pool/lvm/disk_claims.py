@@ -1,0 +1,188 @@
+"""The disks of a volume group that is to be made: each proved empty, then ours, whatever interrupts us after that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fabfile import hints
+from fabfile.errors import Refused
+from fabfile.facts import Facts
+from fabfile.facts.disks import Disk
+from fabfile.facts.lvm import Group
+from fabfile.inventory import Pool
+from fabfile.plan import Change, Command, words
+from fabfile.pool.lvm import identity as ours
+from fabfile.pool.ownership import owner
+from fabfile.pool.safety import disk_checks, gate
+
+
+def identity(of: Disk) -> str:
+    """What names a disk to a person: its serial number, or else its path, and its size."""
+    return ours.disk(of.serial, of.real, of.size)
+
+
+def disks(
+    have: Facts, devices: Sequence[str], wipes: Sequence[str], recorded: dict[str, str] | None, now: Group | None
+) -> list[Disk]:
+    """The disks that a new group will be made of; none where the group is there.
+
+    Args:
+        have: the machine.
+        devices: paths as they were asked for.
+        wipes: paths of devices whose content may be destroyed.
+        recorded: the pool's settings, where it is ours already.
+        now: the group, where it is there already.
+
+    Raises:
+        Refused: a disk that is not wholly empty and unused, or is not in the group that is there.
+    """
+    seen = {look.asked: look for look in have.disks}
+    wanted = [seen[path] for path in devices]
+    _refuse_wipes([seen[path] for path in wipes], wanted)
+    if now:
+        for look in wanted:
+            if not _within(look, now):
+                raise Refused(
+                    f"{look.asked} is not in the volume group that is there",
+                    f"which is on {' '.join(now.devices)}" + ("" if look.real else f"; {look.asked} does not exist"),
+                    hint=f"to add it to the pool: {_grow(recorded or {}, look)}",
+                )
+        return []
+    if not wanted:
+        raise Refused(
+            "there is no volume group for the pool, and no disk to make one of",
+            "\n".join(have.lvm.said) if have.lvm else "",
+            hint="--device /dev/disk/by-id/…, or --vg NAME of a group that vgs shows",
+        )
+    _refuse_unfit(have, wanted, {seen[path].real for path in wipes}, recorded)
+    return wanted
+
+
+def _grow(recorded: dict[str, str], look: Disk) -> str:
+    pool = Pool(variant="direct", vg=recorded.get("VG", ""), pool=recorded.get("LV", ""))
+    return hints.command("pool.grow", owner(recorded), pool.dm_name, "--device", look.asked)
+
+
+def more(have: Facts, devices: Sequence[str], wipes: Sequence[str], recorded: dict[str, str], now: Group) -> list[Disk]:
+    """Those of the disks that are not in the group yet.
+
+    Raises:
+        Refused: as in `disks`.
+    """
+    seen = {look.asked: look for look in have.disks}
+    asked = [seen[path] for path in devices]
+    _refuse_wipes([seen[path] for path in wipes], asked)
+    new = [look for look in asked if not _within(look, now)]
+    _refuse_unfit(have, new, {seen[path].real for path in wipes}, recorded)
+    return new
+
+
+def _within(look: Disk, now: Group) -> bool:
+    """Whether a disk is in a group; LVM may have another name for it."""
+    return look.real in now.devices or any(
+        of.group_uuid == now.uuid and of.number == look.number for of in look.physical
+    )
+
+
+def _refuse_unfit(have: Facts, wanted: list[Disk], wipes: set[str], recorded: dict[str, str] | None) -> None:
+    mine = ours.own(recorded or {}).physicals
+    for number, look in enumerate(wanted):
+        if look.real and look.real in {other.real for other in wanted[:number]}:
+            raise Refused(f"{look.asked} is named twice", "it is another name of a disk that is in the list already")
+        if not begun(look, mine):
+            disk_checks.refuse(look, wipe=look.real in wipes)
+
+
+def _refuse_wipes(wipes: list[Disk], wanted: list[Disk]) -> None:
+    for look in wipes:
+        if not look.real or look.real not in {other.real for other in wanted}:
+            raise Refused(
+                f"--wipe {look.asked} names no device of this pool",
+                f"it is {look.real or 'not there'}; the pool's are: {' '.join(d.asked for d in wanted) or 'none'}",
+                hint="name the very device that --device names",
+            )
+
+
+def begun(look: Disk, mine: Sequence[str]) -> bool:
+    """Whether all that is on a disk is what an interrupted creation leaves: a physical volume of ours in no group."""
+    if len(look.nodes) > 1 or any(finding.weight != "content" for finding in disk_checks.findings(look)):
+        return False
+    labels = [of for of in look.physical if of.uuid in mine and not of.group]
+    return bool(labels) and all(signature.type == "LVM2_member" for signature in look.signatures)
+
+
+def unchanged(fresh: list[Disk], name: str = "") -> list[Change]:
+    """The look that comes before anything is done, with `name` for a group that is to be made."""
+    if not fresh:
+        return []
+    looks = [gate.look_again(look, look.seen, "anything") for look in fresh]
+    if name:
+        # vgcreate would refuse it when the disks are physical volumes already.
+        looks.append(f"[ ! -e {words(f'/dev/{name}')} ] || {{ echo {words(f'/dev/{name} exists')}; exit 1; }}")
+    return [Command(f"look at {' '.join(look.asked for look in fresh)} once more", "\n".join(looks), gate.functions())]
+
+
+def wiped(have: Facts, fresh: list[Disk], wipes: Sequence[str], mine: Sequence[str]) -> list[Disk]:
+    """Those whose content a person said may go, and that have some besides our own physical volume, which stays.
+
+    Args:
+        have: the machine.
+        fresh: the disks.
+        wipes: paths of devices whose content may be destroyed.
+        mine: UUIDs of our physical volumes.
+    """
+    named = {look.real for look in have.disks if look.asked in wipes}
+    return [look for look in fresh if look.real in named and disk_checks.findings(look) and not begun(look, mine)]
+
+
+def physicals(have: Facts, fresh: Sequence[Disk], mine: Sequence[str]) -> dict[str, str]:
+    """Device of each fresh disk → the UUID of the physical volume that is, or will be, on it."""
+    seed = have.lvm.seed if have.lvm else ""
+    there = {look.real: of.uuid for look in fresh for of in look.physical if of.uuid in mine and begun(look, mine)}
+    return {look.real: there.get(look.real) or ours.physical(seed, look) for look in fresh}
+
+
+def group(
+    fresh: list[Disk], emptied: list[Disk], name: str, uuids: dict[str, str], conf: str, command: str = "vgcreate"
+) -> Change:
+    """Make the group, or with `vgextend` enlarge it; each disk is looked at in the last moment before.
+
+    Args:
+        fresh: its disks.
+        emptied: those of them that were wiped by then.
+        name: of the group.
+        uuids: as `physicals` has them, recorded by then.
+        conf: path of the pool's settings.
+        command: vgcreate or vgextend.
+    """
+    looks = [gate.look_again(look, look.bare if look in emptied else look.seen, command) for look in fresh]
+    make = [
+        words("pvcreate", "-q", "--norestorefile", "--uuid", uuids[look.real], look.real)
+        for look in fresh if uuids[look.real] not in {of.uuid for of in look.physical}
+    ]  # fmt: skip
+    make.append(words(command, "-q", name, *(look.real for look in fresh)))
+    size = ", ".join(f"{look.asked} ({look.serial or 'no serial number'})" for look in fresh)
+    why = f"volume group {name} on {size}" if command == "vgcreate" else f"add {size} to the volume group {name}"
+    return Command(why, "\n".join([*looks, *make, ours.note_group(conf, name)]), gate.functions())
+
+
+def released(have: Facts, own: ours.Own, now: Group | None, *, reduce: bool) -> list[Change]:
+    """Give back the disks on which a physical volume of ours is: nothing is on them then, as when we took them.
+
+    Args:
+        have: the machine.
+        own: what is ours.
+        now: our group, where it is there.
+        reduce: the group stays; a disk stays in it that others use by now.
+    """
+    plan: list[Change] = []
+    for look in have.disks:
+        label = next((of for of in look.physical if of.number == look.number and of.uuid in own.physicals), None)
+        if label is None or (label.group and not (now and label.group_uuid == now.uuid)):
+            continue
+        why = f"wipe {look.real} ({look.serial or 'no serial number'})"
+        deeds = [gate.blank(why, look, look.bare, label.uuid)]
+        if reduce and label.group and now:
+            deeds.insert(0, gate.leave_group(why, now.name, now.uuid, look.real, label.uuid))
+        plan.append(gate.joined(why, deeds))
+    return plan

@@ -1,0 +1,148 @@
+"""Enlarge a direct pool, online: disks into its volume group, and out of the group's extents data and metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from fabfile import hints, inventory, sizes
+from fabfile.errors import Refused
+from fabfile.facts import Facts, Query
+from fabfile.facts.disks import Disk
+from fabfile.facts.lvm import Group, Volume
+from fabfile.plan import Change, Command, Step, file, words
+from fabfile.pool import limits, units
+from fabfile.pool.health import usable
+from fabfile.pool.lvm import disk_claims, identity, layout, rehearsal, volume_group
+from fabfile.pool.ownership import owner
+from fabfile.pool.safety import disk_checks
+
+
+def step(
+    settings: inventory.Pool, instance: str = "", *, size: str, meta_size: str, devices: Sequence[str],
+    wipes: Sequence[str],
+) -> tuple[Step, Query]:  # fmt: skip
+    """The step that gives a direct pool what a person asked for.
+
+    Args:
+        settings: the pool.
+        instance: the containerd that it is for.
+        size: that its data should have then, or nothing.
+        meta_size: that its metadata should have then, or nothing.
+        devices: disks that its volume group should have then, besides those that it has.
+        wipes: those of them whose content may be destroyed.
+
+    Raises:
+        Refused: nothing asked for, or a value that cannot be.
+    """
+    if not (size or meta_size or devices):
+        raise Refused(
+            "pool.grow: by what?", hint="say the new size: --size 200G, or --meta-size 1G, or another --device DEV"
+        )
+    for path in (*devices, *wipes):
+        disk_checks.check_path(path, "device")
+    data = limits.data_size(size, limits.BLOCK_STEP) if size else 0
+    meta = limits.explicit_metadata(meta_size) if meta_size else 0
+    looks = tuple(dict.fromkeys((*devices, *wipes)))
+    query = msgspec.structs.replace(limits.query(settings, instance), devices=looks)
+    return Step(
+        "pool.grow", lambda have: plan(have, settings, devices, wipes, data, meta), units.paths(settings.dm_name)
+    ), query
+
+
+def plan(
+    have: Facts, settings: inventory.Pool, devices: Sequence[str], wipes: Sequence[str], data: int, meta: int
+) -> list[Change]:
+    """What to do, purely from the facts. Sizes in bytes; 0: as it is.
+
+    Raises:
+        Refused: no such pool of ours, a disk that is not empty, a size that is less than it has, no room for it.
+    """
+    volume_group.refuse_programs(have)
+    make = hints.command("pool.direct", owner(have.instances.pools.get(settings.dm_name, {})), "", "--device", "DEV")
+    name, path = settings.dm_name, f"{settings.vg}/{settings.pool}"
+    conf = have.files.get(units.conf(name))
+    recorded = identity.complete(have.lvm, units.parse(conf.content)) if conf else {}
+    usable.refuse_unseen(have, name)
+    now = volume_group.usable(have, settings.vg, recorded)
+    pool = _pool(now, recorded)
+    if conf is None or not now or not pool:
+        why = f"no {units.conf(name)}" if conf is None else ""
+        raise Refused(f"no pool {path} that was made here", why, f"make one: {make}")
+    limits.refuse_growth(have.pool, owner(recorded), name, units.unit(name))
+    fresh = disk_claims.more(have, devices, wipes, recorded, now)
+    rehearsal.refuse_sectors(have, fresh, now)
+    mine = identity.own(recorded).physicals
+    emptied = disk_claims.wiped(have, fresh, wipes, mine)
+    uuids = disk_claims.physicals(have, fresh, mine)
+    free = now.free - now.closed_free + layout.predicted([look.size for look in fresh], now.extent)
+    new = _asked(recorded, data, meta, fresh, uuids)
+    # What was asked for last is no request for less, although dmeventd went beyond it since.
+    data, meta = (
+        0 if size < has and str(size) == recorded.get(key) else -(-size // now.extent)
+        for key, size, has in (("ASKED_BYTES", data, pool.size), ("ASKED_META_BYTES", meta, pool.meta))
+    )
+    more = [
+        *_larger("data", "-l", data, pool.size // now.extent, path, now.extent),
+        *_larger("metadata", "--poolmetadatasize", meta, pool.meta // now.extent, path, now.extent),
+    ]
+    whole = (max(meta * now.extent, pool.meta), max(data * now.extent, pool.size))
+    if whole != (pool.meta, pool.size):
+        layout.refuse_small(*whole, pool.chunk)
+    _refuse_room(now, free, max(data - pool.size // now.extent, 0), max(meta - pool.meta // now.extent, 0))
+    added: list[Change] = [*map(disk_checks.wipe, emptied)]
+    if fresh:
+        added.append(disk_claims.group(fresh, emptied, settings.vg, uuids, units.conf(name), "vgextend"))
+    volume_group.refuse_change(now, [*added, *more])
+    text = units.rewritten(identity.noted(conf.content, recorded), new)
+    return [
+        *disk_claims.unchanged(fresh),
+        *([] if fresh else rehearsal.tried(f"{path} larger", [change.script for change in more])),
+        *file(have, "what was asked for, in the pool's settings", units.conf(name), text),
+        *added,
+        *more,
+    ]
+
+
+def _pool(now: Group | None, recorded: dict[str, str]) -> Volume | None:
+    """The pool that was recorded, whatever else is in its group."""
+    own = identity.own(recorded)
+    return next((of for of in now.volumes.values() if of.uuid and of.uuid == own.volume), None) if now else None
+
+
+def _asked(
+    recorded: dict[str, str], data: int, meta: int, fresh: Sequence[Disk], uuids: dict[str, str]
+) -> dict[str, str]:
+    """What the pool's settings get to say: sizes, and disks, which from then on are ours whatever interrupts us."""
+    disks = [*recorded.get("DISKS", "").split(), *map(disk_claims.identity, fresh)]
+    physicals = [*identity.own(recorded).physicals, *(uuids[look.real] for look in fresh)]
+    new = {"DISKS": words(" ".join(dict.fromkeys(disks))), "PV_UUIDS": words(" ".join(dict.fromkeys(physicals)))}
+    sizes = {"ASKED_BYTES": data, "ASKED_META_BYTES": meta}
+    return new | {key: str(size) for key, size in sizes.items() if size}
+
+
+def _larger(what: str, flag: str, wanted: int, now: int, path: str, extent: int) -> list[Command]:
+    """The change, if any, from `now` extents to as many as are wanted."""
+    if not wanted or wanted == now:
+        return []
+    has, asked = sizes.show(now * extent), sizes.show(wanted * extent)
+    if wanted < now:
+        raise Refused(
+            f"a pool's {what} cannot become smaller",
+            f"it has {has}, asked for {asked}",
+            hint="a smaller pool is another pool: make that one, move what is needed, give this one up",
+        )
+    # LVM takes a size that the pool has already for an error, so this is planned only where it has another.
+    size = str(wanted) if flag == "-l" else f"{wanted * extent // 1024}K"
+    return [Command(f"{what} {has} → {asked}", words("lvextend", "-y", flag, size, path))]
+
+
+def _refuse_room(now: Group, free: int, data: int, meta: int) -> None:
+    if data + 2 * meta > free:
+        raise Refused(
+            "the volume group has no room for that",
+            f"data {data} + metadata {meta} + as much for its spare = {data + 2 * meta} extents of "
+            f"{sizes.show(now.extent)}, {free} are free",
+            hint="add a disk: --device DEV",
+        )

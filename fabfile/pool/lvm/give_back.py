@@ -1,0 +1,126 @@
+"""What a direct pool has of a volume group and of disks, given back: only what has a recorded identity."""
+
+from __future__ import annotations
+
+from fabfile import sizes
+from fabfile.errors import Refused
+from fabfile.facts import Facts
+from fabfile.facts.lvm import Group, Volume
+from fabfile.plan import Change, Command, file, words
+from fabfile.pool import units
+from fabfile.pool.lvm import disk_claims, identity, volume_group
+from fabfile.pool.safety import gate
+
+
+def settings(have: Facts, name: str, known: dict[str, str]) -> dict[str, str]:
+    """The settings of a pool as they are now, with identities that they lack; `known` where they are gone."""
+    conf = have.files.get(units.conf(name))
+    return identity.complete(have.lvm, units.parse(conf.content) if conf else known)
+
+
+def recorded(have: Facts, name: str, known: dict[str, str]) -> list[Change]:
+    """Record the identities that the settings lack, before anything goes: an interrupted reset needs them."""
+    conf, now = have.files.get(units.conf(name)), settings(have, name, known)
+    if conf is None or now == units.parse(conf.content):
+        return []
+    return file(have, f"the identity of what the pool {name} has", units.conf(name), identity.noted(conf.content, now))
+
+
+def plan(have: Facts, name: str, known: dict[str, str], *, force: bool) -> list[Change]:
+    """Remove the pool's volumes, then its group and the labels of its disks, as far as nobody else has a part in it.
+
+    Args:
+        have: the machine, with a look at each of the pool's disks.
+        name: of the pool.
+        known: its settings, as they were first seen.
+        force: also where the volumes of others in the group lost a disk.
+
+    Raises:
+        Refused: it is no pool any more, holds thin volumes of LVM's own, or others' volumes in its group lost a disk.
+    """
+    if have.lvm is None:
+        return []
+    volume_group.refuse_suspended(have.lvm)
+    now_settings = settings(have, name, known)
+    own, made = identity.own(now_settings), now_settings.get("OWN_GROUP") == "yes"
+    now = have.lvm.by_uuid(own.group)
+    if now is None:
+        return disk_claims.released(have, own, None, reduce=False)
+    mine = own.volumes(now)
+    _refuse_thins(own, now, mine)
+    others = sorted(of.name for of in now.volumes.values() if of not in mine)
+    _refuse_partial(now, mine, force=force)
+    strangers = [
+        device for device in now.devices if have.lvm.uuids.get(device) not in own.physicals and device[:1] == "/"
+    ]
+    changes: list[Change] = _removed(now, mine, others)
+    if made and not others and not strangers:
+        changes.append(_group(now))
+    # Once the settings are gone, what others use in the group has stayed, or is another pool's.
+    there = units.conf(name) in have.files
+    heir = _heir(have, name, own) if made and others and there else None
+    if heir:
+        return [*changes, _handed_over(have, heir, now_settings)]
+    within = now if there else None
+    return [*changes, *disk_claims.released(have, own, within, reduce=not made or bool(others or strangers))]
+
+
+def _removed(now: Group, mine: list[Volume], others: list[str]) -> list[Change]:
+    if not mine:
+        return []
+    size = sizes.human(sum(of.size for of in mine))
+    why = f"remove {', '.join(f'{now.name}/{of.name}' for of in mine)}, {size}"
+    if others:
+        why += f"; the volume group stays, with {', '.join(others)}"
+    if now.missing:
+        why += f"; LVM then wants vgextend --restoremissing {now.name} for the disk that is missing, when it is back"
+    return [gate.joined(why, [gate.remove_volume(why, f"{now.name}/{of.name}", of.uuid) for of in mine])]
+
+
+def _group(now: Group) -> Change:
+    why = f"remove the volume group {now.name}"
+    if not now.missing:
+        return gate.remove_group(why, now.name, now.uuid)
+    why += "; its disks that are missing keep their labels"
+    return gate.joined(why, [gate.forget_missing(why, now.name, now.uuid), gate.remove_group(why, now.name, now.uuid)])
+
+
+def _refuse_thins(own: identity.Own, now: Group, mine: list[Volume]) -> None:
+    there = next((of for of in mine if of.uuid == own.volume), None)
+    if there and (there.type != "thin-pool" or there.thins):
+        raise Refused(
+            f"{now.name}/{there.name} is not containerd's alone",
+            f"it holds {there.thins} thin volumes of LVM's own" if there.thins else f"it is {there.type}",
+            hint=f"see lvs {now.name}, and lvremove what nobody needs",
+        )
+
+
+def _refuse_partial(now: Group, mine: list[Volume], *, force: bool) -> None:
+    """Refuse to change a group in which others' volumes lost a disk, unless that is said."""
+    theirs = sorted(of.name for of in now.partial if of not in mine)
+    if theirs and mine and not force:
+        raise Refused(
+            f"disks of the volume group {now.name} are missing, and with them parts of volumes that are not ours",
+            f"{', '.join(f'{now.name}/{name}' for name in theirs)}\n"
+            "after a change of the group LVM takes a missing disk back only when told to",
+            hint=f"bring the disk back; or say --force, and later vgextend --restoremissing {now.name} DEVICE",
+        )
+
+
+def _heir(have: Facts, name: str, own: identity.Own) -> str:
+    """Another pool of ours that is in the same group."""
+    found = (
+        other for other, settings in have.instances.pools.items()
+        if other != name and settings.get("VG_UUID") == own.group
+    )  # fmt: skip
+    return next(found, "")
+
+
+def _handed_over(have: Facts, heir: str, mine: dict[str, str]) -> Change:
+    """The group and its disks are the other pool's from now on, and go with that."""
+    theirs, conf = have.instances.pools[heir], words(units.conf(heir))
+    lines = [f"record {conf} OWN_GROUP yes"]
+    for key in ("DISKS", "PV_UUIDS"):
+        both = dict.fromkeys([*mine.get(key, "").split(), *theirs.get(key, "").split()])
+        lines.append(f"record {conf} {key} {words(' '.join(both))}")
+    return Command(f"the volume group is the pool {heir}'s from now on", "\n".join(lines), gate.functions())

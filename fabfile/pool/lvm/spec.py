@@ -1,0 +1,184 @@
+"""A thin pool of LVM's, as wanted, and what may be in its place instead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from fabfile import hints, inventory, sizes
+from fabfile.errors import Refused
+from fabfile.facts import Facts
+from fabfile.facts.lvm import Group, Volume
+from fabfile.pool import limits
+from fabfile.pool.health import rerun
+from fabfile.pool.lvm import identity, layout
+from fabfile.pool.lvm import volume_group as group
+from fabfile.pool.safety import disk_checks
+
+
+class Direct(msgspec.Struct, frozen=True):
+    """A direct pool, as wanted. Sizes in bytes."""
+
+    name: str
+    """LVM's name for its device."""
+    dir: str
+    group: str
+    volume: str
+    devices: tuple[str, ...]
+    wipes: tuple[str, ...]
+    percent: int
+    """Of the group's extents that become data."""
+    meta_size: str
+    chunk: int
+    threshold: int
+    """Percent used at which dmeventd extends it; 100: never."""
+    step: int
+    """Percent of its size by which it is extended then."""
+    when_full: str
+    instance: str = ""
+    """The containerd that it is for; empty: the default one."""
+
+    @property
+    def path(self) -> str:
+        """As LVM's commands name it."""
+        return f"{self.group}/{self.volume}"
+
+
+def wanted(settings: inventory.Pool, instance: str = "", wipes: Sequence[str] = ()) -> Direct:
+    """A checked `Direct` from what a person wrote.
+
+    Raises:
+        Refused: a name, a path or a number that cannot be.
+    """
+    group.check_name(settings.vg, "pool.vg")
+    group.check_volume(settings.pool, "pool.pool")
+    limits.check_name(settings.dm_name)
+    limits.check_directory(settings.dir)
+    for path in settings.devices:
+        disk_checks.check_path(path, "pool.devices")
+    for path in wipes:
+        disk_checks.check_path(path, "wipe")
+    if not 1 <= settings.data_percent <= 100:
+        raise Refused(f"pool.data_percent: {settings.data_percent} is not a percentage", "from 1 to 100")
+    _check_growth(settings)
+    chunk = sizes.parse(settings.chunk_size, "pool.chunk_size")
+    if chunk % limits.BLOCK_STEP or chunk > limits.BLOCK_MOST:
+        raise Refused(f"pool.chunk_size: {settings.chunk_size!r} is not a chunk size", "a multiple of 64K, at most 1G")
+    layout.metadata(settings.meta_size, chunk, sizes.GIB)
+    return Direct(
+        name=settings.dm_name, dir=settings.dir.rstrip("/"), group=settings.vg, volume=settings.pool,
+        devices=settings.devices, wipes=tuple(wipes), percent=settings.data_percent, meta_size=settings.meta_size,
+        chunk=chunk, threshold=settings.threshold, step=settings.percent, when_full=settings.when_full,
+        instance=instance,
+    )  # fmt: skip
+
+
+def _check_growth(settings: inventory.Pool) -> None:
+    if not 50 <= settings.threshold <= 100:
+        raise Refused(
+            f"pool.threshold: {settings.threshold} is not one that LVM keeps",
+            "percent used: from 50, as which it takes less, to 99; 100: the pool never grows by itself",
+        )
+    if not 1 <= settings.percent <= 100:
+        raise Refused(f"pool.percent: {settings.percent} is not a step", "percent of the pool's size: from 1 to 100")
+    if settings.when_full not in ("queue", "error"):
+        raise Refused(f"pool.when_full: {settings.when_full!r}", "queue: writers wait for space; error: they get one")
+    if settings.max_size:
+        raise Refused(
+            f"pool.max_size: {settings.max_size!r} cannot be kept",
+            "dmeventd knows no limit but the volume group's free extents",
+            hint="leave the group no more room than the pool may take",
+        )
+
+
+def refuse_other(have: Facts, want: Direct, recorded: dict[str, str] | None, now: Group | None) -> None:
+    """Refuse what is in the pool's place and is not the pool that was asked for.
+
+    Args:
+        have: the machine.
+        want: the pool.
+        recorded: its settings, where it is ours already.
+        now: its volume group, where it is there already.
+
+    Raises:
+        Refused: something that is not ours, a pool with other parameters, or one that is gone or cannot be used.
+    """
+    pool = now.volumes.get(want.volume) if now else None
+    if recorded is None:
+        _refuse_taken(have, want, pool, now)
+        return
+    differ = [
+        f"{key}: it has {recorded.get(key)}, asked for {asked}"
+        for key, asked in asked(want).items()
+        if recorded.get(key) != asked
+    ]
+    if differ:
+        raise Refused(
+            f"the pool {want.name} exists with other parameters",
+            "\n".join(differ),
+            hint=f"what is there: {rerun.command(want.name, recorded)}; to give it up: {_reset(want)}; "
+            "or choose another --pool",
+        )
+    own = identity.own(recorded)
+    if not pool and (have.pool.enabled or own.volume or (own.group and not now)):
+        raise Refused(
+            f"the pool {want.path} was made here, and is gone",
+            "LVM does not know it; a new one would hide the loss",
+            hint=f"bring its disks back, or give the content up: {_reset(want)}",
+        )
+    if pool and own.volume and pool.uuid != own.volume:
+        raise Refused(
+            f"{want.path} is not the volume that was recorded",
+            f"recorded {own.volume}, found {pool.uuid}, {pool.type} of {sizes.human(pool.size)}",
+            hint="lvs -o +lv_uuid shows where it is; lvrename tells volumes of one name apart",
+        )
+    if pool:
+        _refuse_volume(want, pool)
+
+
+def _refuse_taken(have: Facts, want: Direct, pool: Volume | None, now: Group | None) -> None:
+    """Refuse a new pool whose name, or whose group, somebody else has."""
+    if pool or have.pool.table:
+        raise Refused(
+            f"a pool {want.path} exists and is not ours",
+            f"{pool.type}, {sizes.human(pool.size)}" if pool else f"the device {want.name}",
+            hint="choose another --pool",
+        )
+    if now and want.devices:
+        raise Refused(
+            f"a volume group {want.group} exists already",
+            f"{sizes.human(now.extents * now.extent)} on {' '.join(now.devices)}; it was not made here",
+            hint="choose another --vg; or, to make the pool in its free extents, leave out --device",
+        )
+
+
+def _reset(want: Direct) -> str:
+    return hints.command("pool.reset", want.instance, want.name, "--yes")
+
+
+def _refuse_volume(want: Direct, pool: Volume) -> None:
+    if pool.type != "thin-pool":
+        raise Refused(f"{want.path} is not a thin pool", f"it is {pool.type}")
+    if pool.thins:
+        raise Refused(
+            f"{want.path} holds {pool.thins} thin volumes of LVM's own",
+            f"they move the pool from {want.name} to {want.name}-tpool, where containerd does not find it",
+            hint="remove them, or make a pool of its own with another --pool",
+        )
+    if pool.dm_name != want.name:
+        raise Refused(f"LVM calls {want.path} {pool.dm_name}", f"expected {want.name}")
+    if pool.chunk != want.chunk:
+        raise Refused(f"{want.path} has other chunks", f"{sizes.show(pool.chunk)}, asked for {sizes.show(want.chunk)}")
+
+
+def asked(want: Direct) -> dict[str, str]:
+    """What the settings of a pool record of what was asked for: it stays true however the pool grows."""
+    return {
+        "VARIANT": "direct",
+        "VG": want.group,
+        "LV": want.volume,
+        "DATA_PERCENT": str(want.percent),
+        "META_SIZE": want.meta_size,
+        "CHUNK_BYTES": str(want.chunk),
+    }

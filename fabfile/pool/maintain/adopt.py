@@ -1,0 +1,220 @@
+"""A pool on files that somebody else made becomes one of ours: recorded, with units and boot order. Its data stays.
+
+Nothing on the pool is written. Whatever about it cannot be proved is a refusal.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from invoke import Context
+
+from fabfile import hints, inventory, sizes, systemd, target
+from fabfile.converge import converge
+from fabfile.errors import Refused
+from fabfile.facts import Facts, Query, gather
+from fabfile.facts.containerd import SETTINGS
+from fabfile.facts.pool import Backing
+from fabfile.facts.under import Loop
+from fabfile.instance import Daemon
+from fabfile.inventory import Host
+from fabfile.option import about
+from fabfile.outcome import Outcome
+from fabfile.plan import Change, Command, Step, file
+from fabfile.pool import limits, ownership, record
+from fabfile.pool import units as files
+from fabfile.pool.health import usable
+from fabfile.pool.limits import Pool
+from fabfile.pool.loop.filesystem import refuse_machine, refuse_unfit
+from fabfile.pool.lvm import direct_pool
+from fabfile.pool.maintain import comparison
+from fabfile.pool.maintain.session import Found, need
+from fabfile.render import render
+from fabfile.task import Instance, task
+
+TASK = "pool.adopt"
+TOOLS = ("dmsetup", "losetup", "thin_check", "thin_ls", "thin_dump")
+FEATURES = frozenset({"skip_block_zeroing", "error_if_no_space"})
+"""What its table may have: the first only saves time, and is left out at the next boot; the second is recorded."""
+
+KEYS = ("name", "dir", "size", "meta_size", "block_size", "when_full", "base_image_size")
+"""What the inventory should say of such a pool."""
+
+
+def used(have: Facts, daemon: Daemon) -> tuple[str, str, str]:
+    """The pool that a containerd is configured for, the directory of its databases, and its base image size.
+
+    As containerd itself says, where one is installed; as its file says, otherwise.
+    """
+    now, said = have.instances.configs.get(daemon.config), have.config.dump or {}
+    if now is None:
+        return "", "", ""
+    root = said.get("root") or now.root or daemon.root
+    place = said.get("root_path") or now.pool_root or f"{root}/io.containerd.snapshotter.v1.devmapper"
+    return said.get("pool_name") or now.pool, place.rstrip("/"), said.get("base_image_size") or now.base_image_size
+
+
+def doubts(have: Facts, name: str, dir: str, daemon: Daemon) -> list[str]:
+    """What of it cannot be proved, or is not as a pool of ours could be."""
+    pool, table = have.pool, have.pool.table
+    if table is None or pool.status is None:
+        return [f"there is no active thin pool {name}"]
+    found = []
+    configured, root, _ = used(have, daemon)
+    if configured != name:
+        found.append(f"{daemon.config} names {f'the pool {configured}' if configured else 'no pool'}: whose is it?")
+    elif root != dir:
+        found.append(f"containerd keeps its databases in {root}, and the pool's files are in {dir}: both must be one")
+    if pool.status.mode != "rw" or pool.status.needs_check or pool.suspended:
+        found.append(f"it is not well: {pool.status.mode}{', suspended' * pool.suspended}")
+    unknown = sorted(set(table.features) - FEATURES)
+    if unknown:
+        found.append(f"its table has {', '.join(unknown)}, which a pool of ours has not")
+    found += _device("data", f"{dir}/data", table.data, pool.data, pool.data_loop)
+    found += _device("metadata", f"{dir}/meta", table.meta, pool.meta, pool.meta_loop)
+    if pool.data and pool.data.size // sizes.SECTOR // table.block_sectors * table.block_sectors != table.sectors:
+        found.append(f"{dir}/data has {pool.data.size} bytes, its device {table.sectors * sizes.SECTOR}")
+    if pool.meta and min(pool.meta.size, limits.META_MOST) // limits.META_BLOCK > pool.status.total_meta:
+        found.append(f"{dir}/meta has {pool.meta.size} bytes, the pool {pool.status.total_meta * limits.META_BLOCK}")
+    if not (pool.place and pool.place.uuid):
+        found.append(f"the file system of {dir} has no UUID to know it by")
+    return found
+
+
+def _device(what: str, path: str, number: str, file: Backing | None, loop: Loop | None) -> list[str]:
+    """Whether a device of the pool is the one loop device on that very file."""
+    if loop is None:
+        return [f"its {what} device {number} is no loop device"]
+    if loop.deleted or loop.file != path:
+        return [f"its {what} device {loop.path} is on {loop.file}{' (deleted)' * loop.deleted}, not on {path}"]
+    if file is None or (file.device, file.inode) != (loop.device, loop.inode):
+        return [f"{path} is another file than {loop.path} is on"]
+    if file.loops != (number,):
+        return [f"{path} has {len(file.loops)} loop devices: {', '.join(file.loops)}"]
+    return []
+
+
+def plan(have: Facts, want: Pool, daemon: Daemon, elsewhere: list[str]) -> list[Change]:
+    """What makes it ours, purely from the facts.
+
+    Args:
+        have: the machine.
+        want: the pool as it is.
+        daemon: the containerd that it is for.
+        elsewhere: what else brings it up at boot.
+
+    Raises:
+        Refused: anything about it cannot be proved.
+    """
+    refuse_machine(have)
+    need(have, TOOLS)
+    ownership.refuse_foreign(have, daemon, want.name, want.dir)
+    found = doubts(have, want.name, want.dir, daemon)
+    if found or elsewhere:
+        raise Refused(
+            f"the pool {want.name} cannot be adopted",
+            "\n".join([*found, *elsewhere]),
+            hint="change that, then " + hints.command(TASK, daemon, want.name),
+        )
+    refuse_unfit(have, want)
+    units = (files.unit(want.name), files.monitor(want.name))
+    systemd.refuse_masked(have, *units, files.monitor_service(want.name))
+    known = {record.MAKING: "no", **(record.now(have, "") or {})}
+    written = [*files.changes(have, want, known), *_order(have, daemon, want.name)]
+    pool = have.pool
+    if written or not (pool.active and pool.enabled and pool.monitor):
+        # Its unit finds it up, and leaves it as it is.
+        start = systemd.start(written, *units)
+        written.append(Command("its units, now and at every boot", start))
+    return written
+
+
+def _order(have: Facts, daemon: Daemon, name: str) -> list[Change]:
+    """No containerd before the pool, whoever installed it. A deploy says more in the same file."""
+    now = have.files.get(daemon.drop_in)
+    if now and f"Requires={files.unit(name)}\n" in now.content:
+        return []
+    text = render("containerd/10-devmapper-pool.conf.j2", pool=name, variable=SETTINGS, digest="", mke2fs="")
+    return file(have, "containerd starts after its pool", daemon.drop_in, text)
+
+
+ELSEWHERE = """
+for f in /etc/rc.local /etc/rc.d/rc.local /etc/crontab /etc/cron.d/* /var/spool/cron/crontabs/*; do
+  ! grep -qsw -- "$name" "$f" || echo "$f names it: take it out there"
+done
+for f in /etc/systemd/system/*.service /usr/local/lib/systemd/system/*.service /lib/systemd/system/*.service; do
+  if [ ! -f "$f" ] || grep -q "^# Written by containerd-devmapper" "$f"; then continue; fi
+  unit=${f##*/}
+  for part in "$f" $(sed -n 's/^Exec[A-Za-z]*=[-@:+!]*//p' "$f"); do
+    if [ -f "$part" ] && grep -qswI -- "$name" "$part" && systemctl -q is-enabled "$unit" 2>/dev/null; then
+      echo "$unit brings it up at boot, by $part: systemctl disable $unit"
+      break
+    fi
+  done
+done
+"""
+"""Shell: what else has the pool `$name` in it and runs at boot."""
+
+
+def _found(c: Context, host: Host, name: str) -> tuple[inventory.Pool, Query, Facts, list[str]]:
+    """The pool as it is, as an inventory would describe it; and what else brings it up."""
+    query = Query(pool=name or host.pool.dm_name, dir=host.pool.dir, instance=host.instance, bin_dir=host.bin_dir)
+    have = gather(c, query)
+    name = name or used(have, host.daemon)[0] or host.pool.dm_name
+    limits.check_name(name)
+    dir = have.instances.backing.get(name, host.pool.dir + "/data").rpartition("/")[0]
+    query = msgspec.structs.replace(query, pool=name, dir=dir)
+    have = gather(c, query)
+    pool, table = have.pool, have.pool.table
+    said = msgspec.structs.replace(host.pool, variant="loop", name=name, dir=dir, volume="", volume_size="")
+    if table and pool.data and pool.meta and not doubts(have, name, dir, host.daemon):
+        said = msgspec.structs.replace(
+            said, size=sizes.exact(pool.data.size), meta_size=sizes.exact(pool.meta.size),
+            block_size=sizes.exact(table.block_sectors * sizes.SECTOR), when_full=table.when_full,
+            base_image_size=used(have, host.daemon)[2] or said.base_image_size,
+        )  # fmt: skip
+    elsewhere = target.sh(c, f"name={target.quote(name)}{ELSEWHERE}", "looking for what else brings the pool up")
+    return said, query, have, elsewhere.splitlines()
+
+
+def refuse_unknown(c: Context, found: Found) -> None:
+    """Refuse a pool whose devices containerd's databases do not know.
+
+    Raises:
+        Refused: they are missing, or are another pool's.
+    """
+    seen = comparison.look(c, TASK, found, running=found.have.containerd.active)
+    known = {entry.id for entry in (seen.view.database or {}).values()}
+    if seen.view.ids and not known & set(seen.view.ids):
+        raise Refused(
+            f"the pool {found.name} cannot be adopted",
+            f"it has {len(seen.view.ids)} thin devices, and {found.database} knows none of them",
+            hint=f"put its own databases into {found.root}, then {hints.command(TASK, found.daemon, found.name)}",
+        )
+
+
+@task(diff=True)
+def adopt(
+    c: Context,
+    name: Annotated[str, about("pool name; by default the one in containerd's configuration")] = "",
+    instance: Instance = "",
+) -> list[Outcome]:
+    """Take over a pool on files that something else made: settings, units and boot order; its content stays."""
+    host = inventory.of(c, instance)
+    said, query, have, elsewhere = _found(c, host, name)
+    want = limits.pool(
+        name=said.name, dir=said.dir, size=said.size, meta_size=said.meta_size, block_size=said.block_size,
+        threshold=said.threshold, percent=said.percent, max_size=said.max_size, when_full=said.when_full,
+        instance=host.instance,
+    )  # fmt: skip
+    paths = (*files.paths(want.name), host.daemon.drop_in)
+    step = Step(TASK, lambda have: plan(have, want, host.daemon, elsewhere), paths)
+    if want.name not in have.instances.pools and not target.is_dry(c):
+        looked = gather(c, msgspec.structs.replace(query, files=paths))
+        step.plan(looked)
+        settings = {"DATA": want.data_file, "META": want.meta_file, "BLOCK_SECTORS": str(want.block // sizes.SECTOR)}
+        refuse_unknown(c, Found(want.name, host.daemon, settings, want.dir, query, looked))
+    outcomes = converge(c, [step, usable.step(want.name)], query)
+    direct_pool.advise(host.pool, said, KEYS)
+    return outcomes

@@ -1,0 +1,120 @@
+"""Whether a pool's metadata is sound, proved by thin_check: live on a snapshot of it, or all of it when it is down."""
+
+from __future__ import annotations
+
+import msgspec
+from invoke import Context
+
+from fabfile.console import show
+from fabfile.errors import Failed
+from fabfile.facts import Facts
+from fabfile.outcome import result
+from fabfile.plan import Command
+from fabfile.pool.health import visibility
+from fabfile.pool.maintain import session
+from fabfile.pool.maintain.session import Found
+from fabfile.render import render
+from fabfile.task import Instance, Name, task
+
+TOOLS = ("dmsetup", "thin_check")
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What came out of a check."""
+
+    good: bool
+    what: str
+    """What was checked, or why nothing could be."""
+    details: str = ""
+    ids: str = ""
+    """What is wrong with LVM's transaction id of the pool, or with its thin volumes in it; metadata may be sound."""
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """Whether a pool's metadata is sound."""
+
+    pool: str
+    sound: bool
+    looked_at: str
+    """What was checked, or why nothing could be."""
+
+
+def refusal(have: Facts) -> str:
+    """What the kernel itself says against a pool; empty for one that it takes writes on."""
+    status = have.pool.status
+    if status is None:
+        return ""
+    if status.needs_check:
+        return f"the kernel wants its metadata checked (mode {status.mode}, needs_check)"
+    return "" if status.mode in ("rw", "out_of_data_space") else f"the kernel has it in mode {status.mode}"
+
+
+def refuse_lost(have: Facts, name: str) -> None:
+    """Refuse a pool whose disks are missing: nothing is known of its metadata then, and no repair helps.
+
+    Raises:
+        Failed: with what LVM says, and the way out.
+    """
+    missing = bool(have.lvm and have.lvm.group and have.lvm.group.missing)
+    for one in visibility.findings(have, name, have.instances.pools.get(name, {})):
+        if one.result == "fail" and (one.what == visibility.GONE or missing):
+            raise Failed(f"the pool {name} cannot be checked", one.found, hint=one.hint)
+
+
+def verdict(c: Context, task: str, found: Found) -> Verdict:
+    """Check it.
+
+    Raises:
+        Failed: the check could not be made.
+    """
+    against = refusal(found.have)
+    if against:
+        return Verdict(False, against)  # no snapshot of the metadata is to be had in these modes
+    wrong = [
+        one.found for one in visibility.findings(found.have, found.name, found.settings) if one.what == visibility.IDS
+    ]
+    if wrong and (found.have.pool.status or visibility.thins(found.have, found.settings)):
+        return Verdict(False, wrong[0], ids=wrong[0])
+    script = render("pool/check.sh.j2", pool=found)
+    printed = session.do(
+        c, task, found, lambda have: [Command(f"thin_check of the pool {found.name}", script)], looks=True
+    )
+    said = session.answer(printed, "checked")
+    if said is None:
+        raise Failed(f"{task}: thin_check did not end", printed)
+    code, what = said[0], " ".join(said[1:])
+    ids = differ(session.answer(printed, "ids"))
+    details = "\n".join(line for line in printed.splitlines() if not line.startswith("@"))
+    return Verdict(code == "0" and not ids, ids if code == "0" and ids else what, details, ids)
+
+
+def differ(ids: list[str] | None) -> str:
+    """What is wrong with a direct pool's own transaction id and the one that LVM expects; empty where both are 0.
+
+    Args:
+        ids: the two; None for a pool on files.
+    """
+    if ids is None or ids == ["0", "0"]:
+        return ""
+    own, expected = [*ids, "none", "none"][:2]
+    if own != expected:
+        return f"the pool's transaction id is {own}, LVM expects {expected}: it does not activate it"
+    return f"the pool's transaction id is {own}, and LVM's: with any but 0 containerd does not find the pool"
+
+
+@task(diff=True, answers=Checked)
+def check(c: Context, name: Name = "", instance: Instance = "") -> None:
+    """Prove that a pool's metadata is sound; under running containers on a snapshot of it."""
+    found = session.find(c, name, instance, TOOLS, ids=True)
+    refuse_lost(found.have, found.name)
+    state = verdict(c, "pool.check", found)
+    result(Checked(found.name, state.good, state.what))
+    if state.ids and state.what == state.ids:
+        raise Failed(f"LVM cannot use the pool {found.name} as it is", state.ids, hint=found.command("pool.repair"))
+    if not state.good:
+        raise Failed(
+            f"the metadata of the pool {found.name} is not sound",
+            f"{state.what}\n{state.details}",
+            hint=f"keep it as it is; {found.command('pool.repair')}; or from a backup: {found.command('pool.restore')}",
+        )
+    show(f"pool {found.name}: sound ({state.what})")

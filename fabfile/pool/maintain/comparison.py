@@ -1,0 +1,179 @@
+"""Look at a pool's thin devices as each of four sees them, and bring the four together, with containerd stopped."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterable
+from time import sleep
+
+import msgspec
+from invoke import Context
+
+from fabfile import hints
+from fabfile.bolt import Broken
+from fabfile.console import say
+from fabfile.errors import Failed
+from fabfile.plan import Change, Command, Upload, words
+from fabfile.pool.maintain import changes_since, containerd_records, session
+from fabfile.pool.maintain import thin_devices as view
+from fabfile.pool.maintain.check import refusal
+from fabfile.pool.maintain.containerd_records import Affected
+from fabfile.pool.maintain.corrections import Mending, mending
+from fabfile.pool.maintain.disagreements import Orphans, agreed, orphans
+from fabfile.pool.maintain.session import Blob, Found
+from fabfile.pool.maintain.thin_devices import Entry, Files, View
+from fabfile.render import render
+
+APART = 2.0
+"""Seconds between two looks at a pool that is in use: most of what is at work is done by then."""
+
+LOOKS = 3
+"""At a pool that is in use and where something seems wrong. Thin ids are few and soon given out again: two looks may
+meet one id of two devices, each just being made or removed."""
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """A look."""
+
+    view: View
+    files: Files
+    found: Orphans
+
+
+def look(c: Context, task: str, found: Found, *, running: bool) -> Seen:
+    """What each of the four says now, and what does not belong together.
+
+    While containerd runs, what is found counts only where each of `LOOKS` looks, some seconds apart, finds it.
+
+    Raises:
+        Failed: a database cannot be read, or does not come to rest; or the kernel shows nothing of the pool's metadata.
+    """
+    if against := refusal(found.have):
+        raise Failed(
+            f"the pool {found.name} cannot be compared with anything",
+            against,
+            hint=hints.command("pool.repair", found.daemon, found.name),
+        )
+    seen = _look(c, task, found, running=running)
+    for _ in range(LOOKS - 1):
+        if not running or not seen.found.count:
+            break
+        sleep(APART)
+        found = session.applied(found)
+        later = _look(c, task, found, running=True)
+        both = agreed(seen.found, later.found)
+        ids = tuple(id for id in both.ids if seen.view.ids[id].created == later.view.ids[id].created)
+        seen = Seen(later.view, later.files, msgspec.structs.replace(both, ids=ids))
+    return _with_holders(c, task, session.applied(found), seen)
+
+
+def _with_holders(c: Context, task: str, found: Found, seen: Seen) -> Seen:
+    """The same with who has a device open that should not be there; to find that out takes a look at every process."""
+    names = [device.name for device in (*seen.found.busy, *seen.found.mixed) if device.open]
+    if not names:
+        return seen
+    script = render("pool/holders.sh.j2", pool=found, daemon=found.daemon, devices=names)
+    printed = session.do(c, task, found, lambda have: [Command("who has them open", script)], looks=True)
+    return msgspec.structs.replace(
+        seen, view=msgspec.structs.replace(seen.view, holders=view.holders(printed.splitlines()))
+    )
+
+
+def _look(c: Context, task: str, found: Found, *, running: bool) -> Seen:
+    script = render("pool/thins.sh.j2", pool=found, daemon=found.daemon)
+    printed = session.do(
+        c, task, found, lambda have: [Command("what each says of the thin devices", script)], looks=True
+    )
+    lines = printed.splitlines()
+    try:
+        seen, files = view.parse(lines), view.unpack(lines)
+        known = [one.backend for one in containerd_records.read(files.records).snapshots]
+        return Seen(seen, files, orphans(seen, running=running, known=known))
+    except Broken as error:
+        raise Failed(f"{found.database} or {found.snapshots} cannot be read", str(error), hint=HINT) from error
+
+
+HINT = "stop containerd and try again; a copy of each lies beside the backups of the metadata"
+
+
+def mend(c: Context, task: str, found: Found, seen: Seen | None = None, stale: Iterable[Entry] = ()) -> Affected:
+    """Bring the four together. containerd is stopped, and the pool is up.
+
+    Args:
+        c: the machine.
+        task: who asks.
+        found: the pool.
+        seen: what was seen since containerd stopped; None: look.
+        stale: entries that have no device of their own any more.
+
+    Returns:
+        What it means for images and containers: `forget` makes that true, once containerd runs.
+    """
+    if seen is None:
+        seen = look(c, task, found, running=False)
+        if seen.view.database is None:  # nobody knows whose the thin ids are: none of them is nobody's
+            seen = msgspec.structs.replace(seen, found=msgspec.structs.replace(seen.found, ids=(), devices=()))
+    try:
+        todo = mending(seen.view, seen.files, seen.found, stale)
+        known = containerd_records.read(seen.files.records)
+    except Broken as error:
+        raise Failed(f"containerd's databases of {found.name} cannot be read", str(error), hint=HINT) from error
+    if todo.changes:
+        session.do(c, task, found, lambda have: changes(found, todo))
+        if todo.devices or todo.ids:
+            say(f"removed {len(todo.devices)} devices and {len(todo.ids)} thin ids that belong to nobody")
+        for path, content in ((found.database, todo.files.pool), (found.snapshots, todo.files.snapshots)):
+            if content is not None:
+                say(f"{path}: corrected; as it was: beside the newest backup in {found.backups}")
+    return containerd_records.affected(known, todo.lost)
+
+
+def changes(found: Found, todo: Mending, keep: int = 8) -> list[Change]:
+    """The changes that a mending is, a backup with copies of both databases first."""
+    plan: list[Change] = [Command("a backup first", render("pool/backup.sh.j2", pool=found, keep=keep))]
+    lines = [*(f"dm {of.name} {of.number}" for of in todo.devices), *(f"id {id}" for id in todo.ids)]
+    if lines:
+        script = render("pool/fsck.sh.j2", pool=found, daemon=found.daemon)
+        why = f"remove {len(todo.devices)} devices and {len(todo.ids)} thin ids that nobody names"
+        plan.append(Upload(why, Blob("orphans", "".join(f"{line}\n" for line in lines).encode()), script))
+    for path, content in ((found.database, todo.files.pool), (found.snapshots, todo.files.snapshots)):
+        if content is not None:
+            script = render("pool/install.sh.j2", daemon=found.daemon, path=path)
+            plan.append(Upload(f"{path} without what belongs to nobody", Blob("database", _packed(content)), script))
+    return plan
+
+
+def _packed(content: bytes) -> bytes:
+    return gzip.compress(content, mtime=0)
+
+
+def forget(c: Context, task: str, found: Found, means: Affected) -> None:
+    """Have containerd, which runs, forget lost snapshots, and unpack again what they were layers of."""
+    if not means.remove and not means.images:
+        for line in changes_since.meaning(means):
+            say(line)
+        return
+    lines = [f"rm\t{of.namespace}\t{of.key}\t" for of in means.remove]
+    lines += [f"unpack\t{of.namespace}\t{of.digest}\t{of.name}" for of in means.images]
+    script = render("pool/forget.sh.j2", daemon=found.daemon)
+    upload = Upload(
+        f"containerd forgets {len(means.remove)} lost snapshots and unpacks {len(means.images)} images again",
+        Blob("lost", "".join(f"{line}\n" for line in lines).encode()),
+        script,
+    )
+    printed = session.do(c, task, found, lambda have: [upload])
+    for line in printed.splitlines():
+        what, _, rest = line.partition(" ")
+        space, _, image = rest.partition(" ")
+        if what == "@unpacked":
+            say(f"image {image} in {space}: unpacked again")
+        elif what == "@pull":
+            image, _, why = image.partition(" ")
+            pull = words("-n", space, "images", "pull", "--snapshotter", "devmapper", image)
+            say(f"image {image} in {space}: {why}\n  pull it again: {found.daemon.ctr} {pull}")
+        elif what == "@kept":
+            say(f"containerd keeps the lost snapshot {rest}")
+    for of in means.containers:
+        say(f"container {of.name} in {of.namespace}: its file system is lost; remove it")
+    for known in means.stay:
+        say(f"snapshot {known.key} in {known.namespace}: lost, and kept by those on it")

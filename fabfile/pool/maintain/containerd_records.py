@@ -1,0 +1,202 @@
+"""What containerd itself knows of snapshots: which image or container of which namespace needs one.
+
+Its database (`meta.db`) names a snapshot as an image or container does, the snapshotter's as NAMESPACE/NUMBER/NAME. An
+image leads to its snapshots by labels: from its manifests to its configuration, and from that to the topmost snapshot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from fabfile.bolt import Broken, Bucket, load
+from fabfile.pool.maintain.thin_devices import text
+
+CONTENT = "containerd.io/gc.ref.content"
+"""Begins the labels of a blob that name another one."""
+
+TOP = "containerd.io/gc.ref.snapshot.devmapper"
+"""Label of a configuration: the snapshot with all layers of its image."""
+
+
+DEEPEST = 1000
+"""Snapshots on each other. Images have at most some hundred layers: overlayfs mounts no more."""
+
+
+class Known(msgspec.Struct, frozen=True):
+    """A snapshot, as containerd knows it."""
+
+    namespace: str
+    key: str
+    backend: str
+    """What the snapshotter calls it."""
+    parent: str = ""
+
+
+class Image(msgspec.Struct, frozen=True):
+    """An image that is unpacked on this snapshotter."""
+
+    namespace: str
+    name: str
+    digest: str
+    tops: tuple[str, ...]
+    """Its topmost snapshots: one for each platform that is unpacked."""
+
+
+class Container(msgspec.Struct, frozen=True):
+    """A container on this snapshotter."""
+
+    namespace: str
+    name: str
+    key: str
+    """Its snapshot."""
+
+
+class Records(msgspec.Struct, frozen=True):
+    """All of it."""
+
+    snapshots: tuple[Known, ...] = ()
+    images: tuple[Image, ...] = ()
+    containers: tuple[Container, ...] = ()
+
+
+class Affected(msgspec.Struct, frozen=True):
+    """What the loss of some snapshots means."""
+
+    remove: tuple[Known, ...] = ()
+    """Snapshots that nothing good stands on, children before their parents."""
+    stay: tuple[Known, ...] = ()
+    """Lost ones that a good snapshot stands on, and that containerd therefore keeps."""
+    images: tuple[Image, ...] = ()
+    containers: tuple[Container, ...] = ()
+
+
+def read(content: bytes | None) -> Records:
+    """What is in a copy of `meta.db`; nothing where there is none.
+
+    Raises:
+        Broken: it is not one.
+    """
+    if content is None:
+        return Records()
+    root = load(content).get(b"v1")
+    if root is None:
+        return Records()
+    if not isinstance(root, Bucket):
+        raise Broken("v1 is no bucket")
+    found = [_namespace(text(name), space) for name, space in root.buckets()]
+    snapshots = tuple(one for part in found for one in part.snapshots)
+    by_key = {(one.namespace, one.key): one for one in snapshots}
+    for one in snapshots:
+        _chain(one, by_key)
+    return Records(
+        snapshots,
+        tuple(one for part in found for one in part.images),
+        tuple(one for part in found for one in part.containers),
+    )
+
+
+def _namespace(space: str, bucket: Bucket) -> Records:
+    known = tuple(
+        Known(space, key, values.get("name", ""), values.get("parent", ""))
+        for key, values in _objects(bucket, b"snapshots", b"devmapper")
+    )
+    containers = tuple(
+        Container(space, name, values.get("snapshotKey", ""))
+        for name, values in _objects(bucket, b"containers")
+        if values.get("snapshotter") == "devmapper"
+    )
+    labels = {text(digest): _labels(blob) for digest, blob in _path(bucket, b"content", b"blob")}
+    images = []
+    for name, image in _path(bucket, b"images"):
+        digest = _values(image.bucket(b"target")).get("digest", "")
+        if tops := tuple(sorted(_tops(digest, labels))):
+            images.append(Image(space, text(name), digest, tops))
+    return Records(known, tuple(images), containers)
+
+
+def _path(bucket: Bucket, *keys: bytes) -> Iterator[tuple[bytes, Bucket]]:
+    """The buckets in the one at the end of a path, if it is there."""
+    found: bytes | Bucket | None = bucket
+    for key in keys:
+        found = found.get(key) if isinstance(found, Bucket) else None
+    return found.buckets() if isinstance(found, Bucket) else iter(())
+
+
+def _objects(bucket: Bucket, *keys: bytes) -> Iterator[tuple[str, dict[str, str]]]:
+    return ((text(key), _values(inner)) for key, inner in _path(bucket, *keys))
+
+
+def _values(bucket: Bucket) -> dict[str, str]:
+    return {text(key): text(value) for key, value in bucket if isinstance(value, bytes)}
+
+
+def _labels(blob: Bucket) -> dict[str, str]:
+    labels = blob.get(b"labels")
+    return _values(labels) if isinstance(labels, Bucket) else {}
+
+
+def _tops(digest: str, labels: dict[str, dict[str, str]]) -> set[str]:
+    """The topmost snapshots of an image whose manifest or index is `digest`."""
+    tops: set[str] = set()
+    seen, left = {digest}, [digest]
+    while left:
+        for label, value in labels.get(left.pop(), {}).items():
+            if label == TOP:
+                tops.add(value)
+            elif label.startswith(CONTENT) and value not in seen:
+                seen.add(value)
+                left.append(value)
+    return tops
+
+
+def affected(records: Records, lost: Iterable[str]) -> Affected:
+    """What it means that snapshots are lost.
+
+    Args:
+        records: what containerd knows.
+        lost: what the snapshotter calls them. A device holds all blocks of its snapshot, also those of its parents:
+            what stands on a lost one may be good itself.
+    """
+    gone = set(lost)
+    by_key = {(one.namespace, one.key): one for one in records.snapshots}
+    good = [one for one in records.snapshots if one.backend not in gone]
+    below = {(one.namespace, one.parent) for one in records.snapshots}
+    below |= {(image.namespace, top) for image in records.images for top in image.tops}
+    # An image's layer goes with the lost one below it and is unpacked again; a container's snapshot is not made again.
+    used = {(container.namespace, container.key) for container in records.containers}
+    needed: set[tuple[str, str]] = set()
+    for one in good:
+        if (one.namespace, one.key) in used or ((one.namespace, one.key) not in below):
+            needed |= _chain(one, by_key)
+    bad = {(one.namespace, one.key) for one in records.snapshots if one.backend in gone}
+    fallen = {at for at in by_key if at not in needed and _chain(by_key[at], by_key) & bad}
+    order = sorted(fallen, key=lambda at: (-len(_chain(by_key[at], by_key)), at))
+    return Affected(
+        tuple(by_key[at] for at in order),
+        tuple(by_key[at] for at in sorted(bad - fallen)),
+        tuple(of for of in records.images if any(_reaches(of, top, by_key, fallen | bad) for top in of.tops)),
+        tuple(of for of in records.containers if (of.namespace, of.key) in bad),
+    )
+
+
+def _chain(one: Known, by_key: dict[tuple[str, str], Known]) -> set[tuple[str, str]]:
+    """It and all below it.
+
+    Raises:
+        Broken: that has no end that any image could have.
+    """
+    chain: set[tuple[str, str]] = set()
+    at: Known | None = one
+    while at is not None and (at.namespace, at.key) not in chain:
+        chain.add((at.namespace, at.key))
+        if len(chain) > DEEPEST:
+            raise Broken(f"more than {DEEPEST} snapshots on each other: {one.key!r:.200} in {one.namespace!r:.200}")
+        at = by_key.get((at.namespace, at.parent))
+    return chain
+
+
+def _reaches(image: Image, top: str, by_key: dict[tuple[str, str], Known], bad: set[tuple[str, str]]) -> bool:
+    found = by_key.get((image.namespace, top))
+    return found is not None and bool(_chain(found, by_key) & bad)

@@ -1,0 +1,165 @@
+"""What brings pool, databases and device mapper together again, worked out as data while containerd is stopped.
+
+Nothing is removed that a snapshot owns and that is whole: an entry that containerd calls Faulty because it could not
+activate its device, when the pool did not answer for example, is made a good one again. What is lost is marked Faulty:
+containerd starts with such an entry, hands it to no container, and removes it when the snapshot goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from fabfile.bolt import load, page_size, transaction
+from fabfile.boltwriter import Content, content, dump
+from fabfile.pool.maintain import thin_devices
+from fabfile.pool.maintain.disagreements import Orphans, numbers
+from fabfile.pool.maintain.thin_devices import Device, Entry, Files, View
+
+FREE, TAKEN, FAULTY = b"\0", b"\1", b"\2"
+"""Marks of a thin id in containerd's database."""
+
+
+class Mending(msgspec.Struct, frozen=True):
+    """What to do, in this order."""
+
+    devices: tuple[Device, ...] = ()
+    """To remove from device mapper."""
+    ids: tuple[int, ...] = ()
+    """Thin ids to delete from the pool."""
+    files: Files = Files()
+    """Databases that take the place of the present ones; None where that stays."""
+    lost: tuple[str, ...] = ()
+    """Snapshots, as the snapshotter calls them, whose content is not to be had."""
+
+    @property
+    def changes(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.devices or self.ids or self.files.pool is not None or self.files.snapshots is not None)
+
+
+def mending(seen: View, files: Files, found: Orphans, stale: Iterable[Entry] = ()) -> Mending:
+    """What to do.
+
+    Args:
+        seen: what each says, containerd being stopped.
+        files: the databases that this was read from.
+        found: what does not belong together.
+        stale: entries that have no device of their own any more, whatever is under their thin id.
+
+    Raises:
+        Broken: a database is not one.
+    """
+    stale = tuple(stale)
+    whole = {} if stale else _whole(seen, found)
+    dead = {entry.name: entry for entry in (*stale, *found.lost) if entry.name not in whole}
+    dropped = {entry.name for entry in found.unowned}
+    opened = {device.name for device in seen.devices if device.open}
+    kept = {entry.id for name, entry in (seen.database or {}).items() if name not in dropped and name not in dead}
+    going = [entry for entry in (*found.unowned, *dead.values()) if entry.name not in opened]
+    # Two entries may name one id, and the id of a device that is open stays.
+    held = kept | {device.id for device in seen.devices if device.open}
+    ids = (set(found.ids) | {entry.id for entry in going}) & seen.ids.keys() - held
+    names = {entry.name for entry in going} | {device.name for device in found.devices}
+    drop = dropped - opened
+    snapshots, bare = _snapshots(seen, files, found)
+    owners = numbers(seen)
+    keys = [seen.snapshots[owners[name]].key for name in dead if seen.snapshots and name in owners]
+    return Mending(
+        tuple(device for device in seen.devices if device.name in names),
+        tuple(sorted(ids)),
+        Files(pool=_pool(seen, files, drop, dead, whole, ids), snapshots=snapshots),
+        tuple(sorted({*keys, *bare, *found.unbacked})),
+    )
+
+
+def _whole(seen: View, found: Orphans) -> dict[str, str]:
+    """Name of an entry that is Faulty and has all that its snapshot needs → the state that it has without that.
+
+    A snapshot is written down after its device was made: what is owned, and in the pool under an id of its own, was
+    made to its end, if it is a copy of its parent or was committed.
+    """
+    entries = (seen.database or {}).values()
+    owners = numbers(seen)
+    states = {}
+    for entry in found.faulty:
+        snapshot = (seen.snapshots or {}).get(owners.get(entry.name, -1))
+        alone = sum(other.id == entry.id for other in entries) == 1
+        there = entry.id in seen.ids and seen.ids[entry.id].blocks > 0
+        if snapshot and alone and there and (entry.parent or snapshot.kind == "Committed"):
+            states[entry.name] = "Deactivated" if snapshot.kind == "Committed" else "Activated"
+    return states
+
+
+def _pool(
+    seen: View, files: Files, drop: set[str], dead: dict[str, Entry], whole: dict[str, str], ids: set[int]
+) -> bytes | None:
+    """The new record of the devices."""
+    if files.pool is None:
+        return None
+    before = content(load(files.pool))
+    after = content(load(files.pool))
+    devices, marks = after.at(b"devices"), after.at(b"device_ids")
+    for key, value in list(devices.items.items()):
+        assert isinstance(value, bytes)  # view.database refused all else
+        info = thin_devices.decoded(key, value, dict[str, object])
+        name = str(info["name"])
+        if name in drop:
+            del devices.items[key]
+            ids = ids | {int(str(info["device_id"]))}
+        elif name in whole:
+            info["state"], info["error"] = thin_devices.STATES.index(whole[name]), ""
+            devices.items[key] = msgspec.json.encode(info)
+            marks.items[str(info["device_id"]).encode()] = TAKEN
+        elif name in dead and info.get("state") != thin_devices.STATES.index("Faulty"):
+            info["state"], info["error"] = thin_devices.STATES.index("Faulty"), "its thin device is lost"
+            devices.items[key] = msgspec.json.encode(info)
+            marks.items[str(info["device_id"]).encode()] = FAULTY
+    left = {entry.id for name, entry in (seen.database or {}).items() if name not in drop}
+    for id in ids - left:
+        if str(id).encode() in marks.items:
+            marks.items[str(id).encode()] = FREE
+    marks.sequence = max([marks.sequence, *left])
+    return _file(files.pool, before, after)
+
+
+def _snapshots(seen: View, files: Files, found: Orphans) -> tuple[bytes | None, list[str]]:
+    """The new record of the snapshots, and the keys of those that are lost."""
+    if files.snapshots is None or not seen.snapshots:
+        return None, []
+    before, after = content(load(files.snapshots)), content(load(files.snapshots))
+    root = after.at(b"v1", b"snapshots")
+    # Whoever has an entry needs its parents.
+    by_key = {snapshot.key: snapshot for snapshot in seen.snapshots.values()}
+    bare = {snapshot.key for snapshot in found.bare}
+    needed: set[str] = set()
+    for snapshot in seen.snapshots.values():
+        at = snapshot if snapshot.key not in bare else None
+        while at is not None and at.key not in needed:
+            needed.add(at.key)
+            at = by_key.get(at.parent)
+    gone = bare - needed
+    for key in [key for key in root.items if thin_devices.text(key) in gone]:
+        del root.items[key]
+    parents = after.items[b"v1"]
+    assert isinstance(parents, Content)  # it has snapshots
+    links = parents.items.get(b"parents")
+    if isinstance(links, Content):
+        links.items = {of: key for of, key in links.items.items() if not _names(key, gone)}
+    root.sequence = max([root.sequence, *(n for n in seen.snapshots), *numbers(seen).values()])
+    return _file(files.snapshots, before, after), sorted(bare)
+
+
+def _names(value: bytes | Content, keys: set[str]) -> bool:
+    return isinstance(value, bytes) and thin_devices.text(value) in keys
+
+
+def _file(old: bytes, before: Content, after: Content) -> bytes | None:
+    """The bytes of the file with the new content; None where it is the same."""
+    if before == after:
+        return None
+    new = dump(after, page_size(old), transaction(old) + 2)
+    if content(load(new)) != after:
+        raise AssertionError("a bolt file that was written does not hold what was put into it")
+    return new

@@ -1,0 +1,87 @@
+"""containerd and the pool taken down for a repair, and up again; refused first where that would hit something."""
+
+from __future__ import annotations
+
+from invoke import Context
+
+from fabfile import hints, target
+from fabfile.console import say
+from fabfile.errors import Failed, Refused
+from fabfile.plan import Command
+from fabfile.pool.maintain import session
+from fabfile.pool.maintain.check import refusal
+from fabfile.pool.maintain.session import Found
+from fabfile.render import render
+
+REBOOT = "only a reboot"
+"""What the look at a device says of one that nobody lets go."""
+
+
+def refuse_busy(c: Context, task: str, found: Found, *, force: bool) -> None:
+    """Refuse while something has a device of the pool open that would not end, or may not.
+
+    Args:
+        c: the machine.
+        task: who asks.
+        found: the pool.
+        force: containers are no hindrance: they are killed.
+
+    Raises:
+        Refused: with all that has one open.
+    """
+    values = {"pool": found, "daemon": found.daemon, "force": force}
+    script = "".join(render(f"pool/{part}.sh.j2", **values) for part in ("common", "held"))
+    script += render("containerd/containers.sh.j2", **values) + render("pool/blockers.sh.j2", **values)
+    said = target.sh(c, f"{script}blockers\n", "looking who uses the pool")
+    if not said.strip():
+        return
+    hint = "end what is named"
+    if REBOOT in said:
+        hint = "reboot the machine, then run it again: nothing else lets go of that device"
+    elif not force:
+        again = hints.again(task, found.daemon, found.name, "--force")
+        hint = f"stop the containers and end what is named; or have the containers killed: {again}"
+    raise Refused(f"{task}: not while the pool {found.name} is in use", said, hint=hint)
+
+
+def stop(found: Found, *, force: bool) -> Command:
+    """Take down containerd and the pool, in this order."""
+    script = render("pool/common.sh.j2", pool=found)
+    script += render("pool/stop.sh.j2", pool=found, daemon=found.daemon, force=force)
+    return Command(f"stop {found.daemon.unit} and the pool {found.name}", script)
+
+
+def start(found: Found, *, whole: bool = True) -> Command:
+    """Bring the pool and, with `whole`, containerd up."""
+    script = render("pool/start.sh.j2", pool=found, daemon=found.daemon, whole=whole)
+    what = f"start the pool {found.name}"
+    return Command(f"{what} and {found.daemon.unit}" if whole else what, script)
+
+
+def resume(c: Context, task: str, found: Found) -> None:
+    """Start what was stopped, after something failed; what speaks against that is only said."""
+    try:
+        session.do(c, task, found, lambda have: [start(found)])
+    except Failed as error:
+        say(str(error), error=True)
+
+
+def up_again(c: Context, found: Found, task: str) -> None:
+    """Look whether the pool works and containerd uses it.
+
+    Raises:
+        Failed: one of them does not.
+    """
+    have = session.again(c, found).have
+    status, plugin = have.pool.status, have.containerd.plugin("snapshotter", "devmapper")
+    if status is None or status.mode != "rw" or status.needs_check:
+        why = refusal(have) or (status.mode if status else "the kernel has no such device")
+        raise Failed(f"{task}: the pool {found.name} does not work", why, hint=f"systemctl status {found.unit}")
+    if have.containerd.active and (plugin is None or plugin.status != "ok"):
+        raise Failed(
+            f"{task}: the pool works, containerd does not take it",
+            have.containerd.reason or "its devmapper plugin is not ok",
+            hint=f"what differs: {found.command('pool.fsck')}",
+        )
+    daemon = "runs" if have.containerd.active else have.containerd.changing or "does not run"
+    say(f"pool {found.name}: {status.mode}; {found.daemon.unit} {daemon}")

@@ -1,0 +1,132 @@
+"""Whether the pool, containerd's two databases and device mapper agree on the thin devices."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from invoke import Context
+
+from fabfile import hints, sizes, target
+from fabfile.console import show
+from fabfile.errors import Failed, Problem, Refused
+from fabfile.option import about
+from fabfile.outcome import result
+from fabfile.plan import Command, words
+from fabfile.pool.maintain import changes_since, comparison, session
+from fabfile.pool.maintain.comparison import Seen
+from fabfile.pool.maintain.containerd_records import Affected
+from fabfile.pool.maintain.disagreements import Orphans, lines
+from fabfile.pool.maintain.downtime import resume, start, up_again
+from fabfile.pool.maintain.session import Found
+from fabfile.pool.maintain.thin_devices import View
+from fabfile.task import Instance, Name, task
+
+TOOLS = ("dmsetup", "thin_ls", "thin_dump")
+TASK = "pool.fsck"
+
+
+def way_out(found: Found, left: Orphans) -> str:
+    """What to do about what is left."""
+    if left.busy or any(device.open for device in left.mixed):
+        return "end who has the device open, then " + hints.again(TASK, found.daemon, found.name, "--fix")
+    if left.older:
+        return "remove the image or container of each, and pull that image again: its content is another's"
+    return hints.again(TASK, found.daemon, found.name, "--fix") if left.count else ""
+
+
+class Compared(msgspec.Struct, frozen=True):
+    """What was found, after a repair where there was one."""
+
+    orphans: Orphans
+    seen: View
+
+
+@task(diff=True, answers=Compared)
+def fsck(
+    c: Context,
+    fix: Annotated[bool, about("repair; containerd is stopped meanwhile, its containers run on")] = False,
+    yes: Annotated[bool, about("repair even if it removes every thin id of the pool")] = False,
+    name: Name = "",
+    instance: Instance = "",
+) -> None:
+    """Name thin ids, database entries, snapshots and devices that do not belong together; mend that with --fix."""
+    found = session.find(c, name, instance, TOOLS)
+    daemon = found.have.containerd
+    running = daemon.active or bool(daemon.changing)
+    seen = comparison.look(c, TASK, found, running=running)
+    means = Affected()
+    if fix and not target.is_dry(c) and seen.found.count:
+        _report(found, seen)
+        means = _fixed(c, found, yes=yes)
+        seen = comparison.look(c, TASK, found, running=True)
+    result(Compared(seen.found, seen.view))
+    _report(found, seen)
+    if seen.found.count:
+        way = way_out(found, seen.found)
+        raise Failed(f"pool {found.name}: {seen.found.count} things do not belong together", hint=way)
+    if means.containers:
+        first = means.containers[0]
+        remove = f"{found.daemon.ctr} -n {words(first.namespace)} containers rm {words(first.name)}"
+        raise Failed(
+            f"pool {found.name}: mended, but {len(means.containers)} containers have lost their file system",
+            "\n".join(changes_since.meaning(means)),
+            hint=f"remove its image or container: {remove}",
+        )
+
+
+def _report(found: Found, seen: Seen) -> None:
+    for path, there in ((found.database, seen.view.database), (found.snapshots, seen.view.snapshots)):
+        if there is None:
+            show(f"{path} is not there: containerd has never used this pool, or lost it")
+    block = found.have.pool.table.block_sectors * sizes.SECTOR if found.have.pool.table else 0
+    for line in lines(seen.found, seen.view, block):
+        show(line)
+    if not seen.found.count:
+        count = len(seen.view.database or {})
+        show(f"pool {found.name}: {len(seen.view.ids)} thin ids, {count} entries, {len(seen.view.snapshots or {})}"
+            f" snapshots, {len(seen.view.devices)} devices: they agree")  # fmt: skip
+
+
+def _fixed(c: Context, found: Found, *, yes: bool) -> Affected:
+    """Bring them together while containerd is stopped, and start it again.
+
+    Stopped, not frozen: a frozen daemon leaves its clients hanging, and whatever kills us would leave it frozen.
+    """
+    unit = found.daemon.unit
+    stop = Command(f"stop {unit}: nobody makes a device meanwhile", words("systemctl", "stop", unit))
+    session.do(c, TASK, found, lambda have: [stop])
+    try:
+        seen = comparison.look(c, TASK, found, running=False)
+        refuse_all(found, seen.found, seen.view, yes=yes)
+        means = comparison.mend(c, TASK, found, seen)
+    except Problem:
+        resume(c, TASK, found)
+        raise
+    session.do(c, TASK, found, lambda have: [start(found)])
+    up_again(c, found, TASK)
+    comparison.forget(c, TASK, found, means)
+    return means
+
+
+def refuse_all(found: Found, result: Orphans, seen: View, *, yes: bool) -> None:
+    """Refuse to delete where a database, not the pool, looks like what is wrong.
+
+    Raises:
+        Refused: nobody said yes, and there is no database, or every thin id of the pool would go.
+    """
+    for path, there in ((found.database, seen.database), (found.snapshots, seen.snapshots)):
+        if there is None and seen.ids and not yes:
+            raise Refused(
+                f"{path} is not there, and the pool has {len(seen.ids)} thin devices",
+                "without it nobody knows which of them containerd needs",
+                hint=f"restore the file; or remove them all, and have containerd unpack its images again, where it has"
+                f" their content: {hints.again(TASK, found.daemon, found.name, '--fix', '--yes')}",
+            )
+    going = set(result.ids) | {entry.id for entry in result.unowned if entry.id in seen.ids}
+    if going and len(going) == len(seen.ids) and not yes:
+        raise Refused(
+            f"none of the {len(seen.ids)} thin devices of {found.name} is in containerd's databases",
+            "removing them would empty the pool: are these the right databases?",
+            hint=f"if that is what you want: {hints.again(TASK, found.daemon, found.name, '--fix', '--yes')}",
+        )

@@ -1,0 +1,118 @@
+"""Bring a pool with damaged metadata back from what is left of it.
+
+The metadata in use is never written to. New metadata is made in a place of its own, checked, compared with what
+containerd counts on, and only then takes the place of the old, which is kept.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from invoke import Context
+
+from fabfile import hints, target
+from fabfile.console import say
+from fabfile.errors import Failed, Refused
+from fabfile.option import about
+from fabfile.outcome import result
+from fabfile.plan import Command
+from fabfile.pool.maintain import session, thin_devices, transaction
+from fabfile.pool.maintain.check import Checked, verdict
+from fabfile.pool.maintain.downtime import refuse_busy, start, stop, up_again
+from fabfile.pool.maintain.kept import KEEP, prune
+from fabfile.pool.maintain.session import Found
+from fabfile.pool.maintain.thin_devices import View
+from fabfile.render import render
+from fabfile.task import Force, Instance, Name, task
+
+TASK = "pool.repair"
+TOOLS = ("dmsetup", "thin_check", "thin_ls", "thin_repair", "thin_restore")
+
+
+def swap(found: Found, candidate: str) -> Command:
+    """Put new metadata in the place of the old."""
+    script = render("pool/swap.sh.j2", pool=found, candidate=candidate)
+    return Command("the new metadata takes the place of the old, which is kept", script)
+
+
+def losses(seen: View) -> list[str]:
+    """What containerd counts on and new metadata does not have, a line each."""
+    entries = (seen.database or {}).values()
+    lost = thin_devices.missing(seen.ids, entries)
+    return [f"{entry.name}: thin id {entry.id} ({entry.state}) is not in it" for entry in lost]
+
+
+def kept(printed: str) -> str:
+    """Where a script left the old metadata."""
+    return " ".join(session.answer(printed, "kept") or ["as it was, in its place"])
+
+
+@task(diff=True, answers=Checked)
+def repair(
+    c: Context,
+    force: Force = False,
+    yes: Annotated[bool, about("repair even if devices or thin volumes of LVM's are lost that way")] = False,
+    name: Name = "",
+    instance: Instance = "",
+) -> None:
+    """Repair a pool's damaged metadata into a new place, and LVM's record of the pool; the old of both stays."""
+    found = session.find(c, name, instance, TOOLS, lvm=True, ids=True)
+    script = render("pool/repair.sh.j2", pool=found)
+    database = Command("what containerd counts on", render("pool/database.sh.j2", pool=found))
+    changes = [stop(found, force=force), Command(f"thin_repair of {found.name} into new metadata", script), database]
+    finish = [start(found)] if found.direct else [swap(found, found.candidate), start(found)]
+    if target.is_dry(c):
+        session.do(c, TASK, found, lambda have: [*changes, *finish, prune(found, KEEP)])
+    state = verdict(c, TASK, found)
+    result(Checked(found.name, state.good, state.what))
+    if state.good:
+        if found.have.pool.status is None:
+            session.do(c, TASK, found, lambda have: [start(found)])
+            up_again(c, found, TASK)
+        say(f"pool {found.name}: sound ({state.what}): nothing to repair")
+        return
+    say(f"pool {found.name}: {state.what}{': not sound' * (state.what != state.ids)}\n{state.details}".rstrip())
+    refuse_busy(c, TASK, found, force=force)
+    if state.ids and state.what == state.ids:
+        _relabel(c, found, force=force, yes=yes)
+        return
+    printed = session.do(c, TASK, found, lambda have: [*changes])
+    old = f"\nthe old metadata: {kept(printed)}" if found.direct else ""
+    lost = losses(thin_devices.read(printed, TASK))
+    if lost and not yes:
+        there = old or f"\nthe new metadata is in {found.candidate}, the old in its place"
+        raise Failed(
+            f"the repaired metadata of {found.name} lacks devices that containerd counts on",
+            "\n".join(lost) + there,
+            hint=f"a backup may have them: {found.command('pool.restore')}; "
+            f"to go on without them: {hints.again('pool.repair', found.daemon, found.name, '--yes')}",
+        )
+    if state.ids:
+        transaction.mend(c, TASK, found)
+    printed += "\n" + session.do(c, TASK, found, lambda have: [*finish])
+    up_again(c, found, TASK)
+    say(f"the old metadata: {kept(printed)}")
+    session.do(c, TASK, found, lambda have: [prune(found, KEEP)])
+
+
+def _relabel(c: Context, found: Found, *, force: bool, yes: bool) -> None:
+    """Bring LVM's record of the pool, whose metadata is sound, back to what containerd needs.
+
+    Raises:
+        Refused: LVM would forget thin volumes of its own, and nobody said yes.
+    """
+    loses = transaction.forgotten(c, TASK, found)
+    if loses and not yes:
+        raise Refused(
+            f"LVM has thin volumes of its own in {found.lv}",
+            "\n".join(loses),
+            hint=f"to have LVM forget them: {hints.again(TASK, found.daemon, found.name, '--yes')}",
+        )
+    session.do(c, TASK, found, lambda have: [stop(found, force=force)])
+    transaction.mend(c, TASK, found)
+    for line in loses:
+        say(line)
+    session.do(c, TASK, found, lambda have: [start(found)])
+    up_again(c, found, TASK)
+    fix = found.command("pool.fsck", "--fix")
+    say(f"what containerd could not activate meanwhile is Faulty in its database; to make it good again: {fix}")

@@ -1,0 +1,81 @@
+"""Write the files of a pool on files again that were deleted while it is up: its devices have them until they go."""
+
+from __future__ import annotations
+
+from invoke import Context
+
+from fabfile import hints, sizes, target
+from fabfile.console import say
+from fabfile.errors import Failed, Refused
+from fabfile.facts import Facts
+from fabfile.plan import Command
+from fabfile.pool import units
+from fabfile.pool.health import missing
+from fabfile.pool.maintain import session
+from fabfile.pool.maintain.downtime import refuse_busy, start, up_again
+from fabfile.pool.maintain.session import Found
+from fabfile.render import render
+from fabfile.task import Force, Instance, Name, task
+
+TASK = "pool.rescue"
+
+
+def needed(have: Facts) -> int:
+    """Bytes that the files take when they are written again: the blocks in use, and all of the metadata."""
+    pool = have.pool
+    if not (pool.status and pool.table):
+        return 0
+    meta = pool.meta_loop.size if pool.meta_loop else 0
+    return pool.status.used_data * pool.table.block_sectors * sizes.SECTOR + meta
+
+
+def refuse_room(found: Found) -> None:
+    """Refuse where the file system has no room for them.
+
+    Raises:
+        Refused: with how much is needed.
+    """
+    place, more = found.have.pool.place, needed(found.have)
+    if place and place.free < more:
+        raise Refused(
+            f"{place.target} has no room for the files of {found.name}",
+            f"they take {sizes.human(more)}, free {sizes.human(place.free)}; nothing was stopped",
+            hint=f"make room on {place.target}, and then {hints.command(TASK, found.daemon, found.name)}",
+        )
+
+
+@task(diff=True)
+def rescue(c: Context, force: Force = False, name: Name = "", instance: Instance = "") -> None:
+    """Write the files of a pool again that were deleted while it is up; containerd and the pool are restarted."""
+    found = session.find(c, name, instance, ("dmsetup",), missing=frozenset({"data", "meta"}))
+    gone = [loss for loss in missing.losses(found.have, found.name) if loss.up]
+    if not gone:
+        missing.refuse(found.have, found.name)
+        say(f"pool {found.name}: no file of it was deleted while it is up: nothing to do")
+        return
+    refuse_room(found)
+    script = render("pool/common.sh.j2", pool=found)
+    script += render("pool/rescue.sh.j2", pool=found, daemon=found.daemon, force=force)
+    monitor = units.monitor_service(found.name)
+    look = render("pool/common.sh.j2", pool=found)
+    look += render("pool/rescued.sh.j2", daemon=found.daemon, monitor=monitor)
+    changes = [
+        Command(f"write {found.data} and {found.meta} again from the pool's devices", script),
+        start(found),
+        Command("look at the pool, and for images whose content is gone", look),
+    ]
+    if target.is_dry(c):
+        session.do(c, TASK, found, lambda have: [*changes])
+    refuse_busy(c, TASK, found, force=force)
+    printed = session.do(c, TASK, found, lambda have: [*changes])
+    if session.answer(printed, "rescued") is None:
+        raise Failed(f"{TASK}: the files were not written", printed)
+    for line in printed.splitlines():
+        if line.startswith("@database "):
+            say(f"{line.removeprefix('@database ')}: written again, too")
+    say(f"{found.data} and {found.meta}: written again")
+    for line in printed.splitlines():
+        if line.startswith("@image "):
+            _, space, image = line.split(" ", 2)
+            say(f"image {image} in {space}: its content is gone; pull it again, its containers can be started")
+    up_again(c, found, TASK)

@@ -1,0 +1,253 @@
+"""What is done to a pool once, on request: found, planned, done under the machine's lock, its answer handed back."""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+from time import monotonic
+
+import msgspec
+from invoke import Context
+
+from fabfile import hints, target
+from fabfile.apply import apply
+from fabfile.converge import preview
+from fabfile.errors import Failed, Refused
+from fabfile.facts import Facts, Query, gather
+from fabfile.instance import Daemon
+from fabfile.outcome import Outcome, note
+from fabfile.plan import Change
+from fabfile.pool import units
+from fabfile.pool.health import missing as lost
+from fabfile.pool.health import usable
+from fabfile.pool.lookup import choose, look
+from fabfile.steps.packages import PACKAGES
+
+BACKUPS = "/var/lib/containerd-devmapper/backup"
+
+
+class Made(msgspec.Struct, frozen=True):
+    """A pool of ours, and the containerd on it: what scripts are rendered with."""
+
+    name: str
+    daemon: Daemon
+    settings: dict[str, str]
+    root: str
+    """Where containerd keeps the snapshotter's databases."""
+
+    def command(self, task: str, *options: str) -> str:
+        """How to type `task` about it."""
+        return hints.command(task, self.daemon, self.name, *options)
+
+    @property
+    def direct(self) -> bool:
+        """Whether it is on a volume group of its own, not on files."""
+        return self.settings.get("VARIANT", "loop") == "direct"
+
+    @property
+    def lv(self) -> str:
+        """direct: VG/LV."""
+        return f"{self.settings['VG']}/{self.settings['LV']}"
+
+    @property
+    def data(self) -> str:
+        """loop: the data file."""
+        return self.settings["DATA"]
+
+    @property
+    def meta(self) -> str:
+        """loop: the metadata file."""
+        return self.settings["META"]
+
+    @property
+    def meta_size(self) -> int:
+        """loop: bytes of the largest metadata that was asked for."""
+        return max(units.asked(self.settings).meta)
+
+    @property
+    def block_sectors(self) -> int:
+        """loop: sectors in a block."""
+        return int(self.settings["BLOCK_SECTORS"])
+
+    @property
+    def database(self) -> str:
+        """containerd's record of the thin devices."""
+        return f"{self.root}/{self.name}.db"
+
+    @property
+    def snapshots(self) -> str:
+        """containerd's record of the snapshots on them."""
+        return f"{self.root}/metadata.db"
+
+    @property
+    def records(self) -> str:
+        """containerd's record of images, containers and their snapshots."""
+        return f"{self.daemon.root}/io.containerd.metadata.v1.bolt/meta.db"
+
+    @property
+    def backups(self) -> str:
+        """Where backups of its metadata are."""
+        return f"{BACKUPS}/{self.name}"
+
+    @property
+    def candidate(self) -> str:
+        """loop: where new metadata is made."""
+        return f"{self.meta}.candidate"
+
+    @property
+    def conf(self) -> str:
+        """Its settings file: the record of what is ours."""
+        return units.conf(self.name)
+
+    @property
+    def unit(self) -> str:
+        """Name of its unit."""
+        return units.unit(self.name)
+
+    @property
+    def script(self) -> str:
+        """What activates and deactivates pools."""
+        return units.SCRIPT
+
+
+class Found(Made, frozen=True):
+    """Such a pool on a machine."""
+
+    query: Query
+    have: Facts
+    """As it was looked at last."""
+
+
+def find(
+    c: Context,
+    name: str,
+    instance: str,
+    tools: Iterable[str] = (),
+    *,
+    missing: frozenset[str] = frozenset(),
+    lvm: bool = False,
+    ids: bool = False,
+) -> Found:
+    """The pool of a containerd, whatever its variant.
+
+    Args:
+        c: the machine.
+        name: of the pool; empty: the one that this containerd has.
+        instance: the containerd; see inventory.of.
+        tools: programs that will be needed on the machine.
+        missing: what of a pool on files may be missing, see `lost.Loss`.
+        lvm: LVM is needed for it also while the pool is up.
+        ids: LVM's thin volumes in it, and its transaction id, are no hindrance.
+
+    Raises:
+        Refused: there is none, it is another containerd's, a part of it is missing, LVM does not see it as it is, it is
+            suspended, or a program is missing.
+    """
+    host, query, have = look(c, name, instance)
+    name = choose(have, host.daemon, query.pool, named=bool(name))
+    config = have.instances.configs.get(host.daemon.config)
+    root = (config.pool_root if config and config.pool == name else "") or host.pool.dir
+    lost.refuse(have, name, except_for=missing)
+    usable.refuse_unusable(have, name, lvm=lvm, ids=ids)
+    need(have, tools)
+    return Found(name, host.daemon, have.instances.pools[name], root.rstrip("/"), query, have)
+
+
+def need(have: Facts, tools: Iterable[str]) -> None:
+    """Refuse a machine that lacks one of the programs `tools`, see facts/needs.py.
+
+    Raises:
+        Refused: with the package that has it.
+    """
+    missing = [tool for tool in tools if tool not in have.needs]
+    if missing:
+        table = PACKAGES.get(have.system.family, PACKAGES["debian"])
+        packages = " ".join(sorted({table[tool] for tool in missing}))
+        raise Refused(
+            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing on this machine",
+            f"package: {packages}",
+            hint=f"install it: {hints.command('packages')}",
+        )
+
+
+class Blob(msgspec.Struct, frozen=True):
+    """Bytes that go to a machine as a file: lists of any length, databases. It is a `plan.Source`."""
+
+    what: str
+    content: bytes
+
+    @property
+    def label(self) -> str:
+        """What it is, and its digest."""
+        return f"{self.what}-{hashlib.sha256(self.content).hexdigest()[:16]}"
+
+    def path(self) -> Path:
+        """Write it to a file of this process's own, which ends with it."""
+        directory = _directory()
+        path = directory / self.label
+        if not path.exists():
+            path.write_bytes(self.content)
+        return path
+
+
+@cache
+def _directory() -> Path:
+    directory = tempfile.TemporaryDirectory(prefix="containerd-devmapper-")
+    atexit.register(directory.cleanup)
+    return Path(directory.name)
+
+
+def do(c: Context, task: str, found: Found, plan: Callable[[Facts], list[Change]], *, looks: bool = False) -> str:
+    """Do what `plan` says and return what it printed. With --dry only show it.
+
+    Args:
+        c: the machine.
+        task: who asks.
+        found: the pool.
+        plan: what to do.
+        looks: it changes nothing that lasts.
+
+    Raises:
+        Pending: with --dry.
+        Failed: a change failed, or the machine keeps changing.
+    """
+    have = found.have
+    for _ in range(3):
+        changes = plan(have)
+        if target.is_dry(c):
+            preview([(task, changes)])
+            return ""
+        start = monotonic()
+        printed = apply(c, task, changes, have)
+        if printed is not None:
+            reason = "; ".join(change.why for change in changes)
+            note(Outcome(task, "ok" if looks else "changed", reason, round(monotonic() - start, 2), list(changes)))
+            return "\n".join(line for line in printed.splitlines() if not line.startswith("@@"))
+        have = gather(c, found.query)
+    raise Failed(f"{task}: the machine keeps changing", "another operator is at work", hint="run it again")
+
+
+def again(c: Context, found: Found) -> Found:
+    """The same pool as it is now."""
+    return msgspec.structs.replace(found, have=gather(c, found.query))
+
+
+def applied(found: Found) -> Found:
+    """The same pool after one plan of ours was applied that changed nothing of it: only the generation is the next one.
+
+    Where somebody else changed something meanwhile, that is noticed as ever: the generation is another one.
+    """
+    system = found.have.system
+    following = str(int(system.generation) + 1) if system.generation.isdecimal() else ""
+    have = msgspec.structs.replace(found.have, system=msgspec.structs.replace(system, generation=following))
+    return msgspec.structs.replace(found, have=have)
+
+
+def answer(printed: str, key: str) -> list[str] | None:
+    """The words behind the last line `@KEY` of what a script printed; None where it printed none."""
+    lines = [line.split()[1:] for line in printed.splitlines() if line.split()[:1] == [f"@{key}"]]
+    return lines[-1] if lines else None

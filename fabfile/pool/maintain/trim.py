@@ -1,0 +1,97 @@
+"""Space that files no longer use goes back: from mounted devices to the pool, from a loop pool to its file system."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from invoke import Context
+
+from fabfile import sizes, target
+from fabfile.console import say
+from fabfile.errors import Failed
+from fabfile.option import about
+from fabfile.outcome import result
+from fabfile.plan import Command
+from fabfile.pool.maintain import session
+from fabfile.pool.maintain.downtime import refuse_busy, resume, start, stop
+from fabfile.pool.maintain.session import Found
+from fabfile.render import render
+from fabfile.task import Force, Instance, Name, task
+
+
+class Trimmed(msgspec.Struct, frozen=True):
+    """What came back, in bytes."""
+
+    pool: str
+    used_before: int
+    used_after: int
+    allocated_before: int | None
+    """Of a loop pool's data file, on its file system."""
+    allocated_after: int | None
+
+
+def trimmed(found: Found, printed: str) -> Trimmed:
+    """What a script printed of it.
+
+    Raises:
+        Failed: the script did not come to its end.
+    """
+    before, after = session.answer(printed, "before"), session.answer(printed, "after")
+    if before is None or after is None:
+        raise Failed("pool.trim: it did not come to its end", printed)
+    block = found.have.pool.table.block_sectors * sizes.SECTOR if found.have.pool.table else found.block_sectors * 512
+    on_disk = (None, None) if found.direct else (int(before[1]), int(after[1]))
+    return Trimmed(found.name, int(before[0]) * block, int(after[0]) * block, *on_disk)
+
+
+def report(found: Found, was: Trimmed) -> list[str]:
+    """The lines that say how much came back."""
+    said = [f"pool {found.name}: {_change(was.used_before, was.used_after)} used of the pool"]
+    if was.allocated_before is not None and was.allocated_after is not None:
+        change = _change(was.allocated_before, was.allocated_after)
+        said.append(f"{found.data}: {change} allocated on its file system")
+    return said
+
+
+def _change(before: int, after: int) -> str:
+    freed = f"{sizes.human(before - after)} less" if after < before else "no less"
+    return f"{sizes.human(before)} → {sizes.human(after)}, {freed},"
+
+
+@task(diff=True, answers=Trimmed)
+def trim(
+    c: Context,
+    offline: Annotated[
+        bool, about("discard of all that no device has, data file or disks included; the pool goes down meanwhile")
+    ] = False,
+    force: Force = False,
+    name: Name = "",
+    instance: Instance = "",
+) -> None:
+    """Give back space that files no longer use, and say how much.
+
+    Devices that are not mounted, such as an image's layers, keep what they have: nobody deletes files in them.
+    """
+    found = session.find(c, name, instance, ("dmsetup", "thin_trim") if offline else ("dmsetup",))
+    script = render("pool/trim.sh.j2", pool=found)
+    if offline and not target.is_dry(c):
+        refuse_busy(c, "pool.trim", found, force=force)
+    printed = session.do(c, "pool.trim", found, lambda have: [Command("fstrim of every mounted thin device", script)])
+    if offline:
+        whole = Command("discard every block that no device has", render("pool/trim-offline.sh.j2", pool=found))
+        again = Command("how much is used now", script)
+        rest = [stop(found, force=force), whole, start(found), again]
+        try:
+            printed += "\n" + session.do(c, "pool.trim", found, lambda have: [*rest])
+        except Failed:
+            resume(c, "pool.trim", found)
+            raise
+        first = session.answer(printed.partition("@after")[0], "before")
+        printed += f"\n@before {' '.join(first or [])}"
+    for line in printed.splitlines():
+        if line.startswith(("trimmed ", "not trimmed ")):
+            say(line)
+    came_back = trimmed(found, printed)
+    result(came_back)
+    say("\n".join(report(found, came_back)))

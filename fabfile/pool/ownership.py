@@ -1,0 +1,140 @@
+"""Whose a pool is: one pool and one root directory for each containerd, and neither moves while something is on it."""
+
+from __future__ import annotations
+
+from fabfile import hints, sizes
+from fabfile.errors import Refused
+from fabfile.facts import Facts
+from fabfile.facts.instances import Config
+from fabfile.instance import Daemon
+from fabfile.plan import words
+
+KEEP_BOTH = "to keep both, a containerd of its own: --instance NAME"
+
+
+def owner(settings: dict[str, str]) -> Daemon:
+    """The containerd that a pool of ours was made for."""
+    return Daemon(settings.get("INSTANCE", ""))
+
+
+def directory(settings: dict[str, str]) -> str:
+    """Where the files of a loop pool are; empty for another variant."""
+    return settings.get("DATA", "").rpartition("/")[0]
+
+
+def within(dir: str, daemon: Daemon) -> bool:
+    """Whether a directory lies below the root of a containerd."""
+    return dir.startswith(f"{daemon.root}/")
+
+
+def refuse_foreign(have: Facts, daemon: Daemon, name: str, dir: str) -> None:
+    """Refuse the pool `name` and the directory `dir` to `daemon` where another containerd has them.
+
+    Raises:
+        Refused: two daemons on one pool or directory destroy each other's state.
+    """
+    dir, taken = dir.rstrip("/"), list[str]()
+    for pool, settings in have.instances.pools.items():
+        if owner(settings).instance != daemon.instance:
+            if pool == name:
+                taken.append(f"the pool {name} was made for {owner(settings)}")
+            if directory(settings) == dir:
+                taken.append(f"{dir} holds the pool {pool} of {owner(settings)}")
+    for path, config in have.instances.configs.items():
+        if path != daemon.config:
+            if config.pool == name:
+                taken.append(f"{path} names the pool {name}")
+            if config.pool_root.rstrip("/") == dir:
+                taken.append(f"{path} names the directory {dir}")
+            if daemon.instance and config.root.rstrip("/") == daemon.root:
+                taken.append(f"{path} names the root {daemon.root}")
+    if taken:
+        raise Refused(
+            f"another containerd of this machine has what {daemon} would get",
+            "\n".join([*taken, "two daemons on one pool or one directory destroy each other's state"]),
+            hint="choose another --name and --dir, or name that containerd: --instance",
+        )
+
+
+def refuse_move(have: Facts, daemon: Daemon, name: str, dir: str, variant: str = "loop") -> None:
+    """Refuse another pool, directory or variant to a `daemon` that is configured for one that exists.
+
+    Raises:
+        Refused: with both values, what would break, and the way that works.
+    """
+    now = have.instances.configs.get(daemon.config)
+    if now is None or not _there(have, now):
+        return  # a pool that is gone took everything with it: nothing is left to break
+    breaks = []
+    if now.pool != name:
+        breaks.append(f"pool: it has {now.pool}, asked for {name}: every device and database on it carries its name")
+    if now.pool_root.rstrip("/") != dir.rstrip("/"):
+        breaks.append(f"directory: it has {now.pool_root or 'none'}, asked for {dir}: its databases would stay behind")
+    has = have.instances.pools.get(now.pool, {}).get("VARIANT", "loop")
+    if now.pool in have.instances.pools and has != variant:
+        breaks.append(f"variant: it has {has}, asked for {variant}: the blocks are on other devices")
+    if breaks:
+        raise Refused(
+            f"{daemon} is configured for another pool",
+            "\n".join([*breaks, "its images, containers and snapshots would not be found again"]),
+            hint=_moving(have, daemon, now.pool),
+        )
+
+
+def _moving(have: Facts, daemon: Daemon, pool: str) -> str:
+    """What to do about the pool that a containerd is configured for, in place of moving it."""
+    if pool not in have.instances.pools:
+        adopt = hints.command("pool.adopt", daemon, pool)
+        return f"to keep it: {adopt}, and what that prints goes into the inventory; {KEEP_BOTH}"
+    return f"to give them up: {hints.command('pool.reset', daemon, pool, '--yes')}, then again; {KEEP_BOTH}"
+
+
+def refuse_base_image_size(have: Facts, daemon: Daemon, wanted: str) -> None:
+    """Refuse another size of base images to a `daemon` that has some.
+
+    Raises:
+        Refused: with both values, what would break, and the way that works.
+    """
+    size = sizes.parse(wanted, "pool.base_image_size", least=sizes.MIB, containerd=True)
+    now = have.instances.configs.get(daemon.config)
+    status = have.pool.status
+    if now is None or not now.base_image_size or not _there(have, now):
+        return
+    if status and not status.used_data:
+        return  # no device on it has a block yet
+    before = sizes.parse(now.base_image_size, f"{daemon.config}: base_image_size", containerd=True)
+    if size == before:
+        return
+    if size < before:
+        why = "a container of an image that is there gets a device smaller than its file system, which then fails"
+    else:
+        why = "images that are there keep the old size, and so do their containers; only new ones get the larger one"
+    raise Refused(
+        f"{daemon} has images with another base image size",
+        f"base_image_size: it has {now.base_image_size}, asked for {wanted}\n{why}",
+        hint=f"to give them up: {hints.command('pool.reset', daemon, now.pool, '--yes')}, then again; {KEEP_BOTH}",
+    )
+
+
+def _there(have: Facts, config: Config) -> bool:
+    """Whether the pool that a configuration names exists, ours or not."""
+    return config.pool in have.instances.pools or config.pool in have.instances.active
+
+
+def refuse_stale(have: Facts, daemon: Daemon) -> None:
+    """Refuse a new pool to a `daemon` that has images and containers of another one, which is gone.
+
+    Raises:
+        Refused: with the databases, and how to put them aside.
+    """
+    known = have.known
+    if not (known.entries or known.snapshots or known.records):
+        return
+    outside = [path for path in known.paths if not within(path, daemon)]
+    moves = [words("mv", path, f"{path}.before") for path in (daemon.root, *outside)]
+    raise Refused(
+        f"{daemon} has images and containers on a pool that is gone",
+        f"its databases name {known.records or 0} snapshots, {known.entries or 0} devices: {', '.join(known.paths)}\n"
+        "on a new pool none of them could be used",
+        hint=f"bring that pool back; or put all of them aside: systemctl stop {daemon.unit} && {' && '.join(moves)}",
+    )

@@ -1,0 +1,189 @@
+"""Whether a disk may be written to: everything that speaks against it, each by its name."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import msgspec
+
+from fabfile import hints, sizes
+from fabfile.errors import Refused
+from fabfile.facts.disks import Disk
+from fabfile.plan import Command
+from fabfile.pool.safety import gate
+from fabfile.sizes import MIB
+
+LEAST = 128 * MIB
+"""Below it there is no room for a pool, its metadata and the spare of it."""
+
+Weight = Literal["cannot", "in use", "content"]
+"""Content can be wiped, if a person names the disk; the others stop us whatever was said."""
+
+RAID = (
+    "linux_raid_member",
+    "ddf_raid_member",
+    "isw_raid_member",
+    "nvidia_raid_member",
+    "promise_fasttrack_raid_member",
+)
+KINDS = {
+    "LVM2_member": "an LVM physical volume",
+    "LVM1_member": "an LVM physical volume",
+    "crypto_LUKS": "LUKS",
+    "swap": "swap space",
+    "swsuspend": "a hibernated system",
+    "zfs_member": "a member of a ZFS pool",
+    "bcache": "a bcache device",
+    "mpath_member": "a path of a multipath device",
+    "ambivalent": "more than one signature, so that lsblk shows none",
+    "DM_snapshot_cow": "a device-mapper snapshot",
+    "drbd": "a DRBD device",
+    "ceph_bluestore": "a Ceph disk",
+    **dict.fromkeys(RAID, "a member of a RAID array"),
+    **{table: f"a partition table ({table})" for table in ("gpt", "dos", "PMBR", "atari", "mac", "bsd", "sun", "sgi")},
+}
+"""Type of a signature → what it means; any other is a file system's."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that speaks against a disk."""
+
+    weight: Weight
+    what: str
+
+
+def check_path(path: str, key: str) -> None:
+    """Refuse what is not the path of a device."""
+    if not re.fullmatch(r"/dev/[A-Za-z0-9_.+@:/=#,~\\-]+", path) or ".." in path.split("/"):
+        raise Refused(f"{key}: {path!r} is not the path of a device", hint="for example /dev/disk/by-id/…, or /dev/sdb")
+
+
+def findings(disk: Disk, kind: str = "disk") -> list[Finding]:
+    """All that speaks against writing to a device; an empty list is an empty, unused one.
+
+    Args:
+        disk: a look at it.
+        kind: what it has to be, as lsblk names it: a whole disk, or `lvm` for a logical volume.
+    """
+    if not disk.real:
+        return [Finding("cannot", "it does not exist")]
+    if disk.special:
+        return [Finding("cannot", f"not a block device but a {disk.special}")]
+    return [*_unfit(disk, kind), *_used(disk), *_content(disk)]
+
+
+def _unfit(disk: Disk, wanted: str) -> list[Finding]:
+    found = []
+    kind = disk.nodes[0].type if disk.nodes else "unknown"
+    if kind == wanted:
+        pass
+    elif kind == "part":
+        found.append("a partition, not a whole disk")
+    elif kind == "loop":
+        found.append("a loop device, which is gone after a reboot and belongs to whoever made it")
+    elif wanted == "disk":
+        found.append(f"not a whole disk but of type {kind}")
+    else:
+        found.append(f"of type {kind}, not {wanted}")
+    if disk.read_only:
+        found.append("read-only")
+    if wanted == "disk" and disk.size < LEAST:
+        found.append(f"too small: {sizes.human(disk.size)}, at least {sizes.show(LEAST)}")
+    found += [f"it cannot be read: {said}" for said in disk.unreadable]
+    found += [signature.type for signature in disk.signatures if signature.type.startswith("wipefs: ")]
+    found += [f"LVM does not take it: {line}" for line in dict.fromkeys(disk.lvm)]
+    return [Finding("cannot", what) for what in found]
+
+
+def _used(disk: Disk) -> list[Finding]:
+    found = []
+    if disk.root:
+        found.append("the root file system is on it")
+    found += [f"mounted at {target}" for target in disk.mounts]
+    found += [f"in use as swap: {device}" for device in disk.swaps]
+    found += [f"held by {node.name} ({node.type})" for node in disk.nodes[1:] if node.type != "part"]
+    found += [f"held by {what}" for what in disk.held]
+    if disk.multipath:
+        found.append("a path of a multipath device")
+    found += _grouped(disk)
+    if disk.exclusive and not found:
+        found.append("opened exclusively, by a file system, an array or another service of the kernel")
+    found += [f"open in process {process}" for process in disk.opened]
+    return [Finding("in use", what) for what in found]
+
+
+def _grouped(disk: Disk) -> list[str]:
+    """The volume groups that it, or a partition of it, belongs to, whosever they are."""
+    names, found = {node.number: node.kernel for node in disk.nodes}, []
+    for of in disk.physical:
+        part = "" if of.number == disk.number else f" (in its partition {names.get(of.number, of.number)})"
+        notes = [note for note, true in (
+            (f"of the host {of.system!r}", of.system), ("exported", of.group_attr[2:3] == "x"),
+            ("shared between machines", of.group_attr[5:6] in ("c", "s")),
+        ) if true]  # fmt: skip
+        if of.group:
+            found.append(f"a physical volume of the volume group {', '.join([of.group, *notes])}{part}")
+        if of.attr[:1] == "d":
+            found.append(f"one of several devices with the physical volume {of.uuid}{part}")
+    listed = {of.number for of in disk.physical}
+    marked = {disk.number} if any(s.type == "LVM2_member" for s in disk.signatures) else set()
+    marked |= {node.number for node in disk.nodes if disk.inside.get(node.kernel) == "LVM2_member"}
+    if marked - listed:
+        found.append("an LVM physical volume that LVM does not show here: whether others use it is not known")
+    return found
+
+
+def _content(disk: Disk) -> list[Finding]:
+    found = []
+    for node in disk.nodes[1:]:
+        if node.type == "part":
+            inside = disk.inside.get(node.kernel)
+            found.append(f"partition /dev/{node.kernel}{f' with {_kind(inside)}' if inside else ''}")
+    for signature in disk.signatures:
+        if signature.type.startswith("wipefs: "):
+            continue
+        named = f" {signature.label!r}" if signature.label else ""
+        where = f", signature at {signature.offset}" if signature.offset else ""
+        found.append(f"{_kind(signature.type)}{named}{where}")
+    if not found:
+        for count, where in zip(disk.bytes, ("first", "last"), strict=True):
+            if count:
+                found.append(f"{count} bytes that are not zero in its {where} 4 MiB, which no program recognises")
+    return [Finding("content", what) for what in dict.fromkeys(found)]
+
+
+def _kind(signature: str) -> str:
+    return KINDS.get(signature, f"a file system ({signature})")
+
+
+def refuse(disk: Disk, *, wipe: bool) -> None:
+    """Refuse a disk that is not wholly empty and unused, except for content that may be wiped.
+
+    Args:
+        disk: as it was seen.
+        wipe: a person named this very disk as one whose content may go.
+
+    Raises:
+        Refused: with everything that was found.
+    """
+    found = findings(disk)
+    stops = [finding for finding in found if not wipe or finding.weight != "content"]
+    if not stops:
+        return
+    name = disk.asked if disk.real in ("", disk.asked) else f"{disk.asked} ({disk.real})"
+    raise Refused(f"{name} cannot be used", "\n".join(finding.what for finding in found), hint=_hint(disk, stops, wipe))
+
+
+def _hint(disk: Disk, stops: list[Finding], wipe: bool) -> str:
+    if all(finding.weight == "content" for finding in stops):
+        return f"if nobody needs what is on it: --wipe {disk.asked}"
+    if wipe and any(finding.weight == "in use" for finding in stops):
+        return "what is in use is never wiped: take it out of use first"
+    return f"which disks can be used: {hints.command('pool.disks')}"
+
+
+def wipe(disk: Disk) -> Command:
+    """Destroy what is on a disk: signatures in partitions, then its own, then the first and last 4 MiB."""
+    found = "; ".join(finding.what for finding in findings(disk))
+    return gate.wipe(f"WIPE {disk.asked}, which destroys: {found}", disk)

@@ -1,0 +1,106 @@
+"""How full a pool is, and what it stands on."""
+
+from __future__ import annotations
+
+from invoke import Context
+
+from fabfile import hints, sizes
+from fabfile.console import show
+from fabfile.errors import Failed
+from fabfile.facts import Facts
+from fabfile.facts.pool import Pool
+from fabfile.outcome import result
+from fabfile.pool.health.advice import advice
+from fabfile.pool.health.finding import since
+from fabfile.pool.lookup import look
+from fabfile.pool.maintain import kept as keep
+from fabfile.pool.maintain.session import Made
+from fabfile.pool.ownership import owner
+from fabfile.task import Instance, Name, task
+
+
+@task(answers=Pool)
+def status(c: Context, name: Name = "", instance: Instance = "") -> None:
+    """Show how full the pool is and what it stands on."""
+    host, _, have = look(c, name, instance)
+    name = host.pool.dm_name
+    result(have.pool)
+    show("\n".join(describe(name, have)))
+    if settings := have.instances.pools.get(name):
+        kept = keep.listed(c, Made(name, host.daemon, settings, host.pool.dir))
+        if kept:
+            size = sizes.human(sum(size for _, size in kept))
+            show(f"  kept      {len(kept)} copies of its metadata, {size}, by repairs and restores")
+            show(f"            → {hints.command('pool.kept', host.daemon, name, '--keep', 0)}")
+    if not have.pool.status:
+        if name in have.instances.pools:
+            wrong = advice(have, name)
+            raise Failed(f"the pool {name} is down", "\n".join(one.found for one in wrong), hint=wrong[0].hint)
+        others = [hints.command("pool.status", owner(of), other) for other, of in have.instances.pools.items()]
+        make = f"make one: {hints.command('deploy', host.daemon)}"
+        raise Failed(f"no thin pool {name}", "dmsetup does not know it", hint="; or ".join(others) or make)
+
+
+FULL = {"queue": "writers wait for space", "error": "writers get an error at once"}
+
+
+def describe(name: str, have: Facts) -> list[str]:
+    """The lines that show a pool to a person."""
+    pool = have.pool
+    if not pool.status or not pool.table:
+        state = "DOWN" if name in have.instances.pools else "none"
+        return [f"pool {name}: {state}", *_wrong(have, name)]
+    block = pool.table.block_sectors * sizes.SECTOR
+    used, total = pool.status.used_data * block, pool.status.total_data * block
+    meta = f"{sizes.human(pool.status.used_meta * 4096)} of {sizes.human(pool.status.total_meta * 4096)}"
+    lines = [
+        f"pool {name}: {pool.status.mode}{', NEEDS CHECK' * pool.status.needs_check}{', SUSPENDED' * pool.suspended}",
+        f"  data      {sizes.human(used)} of {sizes.human(total)} ({_percent(used, total)}), {sizes.show(block)} block",
+        f"  metadata  {meta} ({_percent(pool.status.used_meta, pool.status.total_meta)})",
+        f"  at boot   {'yes' if pool.enabled else 'NO: its unit is not enabled'}",
+        f"  when full {FULL[pool.table.when_full]}",
+    ]
+    if pool.data and pool.place:
+        free = sizes.human(pool.place.free)
+        lines.append(
+            f"  on disk   {sizes.human(pool.data.allocated)}, {free} free on {pool.place.target} ({pool.place.type})"
+        )
+    if have.lvm and have.lvm.group:
+        group = have.lvm.group
+        lines.append(
+            f"  on disk   {' '.join(group.devices)}, {sizes.human(group.free * group.extent)} free in their group"
+        )
+        volume = next((v for v in group.volumes.values() if v.dm_name == name), None)
+        if volume:
+            lines.append(f"  watched   {'yes' if volume.monitor == 'monitored' else 'NO: dmeventd does not watch it'}")
+    return [*lines, *_last(have, name), *_wrong(have, name)]
+
+
+def _last(have: Facts, name: str) -> list[str]:
+    """When what grows, checks and backs up the pool last went well."""
+    settings, units = have.instances.pools.get(name), have.units
+    if settings is None:
+        return []
+
+    def ago(seconds: int | None, otherwise: str) -> str:
+        return otherwise if seconds is None else f"{since(seconds)} ago"
+
+    backup = hints.command("pool.backup", owner(settings), name)
+    lines = [
+        f"  checked   {ago(units.checked, 'not since the boot')}",
+        f"  backup    {ago(units.backup, f'none → {backup}')}",
+    ]
+    if settings.get("VARIANT", "loop") == "loop":
+        lines.insert(0, f"  looked    {ago(units.watched, 'not since the boot')}, to let it grow")
+    return lines
+
+
+def _wrong(have: Facts, name: str) -> list[str]:
+    lines = []
+    for wrong in advice(have, name):
+        lines += [f"  {wrong.result.upper():9} {wrong.found}", f"            → {wrong.hint}"]
+    return lines
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f}%" if whole else "-"

@@ -1,0 +1,147 @@
+"""Remove a pool and all that depends on it, or all that deploy put on a machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+from invoke import Context
+
+from fabfile import hints, inventory, target
+from fabfile.console import say
+from fabfile.converge import converge
+from fabfile.errors import Pending, Refused
+from fabfile.facts import Facts, gather
+from fabfile.instance import Daemon
+from fabfile.inventory import Host
+from fabfile.option import about
+from fabfile.outcome import Outcome
+from fabfile.plan import Change, words
+from fabfile.pool import limits, lookup, remove, units
+from fabfile.pool.lvm import identity
+from fabfile.pool.ownership import directory, owner
+from fabfile.pool.remove import Going, Part
+from fabfile.steps import teardown
+from fabfile.task import Force, Instance, Name, task
+
+
+@task(diff=True)
+def reset(
+    c: Context,
+    yes: Annotated[bool, about("consent: without it nothing is removed")] = False,
+    force: Force = False,
+    all: Annotated[bool, about("every pool that was made here, and all else that deploy made except packages")] = False,
+    name: Name = "",
+    instance: Instance = "",
+) -> list[Outcome]:
+    """Remove the pool, and all images and containers of its containerd; with --all everything that deploy made."""
+    host = inventory.of(c, instance)
+    if all and (name or instance):
+        raise Refused("pool.reset --all is about the whole machine", "without --name and --instance")
+    query = msgspec.structs.replace(limits.query(host.pool, host.instance), bin_dir=host.bin_dir)
+    if name:
+        limits.check_name(name)
+        query = msgspec.structs.replace(query, pool=name)
+    have = gather(c, query)
+    names = sorted(have.instances.pools) if all else _chosen(have, host.daemon, query.pool, named=bool(name))
+    parts = [_part(c, have, host, pool, last=_last(have, names, pool), force=force) for pool in names]
+    if all:
+        parts.append(teardown.part(Daemon("", host.bin_dir), force=force))
+    if target.is_dry(c) and parts:
+        return _do(c, parts)
+    todo = {part: changes for part in parts if (changes := part.step.plan(gather(c, part.query)))}
+    if not todo:
+        say(f"{'nothing that was made here' if all else f'no pool {query.pool}'}: nothing to do")
+        return []
+    typed = ["", ""] if all else [host.daemon.instance, names[0]]
+    _refuse(c, todo, typed, yes=yes, force=force)
+    outcomes = _do(c, list(todo))
+    if all:
+        say("distribution packages stay: whoever installed them, others may need them by now")
+    return outcomes
+
+
+def _chosen(have: Facts, daemon: Daemon, name: str, *, named: bool) -> list[str]:
+    """The name of the pool that is meant; none where there is nothing to do.
+
+    Raises:
+        Refused: it is another containerd's, or not ours at all.
+    """
+    pools = have.instances.pools
+    if name in pools and (whose := owner(pools[name])).instance != daemon.instance:
+        raise Refused(
+            f"the pool {name} was made for {whose}",
+            f"this would remove the images and containers of {daemon}, and leave theirs without a pool",
+            hint=f"if that one is meant: {hints.command('pool.reset', whose, name)}",
+        )
+    if name not in pools and (named or not lookup.of(have, daemon)):
+        if name in have.instances.active:
+            raise Refused(
+                f"the pool {name} is not ours",
+                f"no {units.conf(name)}",
+                hint=f"if nobody uses it: {words('dmsetup', 'remove', name)}",
+            )
+        return []
+    return [lookup.choose(have, daemon, name, named=named)]
+
+
+def _last(have: Facts, names: Sequence[str], name: str) -> bool:
+    return name == names[-1] and set(names) == set(have.instances.pools)
+
+
+def _part(c: Context, have: Facts, host: Host, name: str, *, last: bool, force: bool) -> Part:
+    """What takes one pool away, as it was made."""
+    settings = have.instances.pools[name]
+    daemon = Daemon(owner(settings).instance, host.bin_dir)
+    config = have.instances.configs.get(daemon.config)
+    uses = config is None or config.pool in ("", name)
+    root = config.pool_root if config and config.pool == name else ""
+    root = root or directory(settings) or settings.get("DIR") or host.pool.dir
+    pool = Going(name, daemon, settings, root.rstrip("/"), uses=uses, last=last, force=force)
+    devices: tuple[str, ...] = ()
+    if pool.direct and (lvm := gather(c, pool.query()).lvm):
+        # An interrupted reset leaves them in no group.
+        # Another pool in the group may get them from one that goes before it.
+        each = (identity.complete(lvm, settings), *have.instances.pools.values())
+        mine = {uuid for settings in each for uuid in identity.own(settings).physicals}
+        devices = tuple(device for device, uuid in lvm.uuids.items() if uuid in mine and device.startswith("/"))
+    return Part(remove.step(pool), pool.query(devices), remove.idle(pool) + "idle\n")
+
+
+def _refuse(c: Context, todo: dict[Part, list[Change]], typed: Sequence[str], *, yes: bool, force: bool) -> None:
+    """Refuse without a yes, while containers run, or where something would go that nobody spoke of.
+
+    Raises:
+        Refused: with all of it.
+    """
+    if not yes:
+        raise Refused(
+            "pool.reset destroys, and nothing of it comes back",
+            "\n".join(change.why for changes in todo.values() for change in changes),
+            hint=f"if that is what you want: {hints.again('pool.reset', *typed, '--yes')}",
+        )
+    said = "".join(target.sh(c, part.idle, "looking for containers") for part in todo).splitlines()
+    against = [line for line in said if not force or line.startswith(("not of the pool", "held: "))]
+    if against:
+        again = hints.again("pool.reset", *typed, "--yes", "--force")
+        kill = f"stop the containers and move files away; or, to kill the containers: {again}"
+        hint = "end what is named, and move files away" if force else kill
+        raise Refused(
+            "pool.reset: not while it is in use",
+            "\n".join(dict.fromkeys(line.removeprefix("held: ") for line in against)),
+            hint=hint,
+        )
+
+
+def _do(c: Context, parts: Sequence[Part]) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    pending = False
+    for part in parts:
+        try:
+            outcomes += converge(c, [part.step], part.query)
+        except Pending:
+            pending = True
+    if pending:
+        raise Pending
+    return outcomes

@@ -1,0 +1,128 @@
+"""What pool.status and doctor say about a pool that is full or broken."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from fabfile.facts.instances import Instances
+from fabfile.facts.lvm import Group, Lvm
+from fabfile.facts.pool import Place, Pool
+from fabfile.facts.units import Unit, Units
+from fabfile.plan import Command
+from fabfile.pool import units
+from fabfile.pool.health.advice import advice
+from fabfile.pool.loop import loop_pool
+from fabfile.pool.status import describe
+from fabfile.sizes import GIB, MIB
+from tests.unit import typed
+from tests.unit.pool.loops import NAME, machine, pool, state, want
+from tests.unit.steps.conftest import having
+
+
+def full(now: str, wanted: str = "queue", timeout: int = 60) -> Pool:
+    found = state("out_of_data_space", when_full=now)
+    assert found.table is not None
+    table = msgspec.structs.replace(found.table, when_full=wanted)
+    return msgspec.structs.replace(found, table=table, no_space_timeout=timeout)
+
+
+@pytest.mark.parametrize(
+    ("now", "result", "found", "hint"),
+    [
+        (state("Fail"), "fail", "given it up", "pool.check"),
+        (
+            state("ro", needs_check=True),
+            "fail",
+            "read-only until it was checked",
+            "systemctl restart devmapper-pool@pool",
+        ),
+        (
+            state("ro", used_meta=19200, total_meta=19200),
+            "fail",
+            "metadata is full (19200 of",
+            "pool.grow --name pool --meta-size 150M, then restart the containers that got errors",
+        ),
+        (full("queue"), "fail", "writers wait, for 60 s, and then", "pool.grow --name pool --size 122880M"),
+        (full("queue", timeout=0), "fail", "writers wait until there is space", "pool.grow"),
+        (full("error"), "fail", "waited in vain: writes fail now", "M, then restart the containers"),
+        (full("error", "error"), "fail", "full: writes fail", "pool.grow"),
+        (pool(warning="data is 85% full and cannot grow"), "warn", "85% full", "pool.grow"),
+        (pool(monitor=False), "warn", "does not grow by itself", "systemctl restart devmapper-pool-monitor@pool.timer"),
+    ],
+)
+def test_the_way_out(now: Pool, result: str, found: str, hint: str) -> None:
+    (said,) = advice(machine(now), NAME)
+    assert (said.result, found in said.found, hint in said.hint) == (result, True, True), said
+    assert f"  {result.upper():9} {said.found}" in describe(NAME, machine(now))
+
+
+def test_where_the_file_system_has_no_room_that_comes_first() -> None:
+    now = msgspec.structs.replace(full("queue"), place=Place("ext4", "/srv", GIB))
+    (said,) = advice(machine(now), NAME)
+    assert said.hint.startswith("make room on /srv, which has 1.0G free, then inv pool.grow")
+
+
+def test_a_direct_pool_gets_a_disk_where_its_group_has_no_room() -> None:
+    def hint(extents: int) -> str:
+        group = Group("u-u-i-d", 4 * MIB, 25600, extents, 0, "wz--n-", "", ("/dev/vdb",), {})
+        now = msgspec.structs.replace(full("queue"), place=None, data=None)
+        on_disks = Instances(pools={NAME: {"VARIANT": "direct", "VG": "containerd", "LV": "thinpool"}})
+        said, *_ = advice(msgspec.structs.replace(machine(now), lvm=Lvm({}, (group,)), instances=on_disks), NAME)
+        return said.hint
+
+    assert hint(5120).startswith("inv pool.grow --name pool --size 122880M;")
+    assert hint(5119).startswith("inv pool.grow --name pool --device DEV --size 122880M, as its group has 20.0G free;")
+
+
+def test_nothing_is_wrong_with_a_pool_that_is_well_or_not_there() -> None:
+    assert advice(machine(), NAME) == []
+    assert advice(having(), NAME) == []
+
+
+def test_what_is_missing_of_a_pool_comes_first_whether_it_is_up_or_not() -> None:
+    for now in (Pool(), msgspec.structs.replace(pool(), data=None, meta=None)):
+        found = advice(machine(now), NAME)
+        assert [one.found for one in found][:2] == ["/srv/pool/data is gone", "/srv/pool/meta is gone"]
+        assert {one.result for one in found} == {"fail"}
+
+
+def test_a_file_without_which_it_would_not_come_up_is_named_with_what_writes_it() -> None:
+    for path in (units.SCRIPT, units.unit_path(NAME), *units.monitor_paths(NAME)):
+        whole = machine()
+        have = msgspec.structs.replace(whole, files={of: file for of, file in whole.files.items() if of != path})
+        (said,) = advice(have, NAME)
+        assert (said.what, said.found) == ("pool at boot", f"{path} is gone: it would not come up at the next boot")
+        assert said.hint.startswith("inv pool.loop ")
+        assert typed.wrong(said.hint) == []
+
+
+@pytest.mark.parametrize(
+    ("free", "growth", "warned"),
+    [
+        (500 * GIB, (80, 20), False),
+        (120 * GIB, (80, 20), False),
+        (19 * GIB, (80, 20), True),
+        (21 * GIB, (80, 20), False),
+        (11 * GIB, (100, 20), False),
+        (9 * GIB, (100, 20), True),
+    ],
+)
+def test_what_can_still_be_written_is_told_where_it_is_less_than_a_step(
+    free: int, growth: tuple[int, int], warned: bool
+) -> None:
+    have = machine(pool(place=Place("ext4", "/srv", free)), threshold=growth[0], percent=growth[1])
+    found = advice(have, NAME)
+    assert [one.what for one in found] == ["room under the pool"] * warned
+    if warned:
+        assert found[0].result == "warn"
+        assert "before /srv is full" in found[0].found
+
+
+def test_a_unit_that_systemd_cannot_read_is_read_again() -> None:
+    unread = msgspec.structs.replace(machine(), units=Units({units.unit(NAME): Unit("error", "active", "success")}))
+    (said,) = advice(unread, NAME)
+    assert said.hint.startswith("systemctl daemon-reload && systemctl start ")
+    (change,) = loop_pool.plan(unread, want(), None)
+    assert isinstance(change, Command)
+    assert change.script == "systemctl daemon-reload"

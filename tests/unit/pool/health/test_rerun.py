@@ -1,0 +1,65 @@
+"""The command that asks for a pool as it is: typed on its machine it has nothing to do."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fabfile.inventory import Pool
+from fabfile.pool import units
+from fabfile.pool.health import rerun
+from fabfile.pool.loop import loop_pool
+from tests.unit import typed
+from tests.unit.pool import groups
+from tests.unit.pool.loops import NAME, machine, pool, want
+
+
+def settings(**asked: Any) -> dict[str, str]:
+    return units.parse(machine(**asked).files[units.conf(NAME)].content)
+
+
+def test_a_pool_on_files() -> None:
+    said = rerun.command(NAME, settings())
+    assert said == "inv pool.loop --name pool --dir /srv/pool --meta-size 75M"
+    said = rerun.command(NAME, settings(size="7G", instance="two", block_size="128K"))
+    assert said.startswith("inv pool.loop --instance two --name pool --dir /srv/pool --size 7G --meta-size ")
+    assert said.endswith(" --block-size 128K")
+
+
+def test_one_on_disks() -> None:
+    def said(asked: Pool) -> str:
+        return rerun.command(
+            asked.dm_name,
+            units.parse(groups.written(groups.plan(groups.fresh(), asked))[units.conf(asked.dm_name)].content),
+        )
+
+    assert said(groups.asked()) == "inv pool.direct"
+    other = groups.asked(vg="vg-a", pool="p", data_percent=60, chunk_size="64K")
+    assert said(other) == "inv pool.direct --vg vg-a --pool p --data-percent 60 --chunk-size 64K"
+
+
+@given(size=st.integers(1, 4000), blocks=st.integers(1, 64))
+def test_it_is_one_that_invoke_takes(size: int, blocks: int) -> None:
+    said = rerun.command(NAME, settings(size=f"{size}G", block_size=f"{64 * blocks}K"))
+    assert typed.commands(said) == [said]
+    assert typed.wrong(said) == []
+    assert shlex.split(said)[2:4] == ["--name", NAME]
+
+
+def test_a_pool_of_version_0_1_has_its_sizes_too() -> None:
+    old = {"DATA": "/srv/x/data", "META": "/srv/x/meta", "BLOCK_SECTORS": "128"}
+    old |= {"DATA_SECTORS": str(2 << 21), "META_BYTES": str(4 << 20)}
+    assert rerun.command("x", old) == "inv pool.loop --name x --dir /srv/x --size 2G --meta-size 4M"
+
+
+@pytest.mark.parametrize("asked", [{"size": "7G"}, {"size": "200G", "meta_size": "1G"}])
+def test_typed_it_asks_for_what_is_there(asked: dict[str, Any]) -> None:
+    words = shlex.split(rerun.command(NAME, settings(**asked)))[2:]
+    typed_options = dict(zip((word[2:].replace("-", "_") for word in words[::2]), words[1::2], strict=True))
+    again_want = want(**typed_options)
+    have = machine(pool(data=again_want.data, meta=again_want.meta), **asked)
+    assert loop_pool.plan(have, again_want, None) == []

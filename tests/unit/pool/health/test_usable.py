@@ -1,0 +1,139 @@
+"""Masked, failed, stopped, late: what is to bring a pool back or let it grow, each with its reason and the way out."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fabfile import systemd
+from fabfile.errors import Refused
+from fabfile.facts import Facts
+from fabfile.facts.pool import Pool
+from fabfile.facts.units import Unit, Units
+from fabfile.plan import Command
+from fabfile.pool import units
+from fabfile.pool.health import usable
+from fabfile.pool.health.advice import LATE, advice
+from fabfile.pool.health.finding import since
+from fabfile.pool.loop import loop_pool
+from fabfile.pool.status import describe
+from tests.unit.pool.loops import NAME, machine, pool, state, want
+
+UNIT, TIMER, LOOKS = units.unit(NAME), units.monitor(NAME), units.monitor_service(NAME)
+MASKED = Unit("masked")
+FAILED = Unit("loaded", "failed", "exit-code", started=9, ended=8, last="devmapper-pool: no space left")
+
+
+def with_units(now: Pool | None = None, watched: int | None = 4, **units: Unit) -> Facts:
+    names = {"unit": UNIT, "timer": TIMER, "looks": LOOKS}
+    found = Units({names[key]: unit for key, unit in units.items()}, watched=watched)
+    return msgspec.structs.replace(machine(now), units=found)
+
+
+@pytest.mark.parametrize(
+    ("have", "result", "found", "hint"),
+    [
+        (with_units(unit=MASKED), "fail", "its unit is masked", f"systemctl unmask {UNIT}"),
+        (with_units(unit=FAILED), "fail", "no space left", f"systemctl start {UNIT} containerd.service"),
+        (with_units(timer=MASKED), "fail", f"{TIMER} is masked", f"systemctl unmask {TIMER}"),
+        (with_units(looks=MASKED), "fail", f"{LOOKS} is masked", f"systemctl unmask {LOOKS}"),
+        (with_units(looks=FAILED), "fail", "no space left: the pool does not grow", f"systemctl start {LOOKS}"),
+        (
+            with_units(pool(monitor=False), timer=Unit("loaded", "inactive")),
+            "warn", "does not run: the pool does not grow by itself; it last looked 4 s ago", f"restart {TIMER}",
+        ),
+        (with_units(looks=Unit("loaded", "inactive", "success", 99, LATE + 1)), "fail", "last looked", f"rt {TIMER}"),
+        (with_units(looks=Unit("loaded", "activating", "success", LATE + 1)), "fail", "has been looking for", TIMER),
+        (with_units(pool(suspended=True)), "fail", "suspended", f"dmsetup resume {NAME}"),
+        (with_units(state("ro")), "fail", "the kernel has it read-only", f"systemctl restart {UNIT}"),
+    ],
+)  # fmt: skip
+def test_what_is_not_at_work_is_named_with_the_way_out(have: Facts, result: str, found: str, hint: str) -> None:
+    (said,) = advice(have, NAME)
+    assert (said.result, found in said.found, hint in said.hint) == (result, True, True), said
+    assert f"  {result.upper():9} {said.found}" in describe(NAME, have)
+
+
+@pytest.mark.parametrize(
+    "have",
+    [
+        with_units(looks=Unit("loaded", "inactive", "success", 12, 10)),
+        with_units(looks=Unit("loaded", "activating", "success", 30)),
+        with_units(looks=Unit("loaded", "inactive", "success"), watched=None),
+    ],
+)
+def test_what_is_at_work_is_well(have: Facts) -> None:
+    assert advice(have, NAME) == []
+
+
+def down(**units: Unit) -> Facts:
+    now = msgspec.structs.replace(pool(), table=None, status=None)
+    return with_units(now, **units)
+
+
+@pytest.mark.parametrize(
+    ("have", "found"),
+    [
+        (down(), "it is down: its unit does not run"),
+        (down(unit=MASKED), "it is down: its unit is masked"),
+        (down(unit=FAILED), "it is down: its unit failed (exit-code): devmapper-pool: no space left"),
+        (
+            down(unit=Unit("loaded", "activating", "success", 75)),
+            "it is down: its unit has been starting for 1 min 15 s",
+        ),
+    ],
+)
+def test_a_recorded_pool_that_is_down_is_a_failure_with_its_units_last_line(have: Facts, found: str) -> None:
+    (said,) = advice(have, NAME)
+    assert (said.result, said.found) == ("fail", found)
+    assert describe(NAME, have)[0] == f"pool {NAME}: DOWN"
+
+
+def test_status_shows_when_each_last_went_well() -> None:
+    have = msgspec.structs.replace(machine(), units=Units(watched=4, checked=7200, backup=90061))
+    shown = describe(NAME, have)
+    assert "  looked    4 s ago, to let it grow" in shown
+    assert "  checked   2 h ago" in shown
+    assert "  backup    1 d 1 h ago" in shown
+    never = describe(NAME, machine())
+    assert "  looked    not since the boot, to let it grow" in never
+    assert "  backup    none → inv pool.backup --name pool" in never
+
+
+@pytest.mark.parametrize("unit", [UNIT, TIMER, LOOKS])
+def test_what_is_masked_is_not_unmasked_without_a_word(unit: str) -> None:
+    have = msgspec.structs.replace(machine(), units=Units({unit: MASKED}))
+    with pytest.raises(Refused) as refused:
+        loop_pool.plan(have, want(), None)
+    assert refused.value.hint == f"systemctl unmask {unit}"
+    systemd.refuse_masked(have, "containerd.service")
+
+
+def test_a_look_that_failed_is_made_again_and_proves_itself() -> None:
+    (change,) = loop_pool.plan(with_units(looks=FAILED), want(), None)
+    assert isinstance(change, Command)
+    assert change.script.startswith(f"systemctl start {LOOKS} || {{ systemctl status ")
+
+
+def test_units_that_changed_under_systemd_are_read_again() -> None:
+    (change,) = loop_pool.plan(machine(pool(stale=True)), want(), None)
+    assert isinstance(change, Command)
+    assert change.script == "systemctl daemon-reload"
+
+
+def test_a_pool_that_takes_no_writes_is_not_well() -> None:
+    assert usable.plan(machine(), NAME) == []
+    assert usable.plan(down(), NAME) == [], "the step before brings it up, or says why not"
+    with pytest.raises(Refused, match="the pool pool is not well") as refused:
+        usable.plan(machine(pool(suspended=True)), NAME)
+    assert refused.value.hint == "dmsetup resume pool"
+
+
+@given(st.integers(0, 10**9))
+def test_a_time_that_passed_is_shown_in_its_two_largest_units(seconds: int) -> None:
+    worth = {"d": 86400, "h": 3600, "min": 60, "s": 1}
+    words = since(seconds).split()
+    shown = sum(int(number) * worth[unit] for number, unit in zip(words[::2], words[1::2], strict=True))
+    assert 0 <= seconds - shown < {"d": 3600, "h": 60}.get(words[1], 1)

@@ -1,0 +1,161 @@
+"""A direct pool that LVM does not see, sees under another name, or would not activate again: each by its cause."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from fabfile.errors import Refused
+from fabfile.facts import Facts
+from fabfile.facts.lvm import Volume
+from fabfile.facts.pool import Pool as Now
+from fabfile.facts.units import Unit, Units
+from fabfile.pool import units
+from fabfile.pool.health import usable
+from fabfile.pool.health.advice import advice
+from tests.unit import typed
+from tests.unit.pool.groups import NAME, RW, made, with_group, with_volume
+
+GROUP, VOLUME = "G" * 32, "V" * 32
+RECORD = {"VARIANT": "direct", "VG": "containerd", "LV": "thinpool", "DISKS": "serial,21474836480"}
+UP = f"LVM-{GROUP}{VOLUME}-tpool"
+
+
+def recorded(have: Facts, **identity: str) -> Facts:
+    """The machine with the pool in its records, and with the identity that device mapper shows."""
+    pools = msgspec.structs.replace(have.instances, pools={NAME: RECORD | identity})
+    pool = have.pool if have.pool.uuid else msgspec.structs.replace(have.pool, uuid=UP if have.pool.status else "")
+    return msgspec.structs.replace(have, instances=pools, pool=pool)
+
+
+def lvm(have: Facts, **changes: Any) -> Facts:
+    assert have.lvm
+    return msgspec.structs.replace(have, lvm=msgspec.structs.replace(have.lvm, **changes))
+
+
+def setting(key: str, value: str, have: Facts | None = None, **changes: Any) -> Facts:
+    have = have or made()
+    assert have.lvm
+    return lvm(have, settings=have.lvm.settings | {key: value}, **changes)
+
+
+def hidden(key: str, value: str) -> Facts:
+    return setting(key, value, groups=(), physical={}, hidden={"/dev/vdb": "containerd"})
+
+
+def with_thin(have: Facts) -> Facts:
+    """LVM has a thin volume in the pool."""
+    assert have.lvm and have.lvm.group
+    other = Volume("other", "thin", 1 << 30, pool="thinpool", thin=1, uuid="u-1")
+    return with_group(have, volumes=have.lvm.group.volumes | {"other": other})
+
+
+UP_AT_3 = msgspec.structs.replace(made().pool, status=msgspec.structs.replace(RW, transaction=3))
+
+CASES = {
+    "devices file": (hidden("use_devicesfile", "1"), "/etc/lvm/devices/system.devices", "lvmdevices --adddev /dev/vdb"),
+    "filter": (hidden("global_filter", '["r|vdb|"]'), 'lvm.conf says global_filter = ["r|vdb|"]', "a|^/dev/vdb$|"),
+    "volume_list": (setting("volume_list", '["other"]'), 'volume_list = ["other"]', 'add "containerd/thinpool"'),
+    "one string": (setting("volume_list", "other"), "activates containerd/thinpool no more", "volume_list"),
+    "read-only": (setting("read_only_volume_list", '["containerd"]'), "would be read-only", "take it out"),
+    "renamed volume": (
+        lvm(with_group(made(), volumes={}), names={GROUP: "containerd", VOLUME: "containerd/other"}),
+        "containerd/thinpool is now called containerd/other",
+        "lvrename containerd other thinpool",
+    ),
+    "renamed group": (
+        lvm(made(), groups=(), names={GROUP: "new", VOLUME: "new/thinpool"}),
+        "is now called new/thinpool",
+        "vgrename new containerd",
+    ),
+    "both": (
+        lvm(made(), groups=(), names={GROUP: "new", VOLUME: "new/other"}),
+        "is now called new/other",
+        "vgrename new containerd && lvrename containerd other thinpool",
+    ),
+    "gone": (
+        lvm(made(), groups=(), said=('Volume group "containerd" not found',)),
+        'LVM knows no volume group containerd: Volume group "containerd" not found; it was made of serial,21474836480',
+        "inv pool.reset --name containerd-thinpool --yes",
+    ),
+    "suspended": (
+        lvm(made(), groups=(), suspended=("a", "b")),
+        "LVM cannot be asked while a b is suspended",
+        "dmsetup resume a b",
+    ),
+    "copied disk": (
+        lvm(made(), said=("WARNING: Not using device /dev/vdc for PV x.", "WARNING: PV x prefers device /dev/vdb")),
+        "two disks have one identity: WARNING: Not using device /dev/vdc",
+        "vgimportclone",
+    ),
+    "missing disk": (
+        lvm(with_volume(with_group(made(), missing=1), partial=True), said=("WARNING: VG containerd is missing PV x "
+            "(last written to /dev/vdc).",)),
+        "missing PV x (last written to /dev/vdc)",
+        "bring the disks back",
+    ),
+    "thin volumes": (
+        with_thin(made()), "thin volumes of its own in containerd/thinpool: other (thin id 1)", "pool.repair --name"
+    ),
+    "a count of changes": (
+        with_volume(msgspec.structs.replace(made(), pool=UP_AT_3), transaction=3), "expects transaction id 3", "pool.re"
+    ),
+    "transaction": (
+        with_volume(made(), transaction=7), "transaction id is 0, LVM expects 7", "pool.repair --name"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_cause_and_the_way_out(case: str) -> None:
+    have, found, hint = CASES[case]
+    (said,) = advice(recorded(have), NAME)
+    assert said.result == "fail"
+    assert found in said.found
+    assert hint in said.hint
+    assert typed.wrong(said.hint) == []
+    with pytest.raises(Refused) as refused:
+        usable.plan(recorded(have), NAME)
+    assert said.found in refused.value.details
+
+
+WELL = {
+    "as made": made(),
+    "the group is listed": setting("volume_list", '["other", "containerd"]'),
+    "the volume is listed": setting("volume_list", '["containerd/thinpool"]'),
+    "a tag is listed": setting("volume_list", '["@ours"]', with_volume(made(), tags=("ours",))),
+    "not read-only": setting("read_only_volume_list", '["other"]'),
+    "the same transaction": with_volume(made(), transaction=0),
+}
+
+
+@pytest.mark.parametrize("case", WELL)
+def test_what_lvm_would_bring_back_is_well(case: str) -> None:
+    assert advice(recorded(WELL[case]), NAME) == []
+    assert usable.plan(recorded(WELL[case]), NAME) == []
+
+
+def test_a_missing_disk_of_others_is_told_and_stops_nothing() -> None:
+    have = recorded(lvm(with_group(made(), missing=1), said=("WARNING: VG containerd is missing PV x.",)))
+    (said,) = advice(have, NAME)
+    assert (said.result, "the pool itself is whole" in said.found) == ("warn", True)
+    assert usable.plan(have, NAME) == []
+
+
+def test_a_renamed_pool_that_is_down_is_known_by_what_was_recorded() -> None:
+    have = lvm(msgspec.structs.replace(made(), pool=Now()), groups=(), names={GROUP: "new", VOLUME: "new/thinpool"})
+    dashed = f"{VOLUME[:6]}-{VOLUME[6:]}"
+    found = [one.found for one in advice(recorded(have, LV_UUID=dashed), NAME)]
+    assert found[0] == "containerd/thinpool is now called new/thinpool"
+    assert found[1].startswith("it is down")
+
+
+def test_one_that_is_down_says_why_in_the_words_of_its_unit() -> None:
+    unit = Unit("loaded", "failed", "exit-code", last="LVM did not activate it: x")
+    have = msgspec.structs.replace(made(), pool=Now(), units=Units({units.unit(NAME): unit}))
+    (said,) = advice(recorded(have), NAME)
+    assert said.found == "it is down: its unit failed (exit-code): LVM did not activate it: x"
+    assert said.hint.startswith(f"systemctl restart {units.unit(NAME)} && systemctl start containerd.service; ")
+    assert typed.commands(said.hint) == ["inv pool.check --name containerd-thinpool"]

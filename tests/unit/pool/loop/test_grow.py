@@ -1,0 +1,118 @@
+"""A loop pool becomes larger, never smaller, and the settings remember every size that was asked for."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fabfile.errors import Refused
+from fabfile.facts import Facts, Query
+from fabfile.facts.pool import Place, Pool
+from fabfile.plan import Change, Command, File
+from fabfile.pool import units
+from fabfile.pool.loop import grow, loop_pool
+from fabfile.sizes import GIB, MIB
+from tests.unit.pool.loops import NAME, machine, pool, state, want, written
+from tests.unit.steps.conftest import having
+
+
+def plan(data: str = "", meta: str = "", have: Facts | None = None) -> list[Change]:
+    step, _ = grow.step(NAME, data, meta, Query(pool=NAME))
+    return step.plan(have or machine())
+
+
+def test_data_grows_with_the_metadata_that_it_needs_and_is_recorded_last() -> None:
+    larger, record = plan("200G")
+    assert isinstance(larger, Command)
+    assert larger.script == f"/usr/local/libexec/devmapper-pool grow pool {200 * GIB} {150 * MIB}"
+    assert larger.why == "data 100G → 200G; metadata 75M → 150M"
+    assert isinstance(record, File)
+    settings = units.parse(record.content)
+    assert settings["ASKED_BYTES"] == f"{100 * GIB} {200 * GIB}"
+    assert settings["ASKED_META_BYTES"] == f"{75 * MIB} {150 * MIB}"
+
+
+def test_metadata_alone() -> None:
+    larger, record = plan(meta="1G")
+    assert isinstance(larger, Command)
+    assert larger.why == "metadata 75M → 1G"
+    assert larger.script.endswith(f"grow pool 0 {GIB}")
+    assert isinstance(record, File)
+    assert units.parse(record.content)["ASKED_BYTES"] == str(100 * GIB)
+
+
+def test_once_grown_nothing_is_left_to_do_for_it_nor_for_either_inventory() -> None:
+    have = written(plan("200G"), machine(pool(200 * GIB, 150 * MIB)))
+    assert plan("200G", have=have) == []
+    for size in ("100G", "200G"):
+        assert loop_pool.plan(have, want(size=size), None) == []
+    with pytest.raises(Refused, match="another size") as refused:
+        loop_pool.plan(have, want(size="150G"), None)
+    assert "it has 100G and then 200G, asked for 150G" in refused.value.details
+
+
+def test_killed_after_the_files_were_enlarged() -> None:
+    have = machine(pool(200 * GIB, 150 * MIB, table=pool().table, status=pool().status))
+    changes = plan("200G", have=have)
+    assert [change.why for change in changes] == ["finish growing", "the pool's size as asked for"]
+
+
+def test_a_pool_that_grew_by_itself_meanwhile_is_large_enough() -> None:
+    have = written(plan("200G"), machine(pool(240 * GIB, 150 * MIB)))
+    assert plan("200G", have=have) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "meta", "what"),
+    [
+        ("", "", "by what"),
+        ("50G", "", "data cannot become smaller"),
+        ("", "10M", "metadata cannot become smaller"),
+        ("200", "", "is not a size"),
+        ("", "17G", "useless"),
+        ("+10G", "", "is not a size"),
+    ],
+)
+def test_what_cannot_be_is_refused(data: str, meta: str, what: str) -> None:
+    with pytest.raises(Refused, match=what):
+        plan(data, meta)
+
+
+@pytest.mark.parametrize(
+    ("have", "what"),
+    [
+        (having(), "no pool pool that was made here"),
+        (machine(msgspec.structs.replace(pool(), table=None, status=None)), "is not active"),
+        (machine(Pool()), "a part of the pool pool is missing"),
+        (machine(pool(50 * GIB)), "a part of the pool pool is missing"),
+        (machine(state("ro", needs_check=True)), "cannot grow before its metadata was checked"),
+        (machine(state("Fail")), "cannot grow before its metadata was checked"),
+        (machine(pool(place=Place("ext4", "/", 10 * MIB))), "no room for metadata"),
+    ],
+)
+def test_a_pool_that_cannot_grow_now_is_refused(have: Facts, what: str) -> None:
+    with pytest.raises(Refused, match=what):
+        plan("200G", have=have)
+
+
+@pytest.mark.parametrize("mode", ["rw", "ro", "out_of_data_space"])
+def test_a_full_pool_may_grow(mode: str) -> None:
+    assert len(plan("200G", have=machine(state(mode)))) == 2
+
+
+def test_more_than_the_file_system_has_is_said_to_be_overcommitted() -> None:
+    larger, _ = plan("200G", have=machine(pool(place=Place("ext4", "/srv", 50 * GIB))))
+    assert "OVERCOMMITTED: /srv has 50.0G free" in larger.why
+
+
+@given(st.lists(st.integers(1, 1 << 30), min_size=1, max_size=5))
+def test_every_size_is_remembered_once_the_last_one_last(sizes: list[int]) -> None:
+    asked = units.Asked()
+    for size in sizes:
+        asked = asked.also(size, size)
+    assert sorted(asked.data) == sorted(set(sizes))
+    assert asked.data[-1] == sizes[-1]
+    text = f"ASKED_BYTES='{' '.join(map(str, asked.data))}'\nASKED_META_BYTES='{' '.join(map(str, asked.meta))}'\n"
+    assert units.asked(units.parse(text)) == asked

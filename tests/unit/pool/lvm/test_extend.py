@@ -1,0 +1,82 @@
+"""The plan that makes a direct pool larger, purely from the facts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from fabfile.errors import Refused
+from fabfile.facts import Facts
+from fabfile.plan import Change
+from fabfile.pool import units
+from fabfile.pool.lvm import extend
+from tests.unit.pool.groups import NAME, RW, asked, empty, made, plan, whys, with_group, with_volume, written
+
+
+def grow(have: Facts, **more: Any) -> list[Change]:
+    options: dict[str, Any] = {"size": "", "meta_size": "", "devices": (), "wipes": ()} | more
+    return extend.step(asked(), **options)[0].plan(have)
+
+
+def test_growing_by_a_disk() -> None:
+    have = made(disks=(empty("/dev/vdd"),))
+    changes = grow(have, devices=("/dev/vdd",))
+    assert whys(changes) == [
+        "look at /dev/vdd once more",
+        "what was asked for, in the pool's settings",
+        "add /dev/vdd (vdd-serial) to the volume group containerd",
+    ]
+    assert "DISKS='vdb-serial,21474836480 vdd-serial,21474836480'" in written(changes)[units.conf(NAME)].content
+    done = with_group(
+        made(files=have.files | written(changes), disks=(empty("/dev/vdd"),)), devices=("/dev/vdb", "/dev/vdd")
+    )
+    assert grow(done, devices=("/dev/vdd",)) == []
+    assert plan(msgspec.structs.replace(done, disks=(empty(),)), asked()) == []
+
+
+def test_growing_in_the_group() -> None:
+    assert whys(grow(made(), size="17G", meta_size="400M")) == [
+        "have LVM try it first, in its test mode: containerd/thinpool larger",
+        "what was asked for, in the pool's settings",
+        "data 16380M → 17G",
+        "metadata 208M → 400M",
+    ]
+    assert whys(grow(made(), size=f"{4095 * 4}M")) == ["what was asked for, in the pool's settings"]
+    with pytest.raises(Refused, match="cannot become smaller") as refused:
+        grow(made(), size="1G")
+    assert refused.value.details == "it has 16380M, asked for 1G"
+    with pytest.raises(Refused, match="no room for that") as refused:
+        grow(made(), size="30G")
+    assert "920 are free" in refused.value.details
+    with pytest.raises(Refused, match="by what"):
+        grow(made())
+    with pytest.raises(Refused, match="no pool containerd/thinpool that was made here"):
+        grow(made(files={}), size="17G")
+
+
+def test_what_was_asked_for_may_be_asked_for_again_when_dmeventd_went_beyond_it() -> None:
+    have = made()
+    changes = grow(have, size="17G", meta_size="400M")
+    grown = with_volume(made(files=have.files | written(changes)), size=19 << 30, meta=512 << 20)
+    assert grow(grown, size="17G", meta_size="400M") == []
+    assert plan(grown, asked()) == []
+    with pytest.raises(Refused, match="data cannot become smaller"):
+        grow(grown, size="18G")
+    with pytest.raises(Refused, match="metadata cannot become smaller"):
+        grow(grown, meta_size="300M")
+
+
+@pytest.mark.parametrize(
+    ("now", "what"),
+    [
+        ({"table": None, "status": None}, "is not active"),
+        ({"status": msgspec.structs.replace(RW, needs_check=True)}, "before its metadata was checked"),
+        ({"status": msgspec.structs.replace(RW, mode="Fail")}, "before its metadata was checked"),
+    ],
+)
+def test_a_pool_that_cannot_grow_now_is_refused(now: dict[str, Any], what: str) -> None:
+    have = made()
+    with pytest.raises(Refused, match=what):
+        grow(msgspec.structs.replace(have, pool=msgspec.structs.replace(have.pool, **now)), size="17G")

@@ -1,0 +1,123 @@
+"""A pool that somebody else made is adopted as it is, or refused with all that cannot be proved of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from fabfile.errors import Refused
+from fabfile.facts import Facts
+from fabfile.facts import config as configs
+from fabfile.facts.files import FileFact
+from fabfile.facts.instances import Config, Instances
+from fabfile.facts.pool import Backing, Place, Pool, Status, Table
+from fabfile.facts.under import Loop
+from fabfile.instance import Daemon
+from fabfile.plan import Command, File
+from fabfile.pool import limits, units
+from fabfile.pool.limits import Pool as Want
+from fabfile.pool.loop import loop_pool
+from fabfile.pool.maintain import adopt
+from fabfile.sizes import GIB
+from tests.unit.steps.conftest import having
+
+DIR, DAEMON = "/srv/theirs", Daemon()
+DATA, META = 100 * GIB, 10 * GIB
+LOOPS = {what: Loop(number, 0, f"{DIR}/{what}", False, "8:1", inode)
+         for what, number, inode in (("data", "7:0", 11), ("meta", "7:1", 12))}  # fmt: skip
+
+
+def backing(what: str, **changes: Any) -> Backing:
+    """One of its files."""
+    of = LOOPS[what]
+    file = Backing(DATA if what == "data" else META, 0, what == "meta", (of.number,), of.device, of.inode)
+    return msgspec.structs.replace(file, **changes)
+
+
+def pool(**changes: Any) -> Pool:
+    """The one of containerd's documentation."""
+    theirs = Pool(
+        table=Table("thin-pool", DATA // 512, "7:1", "7:0", 128, 32768),
+        status=Status(10, META // 4096, 100, DATA // 65536, "rw", needs_check=False, when_full="queue"),
+        data=backing("data"), meta=backing("meta"),
+        data_loop=LOOPS["data"], meta_loop=LOOPS["meta"], place=Place("ext4", "/", 500 * GIB, "uuid"),
+    )  # fmt: skip
+    return msgspec.structs.replace(theirs, **changes)
+
+
+def machine(now: Pool | None = None, names: str = "devpool", root: str = DIR) -> Facts:
+    """A machine that has it, and a containerd that is configured for it."""
+    theirs = Instances({DAEMON.config: Config("", names, root, "10GB")}, {}, frozenset({"devpool"}))
+    return having(pool=now or pool(), instances=theirs)
+
+
+def want() -> Want:
+    return limits.pool(name="devpool", dir=DIR, size="100G", meta_size="10G", block_size="64K")
+
+
+def refusal(have: Facts, *elsewhere: str) -> str:
+    with pytest.raises(Refused) as caught:
+        adopt.plan(have, want(), DAEMON, list(elsewhere))
+    return caught.value.details
+
+
+def test_it_is_recorded_by_identity_and_nothing_is_made() -> None:
+    plan = adopt.plan(machine(), want(), DAEMON, [])
+    assert isinstance(plan[0], File) and plan[0].path == units.conf("devpool")
+    settings = units.parse(plan[0].content)
+    known = {"MAKING": "no", "FS_UUID": "uuid", "MOUNT": "/", "DATA_INO": "11", "META_INO": "12", "DIR_MADE": "no"}
+    assert known.items() <= settings.items()
+    assert {type(change) for change in plan[1:-1]} == {File}
+    assert isinstance(plan[-1], Command)
+    for word in ("truncate", "fallocate", "dmsetup", "losetup", "mkfs", "rm "):
+        assert word not in plan[-1].script
+    assert any(isinstance(change, File) and change.path == DAEMON.drop_in for change in plan)
+
+
+def test_what_was_adopted_is_a_pool_like_any_other() -> None:
+    have = machine()
+    for change in adopt.plan(have, want(), DAEMON, []):
+        if isinstance(change, File):
+            have = msgspec.structs.replace(
+                have, files=have.files | {change.path: FileFact(change.content, change.mode)}
+            )
+    pools = {"devpool": units.parse(have.files[units.conf("devpool")].content)}
+    now = pool(active=True, enabled=True, monitor=True)
+    have = msgspec.structs.replace(have, pool=now, instances=msgspec.structs.replace(have.instances, pools=pools))
+    assert adopt.plan(have, want(), DAEMON, []) == []
+    assert loop_pool.plan(have, want(), None) == []
+
+
+@pytest.mark.parametrize(
+    ("now", "says"),
+    [
+        ({"table": None}, "there is no active thin pool devpool"),
+        ({"data_loop": None}, "its data device 7:0 is no loop device"),
+        ({"meta_loop": msgspec.structs.replace(LOOPS["meta"], deleted=True)}, f"is on {DIR}/meta (deleted)"),
+        ({"meta_loop": msgspec.structs.replace(LOOPS["meta"], file="/srv/m")}, "is on /srv/m, not on"),
+        ({"data": backing("data", inode=99)}, "is another file than /dev/loop0"),
+        ({"meta": backing("meta", loops=("7:1", "7:9"))}, "2 loop devices: 7:1, 7:9"),
+        ({"data": backing("data", size=DATA * 2)}, f"{DATA * 2} bytes"),
+        ({"suspended": True}, "it is not well: rw, suspended"),
+        ({"table": Table("thin-pool", DATA // 512, "7:1", "7:0", 128, 0, "queue", ("x", "y"))}, "its table has x, y"),
+        ({"place": Place("ext4", "/", 500 * GIB, "")}, "has no UUID"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_proved_is_refused(now: dict[str, Any], says: str) -> None:
+    assert says in refusal(machine(pool(**now)))
+
+
+def test_so_is_one_whose_owner_or_boot_is_somebody_elses() -> None:
+    assert "names the pool other: whose is it?" in refusal(machine(names="other"))
+    assert "names no pool: whose is it?" in refusal(machine(names=""))
+    assert f"databases in /else, and the pool's files are in {DIR}" in refusal(machine(root="/else"))
+    assert "x.service brings it up" in refusal(machine(), "x.service brings it up")
+
+
+def test_what_containerd_itself_says_of_its_pool_counts() -> None:
+    have = machine(names="", root="")
+    config = configs.Config((), {"pool_name": "devpool", "root_path": f"{DIR}/", "base_image_size": "8GB"})
+    assert adopt.used(msgspec.structs.replace(have, config=config), DAEMON) == ("devpool", DIR, "8GB")
+    assert adopt.used(having(), DAEMON) == ("", "", "")

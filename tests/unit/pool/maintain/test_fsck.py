@@ -1,0 +1,281 @@
+"""What pool.fsck says of thin devices that only some of pool, databases and device mapper know."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from invoke import Context
+
+from fabfile.bolt import Broken
+from fabfile.errors import Refused
+from fabfile.facts import Query
+from fabfile.pool.maintain import comparison, disagreements, fsck, thin_devices
+from fabfile.pool.maintain.disagreements import Orphans
+from fabfile.pool.maintain.session import Found
+from fabfile.pool.maintain.thin_devices import Device, Entry, Snapshot, Thin, View
+from tests.unit.pool.loops import NAME, machine
+
+FOUND = Found(NAME, Query().daemon, {"VARIANT": "loop"}, "/srv/pool", Query(), machine())
+
+
+def entry(id: int, state: str = "Activated", name: int = 0) -> Entry:
+    return Entry(id, f"pool-snap-{name or id}", "", state, 10 << 30)
+
+
+def seen(ids: list[int], devices: list[Device], entries: list[Entry], **changes: Any) -> View:
+    """A look, at snapshots for all entries unless others are given."""
+    numbers = [disagreements.number(of.name) for of in entries]
+    look = View(
+        {id: Thin(16, id) for id in ids},
+        tuple(devices),
+        {entry.name: entry for entry in entries},
+        {n: Snapshot(n, f"default/{n}/key", "Active") for n in numbers},
+        max(ids + [of.id for of in entries], default=0),
+        max(numbers, default=0),
+    )
+    return msgspec.structs.replace(look, **changes)
+
+
+@given(st.sets(st.integers(1, 99)), st.data(), st.booleans())
+def test_where_all_agree_there_is_nothing(ids: set[int], data: st.DataObject, running: bool) -> None:
+    active = data.draw(st.sets(st.sampled_from(sorted(ids)))) if ids else set()
+    devices = [Device(f"pool-snap-{id}", id, open=True) for id in active]
+    entries = [entry(id, "Activated" if id in active else "Deactivated") for id in sorted(ids)]
+    assert disagreements.orphans(seen(sorted(ids), devices, entries), running=running).count == 0
+
+
+def test_each_kind_is_named() -> None:
+    stranger, busy = Device("pool-lost", 3, open=False), Device("pool-snap-44", 4, open=True)
+    mixed, error = Device("pool-snap-1", 9, open=False), Device("pool-snap-5", None, open=True, target="error")
+    faulty = Entry(6, "pool-snap-6", "", "Faulty", 1, "no space")
+    look = seen(
+        [1, 3, 4, 5, 6, 7, 8],
+        [stranger, busy, mixed, error],
+        [entry(1), entry(2), entry(5), faulty, entry(8)],
+        snapshots={n: Snapshot(n, f"default/{n}/k", "Active") for n in (1, 2, 5, 6, 11)},
+        holders={"pool-snap-44": ("pool-snap-44 is open in tail (pid 7)",)},
+        last_id=7,
+        last_number=5,
+    )
+    result = disagreements.orphans(look, running=False)
+    assert result == Orphans(
+        ids=(3, 7),
+        devices=(stranger,),
+        busy=(busy,),
+        entries=(entry(2),),
+        mixed=(mixed, error),
+        unowned=(entry(8),),
+        bare=(look.snapshots[11],) if look.snapshots else (),
+        faulty=(faulty,),
+        behind=(
+            "containerd's next thin id is 8, and 8 is in use",
+            "the snapshotter's next number is 6, and 6 is in use",
+        ),
+    )
+    text = "\n".join(disagreements.lines(result, look, 1 << 16))
+    for line in (
+        "thin id 7: 1.0M in the pool, no entry",
+        "device pool-snap-44: the same, and it is open: pool-snap-44 is open in tail (pid 7)",
+        "entry pool-snap-2: thin id 2 (Activated) is not in the pool, snapshot default/2/k",
+        "pool-snap-1: it has thin id 9, its entry 1",
+        "pool-snap-5: it has target error, its entry 5",
+        "entry pool-snap-8: thin id 8 (Activated), 1.0M in the pool, no snapshot owns it",
+        "snapshot default/11/k: number 11, no entry",
+        "entry pool-snap-6: Faulty: no space; thin id 6: 1.0M in the pool, snapshot default/6/k",
+    ):
+        assert line in text
+
+
+def test_what_is_in_use_keeps_its_id() -> None:
+    assert disagreements.orphans(seen([4], [Device("other", 4, open=True)], []), running=False).ids == ()
+
+
+def test_an_entry_in_work_is_not_judged_while_containerd_runs() -> None:
+    moving = seen([], [], [entry(1, "Activating")])
+    assert disagreements.orphans(moving, running=True).count == 0
+    assert disagreements.orphans(moving, running=False).entries == (entry(1, "Activating"),)
+
+
+def test_a_snapshot_that_is_being_made_is_not_judged() -> None:
+    making = seen([1, 2], [Device("pool-snap-2", 2, open=True)], [entry(1, "Deactivated"), entry(2)], last_number=1)
+    making = msgspec.structs.replace(making, snapshots={1: Snapshot(1, "k", "Committed")})
+    assert disagreements.orphans(making, running=True).count == 0
+    assert disagreements.orphans(making, running=False).unowned == (entry(2),)
+
+
+def test_only_what_two_looks_show_counts() -> None:
+    first, second = Orphans(ids=(1, 2), unowned=(entry(3),)), Orphans(ids=(2, 4), unowned=(entry(3, "Created"),))
+    assert disagreements.agreed(first, second) == Orphans(ids=(2,))
+
+
+class Looks:
+    """What a machine prints at one look after the other, and the generation that each was made for."""
+
+    def __init__(self, *printed: str) -> None:
+        self.printed, self.generations = list(printed), list[str]()
+
+    def do(self, c: object, task: str, found: Found, plan: object, *, looks: bool) -> str:
+        assert looks
+        self.generations.append(found.have.system.generation)
+        return self.printed.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("looks", "left"),
+    [
+        (["id 5 0 7"] * 3, (5,)),  # nobody's, at every look
+        (["id 5 0 7", "id 5 0 8"], ()),  # two devices, each just being made
+        (["id 5 0 7", "id 5 0 7", ""], ()),
+        ([""], ()),
+    ],
+)
+def test_a_thin_id_counts_only_where_it_is_one_device_at_every_look(
+    monkeypatch: pytest.MonkeyPatch, looks: list[str], left: tuple[int, ...]
+) -> None:
+    machine = Looks(*looks)
+    monkeypatch.setattr(comparison.action, "do", machine.do)
+    monkeypatch.setattr(comparison, "APART", 0)
+    result = comparison.look(Context(), "pool.fsck", FOUND, running=True)
+    assert result.found.ids == left
+    assert machine.printed == []
+    first = int(FOUND.have.system.generation)
+    assert machine.generations == [str(first + n) for n in range(len(looks))], "no look is thrown away for our own"
+
+
+def test_containerds_own_cleaning_up_is_left_alone() -> None:
+    removed = seen([2], [], [entry(2, "Removed")], snapshots={})
+    assert disagreements.orphans(removed, running=False).count == 0
+    assert disagreements.orphans(seen([], [], [entry(2, "Removed")], snapshots={}), running=False).unowned
+
+
+def test_an_active_entry_without_a_device_counts_while_containerd_runs() -> None:
+    look = seen([1], [], [entry(1)])
+    assert disagreements.orphans(look, running=True).inactive == (entry(1),)
+    assert disagreements.orphans(look, running=False).count == 0
+
+
+def test_an_id_whose_device_is_older_than_its_entry_is_found() -> None:
+    # Id 1 was the first device's; it went, and the snapshot with the highest number got its id. Then came a restore.
+    entries = [entry(2, "Deactivated"), entry(3, "Deactivated"), entry(1, "Deactivated", name=9)]
+    assert disagreements.orphans(seen([1, 2, 3], [], entries), running=False).older == (entries[2],)
+
+
+@given(st.lists(st.integers(0, 1), min_size=1, max_size=20))
+def test_devices_in_the_order_of_their_snapshots_are_never_older(steps: list[int]) -> None:
+    created = [sum(steps[: n + 1]) for n in range(len(steps))]
+    entries = [entry(n + 1, "Deactivated") for n in range(len(steps))]
+    look = msgspec.structs.replace(seen([], [], entries), ids={n + 1: Thin(1, at) for n, at in enumerate(created)})
+    assert disagreements.orphans(look, running=False).count == 0
+
+
+@pytest.mark.parametrize("state", sorted(thin_devices.GONE - {"Faulty"}))
+def test_an_entry_that_needs_no_device_is_no_orphan(state: str) -> None:
+    assert disagreements.orphans(seen([], [], [entry(1, state)]), running=False).count == 0
+
+
+def test_a_database_that_is_missing_or_knows_nothing_deletes_nothing() -> None:
+    missing = View({1: Thin(5)}, (), None)
+    with pytest.raises(Refused, match=r"pool\.db is not there"):
+        fsck.refuse_all(FOUND, disagreements.orphans(missing, running=False), missing, yes=False)
+    fsck.refuse_all(FOUND, disagreements.orphans(missing, running=False), missing, yes=True)
+    half = View({1: Thin(5)}, (), {}, None)
+    with pytest.raises(Refused, match=r"metadata\.db is not there"):
+        fsck.refuse_all(FOUND, disagreements.orphans(half, running=False), half, yes=False)
+    for look in (View({1: Thin(5)}, (), {}, {}), seen([1], [], [entry(1)], snapshots={})):
+        with pytest.raises(Refused, match="are these the right databases"):
+            fsck.refuse_all(FOUND, disagreements.orphans(look, running=False), look, yes=False)
+        fsck.refuse_all(FOUND, disagreements.orphans(look, running=False), look, yes=True)
+
+
+@pytest.mark.parametrize(
+    ("left", "says"),
+    [
+        (Orphans(entries=(entry(2),)), "pool.fsck --name pool --fix"),
+        (Orphans(busy=(Device("held", 1, open=True),)), "end who has the device open, then inv pool.fsck"),
+        (Orphans(mixed=(Device("held", None, open=True),)), "end who has the device open"),
+        (Orphans(older=(entry(1),)), "pull that image again"),
+        (Orphans(ids=(1,)), "pool.fsck --name pool --fix"),
+        (Orphans(), ""),
+    ],
+)
+def test_the_way_out(left: Orphans, says: str) -> None:
+    assert says in fsck.way_out(FOUND, left)
+    assert bool(says) == bool(fsck.way_out(FOUND, left))
+
+
+def test_lines_of_the_script_are_read_and_other_talk_is_not() -> None:
+    found = thin_devices.parse(
+        [
+            "id 1 16 3", "dm pool-snap-1 1 0 thin 254:1", "dm pool-snap-2 - 2 error 254:2", "a warning", "",
+        ]
+    )  # fmt: skip
+    devices = (
+        Device("pool-snap-1", 1, open=False, number="254:1"),
+        Device("pool-snap-2", None, open=True, target="error", number="254:2"),
+    )
+    assert found == View({1: Thin(16, 3)}, devices, None)
+    assert thin_devices.holders(["a warning", "held p-snap-2 p-snap-2 is swap", "held p-snap-2 x"]) == {
+        "p-snap-2": ("p-snap-2 is swap", "x")
+    }
+
+
+def packed(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        packed(gzip.compress(b"no bolt file")),
+        packed(gzip.compress(b"x" * 1000)[:-9]),
+        packed(b"no gzip"),
+        "no base64 !",
+        packed(gzip.compress(bytes(thin_devices.LARGEST + 1), 9)),
+    ],
+    ids=["no bolt", "cut", "no gzip", "no base64", "bomb"],
+)
+def test_a_copy_that_is_no_database_is_said_to_be_broken(hostile: str) -> None:
+    with pytest.raises(Broken):
+        thin_devices.parse([f"db {hostile}"])
+
+
+NUMBERS = st.lists(st.sampled_from(["1", "-", "²", "x", "-1", "99999999999"]), max_size=6).map(" ".join)
+
+
+@given(st.lists(st.sampled_from(["id ", "dm ", "held "]).flatmap(lambda key: NUMBERS.map(lambda rest: key + rest))))
+def test_numbers_that_are_none_are_broken(lines: list[str]) -> None:
+    try:
+        assert isinstance(thin_devices.parse(lines), View)
+    except Broken as broken:
+        assert "is not understood" in str(broken)
+
+
+@given(st.lists(st.text(max_size=30) | st.binary(max_size=30).map(lambda data: f"snap {packed(data)}"), max_size=8))
+def test_whatever_a_machine_prints_is_a_look_or_broken(lines: list[str]) -> None:
+    try:
+        assert isinstance(thin_devices.parse(lines), View)
+    except Broken as broken:
+        assert str(broken)
+
+
+@given(st.binary(max_size=12))
+def test_a_number_is_read_as_go_writes_it(data: bytes) -> None:
+    try:
+        assert 0 <= thin_devices.uvarint(data) < 1 << 64
+    except Broken as broken:
+        assert "is not a number" in str(broken)
+
+
+@given(st.integers(0, (1 << 64) - 1))
+def test_every_number_comes_back(number: int) -> None:
+    parts, rest = [], number
+    while rest >= 0x80:
+        parts.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    assert thin_devices.uvarint(bytes([*parts, rest])) == number

@@ -1,0 +1,98 @@
+"""What a rescue of deleted files needs, what is lost with which way out, and how the ids of a pool and LVM compare."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from fabfile.errors import Refused
+from fabfile.facts.pool import Place, Pool
+from fabfile.facts.under import Loop, Volume
+from fabfile.instance import Daemon
+from fabfile.inventory import Pool as Asked
+from fabfile.pool.health import missing
+from fabfile.pool.limits import query
+from fabfile.pool.maintain import check, rescue
+from fabfile.pool.maintain.session import Found
+from fabfile.sizes import GIB, KIB, MIB
+from tests.unit import typed
+from tests.unit.pool.loops import NAME, known, machine, pool, state
+
+DELETED = Loop("7:3", 75 * MIB, "/srv/pool/meta", True, "", 0)
+START = "systemctl restart devmapper-pool@pool.service && systemctl start containerd.service"
+
+
+def found(now: Pool) -> Found:
+    have = machine(now)
+    return Found(NAME, Daemon(), have.instances.pools[NAME], "/srv/pool", query(Asked()), have)
+
+
+def test_it_takes_the_blocks_in_use_and_all_of_the_metadata() -> None:
+    now = pool(meta_loop=DELETED)
+    assert now.status
+    assert rescue.needed(machine(now)) == now.status.used_data * 64 * KIB + 75 * MIB
+    assert rescue.needed(machine(Pool())) == 0
+
+
+def test_without_room_nothing_is_stopped() -> None:
+    rescue.refuse_room(found(pool(meta_loop=DELETED)))
+    with pytest.raises(Refused, match="/srv has no room for the files of pool") as refused:
+        rescue.refuse_room(found(pool(meta_loop=DELETED, place=Place("ext4", "/srv", GIB))))
+    assert "nothing was stopped" in refused.value.details
+    assert typed.commands(refused.value.hint) == ["inv pool.rescue --name pool"]
+
+
+RESTORE = "from a backup: inv pool.restore --name pool"
+MOVED = msgspec.structs.replace(DELETED, file="/a b", deleted=False)
+
+
+def without_metadata(**changes: Any) -> Pool:
+    return msgspec.structs.replace(pool(**changes), meta=None)
+
+
+VOLUME = Volume(group_free=0, size=1, uuid="u-1", attr="-wi-------")
+
+
+@pytest.mark.parametrize(
+    ("now", "recorded", "ways"),
+    [
+        (without_metadata(meta_loop=DELETED), {}, ["stop nothing, and inv pool.rescue --name pool"]),
+        (without_metadata(meta_loop=MOVED), {}, ["mv '/a b' /srv/pool/meta"]),
+        (without_metadata(table=None, status=None), {}, [RESTORE]),
+        (pool(meta=0), {}, [RESTORE]),
+        (pool(64 * MIB), {}, ["what was beyond is lost; to have zeros there: truncate -s 107374182400 /srv/pool/data"]),
+        (Pool(place=Place("ext4", "/", GIB)), {"MOUNT": "/srv/pool", "FS_UUID": "f-1"},
+         [f"mount UUID=f-1 /srv/pool && {START}"]),
+        (Pool(volume=VOLUME), {"VOLUME": "vg/lv", "VOLUME_UUID": "u-1"}, [f"lvchange -ay vg/lv && {START}"]),
+        (Pool(volume=Volume(renamed="other/away")), {"VOLUME": "vg/lv"},
+         [f"vgrename other vg && lvrename vg away lv && lvchange -ay vg/lv && {START}"]),
+        (Pool(volume=Volume()), {"VOLUME": "vg/lv"}, [f"bring its disk back, then vgchange -ay vg && {START}"]),
+    ],
+)  # fmt: skip
+def test_each_loss_names_the_command_that_leads_out_of_it(now: Pool, recorded: dict[str, str], ways: list[str]) -> None:
+    have = known(machine(now), **recorded) if recorded else machine(now)
+    said = [loss.way for loss in missing.losses(have, NAME)]
+    assert said == ways
+    assert all(typed.wrong(way) == [] for way in said)
+
+
+@pytest.mark.parametrize(
+    ("ids", "says"),
+    [
+        (None, ""),
+        (["0", "0"], ""),
+        (["0", "5"], "the pool's transaction id is 0, LVM expects 5"),
+        (["3", "0"], "the pool's transaction id is 3, LVM expects 0"),
+        (["4", "4"], "the pool's transaction id is 4, and LVM's: with any but 0 containerd does not find the pool"),
+        (["4"], "the pool's transaction id is 4, LVM expects none"),
+    ],
+)
+def test_both_transaction_ids_are_named(ids: list[str] | None, says: str) -> None:
+    assert check.differ(ids).startswith(says)
+    assert bool(check.differ(ids)) == bool(says)
+
+
+def test_a_pool_that_the_kernel_takes_no_writes_on_is_not_checked() -> None:
+    assert "mode ro" in check.refusal(machine(state("ro")))

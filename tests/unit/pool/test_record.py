@@ -1,0 +1,44 @@
+"""When what a pool's files are is recorded, purely from the facts."""
+
+from __future__ import annotations
+
+import pytest
+
+from fabfile.facts import Facts
+from fabfile.facts.pool import Place
+from fabfile.plan import Command
+from fabfile.pool import record, units
+from fabfile.pool.loop import loop_pool
+from tests.unit.pool.loops import NAME, known, machine, pool, want
+
+CONF = units.conf(NAME)
+
+
+def changes(have: Facts) -> list[str]:
+    return [change.why for change in record.changes(have, CONF, "/srv/pool", "")]
+
+
+def test_it_is_recorded_once() -> None:
+    assert changes(machine()) == []
+    assert changes(known(machine(), MAKING="yes")) == ["record which files are the pool's"]
+
+
+@pytest.mark.parametrize("key", record.FILES)
+def test_files_that_were_brought_back_are_recorded_anew(key: str) -> None:
+    assert changes(known(machine(), **{key: "17"})) == ["record which files are the pool's"]
+
+
+def test_a_new_pool_is_known_before_it_is_used_and_whole_only_then() -> None:
+    plan = loop_pool.plan(known(machine(pool(table=None, status=None)), MAKING="yes"), want(), None)
+    assert [change.why for change in plan] == [
+        "record which files are the pool's",
+        "activate the pool, now and at every boot",
+    ]
+    (record, _) = plan
+    assert isinstance(record, Command)
+    assert record.script.splitlines()[-1] == f"record {CONF} MAKING no"
+
+
+def test_a_mount_point_is_recorded_as_words_that_no_shell_takes_apart() -> None:
+    odd = pool(place=Place("ext4", "/srv/it's\\x20$HOME", 1))
+    assert changes(known(machine(odd), MOUNT="/srv/it_s_x20_HOME")) == []
