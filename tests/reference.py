@@ -59,7 +59,8 @@ def structs() -> list[type[msgspec.Struct]]:
 
 def name(kind: type) -> str:
     """What a struct is called in the docs: two of one name have their modules before it."""
-    module = kind.__module__.removeprefix("fabfile.").removeprefix("steps.")
+    room, *rest = kind.__module__.removeprefix("fabfile.").removeprefix("steps.").split(".")
+    module = ".".join([room, *(rest[-1:] if room == "pool" else rest)])  # its rooms are nobody's business outside
     return f"{module}.{kind.__name__}"
 
 

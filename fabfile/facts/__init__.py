@@ -17,13 +17,13 @@ from fabfile.facts import (
     known,
     lvm,
     pool,
+    programs,
     proof,
     smoke,
     system,
     units,
     versions,
 )
-from fabfile.facts import programs as needs
 from fabfile.instance import Daemon
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 MODULES = {
     "system": system,
-    "needs": needs,
+    "needs": programs,
     "versions": versions,
     "files": files,
     "containerd": containerd,

@@ -8,7 +8,7 @@ import msgspec
 
 from fabfile import hints, inventory, sizes
 from fabfile.errors import Refused
-from fabfile.facts import Query
+from fabfile.facts import Facts, Query
 from fabfile.facts.pool import Pool as Now
 from fabfile.instance import Daemon
 from fabfile.sizes import GIB, KIB, MIB
@@ -192,4 +192,16 @@ def check_directory(dir: str) -> None:
             f"pool.dir: {dir!r} is not an absolute directory",
             "letters, digits and _ . + @ : - in each part",
             hint="for example --dir /var/lib/containerd/devmapper",
+        )
+
+
+def refuse_machine(have: Facts) -> None:
+    """Refuse a machine that can hold no pool at all."""
+    if not have.system.systemd:
+        raise Refused("this machine does not run systemd", "pool and containerd are started by its units")
+    if not have.system.thin_pool:
+        raise Refused(
+            f"the kernel {have.system.kernel} has no dm-thin-pool",
+            "neither built in nor as a module under /lib/modules",
+            hint="boot a distribution's kernel; on Ubuntu: apt-get install linux-modules-extra-$(uname -r)",
         )

@@ -13,7 +13,7 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts, Query
 from fabfile.facts.pool import Backing
 from fabfile.plan import Change, Command, Step, file, words
-from fabfile.pool import units as files
+from fabfile.pool import units
 from fabfile.pool.health import missing, rerun
 from fabfile.pool.loop import fstab, volume
 from fabfile.pool.lvm import give_back, volume_group
@@ -35,7 +35,7 @@ class Part(msgspec.Struct, frozen=True):
     """Script that says, a line each, what speaks against it."""
 
 
-SHARED = (files.SCRIPT, files.MODULES)
+SHARED = (units.SCRIPT, units.MODULES)
 """What all pools use: it goes with the last of them."""
 
 
@@ -63,13 +63,13 @@ class Going(Made, frozen=True):
     @property
     def units(self) -> tuple[str, str, str]:
         """Its units, in the order in which they are stopped."""
-        timer = files.monitor(self.name)
-        return timer, timer.removesuffix("timer") + "service", files.unit(self.name)
+        timer = units.monitor(self.name)
+        return timer, timer.removesuffix("timer") + "service", units.unit(self.name)
 
     @property
     def own(self) -> tuple[str, ...]:
         """The files that are its own and nobody else's."""
-        paths = [files.unit_path(self.name), *files.monitor_paths(self.name)]
+        paths = [units.unit_path(self.name), *units.monitor_paths(self.name)]
         if self.uses:
             paths += [self.daemon.drop_in, self.daemon.mke2fs]
         if self.uses and self.daemon.instance:
@@ -82,7 +82,7 @@ class Going(Made, frozen=True):
         return Query(
             pool=self.name, dir=where, instance=self.daemon.instance, bin_dir=self.daemon.bin_dir, devices=devices,
             vg=self.settings.get("VG", ""), volume=self.settings.get("VOLUME", ""),
-            files=tuple({files.conf(self.name), files.SCRIPT, self.profile, fstab.PATH, *self.own}),
+            files=tuple({units.conf(self.name), units.SCRIPT, self.profile, fstab.PATH, *self.own}),
         )  # fmt: skip
 
 
@@ -97,16 +97,16 @@ def plan(have: Facts, pool: Going) -> list[Change]:
     Raises:
         Refused: others have something in the pool, or LVM does not say what is whose.
     """
-    recorded = files.conf(pool.name) in have.files
+    recorded = units.conf(pool.name) in have.files
     under = _direct(have, pool) if pool.direct else _loop(have, pool, recorded=recorded)
     # The files go before the volume that they are on, and that before the directory of containerd that it may be in.
-    under += volume.undone(have, pool.settings, pool.name, files.conf(pool.name), pool.query().dir)
+    under += volume.undone(have, pool.settings, pool.name, units.conf(pool.name), pool.query().dir)
     own = _own(have, pool, recorded=recorded)
     if not (recorded or under or own or have.pool.table or have.pool.data_loop or have.pool.meta_loop):
         return []
     return [
         # What takes a pool down is that of this version, and there also where pool.loop did not come to writing it.
-        *file(have, "the script that deactivates pools", files.SCRIPT, files.script(), mode=0o755),
+        *file(have, "the script that deactivates pools", units.SCRIPT, units.script(), mode=0o755),
         *(give_back.recorded(have, pool.name, pool.settings) if pool.direct else []),
         _down(pool),
         *under,
@@ -194,7 +194,7 @@ def _own(have: Facts, pool: Going, *, recorded: bool) -> list[Change]:
     directories = {path.rpartition("/")[0] for path in there} & {f"{pool.daemon.unit_path}.d", *libexec(have)}
     script = [
         f"rm -f {wants} {words(*there)}",
-        *emptied(*sorted(directories), f"{files.unit_path(pool.name)}.wants"),
+        *emptied(*sorted(directories), f"{units.unit_path(pool.name)}.wants"),
         "systemctl daemon-reload",
     ]
     return [Command("remove its units and files", "\n".join(script))]
@@ -202,7 +202,7 @@ def _own(have: Facts, pool: Going, *, recorded: bool) -> list[Change]:
 
 def libexec(have: Facts) -> tuple[str, ...]:
     """The directory of the script, where it was made for it: with Red Hat it is a package's."""
-    return () if have.system.family == "redhat" else (files.SCRIPT.rpartition("/")[0],)
+    return () if have.system.family == "redhat" else (units.SCRIPT.rpartition("/")[0],)
 
 
 def emptied(*directories: str) -> list[str]:
@@ -215,7 +215,7 @@ def _forget(pool: Going) -> str:
     # Any other was there before.
     said = pool.settings.get("DIR_MADE", "")
     made = said == "yes" if said else within(directory, pool.daemon)
-    marks = (f"{files.RUN_DIR}/{pool.name}.{end}" for end in ("lock", "warning", "watched", "checked"))
+    marks = (f"{units.RUN_DIR}/{pool.name}.{end}" for end in ("lock", "warning", "watched", "checked"))
     # systemd keeps them, empty, for units that had an @ in their name.
     slices = (f"system-{name}.slice" for name in (r"devmapper\x2dpool", r"devmapper\x2dpool\x2dmonitor"))
     return "\n".join(
@@ -223,9 +223,9 @@ def _forget(pool: Going) -> str:
             *([words("systemctl", "stop", *slices)] if pool.last else []),
             *([f"if ! mountpoint -q {words(directory)}; then", *emptied(directory), "fi"] if made else []),
             words("rm", "-f", *marks),
-            *emptied(files.RUN_DIR, session.BACKUPS, RECORDS),
-            words("rm", "-f", files.conf(pool.name), f"{files.conf(pool.name)}.new"),
-            words("sync", files.CONF_DIR),
-            *emptied(files.CONF_DIR),
+            *emptied(units.RUN_DIR, session.BACKUPS, RECORDS),
+            words("rm", "-f", units.conf(pool.name), f"{units.conf(pool.name)}.new"),
+            words("sync", units.CONF_DIR),
+            *emptied(units.CONF_DIR),
         ]
     )

@@ -13,7 +13,7 @@ from fabfile.outcome import result
 from fabfile.pool.health.advice import advice
 from fabfile.pool.health.finding import since
 from fabfile.pool.lookup import look
-from fabfile.pool.maintain import kept as keep
+from fabfile.pool.maintain import kept
 from fabfile.pool.maintain.session import Made
 from fabfile.pool.ownership import owner
 from fabfile.task import Instance, Name, task
@@ -27,10 +27,10 @@ def status(c: Context, name: Name = "", instance: Instance = "") -> None:
     result(have.pool)
     show("\n".join(describe(name, have)))
     if settings := have.instances.pools.get(name):
-        kept = keep.listed(c, Made(name, host.daemon, settings, host.pool.dir))
-        if kept:
-            size = sizes.human(sum(size for _, size in kept))
-            show(f"  kept      {len(kept)} copies of its metadata, {size}, by repairs and restores")
+        copies = kept.listed(c, Made(name, host.daemon, settings, host.pool.dir))
+        if copies:
+            size = sizes.human(sum(size for _, size in copies))
+            show(f"  kept      {len(copies)} copies of its metadata, {size}, by repairs and restores")
             show(f"            → {hints.command('pool.kept', host.daemon, name, '--keep', 0)}")
     if not have.pool.status:
         if name in have.instances.pools:

@@ -1,18 +1,12 @@
-"""The files that keep a loop pool alive across reboots and let it grow: settings, script, units, modules."""
+"""What keeps a pool alive across reboots: names and paths of record, script, units and modules."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import msgspec
 
 from fabfile import keyvalue
-from fabfile.facts import Facts
-from fabfile.instance import Daemon
-from fabfile.plan import Change, file
-from fabfile.pool import limits, record
+from fabfile.pool import limits
 from fabfile.pool.limits import META_MOST, Pool
-from fabfile.pool.loop import volume
 from fabfile.render import render
 from fabfile.sizes import SECTOR
 
@@ -67,11 +61,6 @@ def script() -> str:
     return render("pool/devmapper-pool.sh.j2", conf_dir=CONF_DIR, run_dir=RUN_DIR, meta_most=META_MOST)
 
 
-def settings(want: Pool) -> dict[str, str]:
-    """What the settings file of a new pool says, key → value."""
-    return parse(_conf(want, Asked(), (), {}, ""))
-
-
 class Asked(msgspec.Struct, frozen=True):
     """Every size that was asked for, in bytes, in order: the first, and those that pool.grow was told."""
 
@@ -103,83 +92,8 @@ def parse(text: str) -> dict[str, str]:
     return keyvalue.settings(text)
 
 
-def changes(have: Facts, want: Pool, known: dict[str, str] | None = None) -> list[Change]:
-    """The files that differ. The settings come first: from then on the data and metadata files are known as ours.
-
-    Args:
-        have: the machine.
-        want: the pool.
-        known: what of it is known by identity, where it is there and not recorded yet; see record.KEYS.
-    """
-    before = Daemon(want.instance).unit
-    service = render("pool/devmapper-pool.service.j2", name=want.name, dir=want.dir, script=SCRIPT, before=before)
-    timer_path, monitor_path = monitor_paths(want.name)
-    words = {"name": want.name, "unit": unit(want.name), "script": SCRIPT, "seconds": MONITOR_SECONDS}
-    return [
-        *conf_change(have, want, known),
-        *file(have, "the script that activates pools", SCRIPT, script(), mode=0o755),
-        *file(have, "kernel modules at boot", MODULES, "loop\ndm_thin_pool\n"),
-        *file(have, "the pool's unit, before containerd at every boot", unit_path(want.name), service),
-        *file(have, "what lets the pool grow", monitor_path, render("pool/devmapper-pool-monitor.service.j2", **words)),
-        *file(
-            have,
-            f"a look at it every {MONITOR_SECONDS} s",
-            timer_path,
-            render("pool/devmapper-pool-monitor.timer.j2", **words),
-        ),
-    ]
-
-
-def conf_change(have: Facts, want: Pool, there: dict[str, str] | None = None) -> list[Change]:
-    """The settings, if they differ; sizes that were asked for earlier stay in them, and so does what we made."""
-    now = have.files.get(conf(want.name))
-    before = parse(now.content) if now else {}
-    sizes = asked(before) if now else Asked()
-    want = msgspec.structs.replace(want, volume=want.volume or before.get("VOLUME", ""))
-    made = volume.made(have.pool.volume, before) if want.volume else ()
-    known = record.kept(before) if now else there or {record.MAKING: "yes"}
-    dir_made = before.get("DIR_MADE", "") if now else "yes" if have.pool.missing else "no"
-    return file(have, f"settings of the pool {want.name}", conf(want.name), _conf(want, sizes, made, known, dir_made))
-
-
-def grown(have: Facts, name: str, data: int, meta: int) -> list[Change]:
-    """The change, if any, that records sizes as asked for in the settings of a pool that has them."""
-    now = have.files[conf(name)].content
-    sizes = asked(parse(now)).also(data, meta)
-    new = {"ASKED_BYTES": f"'{_words(sizes.data)}'", "ASKED_META_BYTES": f"'{_words(sizes.meta)}'"}
-    return file(have, "the pool's size as asked for", conf(name), rewritten(now, new))
-
-
 def rewritten(text: str, new: dict[str, str]) -> str:
     """A settings file with other values, quoted for the shell, in the lines of the keys of `new`."""
     lines = text.splitlines()
     keys = [line.partition("=")[0] for line in lines]
     return "".join(f"{key}={new[key]}\n" if key in new else f"{line}\n" for key, line in zip(keys, lines, strict=True))
-
-
-def _words(sizes: tuple[int, ...]) -> str:
-    return " ".join(map(str, sizes))
-
-
-def _conf(want: Pool, before: Asked, made: Sequence[str], known: dict[str, str], dir_made: str) -> str:
-    # The order in which sizes were asked for stays: what hosts.toml still says is not the latest.
-    data = before.data if want.data in before.data else (*before.data, want.data)
-    meta = before.meta if before.has_meta(want) else (*before.meta, want.meta)
-    return render(
-        "pool/pool.conf.j2",
-        name=want.name,
-        instance=want.instance,
-        volume=want.volume,
-        volume_made=" ".join(made),
-        dir_made=dir_made,
-        known=known,
-        data=want.data_file,
-        meta=want.meta_file,
-        block_sectors=want.block // 512,
-        asked=_words(data),
-        asked_meta=_words(meta),
-        when_full=want.when_full,
-        threshold=want.threshold,
-        percent=want.percent,
-        most=want.most,
-    )

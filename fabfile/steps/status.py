@@ -11,6 +11,7 @@ from invoke import Context
 from fabfile import hints, sizes
 from fabfile.apply import RESTART_UDEV
 from fabfile.console import show
+from fabfile.distributions import RUN
 from fabfile.errors import Failed, Refused
 from fabfile.facts import Facts
 from fabfile.facts.units import UDEV
@@ -24,7 +25,6 @@ from fabfile.pool.health.advice import advice, free, more_data, more_metadata
 from fabfile.pool.lookup import look
 from fabfile.pool.ownership import owner, refuse_stale
 from fabfile.steps import foreign, overrides, refusals, smoke
-from fabfile.steps.packages import RUN
 from fabfile.task import Instance, task
 
 

@@ -57,6 +57,7 @@ def test_imports_go_one_way(file: Path) -> None:
     below = {
         "facts": ("fabfile.steps", "fabfile.lab", "fabfile.fleet", "fabfile.build", *PLANNING),
         "steps": ("fabfile.lab", "fabfile.fleet", "fabfile.ssh"),
+        "pool": ("fabfile.steps", "fabfile.lab", "fabfile.fleet", "fabfile.ssh"),
         "lab": ("fabfile.steps", "fabfile.fleet", "fabfile.facts"),
         "plan": ("fabfile.apply", "fabfile.converge"),
         "apply": ("fabfile.converge",),
@@ -69,6 +70,42 @@ def test_imports_go_one_way(file: Path) -> None:
         found for found in imports(file) if found.startswith(tuple(f"{f}." for f in forbidden)) or found in forbidden
     }
     assert wrong == set()
+
+
+def room(name: str) -> str:
+    """The room that a module is in: below `pool` there are rooms of their own."""
+    first, *rest = name.removeprefix("fabfile.").split(".")
+    return f"pool.{rest[0]}" if first == "pool" and rest else first
+
+
+def arrows() -> set[tuple[str, str]]:
+    """Which room imports from which."""
+    known = {module(file) for file in FILES}
+    found = set()
+    for file in FILES:
+        here = room(module(file).removesuffix(".__init__"))
+        found |= {(here, room(name)) for name in imports(file) if name in known or f"{name}.__init__" in known}
+    return {(here, there) for here, there in found if here != there and "fabfile" not in (here, there)}
+
+
+def test_no_room_is_entered_from_above() -> None:
+    """Rooms with arrows to each other, directly or around a corner, would be one room."""
+    left = arrows()
+    while left:
+        last = {here for here, _ in left} - {there for _, there in left}
+        assert last, f"in a circle: {sorted(left)}"
+        left = {(here, there) for here, there in left if here not in last}
+
+
+def test_the_map_of_pools_names_every_room_once_and_in_order() -> None:
+    text = (REPOSITORY / "fabfile/pool/__init__.py").read_text()
+    listed = [line.split()[0] for line in text.splitlines()[2:] if line[:1].isalpha()]
+    there = {path.stem for path in (REPOSITORY / "fabfile/pool").iterdir() if not path.name.startswith("__")}
+    assert sorted(listed) == sorted(there) and len(listed) <= 12
+    for here, other in arrows():
+        if here.startswith("pool.") and other.startswith("pool."):
+            above, below = (listed.index(name.removeprefix("pool.")) for name in (other, here))
+            assert above < below, f"{here} imports {other}, which comes later on the map"
 
 
 def test_nothing_imports_the_door() -> None:

@@ -12,8 +12,8 @@ from jinja2 import TemplateNotFound, UndefinedError
 
 from fabfile import render
 from fabfile.examples import shell_examples
-from fabfile.pool import units
 from fabfile.pool.limits import pool
+from fabfile.pool.loop import files
 
 CONF = {
     "volume": "", "dir_made": "no", "known": {},
@@ -62,7 +62,7 @@ def test_every_template_is_found_under_templates() -> None:
 
 def test_the_settings_of_a_pool_are_read_back_as_written() -> None:
     want = pool(name="p", dir="/srv/p", size="100G", meta_size="", block_size="64K")
-    assert units.settings(want) == {
+    assert files.settings(want) == {
         "DATA": "/srv/p/data",
         "META": "/srv/p/meta",
         "VARIANT": "loop",

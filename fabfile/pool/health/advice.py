@@ -9,8 +9,7 @@ from fabfile.facts import Facts
 from fabfile.facts.pool import Pool, Status
 from fabfile.facts.units import Unit
 from fabfile.pool import limits, units
-from fabfile.pool.health import missing, visibility
-from fabfile.pool.health import rerun as again
+from fabfile.pool.health import missing, rerun, visibility
 from fabfile.pool.health.finding import Advice, since
 from fabfile.pool.ownership import owner
 
@@ -78,7 +77,7 @@ def _gone(have: Facts, name: str) -> list[Advice]:
     if not gone:
         return []
     found = f"{' and '.join(gone)} {'are' if gone[1:] else 'is'} gone: it would not come up at the next boot"
-    return [Advice("pool at boot", "fail", found, again.command(name, settings))]
+    return [Advice("pool at boot", "fail", found, rerun.command(name, settings))]
 
 
 def _room(have: Facts, name: str) -> list[Advice]:

@@ -1,0 +1,1 @@
+"""Loop pools: on two backing files."""

@@ -20,18 +20,6 @@ UNFIT = {
 }
 
 
-def refuse_machine(have: Facts) -> None:
-    """Refuse a machine that can hold no pool at all."""
-    if not have.system.systemd:
-        raise Refused("this machine does not run systemd", "pool and containerd are started by its units")
-    if not have.system.thin_pool:
-        raise Refused(
-            f"the kernel {have.system.kernel} has no dm-thin-pool",
-            "neither built in nor as a module under /lib/modules",
-            hint="boot a distribution's kernel; on Ubuntu: apt-get install linux-modules-extra-$(uname -r)",
-        )
-
-
 def refuse_unfit(have: Facts, want: Pool) -> None:
     """Refuse a file system that cannot carry a pool."""
     place = have.pool.place

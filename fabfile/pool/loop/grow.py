@@ -19,6 +19,7 @@ from fabfile.plan import Change, Command, Step, words
 from fabfile.pool import limits, units
 from fabfile.pool.health import missing
 from fabfile.pool.lookup import look
+from fabfile.pool.loop import files
 from fabfile.pool.loop.loop_pool import growing
 from fabfile.pool.lvm import extend
 from fabfile.pool.ownership import owner
@@ -76,7 +77,7 @@ def plan(have: Facts, name: str, data: int, meta: int) -> list[Change]:
         )
         _refuse_metadata_room(have.pool, meta)
         plan.append(Command(why or "finish growing", words(units.SCRIPT, "grow", name, data, meta)))
-    return [*plan, *units.grown(have, name, data or asked.data[-1], meta or asked.meta[-1])]
+    return [*plan, *files.grown(have, name, data or asked.data[-1], meta or asked.meta[-1])]
 
 
 def _refuse_less(what: str, wanted: int, now: int, asked: tuple[int, ...]) -> None:

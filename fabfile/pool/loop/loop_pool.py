@@ -1,4 +1,4 @@
-"""A thin pool on two loop devices: data and metadata in sparse files."""
+"""A thin pool on two loop devices: data and metadata in sparse units."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from fabfile.facts.pool import Backing
 from fabfile.instance import Daemon
 from fabfile.outcome import Outcome
 from fabfile.plan import Change, Command, Step, words
-from fabfile.pool import limits, ownership, record
-from fabfile.pool import units as files
+from fabfile.pool import limits, ownership, record, units
 from fabfile.pool.health import missing, rerun, usable
-from fabfile.pool.limits import Pool
-from fabfile.pool.loop import fstab
-from fabfile.pool.loop.filesystem import refuse_machine, refuse_missing, refuse_unfit
+from fabfile.pool.limits import Pool, refuse_machine
+from fabfile.pool.loop import files, fstab
+from fabfile.pool.loop.filesystem import refuse_missing, refuse_unfit
 from fabfile.pool.loop.volume import Volume, volume
 from fabfile.pool.loop.volume import changes as volume_changes
 from fabfile.task import Instance, task
@@ -58,7 +57,7 @@ def step(settings: inventory.Pool, instance: str = "") -> tuple[Step, Query]:
         volume=f"{under.group}/{under.name}" if under else "",
         devices=(under.path,) if under else (),
     )
-    paths = (*files.paths(want.name), fstab.PATH)
+    paths = (*units.paths(want.name), fstab.PATH)
     return Step("pool.loop", lambda have: plan(have, want, under), paths), query
 
 
@@ -69,13 +68,13 @@ def plan(have: Facts, want: Pool, under: Volume | None) -> list[Change]:
         Refused: the machine cannot have this pool, or something that is not ours is in its place.
     """
     refuse_machine(have)
-    systemd.refuse_changing(files.unit(want.name), have.pool.changing)
+    systemd.refuse_changing(units.unit(want.name), have.pool.changing)
     ownership.refuse_foreign(have, Daemon(want.instance), want.name, want.dir)
     ownership.refuse_move(have, Daemon(want.instance), want.name, want.dir)
     _refuse_other(have, want)
     missing.refuse(have, want.name)
-    conf = files.conf(want.name)
-    recorded = files.parse(have.files[conf].content) if conf in have.files else {}
+    conf = units.conf(want.name)
+    recorded = units.parse(have.files[conf].content) if conf in have.files else {}
     mount = volume_changes(have, under, want.name, conf, recorded) if under else []
     if not mount:
         refuse_unfit(have, want)
@@ -87,7 +86,7 @@ def plan(have: Facts, want: Pool, under: Volume | None) -> list[Change]:
 
 
 def _refuse_other(have: Facts, want: Pool) -> None:
-    ours = have.files.get(files.conf(want.name))
+    ours = have.files.get(units.conf(want.name))
     table = have.pool.table
     if ours is None:
         if table:
@@ -105,7 +104,7 @@ def _refuse_other(have: Facts, want: Pool) -> None:
                 )
         ownership.refuse_stale(have, Daemon(want.instance))
         return
-    settings = files.parse(ours.content)
+    settings = units.parse(ours.content)
     differ = _differences(settings, files.settings(want))
     if differ:
         raise Refused(
@@ -114,7 +113,7 @@ def _refuse_other(have: Facts, want: Pool) -> None:
             hint=f"what is there: {rerun.command(want.name, settings)}; to give it up: {_reset(want)}; "
             "or choose another --name",
         )
-    _refuse_other_size(want, files.asked(settings), rerun.command(want.name, settings))
+    _refuse_other_size(want, units.asked(settings), rerun.command(want.name, settings))
 
 
 def _differences(now: dict[str, str], want: dict[str, str]) -> list[str]:
@@ -126,7 +125,7 @@ def _differences(now: dict[str, str], want: dict[str, str]) -> list[str]:
     return differ
 
 
-def _refuse_other_size(want: Pool, asked: files.Asked, there: str) -> None:
+def _refuse_other_size(want: Pool, asked: units.Asked, there: str) -> None:
     """A pool that grew is still the one that was asked for; a size that nobody asked for before is pool.grow's."""
     differ, grow, less = list[str](), list[str](), False
     for what, option, size, sizes_, known in (
@@ -157,7 +156,7 @@ def _sizes(asked: tuple[int, ...]) -> str:
 
 
 def _backing(have: Facts, want: Pool) -> list[Change]:
-    """The two files. Metadata is made first: data without metadata can only be a loss, never our interruption."""
+    """The two units. Metadata is made first: data without metadata can only be a loss, never our interruption."""
     data, meta = have.pool.data, have.pool.meta
     if data and not meta:
         raise Refused(
@@ -200,30 +199,30 @@ def _create(path: str, command: str) -> str:
 
 
 def _active(have: Facts, want: Pool, written: list[Change]) -> list[Change]:
-    units = (files.unit(want.name), files.monitor(want.name))
-    looks = files.monitor_service(want.name)
-    systemd.refuse_masked(have, *units, looks)
+    both = (units.unit(want.name), units.monitor(want.name))
+    looks = units.monitor_service(want.name)
+    systemd.refuse_masked(have, *both, looks)
     pool = have.pool
-    unread = systemd.unread(have, *units, looks)
+    unread = systemd.unread(have, *both, looks)
     reload = [Command("systemd reads the units anew", "systemctl daemon-reload")] if unread else []
     if not pool.table:
         # restart: a unit that was started once counts as active although somebody took the pool away since.
-        start = systemd.start(written, *units, restart=True)
+        start = systemd.start(written, *both, restart=True)
         return [*reload, Command("activate the pool, now and at every boot", start)]
     _refuse_table(have, want)
     plan: list[Change] = []
     if not (pool.active and pool.enabled and pool.monitor):
-        start = systemd.start(written, *units)
+        start = systemd.start(written, *both)
         plan += [*reload, Command("the pool's units, now and at every boot", start)]
     elif pool.stale or unread:
         plan.append(Command("systemd reads the changed units", "systemctl daemon-reload"))
     if have.units.of(looks).active == "failed":
         plan.append(Command("a look at it, as the last one failed", systemd.run(looks)))
     if growing(have.pool):
-        plan.append(Command("finish growing the pool", words(files.SCRIPT, "settle", want.name)))
+        plan.append(Command("finish growing the pool", words(units.SCRIPT, "settle", want.name)))
     if pool.table.when_full != want.when_full:
         why = f"writes to a full pool {'wait for space' if want.when_full == 'queue' else 'get an error at once'}"
-        plan.append(Command(why, words(files.SCRIPT, "settle", want.name)))
+        plan.append(Command(why, words(units.SCRIPT, "settle", want.name)))
     return plan
 
 

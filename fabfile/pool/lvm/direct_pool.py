@@ -8,8 +8,7 @@ from typing import Any
 import msgspec
 from invoke import Context
 
-from fabfile import inventory, sizes
-from fabfile import systemd as service
+from fabfile import inventory, sizes, systemd
 from fabfile.console import say
 from fabfile.converge import converge
 from fabfile.errors import Refused
@@ -21,10 +20,9 @@ from fabfile.outcome import Outcome
 from fabfile.plan import Change, Command, File, Step, file, words
 from fabfile.pool import limits, ownership, units
 from fabfile.pool.health import usable
-from fabfile.pool.loop.filesystem import refuse_machine
+from fabfile.pool.limits import refuse_machine
 from fabfile.pool.lvm import disk_claims, identity, layout, rehearsal, spec, volume_group
-from fabfile.pool.safety import disk_checks as disk
-from fabfile.pool.safety import gate
+from fabfile.pool.safety import disk_checks, gate
 from fabfile.render import render
 from fabfile.task import Instance, Wipe, task
 
@@ -65,7 +63,7 @@ def plan(have: Facts, want: spec.Direct) -> list[Change]:
         Refused: the machine cannot have this pool, a disk is not empty, or something that is not ours is in its place.
     """
     refuse_machine(have)
-    service.refuse_changing(units.unit(want.name), have.pool.changing)
+    systemd.refuse_changing(units.unit(want.name), have.pool.changing)
     ownership.refuse_foreign(have, Daemon(want.instance), want.name, want.dir)
     ours = have.files.get(units.conf(want.name))
     recorded = identity.complete(have.lvm, units.parse(ours.content)) if ours else None
@@ -137,7 +135,7 @@ def _group(
     if now:
         return []
     made = disk_claims.group(fresh, emptied, want.group, uuids, units.conf(want.name))
-    return [*map(disk.wipe, emptied), made]
+    return [*map(disk_checks.wipe, emptied), made]
 
 
 def _tried(want: spec.Direct, now: Group | None, pool: Volume | None) -> list[Command]:
@@ -200,8 +198,8 @@ def _kept(have: Facts, want: spec.Direct, pool: Volume | None) -> list[Change]:
 
 
 def _active(have: Facts, want: spec.Direct, pool: Volume | None, written: list[Change]) -> list[Change]:
-    service.refuse_masked(have, units.unit(want.name))
-    table, unread = have.pool.table, service.unread(have, units.unit(want.name))
+    systemd.refuse_masked(have, units.unit(want.name))
+    table, unread = have.pool.table, systemd.unread(have, units.unit(want.name))
     if table and table.target != "thin-pool":
         raise Refused(f"the active device {want.name} is not a thin pool", f"its target is {table.target}")
     if table and have.pool.active and have.pool.enabled:
@@ -213,7 +211,7 @@ def _active(have: Facts, want: spec.Direct, pool: Volume | None, written: list[C
         return plan
     why = "activate the pool and have dmeventd watch it, now and at every boot"
     again = [Command("systemd reads the unit anew", "systemctl daemon-reload")] if unread else []
-    return [*again, Command(why, service.start(written, units.unit(want.name), restart=True))]
+    return [*again, Command(why, systemd.start(written, units.unit(want.name), restart=True))]
 
 
 OPTIONS = (

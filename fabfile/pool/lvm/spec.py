@@ -12,8 +12,7 @@ from fabfile.facts import Facts
 from fabfile.facts.lvm import Group, Volume
 from fabfile.pool import limits
 from fabfile.pool.health import rerun
-from fabfile.pool.lvm import identity, layout
-from fabfile.pool.lvm import volume_group as group
+from fabfile.pool.lvm import identity, layout, volume_group
 from fabfile.pool.safety import disk_checks
 
 
@@ -51,8 +50,8 @@ def wanted(settings: inventory.Pool, instance: str = "", wipes: Sequence[str] = 
     Raises:
         Refused: a name, a path or a number that cannot be.
     """
-    group.check_name(settings.vg, "pool.vg")
-    group.check_volume(settings.pool, "pool.pool")
+    volume_group.check_name(settings.vg, "pool.vg")
+    volume_group.check_volume(settings.pool, "pool.pool")
     limits.check_name(settings.dm_name)
     limits.check_directory(settings.dir)
     for path in settings.devices:

@@ -22,11 +22,11 @@ from fabfile.inventory import Host
 from fabfile.option import about
 from fabfile.outcome import Outcome
 from fabfile.plan import Change, Command, Step, file
-from fabfile.pool import limits, ownership, record
-from fabfile.pool import units as files
+from fabfile.pool import limits, ownership, record, units
 from fabfile.pool.health import usable
-from fabfile.pool.limits import Pool
-from fabfile.pool.loop.filesystem import refuse_machine, refuse_unfit
+from fabfile.pool.limits import Pool, refuse_machine
+from fabfile.pool.loop import files
+from fabfile.pool.loop.filesystem import refuse_unfit
 from fabfile.pool.lvm import direct_pool
 from fabfile.pool.maintain import comparison
 from fabfile.pool.maintain.session import Found, need
@@ -118,14 +118,14 @@ def plan(have: Facts, want: Pool, daemon: Daemon, elsewhere: list[str]) -> list[
             hint="change that, then " + hints.command(TASK, daemon, want.name),
         )
     refuse_unfit(have, want)
-    units = (files.unit(want.name), files.monitor(want.name))
-    systemd.refuse_masked(have, *units, files.monitor_service(want.name))
+    both = (units.unit(want.name), units.monitor(want.name))
+    systemd.refuse_masked(have, *both, units.monitor_service(want.name))
     known = {record.MAKING: "no", **(record.now(have, "") or {})}
     written = [*files.changes(have, want, known), *_order(have, daemon, want.name)]
     pool = have.pool
     if written or not (pool.active and pool.enabled and pool.monitor):
         # Its unit finds it up, and leaves it as it is.
-        start = systemd.start(written, *units)
+        start = systemd.start(written, *both)
         written.append(Command("its units, now and at every boot", start))
     return written
 
@@ -133,7 +133,7 @@ def plan(have: Facts, want: Pool, daemon: Daemon, elsewhere: list[str]) -> list[
 def _order(have: Facts, daemon: Daemon, name: str) -> list[Change]:
     """No containerd before the pool, whoever installed it. A deploy says more in the same file."""
     now = have.files.get(daemon.drop_in)
-    if now and f"Requires={files.unit(name)}\n" in now.content:
+    if now and f"Requires={units.unit(name)}\n" in now.content:
         return []
     text = render("containerd/10-devmapper-pool.conf.j2", pool=name, variable=SETTINGS, digest="", mke2fs="")
     return file(have, "containerd starts after its pool", daemon.drop_in, text)
@@ -208,7 +208,7 @@ def adopt(
         threshold=said.threshold, percent=said.percent, max_size=said.max_size, when_full=said.when_full,
         instance=host.instance,
     )  # fmt: skip
-    paths = (*files.paths(want.name), host.daemon.drop_in)
+    paths = (*units.paths(want.name), host.daemon.drop_in)
     step = Step(TASK, lambda have: plan(have, want, host.daemon, elsewhere), paths)
     if want.name not in have.instances.pools and not target.is_dry(c):
         looked = gather(c, msgspec.structs.replace(query, files=paths))

@@ -14,8 +14,7 @@ from fabfile.bolt import Broken
 from fabfile.console import say
 from fabfile.errors import Failed
 from fabfile.plan import Change, Command, Upload, words
-from fabfile.pool.maintain import changes_since, containerd_records, session
-from fabfile.pool.maintain import thin_devices as view
+from fabfile.pool.maintain import changes_since, containerd_records, session, thin_devices
 from fabfile.pool.maintain.check import refusal
 from fabfile.pool.maintain.containerd_records import Affected
 from fabfile.pool.maintain.corrections import Mending, mending
@@ -75,7 +74,7 @@ def _with_holders(c: Context, task: str, found: Found, seen: Seen) -> Seen:
     script = render("pool/holders.sh.j2", pool=found, daemon=found.daemon, devices=names)
     printed = session.do(c, task, found, lambda have: [Command("who has them open", script)], looks=True)
     return msgspec.structs.replace(
-        seen, view=msgspec.structs.replace(seen.view, holders=view.holders(printed.splitlines()))
+        seen, view=msgspec.structs.replace(seen.view, holders=thin_devices.holders(printed.splitlines()))
     )
 
 
@@ -86,7 +85,7 @@ def _look(c: Context, task: str, found: Found, *, running: bool) -> Seen:
     )
     lines = printed.splitlines()
     try:
-        seen, files = view.parse(lines), view.unpack(lines)
+        seen, files = thin_devices.parse(lines), thin_devices.unpack(lines)
         known = [one.backend for one in containerd_records.read(files.records).snapshots]
         return Seen(seen, files, orphans(seen, running=running, known=known))
     except Broken as error:

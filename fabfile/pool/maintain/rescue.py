@@ -47,7 +47,7 @@ def refuse_room(found: Found) -> None:
 @task(diff=True)
 def rescue(c: Context, force: Force = False, name: Name = "", instance: Instance = "") -> None:
     """Write the files of a pool again that were deleted while it is up; containerd and the pool are restarted."""
-    found = session.find(c, name, instance, ("dmsetup",), missing=frozenset({"data", "meta"}))
+    found = session.find(c, name, instance, ("dmsetup",), without=frozenset({"data", "meta"}))
     gone = [loss for loss in missing.losses(found.have, found.name) if loss.up]
     if not gone:
         missing.refuse(found.have, found.name)

@@ -72,7 +72,7 @@ def restore(
             "a file on the machine",
             hint="for example --from /var/lib/containerd-devmapper/backup/POOL/FILE.xml.gz",
         )
-    found = session.find(c, name, instance, TOOLS, missing=frozenset({"meta"}), lvm=True)
+    found = session.find(c, name, instance, TOOLS, without=frozenset({"meta"}), lvm=True)
     if any(loss.up for loss in missing.losses(found.have, found.name)):
         missing.refuse(found.have, found.name)
     if target.is_dry(c):

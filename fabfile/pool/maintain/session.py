@@ -16,16 +16,15 @@ from invoke import Context
 from fabfile import hints, target
 from fabfile.apply import apply
 from fabfile.converge import preview
+from fabfile.distributions import PACKAGES
 from fabfile.errors import Failed, Refused
 from fabfile.facts import Facts, Query, gather
 from fabfile.instance import Daemon
 from fabfile.outcome import Outcome, note
 from fabfile.plan import Change
 from fabfile.pool import units
-from fabfile.pool.health import missing as lost
-from fabfile.pool.health import usable
+from fabfile.pool.health import missing, usable
 from fabfile.pool.lookup import choose, look
-from fabfile.steps.packages import PACKAGES
 
 BACKUPS = "/var/lib/containerd-devmapper/backup"
 
@@ -128,7 +127,7 @@ def find(
     instance: str,
     tools: Iterable[str] = (),
     *,
-    missing: frozenset[str] = frozenset(),
+    without: frozenset[str] = frozenset(),
     lvm: bool = False,
     ids: bool = False,
 ) -> Found:
@@ -139,7 +138,7 @@ def find(
         name: of the pool; empty: the one that this containerd has.
         instance: the containerd; see inventory.of.
         tools: programs that will be needed on the machine.
-        missing: what of a pool on files may be missing, see `lost.Loss`.
+        without: what of a pool on files may be missing, see `missing.Loss`.
         lvm: LVM is needed for it also while the pool is up.
         ids: LVM's thin volumes in it, and its transaction id, are no hindrance.
 
@@ -151,7 +150,7 @@ def find(
     name = choose(have, host.daemon, query.pool, named=bool(name))
     config = have.instances.configs.get(host.daemon.config)
     root = (config.pool_root if config and config.pool == name else "") or host.pool.dir
-    lost.refuse(have, name, except_for=missing)
+    missing.refuse(have, name, except_for=without)
     usable.refuse_unusable(have, name, lvm=lvm, ids=ids)
     need(have, tools)
     return Found(name, host.daemon, have.instances.pools[name], root.rstrip("/"), query, have)
@@ -163,12 +162,12 @@ def need(have: Facts, tools: Iterable[str]) -> None:
     Raises:
         Refused: with the package that has it.
     """
-    missing = [tool for tool in tools if tool not in have.needs]
-    if missing:
+    absent = [tool for tool in tools if tool not in have.needs]
+    if absent:
         table = PACKAGES.get(have.system.family, PACKAGES["debian"])
-        packages = " ".join(sorted({table[tool] for tool in missing}))
+        packages = " ".join(sorted({table[tool] for tool in absent}))
         raise Refused(
-            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing on this machine",
+            f"{', '.join(absent)} {'is' if len(absent) == 1 else 'are'} missing on this machine",
             f"package: {packages}",
             hint=f"install it: {hints.command('packages')}",
         )

@@ -1,0 +1,1 @@
+"""What may be written to, and the only place where something is destroyed."""

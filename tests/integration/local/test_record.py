@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fabfile.pool import record, units
+from fabfile.pool.loop import files
 from fabfile.pool.safety import gate
 from tests.unit.pool.loops import NAME, machine, want
 
@@ -34,4 +35,4 @@ def test_what_the_shell_records_is_what_the_controller_writes(values: dict[str, 
     recorded = units.parse(content)
     assert {key: recorded[key] for key in values} == values
     now = msgspec.structs.replace(have.files[CONF], content=content)
-    assert units.conf_change(msgspec.structs.replace(have, files={CONF: now}), want()) == []
+    assert files.conf_change(msgspec.structs.replace(have, files={CONF: now}), want()) == []

@@ -17,8 +17,7 @@ from fabfile.facts.pool import Pool as PoolFact
 from fabfile.facts.under import Volume as Under
 from fabfile.instance import Daemon
 from fabfile.plan import Change, Command, File, words
-from fabfile.pool import remove as undo
-from fabfile.pool import units
+from fabfile.pool import remove, units
 from fabfile.pool.loop import fstab, volume
 from fabfile.pool.lvm import identity
 from fabfile.pool.safety import gate
@@ -28,9 +27,9 @@ from tests.unit.pool import groups, loops
 DIRECT = groups.NAME
 
 
-def going(have: Facts, name: str, **changes: Any) -> undo.Going:
+def going(have: Facts, name: str, **changes: Any) -> remove.Going:
     settings = units.parse(have.files[units.conf(name)].content)
-    return msgspec.structs.replace(undo.Going(name, Daemon(), settings, "/srv/pool"), **changes)
+    return msgspec.structs.replace(remove.Going(name, Daemon(), settings, "/srv/pool"), **changes)
 
 
 def whys(changes: list[Change]) -> list[str]:
@@ -56,7 +55,7 @@ def with_disk(have: Facts, **changes: Any) -> Facts:
 
 def test_a_loop_pool_goes_in_the_one_order_that_works() -> None:
     have = loops.machine()
-    changes = undo.plan(have, going(have, loops.NAME))
+    changes = remove.plan(have, going(have, loops.NAME))
     assert whys(changes) == [
         "stop containerd.service and take the pool pool down with all its thin devices",
         "remove /srv/pool/data and /srv/pool/meta, 10.1G",
@@ -72,10 +71,10 @@ def test_a_loop_pool_goes_in_the_one_order_that_works() -> None:
 def test_what_is_gone_is_nothing_to_do_and_what_stayed_is() -> None:
     have = loops.machine()
     pool = going(have, loops.NAME)
-    assert undo.plan(bare(have), pool) == []
+    assert remove.plan(bare(have), pool) == []
     left = msgspec.structs.replace(bare(have), pool=PoolFact(data=have.pool.data))
-    assert "remove /srv/pool/data and /srv/pool/meta, 10.0G" in whys(undo.plan(left, pool))
-    assert undo.plan(msgspec.structs.replace(bare(have), pool=PoolFact(table=have.pool.table)), pool)
+    assert "remove /srv/pool/data and /srv/pool/meta, 10.0G" in whys(remove.plan(left, pool))
+    assert remove.plan(msgspec.structs.replace(bare(have), pool=PoolFact(table=have.pool.table)), pool)
 
 
 @pytest.mark.parametrize("have", [loops.machine(), with_disk(groups.made())])
@@ -83,7 +82,7 @@ def test_what_an_interrupted_reset_left_empty_goes_too(have: Facts) -> None:
     (conf,) = (path for path in have.files if path.startswith(units.CONF_DIR))
     left = msgspec.structs.replace(bare(have), files={conf: have.files[conf]})
     name = conf.rpartition("/")[2].removesuffix(".conf")
-    script = scripts(undo.plan(left, going(left, name)))
+    script = scripts(remove.plan(left, going(left, name)))
     for path in ("containerd.service.d", f"{units.unit(name)}.wants", units.SCRIPT.rpartition("/")[0], units.CONF_DIR):
         assert re.search(rf"rmdir \S*{re.escape(path)};", script), path
     assert re.search(rf"^rm -f .*{units.SCRIPT}( |$)", script, re.MULTILINE)
@@ -92,7 +91,7 @@ def test_what_an_interrupted_reset_left_empty_goes_too(have: Facts) -> None:
 
 def test_another_pool_keeps_what_they_share_and_another_daemon_what_it_has() -> None:
     have = loops.machine()
-    changes = undo.plan(have, going(have, loops.NAME, last=False, uses=False))
+    changes = remove.plan(have, going(have, loops.NAME, last=False, uses=False))
     assert units.SCRIPT not in scripts([change for change in changes if change.why.startswith("remove")])
     assert "containerd.service" not in changes[0].why
     assert "io.containerd" not in scripts(changes)
@@ -151,9 +150,9 @@ def test_a_volume_whose_disk_is_lost_loses_its_line_and_its_mount() -> None:
 
 def test_settings_of_an_earlier_version_know_the_volume_by_its_mount_and_record_it_first() -> None:
     old = {"VOLUME": "vg/lv", "VOLUME_MADE": "volume filesystem mount"}
-    record, *_, remove = undone(old)
+    record, *_, removal = undone(old)
     assert "VOLUME_UUID u-1" in scripts([record])
-    assert "remove_lv vg/lv u-1" in scripts([remove])
+    assert "remove_lv vg/lv u-1" in scripts([removal])
     with pytest.raises(Refused, match="do not say by its UUID"):
         undone(old, msgspec.structs.replace(MADE, mounted=""))
 
@@ -162,15 +161,15 @@ def test_a_file_that_is_not_the_recorded_one_is_not_removed() -> None:
     down = loops.pool(table=None, status=None)
     have = loops.known(loops.machine(down), DATA_INO="17")
     with pytest.raises(Refused, match="/srv/pool/data is not the file") as refused:
-        undo.plan(have, going(have, loops.NAME))
+        remove.plan(have, going(have, loops.NAME))
     assert "its inode is 0, recorded is 17" in refused.value.details
     up = loops.known(loops.machine(), DATA_INO="17")
-    assert "remove_file /srv/pool/data" in scripts(undo.plan(up, going(up, loops.NAME)))
+    assert "remove_file /srv/pool/data" in scripts(remove.plan(up, going(up, loops.NAME)))
 
 
 def test_files_on_a_file_system_that_is_not_mounted_stay_and_that_is_said() -> None:
     have = loops.known(loops.machine(PoolFact(place=loops.ROOM)), MOUNT="/srv/pool")
-    changes = undo.plan(have, going(have, loops.NAME))
+    changes = remove.plan(have, going(have, loops.NAME))
     assert "remove_file" not in scripts(changes)
     assert "is not mounted at /srv/pool" in changes[-1].why
 
@@ -180,7 +179,7 @@ def test_a_mount_point_goes_where_it_was_made_for_the_pool(made: str, goes: bool
     have = loops.machine()
     pool = going(have, loops.NAME)
     pool = msgspec.structs.replace(pool, settings=pool.settings | {"DIR_MADE": made})
-    assert ("rmdir /srv/pool;" in scripts(undo.plan(have, pool))) == goes
+    assert ("rmdir /srv/pool;" in scripts(remove.plan(have, pool))) == goes
 
 
 @pytest.mark.parametrize(
@@ -204,7 +203,7 @@ def test_what_is_made_of_a_volume_is_recorded_before_and_stays_so(
 
 def test_a_direct_pool_takes_its_group_and_its_disks_along() -> None:
     have = with_disk(groups.made())
-    changes = undo.plan(have, going(have, DIRECT))
+    changes = remove.plan(have, going(have, DIRECT))
     assert whys(changes)[1:4] == [
         "remove containerd/thinpool, 16.0G",
         "remove the volume group containerd",
@@ -214,10 +213,10 @@ def test_a_direct_pool_takes_its_group_and_its_disks_along() -> None:
     assert changes[3].script == words(
         "blank_pv", "/dev/vdb", groups.empty().seen, "/dev/vdb", 20 * GIB, groups.PV
     )  # what a look says once the group is gone
-    assert undo.plan(bare(have), going(have, DIRECT)) == []
+    assert remove.plan(bare(have), going(have, DIRECT)) == []
 
 
-def told(pool: undo.Going, have: Facts, **changes: str) -> tuple[Facts, undo.Going]:
+def told(pool: remove.Going, have: Facts, **changes: str) -> tuple[Facts, remove.Going]:
     """The same machine and pool with other settings."""
     settings = pool.settings | changes
     text = "".join(f"{key}='{value}'\n" for key, value in settings.items())
@@ -226,7 +225,7 @@ def told(pool: undo.Going, have: Facts, **changes: str) -> tuple[Facts, undo.Goi
 
 
 def plan_told(have: Facts, **changes: str) -> list[Change]:
-    return undo.plan(*told(going(have, DIRECT), have, **changes))
+    return remove.plan(*told(going(have, DIRECT), have, **changes))
 
 
 def with_volumes(have: Facts, *more: Volume, **changes: Any) -> Facts:
@@ -247,7 +246,7 @@ def test_a_group_that_was_there_or_holds_something_else_stays() -> None:
     assert left.lvm.group
     alone = groups.with_group(left, volumes={"mine": left.lvm.group.volumes["mine"]})
     done = msgspec.structs.replace(alone, files={}, pool=PoolFact())
-    assert undo.plan(done, going(have, DIRECT)) == []  # a disk that stayed is nothing to do
+    assert remove.plan(done, going(have, DIRECT)) == []  # a disk that stayed is nothing to do
     given_back = scripts(plan_told(have, OWN_GROUP="no"))
     assert "remove_vg" not in given_back
     assert f"leave_vg containerd group-uuid /dev/vdb {groups.PV}" in given_back
@@ -285,15 +284,15 @@ def test_a_group_that_lost_a_disk_with_parts_of_others_is_not_changed_unless_tha
     have = with_volumes(with_disk(groups.made()), user, missing=1)
     pool = going(have, DIRECT)
     with pytest.raises(Refused) as refused:
-        undo.plan(have, pool)
+        remove.plan(have, pool)
     assert "parts of volumes that are not ours" in refused.value.what
     assert refused.value.details.startswith("containerd/user\n")
-    forced = undo.plan(have, msgspec.structs.replace(pool, force=True))
+    forced = remove.plan(have, msgspec.structs.replace(pool, force=True))
     assert "remove_lv containerd/thinpool volume-uuid" in scripts(forced)
     assert "forget_missing containerd" not in scripts(forced)
     assert any("vgextend --restoremissing containerd" in why for why in whys(forced))
     alone = groups.with_group(with_disk(groups.made()), missing=1)
-    assert "forget_missing containerd group-uuid\nremove_vg containerd group-uuid" in scripts(undo.plan(alone, pool))
+    assert "forget_missing containerd group-uuid\nremove_vg containerd group-uuid" in scripts(remove.plan(alone, pool))
 
 
 def test_what_an_earlier_version_did_not_record_is_recorded_before_anything_goes() -> None:
@@ -304,7 +303,7 @@ def test_what_an_earlier_version_did_not_record_is_recorded_before_anything_goes
     assert have.lvm
     lvm = msgspec.structs.replace(have.lvm, devices={"/dev/vdb": Device(512, 20 * GIB, "vdb-serial")})
     have = msgspec.structs.replace(have, files=have.files | {conf: FileFact(text, 0o644)}, lvm=lvm)
-    changes = undo.plan(have, going(have, DIRECT))
+    changes = remove.plan(have, going(have, DIRECT))
     recorded = next(change for change in changes if isinstance(change, File) and change.path == conf)
     assert units.parse(recorded.content)["PV_UUIDS"] == groups.PV
     assert changes.index(recorded) < whys(changes).index("remove containerd/thinpool, 16.0G")
@@ -321,7 +320,7 @@ def test_a_group_that_another_pool_of_ours_is_in_goes_with_that() -> None:
     assert have.lvm.group
     gone = groups.with_group(have, volumes={"second": have.lvm.group.volumes["second"]})
     done = msgspec.structs.replace(gone, files={}, pool=PoolFact())
-    assert undo.plan(done, going(have, DIRECT)) == []
+    assert remove.plan(done, going(have, DIRECT)) == []
     handed = scripts(changes)
     assert f"record {units.conf('containerd-second')} OWN_GROUP yes" in handed
     assert f"record {units.conf('containerd-second')} PV_UUIDS {groups.PV}" in handed
@@ -332,15 +331,15 @@ def test_thin_volumes_of_lvms_own_are_refused_and_of_two_groups_of_a_name_ours_g
     have = groups.made()
     assert have.lvm
     with pytest.raises(Refused, match="not containerd's alone"):
-        undo.plan(groups.with_volume(have, thins=1), going(have, DIRECT))
+        remove.plan(groups.with_volume(have, thins=1), going(have, DIRECT))
     other = msgspec.structs.replace(have.lvm.groups[0], uuid="another", volumes={})
     twice = msgspec.structs.replace(have, lvm=msgspec.structs.replace(have.lvm, groups=(other, *have.lvm.groups)))
-    assert "remove_vg containerd group-uuid" in scripts(undo.plan(twice, going(have, DIRECT)))
+    assert "remove_vg containerd group-uuid" in scripts(remove.plan(twice, going(have, DIRECT)))
 
 
 def test_a_look_that_differs_stops_the_wipe() -> None:
     have = with_disk(groups.made())
-    wipe = next(change for change in undo.plan(have, going(have, DIRECT)) if change.why.startswith("wipe"))
+    wipe = next(change for change in remove.plan(have, going(have, DIRECT)) if change.why.startswith("wipe"))
     assert isinstance(wipe, Command)
     assert wipe.functions == gate.functions()
     assert wipe.script.startswith("blank_pv /dev/vdb ")
@@ -352,6 +351,6 @@ def test_while_lvm_cannot_be_asked_nothing_is_taken_for_gone() -> None:
     pool = going(have, DIRECT)
     blind = msgspec.structs.replace(have, lvm=Lvm({}, suspended=("other",)))
     with pytest.raises(Refused) as refused:
-        undo.plan(blind, pool)
+        remove.plan(blind, pool)
     assert refused.value.hint == "dmsetup resume other"
     assert groups.refused(groups.fresh(groups.empty(), lvm=blind.lvm), groups.asked()).hint == "dmsetup resume other"

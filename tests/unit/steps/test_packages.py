@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fabfile import apply
+from fabfile import apply, distributions
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.programs import PROBES
@@ -14,10 +14,10 @@ from tests.unit.steps.conftest import having, with_system
 
 
 def test_every_need_has_a_package_in_every_family() -> None:
-    for family in packages.PACKAGES.values():
+    for family in distributions.PACKAGES.values():
         assert family.keys() == PROBES.keys()
-    assert set(packages.RUN + packages.BUILD) == set(PROBES)
-    assert packages.PACKAGES.keys() == packages.INSTALL.keys()
+    assert set(distributions.RUN + distributions.BUILD) == set(PROBES)
+    assert distributions.PACKAGES.keys() == packages.INSTALL.keys()
 
 
 def test_a_machine_that_has_all_is_left_alone() -> None:

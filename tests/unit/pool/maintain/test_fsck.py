@@ -139,7 +139,7 @@ def test_a_thin_id_counts_only_where_it_is_one_device_at_every_look(
     monkeypatch: pytest.MonkeyPatch, looks: list[str], left: tuple[int, ...]
 ) -> None:
     machine = Looks(*looks)
-    monkeypatch.setattr(comparison.action, "do", machine.do)
+    monkeypatch.setattr(comparison.session, "do", machine.do)
     monkeypatch.setattr(comparison, "APART", 0)
     result = comparison.look(Context(), "pool.fsck", FOUND, running=True)
     assert result.found.ids == left

@@ -25,7 +25,7 @@ from tests.unit import typed
 from tests.unit.pool import databases
 from tests.unit.pool.groups import asked, fresh
 from tests.unit.pool.loops import NAME, ROOM, machine, pool, state, want
-from tests.unit.pool.test_mend import entry, snapshot
+from tests.unit.pool.maintain.test_corrections import entry, snapshot
 from tests.unit.steps.conftest import having
 
 BEFORE = Known(2, 2, 3, ("/srv/pool/pool.db", "/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db"))

@@ -26,7 +26,7 @@ REMOVES = re.compile(r"(?<!tasks )\brm -")
 """Removing a file counts only in what deals with pools: their files lie there."""
 
 ALLOWED = {
-    "fabfile/steps/pool/fstab.py": (
+    "fabfile/pool/loop/fstab.py": (
         re.compile("/etc/fstab"),
         "it is only looked at: the gate edits it, a line at a time",
     ),
@@ -38,7 +38,7 @@ ALLOWED = {
 """File → what else may stand in it, and why."""
 
 PLAIN = {
-    "fabfile/steps/pool/undo.py": "units, records and locks of ours below /etc, /run and /var/lib",
+    "fabfile/pool/remove.py": "units, records and locks of ours below /etc, /run and /var/lib",
     "templates/pool/state.sh.j2": "containerd's own state, in its own directories",
     "templates/pool/common.sh.j2": "its own scratch directory",
     "templates/pool/backup.sh.j2": "backups, in their own directory",

@@ -1,0 +1,5 @@
+"""Fixtures of the tests of steps serve those of pools, too."""
+
+from __future__ import annotations
+
+from tests.unit.steps.conftest import mirror as mirror
