@@ -128,7 +128,8 @@ def test_with_json_each_task_answers_in_one_document(deployed: Machine) -> None:
     pending = deployed.fab_json("--dry", "smoke", code=3)
     assert [step["status"] for step in pending["steps"]] == ["pending"]
     assert deployed.fab_json("status")["result"]["system"]["distribution"] == "debian"
-    assert {check["result"] for check in deployed.fab_json("doctor")["result"]} == {"ok"}
+    checks = {check["what"]: check["result"] for check in deployed.fab_json("doctor")["result"]}
+    assert {what for what, result in checks.items() if result != "ok"} == {"room under the pool"}  # it is overcommitted
     assert deployed.fab_json("pool.status")["result"]["status"]["mode"] == "rw"
     assert deployed.fab_json("pool.check")["result"]["sound"]
     assert deployed.fab_json("run", "echo hi; exit 3", code=1)["result"] == {

@@ -73,7 +73,8 @@ def _gone(have: Facts, name: str) -> list[Advice]:
     settings = have.instances.pools[name]
     direct = settings.get("VARIANT", "loop") == "direct"
     wanted = [path for path in units.paths(name) if not (direct and path in units.monitor_paths(name))]
-    gone = [path for path in wanted if path not in have.files]
+    # A unit that is masked is a link to nowhere, and told as such.
+    gone = [p for p in wanted if p not in have.files and have.units.of(p.rpartition("/")[2]).load != "masked"]
     if not gone:
         return []
     found = f"{' and '.join(gone)} {'are' if gone[1:] else 'is'} gone: it would not come up at the next boot"

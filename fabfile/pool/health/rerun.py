@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from fabfile import hints, inventory, sizes
 from fabfile.instance import DEFAULT
-from fabfile.pool import units
+from fabfile.pool import limits, units
 from fabfile.pool.ownership import directory, owner
 
 
@@ -28,10 +28,11 @@ def command(name: str, settings: Mapping[str, str]) -> str:
         return hints.command("pool.direct", daemon, "", *_options(made, stock))
     asked = units.asked(recorded)
     block = int(recorded["BLOCK_SECTORS"]) * sizes.SECTOR
+    data, meta = asked.data[-1], asked.meta[-1]
     made = {
         "dir": directory(recorded),
-        "size": sizes.show(asked.data[-1]),
-        "meta-size": sizes.show(asked.meta[-1]),
+        "size": sizes.show(data),
+        "meta-size": "" if meta == limits.metadata_size(data, block) else sizes.show(meta),
         "block-size": sizes.show(block),
     }
     return hints.command("pool.loop", daemon, name, *_options(made, stock))

@@ -97,6 +97,17 @@ def test_a_file_without_which_it_would_not_come_up_is_named_with_what_writes_it(
         assert typed.wrong(said.hint) == []
 
 
+def test_a_unit_that_is_masked_is_not_gone() -> None:
+    whole, timer = machine(), units.monitor(NAME)
+    have = msgspec.structs.replace(
+        whole,
+        files={of: file for of, file in whole.files.items() if not of.endswith(timer)},
+        units=Units({timer: Unit("masked")}),
+    )
+    (said,) = advice(have, NAME)
+    assert said.hint == f"systemctl unmask {timer}"
+
+
 @pytest.mark.parametrize(
     ("free", "growth", "warned"),
     [

@@ -24,7 +24,7 @@ def settings(**asked: Any) -> dict[str, str]:
 
 def test_a_pool_on_files() -> None:
     said = rerun.command(NAME, settings())
-    assert said == "inv pool.loop --name pool --dir /srv/pool --meta-size 75M"
+    assert said == "inv pool.loop --name pool --dir /srv/pool"
     said = rerun.command(NAME, settings(size="7G", instance="two", block_size="128K"))
     assert said.startswith("inv pool.loop --instance two --name pool --dir /srv/pool --size 7G --meta-size ")
     assert said.endswith(" --block-size 128K")
