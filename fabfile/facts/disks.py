@@ -185,7 +185,7 @@ def _disk(look: list[str]) -> Disk:
         multipath="multipath" in found,
         exclusive="exclusive" in found,
         signatures=tuple(s for s in signatures if s.offset or s.type not in known),
-        inside=dict(line.split(" ", 1) for line in found.get("inside", [])),
+        inside=_inside(found.get("inside", [])),
         bytes=(int(first), int(last)),
         unreadable=tuple(found.get("unreadable", [])),
         opened=tuple(found.get("open", [])),
@@ -195,6 +195,15 @@ def _disk(look: list[str]) -> Disk:
         links=tuple(found.get("link", [])),
         seen="\n".join(line for line in look if line.partition(" ")[0] not in NAMES),
     )
+
+
+def _inside(lines: list[str]) -> dict[str, str]:
+    """What is in each partition; of several things none hides another."""
+    found: dict[str, str] = {}
+    for line in lines:
+        of, _, what = line.partition(" ")
+        found[of] = f"{found[of]} {what}" if of in found else what
+    return found
 
 
 def _made(kind: type[Part], words: list[str]) -> Part:

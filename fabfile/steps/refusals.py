@@ -26,7 +26,7 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 def look(c: Context, instance: str) -> tuple[Host, Facts, list[Refusal]]:
-    """A containerd with its pool as that was made, and what a deploy of the inventory's would refuse.
+    """A containerd with its pool as that was made, and what a deploy of that would refuse.
 
     One round trip; two where the inventory describes another pool. The snapshotter is tried, see Query.prove.
 
@@ -34,16 +34,19 @@ def look(c: Context, instance: str) -> tuple[Host, Facts, list[Refusal]]:
         Refused: an instance that cannot be.
     """
     host = inventory.of(c, instance)
-    order, query, found = _steps(host)
-    files = tuple(sorted({*query.files, *(file for step in order for file in step.files)}))
-    have = gather(c, msgspec.structs.replace(query, files=files, prove=True))
-    found += of(order, have)
+    order, have, found = _planned(c, host)
     pool = meant(have, host, "")
     if (pool.dm_name, pool.dir, pool.variant) != (host.pool.dm_name, host.pool.dir, host.pool.variant):
         host = msgspec.structs.replace(host, pool=pool)
-        wanted = limits.query(pool, host.instance)
-        have = gather(c, msgspec.structs.replace(wanted, bin_dir=host.bin_dir, image=query.image, prove=True))
-    return host, have, found
+        order, have, found = _planned(c, host)
+    return host, have, found + of(order, have)
+
+
+def _planned(c: Context, host: Host) -> tuple[list[Step], Facts, list[Refusal]]:
+    """The steps of a deploy, what they want to know, and what is refused before that."""
+    order, query, found = _steps(host)
+    files = tuple(sorted({*query.files, *(file for step in order for file in step.files)}))
+    return order, gather(c, msgspec.structs.replace(query, files=files, prove=True)), found
 
 
 def _steps(host: Host) -> tuple[list[Step], Query, list[Refusal]]:

@@ -21,7 +21,7 @@ from fabfile.pool.loop import loop_pool
 from fabfile.pool.lvm import direct_pool, extend
 from fabfile.pool.safety import gate
 from fabfile.ssh.machine import Machine as Connected
-from fabfile.ssh.machine import connect
+from fabfile.ssh.ways import Ways
 from tests.integration import zoo
 from tests.integration.conftest import started
 from tests.integration.golden import Golden
@@ -61,7 +61,7 @@ def kept(machine: Machine) -> dict[str, str]:
 def connection(machine: Machine) -> Iterator[Connected]:
     """The same machine, as fab sees it."""
     hosts = inventory.load(machine.vm.directory.parent / "hosts.toml")
-    with connect(hosts.hosts[machine.vm.name], hosts, Config()) as connection:
+    with Ways(hosts, Config()).to(hosts.hosts[machine.vm.name]) as connection:
         yield connection
 
 

@@ -56,6 +56,8 @@ def databases(have: Facts, name: str) -> list[Advice]:
     known, status = have.known, have.pool.status
     if not status or name not in have.instances.pools or status.mode in ("Fail", "Error"):
         return []
+    if have.containerd.active and have.containerd.loaded != have.config.digest:
+        return []  # it may be at work on another pool: that comes first
     if status.used_data and known.entries == 0:
         found = f"it has {status.used_data} blocks in use, and containerd's database of the devices on it knows none"
         return [Advice("containerd's databases", "fail", found, f"{_task(have, name, 'pool.fsck')}, and what it says")]

@@ -128,7 +128,7 @@ def _grouped(disk: Disk) -> list[str]:
             found.append(f"one of several devices with the physical volume {of.uuid}{part}")
     listed = {of.number for of in disk.physical}
     marked = {disk.number} if any(s.type == "LVM2_member" for s in disk.signatures) else set()
-    marked |= {node.number for node in disk.nodes if disk.inside.get(node.kernel) == "LVM2_member"}
+    marked |= {node.number for node in disk.nodes if "LVM2_member" in disk.inside.get(node.kernel, "").split()}
     if marked - listed:
         found.append("an LVM physical volume that LVM does not show here: whether others use it is not known")
     return found
