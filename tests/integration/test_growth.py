@@ -58,13 +58,13 @@ def busy(case: Case) -> writer.Writer:
 
 
 def test_it_grows_under_a_container_and_never_shrinks(case: Case, busy: writer.Writer) -> None:
-    said = case.fab("pool.grow", "--size", "144M", "--meta-size", "3M")
-    assert "data 128M → 144M; metadata 2M → 3M" in said
-    assert 'set size = "144M", meta_size = "3M"' in said
-    assert total(case) == (144 * 16, 3 * 256)
-    assert "ok 1  changed 0" in case.fab("pool.grow", "--size", "144M", "--meta-size", "3M")
+    said = case.fab("pool.grow", "--size", "144M", "--meta-size", "5M")
+    assert "data 128M → 144M; metadata 4M → 5M" in said
+    assert 'set size = "144M", meta_size = "5M"' in said
+    assert total(case) == (144 * 16, 5 * 256)
+    assert "ok 1  changed 0" in case.fab("pool.grow", "--size", "144M", "--meta-size", "5M")
     assert "it has 144M, asked for 130M" in case.fab("pool.grow", "--size", "130M", code=2)
-    assert "it has 3M, asked for 2M" in case.fab("pool.grow", "--meta-size", "2M", code=2)
+    assert "it has 5M, asked for 2M" in case.fab("pool.grow", "--meta-size", "2M", code=2)
     busy.reaches(busy.written + 1)
 
 
@@ -75,9 +75,9 @@ def test_two_at_once_are_one_after_the_other(case: Case) -> None:
         return case.fab("pool.grow", *args) if "another operator is changing this machine" in said else said
 
     with ThreadPoolExecutor() as both:
-        said = list(both.map(grow, ("--size", "--meta-size"), ("160M", "4M")))
+        said = list(both.map(grow, ("--size", "--meta-size"), ("160M", "6M")))
     assert all("changed 1" in one for one in said), said
-    assert total(case) == (160 * 16, 4 * 256)
+    assert total(case) == (160 * 16, 6 * 256)
 
 
 def test_what_was_interrupted_is_finished_by_a_deploy(case: Case) -> None:
@@ -89,11 +89,11 @@ def test_what_was_interrupted_is_finished_by_a_deploy(case: Case) -> None:
     assert "Killed" in case.fab("pool.grow", "--size", "168M", code=1)
     case.machine.ssh(f"rm {KILLER}")
     assert case.machine.ssh("stat -c %s /var/lib/containerd/devmapper/data").strip() == str(168 << 20)
-    assert total(case) == (160 * 16, 4 * 256)
+    assert total(case) == (160 * 16, 6 * 256)
     assert "the pool does not grow by itself" in case.fab("pool.status")
     said = case.fab("deploy")
     assert "the pool's units, now and at every boot" in said and "finish growing the pool" in said
-    assert total(case) == (168 * 16, 4 * 256)
+    assert total(case) == (168 * 16, 6 * 256)
 
 
 def test_the_timer_lets_it_grow_before_it_is_full(case: Case, busy: writer.Writer) -> None:
@@ -110,7 +110,7 @@ def test_the_timer_lets_it_grow_before_it_is_full(case: Case, busy: writer.Write
     until(full, "is not full", 180)
     case.machine.ssh(f"systemctl start {MONITOR}; journalctl --sync")
     said = case.machine.ssh(f"journalctl -q -o cat -u {MONITOR} --since @{begin}")
-    sizes = re.findall(r"containerd-pool: (\d+) MiB of data, 4 MiB of metadata", said)
+    sizes = re.findall(r"containerd-pool: (\d+) MiB of data, 6 MiB of metadata", said)
     # 168 and a quarter of it, or straight to the maximum, where it was filled faster than it is looked at.
     assert sizes in (["210", "220"], ["220"]), said
     assert total(case)[0] == 220 * 16
