@@ -231,7 +231,7 @@ def test_n13_metadata_that_was_cut_comes_back_from_a_backup(machine: Machine) ->
 RESTORE = f"""
 set -e
 systemctl stop {UNIT}
-truncate -s 2M {DIR}/meta
+truncate -s 4M {DIR}/meta
 gzip -dc "$(find /var/lib/containerd-devmapper/backup/{POOL} -name '*.xml.gz' | sort | tail -n 1)" >/root/meta.xml
 thin_restore -i /root/meta.xml -o {DIR}/meta
 systemctl start {UNIT}
