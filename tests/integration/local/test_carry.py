@@ -55,18 +55,21 @@ def test_much_output_comes_whole_and_at_once(c: Context) -> None:
     assert monotonic() - begin < 10
 
 
-def test_output_without_end_is_ended(c: Context) -> None:
+def test_output_without_end_is_ended(c: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(NAME, "endless")
     with pytest.raises(Failed, match="printed more than 1 MiB"):
         carry.script(c, "yes", most=1 << 20)
+    until(lambda: not list(marked(f"{NAME}=endless")), "still runs", 10)
 
 
-def test_a_script_that_hangs_is_ended_with_all_that_it_started(c: Context) -> None:
+def test_a_script_that_hangs_is_ended_with_all_that_it_started(c: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     mark = f"{uuid.uuid4().int % 10**7}"
+    monkeypatch.setenv(NAME, mark)
     begin = monotonic()
     with pytest.raises(Failed, match="took longer than 1 s"):
         carry.script(c, f"sleep {mark} & sleep {mark}", limit=1)
     assert monotonic() - begin < 5
-    until(lambda: running(mark) == 0, "still runs", 10)
+    until(lambda: not list(marked(f"{NAME}={mark}")), "still runs", 10)
 
 
 def test_what_is_in_a_script_is_in_no_command_line(c: Context) -> None:
