@@ -42,7 +42,8 @@ def found(have: Facts, daemon: Daemon, version: str = "") -> Foreign | None:
     config = _config(have, daemon, version)
     lines = []
     if package:
-        lines.append(f"{package}, of {_package(have)}: two daemons on one root directory destroy each other's state")
+        whose = f"of {have.containerd.package}" if have.containerd.package else "of no package"
+        lines.append(f"{package}, {whose}: two daemons on one root directory destroy each other's state")
     lines += [f"programs: {', '.join(programs)}"] * bool(programs)
     lines += [f"unit: {unit}"] * bool(unit)
     pool, root, _ = adopt.used(have, daemon)
@@ -57,16 +58,13 @@ def found(have: Facts, daemon: Daemon, version: str = "") -> Foreign | None:
         steps.append(f"to keep what is on the pool: {keep}, and what it prints goes into the inventory")
     if have.containerd.active or unit:
         steps.append(words("systemctl", "stop", daemon.unit))
-    if package:
-        steps.append(f"{REMOVE.get(have.system.family, 'remove')} {_package(have)}")
-    aside = [*programs, *filter(None, [unit, config])]
+    if package and have.containerd.package:
+        steps.append(f"{REMOVE.get(have.system.family, 'remove')} {words(have.containerd.package)}")
+        package = ""
+    aside = [*programs, *filter(None, [package, unit, config])]
     if aside:
         steps.append(f"{words('mkdir', '-p', ASIDE)} && {words('mv', *aside, ASIDE)}")
     return Foreign(lines, "\n".join([*steps, hints.command("deploy", daemon)]))
-
-
-def _package(have: Facts) -> str:
-    return have.containerd.package or "a package that has it"
 
 
 def _programs(have: Facts) -> list[str]:

@@ -201,7 +201,9 @@ def of_pool(host: Host, have: Facts) -> list[Check]:
 
 
 def _stale(host: Host, have: Facts) -> list[Check]:
-    """Whether containerd's databases are in the way of a new pool."""
+    """Whether containerd's databases are in the way of a new pool; those of somebody else's containerd are its own."""
+    if foreign.found(have, host.daemon):
+        return []
     try:
         refuse_stale(have, host.daemon)
     except Refused as no:

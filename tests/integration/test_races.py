@@ -100,7 +100,7 @@ def test_a_configuration_that_was_changed_by_hand_is_loaded_and_proved(deployed:
     assert re.search(PROOF, said)
     before = main_pid(deployed)
     deployed.ssh(f"sed -i 's/^fs_type.*/fs_type = 5/' {DAEMON.config}")
-    assert "start containerd: its settings changed: failed" in deployed.fab("deploy", code=1)
+    assert f"containerd does not load {DAEMON.config}" in deployed.fab("deploy", code=2)
     assert main_pid(deployed) == before, "a daemon that runs does not go down for a file that it cannot load"
     deployed.ssh(f"sed -i /^fs_type/d {DAEMON.config}")
     assert re.search(PROOF, deployed.fab("deploy"))
