@@ -51,7 +51,7 @@ def test_a_machine_that_is_well_has_only_ok() -> None:
             "containerd", "warn", "with other files than there are now", "deploy",
         ),
         (having(needs=frozenset(PROBES) - {"dmsetup"}), "programs", "warn", "dmsetup", "packages"),
-        (well(containerd=Containerd(foreign="/usr/bin/containerd")), "other containerd", "fail", "/usr/bin", "remove"),
+        (well(containerd=Containerd(foreign="/usr/bin/containerd")), "other containerd", "fail", "/usr/bin", "mv /usr"),
         (well(containerd=Containerd()), "containerd", "warn", "does not run", "deploy"),
         (well(containerd=Containerd(active=True)), "devmapper plugin", "fail", "no such plugin", "deploy"),
         (
