@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
 import msgspec
 
 from fabfile import paths
-from fabfile.lab import kinds, machines, store
+from fabfile.lab import files, kinds, machines, store
 from fabfile.lab.image import Image
 from fabfile.lab.kinds.kind import Kind
 from tests.integration.machine import STATE, Machine, keep_logs
 
 DEPENDS = ("fabfile", "templates", "releases.toml", "tests/integration/golden.py")
 """Whatever of the repository decides what a deploy does, and what is written down of it here."""
+
+
+KEPT = 8
+"""How many stay in the cache: runs beside this one may start machines from them."""
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -43,8 +48,17 @@ def find(suite: str, name: str) -> Golden:
     kind, image = kinds.choose(suite, name)
     directory = paths.cache() / "golden" / _digest(kind, image)
     store.find(directory, lambda part, log: _make(kind, image, part))
+    os.utime(directory)
+    _prune(directory.parent)
     seen = msgspec.json.decode((directory / "seen.json").read_bytes(), type=Seen)
     return Golden(Image(suite, image.directory, directory / "root"), seen)
+
+
+def _prune(directory: Path) -> None:
+    """Remove those that were not used for longest: every change of the product makes another, of a quarter of a GiB."""
+    there = [each for each in directory.iterdir() if not each.name.startswith(".")]
+    for old in sorted(there, key=lambda each: each.stat().st_mtime, reverse=True)[KEPT:]:
+        files.remove(old)
 
 
 def _digest(kind: Kind, image: Image) -> str:
