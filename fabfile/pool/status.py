@@ -8,7 +8,6 @@ from fabfile import hints, sizes
 from fabfile.console import show
 from fabfile.errors import Failed
 from fabfile.facts import Facts
-from fabfile.facts.pool import Pool
 from fabfile.outcome import result
 from fabfile.pool.health.advice import advice
 from fabfile.pool.health.finding import since
@@ -16,12 +15,14 @@ from fabfile.pool.lookup import look
 from fabfile.pool.maintain import kept
 from fabfile.pool.maintain.session import Made
 from fabfile.pool.ownership import owner
-from fabfile.task import Instance, Name, task
 
 
-@task(answers=Pool)
-def status(c: Context, name: Name = "", instance: Instance = "") -> None:
-    """Show how full the pool is and what it stands on."""
+def show_pool(c: Context, name: str, instance: str) -> None:
+    """Show how full a pool is and what it stands on; `name` and `instance` are those of `lookup.look`.
+
+    Raises:
+        Failed: it is down, or there is none.
+    """
     host, _, have = look(c, name, instance)
     name = host.pool.dm_name
     result(have.pool)

@@ -21,8 +21,6 @@ from fabfile.pool import limits, ownership
 from fabfile.render import render
 from fabfile.steps import ext4, foreign, overrides
 from fabfile.steps.settings import ORIGINAL, Want, config_format, edited, is_stock
-from fabfile.steps.toolchain import SOURCES
-from fabfile.task import Instance, task
 
 
 def step(host: Host, release: str, mirror: str) -> Step:
@@ -146,9 +144,8 @@ def _why(have: Facts, want: Want, digest: str) -> tuple[str, bool]:
     return "", False
 
 
-@task(settings=SOURCES, diff=True)
-def configure(c: Context, instance: Instance = "", **given: Any) -> list[Outcome]:
-    """Configure containerd for the pool, start it, and prove that its devmapper plugin is ok."""
+def configure_containerd(c: Context, instance: str, **given: Any) -> list[Outcome]:
+    """Take the step for an instance; `given` are settings of the host."""
     host = inventory.of(c, instance, **given)
     query = msgspec.structs.replace(limits.query(host.pool, host.instance), bin_dir=host.bin_dir)
     return converge(c, [step(host, host.release, host.mirror)], query)

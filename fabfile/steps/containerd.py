@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from invoke import Context
 
@@ -14,12 +14,9 @@ from fabfile.errors import Pending
 from fabfile.facts import Facts, Query, gather
 from fabfile.instance import Daemon
 from fabfile.inventory import Host
-from fabfile.option import about
 from fabfile.outcome import Outcome, note
 from fabfile.plan import Change, Step, words
 from fabfile.steps import foreign, packages, toolchain, versioned
-from fabfile.steps.toolchain import SOURCES
-from fabfile.task import task
 
 if TYPE_CHECKING:
     from fabfile.build import Build
@@ -83,18 +80,23 @@ def prerequisites(host: Host) -> list[Step]:
     ]
 
 
-Where = Annotated[Literal["controller", "host"], about("machine that builds: this controller, or the host itself")]
-
-
 def _host(c: Context, on: str, given: dict[str, Any]) -> Host:
     """The machine's settings with what the options say."""
     return inventory.of(c, **given, **({"build": on} if on else {}))
 
 
-@task(settings=SOURCES, diff=True)
-def build(c: Context, on: Where | None = None, **given: Any) -> list[Outcome]:
-    """Build containerd, on this controller or on the host itself, and prove what is in it; nothing is installed."""
-    host = _host(c, on or "", given)
+def build_containerd(c: Context, on: str, **given: Any) -> list[Outcome]:
+    """Build containerd without installing it.
+
+    Args:
+        c: the machine.
+        on: `controller` or `host`; empty: as the inventory has it.
+        given: settings of the host.
+
+    Raises:
+        Pending: with --dry, if it is not built yet.
+    """
+    host = _host(c, on, given)
     query = Query(bin_dir=host.bin_dir)
     if host.build == "host":
         return converge(c, [*prerequisites(host), place_step(host.release, host.mirror)], query)
@@ -113,9 +115,8 @@ def build(c: Context, on: Where | None = None, **given: Any) -> list[Outcome]:
     return [outcome]
 
 
-@task(settings=SOURCES, diff=True)
-def install(c: Context, on: Where | None = None, **given: Any) -> list[Outcome]:
-    """Install containerd below /opt/containerd, with links in the directory for programs."""
-    host = _host(c, on or "", given)
+def install_containerd(c: Context, on: str, **given: Any) -> list[Outcome]:
+    """Take the step, and those before it; the arguments are those of `build_containerd`."""
+    host = _host(c, on, given)
     steps = [*prerequisites(host), step(host.release, host.mirror, host.daemon, host.build)]
     return converge(c, steps, Query(bin_dir=host.bin_dir))

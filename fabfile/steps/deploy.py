@@ -10,14 +10,13 @@ from invoke import Context
 from fabfile import inventory
 from fabfile.converge import converge
 from fabfile.facts import Query
-from fabfile.host import Host, Pool
+from fabfile.host import Host
 from fabfile.outcome import Outcome
 from fabfile.plan import Step
 from fabfile.pool.health import usable
 from fabfile.pool.loop import loop_pool
 from fabfile.pool.lvm import direct_pool
 from fabfile.steps import config, containerd, packages, runc, smoke
-from fabfile.task import Instance, task
 
 
 def steps(host: Host) -> tuple[list[Step], Query]:
@@ -41,13 +40,21 @@ def steps(host: Host) -> tuple[list[Step], Query]:
     return all_steps, smoke.query(msgspec.structs.replace(query, bin_dir=host.bin_dir), host)
 
 
-@task(
-    settings=[(Host, ("release", "mirror", "registry", "image")), (Pool, ("variant", "size", "devices"))],
-    diff=True,
-)
-def deploy(c: Context, instance: Instance = "", **given: Any) -> list[Outcome]:
-    """Everything, in order; a machine that has it all is only looked at, once."""
-    asked: dict[str, Any] = {key: given.pop(key) for key in ("variant", "size", "devices") if key in given}
+POOL_OPTIONS = ("variant", "size", "devices")
+
+
+def deploy_host(c: Context, instance: str, **given: Any) -> list[Outcome]:
+    """Take all steps.
+
+    Args:
+        c: the machine.
+        instance: the containerd; see inventory.of.
+        given: settings of the host and, of POOL_OPTIONS, of its pool.
+
+    Raises:
+        Pending: with --dry, if anything would change.
+    """
+    asked: dict[str, Any] = {key: given.pop(key) for key in POOL_OPTIONS if key in given}
     host = inventory.of(c, instance, **given)
     host = msgspec.structs.replace(host, pool=host.pool.given(asked))
     order, query = steps(host)

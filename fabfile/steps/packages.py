@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from invoke import Context
 
 from fabfile import inventory
@@ -12,11 +10,9 @@ from fabfile.converge import converge
 from fabfile.distributions import BUILD, PACKAGES, RUN
 from fabfile.errors import Refused
 from fabfile.facts import Facts, Query
-from fabfile.option import about
 from fabfile.outcome import Outcome
 from fabfile.plan import Change, Command, Step, words
 from fabfile.render import render
-from fabfile.task import task
 
 WAIT = 120
 """Seconds for which an installation waits for whoever else has the package manager's locks, as at a first boot."""
@@ -56,10 +52,7 @@ def plan(have: Facts, needs: tuple[str, ...]) -> list[Change]:
     return [Command(f"packages {' '.join(names)}", INSTALL[family].format(words(*names)), functions)]
 
 
-@task(diff=True)
-def packages(
-    c: Context, build: Annotated[bool, about("also the packages that a build of containerd needs")] = False
-) -> list[Outcome]:
-    """Install the distribution packages that are missing."""
+def install_packages(c: Context, *, build: bool) -> list[Outcome]:
+    """Install what is missing, see `step`; on a host that builds also what that needs."""
     host = inventory.of(c)
     return converge(c, [step(build=build or host.build == "host")], Query(bin_dir=host.bin_dir))

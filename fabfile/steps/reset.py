@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
 import msgspec
 from invoke import Context
@@ -15,7 +14,6 @@ from fabfile.errors import Pending, Refused
 from fabfile.facts import Facts, gather
 from fabfile.instance import Daemon
 from fabfile.inventory import Host
-from fabfile.option import about
 from fabfile.outcome import Outcome
 from fabfile.plan import Change, words
 from fabfile.pool import limits, lookup, remove, units
@@ -23,19 +21,23 @@ from fabfile.pool.lvm import identity
 from fabfile.pool.ownership import directory, owner
 from fabfile.pool.remove import Going, Part
 from fabfile.steps import teardown
-from fabfile.task import Force, Instance, Name, task
 
 
-@task(diff=True)
-def reset(
-    c: Context,
-    yes: Annotated[bool, about("consent: without it nothing is removed")] = False,
-    force: Force = False,
-    all: Annotated[bool, about("every pool that was made here, and all else that deploy made except packages")] = False,
-    name: Name = "",
-    instance: Instance = "",
-) -> list[Outcome]:
-    """Remove the pool, and all images and containers of its containerd; with --all everything that deploy made."""
+def remove_pools(c: Context, name: str, instance: str, *, yes: bool, force: bool, all: bool) -> list[Outcome]:
+    """Remove a pool, and all images and containers of its containerd.
+
+    Args:
+        c: the machine.
+        name: of the pool; empty: the one that this containerd has.
+        instance: the containerd; see inventory.of.
+        yes: consent; without it, it is refused.
+        force: containers that run on a pool are killed.
+        all: every pool that was made here, and all else that deploy made except packages.
+
+    Raises:
+        Pending: with --dry, if anything would be removed.
+        Refused: no consent, or something is in use.
+    """
     host = inventory.of(c, instance)
     if all and (name or instance):
         raise Refused("pool.reset --all is about the whole machine", "without --name and --instance")

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import msgspec
 from invoke import Context
 
 from fabfile import target
 from fabfile.console import say, show, shown
 from fabfile.errors import Failed, Pending
-from fabfile.option import about
 from fabfile.outcome import Outcome, note, result
-from fabfile.task import task
 
 
 class Ran(msgspec.Struct, frozen=True):
@@ -23,9 +19,13 @@ class Ran(msgspec.Struct, frozen=True):
     stderr: str
 
 
-@task(positional=["command"], answers=Ran)
-def run(c: Context, command: Annotated[str, about("POSIX sh command; it gets no standard input")]) -> None:
-    """Run a command as root and show what it says."""
+def run_command(c: Context, command: str) -> None:
+    """Run a command as root and show what it prints.
+
+    Raises:
+        Pending: with --dry.
+        Failed: its exit code is not 0.
+    """
     if target.is_dry(c):
         say(f"pending  run\n    $ {command}")
         note(Outcome("run", "pending", command, 0))

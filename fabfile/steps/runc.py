@@ -12,8 +12,6 @@ from fabfile.facts import Facts, Query
 from fabfile.outcome import Outcome
 from fabfile.plan import Change, Step
 from fabfile.steps import versioned
-from fabfile.steps.toolchain import SOURCES
-from fabfile.task import task
 
 LINK = "/usr/local/sbin/runc"
 
@@ -32,8 +30,7 @@ def step(release: str, mirror: str) -> Step:
     return Step("runc.install", plan)
 
 
-@task(settings=SOURCES, diff=True)
-def install(c: Context, **given: Any) -> list[Outcome]:
-    """Install runc."""
+def install_runc(c: Context, **given: Any) -> list[Outcome]:
+    """Take the step; `given` are settings of the host."""
     host = inventory.of(c, **given)
     return converge(c, [step(host.release, host.mirror)], Query(bin_dir=host.bin_dir))

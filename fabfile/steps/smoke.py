@@ -22,7 +22,6 @@ from fabfile.outcome import result
 from fabfile.plan import Change, Command, Step
 from fabfile.pool.lookup import look
 from fabfile.render import render
-from fabfile.task import Instance, task
 
 SNAPSHOTTERS = ("devmapper", "overlayfs")
 
@@ -145,9 +144,18 @@ class Proof(msgspec.Struct, frozen=True):
     """What the containers printed, one for each snapshotter."""
 
 
-@task(settings=[(Host, ("image", "registry"))], diff=True, answers=Proof)
-def smoke(c: Context, instance: Instance = "", **given: Any) -> None:
-    """Pull hello-world and run it with devmapper, then with overlayfs, and show what it says."""
+def prove_containers(c: Context, instance: str, **given: Any) -> None:
+    """Pull the image and run it with each snapshotter, and show what that prints.
+
+    Args:
+        c: the machine.
+        instance: the containerd; see inventory.of.
+        given: settings of the host: image and registry.
+
+    Raises:
+        Pending: with --dry.
+        Failed: a container did not run.
+    """
     host = inventory.of(c, instance, **given)
     script(host)  # values that are none are refused before anything else
     pool = look(c, "", instance)[0].pool

@@ -25,7 +25,6 @@ from fabfile.pool.health.advice import advice, free, more_data, more_metadata
 from fabfile.pool.lookup import look
 from fabfile.pool.ownership import owner, refuse_stale
 from fabfile.steps import foreign, overrides, refusals, smoke
-from fabfile.task import Instance, task
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -37,9 +36,8 @@ class Check(msgspec.Struct, frozen=True):
     hint: str = ""
 
 
-@task(answers=Facts)
-def status(c: Context, instance: Instance = "") -> None:
-    """Show what is installed, what runs, and the pool."""
+def show_machine(c: Context, instance: str) -> None:
+    """Show what is installed, what runs, and the pool of an instance."""
     host, _, have = look(c, "", instance)
     result(have)
     plugin = have.containerd.plugin("snapshotter", "devmapper")
@@ -60,9 +58,12 @@ def status(c: Context, instance: Instance = "") -> None:
             show(f"besides    the pool {name}, of {owner(settings)}, {state} → {more}")
 
 
-@task(answers=list[Check])
-def doctor(c: Context, instance: Instance = "") -> None:
-    """Look for what would stop a deploy or a container, or any pool from coming back, and say the way out."""
+def diagnose(c: Context, instance: str) -> None:
+    """Show all that doctor looks at, of an instance and of every pool.
+
+    Raises:
+        Failed: something would fail.
+    """
     host, have, refused = refusals.look(c, instance)
     found = checks(host, have)
     found += _refused(refused, found)

@@ -9,11 +9,9 @@ from invoke import Context
 from fabfile import inventory
 from fabfile.converge import converge
 from fabfile.facts import Facts, Query
-from fabfile.host import Host
 from fabfile.outcome import Outcome
 from fabfile.plan import Change, Step, file
 from fabfile.steps import versioned
-from fabfile.task import task
 
 GOROOT = "/usr/local/go"
 PROFILE = "/etc/profile.d/go.sh"
@@ -64,20 +62,14 @@ def protoc_step(release: str, mirror: str, bin_dir: str) -> Step:
     return Step("toolchain.protoc", plan)
 
 
-SOURCES = [(Host, ("release", "mirror"))]
-"""Options of every task that installs something."""
-
-
-@task(settings=SOURCES, diff=True)
-def go(c: Context, **given: Any) -> list[Outcome]:
-    """Install Go in /usr/local/go and put it in the PATH of logins."""
+def install_go(c: Context, **given: Any) -> list[Outcome]:
+    """Take the step of Go; `given` are settings of the host."""
     host = inventory.of(c, **given)
     return converge(c, [go_step(host.release, host.mirror)], Query(bin_dir=host.bin_dir))
 
 
-@task(settings=SOURCES, diff=True)
-def protoc(c: Context, **given: Any) -> list[Outcome]:
-    """Install protoc and its include files, and prove that it compiles a .proto."""
+def install_protoc(c: Context, **given: Any) -> list[Outcome]:
+    """Take the step of protoc; `given` are settings of the host."""
     host = inventory.of(c, **given)
     steps = [protoc_step(host.release, host.mirror, host.bin_dir)]
     return converge(c, steps, Query(bin_dir=host.bin_dir))

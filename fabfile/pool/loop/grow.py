@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
 from invoke import Context
 
@@ -13,7 +12,6 @@ from fabfile.converge import converge
 from fabfile.errors import Refused
 from fabfile.facts import Facts, Query
 from fabfile.facts.pool import Backing, Pool
-from fabfile.option import about, size_of
 from fabfile.outcome import Outcome
 from fabfile.plan import Change, Command, Step, words
 from fabfile.pool import limits, units
@@ -23,7 +21,6 @@ from fabfile.pool.loop import files
 from fabfile.pool.loop.loop_pool import growing
 from fabfile.pool.lvm import extend
 from fabfile.pool.ownership import owner
-from fabfile.task import Instance, Name, Wipe, task
 
 
 def step(name: str, size: str, meta_size: str, query: Query) -> tuple[Step, Query]:
@@ -113,17 +110,30 @@ def _refuse_metadata_room(pool: Pool, meta: int) -> None:
         )
 
 
-@task(diff=True)
-def grow(
+def enlarge_pool(
     c: Context,
-    size: Annotated[str, size_of("size of the data device then")] = "",
-    meta_size: Annotated[str, size_of("size of the metadata device then; by default what the data needs")] = "",
-    device: Annotated[Sequence[str], about("whole, empty disk that a direct pool's volume group gets")] = (),
-    wipe: Wipe = (),
-    name: Name = "",
-    instance: Instance = "",
+    name: str,
+    instance: str,
+    *,
+    size: str,
+    meta_size: str,
+    device: Sequence[str],
+    wipe: Sequence[str],
 ) -> list[Outcome]:
-    """Make the pool larger, online; containers go on meanwhile."""
+    """Make a pool larger, of either variant.
+
+    Args:
+        c: the machine.
+        name: see `lookup.look`.
+        instance: see `lookup.look`.
+        size: of the data device then; empty: as it is.
+        meta_size: of the metadata device then; empty: what the data needs.
+        device: disks that a direct pool's volume group gets.
+        wipe: those of them whose content may be destroyed.
+
+    Raises:
+        Pending: with --dry, if anything would change.
+    """
     host, query, have = look(c, name, instance)
     name = host.pool.dm_name
     if have.instances.pools.get(name, {}).get("VARIANT") == "direct":

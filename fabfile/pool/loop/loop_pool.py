@@ -22,9 +22,8 @@ from fabfile.pool.loop import files, fstab
 from fabfile.pool.loop.filesystem import refuse_missing, refuse_unfit
 from fabfile.pool.loop.volume import Volume, volume
 from fabfile.pool.loop.volume import changes as volume_changes
-from fabfile.task import Instance, task
 
-OPTIONS = (
+LOOP_OPTIONS = (
     "size", "meta_size", "name", "dir", "block_size", "volume", "volume_size",
     "threshold", "percent", "max_size", "when_full",
 )  # fmt: skip
@@ -257,9 +256,17 @@ def _loops(file: Backing | None) -> tuple[str, ...]:
     return file.loops if file else ()
 
 
-@task(settings=[(inventory.Pool, OPTIONS)], diff=True)
-def loop(c: Context, instance: Instance = "", **given: Any) -> list[Outcome]:
-    """Make a thin pool on loop devices that comes back at every boot."""
+def make_loop_pool(c: Context, instance: str, **given: Any) -> list[Outcome]:
+    """Take the step.
+
+    Args:
+        c: the machine.
+        instance: the containerd; see inventory.of.
+        given: settings of the pool, of LOOP_OPTIONS.
+
+    Raises:
+        Pending: with --dry, if anything would change.
+    """
     host = inventory.of(c, instance)
     pool = host.pool.given(given)
     making, query = step(pool, host.instance)

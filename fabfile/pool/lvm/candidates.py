@@ -15,7 +15,6 @@ from fabfile.facts.lvm import Group
 from fabfile.outcome import result
 from fabfile.pool.lvm import volume_group as group_module
 from fabfile.pool.safety import disk_checks
-from fabfile.task import task
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -86,10 +85,8 @@ def table(found: Sequence[Offer]) -> str:
     return "\n".join(lines) or "no disk and no volume group"
 
 
-@task(answers=list[Offer])
-def disks(c: Context) -> list[Offer]:
-    """Show every disk, partition and volume group, and whether a pool can be made on it; nothing is changed."""
+def show_candidates(c: Context) -> None:
+    """Show every disk, partition and volume group, and whether a pool can be made on it."""
     found = offers(gather(c, Query(all_disks=True)))
     result(found)
     show(table(found))
-    return found

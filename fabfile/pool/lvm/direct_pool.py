@@ -24,7 +24,6 @@ from fabfile.pool.limits import refuse_machine
 from fabfile.pool.lvm import disk_claims, identity, layout, rehearsal, spec, volume_group
 from fabfile.pool.safety import disk_checks, gate
 from fabfile.render import render
-from fabfile.task import Instance, Wipe, task
 
 LVM_UNITS = "lvm2-monitor.service dm-event.socket"
 """What of LVM must run before a pool is activated and watched."""
@@ -214,14 +213,23 @@ def _active(have: Facts, want: spec.Direct, pool: Volume | None, written: list[C
     return [*again, Command(why, systemd.start(written, units.unit(want.name), restart=True))]
 
 
-OPTIONS = (
+DIRECT_OPTIONS = (
     "devices", "data_percent", "meta_size", "chunk_size", "vg", "pool", "threshold", "percent", "when_full",
 )  # fmt: skip
 
 
-@task(settings=[(inventory.Pool, OPTIONS)], diff=True)
-def direct(c: Context, wipe: Wipe = (), instance: Instance = "", **given: Any) -> list[Outcome]:
-    """Make a thin pool on whole disks or in a volume group: LVM's, which grows by itself and comes back at boot."""
+def make_direct_pool(c: Context, wipe: Sequence[str], instance: str, **given: Any) -> list[Outcome]:
+    """Take the step.
+
+    Args:
+        c: the machine.
+        wipe: devices whose content may be destroyed.
+        instance: the containerd; see inventory.of.
+        given: settings of the pool, of DIRECT_OPTIONS.
+
+    Raises:
+        Pending: with --dry, if anything would change.
+    """
     host = inventory.of(c, instance)
     settings = host.pool.given({**given, "variant": "direct"})
     making, query = step(settings, host.instance, wipe)
@@ -231,7 +239,7 @@ def direct(c: Context, wipe: Wipe = (), instance: Instance = "", **given: Any) -
     return outcomes
 
 
-KEYS = ("variant", *OPTIONS)
+KEYS = ("variant", *DIRECT_OPTIONS)
 
 
 def changed(outcomes: Sequence[Outcome]) -> bool:

@@ -5,8 +5,6 @@ Nothing on the pool is written. Whatever about it cannot be proved is a refusal.
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import msgspec
 from invoke import Context
 
@@ -19,7 +17,6 @@ from fabfile.facts.pool import Backing
 from fabfile.facts.under import Loop
 from fabfile.instance import Daemon
 from fabfile.inventory import Host
-from fabfile.option import about
 from fabfile.outcome import Outcome
 from fabfile.plan import Change, Command, Step, file
 from fabfile.pool import limits, ownership, record, units
@@ -31,7 +28,6 @@ from fabfile.pool.lvm import direct_pool
 from fabfile.pool.maintain import comparison
 from fabfile.pool.maintain.session import Found, need
 from fabfile.render import render
-from fabfile.task import Instance, task
 
 TASK = "pool.adopt"
 TOOLS = ("dmsetup", "losetup", "thin_check", "thin_ls", "thin_dump")
@@ -194,13 +190,18 @@ def refuse_unknown(c: Context, found: Found) -> None:
         )
 
 
-@task(diff=True)
-def adopt(
-    c: Context,
-    name: Annotated[str, about("pool name; by default the one in containerd's configuration")] = "",
-    instance: Instance = "",
-) -> list[Outcome]:
-    """Take over a pool on files that something else made: settings, units and boot order; its content stays."""
+def adopt_pool(c: Context, name: str, instance: str) -> list[Outcome]:
+    """Take over a pool on files that something else made.
+
+    Args:
+        c: the machine.
+        name: of the pool; empty: the one in containerd's configuration.
+        instance: the containerd; see inventory.of.
+
+    Raises:
+        Pending: with --dry, if it is not ours yet.
+        Refused: something about it cannot be proved.
+    """
     host = inventory.of(c, instance)
     said, query, have, elsewhere = _found(c, host, name)
     want = limits.pool(

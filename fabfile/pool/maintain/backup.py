@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import msgspec
 from invoke import Context
 
 from fabfile import sizes
 from fabfile.console import say
 from fabfile.errors import Failed
-from fabfile.option import about
 from fabfile.outcome import result
 from fabfile.plan import Command
 from fabfile.pool.maintain import session
 from fabfile.render import render
-from fabfile.task import Instance, Name, task
 
 TOOLS = ("dmsetup", "thin_dump")
 
@@ -31,14 +27,15 @@ class Backup(msgspec.Struct, frozen=True):
     """Backups of this pool that there are now."""
 
 
-@task(diff=True, answers=Backup)
-def backup(
-    c: Context,
-    keep: Annotated[int, about("number of backups that stay, the newest ones", ge=1, le=10000)] = 8,
-    name: Name = "",
-    instance: Instance = "",
-) -> None:
-    """Copy a pool's metadata to a file on the machine, also under running containers."""
+def back_up_pool(c: Context, name: str, instance: str, *, keep: int) -> None:
+    """Copy a pool's metadata to a file on the machine.
+
+    Args:
+        c: the machine.
+        name: see `session.find`.
+        instance: see `session.find`.
+        keep: number of backups that stay, the newest ones.
+    """
     found = session.find(c, name, instance, TOOLS)
     script = render("pool/backup.sh.j2", pool=found, keep=keep)
     printed = session.do(

@@ -14,7 +14,6 @@ from fabfile.pool.health import visibility
 from fabfile.pool.maintain import session
 from fabfile.pool.maintain.session import Found
 from fabfile.render import render
-from fabfile.task import Instance, Name, task
 
 TOOLS = ("dmsetup", "thin_check")
 
@@ -102,9 +101,12 @@ def differ(ids: list[str] | None) -> str:
     return f"the pool's transaction id is {own}, and LVM's: with any but 0 containerd does not find the pool"
 
 
-@task(diff=True, answers=Checked)
-def check(c: Context, name: Name = "", instance: Instance = "") -> None:
-    """Prove that a pool's metadata is sound; under running containers on a snapshot of it."""
+def check_pool(c: Context, name: str, instance: str) -> None:
+    """Prove that a pool's metadata is sound; `name` and `instance` are those of `session.find`.
+
+    Raises:
+        Failed: it is not.
+    """
     found = session.find(c, name, instance, TOOLS, ids=True)
     refuse_lost(found.have, found.name)
     state = verdict(c, "pool.check", found)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import msgspec
 from invoke import Context
 
 from fabfile import hints, sizes, target
 from fabfile.console import show
 from fabfile.errors import Failed, Problem, Refused
-from fabfile.option import about
 from fabfile.outcome import result
 from fabfile.plan import Command, words
 from fabfile.pool.maintain import changes_since, comparison, session
@@ -20,7 +17,6 @@ from fabfile.pool.maintain.disagreements import Orphans, lines
 from fabfile.pool.maintain.downtime import resume, start, up_again
 from fabfile.pool.maintain.session import Found
 from fabfile.pool.maintain.thin_devices import View
-from fabfile.task import Instance, Name, task
 
 TOOLS = ("dmsetup", "thin_ls", "thin_dump")
 TASK = "pool.fsck"
@@ -42,15 +38,19 @@ class Compared(msgspec.Struct, frozen=True):
     seen: View
 
 
-@task(diff=True, answers=Compared)
-def fsck(
-    c: Context,
-    fix: Annotated[bool, about("repair; containerd is stopped meanwhile, its containers run on")] = False,
-    yes: Annotated[bool, about("repair even if it removes every thin id of the pool")] = False,
-    name: Name = "",
-    instance: Instance = "",
-) -> None:
-    """Name thin ids, database entries, snapshots and devices that do not belong together; mend that with --fix."""
+def compare_records(c: Context, name: str, instance: str, *, fix: bool, yes: bool) -> None:
+    """Show what does not belong together.
+
+    Args:
+        c: the machine.
+        name: see `session.find`.
+        instance: see `session.find`.
+        fix: repair it.
+        yes: consent that every thin id of the pool is removed.
+
+    Raises:
+        Failed: something is left, or containers have lost their file system.
+    """
     found = session.find(c, name, instance, TOOLS)
     daemon = found.have.containerd
     running = daemon.active or bool(daemon.changing)

@@ -6,20 +6,16 @@ the room that the pool would grow into.
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import msgspec
 from invoke import Context
 
 from fabfile import sizes, target
 from fabfile.console import say
-from fabfile.option import about
 from fabfile.outcome import result
 from fabfile.plan import Command
 from fabfile.pool.maintain import session
 from fabfile.pool.maintain.session import Made
 from fabfile.render import render
-from fabfile.task import Instance, Name, task
 
 KEEP = 2
 """Copies that stay after a repair or a restore."""
@@ -52,14 +48,8 @@ class Copy(msgspec.Struct, frozen=True):
     bytes: int
 
 
-@task(diff=True, answers=list[Copy])
-def kept(
-    c: Context,
-    keep: Annotated[int, about("number of copies that stay, the newest ones", ge=0, le=10000)] = KEEP,
-    name: Name = "",
-    instance: Instance = "",
-) -> None:
-    """Remove old copies of a pool's metadata that repairs and restores kept, and show those that stay."""
+def prune_copies(c: Context, name: str, instance: str, *, keep: int) -> None:
+    """Remove all copies but the newest `keep`; `name` and `instance` are those of `session.find`."""
     found = session.find(c, name, instance, ("dmsetup",))
     printed = session.do(c, "pool.kept", found, lambda have: [prune(found, keep)])
     copies = _copies(printed)

@@ -6,14 +6,11 @@ containerd counts on, and only then takes the place of the old, which is kept.
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from invoke import Context
 
 from fabfile import hints, target
 from fabfile.console import say
 from fabfile.errors import Failed, Refused
-from fabfile.option import about
 from fabfile.outcome import result
 from fabfile.plan import Command
 from fabfile.pool.maintain import session, thin_devices, transaction
@@ -23,7 +20,6 @@ from fabfile.pool.maintain.kept import KEEP, prune
 from fabfile.pool.maintain.session import Found
 from fabfile.pool.maintain.thin_devices import View
 from fabfile.render import render
-from fabfile.task import Force, Instance, Name, task
 
 TASK = "pool.repair"
 TOOLS = ("dmsetup", "thin_check", "thin_ls", "thin_repair", "thin_restore")
@@ -47,15 +43,19 @@ def kept(printed: str) -> str:
     return " ".join(session.answer(printed, "kept") or ["as it was, in its place"])
 
 
-@task(diff=True, answers=Checked)
-def repair(
-    c: Context,
-    force: Force = False,
-    yes: Annotated[bool, about("repair even if devices or thin volumes of LVM's are lost that way")] = False,
-    name: Name = "",
-    instance: Instance = "",
-) -> None:
-    """Repair a pool's damaged metadata into a new place, and LVM's record of the pool; the old of both stays."""
+def repair_pool(c: Context, name: str, instance: str, *, force: bool, yes: bool) -> None:
+    """Repair a pool's damaged metadata into a new place, and LVM's record of the pool.
+
+    Args:
+        c: the machine.
+        name: see `session.find`.
+        instance: see `session.find`.
+        force: containers that run on the pool are killed.
+        yes: consent that devices, or thin volumes of LVM's, are lost.
+
+    Raises:
+        Failed: something that containerd counts on would be lost, and nobody said yes.
+    """
     found = session.find(c, name, instance, TOOLS, lvm=True, ids=True)
     script = render("pool/repair.sh.j2", pool=found)
     database = Command("what containerd counts on", render("pool/database.sh.j2", pool=found))

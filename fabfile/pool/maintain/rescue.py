@@ -15,7 +15,6 @@ from fabfile.pool.maintain import session
 from fabfile.pool.maintain.downtime import refuse_busy, start, up_again
 from fabfile.pool.maintain.session import Found
 from fabfile.render import render
-from fabfile.task import Force, Instance, Name, task
 
 TASK = "pool.rescue"
 
@@ -44,9 +43,15 @@ def refuse_room(found: Found) -> None:
         )
 
 
-@task(diff=True)
-def rescue(c: Context, force: Force = False, name: Name = "", instance: Instance = "") -> None:
-    """Write the files of a pool again that were deleted while it is up; containerd and the pool are restarted."""
+def rescue_files(c: Context, name: str, instance: str, *, force: bool) -> None:
+    """Write the files of a pool again that were deleted while it is up.
+
+    Args:
+        c: the machine.
+        name: see `session.find`.
+        instance: see `session.find`.
+        force: containers that run on the pool are killed.
+    """
     found = session.find(c, name, instance, ("dmsetup",), without=frozenset({"data", "meta"}))
     gone = [loss for loss in missing.losses(found.have, found.name) if loss.up]
     if not gone:

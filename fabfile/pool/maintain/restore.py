@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
 
 import msgspec
 from invoke import Context
@@ -12,7 +11,6 @@ from fabfile import hints, target
 from fabfile.bolt import Broken
 from fabfile.console import say
 from fabfile.errors import Failed, Problem, Refused
-from fabfile.option import about
 from fabfile.outcome import result
 from fabfile.plan import Command
 from fabfile.pool.health import missing
@@ -25,7 +23,6 @@ from fabfile.pool.maintain.repair import TOOLS, kept, swap
 from fabfile.pool.maintain.session import Found
 from fabfile.pool.maintain.thin_devices import Entry
 from fabfile.render import render
-from fabfile.task import Force, Instance, Name, task
 
 TASK = "pool.restore"
 
@@ -56,16 +53,20 @@ class Restored(msgspec.Struct, frozen=True):
     """What was made since and cannot be used any more."""
 
 
-@task(diff=True, answers=Restored)
-def restore(
-    c: Context,
-    from_: Annotated[str, about("backup file on the machine; by default the newest of pool.backup")] = "",
-    force: Force = False,
-    yes: Annotated[bool, about("restore even of a sound pool, or where something is lost that was made since")] = False,
-    name: Name = "",
-    instance: Instance = "",
-) -> None:
-    """Put a backup in the place of a pool's metadata, which is kept; what was made since is named, and lost."""
+def restore_pool(c: Context, from_: str, name: str, instance: str, *, force: bool, yes: bool) -> None:
+    """Put a backup in the place of a pool's metadata, which is kept.
+
+    Args:
+        c: the machine.
+        from_: backup file on the machine; empty: the newest of pool.backup.
+        name: see `session.find`.
+        instance: see `session.find`.
+        force: containers that run on the pool are killed.
+        yes: consent, where the pool is sound or something is lost that was made since.
+
+    Raises:
+        Refused: nobody said yes.
+    """
     if from_ and not re.fullmatch(r"/[^\n\0]+", from_):
         raise Refused(
             f"from: {from_!r} is not an absolute path",

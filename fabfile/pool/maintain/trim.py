@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import msgspec
 from invoke import Context
 
 from fabfile import sizes, target
 from fabfile.console import say
 from fabfile.errors import Failed
-from fabfile.option import about
 from fabfile.outcome import result
 from fabfile.plan import Command
 from fabfile.pool.maintain import session
 from fabfile.pool.maintain.downtime import refuse_busy, resume, start, stop
 from fabfile.pool.maintain.session import Found
 from fabfile.render import render
-from fabfile.task import Force, Instance, Name, task
 
 
 class Trimmed(msgspec.Struct, frozen=True):
@@ -59,19 +55,17 @@ def _change(before: int, after: int) -> str:
     return f"{sizes.human(before)} → {sizes.human(after)}, {freed},"
 
 
-@task(diff=True, answers=Trimmed)
-def trim(
-    c: Context,
-    offline: Annotated[
-        bool, about("discard of all that no device has, data file or disks included; the pool goes down meanwhile")
-    ] = False,
-    force: Force = False,
-    name: Name = "",
-    instance: Instance = "",
-) -> None:
-    """Give back space that files no longer use, and say how much.
+def trim_pool(c: Context, name: str, instance: str, *, offline: bool, force: bool) -> None:
+    """Give back space that files no longer use.
 
     Devices that are not mounted, such as an image's layers, keep what they have: nobody deletes files in them.
+
+    Args:
+        c: the machine.
+        name: see `session.find`.
+        instance: see `session.find`.
+        offline: also discard every block that no device has, with the pool down.
+        force: containers that run on the pool are killed.
     """
     found = session.find(c, name, instance, ("dmsetup", "thin_trim") if offline else ("dmsetup",))
     script = render("pool/trim.sh.j2", pool=found)

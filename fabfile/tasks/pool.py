@@ -1,0 +1,177 @@
+"""Thin pools, and what is done to one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from invoke import Context
+
+from fabfile import host
+from fabfile.facts.pool import Pool
+from fabfile.option import about, size_of
+from fabfile.pool.loop.grow import enlarge_pool
+from fabfile.pool.loop.loop_pool import LOOP_OPTIONS, make_loop_pool
+from fabfile.pool.lvm.candidates import Offer, show_candidates
+from fabfile.pool.lvm.direct_pool import DIRECT_OPTIONS, make_direct_pool
+from fabfile.pool.maintain.adopt import adopt_pool
+from fabfile.pool.maintain.backup import Backup, back_up_pool
+from fabfile.pool.maintain.check import Checked, check_pool
+from fabfile.pool.maintain.fsck import Compared, compare_records
+from fabfile.pool.maintain.kept import KEEP, Copy, prune_copies
+from fabfile.pool.maintain.repair import repair_pool
+from fabfile.pool.maintain.rescue import rescue_files
+from fabfile.pool.maintain.restore import Restored, restore_pool
+from fabfile.pool.maintain.trim import Trimmed, trim_pool
+from fabfile.pool.status import show_pool
+from fabfile.steps.reset import remove_pools
+from fabfile.task import Force, Instance, Name, Wipe, task
+
+
+@task(settings=[(host.Pool, LOOP_OPTIONS)], diff=True)
+def loop(c: Context, instance: Instance = "", **given: Any) -> None:
+    """Make a thin pool on loop devices that comes back at every boot."""
+    make_loop_pool(c, instance, **given)
+
+
+@task(settings=[(host.Pool, DIRECT_OPTIONS)], diff=True)
+def direct(c: Context, wipe: Wipe = (), instance: Instance = "", **given: Any) -> None:
+    """Make a thin pool on whole disks or in a volume group: LVM's, which grows by itself and comes back at boot."""
+    make_direct_pool(c, wipe, instance, **given)
+
+
+@task(diff=True)
+def adopt(
+    c: Context,
+    name: Annotated[str, about("pool name; by default the one in containerd's configuration")] = "",
+    instance: Instance = "",
+) -> None:
+    """Take over a pool on files that something else made: settings, units and boot order; its content stays."""
+    adopt_pool(c, name, instance)
+
+
+@task(answers=list[Offer])
+def disks(c: Context) -> None:
+    """Show every disk, partition and volume group, and whether a pool can be made on it; nothing is changed."""
+    show_candidates(c)
+
+
+@task(diff=True)
+def grow(
+    c: Context,
+    size: Annotated[str, size_of("size of the data device then")] = "",
+    meta_size: Annotated[str, size_of("size of the metadata device then; by default what the data needs")] = "",
+    device: Annotated[Sequence[str], about("whole, empty disk that a direct pool's volume group gets")] = (),
+    wipe: Wipe = (),
+    name: Name = "",
+    instance: Instance = "",
+) -> None:
+    """Make the pool larger, online; containers go on meanwhile."""
+    enlarge_pool(c, name, instance, size=size, meta_size=meta_size, device=device, wipe=wipe)
+
+
+@task(answers=Pool)
+def status(c: Context, name: Name = "", instance: Instance = "") -> None:
+    """Show how full the pool is and what it stands on."""
+    show_pool(c, name, instance)
+
+
+@task(diff=True, answers=Checked)
+def check(c: Context, name: Name = "", instance: Instance = "") -> None:
+    """Prove that a pool's metadata is sound; under running containers on a snapshot of it."""
+    check_pool(c, name, instance)
+
+
+@task(diff=True, answers=Backup)
+def backup(
+    c: Context,
+    keep: Annotated[int, about("number of backups that stay, the newest ones", ge=1, le=10000)] = 8,
+    name: Name = "",
+    instance: Instance = "",
+) -> None:
+    """Copy a pool's metadata to a file on the machine, also under running containers."""
+    back_up_pool(c, name, instance, keep=keep)
+
+
+@task(diff=True, answers=Checked)
+def repair(
+    c: Context,
+    force: Force = False,
+    yes: Annotated[bool, about("repair even if devices or thin volumes of LVM's are lost that way")] = False,
+    name: Name = "",
+    instance: Instance = "",
+) -> None:
+    """Repair a pool's damaged metadata into a new place, and LVM's record of the pool; the old of both stays."""
+    repair_pool(c, name, instance, force=force, yes=yes)
+
+
+@task(diff=True, answers=Restored)
+def restore(
+    c: Context,
+    from_: Annotated[str, about("backup file on the machine; by default the newest of pool.backup")] = "",
+    force: Force = False,
+    yes: Annotated[bool, about("restore even of a sound pool, or where something is lost that was made since")] = False,
+    name: Name = "",
+    instance: Instance = "",
+) -> None:
+    """Put a backup in the place of a pool's metadata, which is kept; what was made since is named, and lost."""
+    restore_pool(c, from_, name, instance, force=force, yes=yes)
+
+
+@task(diff=True)
+def rescue(c: Context, force: Force = False, name: Name = "", instance: Instance = "") -> None:
+    """Write the files of a pool again that were deleted while it is up; containerd and the pool are restarted."""
+    rescue_files(c, name, instance, force=force)
+
+
+@task(diff=True, answers=list[Copy])
+def kept(
+    c: Context,
+    keep: Annotated[int, about("number of copies that stay, the newest ones", ge=0, le=10000)] = KEEP,
+    name: Name = "",
+    instance: Instance = "",
+) -> None:
+    """Remove old copies of a pool's metadata that repairs and restores kept, and show those that stay."""
+    prune_copies(c, name, instance, keep=keep)
+
+
+@task(diff=True, answers=Compared)
+def fsck(
+    c: Context,
+    fix: Annotated[bool, about("repair; containerd is stopped meanwhile, its containers run on")] = False,
+    yes: Annotated[bool, about("repair even if it removes every thin id of the pool")] = False,
+    name: Name = "",
+    instance: Instance = "",
+) -> None:
+    """Name thin ids, database entries, snapshots and devices that do not belong together; mend that with --fix."""
+    compare_records(c, name, instance, fix=fix, yes=yes)
+
+
+@task(diff=True, answers=Trimmed)
+def trim(
+    c: Context,
+    offline: Annotated[
+        bool, about("discard of all that no device has, data file or disks included; the pool goes down meanwhile")
+    ] = False,
+    force: Force = False,
+    name: Name = "",
+    instance: Instance = "",
+) -> None:
+    """Give back space that files no longer use, and say how much.
+
+    Devices that are not mounted, such as an image's layers, keep what they have: nobody deletes files in them.
+    """
+    trim_pool(c, name, instance, offline=offline, force=force)
+
+
+@task(diff=True)
+def reset(
+    c: Context,
+    yes: Annotated[bool, about("consent: without it nothing is removed")] = False,
+    force: Force = False,
+    all: Annotated[bool, about("every pool that was made here, and all else that deploy made except packages")] = False,
+    name: Name = "",
+    instance: Instance = "",
+) -> None:
+    """Remove the pool, and all images and containers of its containerd; with --all everything that deploy made."""
+    remove_pools(c, name, instance, yes=yes, force=force, all=all)

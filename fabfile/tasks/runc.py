@@ -1,0 +1,16 @@
+"""What starts containers for containerd."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from invoke import Context
+
+from fabfile.steps.runc import install_runc
+from fabfile.task import SOURCES, task
+
+
+@task(settings=SOURCES, diff=True)
+def install(c: Context, **given: Any) -> None:
+    """Install runc."""
+    install_runc(c, **given)

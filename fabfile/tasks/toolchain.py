@@ -1,0 +1,22 @@
+"""What builds containerd."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from invoke import Context
+
+from fabfile.steps.toolchain import install_go, install_protoc
+from fabfile.task import SOURCES, task
+
+
+@task(settings=SOURCES, diff=True)
+def go(c: Context, **given: Any) -> None:
+    """Install Go in /usr/local/go and put it in the PATH of logins."""
+    install_go(c, **given)
+
+
+@task(settings=SOURCES, diff=True)
+def protoc(c: Context, **given: Any) -> None:
+    """Install protoc and its include files, and prove that it compiles a .proto."""
+    install_protoc(c, **given)
