@@ -5,9 +5,9 @@ from __future__ import annotations
 from invoke import Collection
 
 from fabfile import commandline, namespace
-from fabfile.lab import tasks as lab
+from fabfile.tasks import lab
 
 ns = namespace()
-ns.add_collection(Collection.from_module(lab, name="lab"))
+ns.add_collection(Collection.from_module(lab))
 if inv := commandline.running("invoke"):
     commandline.check(inv, ns)

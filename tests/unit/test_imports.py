@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import tasks
 from fabfile.paths import REPOSITORY
 
 PLANNING = ("fabfile.plan", "fabfile.apply", "fabfile.converge")
@@ -59,6 +60,7 @@ def test_imports_go_one_way(file: Path) -> None:
         "steps": ("fabfile.lab", "fabfile.fleet", "fabfile.ssh"),
         "pool": ("fabfile.steps", "fabfile.lab", "fabfile.fleet", "fabfile.ssh"),
         "lab": ("fabfile.steps", "fabfile.fleet", "fabfile.facts"),
+        "tasks": ("fabfile.fleet", "fabfile.here", "fabfile.ssh", *PLANNING),
         "plan": ("fabfile.apply", "fabfile.converge"),
         "apply": ("fabfile.converge",),
     }
@@ -112,6 +114,37 @@ def test_nothing_imports_the_door() -> None:
     for file in FILES:
         assert "fabfile.namespace" not in imports(file), file
     assert "fabfile.namespace" in imports(REPOSITORY / "tasks.py")
+
+
+def test_a_task_stands_in_its_namespace_and_is_one_call() -> None:
+    """Nothing else is in these modules but imports and the declarations of options."""
+    for file in FILES:
+        tree = ast.parse(file.read_text())
+        found = [each for each in ast.walk(tree) if isinstance(each, ast.FunctionDef) and _is_task(each)]
+        if file.parent.name != "tasks":
+            assert found == [], file
+            continue
+        for each in found:
+            help_text, *work = each.body
+            assert isinstance(help_text, ast.Expr) and isinstance(help_text.value, ast.Constant), each.name
+            assert [type(one.value) for one in work if isinstance(one, ast.Expr)] == [ast.Call], each.name
+        others = {type(each) for each in tree.body if each not in found}
+        assert others <= {ast.Expr, ast.Import, ast.ImportFrom, ast.Assign}, file
+    assert {each.stem for each in FILES if each.parent.name == "tasks"} - {"__init__", "root"} == {
+        *tasks.ns.collections
+    }
+
+
+def _is_task(function: ast.FunctionDef) -> bool:
+    names = [each.func if isinstance(each, ast.Call) else each for each in function.decorator_list]
+    return "task" in [each.id for each in names if isinstance(each, ast.Name)]
+
+
+def test_only_inv_loads_the_lab() -> None:
+    """It would cost fab the time to start."""
+    for file in FILES:
+        of_lab = {name for name in imports(file) if name.startswith(("fabfile.lab", "fabfile.tasks.lab"))}
+        assert not of_lab or module(file).startswith(("fabfile.lab.", "fabfile.tasks.lab")), file
 
 
 def test_no_module_shadows_the_standard_library() -> None:

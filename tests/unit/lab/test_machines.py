@@ -14,7 +14,7 @@ from invoke import Context
 
 from fabfile import inventory, paths
 from fabfile.errors import Failed, Refused
-from fabfile.lab import directory, machines, process, registry, store, tasks, tools, vm
+from fabfile.lab import demo, directory, machines, process, registry, store, throwaway, tools, vm
 from fabfile.lab.vm import Vm
 
 
@@ -45,7 +45,7 @@ def test_a_broken_machine_is_listed_refused_and_taken_down(content: bytes, capsy
     whole, broken = new(), new("lab-2")
     (broken.directory / "vm.json").write_bytes(content)
     assert machines.machines() == [whole]
-    tasks.list_.body(Context())
+    throwaway.list_machines()
     first, second = capsys.readouterr().out.splitlines()
     assert first == "lab-1    stopped  127.0.0.1:40001  1536 MiB  bookworm, uml, Linux 7.2"
     assert second.startswith("lab-2    broken   lab-2 is broken: ") and "inv lab.down lab-2" in second
@@ -106,7 +106,7 @@ def test_there_is_no_demonstration_where_a_lab_is(whole: bool) -> None:
     if not whole:
         (machine.directory / "vm.json").unlink()
     with pytest.raises(Refused) as refused:
-        tasks.demo.body(Context())
+        demo.run_demo(Context(), "bookworm", "", keep=False)
     assert refused.value.details == f"{paths.lab()} has lab-1"
 
 
@@ -255,7 +255,7 @@ def test_all_machines_of_a_failed_start_are_ended_even_if_one_does_not_end(monke
     ],
 )
 def test_down_takes_a_name(words: str, named: bool) -> None:
-    assert tasks.names_a_machine(words.split()) == named
+    assert throwaway.names_a_machine(words.split()) == named
 
 
 def test_no_path_is_among_the_words_that_ssh_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,73 @@
+"""The demonstration: a throwaway machine, a deploy over SSH, containers on devmapper and on overlayfs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from time import monotonic
+
+from invoke import Context
+
+from fabfile import paths
+from fabfile.console import say
+from fabfile.errors import Failed, Problem, Refused
+from fabfile.lab.throwaway import only_planned
+
+
+def run_demo(c: Context, suite: str, kind: str, *, keep: bool) -> None:
+    """Deploy on a machine made for that, and run containers on it.
+
+    Args:
+        c: this machine.
+        suite: its Debian.
+        kind: of machine; empty: the best that boots here.
+        keep: it is left running.
+
+    Raises:
+        Pending: with --dry.
+        Refused: there is a lab already.
+    """
+    import subprocess
+    import threading
+
+    from fabfile.lab import directory, machines
+
+    if there := directory.names(paths.lab()):
+        what = f"{paths.lab()} has {', '.join(there)}"
+        raise Refused("there is a lab already", what, hint="inv lab.down, or let LAB_DIR name another directory")
+    only_planned(c, "lab.demo", "start a throwaway machine, deploy on it, run containers, remove it")
+    start = monotonic()
+    building = threading.Thread(target=_build, daemon=True)
+    building.start()
+    name = machines.up(1, suite, kind=kind)[0].name
+    building.join()
+    fab = [sys.executable, "-m", "fabric", "-H", name]
+    environment = {**os.environ, "HOSTS_FILE": str(paths.lab() / "hosts.toml")}
+    try:
+        for args in (["deploy"], ["smoke"], ["pool.status"]):
+            say(f"\n$ fab -H {name} {' '.join(args)}")
+            done = subprocess.run([*fab, *args], cwd=paths.REPOSITORY, env=environment, check=False)
+            if done.returncode:
+                raise Failed(
+                    f"fab {args[0]} failed on {name}",
+                    f"exit code {done.returncode}",
+                    hint=f"its console: {paths.lab() / name / 'console.log'}",
+                )
+    finally:
+        if not keep:
+            machines.down()
+    say(f"\nall of it: {monotonic() - start:.0f} s" + (f"; the machine is kept: inv lab.shell {name}" if keep else ""))
+
+
+def _build() -> None:
+    """Build the demo's containerd while its machine is made. Should that fail, the deploy tries again and says why."""
+    import subprocess
+
+    from fabfile.lab import mirror
+
+    try:
+        holds = mirror.build()
+    except Problem:
+        return  # machines.up meets the same, and reports it
+    build = ["containerd.build", "--release", "lab", "--mirror", str(holds)]
+    subprocess.run([sys.executable, "-m", "invoke", *build], cwd=paths.REPOSITORY, check=False)

@@ -1,0 +1,117 @@
+"""Throwaway machines as a person asks for them: start, list, open a shell on one, end."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+import msgspec
+from invoke import Context
+
+from fabfile import paths
+from fabfile.console import say, show
+from fabfile.errors import Pending
+from fabfile.outcome import Outcome, note, result
+from fabfile.target import is_dry, quote
+
+
+class LabMachine(msgspec.Struct, frozen=True):
+    """A machine of the lab."""
+
+    name: str
+    running: bool = False
+    port: int = 0
+    """Of 127.0.0.1, on which its SSH answers."""
+    kind: str = ""
+    """kvm, uml or tcg."""
+    broken: str = ""
+    """Why it cannot be used; only `inv lab.down` can then be done with it."""
+
+
+def start_machines(c: Context, count: int, suite: str, memory: int, kind: str) -> None:
+    """Start machines and write their inventory.
+
+    Args:
+        c: this machine.
+        count: how many.
+        suite: their Debian.
+        memory: of each, in MiB.
+        kind: of machine; empty: the best that boots here.
+
+    Raises:
+        Pending: with --dry.
+    """
+    from fabfile.lab import machines
+
+    only_planned(c, "lab.up", f"start {count} {suite} machines with {memory} MiB each, in {paths.lab()}")
+    new = machines.up(count, suite, memory, kind=kind)
+    _changed("lab.up", f"started {', '.join(each.name for each in new)}")
+    result([LabMachine(each.name, True, each.port, each.kind) for each in new])
+    say(f"inventory: HOSTS_FILE={quote(str(paths.lab() / 'hosts.toml'))} fab -H hosts deploy")
+
+
+def only_planned(c: Context, task: str, what: str) -> None:
+    """With --dry, say what would be done.
+
+    Raises:
+        Pending: with --dry.
+    """
+    if is_dry(c):
+        say(f"pending  {task}\n    * {what}")
+        note(Outcome(task, "pending", what, 0))
+        raise Pending
+
+
+def _changed(task: str, what: str) -> None:
+    note(Outcome(task, "changed", what, 0))
+
+
+def list_machines() -> None:
+    """Show the lab's machines."""
+    from fabfile.lab import machines
+
+    found, broken = machines.look()
+    lost = [LabMachine(name, broken=why) for name, why in broken.items()]
+    result([*(LabMachine(each.name, bool(each.pid), each.port, each.kind) for each in found), *lost])
+    for machine in found:
+        state = "running" if machine.pid else "stopped"
+        where = f"127.0.0.1:{machine.port:<5}  {machine.memory} MiB"
+        show(f"{machine.name:8} {state:8} {where}  {machine.suite}, {machine.kind}, Linux {machine.kernel}")
+    for name, why in broken.items():
+        show(f"{name:8} broken   {why}; remove it: inv lab.down {name}")
+
+
+def open_shell(c: Context, name: str) -> None:
+    """Become a shell on a machine of the lab.
+
+    Raises:
+        Pending: with --dry.
+    """
+    from fabfile.lab import machines
+
+    only_planned(c, "lab.shell", f"open a shell on {name}")
+    command = machines.get(name).ssh()
+    os.execvp(command[0], command)
+
+
+def names_a_machine(words: Sequence[str]) -> bool:
+    """Whether a command line has a machine's name after lab.down: Invoke's positional arguments cannot be left out."""
+    return any(task == "lab.down" and re.fullmatch(r"lab-\d+", name) for task, name in pairwise(words))
+
+
+def end_machines(c: Context, name: str) -> None:
+    """End one machine or, where `name` is empty, the whole lab with all its files.
+
+    Raises:
+        Pending: with --dry, if there is anything to end.
+    """
+    from fabfile.lab import directory, machines
+
+    there = [name] if name else directory.names(paths.lab())
+    if there:
+        only_planned(c, "lab.down", f"end {', '.join(there)} and remove {'it' if name else paths.lab()}")
+    machines.down(name)
+    if there:
+        _changed("lab.down", f"ended {', '.join(there)}")

@@ -1,0 +1,69 @@
+"""Throwaway machines, for inv alone."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+from invoke import Context
+
+from fabfile.lab.demo import run_demo
+from fabfile.lab.throwaway import (
+    LabMachine,
+    end_machines,
+    list_machines,
+    names_a_machine,
+    open_shell,
+    start_machines,
+)
+from fabfile.option import about
+from fabfile.task import task
+
+Machine = Annotated[
+    str,
+    about("kind of machine: kvm, uml, tcg, or debian for one with Debian's own kernel; by default the best that boots"),
+]
+Suite = Annotated[str, about("Debian generation: bookworm, trixie or forky")]
+
+
+@task(answers=list[LabMachine])
+def up(
+    c: Context,
+    count: Annotated[int, about("number of machines")] = 1,
+    suite: Suite = "bookworm",
+    memory: Annotated[int, about("memory of each machine, in MiB")] = 1536,
+    machine: Machine = "",
+) -> None:
+    """Start throwaway machines and write their inventory."""
+    start_machines(c, count, suite, memory, machine)
+
+
+@task(name="list", answers=list[LabMachine])
+def list_(c: Context) -> None:
+    """Show the lab's machines."""
+    list_machines()
+
+
+@task(positional=["name"], json=False)
+def shell(c: Context, name: Annotated[str, about("machine of the lab, such as lab-1")]) -> None:
+    """Open a shell on a machine of the lab."""
+    open_shell(c, name)
+
+
+@task(positional=["name"] if names_a_machine(sys.argv) else [])
+def down(
+    c: Context, name: Annotated[str, about("one machine, as in inv lab.down lab-1; without it the whole lab")] = ""
+) -> None:
+    """End one machine, or the whole lab with all its files."""
+    end_machines(c, name)
+
+
+@task(json=False)
+def demo(
+    c: Context,
+    keep: Annotated[bool, about("a machine that is left running")] = False,
+    suite: Suite = "bookworm",
+    machine: Machine = "",
+) -> None:
+    """The main job, end to end: a throwaway machine, a deploy over SSH, containers on devmapper and on overlayfs."""
+    run_demo(c, suite, machine, keep=keep)
