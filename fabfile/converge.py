@@ -1,14 +1,15 @@
-"""The one loop that makes steps true: gather → plan → apply → look again.
+"""The one loop that makes changes: gather → plan → apply, and again where somebody else was faster.
 
-The same plan is shown by --dry and is applied; after that the machine is looked at again, and whatever is still to be
-done then is a failure.
+The same plan is shown by --dry and is applied. After a step's changes the machine is looked at again, and whatever is
+still to be done then is a failure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -25,6 +26,19 @@ if TYPE_CHECKING:
 
 WIDTH = 58
 """Characters of a reason: a step's line has state, name, time and reason in 100."""
+
+TRIES = 3
+"""Plans for one step: each is made anew because somebody else changed the machine since it was looked at."""
+
+
+class Done(NamedTuple):
+    """What became of a plan."""
+
+    changes: list[Change]
+    """Those that were made; none where there was nothing to do."""
+    printed: str
+    have: Facts
+    """The machine as it was looked at last."""
 
 
 def converge(c: Context, steps: Sequence[Step], query: Query, *, prove: bool = False) -> list[Outcome]:
@@ -45,22 +59,18 @@ def converge(c: Context, steps: Sequence[Step], query: Query, *, prove: bool = F
     look = facts.script(query)
     have = gather(c, msgspec.structs.replace(query, prove=prove and not target.is_dry(c)))
     if target.is_dry(c):
-        return preview([(step.name, step.plan(have)) for step in steps])
+        outcomes = preview([(step.name, step.plan(have)) for step in steps])
+        if pending(outcomes):
+            raise Pending
+        return outcomes
     # Every plan is made once before the first change: a refusal of a late step comes before anything is touched.
     for step in steps:
         step.plan(have)
-    outcomes: list[Outcome] = []
+    outcomes = []
     for step in steps:
         start = monotonic()
-        changes, printed = _planned(step, have, outcomes), None
-        for _ in range(3):
-            if not changes or (printed := apply(c, step.name, changes, have, look)) is not None:
-                break
-            have = gather(c, query)  # somebody else changed the machine since we looked
-            changes = _planned(step, have, outcomes)
-        else:
-            raise Failed(f"{step.name}: the machine keeps changing", "another operator is at work", hint="run it again")
-        if printed is not None:
+        changes, printed, have = act(c, step.name, partial(_planned, step, outcomes), have, query, look)
+        if changes:
             for line in notes(printed):
                 say(f"{step.name}: {line}")
             have = facts.parse(printed)
@@ -74,7 +84,34 @@ def converge(c: Context, steps: Sequence[Step], query: Query, *, prove: bool = F
     return outcomes
 
 
-def _planned(step: Step, have: Facts, outcomes: Sequence[Outcome]) -> list[Change]:
+def act(
+    c: Context, name: str, plan: Callable[[Facts], list[Change]], have: Facts, query: Query, look: str = ""
+) -> Done:
+    """Do what `plan` says; where somebody else changed the machine since it was looked at, look and plan again.
+
+    Args:
+        c: the machine.
+        name: of the step or task.
+        plan: what to do.
+        have: the machine as it was looked at.
+        query: what to ask it for another plan.
+        look: script that follows the changes, see `apply`.
+
+    Raises:
+        Failed: a change failed, or the machine keeps changing.
+    """
+    for _ in range(TRIES):
+        changes = plan(have)
+        if not changes:
+            return Done([], "", have)
+        printed = apply(c, name, changes, have, look)
+        if printed is not None:
+            return Done(changes, printed, have)
+        have = gather(c, query)
+    raise Failed(f"{name}: the machine keeps changing", "another operator is at work", hint="run it again")
+
+
+def _planned(step: Step, outcomes: Sequence[Outcome], have: Facts) -> list[Change]:
     """The step's plan; once anything was changed, its refusal is a failure."""
     try:
         return step.plan(have)
@@ -113,7 +150,11 @@ def _say(outcome: Outcome) -> None:
 
 
 def preview(plans: list[tuple[str, list[Change]]]) -> list[Outcome]:
-    """Show the plans. A later step is planned again after an earlier one's changes, and that is said."""
+    """Show the plans. A later step is planned again after an earlier one's changes, and that is said.
+
+    Returns:
+        What would become of each.
+    """
     outcomes: list[Outcome] = []
     before = ""
     for name, changes in plans:
@@ -125,6 +166,9 @@ def preview(plans: list[tuple[str, list[Change]]]) -> list[Outcome]:
         note(outcome)
         outcomes.append(outcome)
         before = before or (name if changes else "")
-    if before:
-        raise Pending
     return outcomes
+
+
+def pending(outcomes: Sequence[Outcome]) -> bool:
+    """Whether something would be done."""
+    return any(outcome.status == "pending" for outcome in outcomes)

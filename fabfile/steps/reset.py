@@ -9,7 +9,7 @@ from invoke import Context
 
 from fabfile import hints, inventory, target
 from fabfile.console import say
-from fabfile.converge import converge
+from fabfile.converge import converge, pending, preview
 from fabfile.errors import Pending, Refused
 from fabfile.facts import Facts, gather
 from fabfile.instance import Daemon
@@ -51,14 +51,14 @@ def remove_pools(c: Context, name: str, instance: str, *, yes: bool, force: bool
     if all:
         parts.append(teardown.part(Daemon("", host.bin_dir), force=force))
     if target.is_dry(c) and parts:
-        return _do(c, parts)
+        return _preview(c, parts)
     todo = {part: changes for part in parts if (changes := part.step.plan(gather(c, part.query)))}
     if not todo:
         say(f"{'nothing that was made here' if all else f'no pool {query.pool}'}: nothing to do")
         return []
     typed = ["", ""] if all else [host.daemon.instance, names[0]]
     _refuse(c, todo, typed, yes=yes, force=force)
-    outcomes = _do(c, list(todo))
+    outcomes = [outcome for part in todo for outcome in converge(c, [part.step], part.query)]
     if all:
         say("distribution packages stay: whoever installed them, others may need them by now")
     return outcomes
@@ -136,14 +136,14 @@ def _refuse(c: Context, todo: dict[Part, list[Change]], typed: Sequence[str], *,
         )
 
 
-def _do(c: Context, parts: Sequence[Part]) -> list[Outcome]:
-    outcomes: list[Outcome] = []
-    pending = False
-    for part in parts:
-        try:
-            outcomes += converge(c, [part.step], part.query)
-        except Pending:
-            pending = True
-    if pending:
+def _preview(c: Context, parts: Sequence[Part]) -> list[Outcome]:
+    """Show what would be removed.
+
+    Raises:
+        Pending: anything.
+    """
+    plans = [(part.step.name, part.step.plan(gather(c, part.query))) for part in parts]
+    outcomes = [outcome for plan in plans for outcome in preview([plan])]
+    if pending(outcomes):
         raise Pending
     return outcomes

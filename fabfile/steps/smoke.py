@@ -12,7 +12,7 @@ from fabfile import hints, inventory, target
 from fabfile.apply import hinted
 from fabfile.console import show
 from fabfile.converge import preview
-from fabfile.errors import Failed, Refused
+from fabfile.errors import Failed, Pending, Refused
 from fabfile.facts import Facts, Query
 from fabfile.facts import smoke as facts
 from fabfile.facts.containerd import SETTINGS
@@ -162,6 +162,7 @@ def prove_containers(c: Context, instance: str, **given: Any) -> None:
     text = script(msgspec.structs.replace(host, pool=pool))
     if target.is_dry(c):
         preview([("smoke", [Command(f"run {reference(host)} on {' and on '.join(SNAPSHOTTERS)}", text)])])
+        raise Pending
     answer = target.run(c, text)
     if answer.exited:
         details, hint = hinted(answer.stdout + answer.stderr)

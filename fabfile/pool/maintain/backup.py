@@ -38,9 +38,7 @@ def back_up_pool(c: Context, name: str, instance: str, *, keep: int) -> None:
     """
     found = session.find(c, name, instance, TOOLS)
     script = render("pool/backup.sh.j2", pool=found, keep=keep)
-    printed = session.do(
-        c, "pool.backup", found, lambda have: [Command(f"a backup of the metadata of {found.name}", script)]
-    )
+    printed = session.do(c, "pool.backup", found, [Command(f"a backup of the metadata of {found.name}", script)])
     said = session.answer(printed, "backup")
     if said is None:
         raise Failed("pool.backup: no backup was made", printed)

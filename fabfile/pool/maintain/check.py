@@ -75,9 +75,7 @@ def verdict(c: Context, task: str, found: Found) -> Verdict:
     if wrong and (found.have.pool.status or visibility.thins(found.have, found.settings)):
         return Verdict(False, wrong[0], ids=wrong[0])
     script = render("pool/check.sh.j2", pool=found)
-    printed = session.do(
-        c, task, found, lambda have: [Command(f"thin_check of the pool {found.name}", script)], looks=True
-    )
+    printed = session.do(c, task, found, [Command(f"thin_check of the pool {found.name}", script)], looks=True)
     said = session.answer(printed, "checked")
     if said is None:
         raise Failed(f"{task}: thin_check did not end", printed)

@@ -72,7 +72,7 @@ def _with_holders(c: Context, task: str, found: Found, seen: Seen) -> Seen:
     if not names:
         return seen
     script = render("pool/holders.sh.j2", pool=found, daemon=found.daemon, devices=names)
-    printed = session.do(c, task, found, lambda have: [Command("who has them open", script)], looks=True)
+    printed = session.do(c, task, found, [Command("who has them open", script)], looks=True)
     return msgspec.structs.replace(
         seen, view=msgspec.structs.replace(seen.view, holders=thin_devices.holders(printed.splitlines()))
     )
@@ -80,9 +80,7 @@ def _with_holders(c: Context, task: str, found: Found, seen: Seen) -> Seen:
 
 def _look(c: Context, task: str, found: Found, *, running: bool) -> Seen:
     script = render("pool/thins.sh.j2", pool=found, daemon=found.daemon)
-    printed = session.do(
-        c, task, found, lambda have: [Command("what each says of the thin devices", script)], looks=True
-    )
+    printed = session.do(c, task, found, [Command("what each says of the thin devices", script)], looks=True)
     lines = printed.splitlines()
     try:
         seen, files = thin_devices.parse(lines), thin_devices.unpack(lines)
@@ -118,7 +116,7 @@ def mend(c: Context, task: str, found: Found, seen: Seen | None = None, stale: I
     except Broken as error:
         raise Failed(f"containerd's databases of {found.name} cannot be read", str(error), hint=HINT) from error
     if todo.changes:
-        session.do(c, task, found, lambda have: changes(found, todo))
+        session.do(c, task, found, changes(found, todo))
         if todo.devices or todo.ids:
             say(f"removed {len(todo.devices)} devices and {len(todo.ids)} thin ids that belong to nobody")
         for path, content in ((found.database, todo.files.pool), (found.snapshots, todo.files.snapshots)):
@@ -160,7 +158,7 @@ def forget(c: Context, task: str, found: Found, means: Affected) -> None:
         Blob("lost", "".join(f"{line}\n" for line in lines).encode()),
         script,
     )
-    printed = session.do(c, task, found, lambda have: [upload])
+    printed = session.do(c, task, found, [upload])
     for line in printed.splitlines():
         what, _, rest = line.partition(" ")
         space, _, image = rest.partition(" ")

@@ -61,7 +61,7 @@ def start(found: Found, *, whole: bool = True) -> Command:
 def resume(c: Context, task: str, found: Found) -> None:
     """Start what was stopped, after something failed; what speaks against that is only said."""
     try:
-        session.do(c, task, found, lambda have: [start(found)])
+        session.do(c, task, found, [start(found)])
     except Failed as error:
         say(str(error), error=True)
 

@@ -95,7 +95,7 @@ def _fixed(c: Context, found: Found, *, yes: bool) -> Affected:
     """
     unit = found.daemon.unit
     stop = Command(f"stop {unit}: nobody makes a device meanwhile", words("systemctl", "stop", unit))
-    session.do(c, TASK, found, lambda have: [stop])
+    session.do(c, TASK, found, [stop])
     try:
         seen = comparison.look(c, TASK, found, running=False)
         refuse_all(found, seen.found, seen.view, yes=yes)
@@ -103,7 +103,7 @@ def _fixed(c: Context, found: Found, *, yes: bool) -> Affected:
     except Problem:
         resume(c, TASK, found)
         raise
-    session.do(c, TASK, found, lambda have: [start(found)])
+    session.do(c, TASK, found, [start(found)])
     up_again(c, found, TASK)
     comparison.forget(c, TASK, found, means)
     return means

@@ -51,7 +51,7 @@ class Copy(msgspec.Struct, frozen=True):
 def prune_copies(c: Context, name: str, instance: str, *, keep: int) -> None:
     """Remove all copies but the newest `keep`; `name` and `instance` are those of `session.find`."""
     found = session.find(c, name, instance, ("dmsetup",))
-    printed = session.do(c, "pool.kept", found, lambda have: [prune(found, keep)])
+    printed = session.do(c, "pool.kept", found, [prune(found, keep)])
     copies = _copies(printed)
     result([Copy(*copy) for copy in copies])
     for what, path, size in copies:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from invoke import Context
 
-from fabfile import hints, target
+from fabfile import hints
 from fabfile.console import say
 from fabfile.errors import Failed, Refused
 from fabfile.outcome import result
@@ -61,13 +61,12 @@ def repair_pool(c: Context, name: str, instance: str, *, force: bool, yes: bool)
     database = Command("what containerd counts on", render("pool/database.sh.j2", pool=found))
     changes = [stop(found, force=force), Command(f"thin_repair of {found.name} into new metadata", script), database]
     finish = [start(found)] if found.direct else [swap(found, found.candidate), start(found)]
-    if target.is_dry(c):
-        session.do(c, TASK, found, lambda have: [*changes, *finish, prune(found, KEEP)])
+    session.only_planned(c, TASK, [*changes, *finish, prune(found, KEEP)])
     state = verdict(c, TASK, found)
     result(Checked(found.name, state.good, state.what))
     if state.good:
         if found.have.pool.status is None:
-            session.do(c, TASK, found, lambda have: [start(found)])
+            session.do(c, TASK, found, [start(found)])
             up_again(c, found, TASK)
         say(f"pool {found.name}: sound ({state.what}): nothing to repair")
         return
@@ -76,7 +75,7 @@ def repair_pool(c: Context, name: str, instance: str, *, force: bool, yes: bool)
     if state.ids and state.what == state.ids:
         _relabel(c, found, force=force, yes=yes)
         return
-    printed = session.do(c, TASK, found, lambda have: [*changes])
+    printed = session.do(c, TASK, found, changes)
     old = f"\nthe old metadata: {kept(printed)}" if found.direct else ""
     lost = losses(thin_devices.read(printed, TASK))
     if lost and not yes:
@@ -89,10 +88,10 @@ def repair_pool(c: Context, name: str, instance: str, *, force: bool, yes: bool)
         )
     if state.ids:
         transaction.mend(c, TASK, found)
-    printed += "\n" + session.do(c, TASK, found, lambda have: [*finish])
+    printed += "\n" + session.do(c, TASK, found, finish)
     up_again(c, found, TASK)
     say(f"the old metadata: {kept(printed)}")
-    session.do(c, TASK, found, lambda have: [prune(found, KEEP)])
+    session.do(c, TASK, found, [prune(found, KEEP)])
 
 
 def _relabel(c: Context, found: Found, *, force: bool, yes: bool) -> None:
@@ -108,11 +107,11 @@ def _relabel(c: Context, found: Found, *, force: bool, yes: bool) -> None:
             "\n".join(loses),
             hint=f"to have LVM forget them: {hints.again(TASK, found.daemon, found.name, '--yes')}",
         )
-    session.do(c, TASK, found, lambda have: [stop(found, force=force)])
+    session.do(c, TASK, found, [stop(found, force=force)])
     transaction.mend(c, TASK, found)
     for line in loses:
         say(line)
-    session.do(c, TASK, found, lambda have: [start(found)])
+    session.do(c, TASK, found, [start(found)])
     up_again(c, found, TASK)
     fix = found.command("pool.fsck", "--fix")
     say(f"what containerd could not activate meanwhile is Faulty in its database; to make it good again: {fix}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke import Context
 
-from fabfile import hints, sizes, target
+from fabfile import hints, sizes
 from fabfile.console import say
 from fabfile.errors import Failed, Refused
 from fabfile.facts import Facts
@@ -69,10 +69,9 @@ def rescue_files(c: Context, name: str, instance: str, *, force: bool) -> None:
         start(found),
         Command("look at the pool, and for images whose content is gone", look),
     ]
-    if target.is_dry(c):
-        session.do(c, TASK, found, lambda have: [*changes])
+    session.only_planned(c, TASK, changes)
     refuse_busy(c, TASK, found, force=force)
-    printed = session.do(c, TASK, found, lambda have: [*changes])
+    printed = session.do(c, TASK, found, changes)
     if session.answer(printed, "rescued") is None:
         raise Failed(f"{TASK}: the files were not written", printed)
     for line in printed.splitlines():

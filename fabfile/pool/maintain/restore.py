@@ -7,7 +7,7 @@ import re
 import msgspec
 from invoke import Context
 
-from fabfile import hints, target
+from fabfile import hints
 from fabfile.bolt import Broken
 from fabfile.console import say
 from fabfile.errors import Failed, Problem, Refused
@@ -76,33 +76,32 @@ def restore_pool(c: Context, from_: str, name: str, instance: str, *, force: boo
     found = session.find(c, name, instance, TOOLS, without=frozenset({"meta"}), lvm=True)
     if any(loss.up for loss in missing.losses(found.have, found.name)):
         missing.refuse(found.have, found.name)
-    if target.is_dry(c):
-        session.do(c, TASK, found, lambda have: [*_making(found, from_), stop(found, force=force)])
+    session.only_planned(c, TASK, [*_making(found, from_), stop(found, force=force)])
     refuse_busy(c, TASK, found, force=force)
     state = verdict(c, TASK, found)
     if missing.losses(found.have, found.name):
         # What the kernel still has in its memory is no proof of a file that was cut.
         state = msgspec.structs.replace(state, good=False)
-    made = _made(found, session.do(c, TASK, found, lambda have: [*_making(found, from_)]))
+    made = _made(found, session.do(c, TASK, found, _making(found, from_)))
     if not yes and (state.good or made.losses):
         drop = render("pool/drop.sh.j2", pool=found, candidate=made.path, identity=made.identity)
-        session.do(c, TASK, found, lambda have: [Command("the new metadata goes again", drop)])
+        session.do(c, TASK, found, [Command("the new metadata goes again", drop)])
         _refuse(found, made, sound=state.what if state.good else "")
     result(Restored(made.source, made.age, made.losses))
     for line in (f"{made.source}: {hours(made.age)}; what was written since is lost", *made.losses):
         say(line)
     finish = [stop(found, force=force), swap(found, made.path), start(found, whole=False)]
     try:
-        printed = session.do(c, TASK, found, lambda have: [*finish])
+        printed = session.do(c, TASK, found, finish)
         means = comparison.mend(c, TASK, found, stale=made.stale)
     except Problem:
         resume(c, TASK, found)
         raise
-    session.do(c, TASK, found, lambda have: [start(found)])
+    session.do(c, TASK, found, [start(found)])
     up_again(c, found, TASK)
     comparison.forget(c, TASK, found, means)
     say(f"the metadata until now: {kept(printed)}")
-    session.do(c, TASK, found, lambda have: [prune(found, KEEP)])
+    session.do(c, TASK, found, [prune(found, KEEP)])
 
 
 def _making(found: Found, source: str) -> list[Command]:

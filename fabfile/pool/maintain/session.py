@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from time import monotonic
@@ -14,10 +14,9 @@ import msgspec
 from invoke import Context
 
 from fabfile import hints, target
-from fabfile.apply import apply
-from fabfile.converge import preview
+from fabfile.converge import act, preview
 from fabfile.distributions import PACKAGES
-from fabfile.errors import Failed, Refused
+from fabfile.errors import Pending, Refused
 from fabfile.facts import Facts, Query, gather
 from fabfile.instance import Daemon
 from fabfile.outcome import Outcome, note
@@ -200,34 +199,37 @@ def _directory() -> Path:
     return Path(directory.name)
 
 
-def do(c: Context, task: str, found: Found, plan: Callable[[Facts], list[Change]], *, looks: bool = False) -> str:
-    """Do what `plan` says and return what it printed. With --dry only show it.
+def do(c: Context, task: str, found: Found, changes: Sequence[Change], *, looks: bool = False) -> str:
+    """Make the changes and return what they printed. With --dry only show them.
 
     Args:
         c: the machine.
         task: who asks.
         found: the pool.
-        plan: what to do.
+        changes: what to do.
         looks: it changes nothing that lasts.
 
     Raises:
         Pending: with --dry.
         Failed: a change failed, or the machine keeps changing.
     """
-    have = found.have
-    for _ in range(3):
-        changes = plan(have)
-        if target.is_dry(c):
-            preview([(task, changes)])
-            return ""
-        start = monotonic()
-        printed = apply(c, task, changes, have)
-        if printed is not None:
-            reason = "; ".join(change.why for change in changes)
-            note(Outcome(task, "ok" if looks else "changed", reason, round(monotonic() - start, 2), list(changes)))
-            return "\n".join(line for line in printed.splitlines() if not line.startswith("@@"))
-        have = gather(c, found.query)
-    raise Failed(f"{task}: the machine keeps changing", "another operator is at work", hint="run it again")
+    only_planned(c, task, changes)
+    start = monotonic()
+    done = act(c, task, lambda have: [*changes], found.have, found.query)
+    reason = "; ".join(change.why for change in changes)
+    note(Outcome(task, "ok" if looks else "changed", reason, round(monotonic() - start, 2), [*changes]))
+    return "\n".join(line for line in done.printed.splitlines() if not line.startswith("@@"))
+
+
+def only_planned(c: Context, task: str, changes: Sequence[Change]) -> None:
+    """With --dry, show the changes and go no further.
+
+    Raises:
+        Pending: with --dry.
+    """
+    if target.is_dry(c):
+        preview([(task, [*changes])])
+        raise Pending
 
 
 def again(c: Context, found: Found) -> Found:

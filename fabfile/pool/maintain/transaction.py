@@ -29,7 +29,7 @@ def forgotten(c: Context, task: str, found: Found) -> list[str]:
     if busy := [f"{found.settings['VG']}/{of.name} is open: somebody uses it" for of in own if of.open]:
         raise Refused(f"{task}: LVM has thin volumes in {found.lv}", "\n".join(busy), hint="unmount and close it first")
     database = Command("what containerd counts on", render("pool/database.sh.j2", pool=found))
-    entries = (thin_devices.read(session.do(c, task, found, lambda have: [database]), task).database or {}).values()
+    entries = (thin_devices.read(session.do(c, task, found, [database]), task).database or {}).values()
     names = {entry.id: entry.name for entry in entries}
     group, lines = found.settings["VG"], []
     for of in own:
@@ -59,7 +59,7 @@ def mend(c: Context, task: str, found: Found) -> None:
         "pool/relabel.sh.j2", pool=found, group_uuid=group.uuid, pool_uuid=pool.uuid, thins=thins
     )
     why = f"LVM's transaction id of {found.lv} becomes the pool's, and both 0"
-    printed = session.do(c, task, found, lambda have: [Command(why, script)])
+    printed = session.do(c, task, found, [Command(why, script)])
     said = session.answer(printed, "relabelled")
     if said is None:
         raise Failed(f"{task}: LVM's record of {found.lv} was not changed", printed)

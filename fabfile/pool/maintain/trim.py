@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from invoke import Context
 
-from fabfile import sizes, target
+from fabfile import sizes
 from fabfile.console import say
 from fabfile.errors import Failed
 from fabfile.outcome import result
@@ -14,6 +14,8 @@ from fabfile.pool.maintain import session
 from fabfile.pool.maintain.downtime import refuse_busy, resume, start, stop
 from fabfile.pool.maintain.session import Found
 from fabfile.render import render
+
+TASK = "pool.trim"
 
 
 class Trimmed(msgspec.Struct, frozen=True):
@@ -27,15 +29,15 @@ class Trimmed(msgspec.Struct, frozen=True):
     allocated_after: int | None
 
 
-def trimmed(found: Found, printed: str) -> Trimmed:
-    """What a script printed of it.
+def trimmed(found: Found, first: str, last: str) -> Trimmed:
+    """What came back, from what the first script printed, and the last.
 
     Raises:
         Failed: the script did not come to its end.
     """
-    before, after = session.answer(printed, "before"), session.answer(printed, "after")
+    before, after = session.answer(first, "before"), session.answer(last, "after")
     if before is None or after is None:
-        raise Failed("pool.trim: it did not come to its end", printed)
+        raise Failed(f"{TASK}: it did not come to its end", last)
     block = found.have.pool.table.block_sectors * sizes.SECTOR if found.have.pool.table else found.block_sectors * 512
     on_disk = (None, None) if found.direct else (int(before[1]), int(after[1]))
     return Trimmed(found.name, int(before[0]) * block, int(after[0]) * block, *on_disk)
@@ -69,23 +71,23 @@ def trim_pool(c: Context, name: str, instance: str, *, offline: bool, force: boo
     """
     found = session.find(c, name, instance, ("dmsetup", "thin_trim") if offline else ("dmsetup",))
     script = render("pool/trim.sh.j2", pool=found)
-    if offline and not target.is_dry(c):
-        refuse_busy(c, "pool.trim", found, force=force)
-    printed = session.do(c, "pool.trim", found, lambda have: [Command("fstrim of every mounted thin device", script)])
+    online = Command("fstrim of every mounted thin device", script)
+    whole = Command("discard every block that no device has", render("pool/trim-offline.sh.j2", pool=found))
+    again = Command("how much is used now", script)
+    rest = [stop(found, force=force), whole, start(found), again] if offline else []
+    session.only_planned(c, TASK, [online, *rest])
     if offline:
-        whole = Command("discard every block that no device has", render("pool/trim-offline.sh.j2", pool=found))
-        again = Command("how much is used now", script)
-        rest = [stop(found, force=force), whole, start(found), again]
+        refuse_busy(c, TASK, found, force=force)
+    printed = [session.do(c, TASK, found, [online])]
+    if offline:
         try:
-            printed += "\n" + session.do(c, "pool.trim", found, lambda have: [*rest])
+            printed.append(session.do(c, TASK, found, rest))
         except Failed:
-            resume(c, "pool.trim", found)
+            resume(c, TASK, found)
             raise
-        first = session.answer(printed.partition("@after")[0], "before")
-        printed += f"\n@before {' '.join(first or [])}"
-    for line in printed.splitlines():
+    for line in "\n".join(printed).splitlines():
         if line.startswith(("trimmed ", "not trimmed ")):
             say(line)
-    came_back = trimmed(found, printed)
+    came_back = trimmed(found, printed[0], printed[-1])
     result(came_back)
     say("\n".join(report(found, came_back)))
