@@ -41,20 +41,19 @@ class Done(NamedTuple):
     """The machine as it was looked at last."""
 
 
-def converge(c: Context, steps: Sequence[Step], query: Query, *, prove: bool = False) -> list[Outcome]:
+def converge(c: Context, steps: Sequence[Step], *, prove: bool = False) -> list[Outcome]:
     """Make `steps` true in their order and say what became of each. With --dry only say what would change.
 
     Args:
         c: the machine.
         steps: in the order in which they depend on each other.
-        query: what to ask the machine, besides the steps' files.
         prove: unless with --dry, have the snapshotter make a snapshot in the first look; see Query.prove.
 
     Raises:
         Pending: with --dry, if anything would change.
         Problem: the first step that failed or refused; later steps are not tried.
     """
-    query = msgspec.structs.replace(query, files=tuple(sorted({*query.files, *(f for s in steps for f in s.files)})))
+    query = facts.together([step.query for step in steps])
     # What changes are made for is proved by them: only the look before the first one tries what is there.
     look = facts.script(query)
     have = gather(c, msgspec.structs.replace(query, prove=prove and not target.is_dry(c)))

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from fabfile import sizes
-from fabfile.facts import Facts
+from fabfile.facts import Facts, Query
 
 
 class Source(Protocol):
@@ -69,8 +69,8 @@ class Step(msgspec.Struct, frozen=True):
 
     name: str
     plan: Callable[[Facts], list[Change]]
-    files: tuple[str, ...] = ()
-    """Files whose content and mode the plan wants to know."""
+    query: Query = Query()
+    """What the plan wants to know."""
 
 
 def file(have: Facts, why: str, path: str, content: str, **options: Any) -> list[Change]:

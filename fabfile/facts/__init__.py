@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -27,7 +27,11 @@ from fabfile.facts import (
 from fabfile.instance import Daemon
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from invoke import Context
+
+    from fabfile.host import Host
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +58,45 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     def daemon(self) -> Daemon:
         """The containerd in question."""
         return Daemon(self.instance, self.bin_dir)
+
+
+def about(host: Host, **more: Any) -> Query:
+    """What to ask a machine about its containerd and its pool, of whatever variant.
+
+    Args:
+        host: the machine.
+        more: fields of the query besides.
+    """
+    pool = host.pool
+    known = {
+        "pool": pool.dm_name,
+        "dir": pool.dir.rstrip("/"),
+        "vg": pool.vg if pool.variant == "direct" else "",
+        "instance": host.instance,
+        "bin_dir": host.bin_dir,
+    }
+    return Query(**{**known, **more})
+
+
+def together(queries: Sequence[Query]) -> Query:
+    """All that is asked, about one machine, containerd and pool, at once.
+
+    Raises:
+        ValueError: they are about different ones: a mistake in the program.
+    """
+    values: dict[str, Any] = {}
+    for field in Query.__struct_fields__:
+        asked = [getattr(query, field) for query in queries]
+        if isinstance(asked[0], tuple):
+            values[field] = tuple(dict.fromkeys(each for all_of_one in asked for each in all_of_one))
+            continue
+        said = set(asked) if field in ("pool", "dir", "instance", "bin_dir") else {each for each in asked if each}
+        if len(said) > 1:
+            raise ValueError(f"steps of one task ask about different machines: {field} is {said}")
+        values[field] = said.pop() if said else asked[0]
+    return Query(
+        **values,
+    )
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):

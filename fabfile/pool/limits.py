@@ -6,9 +6,9 @@ import re
 
 import msgspec
 
-from fabfile import hints, inventory, sizes
+from fabfile import hints, sizes
 from fabfile.errors import Refused
-from fabfile.facts import Facts, Query
+from fabfile.facts import Facts
 from fabfile.facts.pool import Pool as Now
 from fabfile.instance import Daemon
 from fabfile.sizes import GIB, KIB, MIB
@@ -148,12 +148,6 @@ def check_autoextend(threshold: int, percent: int, max_size: str, data: int) -> 
     if most and most < data:
         raise Refused(f"pool.max_size: {max_size!r} is less than the pool", f"its size is {sizes.show(data)}")
     return most
-
-
-def query(settings: inventory.Pool, instance: str = "") -> Query:
-    """What to ask a machine about its pool, of whatever variant."""
-    vg = settings.vg if settings.variant == "direct" else ""
-    return Query(pool=settings.dm_name, dir=settings.dir.rstrip("/"), vg=vg, instance=instance)
 
 
 def refuse_growth(now: Now, daemon: Daemon, name: str, unit: str) -> None:

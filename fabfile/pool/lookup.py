@@ -7,7 +7,7 @@ from invoke import Context
 
 from fabfile import hints, inventory
 from fabfile.errors import Refused
-from fabfile.facts import Facts, Query, gather
+from fabfile.facts import Facts, Query, about, gather
 from fabfile.instance import DEFAULT, Daemon
 from fabfile.inventory import Host, Pool
 from fabfile.pool import limits, units
@@ -31,18 +31,15 @@ def look(c: Context, name: str, instance: str) -> tuple[Host, Query, Facts]:
     host = inventory.of(c, instance)
     if name:
         limits.check_name(name)
-    query = _query(host)
-    if name:
-        query = msgspec.structs.replace(query, pool=name, files=units.paths(name))
+    query = _query(host, name or host.pool.dm_name)
     have = gather(c, query)
     host = msgspec.structs.replace(host, pool=meant(have, host, name))
-    wanted = _query(host)
+    wanted = _query(host, host.pool.dm_name)
     return host, wanted, have if wanted == query else gather(c, wanted)
 
 
-def _query(host: Host) -> Query:
-    files_ = units.paths(host.pool.dm_name)
-    return msgspec.structs.replace(limits.query(host.pool, host.instance), bin_dir=host.bin_dir, files=files_)
+def _query(host: Host, name: str) -> Query:
+    return about(host, pool=name, files=units.paths(name))
 
 
 def meant(have: Facts, host: Host, name: str) -> Pool:

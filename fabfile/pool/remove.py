@@ -30,7 +30,6 @@ class Part(msgspec.Struct, frozen=True):
     """Something that can be taken away."""
 
     step: Step
-    query: Query
     idle: str
     """Script that says, a line each, what speaks against it."""
 
@@ -86,9 +85,9 @@ class Going(Made, frozen=True):
         )  # fmt: skip
 
 
-def step(pool: Going) -> Step:
-    """The step that leaves nothing of it."""
-    return Step("pool.reset", lambda have: plan(have, pool))
+def step(pool: Going, devices: tuple[str, ...] = ()) -> Step:
+    """The step that leaves nothing of it; `devices` may be disks of it that are in no group any more."""
+    return Step("pool.reset", lambda have: plan(have, pool), pool.query(devices))
 
 
 def plan(have: Facts, pool: Going) -> list[Change]:

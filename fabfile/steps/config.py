@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from invoke import Context
 
 from fabfile import inventory, systemd
 from fabfile.converge import converge
 from fabfile.errors import Refused
-from fabfile.facts import Facts
+from fabfile.facts import Facts, about
 from fabfile.facts.config import DIGEST
 from fabfile.facts.containerd import SETTINGS
 from fabfile.instance import OURS, Daemon
@@ -23,7 +22,7 @@ from fabfile.steps import ext4, foreign, overrides
 from fabfile.steps.settings import ORIGINAL, Want, config_format, edited, is_stock
 
 
-def step(host: Host, release: str, mirror: str) -> Step:
+def step(host: Host) -> Step:
     """The step that configures, starts and proves containerd on the pool of `host`."""
 
     def plan(have: Facts) -> list[Change]:
@@ -33,7 +32,7 @@ def step(host: Host, release: str, mirror: str) -> Step:
         systemd.refuse_masked(have, daemon.unit)
         _refuse_unit(have, daemon)
         systemd.refuse_changing(daemon.unit, have.containerd.changing)
-        version = releases.load(release, have.system.arch, mirror).containerd.version
+        version = releases.load(host.release, have.system.arch, host.mirror).containerd.version
         foreign.refuse(have, daemon, version)
         pool = host.pool
         limits.check_name(pool.dm_name)
@@ -52,7 +51,7 @@ def step(host: Host, release: str, mirror: str) -> Step:
         files = _files(have, want, text, digest)
         return [*files, *_daemon(have, want, digest, files)]
 
-    return Step("containerd.configure", plan, _looked_at(host.daemon))
+    return Step("containerd.configure", plan, about(host, files=_looked_at(host.daemon)))
 
 
 def _looked_at(daemon: Daemon) -> tuple[str, ...]:
@@ -146,6 +145,4 @@ def _why(have: Facts, want: Want, digest: str) -> tuple[str, bool]:
 
 def configure_containerd(c: Context, instance: str, **given: Any) -> list[Outcome]:
     """Take the step for an instance; `given` are settings of the host."""
-    host = inventory.of(c, instance, **given)
-    query = msgspec.structs.replace(limits.query(host.pool, host.instance), bin_dir=host.bin_dir)
-    return converge(c, [step(host, host.release, host.mirror)], query)
+    return converge(c, [step(inventory.of(c, instance, **given))])

@@ -11,8 +11,7 @@ from fabfile import inventory, target
 from fabfile.console import say
 from fabfile.converge import converge
 from fabfile.errors import Pending
-from fabfile.facts import Facts, Query, gather
-from fabfile.instance import Daemon
+from fabfile.facts import Facts, about, gather
 from fabfile.inventory import Host
 from fabfile.outcome import Outcome, note
 from fabfile.plan import Change, Step, words
@@ -22,36 +21,32 @@ if TYPE_CHECKING:
     from fabfile.build import Build
 
 
-def built(release: str, arch: str, mirror: str) -> Build:
-    """The build that a release means on an architecture."""
+def built(host: Host, arch: str) -> Build:
+    """The build that the host's release means on an architecture."""
     from fabfile import releases
     from fabfile.build import Build
 
-    return Build(releases.load(release, arch, mirror))
+    return Build(releases.load(host.release, arch, host.mirror))
 
 
-def step(release: str, mirror: str, daemon: Daemon, on: str = "controller") -> Step:
-    """The step that installs the containerd of `release`.
+def step(host: Host) -> Step:
+    """The step that installs the containerd of the host's release.
 
-    Args:
-        release: name of the set.
-        mirror: see releases.load.
-        daemon: whose machine it is for; links to its programs go to its bin_dir.
-        on: `controller`, or `host`: built on the machine itself, with the Go that is in /usr/local/go there.
+    One that the host builds itself is built with the Go that is in /usr/local/go there.
     """
 
     def plan(have: Facts) -> list[Change]:
-        build = built(release, have.system.arch, mirror)
-        foreign.refuse(have, daemon, build.release.containerd.version)
-        links = {f"{daemon.bin_dir}/{name}": f"bin/{name}" for name in build.programs}
-        return _place(have, build, on) + versioned.switch(have, "containerd", build.key, links)
+        build = built(host, have.system.arch)
+        foreign.refuse(have, host.daemon, build.release.containerd.version)
+        links = {f"{host.bin_dir}/{name}": f"bin/{name}" for name in build.programs}
+        return _place(have, build, host.build) + versioned.switch(have, "containerd", build.key, links)
 
-    return Step("containerd.install", plan)
+    return Step("containerd.install", plan, about(host))
 
 
-def place_step(release: str, mirror: str) -> Step:
-    """The step that builds the containerd of `release` on the machine itself, without using it yet."""
-    return Step("containerd.build", lambda have: _place(have, built(release, have.system.arch, mirror), "host"))
+def place_step(host: Host) -> Step:
+    """The step that builds the containerd of the host's release on the machine itself, without using it yet."""
+    return Step("containerd.build", lambda have: _place(have, built(host, have.system.arch), "host"), about(host))
 
 
 def _place(have: Facts, build: Build, on: str) -> list[Change]:
@@ -73,11 +68,7 @@ def prerequisites(host: Host) -> list[Step]:
     """What a build needs before it: on the host itself its packages and toolchain, on the controller nothing."""
     if host.build != "host":
         return []
-    return [
-        packages.step(build=True),
-        toolchain.go_step(host.release, host.mirror),
-        toolchain.protoc_step(host.release, host.mirror, host.bin_dir),
-    ]
+    return [packages.step(host), toolchain.go_step(host), toolchain.protoc_step(host)]
 
 
 def _host(c: Context, on: str, given: dict[str, Any]) -> Host:
@@ -97,10 +88,9 @@ def build_containerd(c: Context, on: str, **given: Any) -> list[Outcome]:
         Pending: with --dry, if it is not built yet.
     """
     host = _host(c, on, given)
-    query = Query(bin_dir=host.bin_dir)
     if host.build == "host":
-        return converge(c, [*prerequisites(host), place_step(host.release, host.mirror)], query)
-    wanted = built(host.release, gather(c, query).system.arch, host.mirror)
+        return converge(c, [*prerequisites(host), place_step(host)])
+    wanted = built(host, gather(c, about(host)).system.arch)
     there, start = wanted.is_kept, monotonic()
     if target.is_dry(c):
         say(f"{'ok' if there else 'pending':8} containerd.build\n    * build {wanted.label} on this controller")
@@ -118,5 +108,4 @@ def build_containerd(c: Context, on: str, **given: Any) -> list[Outcome]:
 def install_containerd(c: Context, on: str, **given: Any) -> list[Outcome]:
     """Take the step, and those before it; the arguments are those of `build_containerd`."""
     host = _host(c, on, given)
-    steps = [*prerequisites(host), step(host.release, host.mirror, host.daemon, host.build)]
-    return converge(c, steps, Query(bin_dir=host.bin_dir))
+    return converge(c, [*prerequisites(host), step(host)])

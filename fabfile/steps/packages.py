@@ -9,7 +9,8 @@ from fabfile.apply import NOTE
 from fabfile.converge import converge
 from fabfile.distributions import BUILD, PACKAGES, RUN
 from fabfile.errors import Refused
-from fabfile.facts import Facts, Query
+from fabfile.facts import Facts, about
+from fabfile.host import Host
 from fabfile.outcome import Outcome
 from fabfile.plan import Change, Command, Step, words
 from fabfile.render import render
@@ -25,10 +26,10 @@ INSTALL = {
 }
 
 
-def step(*, build: bool) -> Step:
-    """The step that installs what is missing to run a pool and, with `build`, to build containerd."""
-    needs = RUN + BUILD if build else RUN
-    return Step("packages", lambda have: plan(have, needs))
+def step(host: Host) -> Step:
+    """The step that installs what is missing to run a pool and, where the host builds, to build containerd."""
+    needs = RUN + BUILD if host.build == "host" else RUN
+    return Step("packages", lambda have: plan(have, needs), about(host))
 
 
 def plan(have: Facts, needs: tuple[str, ...]) -> list[Change]:
@@ -54,5 +55,4 @@ def plan(have: Facts, needs: tuple[str, ...]) -> list[Change]:
 
 def install_packages(c: Context, *, build: bool) -> list[Outcome]:
     """Install what is missing, see `step`; on a host that builds also what that needs."""
-    host = inventory.of(c)
-    return converge(c, [step(build=build or host.build == "host")], Query(bin_dir=host.bin_dir))
+    return converge(c, [step(inventory.of(c, **({"build": "host"} if build else {})))])

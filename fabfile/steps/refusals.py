@@ -9,10 +9,9 @@ from invoke import Context
 
 from fabfile import inventory
 from fabfile.errors import Problem
-from fabfile.facts import Facts, Query, gather
+from fabfile.facts import Facts, about, gather, together
 from fabfile.inventory import Host
 from fabfile.plan import Step
-from fabfile.pool import limits
 from fabfile.pool.lookup import meant
 from fabfile.steps import deploy
 
@@ -44,17 +43,16 @@ def look(c: Context, instance: str) -> tuple[Host, Facts, list[Refusal]]:
 
 def _planned(c: Context, host: Host) -> tuple[list[Step], Facts, list[Refusal]]:
     """The steps of a deploy, what they want to know, and what is refused before that."""
-    order, query, found = _steps(host)
-    files = tuple(sorted({*query.files, *(file for step in order for file in step.files)}))
-    return order, gather(c, msgspec.structs.replace(query, files=files, prove=True)), found
+    order, found = _steps(host)
+    query = together([about(host, prove=True), *(step.query for step in order)])
+    return order, gather(c, query), found
 
 
-def _steps(host: Host) -> tuple[list[Step], Query, list[Refusal]]:
+def _steps(host: Host) -> tuple[list[Step], list[Refusal]]:
     try:
-        return (*deploy.steps(host), [])
+        return deploy.steps(host), []
     except Problem as wrong:
-        query = msgspec.structs.replace(limits.query(host.pool, host.instance), bin_dir=host.bin_dir)
-        return [], query, [Refusal(wrong.what, wrong.details, wrong.hint)]
+        return [], [Refusal(wrong.what, wrong.details, wrong.hint)]
 
 
 def of(order: Sequence[Step], have: Facts) -> list[Refusal]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
 from invoke import Context
 
 from fabfile import hints, inventory, target
 from fabfile.console import say
 from fabfile.converge import converge, pending, preview
 from fabfile.errors import Pending, Refused
-from fabfile.facts import Facts, gather
+from fabfile.facts import Facts, about, gather
 from fabfile.instance import Daemon
 from fabfile.inventory import Host
 from fabfile.outcome import Outcome
@@ -41,24 +40,23 @@ def remove_pools(c: Context, name: str, instance: str, *, yes: bool, force: bool
     host = inventory.of(c, instance)
     if all and (name or instance):
         raise Refused("pool.reset --all is about the whole machine", "without --name and --instance")
-    query = msgspec.structs.replace(limits.query(host.pool, host.instance), bin_dir=host.bin_dir)
     if name:
         limits.check_name(name)
-        query = msgspec.structs.replace(query, pool=name)
-    have = gather(c, query)
-    names = sorted(have.instances.pools) if all else _chosen(have, host.daemon, query.pool, named=bool(name))
-    parts = [_part(c, have, host, pool, last=_last(have, names, pool), force=force) for pool in names]
+    pool = name or host.pool.dm_name
+    have = gather(c, about(host, pool=pool))
+    names = sorted(have.instances.pools) if all else _chosen(have, host.daemon, pool, named=bool(name))
+    parts = [_part(c, have, host, each, last=_last(have, names, each), force=force) for each in names]
     if all:
         parts.append(teardown.part(Daemon("", host.bin_dir), force=force))
     if target.is_dry(c) and parts:
         return _preview(c, parts)
-    todo = {part: changes for part in parts if (changes := part.step.plan(gather(c, part.query)))}
+    todo = {part: changes for part in parts if (changes := part.step.plan(gather(c, part.step.query)))}
     if not todo:
-        say(f"{'nothing that was made here' if all else f'no pool {query.pool}'}: nothing to do")
+        say(f"{'nothing that was made here' if all else f'no pool {pool}'}: nothing to do")
         return []
     typed = ["", ""] if all else [host.daemon.instance, names[0]]
     _refuse(c, todo, typed, yes=yes, force=force)
-    outcomes = [outcome for part in todo for outcome in converge(c, [part.step], part.query)]
+    outcomes = [outcome for part in todo for outcome in converge(c, [part.step])]
     if all:
         say("distribution packages stay: whoever installed them, others may need them by now")
     return outcomes
@@ -108,7 +106,7 @@ def _part(c: Context, have: Facts, host: Host, name: str, *, last: bool, force: 
         each = (identity.complete(lvm, settings), *have.instances.pools.values())
         mine = {uuid for settings in each for uuid in identity.own(settings).physicals}
         devices = tuple(device for device, uuid in lvm.uuids.items() if uuid in mine and device.startswith("/"))
-    return Part(remove.step(pool), pool.query(devices), remove.idle(pool) + "idle\n")
+    return Part(remove.step(pool, devices), remove.idle(pool) + "idle\n")
 
 
 def _refuse(c: Context, todo: dict[Part, list[Change]], typed: Sequence[str], *, yes: bool, force: bool) -> None:
@@ -142,7 +140,7 @@ def _preview(c: Context, parts: Sequence[Part]) -> list[Outcome]:
     Raises:
         Pending: anything.
     """
-    plans = [(part.step.name, part.step.plan(gather(c, part.query))) for part in parts]
+    plans = [(part.step.name, part.step.plan(gather(c, part.step.query))) for part in parts]
     outcomes = [outcome for plan in plans for outcome in preview([plan])]
     if pending(outcomes):
         raise Pending

@@ -8,7 +8,8 @@ from invoke import Context
 
 from fabfile import inventory
 from fabfile.converge import converge
-from fabfile.facts import Facts, Query
+from fabfile.facts import Facts, about
+from fabfile.host import Host
 from fabfile.outcome import Outcome
 from fabfile.plan import Change, Step
 from fabfile.steps import versioned
@@ -16,21 +17,20 @@ from fabfile.steps import versioned
 LINK = "/usr/local/sbin/runc"
 
 
-def step(release: str, mirror: str) -> Step:
-    """The step that installs the runc of `release` and proves its version."""
+def step(host: Host) -> Step:
+    """The step that installs the runc of the host's release and proves its version."""
 
     def plan(have: Facts) -> list[Change]:
         from fabfile import releases
 
-        runc = releases.load(release, have.system.arch, mirror).runc
+        runc = releases.load(host.release, have.system.arch, host.mirror).runc
         unpack = 'mkdir "$d/bin"; install -m 0755 "$1" "$d/bin/runc"'
         prove = versioned.says('"$d/bin/runc" --version', f"runc version {runc.version}")
         return versioned.changes(have, "runc", runc.key, runc, unpack, {LINK: "bin/runc"}, prove)
 
-    return Step("runc.install", plan)
+    return Step("runc.install", plan, about(host))
 
 
 def install_runc(c: Context, **given: Any) -> list[Outcome]:
     """Take the step; `given` are settings of the host."""
-    host = inventory.of(c, **given)
-    return converge(c, [step(host.release, host.mirror)], Query(bin_dir=host.bin_dir))
+    return converge(c, [step(inventory.of(c, **given))])

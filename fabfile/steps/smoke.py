@@ -13,7 +13,7 @@ from fabfile.apply import hinted
 from fabfile.console import show
 from fabfile.converge import preview
 from fabfile.errors import Failed, Pending, Refused
-from fabfile.facts import Facts, Query
+from fabfile.facts import Facts, about
 from fabfile.facts import smoke as facts
 from fabfile.facts.containerd import SETTINGS
 from fabfile.facts.proof import ELSEWHERE, UNMOUNTED
@@ -75,21 +75,12 @@ def setup(have: Facts, host: Host) -> str:
     )
 
 
-def query(asked: Query, host: Host) -> Query:
-    """What `asked` asks, and whether the image of `host` is there."""
-    return msgspec.structs.replace(asked, image=reference(host))
-
-
 def recording(host: Host) -> str:
     """The shell function `record`, which writes down what a proof that has just passed holds for."""
     daemon = host.daemon
-    asked = Query(
-        pool=host.pool.dm_name, dir=host.pool.dir.rstrip("/"), instance=host.instance, bin_dir=host.bin_dir,
-        image=reference(host),
-    )  # fmt: skip
     return render(
         "containerd/record.sh.j2",
-        kept=facts.functions(asked),
+        kept=facts.functions(about(host, image=reference(host))),
         daemon=daemon,
         variable=SETTINGS,
         directory=daemon.record.rpartition("/")[0],
@@ -109,7 +100,7 @@ def step(host: Host) -> Step:
             return []
         return [Command("a container on devmapper and one on overlayfs", f"{run}record", recording(host))]
 
-    return Step("smoke", plan)
+    return Step("smoke", plan, about(host, image=reference(host)))
 
 
 def refuse_unproved(have: Facts, host: Host) -> None:

@@ -24,8 +24,8 @@ def part(daemon: Daemon, *, force: bool) -> Part:
     configs = tuple(daemon.config + suffix for suffix in ("", ".bak", settings.ORIGINAL))
     paths = (*configs, daemon.unit_path, *drop_ins, toolchain.PROFILE, *SHARED)
     idle = render("containerd/containers.sh.j2", daemon=daemon) + "running\n"
-    step = Step("everything else", lambda have: plan(have, daemon, force=force))
-    return Part(step, Query(bin_dir=daemon.bin_dir, files=paths), idle)
+    query = Query(bin_dir=daemon.bin_dir, files=paths)
+    return Part(Step("everything else", lambda have: plan(have, daemon, force=force), query), idle)
 
 
 def plan(have: Facts, daemon: Daemon, *, force: bool) -> list[Change]:

@@ -8,7 +8,8 @@ from invoke import Context
 
 from fabfile import inventory
 from fabfile.converge import converge
-from fabfile.facts import Facts, Query
+from fabfile.facts import Facts, about
+from fabfile.host import Host
 from fabfile.outcome import Outcome
 from fabfile.plan import Change, Step, file
 from fabfile.steps import versioned
@@ -30,13 +31,13 @@ PROTO
 test -s "$d/.prove/t.pb"; rm -r "$d/.prove\""""
 
 
-def go_step(release: str, mirror: str) -> Step:
-    """The step that installs the Go toolchain of `release`."""
+def go_step(host: Host) -> Step:
+    """The step that installs the Go toolchain of the host's release."""
 
     def plan(have: Facts) -> list[Change]:
         from fabfile import releases
 
-        go = releases.load(release, have.system.arch, mirror).go
+        go = releases.load(host.release, have.system.arch, host.mirror).go
         profile = file(have, "Go in the PATH of every login", PROFILE, PROFILE_TEXT)
         there = have.files.get(f"{GOROOT}/VERSION")
         if have.versions["go"].links.get(GOROOT) == "" and there and there.content.split()[:1] == [f"go{go.version}"]:
@@ -45,31 +46,28 @@ def go_step(release: str, mirror: str) -> Step:
         prove = versioned.says('GOROOT="$d" "$d/bin/go" version', f"go{go.version}")
         return versioned.changes(have, "go", go.key, go, unpack, {GOROOT: ""}, prove) + profile
 
-    return Step("toolchain.go", plan, (PROFILE, f"{GOROOT}/VERSION"))
+    return Step("toolchain.go", plan, about(host, files=(PROFILE, f"{GOROOT}/VERSION")))
 
 
-def protoc_step(release: str, mirror: str, bin_dir: str) -> Step:
-    """The step that installs the protoc of `release` and proves that it compiles."""
+def protoc_step(host: Host) -> Step:
+    """The step that installs the protoc of the host's release and proves that it compiles."""
 
     def plan(have: Facts) -> list[Change]:
         from fabfile import releases
 
-        protoc = releases.load(release, have.system.arch, mirror).protoc
+        protoc = releases.load(host.release, have.system.arch, host.mirror).protoc
         unpack = 'tar -xzf "$1" -C "$d" --no-same-owner'
-        links = {f"{bin_dir}/protoc": "bin/protoc", "/usr/local/include/google": "include/google"}
+        links = {f"{host.bin_dir}/protoc": "bin/protoc", "/usr/local/include/google": "include/google"}
         return versioned.changes(have, "protoc", protoc.key, protoc, unpack, links, PROVE_PROTOC)
 
-    return Step("toolchain.protoc", plan)
+    return Step("toolchain.protoc", plan, about(host))
 
 
 def install_go(c: Context, **given: Any) -> list[Outcome]:
     """Take the step of Go; `given` are settings of the host."""
-    host = inventory.of(c, **given)
-    return converge(c, [go_step(host.release, host.mirror)], Query(bin_dir=host.bin_dir))
+    return converge(c, [go_step(inventory.of(c, **given))])
 
 
 def install_protoc(c: Context, **given: Any) -> list[Outcome]:
     """Take the step of protoc; `given` are settings of the host."""
-    host = inventory.of(c, **given)
-    steps = [protoc_step(host.release, host.mirror, host.bin_dir)]
-    return converge(c, steps, Query(bin_dir=host.bin_dir))
+    return converge(c, [protoc_step(inventory.of(c, **given))])

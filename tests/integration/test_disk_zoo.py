@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
 import pytest
 from invoke import Config
 
 from fabfile import inventory, namespace
 from fabfile.errors import Refused
-from fabfile.facts import Facts, Query, gather
-from fabfile.inventory import Pool
-from fabfile.plan import Change, Step, words
+from fabfile.facts import Facts, gather
+from fabfile.inventory import Host, Pool
+from fabfile.plan import Change, words
 from fabfile.pool.loop import loop_pool
 from fabfile.pool.lvm import direct_pool, extend
 from fabfile.pool.safety import gate
@@ -75,12 +74,12 @@ def pool(*devices: str) -> Pool:
 def seen(machine: Machine, connection: Connected, kept: dict[str, str]) -> Facts:
     """One look at all of them."""
     devices = [zoo.device(machine, case.name) for case in CASES]
-    return have(connection, *direct_pool.step(pool(*devices, *zoo.OTHERS), "three"))
+    return gather(connection, direct_pool.step(three(pool(*devices, *zoo.OTHERS))).query)
 
 
-def have(connection: Connected, step: Step, query: Query) -> Facts:
-    """What a step asks the machine."""
-    return gather(connection, msgspec.structs.replace(query, files=step.files))
+def three(pool: Pool) -> Host:
+    """An instance with that pool."""
+    return Host(instance="three", pool=pool)
 
 
 def changed(machine: Machine, kept: dict[str, str]) -> set[str]:
@@ -93,7 +92,7 @@ def changed(machine: Machine, kept: dict[str, str]) -> set[str]:
 
 def refusal(seen: Facts, device: str, wipes: tuple[str, ...] = ()) -> Refused:
     with pytest.raises(Refused) as refused:
-        direct_pool.step(pool(device), "three", wipes)[0].plan(seen)
+        direct_pool.step(three(pool(device)), wipes).plan(seen)
     return refused.value
 
 
@@ -124,7 +123,7 @@ def test_a_plan_takes_the_disk_that_was_named_and_no_other(machine: Machine, see
     for case in CASES:
         if case.wipe or not case.says:
             wipes = (devices[case.name],) if case.wipe else ()
-            script = destroying(direct_pool.step(pool(devices[case.name]), "three", wipes)[0].plan(seen))
+            script = destroying(direct_pool.step(three(pool(devices[case.name])), wipes).plan(seen))
             lines = [line for line in script.splitlines() if line.startswith(("wipe_disk", "pvcreate", "vgcreate"))]
             assert len(lines) == len(wipes) + 2
             assert all(devices[case.name] in line.split() for line in lines)
@@ -180,9 +179,9 @@ def test_a_pool_of_ours_takes_its_disk_only(machine: Machine, kept: dict[str, st
 @pytest.mark.parametrize("case", BAD, ids=lambda case: case.name)
 def test_nor_does_it_grow_onto_another(machine: Machine, growing: Facts, case: Case) -> None:
     device = zoo.device(machine, case.name)
-    settings = Pool(variant="direct", vg="two", pool="thinpool")
+    two = Host(instance="two", pool=Pool(variant="direct", vg="two", pool="thinpool"))
     for wipes in ((), *([] if case.wipe else [(device,)])):
-        step, _ = extend.step(settings, "two", size="", meta_size="", devices=(device,), wipes=wipes)
+        step = extend.step(two, size="", meta_size="", devices=(device,), wipes=wipes)
         with pytest.raises(Refused) as refused:
             step.plan(growing)
         for says in case.says:
@@ -193,16 +192,16 @@ def test_nor_does_it_grow_onto_another(machine: Machine, growing: Facts, case: C
 def growing(machine: Machine, connection: Connected) -> Facts:
     """A look at all of them, for a growth of our pool."""
     devices = tuple(zoo.device(machine, case.name) for case in BAD)
-    settings = Pool(variant="direct", vg="two", pool="thinpool")
-    return have(connection, *extend.step(settings, "two", size="", meta_size="", devices=devices, wipes=()))
+    two = Host(instance="two", pool=Pool(variant="direct", vg="two", pool="thinpool"))
+    return gather(connection, extend.step(two, size="", meta_size="", devices=devices, wipes=()).query)
 
 
 @pytest.mark.parametrize("name", zoo.VOLUMES)
 def test_a_volume_that_is_there_is_refused_with_what_is_on_it(connection: Connected, name: str) -> None:
     settings = Pool(dir="/srv/pool", size="64M", volume=f"user/{name}", volume_size="128M", name="files")
-    step, query = loop_pool.step(settings, "three")
+    step = loop_pool.step(three(settings))
     with pytest.raises(Refused) as refused:
-        step.plan(have(connection, step, query))
+        step.plan(gather(connection, step.query))
     assert zoo.VOLUMES[name][1] in refused.value.details
 
 

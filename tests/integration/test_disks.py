@@ -13,7 +13,7 @@ from fabfile import inventory
 from fabfile.apply import apply
 from fabfile.errors import Failed, Refused
 from fabfile.facts import Facts, gather
-from fabfile.inventory import Pool
+from fabfile.inventory import Host, Pool
 from fabfile.pool.lvm import direct_pool
 from fabfile.ssh.machine import Machine as Connected
 from fabfile.ssh.ways import Ways
@@ -132,7 +132,7 @@ def connection(machine: Machine) -> Iterator[Connected]:
 @pytest.fixture(scope="module")
 def seen(connection: Connected, machine: Machine) -> Facts:
     """One look at all of them; at the empty disk by both of its names."""
-    return gather(connection, direct_pool.step(pool(*DISKS.values(), *OTHERS, machine.disk(1)))[1])
+    return gather(connection, direct_pool.step(Host(pool=pool(*DISKS.values(), *OTHERS, machine.disk(1)))).query)
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ def kept(machine: Machine, seen: Facts) -> dict[str, str]:
 def refusal(seen: Facts, settings: Pool, wipes: tuple[str, ...] = ()) -> Refused:
     """What the plan of a pool on its disks is refused with."""
     with pytest.raises(Refused) as refused:
-        direct_pool.step(settings, "", wipes)[0].plan(seen)
+        direct_pool.step(Host(pool=settings), wipes).plan(seen)
     assert refused.value.code == 2
     return refused.value
 
@@ -178,7 +178,7 @@ def test_two_names_of_one_disk_are_refused(seen: Facts, machine: Machine) -> Non
 
 
 def test_an_empty_disk_is_taken(seen: Facts) -> None:
-    assert direct_pool.step(pool(DISKS["empty"]))[0].plan(seen)
+    assert direct_pool.step(Host(pool=pool(DISKS["empty"]))).plan(seen)
 
 
 def test_a_group_of_the_same_name_is_refused_wherever_it_is(machine: Machine, kept: dict[str, str]) -> None:
@@ -227,8 +227,8 @@ def test_a_machine_without_thin_check_is_refused(machine: Machine) -> None:
 def test_a_disk_that_changes_after_the_plan_is_not_touched(
     machine: Machine, connection: Connected, kept: dict[str, str]
 ) -> None:
-    step, query = direct_pool.step(pool(DISKS["empty"]))
-    have = gather(connection, query)
+    step = direct_pool.step(Host(pool=pool(DISKS["empty"])))
+    have = gather(connection, step.query)
     changes = step.plan(have)
     machine.ssh(f"printf mine | dd of={DISKS['empty']} bs=1M seek=1 conv=notrunc status=none")
     changed = sums(machine)
@@ -246,8 +246,8 @@ def test_a_disk_that_changes_after_the_plan_is_not_touched(
 def test_a_disk_that_goes_away_after_the_plan_is_a_clean_error(
     machine: Machine, connection: Connected, kept: dict[str, str]
 ) -> None:
-    step, query = direct_pool.step(pool(DISKS["empty"], DISKS["gone"]))
-    have = gather(connection, query)
+    step = direct_pool.step(Host(pool=pool(DISKS["empty"], DISKS["gone"])))
+    have = gather(connection, step.query)
     changes = step.plan(have)
     # The driver lets go of it, which takes the disk away on any bus.
     device = f"/sys/block/$(basename $(readlink -e {DISKS['gone']}))/device"

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from fabfile import outcome, plan
+from fabfile import facts, outcome, plan
 from fabfile.apply import BUSY, STALE
 from fabfile.converge import converge
 from fabfile.errors import Failed, Pending, Refused
@@ -48,7 +48,7 @@ def steps(*plans: Callable[[Facts], list[Change]]) -> list[Step]:
 
 def test_a_converged_machine_costs_one_command() -> None:
     c = Machine([PROVED])
-    outcomes = converge(c, steps(nothing, prove, nothing), Query())
+    outcomes = converge(c, steps(nothing, prove, nothing))
     assert c.log == ["look"]
     assert [(o.step, o.status, o.reason) for o in outcomes] == [
         ("nothing", "ok", "nothing to do"),
@@ -59,7 +59,7 @@ def test_a_converged_machine_costs_one_command() -> None:
 
 def test_a_change_is_applied_and_the_machine_looked_at_again() -> None:
     c = Machine([FRESH, PROVED])
-    (outcome,) = converge(c, steps(prove), Query())
+    (outcome,) = converge(c, steps(prove))
     assert c.log == ["look", "apply"], "the second look comes with the application, in one round trip"
     assert "touch proof" in c.scripts[1]
     assert (outcome.status, outcome.reason) == ("changed", "prove it")
@@ -71,7 +71,7 @@ def test_a_later_step_sees_what_an_earlier_one_did() -> None:
         return [] if have.smoke else [Command("not needed any more", "false")]
 
     c = Machine([FRESH, PROVED])
-    outcomes = converge(c, steps(prove, after), Query())
+    outcomes = converge(c, steps(prove, after))
     assert [o.status for o in outcomes] == ["changed", "ok"]
     assert c.log == ["look", "apply"]
 
@@ -79,7 +79,7 @@ def test_a_later_step_sees_what_an_earlier_one_did() -> None:
 def test_exit_0_is_not_proof() -> None:
     c = Machine([FRESH, FRESH])
     with pytest.raises(Failed, match="prove: applied, but the machine does not show it") as failed:
-        converge(c, steps(prove), Query())
+        converge(c, steps(prove))
     assert failed.value.details == "still to do: prove it"
 
 
@@ -89,7 +89,7 @@ def test_a_step_that_fails_stops_the_later_ones() -> None:
 
     c = Machine([FRESH], [(1, "@@0\nno space left\n")])
     with pytest.raises(Failed, match="prove: prove it: failed"):
-        converge(c, steps(prove, later), Query())
+        converge(c, steps(prove, later))
     assert c.log == ["look", "apply"]
 
 
@@ -97,7 +97,7 @@ def test_nothing_is_begun_where_udev_answers_nobody() -> None:
     """Whatever makes a device would wait for it for ever, with the machine's lock."""
     c = Machine([looks_like(units="silent yes\n")])
     with pytest.raises(Refused, match="prove: udev does not answer") as refused:
-        converge(c, steps(prove), Query())
+        converge(c, steps(prove))
     assert refused.value.hint == "systemctl restart systemd-udevd"
     assert c.log == ["look"]
 
@@ -105,21 +105,33 @@ def test_nothing_is_begun_where_udev_answers_nobody() -> None:
 def test_a_refusal_of_a_late_step_comes_before_the_first_change() -> None:
     c = Machine([FRESH])
     with pytest.raises(Refused, match="not on this machine"):
-        converge(c, steps(prove, refuse), Query())
+        converge(c, steps(prove, refuse))
     assert c.log == ["look"]
 
 
 def test_the_facts_ask_for_the_files_of_every_step_once() -> None:
     c = Machine([PROVED])
-    order = [Step("a", nothing, ("/etc/b", "/etc/a")), Step("b", nothing, ("/etc/a", "/etc/c d"))]
-    converge(c, order, Query(files=("/etc/q",)))
-    assert "for f in /etc/a /etc/b '/etc/c d' /etc/q; do" in c.scripts[0]
+    first, second = Query(files=("/etc/b", "/etc/a")), Query(files=("/etc/a", "/etc/c d"), vg="vg")
+    converge(c, [Step("a", nothing, first), Step("b", nothing, second), Step("c", nothing)])
+    assert "for f in /etc/b /etc/a '/etc/c d'; do" in c.scripts[0]
+    assert facts.together([first, second]) == Query(files=("/etc/b", "/etc/a", "/etc/c d"), vg="vg")
+
+
+@pytest.mark.parametrize("other", [{"pool": "x"}, {"instance": "two"}, {"dir": "/x"}, {"bin_dir": "/x"}])
+def test_steps_about_two_machines_are_no_one_task(other: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="different machines"):
+        converge(Machine([PROVED]), [Step("a", nothing), Step("b", nothing, Query(**other))])
+
+
+def test_the_first_that_is_said_of_a_group_an_image_or_a_volume_is_the_only_one() -> None:
+    with pytest.raises(ValueError, match="vg"):
+        facts.together([Query(vg="one"), Query(), Query(vg="two")])
 
 
 def test_dry_says_what_would_change_and_only_looks(capsys: pytest.CaptureFixture[str]) -> None:
     c = Machine([FRESH], dry=True)
     with pytest.raises(Pending):
-        converge(c, steps(nothing, prove), Query())
+        converge(c, steps(nothing, prove))
     assert c.log == ["look"]
     assert capsys.readouterr().out.splitlines() == [
         "ok       nothing",
@@ -130,20 +142,18 @@ def test_dry_says_what_would_change_and_only_looks(capsys: pytest.CaptureFixture
 
 def test_dry_on_a_converged_machine_ends_well() -> None:
     c = Machine([PROVED], dry=True)
-    assert [o.status for o in converge(c, steps(nothing, prove), Query())] == ["ok", "ok"]
+    assert [o.status for o in converge(c, steps(nothing, prove))] == ["ok", "ok"]
     assert c.log == ["look"]
 
 
 def test_dry_refuses_as_the_real_thing_would() -> None:
     with pytest.raises(Refused):
-        converge(Machine([FRESH], dry=True), steps(prove, refuse), Query())
+        converge(Machine([FRESH], dry=True), steps(prove, refuse))
 
 
 def test_a_later_step_says_that_it_is_planned_again(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(Pending):
-        converge(
-            Machine([FRESH], dry=True), [Step("first", prove), Step("second", prove), Step("third", nothing)], Query()
-        )
+        converge(Machine([FRESH], dry=True), [Step("first", prove), Step("second", prove), Step("third", nothing)])
     lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")]
     assert lines == [
         "pending  first",
@@ -156,7 +166,7 @@ def test_what_became_of_each_step_is_kept_for_the_report() -> None:
     def write(have: Facts) -> list[Change]:
         return [File("a file", "/etc/x", "new\n", before="old\n", mode=0o600)]
 
-    do = partial(converge, Machine([FRESH], dry=True), steps(nothing, write), Query())
+    do = partial(converge, Machine([FRESH], dry=True), steps(nothing, write))
     report, text = outcome.perform("t", do, remote=False)
     assert (report.status, report.error, text) == ("pending", None, "")
     assert [(step.step, step.status) for step in report.steps] == [("nothing", "ok"), ("write", "pending")]
@@ -170,7 +180,7 @@ def test_what_became_of_each_step_is_kept_for_the_report() -> None:
 
 def test_a_step_that_failed_leaves_those_before_it_in_the_report() -> None:
     c = Machine([FRESH], [(1, "@@0\nno space left\n")])
-    report, text = outcome.perform("t", partial(converge, c, steps(nothing, prove), Query()), remote=False)
+    report, text = outcome.perform("t", partial(converge, c, steps(nothing, prove)), remote=False)
     assert report.status == "failed"
     assert [step.step for step in report.steps] == ["nothing"]
     assert report.error
@@ -182,7 +192,7 @@ def test_a_line_of_many_changes_fits_and_they_follow_one_by_one(capsys: pytest.C
     def much(have: Facts) -> list[Change]:
         return [] if have.smoke else [Command(f"reason {'x' * 30} {n}", "true") for n in range(3)]
 
-    converge(Machine([FRESH, PROVED]), steps(much), Query())
+    converge(Machine([FRESH, PROVED]), steps(much))
     first, *rest = capsys.readouterr().out.splitlines()
     assert first.endswith("3 changes")
     assert len(first) <= 100
@@ -191,7 +201,7 @@ def test_a_line_of_many_changes_fits_and_they_follow_one_by_one(capsys: pytest.C
 
 def test_a_plan_for_an_older_state_is_made_again() -> None:
     c = Machine([generation(0), generation(1), PROVED], [(STALE, "")])
-    (outcome,) = converge(c, steps(prove), Query())
+    (outcome,) = converge(c, steps(prove))
     assert c.log == ["look", "apply", "look", "apply"]
     assert '[ "$now" = 0 ]' in c.scripts[1]
     assert '[ "$now" = 1 ]' in c.scripts[3]
@@ -200,7 +210,7 @@ def test_a_plan_for_an_older_state_is_made_again() -> None:
 
 def test_what_another_operator_did_meanwhile_is_not_done_again_and_not_ours() -> None:
     c = Machine([FRESH, PROVED], [(STALE, "")])
-    (outcome,) = converge(c, steps(prove), Query())
+    (outcome,) = converge(c, steps(prove))
     assert c.log == ["look", "apply", "look"]
     assert outcome.status == "ok"
 
@@ -208,14 +218,14 @@ def test_what_another_operator_did_meanwhile_is_not_done_again_and_not_ours() ->
 def test_a_machine_that_never_holds_still_is_a_failure_that_says_so() -> None:
     c = Machine([FRESH], [(STALE, "")] * 9)
     with pytest.raises(Failed, match="keeps changing"):
-        converge(c, steps(prove), Query())
+        converge(c, steps(prove))
     assert c.log.count("apply") == 3
 
 
 def test_a_second_operator_is_told_who_holds_the_machine() -> None:
     c = Machine([FRESH], [(BUSY, "held by ada from 192.0.2.7 1 22, pid 42, since Mon\n")])
     with pytest.raises(Failed, match="another operator is changing this machine") as failed:
-        converge(c, steps(prove), Query())
+        converge(c, steps(prove))
     assert failed.value.details == "held by ada from 192.0.2.7 1 22, pid 42, since Mon"
     assert c.log == ["look", "apply"]
 
@@ -224,12 +234,12 @@ def test_a_second_operator_is_told_who_holds_the_machine() -> None:
 def test_a_change_that_exits_like_the_lock_is_a_failed_change(code: int) -> None:
     c = Machine([FRESH], [(code, "@@0\ntemporary failure\n")])
     with pytest.raises(Failed, match="prove: prove it: failed") as failed:
-        converge(c, steps(prove), Query())
+        converge(c, steps(prove))
     assert failed.value.details == f"exit code {code}\ntemporary failure"
 
 
 def test_each_step_is_said_with_its_outcome(capsys: pytest.CaptureFixture[str]) -> None:
-    converge(Machine([FRESH, PROVED]), steps(nothing, prove), Query())
+    converge(Machine([FRESH, PROVED]), steps(nothing, prove))
     first, second = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"ok +nothing +[0-9.]+ s  nothing to do", first)
     assert re.fullmatch(r"changed +prove +[0-9.]+ s  prove it", second)

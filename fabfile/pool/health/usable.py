@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from fabfile.errors import Refused
-from fabfile.facts import Facts
+from fabfile.facts import Facts, about
+from fabfile.host import Host
 from fabfile.plan import Change, Step
 from fabfile.pool.health import visibility
 from fabfile.pool.health.advice import blocking, databases
 from fabfile.pool.health.finding import Advice
 
 
-def step(name: str, *, used: bool = False) -> Step:
-    """The step that finds the pool `name` well, and never changes anything; a pool that is still to be made is.
+def step(host: Host, *, used: bool = False) -> Step:
+    """The step that finds the host's pool well, and never changes anything; a pool that is still to be made is.
 
     Args:
-        name: of the pool.
+        host: the machine.
         used: containerd is to use it after that.
     """
-    return Step("pool", lambda have: plan(have, name, used=used))
+    return Step("pool", lambda have: plan(have, host.pool.dm_name, used=used), about(host))
 
 
 def plan(have: Facts, name: str, *, used: bool = False) -> list[Change]:

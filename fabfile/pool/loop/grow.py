@@ -10,8 +10,9 @@ from fabfile import hints, inventory, sizes
 from fabfile.console import say
 from fabfile.converge import converge
 from fabfile.errors import Refused
-from fabfile.facts import Facts, Query
+from fabfile.facts import Facts, about
 from fabfile.facts.pool import Backing, Pool
+from fabfile.host import Host
 from fabfile.outcome import Outcome
 from fabfile.plan import Change, Command, Step, words
 from fabfile.pool import limits, units
@@ -23,18 +24,19 @@ from fabfile.pool.lvm import extend
 from fabfile.pool.ownership import owner
 
 
-def step(name: str, size: str, meta_size: str, query: Query) -> tuple[Step, Query]:
+def step(host: Host, size: str, meta_size: str) -> Step:
     """The step that makes a pool of ours at least as large as a person asked for.
 
     Raises:
         Refused: nothing asked for, or a value that cannot be.
     """
+    name = host.pool.dm_name
     limits.check_name(name)
     if not size and not meta_size:
         raise Refused("pool.grow: by what?", hint="say the new size: --size 200G, or --meta-size 1G, or both")
     data = limits.data_size(size, limits.BLOCK_STEP) if size else 0
     meta = limits.explicit_metadata(meta_size) if meta_size else 0
-    return Step("pool.grow", lambda have: plan(have, name, data, meta), units.paths(name)), query
+    return Step("pool.grow", lambda have: plan(have, name, data, meta), about(host, files=units.paths(name)))
 
 
 def plan(have: Facts, name: str, data: int, meta: int) -> list[Change]:
@@ -134,17 +136,13 @@ def enlarge_pool(
     Raises:
         Pending: with --dry, if anything would change.
     """
-    host, query, have = look(c, name, instance)
+    host, _, have = look(c, name, instance)
     name = host.pool.dm_name
     if have.instances.pools.get(name, {}).get("VARIANT") == "direct":
-        enlarging, query = extend.step(
-            host.pool, host.instance, size=size, meta_size=meta_size, devices=device, wipes=wipe
-        )
-        return converge(c, [enlarging], query)
+        return converge(c, [extend.step(host, size=size, meta_size=meta_size, devices=device, wipes=wipe)])
     if device or wipe:
         raise Refused(f"the pool {name} is not on disks of its own", hint="say the new size: --size 200G")
-    growth, query = step(name, size, meta_size, query)
-    outcomes = converge(c, [growth], query)
+    outcomes = converge(c, [step(host, size, meta_size)])
     keys = [("size", size, host.pool.size), ("meta_size", meta_size, host.pool.meta_size)]
     differ = [f'{key} = "{asked}"' for key, asked, now in keys if asked and asked != now]
     changed = any(outcome.status == "changed" for outcome in outcomes)

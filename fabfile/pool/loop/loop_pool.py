@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from invoke import Context
 
 from fabfile import hints, inventory, sizes, systemd
 from fabfile.converge import converge
 from fabfile.errors import Refused
-from fabfile.facts import Facts, Query
+from fabfile.facts import Facts, about
 from fabfile.facts import pool as facts
 from fabfile.facts.pool import Backing
+from fabfile.host import Host
 from fabfile.instance import Daemon
 from fabfile.outcome import Outcome
 from fabfile.plan import Change, Command, Step, words
@@ -29,12 +31,13 @@ LOOP_OPTIONS = (
 )  # fmt: skip
 
 
-def step(settings: inventory.Pool, instance: str = "") -> tuple[Step, Query]:
-    """The step that makes the pool that a person asked for, and what it asks a machine.
+def step(host: Host) -> Step:
+    """The step that makes the pool that a person asked for.
 
     Raises:
         Refused: a value that cannot be.
     """
+    settings = host.pool
     want = limits.pool(
         name=settings.name,
         dir=settings.dir,
@@ -42,22 +45,20 @@ def step(settings: inventory.Pool, instance: str = "") -> tuple[Step, Query]:
         size=settings.size,
         meta_size=settings.meta_size,
         block_size=settings.block_size,
-        instance=instance,
+        instance=host.instance,
         threshold=settings.threshold,
         percent=settings.percent,
         max_size=settings.max_size,
         when_full=settings.when_full,
     )
     under = volume(settings.volume, settings.volume_size, want.dir)
-    query = Query(
-        pool=want.name,
-        dir=want.dir,
-        instance=instance,
+    query = about(
+        host,
+        files=(*units.paths(want.name), fstab.PATH),
         volume=f"{under.group}/{under.name}" if under else "",
         devices=(under.path,) if under else (),
     )
-    paths = (*units.paths(want.name), fstab.PATH)
-    return Step("pool.loop", lambda have: plan(have, want, under), paths), query
+    return Step("pool.loop", lambda have: plan(have, want, under), query)
 
 
 def plan(have: Facts, want: Pool, under: Volume | None) -> list[Change]:
@@ -268,6 +269,5 @@ def make_loop_pool(c: Context, instance: str, **given: Any) -> list[Outcome]:
         Pending: with --dry, if anything would change.
     """
     host = inventory.of(c, instance)
-    pool = host.pool.given(given)
-    making, query = step(pool, host.instance)
-    return converge(c, [making, usable.step(pool.name)], query)
+    host = msgspec.structs.replace(host, pool=host.pool.given({**given, "variant": "loop"}))
+    return converge(c, [step(host), usable.step(host)])

@@ -12,13 +12,14 @@ from fabfile import inventory, sizes, systemd
 from fabfile.console import say
 from fabfile.converge import converge
 from fabfile.errors import Refused
-from fabfile.facts import Facts, Query
+from fabfile.facts import Facts, about
 from fabfile.facts.disks import Disk
 from fabfile.facts.lvm import Group, Volume
+from fabfile.host import Host
 from fabfile.instance import Daemon
 from fabfile.outcome import Outcome
 from fabfile.plan import Change, Command, File, Step, file, words
-from fabfile.pool import limits, ownership, units
+from fabfile.pool import ownership, units
 from fabfile.pool.health import usable
 from fabfile.pool.limits import refuse_machine
 from fabfile.pool.lvm import disk_claims, identity, layout, rehearsal, spec, volume_group
@@ -29,30 +30,26 @@ LVM_UNITS = "lvm2-monitor.service dm-event.socket"
 """What of LVM must run before a pool is activated and watched."""
 
 
-def step(
-    settings: inventory.Pool, instance: str = "", wipes: Sequence[str] = (), *, after_packages: bool = False
-) -> tuple[Step, Query]:
-    """The step that makes the pool that a person asked for, and what it asks a machine.
+def step(host: Host, wipes: Sequence[str] = (), *, after_packages: bool = False) -> Step:
+    """The step that makes the pool that a person asked for.
 
     Args:
-        settings: the pool.
-        instance: the containerd that it is for.
+        host: the machine.
         wipes: devices whose content may be destroyed.
         after_packages: a step before this one installs the programs that may still be missing.
 
     Raises:
         Refused: a value that cannot be.
     """
-    want = spec.wanted(settings, instance, wipes)
+    want = spec.wanted(host.pool, host.instance, wipes)
     devices = tuple(dict.fromkeys((*want.devices, *want.wipes)))
-    query = msgspec.structs.replace(limits.query(settings, instance), devices=devices)
 
     def make(have: Facts) -> list[Change]:
         if not after_packages:
             volume_group.refuse_programs(have)
         return plan(have, want)
 
-    return Step("pool.direct", make, units.paths(want.name)), query
+    return Step("pool.direct", make, about(host, files=units.paths(want.name), devices=devices))
 
 
 def plan(have: Facts, want: spec.Direct) -> list[Change]:
@@ -230,12 +227,11 @@ def make_direct_pool(c: Context, wipe: Sequence[str], instance: str, **given: An
     Raises:
         Pending: with --dry, if anything would change.
     """
-    host = inventory.of(c, instance)
-    settings = host.pool.given({**given, "variant": "direct"})
-    making, query = step(settings, host.instance, wipe)
-    outcomes = converge(c, [making, usable.step(settings.dm_name)], query)
+    known = inventory.of(c, instance)
+    host = msgspec.structs.replace(known, pool=known.pool.given({**given, "variant": "direct"}))
+    outcomes = converge(c, [step(host, wipe), usable.step(host)])
     if changed(outcomes):
-        advise(host.pool, settings)
+        advise(known.pool, host.pool)
     return outcomes
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
 from fabfile import hints, inventory, sizes
 from fabfile.errors import Refused
-from fabfile.facts import Facts, Query
+from fabfile.facts import Facts, about
 from fabfile.facts.disks import Disk
 from fabfile.facts.lvm import Group, Volume
+from fabfile.host import Host
 from fabfile.plan import Change, Command, Step, file, words
 from fabfile.pool import limits, units
 from fabfile.pool.health import usable
@@ -20,14 +19,12 @@ from fabfile.pool.safety import disk_checks
 
 
 def step(
-    settings: inventory.Pool, instance: str = "", *, size: str, meta_size: str, devices: Sequence[str],
-    wipes: Sequence[str],
-) -> tuple[Step, Query]:  # fmt: skip
+    host: Host, *, size: str, meta_size: str, devices: Sequence[str], wipes: Sequence[str]
+) -> Step:  # fmt: skip
     """The step that gives a direct pool what a person asked for.
 
     Args:
-        settings: the pool.
-        instance: the containerd that it is for.
+        host: the machine, with the pool that is meant.
         size: that its data should have then, or nothing.
         meta_size: that its metadata should have then, or nothing.
         devices: disks that its volume group should have then, besides those that it has.
@@ -45,10 +42,8 @@ def step(
     data = limits.data_size(size, limits.BLOCK_STEP) if size else 0
     meta = limits.explicit_metadata(meta_size) if meta_size else 0
     looks = tuple(dict.fromkeys((*devices, *wipes)))
-    query = msgspec.structs.replace(limits.query(settings, instance), devices=looks)
-    return Step(
-        "pool.grow", lambda have: plan(have, settings, devices, wipes, data, meta), units.paths(settings.dm_name)
-    ), query
+    query = about(host, files=units.paths(host.pool.dm_name), devices=looks)
+    return Step("pool.grow", lambda have: plan(have, host.pool, devices, wipes, data, meta), query)
 
 
 def plan(

@@ -11,7 +11,7 @@ from invoke import Context
 from fabfile import hints, inventory, sizes, systemd, target
 from fabfile.converge import converge
 from fabfile.errors import Refused
-from fabfile.facts import Facts, Query, gather
+from fabfile.facts import Facts, Query, about, gather
 from fabfile.facts.containerd import SETTINGS
 from fabfile.facts.pool import Backing
 from fabfile.facts.under import Loop
@@ -155,11 +155,11 @@ done
 
 def _found(c: Context, host: Host, name: str) -> tuple[inventory.Pool, Query, Facts, list[str]]:
     """The pool as it is, as an inventory would describe it; and what else brings it up."""
-    query = Query(pool=name or host.pool.dm_name, dir=host.pool.dir, instance=host.instance, bin_dir=host.bin_dir)
+    query = about(host, pool=name or host.pool.dm_name, dir=host.pool.dir, vg="")
     have = gather(c, query)
     name = name or used(have, host.daemon)[0] or host.pool.dm_name
     limits.check_name(name)
-    dir = have.instances.backing.get(name, host.pool.dir + "/data").rpartition("/")[0]
+    dir = have.instances.backing.get(name, host.pool.dir.rstrip("/") + "/data").rpartition("/")[0]
     query = msgspec.structs.replace(query, pool=name, dir=dir)
     have = gather(c, query)
     pool, table = have.pool, have.pool.table
@@ -210,12 +210,13 @@ def adopt_pool(c: Context, name: str, instance: str) -> list[Outcome]:
         instance=host.instance,
     )  # fmt: skip
     paths = (*units.paths(want.name), host.daemon.drop_in)
-    step = Step(TASK, lambda have: plan(have, want, host.daemon, elsewhere), paths)
+    asked = msgspec.structs.replace(query, files=paths)
+    step = Step(TASK, lambda have: plan(have, want, host.daemon, elsewhere), asked)
     if want.name not in have.instances.pools and not target.is_dry(c):
-        looked = gather(c, msgspec.structs.replace(query, files=paths))
+        looked = gather(c, asked)
         step.plan(looked)
         settings = {"DATA": want.data_file, "META": want.meta_file, "BLOCK_SECTORS": str(want.block // sizes.SECTOR)}
         refuse_unknown(c, Found(want.name, host.daemon, settings, want.dir, query, looked))
-    outcomes = converge(c, [step, usable.step(want.name)], query)
+    outcomes = converge(c, [step, usable.step(msgspec.structs.replace(host, pool=said))])
     direct_pool.advise(host.pool, said, KEYS)
     return outcomes

@@ -184,10 +184,10 @@ def test_a_full_disk_leaves_the_old_file(run_dir: Path, tmp_path: Path) -> None:
 
 def test_a_step_of_files_converges_and_stays(c: Context, run_dir: Path, tmp_path: Path) -> None:
     path = tmp_path / "unit"
-    real = Step("unit", lambda have: file(have, "a unit", str(path), NASTY), (str(path),))
-    (first,) = converge(c, [real], Query())
+    real = Step("unit", lambda have: file(have, "a unit", str(path), NASTY), Query(files=(str(path),)))
+    (first,) = converge(c, [real])
     inode = path.stat().st_ino
-    (second,) = converge(c, [real], Query())
+    (second,) = converge(c, [real])
     assert (first.status, second.status) == ("changed", "ok")
     assert path.stat().st_ino == inode, "nothing was written"
     assert path.read_bytes() == NASTY.encode()

@@ -12,7 +12,7 @@ from fabfile.facts import Facts, disks
 from fabfile.facts import pool as pool_facts
 from fabfile.facts.files import FileFact
 from fabfile.facts.lvm import Group, Lvm, Volume
-from fabfile.inventory import Pool
+from fabfile.inventory import Host, Pool
 from fabfile.plan import Change, File
 from fabfile.pool import units
 from fabfile.pool.lvm import direct_pool, identity
@@ -49,7 +49,7 @@ def fresh(*found: disks.Disk, **changes: Any) -> Facts:
 
 
 def plan(have: Facts, want: Pool, wipes: tuple[str, ...] = ()) -> list[Change]:
-    return direct_pool.step(want, "", wipes)[0].plan(have)
+    return direct_pool.step(Host(pool=want), wipes).plan(have)
 
 
 def whys(changes: list[Change]) -> list[str]:

@@ -123,14 +123,14 @@ def test_pool_and_configuration_refuse_a_move_alike(mirror: str) -> None:
         have, instances=one().instances, pool=pool.Pool(place=pool.Place("ext4", "/", 1 << 40))
     )
     host = Host(release="lab", mirror=mirror, pool=Settings(name="other", dir="/srv/other"))
-    for step in (loop_pool.step(host.pool)[0], config.step(host, "lab", mirror)):
+    for step in (loop_pool.step(host), config.step(host)):
         with pytest.raises(Refused, match="is configured for another pool"):
             step.plan(have)
 
 
 def test_a_pool_of_an_instance_says_so_and_comes_before_its_containerd() -> None:
     have = having(pool=pool.Pool(place=pool.Place("ext4", "/", 1 << 40)))
-    text = str(loop_pool.step(Settings(name="two-pool", dir=TWO_DIR, size="5G"), "two")[0].plan(have))
+    text = str(loop_pool.step(Host(instance="two", pool=Settings(name="two-pool", dir=TWO_DIR, size="5G"))).plan(have))
     assert "INSTANCE=two" in text
     assert "Before=containerd-two.service" in text
-    assert "INSTANCE" not in str(loop_pool.step(Settings(size="5G"))[0].plan(have))
+    assert "INSTANCE" not in str(loop_pool.step(Host(pool=Settings(size="5G"))).plan(have))

@@ -125,13 +125,19 @@ def test_file_systems_are_made_as_a_person_said_or_as_we_say() -> None:
 
 
 HOST = Host(release="lab")
+
+
+def host(mirror: str) -> Host:
+    return msgspec.structs.replace(HOST, mirror=mirror)
+
+
 KEY = "1.6.20-k"
 
 
 def configured(mirror: str) -> Facts:
     """A machine on which the daemon runs with what the step wrote."""
     bare = with_versions("containerd", current=KEY)
-    changes = config.step(HOST, "lab", mirror).plan(bare)
+    changes = config.step(host(mirror)).plan(bare)
     written = {change.path: change for change in changes if isinstance(change, File)}
     digest = re.search(r"_SETTINGS=(\w+)", written[HOST.daemon.drop_in].content)
     assert digest
@@ -144,7 +150,7 @@ def configured(mirror: str) -> Facts:
 
 
 def test_a_daemon_that_was_started_with_its_settings_is_left_alone(mirror: str) -> None:
-    assert config.step(HOST, "lab", mirror).plan(configured(mirror)) == []
+    assert config.step(host(mirror)).plan(configured(mirror)) == []
 
 
 def test_a_file_that_somebody_edited_is_loaded_if_it_can_be(mirror: str) -> None:
@@ -152,7 +158,7 @@ def test_a_file_that_somebody_edited_is_loaded_if_it_can_be(mirror: str) -> None
     now = have.files[HOST.daemon.config]
     edited = FileFact(now.content + "# by hand\n", now.mode)
     have = msgspec.structs.replace(have, files=have.files | {HOST.daemon.config: edited})
-    drop_in, restart = config.step(HOST, "lab", mirror).plan(have)
+    drop_in, restart = config.step(host(mirror)).plan(have)
     assert isinstance(drop_in, File) and drop_in.path == HOST.daemon.drop_in
     assert isinstance(restart, Command) and restart.why == "start containerd: its settings changed"
     assert restart.script.startswith(
@@ -164,7 +170,7 @@ def test_a_daemon_that_is_still_starting_is_not_interrupted(mirror: str) -> None
     have = configured(mirror)
     starting = msgspec.structs.replace(have.containerd, active=False, changing="activating (start)")
     with pytest.raises(Refused, match=r"containerd.service has not come to rest: activating \(start\)"):
-        config.step(HOST, "lab", mirror).plan(msgspec.structs.replace(have, containerd=starting))
+        config.step(host(mirror)).plan(msgspec.structs.replace(have, containerd=starting))
 
 
 DOCKER = '#   Copyright 2018-2022 Docker Inc.\n\ndisabled_plugins = ["cri"]\n\n#root = "/var/lib/containerd"\n'
@@ -193,7 +199,7 @@ def test_a_file_in_another_format_is_moved_away_by_the_command_of_the_hint() -> 
 def test_a_copy_of_a_file_without_settings_is_kept_apart(mirror: str) -> None:
     bare = with_versions("containerd", current=KEY)
     have = msgspec.structs.replace(bare, files={HOST.daemon.config: FileFact(DOCKER, 0o644)})
-    plan = config.step(HOST, "lab", mirror).plan(have)
+    plan = config.step(host(mirror)).plan(have)
     (toml,) = (change for change in plan if isinstance(change, File) and change.path == HOST.daemon.config)
     assert toml.backup == f"{HOST.daemon.config}.orig"
 
@@ -208,5 +214,5 @@ def test_a_copy_of_a_file_without_settings_is_kept_apart(mirror: str) -> None:
 def test_a_daemon_that_runs_otherwise_is_started_again(mirror: str, change: dict[str, str], why: str) -> None:
     have = configured(mirror)
     have = msgspec.structs.replace(have, containerd=msgspec.structs.replace(have.containerd, **change))
-    (restart,) = config.step(HOST, "lab", mirror).plan(have)
+    (restart,) = config.step(host(mirror)).plan(have)
     assert restart.why == f"start containerd: {why}"

@@ -8,9 +8,12 @@ from fabfile import apply, distributions
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.programs import PROBES
+from fabfile.host import Host
 from fabfile.plan import Command
 from fabfile.steps import packages
 from tests.unit.steps.conftest import having, with_system
+
+BUILDS = Host(build="host")
 
 
 def test_every_need_has_a_package_in_every_family() -> None:
@@ -21,14 +24,14 @@ def test_every_need_has_a_package_in_every_family() -> None:
 
 
 def test_a_machine_that_has_all_is_left_alone() -> None:
-    assert packages.step(build=True).plan(having()) == []
+    assert packages.step(BUILDS).plan(having()) == []
 
 
 def test_only_what_is_missing_is_installed_each_package_once() -> None:
     have = having(needs=frozenset(PROBES) - {"lvm", "dmsetup", "gcc"})
-    (change,) = packages.step(build=False).plan(have)
+    (change,) = packages.step(Host()).plan(have)
     assert change.why == "packages dmsetup lvm2"
-    (change,) = packages.step(build=True).plan(have)
+    (change,) = packages.step(BUILDS).plan(have)
     assert change.why == "packages dmsetup gcc lvm2"
 
 
@@ -45,12 +48,12 @@ def lacking_thin_check(**system: str) -> Facts:
     ],
 )
 def test_each_family_has_its_names_and_its_command(family: str, script: str) -> None:
-    (change,) = packages.step(build=False).plan(lacking_thin_check(family=family))
+    (change,) = packages.step(Host()).plan(lacking_thin_check(family=family))
     assert isinstance(change, Command) and script in change.script
 
 
 def test_apts_locks_are_waited_for_within_a_limit_and_that_is_noted() -> None:
-    (change,) = packages.step(build=False).plan(lacking_thin_check(family="debian"))
+    (change,) = packages.step(Host()).plan(lacking_thin_check(family="debian"))
     assert isinstance(change, Command)
     assert '[ "$waited" -lt 120 ]' in change.functions
     said = 'echo "note: waited $waited s for $held"'
@@ -60,6 +63,6 @@ def test_apts_locks_are_waited_for_within_a_limit_and_that_is_noted() -> None:
 
 
 def test_an_unknown_distribution_is_refused_only_if_something_is_missing() -> None:
-    assert packages.step(build=False).plan(with_system(family="alpine", distribution="alpine")) == []
+    assert packages.step(Host()).plan(with_system(family="alpine", distribution="alpine")) == []
     with pytest.raises(Refused, match=r"cannot install packages on alpine 12(.|\n)*missing: thin_check"):
-        packages.step(build=False).plan(lacking_thin_check(family="alpine", distribution="alpine"))
+        packages.step(Host()).plan(lacking_thin_check(family="alpine", distribution="alpine"))

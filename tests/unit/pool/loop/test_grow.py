@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabfile.errors import Refused
-from fabfile.facts import Facts, Query
+from fabfile.facts import Facts
 from fabfile.facts.pool import Place, Pool
+from fabfile.host import Host
+from fabfile.host import Pool as Asked
 from fabfile.plan import Change, Command, File
 from fabfile.pool import units
 from fabfile.pool.loop import grow, loop_pool
@@ -19,7 +21,7 @@ from tests.unit.steps.conftest import having
 
 
 def plan(data: str = "", meta: str = "", have: Facts | None = None) -> list[Change]:
-    step, _ = grow.step(NAME, data, meta, Query(pool=NAME))
+    step = grow.step(Host(pool=Asked(name=NAME)), data, meta)
     return step.plan(have or machine())
 
 

@@ -13,7 +13,7 @@ from fabfile.facts import Facts, disks, lvm
 from fabfile.facts import pool as pool_facts
 from fabfile.facts.files import FileFact
 from fabfile.facts.lvm import Lvm
-from fabfile.inventory import Pool
+from fabfile.inventory import Host, Pool
 from fabfile.plan import Command, File
 from fabfile.pool import units
 from fabfile.pool.lvm import direct_pool, identity
@@ -248,7 +248,7 @@ def test_lvm_that_leaves_nodes_to_udev_has_to_wait_for_it() -> None:
 
     assert "udev_sync = 0" in refused(told(udev_sync="0", udev_rules="1"), asked()).details
     for settings in ({"udev_sync": "0", "udev_rules": "0"}, {"udev_sync": "1", "udev_rules": "1"}):
-        assert direct_pool.step(asked())[0].plan(told(**settings)) == []
+        assert direct_pool.step(Host(pool=asked())).plan(told(**settings)) == []
 
 
 def test_no_disk_and_no_group() -> None:
@@ -270,7 +270,7 @@ def test_a_disk_that_is_not_in_the_group_is_for_pool_grow() -> None:
 def test_missing_programs_are_refused_unless_a_step_before_installs_them() -> None:
     bare = fresh(lvm=None, needs=frozenset())
     assert "thin_check" in refused(bare, asked()).details
-    assert direct_pool.step(asked(), after_packages=True)[0].plan(bare)
+    assert direct_pool.step(Host(pool=asked()), after_packages=True).plan(bare)
 
 
 def test_wipe_destroys_what_it_says_and_only_what_is_named() -> None:
@@ -320,14 +320,14 @@ def test_wipe_destroys_what_it_says_and_only_what_is_named() -> None:
 )
 def test_values_that_cannot_be_are_refused_by_their_key(change: dict[str, Any], key: str) -> None:
     with pytest.raises(Refused) as refused:
-        direct_pool.step(msgspec.structs.replace(asked(), **change))
+        direct_pool.step(Host(pool=msgspec.structs.replace(asked(), **change)))
     assert refused.value.what.startswith(f"{key}: ")
 
 
 def test_hyphens_are_doubled_as_lvm_does_it() -> None:
     want = asked(vg="my-vg", pool="a-b")
     assert want.dm_name == "my--vg-a--b"
-    assert units.conf("my--vg-a--b") in direct_pool.step(want)[0].files
+    assert units.conf("my--vg-a--b") in direct_pool.step(Host(pool=want)).query.files
 
 
 def test_the_recorded_pool_is_what_was_made() -> None:
@@ -344,6 +344,6 @@ def test_the_recorded_pool_is_what_was_made() -> None:
 
 
 def test_lvm_and_disks_are_asked_only_for_a_direct_pool() -> None:
-    _, query = direct_pool.step(asked())
+    query = direct_pool.step(Host(pool=asked())).query
     assert (query.vg, query.devices) == ("containerd", ("/dev/vdb",))
     assert facts.disks.fragment(facts.Query()) == ":"

@@ -9,6 +9,7 @@ import pytest
 
 from fabfile.errors import Refused
 from fabfile.facts import Facts
+from fabfile.host import Host
 from fabfile.plan import Change
 from fabfile.pool import units
 from fabfile.pool.lvm import extend
@@ -17,7 +18,7 @@ from tests.unit.pool.groups import NAME, RW, asked, empty, made, plan, whys, wit
 
 def grow(have: Facts, **more: Any) -> list[Change]:
     options: dict[str, Any] = {"size": "", "meta_size": "", "devices": (), "wipes": ()} | more
-    return extend.step(asked(), **options)[0].plan(have)
+    return extend.step(Host(pool=asked()), **options).plan(have)
 
 
 def test_growing_by_a_disk() -> None:

@@ -92,6 +92,6 @@ def test_a_new_pool_is_refused_under_the_state_of_another() -> None:
         " && mv /srv/pool/pool.db /srv/pool/pool.db.before"
     )
     with pytest.raises(Refused, match="on a pool that is gone"):
-        direct_pool.step(asked(), "")[0].plan(fresh(known=BEFORE))
+        direct_pool.step(Host(pool=asked())).plan(fresh(known=BEFORE))
     (found,) = (check for check in checks(Host(pool=Asked(name=NAME)), bare) if check.what == "containerd's databases")
     assert (found.result, found.hint) == ("fail", refused.value.hint)

@@ -8,12 +8,13 @@ import msgspec
 import pytest
 
 from fabfile.errors import Refused
+from fabfile.facts import about
 from fabfile.facts.pool import Place, Pool
 from fabfile.facts.under import Loop, Volume
 from fabfile.instance import Daemon
+from fabfile.inventory import Host
 from fabfile.inventory import Pool as Asked
 from fabfile.pool.health import missing
-from fabfile.pool.limits import query
 from fabfile.pool.maintain import check, rescue
 from fabfile.pool.maintain.session import Found
 from fabfile.sizes import GIB, KIB, MIB
@@ -26,7 +27,7 @@ START = "systemctl restart devmapper-pool@pool.service && systemctl start contai
 
 def found(now: Pool) -> Found:
     have = machine(now)
-    return Found(NAME, Daemon(), have.instances.pools[NAME], "/srv/pool", query(Asked()), have)
+    return Found(NAME, Daemon(), have.instances.pools[NAME], "/srv/pool", about(Host(pool=Asked())), have)
 
 
 def test_it_takes_the_blocks_in_use_and_all_of_the_metadata() -> None:

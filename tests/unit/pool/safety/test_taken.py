@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from fabfile.errors import Refused
 from fabfile.facts import disks
 from fabfile.facts.lvm import Lvm
+from fabfile.host import Host
 from fabfile.plan import Change, Command
 from fabfile.pool.lvm import extend
 from fabfile.sizes import GIB
@@ -172,7 +173,7 @@ def test_nor_does_a_pool_grow_onto_others(found: list[Made], devices: list[int],
     have = made(disks=tuple(made.look for made in found))
     names = tuple(found[number].asked for number in devices)
     wipes = tuple(found[number].asked for number in wiped)
-    step, _ = extend.step(asked(), size="", meta_size="", devices=names, wipes=wipes)
+    step = extend.step(Host(pool=asked()), size="", meta_size="", devices=names, wipes=wipes)
     check(found, devices, wiped, tried(lambda: step.plan(have)))
 
 
@@ -185,7 +186,9 @@ def test_a_disk_that_an_interrupted_run_of_ours_left_is_taken_as_it_is_unless_mo
         return
     disk = Made("vdx", lines)
     (look,) = disks.parse(f"{disk.text}signature LVM2_member,0x218,\npv 254:1200|{PV}||||---|\n")
-    step, _ = extend.step(asked(), size="", meta_size="", devices=(disk.asked,), wipes=(disk.asked,) if named else ())
+    step = extend.step(
+        Host(pool=asked()), size="", meta_size="", devices=(disk.asked,), wipes=(disk.asked,) if named else ()
+    )
     changes = tried(lambda: step.plan(made(disks=(look,))))
     ours = all(line.startswith("bytes ") for line in lines)
     assert (changes is not None) == (ours or (named and {*lines} <= {*CONTENT}))
