@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 from invoke import Context
 
-from fabfile import inventory
+from fabfile import inventory, target
 from fabfile.errors import Problem
 from fabfile.facts import Facts, about, gather, together
 from fabfile.inventory import Host
@@ -27,7 +27,8 @@ class Refusal(msgspec.Struct, frozen=True):
 def look(c: Context, instance: str) -> tuple[Host, Facts, list[Refusal]]:
     """A containerd with its pool as that was made, and what a deploy of that would refuse.
 
-    One round trip; two where the inventory describes another pool. The snapshotter is tried, see Query.prove.
+    One round trip; two where the inventory describes another pool. Unless with --dry the snapshotter is tried, see
+    Query.prove.
 
     Raises:
         Refused: an instance that cannot be.
@@ -44,7 +45,7 @@ def look(c: Context, instance: str) -> tuple[Host, Facts, list[Refusal]]:
 def _planned(c: Context, host: Host) -> tuple[list[Step], Facts, list[Refusal]]:
     """The steps of a deploy, what they want to know, and what is refused before that."""
     order, found = _steps(host)
-    query = together([about(host, prove=True), *(step.query for step in order)])
+    query = together([about(host, prove=not target.is_dry(c)), *(step.query for step in order)])
     return order, gather(c, query), found
 
 

@@ -13,6 +13,7 @@ import msgspec
 from fabfile import facts
 from fabfile.apply import LOCK
 from fabfile.facts import Facts
+from fabfile.host import Host
 
 RECORDED = Path(__file__).parent / "facts"
 
@@ -87,6 +88,8 @@ class Machine:
         self.config = SimpleNamespace(run=SimpleNamespace(dry=dry))
         self.looks, self.applied = list(looks), list(applied)
         self.scripts: list[str] = []
+        self.host_entry: Host | None = None
+        """What hosts.toml says of it, as a `Connection` has it; else it is this machine."""
 
     def begin(self, command: str) -> Reply:
         """Begin a command, as a `Connection` does."""

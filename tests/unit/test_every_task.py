@@ -1,0 +1,162 @@
+"""What holds for every task of both doors: --dry changes nothing and tells by 3; --json only where it has a meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import msgspec
+import pytest
+from fabric.main import Fab
+from invoke import Config, Context, Program
+
+import tasks
+from fabfile import commandline, facts, outcome, paths
+from fabfile.errors import Refused
+from fabfile.facts import Facts
+from fabfile.facts.pool import Pool
+from fabfile.host import Host
+from fabfile.lab import directory
+from fabfile.outcome import TaskReport
+from tests.reference import all_tasks
+from tests.unit.fakes import Machine
+from tests.unit.pool import groups, loops
+from tests.unit.pool.maintain import test_adopt, test_rescue
+from tests.unit.steps.conftest import having
+from tests.unit.steps.conftest import mirror as mirror
+
+LOOKS = {"status", "doctor", "pool.status", "pool.disks", "lab.list"}
+"""What only looks, whatever is said."""
+
+LAB: dict[str, dict[str, Any]] = {
+    "lab.up": {},
+    "lab.shell": {"name": "lab-1"},
+    "lab.down": {"name": "lab-1"},
+    "lab.demo": {},
+}
+
+
+def bare() -> Facts:
+    """A machine with all packages and nothing else, and room for a pool."""
+    return having(pool=Pool(place=loops.ROOM))
+
+
+def lacking() -> Facts:
+    """One without a package that is needed."""
+    return having(needs=bare().needs - {"dmsetup"})
+
+
+def deleted() -> Facts:
+    """One with a pool whose metadata file was deleted while it is up."""
+    return loops.machine(test_rescue.without_metadata(meta_loop=test_rescue.DELETED))
+
+
+def theirs() -> Facts:
+    """One with a pool that something else made."""
+    have = test_adopt.machine()
+    backing = {"devpool": f"{test_adopt.DIR}/data"}
+    return msgspec.structs.replace(have, instances=msgspec.structs.replace(have.instances, backing=backing))
+
+
+Try = tuple[Callable[[], Facts], dict[str, Any]]
+POOL: Try = (loops.machine, {})
+TASKS: dict[str, Try] = {
+    "deploy": (bare, {}),
+    "packages": (lacking, {}),
+    "run": (bare, {"command": "true"}),
+    "smoke": POOL,
+    "toolchain.go": (bare, {}),
+    "toolchain.protoc": (bare, {}),
+    "containerd.build": (bare, {}),
+    "containerd.install": (bare, {}),
+    "containerd.configure": (bare, {}),
+    "runc.install": (bare, {}),
+    "pool.loop": (bare, {"size": "1G"}),
+    "pool.direct": (groups.fresh, {"devices": ("/dev/vdb",)}),
+    "pool.adopt": (theirs, {}),
+    "pool.grow": (loops.machine, {"size": "200G"}),
+    "pool.check": POOL,
+    "pool.backup": POOL,
+    "pool.repair": POOL,
+    "pool.restore": POOL,
+    "pool.rescue": (deleted, {}),
+    "pool.kept": POOL,
+    "pool.fsck": POOL,
+    "pool.trim": (loops.machine, {"offline": True}),
+    "pool.reset": POOL,
+}
+"""Of each that may do something: a machine on which it would, and what is typed."""
+
+
+def done(task: str, c: Any, **given: Any) -> TaskReport:
+    """What becomes of a task, as the executors do it."""
+    report, _ = outcome.perform(task, partial(tasks.ns[task].body, c, **given), remote=False)
+    return report
+
+
+def machine(have: Facts, monkeypatch: pytest.MonkeyPatch, *, dry: bool) -> Machine:
+    """A machine that is as `have`, whenever it is looked at."""
+    monkeypatch.setattr(facts, "parse", lambda printed: have)
+    c = Machine(["@@ system"], dry=dry)
+    c.host_entry = Host()
+    return c
+
+
+def test_every_task_is_tried() -> None:
+    assert {*tasks.ns.task_names} == {*LOOKS, *LAB, *TASKS}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_dry_ends_with_3_where_something_would_be_done_and_does_nothing(
+    name: str, mirror: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    have, given = TASKS[name]
+    if "mirror" in all_tasks()[name].options:
+        given = {**given, "release": "lab", "mirror": mirror}
+    c = machine(have(), monkeypatch, dry=True)
+    report = done(name, c, **given)
+    assert not report.error, report.error
+    assert report.status == "pending"
+    assert outcome.exit_code([report.status]) == 3
+    assert "pending" in {step.status for step in report.steps}
+    assert "apply" not in c.log
+
+
+@pytest.mark.parametrize("name", sorted(LOOKS - {"lab.list"}))
+def test_what_only_looks_does_the_same_with_dry_and_ends_as_ever(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    reports = []
+    for dry in (False, True):
+        c = machine(loops.machine(), monkeypatch, dry=dry)
+        reports.append(msgspec.structs.replace(done(name, c), seconds=0.0))
+        assert "apply" not in c.log
+        proves = [script for script in c.scripts if "snapshots" in script and " prepare " in script]
+        assert bool(proves) == (name == "doctor" and not dry), "a snapshot is written"
+    assert reports[0] == reports[1]
+    assert reports[0].status != "pending"
+
+
+@pytest.mark.parametrize("name", LAB)
+def test_dry_in_the_lab(name: str) -> None:
+    c = Context(Config(overrides={"run": {"dry": True}}))
+    report = done(name, c, **LAB[name])
+    assert not report.error, report.error
+    assert report.status == "pending"
+    assert directory.names(paths.lab()) == []
+
+
+def test_json_is_where_a_task_has_a_result_or_changes_something() -> None:
+    without = {name for name, task in all_tasks().items() if "json" not in task.options}
+    assert without == {"lab.shell", "lab.demo"}, "the one becomes a shell, the other prints what three tasks print"
+    assert {name for name in LOOKS if not all_tasks()[name].answers} == set()
+
+
+@pytest.mark.parametrize(
+    "line", ["inv lab.shell lab-1 --json", "inv lab.demo --json", "inv --json deploy", "fab --json"]
+)
+def test_elsewhere_it_is_refused(line: str) -> None:
+    door, *words = line.split()
+    program = Fab(name="Fabric") if door == "fab" else Program(name="Invoke")
+    program.parse_core([door, *words])
+    with pytest.raises(Refused, match="no option '--json'"):
+        commandline.check(program, tasks.ns)
