@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -70,13 +69,7 @@ class Executor(FabricExecutor):
             try:
                 connection = ways.to(host)
                 for call in calls:
-                    name = outcome.task_name(call)
-                    with hints.typed(name, outcome.typed(call)):
-                        do = partial(call.task, connection, *call.args, **call.kwargs)
-                        report, text = outcome.perform(name, do, remote=True)
-                    if text:
-                        say(text, error=True)
-                    if not whole.add(report):
+                    if not outcome.take(call, connection, whole, remote=True):
                         break
             except Exception as error:
                 whole.status, whole.error, text = outcome.explained(error, remote=True)

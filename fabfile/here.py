@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from invoke import Executor as InvokeExecutor
 from invoke.exceptions import Exit
 
-from fabfile import console, hints, outcome
-from fabfile.console import say
+from fabfile import console, outcome
 from fabfile.outcome import Report
 
 
@@ -30,13 +28,7 @@ class Executor(InvokeExecutor):
         for call in calls:
             self.config.load_collection(self.collection.configuration(call.called_as))
             self.config.load_shell_env()
-            context, name = call.make_context(self.config), outcome.task_name(call)
-            with hints.typed(name, outcome.typed(call)):
-                do = partial(call.task, context, *call.args, **call.kwargs)
-                report, text = outcome.perform(name, do, remote=False)
-            if text:
-                say(text, error=True)
-            if not whole.add(report):
+            if not outcome.take(call, call.make_context(self.config), whole, remote=False):
                 break
         whole.exit_code = outcome.exit_code([report.status for report in whole.tasks])
         if as_json:

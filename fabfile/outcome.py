@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from functools import partial
 from time import monotonic
 from typing import Any, Literal
 
 import msgspec
 from invoke.exceptions import Exit
 
-from fabfile import console
+from fabfile import console, hints
 from fabfile.errors import Failed, Pending, Problem, Refused, Unreachable
 
 SCHEMA = 1
@@ -113,6 +114,27 @@ def result(value: Any) -> None:
         now.result = value
 
 
+def take(call: Any, c: Any, whole: HostReport, *, remote: bool) -> bool:
+    """Do a task as it was called, show its error, and take its report.
+
+    Args:
+        call: Invoke's call of it.
+        c: the machine.
+        whole: report of the machine, to which that of the task is added.
+        remote: see `perform`.
+
+    Returns:
+        Whether the next task may follow.
+    """
+    name = task_name(call)
+    words = list(call.task.typed(call.kwargs)) if hasattr(call.task, "typed") else []
+    with hints.typed(name, words):
+        report, text = perform(name, partial(call.task, c, *call.args, **call.kwargs), remote=remote)
+    if text:
+        console.say(text, error=True)
+    return whole.add(report)
+
+
 def perform(name: str, do: Callable[[], Any], *, remote: bool) -> tuple[TaskReport, str]:
     """Do a task, and keep what became of it whatever it raises.
 
@@ -173,12 +195,6 @@ def exit_code(statuses: Sequence[str]) -> int:
 def task_name(call: Any) -> str:
     """The name of the task that Invoke calls, as it was typed."""
     return str(call.called_as or call.task.name)
-
-
-def typed(call: Any) -> list[str]:
-    """The options that were typed behind it."""
-    task = call.task
-    return list(task.typed(call.kwargs)) if hasattr(task, "typed") else []
 
 
 def publish(report: Report | FleetReport) -> None:

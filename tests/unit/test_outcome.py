@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from invoke import Call, Context, Task
 
-from fabfile import outcome
+from fabfile import hints, outcome
 from fabfile.errors import Failed, Pending, Refused, Unreachable
 from fabfile.outcome import FleetReport, HostReport, Outcome, Report, TaskReport
 from fabfile.plan import Command
@@ -51,6 +52,21 @@ def test_on_this_machine_an_error_of_the_system_is_no_connection() -> None:
     assert report.error
     assert report.error.what == "FileNotFoundError: x"
     assert "Traceback" in text
+
+
+def test_a_task_is_done_as_it_was_called_and_its_error_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    got: list[Any] = []
+
+    def body(c: Any, word: str) -> None:
+        got.append((c, word))
+        raise Failed("broke", hint=hints.again("pool.loop", "", ""))
+
+    whole, call = HostReport(), Call(Task(body, name="loop"), called_as="pool.loop", args=("w",))
+    assert not outcome.take(call, Context(), whole, remote=False)
+    assert [(type(c), word) for c, word in got] == [(Context, "w")]
+    assert [(task.task, task.status) for task in whole.tasks] == [("pool.loop", "failed")]
+    assert whole.error and "inv pool.loop" in whole.error.hint
+    assert "error: broke" in capsys.readouterr().err
 
 
 def test_outside_of_a_task_nothing_is_kept() -> None:
