@@ -166,9 +166,9 @@ for others, and within its start or stop. One that failed and will be tried agai
 run.
 """
 
-# Programs are what a look costs: one systemctl and one dmsetup serve all fragments. `unit N PROPERTY` is what systemctl
-# said of the N-th unit; `way N` says where it is if it did not come to rest. `pools` are all thin pools, a line
-# `NAME: TABLE` each.
+# Programs and subshells are what a look costs: one systemctl and one dmsetup serve all fragments. `unit N PROPERTY`
+# sets `value` to what systemctl printed for the N-th unit; `way N` prints where that is if it did not come to rest.
+# `pools` are all thin pools, a line `NAME: TABLE` each.
 # The units: containerd's, the pool's, the timer of its monitor, the monitor; the last may be at work at any time.
 PRELUDE = """
 units='' pools='' changing=''
@@ -184,18 +184,21 @@ if [ -d /run/systemd/system ]; then
   done
 fi
 way() {{
-  case " $changing " in *" $1 "*) echo "changing $(unit "$1" ActiveState) ($(unit "$1" SubState))" ;; esac
+  case " $changing " in *" $1 "*) ;; *) return 0 ;; esac
+  unit "$1" ActiveState; state=$value; unit "$1" SubState
+  echo "changing $state ($value)"
 }}
 unit() {{
   n=1
   while IFS='=' read -r key value; do
-    case $key in
-      '') n=$((n + 1)) ;;
-      "$2") [ "$n" != "$1" ] || echo "$value" ;;
+    case $n$key in
+      "$1$2") return 0 ;;
+      "$n") n=$((n + 1)) ;;
     esac
   done <<SHOWN
 $units
 SHOWN
+  value=''
 }}
 if [ -e /sys/class/misc/device-mapper ] && command -v dmsetup >/dev/null; then
   pools=$(dmsetup table --target thin-pool 2>/dev/null)

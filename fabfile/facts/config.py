@@ -153,7 +153,7 @@ done
 load() {{ cd / && timeout 20 {program} --config {file} config dump </dev/null; }}
 if dump=$(load 2>/dev/null); then
   echo "$dump" | {SHOWN}
-  echo "$dump" | {DIGEST} | sed 's/^/digest /'
+  printf 'digest '; echo "$dump" | {DIGEST}
 else
   load 2>&1 >/dev/null | sed 's/^/problem /'
 fi

@@ -55,7 +55,7 @@ def fragment(query: Query) -> str:
     """Ask systemd, /proc and the daemon; ctr only where a daemon answers."""
     from fabfile.target import quote
 
-    program, ctr = quote(f"{query.bin_dir}/ctr"), query.daemon.ctr
+    program, ctr, loaded = quote(f"{query.bin_dir}/ctr"), query.daemon.ctr, quote(query.daemon.loaded)
     return rf"""
 for b in /usr/bin/containerd /usr/sbin/containerd /bin/containerd; do
   if [ -e "$b" ]; then
@@ -68,19 +68,22 @@ for b in /usr/bin/containerd /usr/sbin/containerd /bin/containerd; do
     break
   fi
 done
-active=$(unit 1 ActiveState) pid=$(unit 1 MainPID)
+unit 1 NeedDaemonReload; [ "$value" != yes ] || echo "stale yes"
+unit 1 MainPID; pid=$value
+unit 1 ActiveState; active=$value
 echo "active $active"; way 1
-[ "$(unit 1 NeedDaemonReload)" != yes ] || echo "stale yes"
 [ ! -L "/etc/systemd/system/multi-user.target.wants/{query.daemon.unit}" ] || echo "enabled yes"
 [ "${{pid:-0}}" -gt 0 ] || exit 0
 echo "exe $(readlink "/proc/$pid/exe")"
-[ ! -r {quote(query.daemon.loaded)} ] || echo "loaded $(cat {quote(query.daemon.loaded)})"
+if [ -r {loaded} ] && read -r digest <{loaded}; then echo "loaded $digest"; fi
 echo "command $(tr '\000' ' ' <"/proc/$pid/cmdline")"
 tr '\000' '\n' <"/proc/$pid/environ" | sed -n 's/^{SETTINGS}=/settings /p'
 [ "$active" = active ] && [ -x {program} ] || exit 0
 rows=$(timeout 20 {ctr} plugins ls </dev/null 2>&1) || {{ echo "$rows" | sed 's/^/reason /'; exit 0; }}
-echo "$rows" | awk 'NR > 1 && /snapshotter|transfer|grpc|cri/ {{ print "plugin", $1, $2, $NF }}'
-echo "$rows" | awk '$2 == "devmapper" && $NF == "ok" {{ ok = 1 }} END {{ exit !ok }}' ||
+echo "$rows" | awk '
+  NR > 1 && /snapshotter|transfer|grpc|cri/ {{ print "plugin", $1, $2, $NF }}
+  $2 == "devmapper" && $NF == "ok" {{ ok = 1 }}
+  END {{ exit !ok }}' ||
   timeout 20 {ctr} plugins ls -d id==devmapper </dev/null 2>&1 | sed -n 's/^ *Message: */reason /p'
 """
 

@@ -169,10 +169,11 @@ fi
 while [ ! -d "$dir/" ]; do dir=${{dir%/*}} missing=$((missing + 1)); done
 [ "$missing" = 0 ] || echo "missing $missing"
 echo "place $(findmnt -n -r -b -o FSTYPE,AVAIL,TARGET,UUID -T "$dir/")"
-echo "active $(unit 2 ActiveState)"; echo "monitor $(unit 3 ActiveState)"; way 3; way 2
-case $(unit 2 NeedDaemonReload)$(unit 3 NeedDaemonReload) in *yes*) echo "stale yes" ;; esac
+unit 2 ActiveState; echo "active $value"; unit 3 ActiveState; echo "monitor $value"; way 3; way 2
+unit 2 NeedDaemonReload; stale=$value; unit 3 NeedDaemonReload
+case $stale$value in *yes*) echo "stale yes" ;; esac
 [ ! -L "/etc/systemd/system/multi-user.target.wants/devmapper-pool@$name.service" ] || echo "enabled yes"
-[ ! -r "/run/devmapper-pool/$name.warning" ] || echo "warning $(cat "/run/devmapper-pool/$name.warning")"
+if [ -r "/run/devmapper-pool/$name.warning" ]; then echo "warning $(cat "/run/devmapper-pool/$name.warning")"; fi
 timeout=/sys/module/dm_thin_pool/parameters/no_space_timeout
 if [ -r "$timeout" ] && read -r seconds <"$timeout"; then echo "no_space_timeout $seconds"; fi
 {under.VOLUME}"""

@@ -61,7 +61,7 @@ def fragment(query: Query) -> str:
 [ -r {record} ] || exit 0
 {functions(query)}
 while IFS= read -r line; do echo "record $line"; done <{record}
-[ "$(unit 1 ActiveState)" != active ] || echo "now $(kept)"
+unit 1 ActiveState; [ "$value" != active ] || echo "now $(kept)"
 """
 
 

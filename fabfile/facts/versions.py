@@ -33,12 +33,16 @@ for n in {" ".join(NAMES)}; do
   for d in "/opt/$n"/*/; do d=${{d%/}}; d=${{d##*/}}; [ "$d" = current ] || [ "$d" = '*' ] || echo "dir $n $d"; done
   if [ -L "/opt/$n/current" ]; then echo "current $n $(readlink "/opt/$n/current")"; fi
 done
+set --
 for l in {bin_dir}/containerd* {bin_dir}/ctr {bin_dir}/protoc \
   /usr/local/sbin/runc /usr/local/go /usr/local/include/google; do
-  if [ -L "$l" ]; then t=$(readlink "$l"); case $t in /opt/*) ;; *) t=;; esac
-  elif [ -e "$l" ]; then t=
-  else continue; fi
-  echo "link $l $t"
+  if [ -L "$l" ]; then set -- "$@" "$l"
+  elif [ -e "$l" ]; then echo "link $l "; fi
+done
+[ $# -eq 0 ] || readlink "$@" | while IFS= read -r t; do
+  case $t in /opt/*) ;; *) t=;; esac
+  echo "link $1 $t"
+  shift
 done
 """
 

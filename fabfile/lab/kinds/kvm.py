@@ -24,7 +24,7 @@ class Kvm(Qemu):
 
     name = "kvm"
     what = "KVM"
-    options = ("-accel", "kvm")
+    options = ("-accel", "kvm", "-smp", "2")
 
     def image(self, suite: str) -> Image:
         """See `Kind.image`. What needs no image is asked first: the firmware, which is there with qemu."""
