@@ -89,6 +89,25 @@ def test_status_and_doctor_know_it(machine: Machine) -> None:
     assert machine.disk(1) in status
 
 
+def test_trim_offline_discards_what_removed_containers_left(machine: Machine) -> None:
+    machine.ssh(f"ctr containers create --snapshotter devmapper {machine.ssh('ctr images ls -q').split()[0]} removed")
+    machine.in_snapshot("removed", "yes left-on-the-disk | head -c 8M >file")
+    machine.ssh("ctr containers rm removed; ctr leases create --id now; ctr leases delete --sync now")
+    left = f"head -c 600M {machine.disk(1)} | grep -c -a left-on-the-disk"
+    assert int(machine.ssh(left)) > 100_000
+    assert "used of the pool" in machine.fab("pool.trim", "--offline", "--name", "containerd-thinpool")
+    assert machine.ssh(left, code=1) == "0\n"
+    assert "ok 1  changed 0" in machine.fab("deploy", "--variant", "direct", *POOL)
+
+
+def test_a_volume_that_an_interrupted_trim_left_active_does_not_keep_the_pool_down(machine: Machine) -> None:
+    machine.ssh("systemctl stop containerd devmapper-pool@containerd-thinpool")
+    machine.ssh("lvchange -ay -y containerd/thinpool_tmeta; lvchange -ay -y containerd/thinpool_tdata")
+    assert "prohibited while" in machine.ssh("lvchange -ay containerd/thinpool", code=5)
+    machine.fab("deploy", "--variant", "direct", *POOL)
+    assert report(machine) == GOOD
+
+
 def test_what_was_undone_by_hand_is_mended(machine: Machine) -> None:
     machine.ssh("lvchange -q --detachprofile containerd/thinpool; rm /etc/lvm/profile/containerd-thinpool.profile")
     # Last: any other change of the pool has it watched again.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 from invoke import Context
 
-from fabfile import sizes
+from fabfile import hints, sizes, target
 from fabfile.console import say
-from fabfile.errors import Failed
+from fabfile.errors import Failed, Refused
 from fabfile.outcome import result
 from fabfile.plan import Command
 from fabfile.pool.maintain import session
@@ -57,6 +57,28 @@ def _change(before: int, after: int) -> str:
     return f"{sizes.human(before)} → {sizes.human(after)}, {freed},"
 
 
+def refuse_without_discards(c: Context, found: Found) -> None:
+    """Refuse what would come to nothing: the pool would go down, and its disks would not take a discard.
+
+    Args:
+        c: the machine.
+        found: the pool; of one that is down nothing is known.
+
+    Raises:
+        Refused: a disk under the pool, or its file system, knows no discards.
+    """
+    table = found.have.pool.table
+    if not table or not table.data:
+        return
+    limit = f"/sys/dev/block/{table.data}/queue/discard_max_bytes"
+    if target.sh(c, f"cat {target.quote(limit)}", "looking what its disks can do").strip() == "0":
+        raise Refused(
+            f"{TASK}: the data device of the pool {found.name} takes no discards",
+            f"{limit} is 0: the disk under it, or its file system, does not support them",
+            hint=hints.command(TASK, found.daemon, found.name),
+        )
+
+
 def trim_pool(c: Context, name: str, instance: str, *, offline: bool, force: bool) -> None:
     """Give back space that files no longer use.
 
@@ -75,6 +97,8 @@ def trim_pool(c: Context, name: str, instance: str, *, offline: bool, force: boo
     whole = Command("discard every block that no device has", render("pool/trim-offline.sh.j2", pool=found))
     again = Command("how much is used now", script)
     rest = [stop(found, force=force), whole, start(found), again] if offline else []
+    if offline:
+        refuse_without_discards(c, found)
     session.only_planned(c, TASK, [online, *rest])
     if offline:
         refuse_busy(c, TASK, found, force=force)
