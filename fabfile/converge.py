@@ -7,7 +7,6 @@ still to be done then is a failure.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -68,19 +67,27 @@ def converge(c: Context, steps: Sequence[Step], *, prove: bool = False) -> list[
     outcomes = []
     for step in steps:
         start = monotonic()
-        changes, printed, have = act(c, step.name, partial(_planned, step, outcomes), have, query, look)
-        if changes:
-            for line in notes(printed):
-                say(f"{step.name}: {line}")
-            have = facts.parse(printed)
-            _must_be_done(step, have)
+        changes, have = _make_true(c, step, query, have, look, outcomes)
         outcome = Outcome(
-            step.name, "changed" if changes else "ok", _reason(changes), round(monotonic() - start, 2), list(changes)
+            step.name, "changed" if changes else "ok", _reason(changes), round(monotonic() - start, 2), changes
         )
         _say(outcome)
         note(outcome)
         outcomes.append(outcome)
     return outcomes
+
+
+def _make_true(
+    c: Context, step: Step, query: Query, have: Facts, look: str, outcomes: Sequence[Outcome]
+) -> tuple[list[Change], Facts]:
+    """Apply a step's plan, and return it with what the machine says then."""
+    changes, printed, have = act(c, step.name, lambda have: _planned(step, have, outcomes), have, query, look)
+    if changes:
+        for line in notes(printed):
+            say(f"{step.name}: {line}")
+        have = facts.parse(printed)
+        _must_be_done(step, have)
+    return changes, have
 
 
 def act(
@@ -110,7 +117,7 @@ def act(
     raise Failed(f"{name}: the machine keeps changing", "another operator is at work", hint="run it again")
 
 
-def _planned(step: Step, outcomes: Sequence[Outcome], have: Facts) -> list[Change]:
+def _planned(step: Step, have: Facts, outcomes: Sequence[Outcome]) -> list[Change]:
     """The step's plan; once anything was changed, its refusal is a failure."""
     try:
         return step.plan(have)
