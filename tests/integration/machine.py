@@ -82,7 +82,8 @@ class Machine:
         begin = monotonic()
         done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
         times.note("command", f"ssh ({self.vm.kind})", monotonic() - begin)
-        assert code is None or done.returncode == code, f"{command}\n{done.stdout}{done.stderr}"
+        said = f"{command}\nexit code {done.returncode}\n{done.stdout}{done.stderr}"
+        assert code is None or done.returncode == code, said
         return done.stdout + done.stderr
 
     @property
