@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-THIN = ("thin_check", "thin_dump", "thin_ls", "thin_repair", "thin_restore", "thin_trim")
+THIN = ("thin_check", "thin_dump", "thin_ls", "thin_repair", "thin_restore")
 RUN = ("dmsetup", "lvm", "dmeventd", *THIN, "mkfs.ext4", "mkfs.xfs", "losetup")
 BUILD = ("git", "make", "gcc", "pkg-config", "seccomp.h", "libc.h")
 
@@ -16,7 +16,6 @@ PACKAGES = {
         "thin_ls": "thin-provisioning-tools",
         "thin_repair": "thin-provisioning-tools",
         "thin_restore": "thin-provisioning-tools",
-        "thin_trim": "thin-provisioning-tools",
         "mkfs.ext4": "e2fsprogs",
         "mkfs.xfs": "xfsprogs",
         "losetup": "mount",
@@ -36,7 +35,6 @@ PACKAGES = {
         "thin_ls": "device-mapper-persistent-data",
         "thin_repair": "device-mapper-persistent-data",
         "thin_restore": "device-mapper-persistent-data",
-        "thin_trim": "device-mapper-persistent-data",
         "mkfs.ext4": "e2fsprogs",
         "mkfs.xfs": "xfsprogs",
         "losetup": "util-linux",

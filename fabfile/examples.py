@@ -42,6 +42,7 @@ def shell_examples() -> dict[str, str]:
         "record": smoke.recording(Host(registry="http://localhost:5000", instance="two")) + "record\n",
         "profile": toolchain.PROFILE_TEXT,
         "next-size": render("pool/next-size.sh.j2"),
+        "free-ranges": render("pool/free-ranges.sh.j2"),
         "look": facts.disks.fragment(Query(all_disks=True)),
         "gate": gate.functions(),
         "lab-setup": render("lab/setup.sh.j2"),

@@ -16,7 +16,6 @@ PROBES = {
     "thin_ls": "thin_ls",
     "thin_repair": "thin_repair",
     "thin_restore": "thin_restore",
-    "thin_trim": "thin_trim",
     "mkfs.ext4": "mkfs.ext4",
     "mkfs.xfs": "mkfs.xfs",
     "losetup": "losetup",

@@ -109,6 +109,24 @@ class Machine:
         mount = f'set -e; d=$(mktemp -d); m=$({snapshots} mounts $d {name}); eval "${{m%-o }}"; cd $d'
         return self.ssh(f"{mount}\n{script}\nsync; cd /; umount $d; rmdir $d")
 
+    def trims_offline(self, name: str) -> None:
+        """Have `pool.trim --offline` discard what a removed container left, and nothing else of the pool `name`.
+
+        Of what is in use the last block is written last: a wrong end of what is free hits that first.
+        """
+        image = self.ssh("ctr images ls -q").split()[0]
+        for container in ("removed", "stays"):
+            self.ssh(f"ctr containers create --snapshotter devmapper {image} {container}")
+            self.in_snapshot(container, f"yes written-to-{container} | head -c 24M >file")
+        # The device goes with a collection of garbage, which nothing but this waits for.
+        self.ssh("ctr containers rm removed; ctr leases create --id now; ctr leases delete --sync now")
+        said = self.fab("pool.trim", "--offline", "--name", name)
+        assert "used of the pool" in said
+        self.ssh("echo 3 >/proc/sys/vm/drop_caches")
+        assert self.in_snapshot("stays", "yes written-to-stays | head -c 24M | cmp - file && echo same") == "same\n"
+        assert "Hello from containerd!" in self.said_by("stays")
+        self.ssh("ctr containers rm stays")
+
     def said_by(self, name: str) -> str:
         """Start a container that is there and return what it says; its task is gone then.
 

@@ -240,6 +240,14 @@ def test_the_pool_and_a_container_survive(deployed: Machine, how: str) -> None:
     deployed.ssh(f"ctr containers rm kept-{how}")
 
 
+def test_trim_offline_discards_what_removed_containers_left(deployed: Machine) -> None:
+    allocated = "sync; stat -c %b /var/lib/containerd/devmapper/data"
+    before = int(deployed.ssh(allocated))
+    deployed.trims_offline("containerd-pool")
+    # Two files of 24 MiB were written, and one of them is still there.
+    assert int(deployed.ssh(allocated)) - before < 40 << 11
+
+
 def test_status_and_doctor_tell_the_truth(deployed: Machine) -> None:
     assert "rw" in deployed.fab("pool.status")
     assert ": fail" not in deployed.fab("doctor")

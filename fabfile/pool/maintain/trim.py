@@ -91,7 +91,7 @@ def trim_pool(c: Context, name: str, instance: str, *, offline: bool, force: boo
         offline: also discard every block that no device has, with the pool down.
         force: containers that run on the pool are killed.
     """
-    found = session.find(c, name, instance, ("dmsetup", "thin_trim") if offline else ("dmsetup",))
+    found = session.find(c, name, instance, ("dmsetup", "thin_dump") if offline else ("dmsetup",))
     script = render("pool/trim.sh.j2", pool=found)
     online = Command("fstrim of every mounted thin device", script)
     whole = Command("discard every block that no device has", render("pool/trim-offline.sh.j2", pool=found))
