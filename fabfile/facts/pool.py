@@ -69,6 +69,8 @@ class Place(msgspec.Struct, frozen=True):
     """Where it is mounted, blanks as `\\x20`."""
     free: int
     uuid: str = ""
+    read_only: bool = False
+    """It is mounted read-only."""
 
 
 class Pool(msgspec.Struct, frozen=True):
@@ -169,6 +171,7 @@ fi
 while [ ! -d "$dir/" ]; do dir=${{dir%/*}} missing=$((missing + 1)); done
 [ "$missing" = 0 ] || echo "missing $missing"
 echo "place $(findmnt -n -r -b -o FSTYPE,AVAIL,TARGET,UUID -T "$dir/")"
+[ -w "$dir/" ] || echo "read_only yes" # for root, that is how it is mounted
 unit 2 ActiveState; echo "active $value"; unit 3 ActiveState; echo "monitor $value"; way 3; way 2
 unit 2 NeedDaemonReload; stale=$value; unit 3 NeedDaemonReload
 case $stale$value in *yes*) echo "stale yes" ;; esac
@@ -202,7 +205,9 @@ def parse(text: str) -> Pool:
         meta=_backing(files.get("meta"), loops, used="used" in found),
         data_loop=under.on(loops, table.data if table else "", f"{directory}/data"),
         meta_loop=under.on(loops, table.meta if table else "", f"{directory}/meta"),
-        place=Place(place[0], place[2], int(place[1]), "".join(place[3:])) if len(place) >= 3 else None,
+        place=Place(place[0], place[2], int(place[1]), "".join(place[3:]), "read_only" in found)
+        if len(place) >= 3
+        else None,
         missing=int(found.get("missing", ["0"])[0]),
         volume=under.volume(found) if "group" in found else None,
         suspended=found.get("info", [""])[:1] == ["Suspended"],

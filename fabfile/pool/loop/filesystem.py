@@ -32,6 +32,12 @@ def refuse_unfit(have: Facts, want: Pool) -> None:
             f"mounted at {place.target}: {why}",
             hint="name a directory on ext4 or xfs, or let it make one: --volume VG/LV --volume-size 15G",
         )
+    if place.read_only:
+        raise Refused(
+            f"{want.dir} is on a file system that is mounted read-only",
+            f"mounted at {place.target}; after an error ext4 does that by itself, and the kernel's log tells of it",
+            hint=f"mount -o remount,rw {words(place.target.replace(chr(92) + 'x20', ' '))}",
+        )
 
 
 def refuse_missing(have: Facts, want: Pool, *, made: int) -> None:

@@ -49,6 +49,10 @@ def test_a_deploy_that_would_be_refused_is_found_in_one_look(mirror: str, monkey
     assert [one.what for one in looked(mirror, pool=f"{tmpfs}\n")[1]] == [
         "/var/lib/containerd/devmapper is on tmpfs, which cannot carry a pool"
     ]
+    read_only = "\n".join([*lines, "read_only yes"])
+    assert [(one.what, one.hint) for one in looked(mirror, pool=f"{read_only}\n")[1]] == [
+        ("/var/lib/containerd/devmapper is on a file system that is mounted read-only", "mount -o remount,rw /")
+    ]
 
 
 def test_so_is_what_cannot_even_be_planned(mirror: str) -> None:
