@@ -100,7 +100,7 @@ def together(queries: Sequence[Query]) -> Query:
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What came back. Absent is None."""
+    """The facts of a host; what is absent is None."""
 
     system: system.System
     needs: frozenset[str]

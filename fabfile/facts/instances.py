@@ -33,7 +33,7 @@ NUMBER = re.compile(r"[0-9]{1,19}( [0-9]{1,19})*")
 
 
 class Config(msgspec.Struct, frozen=True):
-    """What a containerd is configured for; empty where it says nothing."""
+    """What a containerd is configured for; empty where its configuration has no such key."""
 
     root: str = ""
     pool: str = ""

@@ -81,7 +81,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class View(msgspec.Struct, frozen=True):
-    """What each of the four says."""
+    """The content of each of the four records."""
 
     ids: dict[int, Thin]
     devices: tuple[Device, ...]
