@@ -31,7 +31,7 @@ def remove_pools(c: Context, name: str, instance: str, *, yes: bool, force: bool
         instance: the containerd; see inventory.of.
         yes: consent; without it, it is refused.
         force: containers that run on a pool are killed.
-        all: every pool that was made here, and all else that deploy made except packages.
+        all: every pool that was made here, and everything that deploy installed except packages.
 
     Raises:
         Pending: with --dry, if anything would be removed.
