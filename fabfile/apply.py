@@ -146,15 +146,13 @@ def _failure(name: str, changes: list[Change], output: str, code: int) -> Proble
             text.append(line)
     if code == REFUSED and number == 0:
         first, *rest = text or ["it is in use"]
-        return Refused(
-            f"{name}: {first}", "\n".join(rest), hint="nothing was touched; put that right, then run it again"
-        )
+        return Refused(f"{name}: {first}", "\n".join(rest), hint="nothing was touched; fix that, then run it again")
     doing = changes[number].why if number >= 0 else "taking the machine's lock"
     tail, hint = hinted("\n".join(text[-40:]))
     return Failed(
         f"{name}: {doing}: failed",
         f"exit code {code}\n{tail}",
-        hint=hint or "mend it and run the same again: it goes on from there",
+        hint=hint or "fix the cause and rerun the same command; it resumes where it stopped",
     )
 
 

@@ -95,7 +95,7 @@ class Line:
             self._refuse(error)
         except ValueError as error:
             self._refuse_number(parser.initial)
-            raise Refused("the command line cannot be read", str(error)) from error
+            raise Refused("the command line cannot be parsed", str(error)) from error
         self._check_listing(core)
         if self._only_shows(core):
             console.only_print()
@@ -106,10 +106,8 @@ class Line:
         hosts = self.program.args["hosts"].value if "hosts" in self.program.args else None
         if hosts in self.contexts:
             what = f"-H takes hosts, and {shown(hosts)} is a task"
-            raise Refused("no task is named", what, hint=f"fab -H hosts {hosts}")
-        raise Refused(
-            "no task is named", "there are options, and nothing to do", hint=f"all tasks: {self._call} --list"
-        )
+            raise Refused("no task is given", what, hint=f"fab -H hosts {hosts}")
+        raise Refused("no task is given", "there are options, but no task", hint=f"all tasks: {self._call} --list")
 
     @property
     def _call(self) -> str:
@@ -151,7 +149,7 @@ class Line:
         if found := re.search(r"did not receive required positional arguments: (.*)", says):
             missing = ", ".join("--" + name for name in re.findall(r"'([\w-]+)'", found[1]))
             raise Refused(f"{context.name if context else 'the task'} needs {missing}", hint=self._help(context))
-        raise Refused("the command line cannot be read", says, hint=self._help(context))
+        raise Refused("the command line cannot be parsed", says, hint=self._help(context))
 
     def _typed(self) -> Iterable[str]:
         """Every word that Invoke may speak of: `--a=b` is two to it, `-abc` three."""

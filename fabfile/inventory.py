@@ -67,7 +67,7 @@ class Inventory(msgspec.Struct, frozen=True):
             )
         if not found:
             asked = shown(",".join(names))
-            raise Refused(f"no hosts named by {asked}", f"{self.file} has {len(self.hosts)} hosts")
+            raise Refused(f"no hosts match {asked}", f"{self.file} has {len(self.hosts)} hosts")
         return list(found.values())
 
     def _unknown(self, name: str) -> Refused:

@@ -213,7 +213,9 @@ def _as_tar(archive: Path) -> Path:
         kept.settle(part, wanted)
         kept.record(wanted)
     except (zipfile.BadZipFile, ZlibError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise Failed(f"cannot read the archive {archive}", str(error), hint="is the mirror the right one?") from error
+        raise Failed(
+            f"cannot read the archive {archive}", str(error), hint="check that the mirror is the right one"
+        ) from error
     finally:
         part.unlink(missing_ok=True)
     return wanted

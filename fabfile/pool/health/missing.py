@@ -65,8 +65,10 @@ def refuse(have: Facts, name: str, *, except_for: frozenset[str] = frozenset()) 
         ways = "; ".join(dict.fromkeys(loss.way for loss in found))
         raise Refused(
             f"a part of the pool {name} is missing",
-            "\n".join([*(loss.found for loss in found), "nothing new is made in its place: that would hide the loss"]),
-            hint=f"{ways}; or give up what was in the pool: {reset}",
+            "\n".join(
+                [*(loss.found for loss in found), "nothing new is created in its place: that would hide the loss"]
+            ),
+            hint=f"{ways}; or discard the pool: {reset}",
         )
 
 

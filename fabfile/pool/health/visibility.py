@@ -31,7 +31,7 @@ def findings(have: Facts, name: str, settings: dict[str, str]) -> list[Advice]:
     if settings.get("VARIANT") != "direct" or lvm is None:
         return []
     if lvm.suspended:
-        found = f"LVM cannot be asked while {' '.join(lvm.suspended)} is suspended: it would wait for ever"
+        found = f"LVM cannot be queried while {' '.join(lvm.suspended)} is suspended: it would wait for ever"
         return [Advice("pool in LVM", "fail", found, words("dmsetup", "resume", *lvm.suspended))]
     group, path = settings["VG"], f"{settings['VG']}/{settings['LV']}"
     if len(lvm.groups) > 1:

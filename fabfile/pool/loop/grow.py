@@ -33,7 +33,7 @@ def step(host: Host, size: str, meta_size: str) -> Step:
     name = host.pool.dm_name
     limits.check_name(name)
     if not size and not meta_size:
-        raise Refused("pool.grow: by what?", hint="say the new size: --size 200G, or --meta-size 1G, or both")
+        raise Refused("pool.grow: no size is given", hint="give the new size: --size 200G, or --meta-size 1G, or both")
     data = limits.data_size(size, limits.BLOCK_STEP) if size else 0
     meta = limits.explicit_metadata(meta_size) if meta_size else 0
     return Step("pool.grow", lambda have: plan(have, name, data, meta), about(host, files=units.paths(name)))
@@ -83,9 +83,9 @@ def _refuse_less(what: str, wanted: int, now: int, asked: tuple[int, ...]) -> No
     # The last size that was asked for is no request for less, although the pool grew beyond it by itself since.
     if wanted and wanted < now and wanted != asked[-1]:
         raise Refused(
-            f"a pool's {what} cannot become smaller",
+            f"a pool's {what} cannot shrink",
             f"it has {sizes.show(now)}, asked for {sizes.show(wanted)}",
-            hint="a smaller pool is another pool: make that one, move what is needed, give this one up",
+            hint="create another, smaller pool, move what is needed, and remove this one",
         )
 
 
@@ -141,7 +141,7 @@ def enlarge_pool(
     if have.instances.pools.get(name, {}).get("VARIANT") == "direct":
         return converge(c, [extend.step(host, size=size, meta_size=meta_size, devices=device, wipes=wipe)])
     if device or wipe:
-        raise Refused(f"the pool {name} is not on disks of its own", hint="say the new size: --size 200G")
+        raise Refused(f"the pool {name} is not on disks of its own", hint="give the new size: --size 200G")
     outcomes = converge(c, [step(host, size, meta_size)])
     keys = [("size", size, host.pool.size), ("meta_size", meta_size, host.pool.meta_size)]
     differ = [f'{key} = "{asked}"' for key, asked, now in keys if asked and asked != now]

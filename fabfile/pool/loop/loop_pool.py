@@ -110,7 +110,7 @@ def _refuse_other(have: Facts, want: Pool) -> None:
         raise Refused(
             f"the pool {want.name} exists with other parameters",
             "\n".join(differ),
-            hint=f"what is there: {rerun.command(want.name, settings)}; to give it up: {_reset(want)}; "
+            hint=f"to keep it: {rerun.command(want.name, settings)}; to remove it: {_reset(want)}; "
             "or choose another --name",
         )
     _refuse_other_size(want, units.asked(settings), rerun.command(want.name, settings))
@@ -143,7 +143,7 @@ def _refuse_other_size(want: Pool, asked: units.Asked, there: str) -> None:
         return
     hint = f"to make it larger: {hints.command('pool.grow', want.instance, want.name, *grow)}"
     if less or not grow:
-        hint = f"a pool never becomes smaller; what is there: {there}; to give it up: {_reset(want)}"
+        hint = f"a pool cannot shrink; to keep it: {there}; to remove it: {_reset(want)}"
     raise Refused(f"the pool {want.name} exists with another size", "\n".join(differ), hint=hint)
 
 
@@ -161,13 +161,13 @@ def _backing(have: Facts, want: Pool) -> list[Change]:
     if data and not meta:
         raise Refused(
             f"{want.meta_file} is missing beside {want.data_file}",
-            "without its metadata the pool's content cannot be found; a new one would hide the loss",
-            hint=f"restore the file, or give the content up: {_reset(want)}",
+            "without its metadata the pool's content cannot be read; a new file would hide the loss",
+            hint=f"restore the file, or discard the pool: {_reset(want)}",
         )
     if meta and meta.used and not data:
         raise Refused(
             f"{want.data_file} is missing beside metadata in use",
-            hint=f"restore the file, or give the content up: {_reset(want)}",
+            hint=f"restore the file, or discard the pool: {_reset(want)}",
         )
     plan: list[Change] = []
     if not meta:

@@ -48,7 +48,7 @@ def volume(name: str, size: str, dir: str) -> Volume | None:
             f"pool.volume: {name!r} is not VG/LV", hint="for example --volume datavg/lvdevm --volume-size 15G"
         )
     if not size:
-        raise Refused(f"pool.volume_size: needed with --volume {name}", hint="for example --volume-size 15G")
+        raise Refused(f"pool.volume_size: required with --volume {name}", hint="for example --volume-size 15G")
     return Volume(match[1], match[2], sizes.parse(size, "pool.volume_size", least=64 * MIB), dir)
 
 
@@ -155,7 +155,7 @@ def _refuse_other(recorded: dict[str, str], now: facts.Volume, want: Volume) -> 
     if not now.active:
         raise Refused(
             f"{want.path} exists and is not active",
-            "so nobody can tell what is on it; it is not touched",
+            "so its content cannot be checked; it is not touched",
             hint=f"lvchange -ay {want.group}/{want.name}, or name another --volume",
         )
 
@@ -166,7 +166,7 @@ def _unused(have: Facts, now: facts.Volume, want: Volume) -> list[str]:
         return []
     look = next((disk for disk in have.disks if disk.asked == want.path), None)
     if look is None:
-        raise Refused(f"{want.path} was not looked at", "it is not touched")
+        raise Refused(f"{want.path} was not inspected", "it is not touched")
     # That LVM makes no physical volume of it says nothing about its content.
     against = [found for found in disks.findings(look, "lvm") if not found.what.startswith("LVM does not take it")]
     found = [finding.what for finding in against]

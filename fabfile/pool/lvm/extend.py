@@ -35,7 +35,8 @@ def step(
     """
     if not (size or meta_size or devices):
         raise Refused(
-            "pool.grow: by what?", hint="say the new size: --size 200G, or --meta-size 1G, or another --device DEV"
+            "pool.grow: no size is given",
+            hint="give the new size: --size 200G, or --meta-size 1G, or another --device DEV",
         )
     for path in (*devices, *wipes):
         disk_checks.check_path(path, "device")
@@ -124,9 +125,9 @@ def _larger(what: str, flag: str, wanted: int, now: int, path: str, extent: int)
     has, asked = sizes.show(now * extent), sizes.show(wanted * extent)
     if wanted < now:
         raise Refused(
-            f"a pool's {what} cannot become smaller",
+            f"a pool's {what} cannot shrink",
             f"it has {has}, asked for {asked}",
-            hint="a smaller pool is another pool: make that one, move what is needed, give this one up",
+            hint="create another, smaller pool, move what is needed, and remove this one",
         )
     # LVM takes a size that the pool has already for an error, so this is planned only where it has another.
     size = str(wanted) if flag == "-l" else f"{wanted * extent // 1024}K"

@@ -111,7 +111,7 @@ def plan(have: Facts, want: Pool, daemon: Daemon, elsewhere: list[str]) -> list[
         raise Refused(
             f"the pool {want.name} cannot be adopted",
             "\n".join([*found, *elsewhere]),
-            hint="change that, then " + hints.command(TASK, daemon, want.name),
+            hint="fix that, then " + hints.command(TASK, daemon, want.name),
         )
     refuse_unfit(have, want)
     both = (units.unit(want.name), units.monitor(want.name))

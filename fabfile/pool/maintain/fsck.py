@@ -64,12 +64,14 @@ def compare_records(c: Context, name: str, instance: str, *, fix: bool, yes: boo
     _report(found, seen)
     if seen.found.count:
         way = way_out(found, seen.found)
-        raise Failed(f"pool {found.name}: {seen.found.count} things do not belong together", hint=way)
+        raise Failed(
+            f"pool {found.name}: {seen.found.count} inconsistenc{'y' if seen.found.count == 1 else 'ies'}", hint=way
+        )
     if means.containers:
         first = means.containers[0]
         remove = f"{found.daemon.ctr} -n {words(first.namespace)} containers rm {words(first.name)}"
         raise Failed(
-            f"pool {found.name}: mended, but {len(means.containers)} containers have lost their file system",
+            f"pool {found.name}: repaired, but {len(means.containers)} containers have lost their file system",
             "\n".join(changes_since.meaning(means)),
             hint=f"remove its image or container: {remove}",
         )
@@ -119,7 +121,7 @@ def refuse_all(found: Found, result: Orphans, seen: View, *, yes: bool) -> None:
         if there is None and seen.ids and not yes:
             raise Refused(
                 f"{path} is not there, and the pool has {len(seen.ids)} thin devices",
-                "without it nobody knows which of them containerd needs",
+                "without it, nothing tells which of them containerd needs",
                 hint=f"restore the file; or remove them all, and have containerd unpack its images again, where it has"
                 f" their content: {hints.again(TASK, found.daemon, found.name, '--fix', '--yes')}",
             )

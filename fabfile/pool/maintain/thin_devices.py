@@ -287,5 +287,5 @@ def read(printed: str, task: str) -> View:
         raise Failed(
             f"{task}: containerd's database cannot be read",
             str(error),
-            hint="without it nobody knows which device is whose: restore the file first",
+            hint="without it, nothing tells which device is whose: restore the file first",
         ) from error

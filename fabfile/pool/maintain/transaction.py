@@ -28,7 +28,7 @@ def forgotten(c: Context, task: str, found: Found) -> list[str]:
         return []
     if busy := [f"{found.settings['VG']}/{of.name} is open: somebody uses it" for of in own if of.open]:
         raise Refused(f"{task}: LVM has thin volumes in {found.lv}", "\n".join(busy), hint="unmount and close it first")
-    database = Command("what containerd counts on", render("pool/database.sh.j2", pool=found))
+    database = Command("devices that containerd uses", render("pool/database.sh.j2", pool=found))
     entries = (thin_devices.read(session.do(c, task, found, [database]), task).database or {}).values()
     names = {entry.id: entry.name for entry in entries}
     group, lines = found.settings["VG"], []

@@ -82,7 +82,7 @@ CASES = {
     ),
     "suspended": (
         lvm(made(), groups=(), suspended=("a", "b")),
-        "LVM cannot be asked while a b is suspended",
+        "LVM cannot be queried while a b is suspended",
         "dmsetup resume a b",
     ),
     "copied disk": (

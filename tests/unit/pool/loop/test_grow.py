@@ -69,9 +69,9 @@ def test_a_pool_that_grew_by_itself_meanwhile_is_large_enough() -> None:
 @pytest.mark.parametrize(
     ("data", "meta", "what"),
     [
-        ("", "", "by what"),
-        ("50G", "", "data cannot become smaller"),
-        ("", "10M", "metadata cannot become smaller"),
+        ("", "", "no size is given"),
+        ("50G", "", "data cannot shrink"),
+        ("", "10M", "metadata cannot shrink"),
         ("200", "", "is not a size"),
         ("", "17G", "useless"),
         ("+10G", "", "is not a size"),
@@ -89,8 +89,8 @@ def test_what_cannot_be_is_refused(data: str, meta: str, what: str) -> None:
         (machine(msgspec.structs.replace(pool(), table=None, status=None)), "is not active"),
         (machine(Pool()), "a part of the pool pool is missing"),
         (machine(pool(50 * GIB)), "a part of the pool pool is missing"),
-        (machine(state("ro", needs_check=True)), "cannot grow before its metadata was checked"),
-        (machine(state("Fail")), "cannot grow before its metadata was checked"),
+        (machine(state("ro", needs_check=True)), "cannot grow before its metadata has been checked"),
+        (machine(state("Fail")), "cannot grow before its metadata has been checked"),
         (machine(pool(place=Place("ext4", "/", 10 * MIB))), "no room for metadata"),
     ],
 )

@@ -97,7 +97,7 @@ def test_a_smaller_size_is_refused_with_what_is_there(less: dict[str, str]) -> N
     with pytest.raises(Refused, match="exists with another size") as refused:
         loop_pool.plan(machine(), want(**less), None)
     assert "pool.grow" not in refused.value.hint
-    assert "what is there: inv pool.loop --name pool" in refused.value.hint
+    assert "to keep it: inv pool.loop --name pool" in refused.value.hint
     assert typed.wrong(refused.value.hint) == []
 
 
@@ -129,7 +129,7 @@ def test_a_pool_that_was_taken_away_comes_back_with_what_lets_it_grow() -> None:
 
 
 def test_a_unit_that_is_still_starting_is_not_interrupted() -> None:
-    with pytest.raises(Refused, match="has not come to rest: activating") as refused:
+    with pytest.raises(Refused, match="is still activating") as refused:
         loop_pool.plan(machine(pool(table=None, active=False, changing="activating (start)")), want(), None)
     assert f"systemctl status {units.unit(NAME)}" in refused.value.hint
 

@@ -118,7 +118,7 @@ def test_one_that_is_open_is_somebody_s_whatever_the_look_says() -> None:
 
 
 def test_one_that_was_not_looked_at_is_not_taken() -> None:
-    with pytest.raises(Refused, match="was not looked at"):
+    with pytest.raises(Refused, match="was not inspected"):
         volume.changes(having(pool=Pool(volume=there())), WANT, "pool", CONF, {})
 
 
@@ -158,7 +158,7 @@ def test_a_mount_that_would_hide_a_pool_is_refused() -> None:
         ("", "15G", "is not VG/LV"),
         ("-vg/lv", "15G", "is not VG/LV"),
         ("vg/lv/x", "15G", "is not VG/LV"),
-        ("vg/lv", "", "needed with --volume"),
+        ("vg/lv", "", "required with --volume"),
         ("vg/lv", "15", "is not a size"),
     ],
 )

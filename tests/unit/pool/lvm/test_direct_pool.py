@@ -210,7 +210,7 @@ def test_a_pool_that_was_there_and_is_gone_is_not_made_again() -> None:
         ({"thins": 2}, "holds 2 thin volumes of LVM's own"),
         ({"type": "linear"}, "is not a thin pool"),
         ({"dm_name": "other"}, "LVM calls containerd/thinpool other"),
-        ({"chunk": 64 * KIB}, "has other chunks"),
+        ({"chunk": 64 * KIB}, "has another chunk size"),
     ],
 )
 def test_a_pool_that_containerd_could_not_use_is_refused(change: dict[str, Any], says: str) -> None:
@@ -235,7 +235,7 @@ def test_two_groups_of_one_name_and_a_machine_that_watches_nothing() -> None:
     twice = msgspec.structs.replace(have.lvm, groups=have.lvm.groups * 2)
     assert "2 volume groups are named containerd" in refused(made(lvm=twice), asked()).what
     blind = msgspec.structs.replace(have.lvm, settings={"monitoring": "0"})
-    assert "LVM watches no pool" in refused(made(lvm=blind), asked()).what
+    assert "LVM monitors no pools" in refused(made(lvm=blind), asked()).what
 
 
 def test_lvm_that_leaves_nodes_to_udev_has_to_wait_for_it() -> None:
