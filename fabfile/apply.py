@@ -36,7 +36,7 @@ def apply(c: Context, name: str, changes: list[Change], have: Facts, look: str =
     if have.units.silent:
         raise Refused(
             f"{name}: udev does not answer on this machine",
-            f"whatever makes a device or takes one away waits for it for ever; it was waited for {UDEV} s",
+            f"whatever creates or removes a device would wait for ever; it had {UDEV} s to answer",
             hint=RESTART_UDEV,
         )
     staged: dict[int, tuple[str, str]] = {}

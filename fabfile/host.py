@@ -29,16 +29,14 @@ def check_address(text: str, name: str) -> None:
         raise Refused(f"{name}: {shown(text)} is a URL", "a host name or an IP address, without http:// or a path")
     if at:
         raise Refused(
-            f"{name}: {shown(text)} has a user in it", "that is a key of its own", hint=f'write user = "{user}"'
+            f"{name}: {shown(text)} has a user in it", "it has a key of its own", hint=f'write user = "{user}"'
         )
     with suppress(ValueError):
         ipaddress.ip_address(re.sub(r"%[A-Za-z0-9_.-]{1,15}$", "", text))
         return
     host, colon, port = text.rpartition(":")
     if colon and port.isdigit() and ":" not in host:
-        raise Refused(
-            f"{name}: {shown(text)} has a port in it", "that is a key of its own", hint=f"write port = {port}"
-        )
+        raise Refused(f"{name}: {shown(text)} has a port in it", "it has a key of its own", hint=f"write port = {port}")
     if len(text) > 253 or not re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?", text):
         raise Refused(
             f"{name}: {shown(text)} is not a host name or an IP address", "letters, digits, dots, hyphens, at most 253"

@@ -9,7 +9,7 @@ from fabfile.facts.instances import Config
 from fabfile.instance import Daemon
 from fabfile.plan import words
 
-KEEP_BOTH = "to keep both, a containerd of its own: --instance NAME"
+KEEP_BOTH = "to keep both, use another instance: --instance NAME"
 
 
 def owner(settings: dict[str, str]) -> Daemon:

@@ -58,7 +58,7 @@ def remove_pools(c: Context, name: str, instance: str, *, yes: bool, force: bool
     _refuse(c, todo, typed, yes=yes, force=force)
     outcomes = [outcome for part in todo for outcome in converge(c, [part.step])]
     if all:
-        say("distribution packages stay: whoever installed them, others may need them by now")
+        say("distribution packages remain: other programs may need them")
     return outcomes
 
 

@@ -26,7 +26,7 @@ def refuse_unfit(have: Facts, want: Pool) -> None:
     if place is None:
         raise Refused(f"cannot determine the file system of {want.dir}", "findmnt did not answer")
     if place.type not in FIT:
-        why = UNFIT.get(place.type, "only ext4 and xfs are known to carry a pool well")
+        why = UNFIT.get(place.type, "only ext4 and xfs are known to work")
         raise Refused(
             f"{want.dir} is on {place.type}, which cannot carry a pool",
             f"mounted at {place.target}: {why}",

@@ -141,11 +141,13 @@ def enlarge_pool(
     if have.instances.pools.get(name, {}).get("VARIANT") == "direct":
         return converge(c, [extend.step(host, size=size, meta_size=meta_size, devices=device, wipes=wipe)])
     if device or wipe:
-        raise Refused(f"the pool {name} is not on disks of its own", hint="give the new size: --size 200G")
+        raise Refused(
+            f"the pool {name} is not a direct pool, and takes no --device", hint="give the new size: --size 200G"
+        )
     outcomes = converge(c, [step(host, size, meta_size)])
     keys = [("size", size, host.pool.size), ("meta_size", meta_size, host.pool.meta_size)]
     differ = [f'{key} = "{asked}"' for key, asked, now in keys if asked and asked != now]
     changed = any(outcome.status == "changed" for outcome in outcomes)
     if changed and differ and name == inventory.of(c, instance).pool.dm_name:
-        say(f"set {', '.join(differ)} in its pool in {inventory.load().file}: a machine made anew gets that then")
+        say(f"set {', '.join(differ)} in its pool in {inventory.load().file}: a reinstalled machine gets that then")
     return outcomes

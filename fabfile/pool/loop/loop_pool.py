@@ -204,7 +204,7 @@ def _active(have: Facts, want: Pool, written: list[Change]) -> list[Change]:
     systemd.refuse_masked(have, *both, looks)
     pool = have.pool
     unread = systemd.unread(have, *both, looks)
-    reload = [Command("systemd reads the units anew", "systemctl daemon-reload")] if unread else []
+    reload = [Command("reload systemd's units", "systemctl daemon-reload")] if unread else []
     if not pool.table:
         # restart: a unit that was started once counts as active although somebody took the pool away since.
         start = systemd.start(written, *both, restart=True)
@@ -215,9 +215,9 @@ def _active(have: Facts, want: Pool, written: list[Change]) -> list[Change]:
         start = systemd.start(written, *both)
         plan += [*reload, Command("the pool's units, now and at every boot", start)]
     elif pool.stale or unread:
-        plan.append(Command("systemd reads the changed units", "systemctl daemon-reload"))
+        plan.append(Command("reload systemd's units", "systemctl daemon-reload"))
     if have.units.of(looks).active == "failed":
-        plan.append(Command("a look at it, as the last one failed", systemd.run(looks)))
+        plan.append(Command("run its monitor again, as the last run failed", systemd.run(looks)))
     if growing(have.pool):
         plan.append(Command("finish growing the pool", words(units.SCRIPT, "settle", want.name)))
     if pool.table.when_full != want.when_full:

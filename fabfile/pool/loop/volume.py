@@ -173,7 +173,7 @@ def _unused(have: Facts, now: facts.Volume, want: Volume) -> list[str]:
     if look.signatures and all(signature.type == "ext4" for signature in look.signatures):
         found = [what for what in found if not what.startswith("a file system (ext4)")]
     if now.attr[5:6] == "o" and not any(finding.weight == "in use" for finding in against):
-        found.append("open: somebody uses it")
+        found.append("open: something uses it")
     if found:
         raise Refused(
             f"{want.path} exists and cannot be used",
@@ -209,7 +209,7 @@ def _mounted(have: Facts, now: facts.Volume, want: Volume, recorded: dict[str, s
         return [Command(f"mount it at {want.dir}, now and at every boot", mount, gate.functions())]
     if "mount" in recorded.get("VOLUME_MADE", "").split() and old in fstab.lines(have, (want.path,), want.dir):
         renew = f"add_fstab {line}\n{words('drop_fstab', old)}"
-        return [Command(f"a boot without {want.path} goes on", renew, gate.functions())]
+        return [Command(f"let the machine boot without {want.path}", renew, gate.functions())]
     return []
 
 
@@ -254,8 +254,8 @@ def _known(now: facts.Volume, settings: dict[str, str], pool: str, dir: str) -> 
         return {}
     if now.mounted != dir:
         raise Refused(
-            f"the settings of the pool {pool} do not say by its UUID which volume {settings['VOLUME']} was",
-            f"it is not mounted at {dir}, so the one of that name may be somebody else's",
+            f"the settings of the pool {pool} do not have the UUID of the volume {settings['VOLUME']}",
+            f"it is not mounted at {dir}, so the volume of that name may belong to somebody else",
             hint="mount it there; or lvremove it, if it is the pool's",
         )
     return {"VOLUME_UUID": now.uuid, "FS_UUID": now.filesystem_uuid}

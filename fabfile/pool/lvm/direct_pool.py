@@ -206,7 +206,7 @@ def _active(have: Facts, want: spec.Direct, pool: Volume | None, written: list[C
             plan.append(Command("have dmeventd watch the pool", words(units.SCRIPT, "up", want.name)))
         return plan
     why = "activate the pool and have dmeventd watch it, now and at every boot"
-    again = [Command("systemd reads the unit anew", "systemctl daemon-reload")] if unread else []
+    again = [Command("reload systemd's units", "systemctl daemon-reload")] if unread else []
     return [*again, Command(why, systemd.start(written, units.unit(want.name), restart=True))]
 
 

@@ -96,7 +96,7 @@ def _fixed(c: Context, found: Found, *, yes: bool) -> Affected:
     Stopped, not frozen: a frozen daemon leaves its clients hanging, and whatever kills us would leave it frozen.
     """
     unit = found.daemon.unit
-    stop = Command(f"stop {unit}: nobody makes a device meanwhile", words("systemctl", "stop", unit))
+    stop = Command(f"stop {unit}: no device is created meanwhile", words("systemctl", "stop", unit))
     session.do(c, TASK, found, [stop])
     try:
         seen = comparison.look(c, TASK, found, running=False)

@@ -67,7 +67,7 @@ def rescue_files(c: Context, name: str, instance: str, *, force: bool) -> None:
     changes = [
         Command(f"write {found.data} and {found.meta} again from the pool's devices", script),
         start(found),
-        Command("look at the pool, and for images whose content is gone", look),
+        Command("check the pool, and find images whose content is gone", look),
     ]
     session.only_planned(c, TASK, changes)
     refuse_busy(c, TASK, found, force=force)

@@ -26,7 +26,7 @@ def forgotten(c: Context, task: str, found: Found) -> list[str]:
     own = visibility.thins(found.have, found.settings)
     if not own:
         return []
-    if busy := [f"{found.settings['VG']}/{of.name} is open: somebody uses it" for of in own if of.open]:
+    if busy := [f"{found.settings['VG']}/{of.name} is open: something uses it" for of in own if of.open]:
         raise Refused(f"{task}: LVM has thin volumes in {found.lv}", "\n".join(busy), hint="unmount and close it first")
     database = Command("devices that containerd uses", render("pool/database.sh.j2", pool=found))
     entries = (thin_devices.read(session.do(c, task, found, [database]), task).database or {}).values()

@@ -114,7 +114,7 @@ def test_a_volume_that_is_there_is_looked_at_like_a_disk(found: tuple[str, ...],
 def test_one_that_is_open_is_somebody_s_whatever_the_look_says() -> None:
     with pytest.raises(Refused) as refused:
         plan(there(attr="-wi-ao----"))
-    assert "open: somebody uses it" in refused.value.details
+    assert "open: something uses it" in refused.value.details
 
 
 def test_one_that_was_not_looked_at_is_not_taken() -> None:
@@ -141,7 +141,7 @@ def test_what_an_interrupted_run_made_is_known_by_its_tag_or_uuid_and_only_by_th
 def test_a_line_of_an_earlier_version_in_fstab_is_renewed_where_it_is_ours() -> None:
     old = FileFact(f"{WANT.path} {WANT.dir} ext4 defaults 0 2\n", 0o644)
     now = there(filesystem="ext4", mounted="/srv/pool")
-    for recorded, whys in (({"VOLUME_MADE": "mount"}, [f"a boot without {WANT.path} goes on"]), ({}, [])):
+    for recorded, whys in (({"VOLUME_MADE": "mount"}, [f"let the machine boot without {WANT.path}"]), ({}, [])):
         have = having(pool=Pool(volume=now), files={fstab.PATH: old}, disks=(look(*EXT4),))
         assert [change.why for change in volume.changes(have, WANT, "pool", CONF, recorded)] == whys
 
