@@ -126,7 +126,7 @@ def run(
         raise Failed(
             f"{args[0]} failed",
             f"{' '.join(args)[:300]}\nexit code {done.returncode}\n{tail}",
-            hint=f"all of it: {log}" if log else "",
+            hint=f"full log: {log}" if log else "",
         )
     return output
 

@@ -67,12 +67,12 @@ def refuse_move(have: Facts, daemon: Daemon, name: str, dir: str, variant: str =
         return  # a pool that is gone took everything with it: nothing is left to break
     breaks = []
     if now.pool != name:
-        breaks.append(f"pool: it has {now.pool}, asked for {name}: every device and database on it carries its name")
+        breaks.append(f"pool: it has {now.pool}, requested: {name}: every device and database on it carries its name")
     if now.pool_root.rstrip("/") != dir.rstrip("/"):
-        breaks.append(f"directory: it has {now.pool_root or 'none'}, asked for {dir}: its databases would stay behind")
+        breaks.append(f"directory: it has {now.pool_root or 'none'}, requested: {dir}: its databases would stay behind")
     has = have.instances.pools.get(now.pool, {}).get("VARIANT", "loop")
     if now.pool in have.instances.pools and has != variant:
-        breaks.append(f"variant: it has {has}, asked for {variant}: the blocks are on other devices")
+        breaks.append(f"variant: it has {has}, requested: {variant}: the blocks are on other devices")
     if breaks:
         raise Refused(
             f"{daemon} is configured for another pool",
@@ -112,7 +112,7 @@ def refuse_base_image_size(have: Facts, daemon: Daemon, wanted: str) -> None:
     discard = hints.command("pool.reset", daemon, now.pool, "--yes")
     raise Refused(
         f"{daemon} has images with another base image size",
-        f"base_image_size: it has {now.base_image_size}, asked for {wanted}\n{why}",
+        f"base_image_size: it has {now.base_image_size}, requested: {wanted}\n{why}",
         hint=f"to discard them: {discard}, then run it again; {KEEP_BOTH}",
     )
 

@@ -52,7 +52,7 @@ def remove_pools(c: Context, name: str, instance: str, *, yes: bool, force: bool
         return _preview(c, parts)
     todo = {part: changes for part in parts if (changes := part.step.plan(gather(c, part.step.query)))}
     if not todo:
-        say(f"{'nothing that was made here' if all else f'no pool {pool}'}: nothing to do")
+        say(f"{'nothing was made here' if all else f'there is no pool {pool}'}: nothing to do")
         return []
     typed = ["", ""] if all else [host.daemon.instance, names[0]]
     _refuse(c, todo, typed, yes=yes, force=force)

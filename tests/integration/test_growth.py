@@ -63,8 +63,8 @@ def test_it_grows_under_a_container_and_never_shrinks(case: Case, busy: writer.W
     assert 'set size = "144M", meta_size = "5M"' in said
     assert total(case) == (144 * 16, 5 * 256)
     assert "ok 1  changed 0" in case.fab("pool.grow", "--size", "144M", "--meta-size", "5M")
-    assert "it has 144M, asked for 130M" in case.fab("pool.grow", "--size", "130M", code=2)
-    assert "it has 5M, asked for 2M" in case.fab("pool.grow", "--meta-size", "2M", code=2)
+    assert "it has 144M, requested: 130M" in case.fab("pool.grow", "--size", "130M", code=2)
+    assert "it has 5M, requested: 2M" in case.fab("pool.grow", "--meta-size", "2M", code=2)
     busy.reaches(busy.written + 1)
 
 

@@ -76,7 +76,7 @@ THEIRS = {
     "looped": ("losetup /dev/loop5 $lv", "held by loop5 (loop)"),
     "elsewhere": ("mkfs.ext4 -q $lv; mkdir -p /srv/else; mount -o ro $lv /srv/else", "mounted at /srv/else"),
     "inactive": ("mkfs.xfs -q -f --unsupported $lv; lvchange -an uv/inactive", "is not active"),
-    "small": ("lvreduce -q -f -y -L 200M $lv", "it has 200M, asked for 400M"),
+    "small": ("lvreduce -q -f -y -L 200M $lv", "it has 200M, requested: 400M"),
 }
 """Name of a volume → what makes it what it is, and what the refusal must say."""
 

@@ -84,7 +84,7 @@ def _refuse_less(what: str, wanted: int, now: int, asked: tuple[int, ...]) -> No
     if wanted and wanted < now and wanted != asked[-1]:
         raise Refused(
             f"a pool's {what} cannot shrink",
-            f"it has {sizes.show(now)}, asked for {sizes.show(wanted)}",
+            f"it has {sizes.show(now)}, requested: {sizes.show(wanted)}",
             hint="create another, smaller pool, move what is needed, and remove this one",
         )
 

@@ -119,9 +119,9 @@ def _refuse_other(have: Facts, want: Pool) -> None:
 def _differences(now: dict[str, str], want: dict[str, str]) -> list[str]:
     now = {"VARIANT": "loop", **now}  # version 0.1 knew no other
     keys = ("VARIANT", "DATA", "META", "BLOCK_SECTORS")
-    differ = [f"{key}: it has {now.get(key)}, asked for {want[key]}" for key in keys if now.get(key) != want[key]]
+    differ = [f"{key}: it has {now.get(key)}, requested: {want[key]}" for key in keys if now.get(key) != want[key]]
     if now.get("VOLUME") and want.get("VOLUME", now["VOLUME"]) != now["VOLUME"]:
-        differ.append(f"volume: it has {now['VOLUME']}, asked for {want['VOLUME']}")
+        differ.append(f"volume: it has {now['VOLUME']}, requested: {want['VOLUME']}")
     return differ
 
 
@@ -134,7 +134,7 @@ def _refuse_other_size(want: Pool, asked: units.Asked, there: str) -> None:
     ):
         if known:
             continue
-        differ.append(f"{what}: it has {_sizes(sizes_)}, asked for {sizes.show(size)}")
+        differ.append(f"{what}: it has {_sizes(sizes_)}, requested: {sizes.show(size)}")
         if size > max(sizes_):
             grow += [option, sizes.show(size)]
         elif option == "--size":
@@ -243,7 +243,7 @@ def _refuse_table(have: Facts, want: Pool) -> None:
         wrong.append(f"target: it has {table.target}, wanted thin-pool")
     data = have.pool.data
     if data and data.size < want.data:
-        wrong.append(f"{want.data_file} was made shorter: it has {data.size}, asked for {want.data} bytes")
+        wrong.append(f"{want.data_file} was made shorter: it has {data.size}, requested: {want.data} bytes")
     if table.block_sectors != want.block // 512:
         wrong.append(f"sectors a block: it has {table.block_sectors}, wanted {want.block // 512}")
     for what, device, file in (("data", table.data, have.pool.data), ("metadata", table.meta, have.pool.meta)):

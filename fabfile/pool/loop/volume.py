@@ -149,7 +149,7 @@ def _refuse_other(recorded: dict[str, str], now: facts.Volume, want: Volume) -> 
     if not want.size <= size < want.size + max(now.extent, MIB):
         raise Refused(
             f"{want.path} exists with another size",
-            f"it has {sizes.show(size)}, asked for {sizes.show(want.size)}; it is not touched",
+            f"it has {sizes.show(size)}, requested: {sizes.show(want.size)}; it is not touched",
             hint=f"name another --volume, or take this one as it is: --volume-size {sizes.show(size)}",
         )
     if not now.active:

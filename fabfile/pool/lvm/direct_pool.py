@@ -248,7 +248,7 @@ def advise(inventory_says: inventory.Pool, made: inventory.Pool, keys: Sequence[
     now, then = (msgspec.structs.asdict(settings) for settings in (inventory_says, made))
     differ = [f"{key} = {_toml(then[key])}" for key in keys if now[key] != then[key]]
     if differ:
-        say(f"set {', '.join(differ)} in its pool in {inventory.load().file}: the other commands go by that")
+        say(f"set {', '.join(differ)} in its pool in {inventory.load().file}: other tasks use what is there")
 
 
 def _toml(value: object) -> str:

@@ -126,7 +126,7 @@ def _larger(what: str, flag: str, wanted: int, now: int, path: str, extent: int)
     if wanted < now:
         raise Refused(
             f"a pool's {what} cannot shrink",
-            f"it has {has}, asked for {asked}",
+            f"it has {has}, requested: {asked}",
             hint="create another, smaller pool, move what is needed, and remove this one",
         )
     # LVM takes a size that the pool has already for an error, so this is planned only where it has another.

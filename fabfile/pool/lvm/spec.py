@@ -110,7 +110,7 @@ def refuse_other(have: Facts, want: Direct, recorded: dict[str, str] | None, now
         _refuse_taken(have, want, pool, now)
         return
     differ = [
-        f"{key}: it has {recorded.get(key)}, asked for {asked}"
+        f"{key}: it has {recorded.get(key)}, requested: {asked}"
         for key, asked in asked(want).items()
         if recorded.get(key) != asked
     ]
@@ -171,7 +171,7 @@ def _refuse_volume(want: Direct, pool: Volume) -> None:
         raise Refused(f"LVM calls {want.path} {pool.dm_name}", f"expected {want.name}")
     if pool.chunk != want.chunk:
         raise Refused(
-            f"{want.path} has another chunk size", f"{sizes.show(pool.chunk)}, asked for {sizes.show(want.chunk)}"
+            f"{want.path} has another chunk size", f"{sizes.show(pool.chunk)}, requested: {sizes.show(want.chunk)}"
         )
 
 

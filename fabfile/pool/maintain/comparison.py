@@ -72,7 +72,7 @@ def _with_holders(c: Context, task: str, found: Found, seen: Seen) -> Seen:
     if not names:
         return seen
     script = render("pool/holders.sh.j2", pool=found, daemon=found.daemon, devices=names)
-    printed = session.do(c, task, found, [Command("who has them open", script)], looks=True)
+    printed = session.do(c, task, found, [Command("find out what has them open", script)], looks=True)
     return msgspec.structs.replace(
         seen, view=msgspec.structs.replace(seen.view, holders=thin_devices.holders(printed.splitlines()))
     )
@@ -121,7 +121,7 @@ def mend(c: Context, task: str, found: Found, seen: Seen | None = None, stale: I
             say(f"removed {len(todo.devices)} devices and {len(todo.ids)} thin ids without an owner")
         for path, content in ((found.database, todo.files.pool), (found.snapshots, todo.files.snapshots)):
             if content is not None:
-                say(f"{path}: corrected; as it was: beside the newest backup in {found.backups}")
+                say(f"{path}: corrected; the old file is beside the newest backup in {found.backups}")
     return containerd_records.affected(known, todo.lost)
 
 

@@ -80,7 +80,7 @@ def compare_records(c: Context, name: str, instance: str, *, fix: bool, yes: boo
 def _report(found: Found, seen: Seen) -> None:
     for path, there in ((found.database, seen.view.database), (found.snapshots, seen.view.snapshots)):
         if there is None:
-            show(f"{path} is not there: containerd has never used this pool, or lost it")
+            show(f"{path} does not exist: containerd has never used this pool, or lost the file")
     block = found.have.pool.table.block_sectors * sizes.SECTOR if found.have.pool.table else 0
     for line in lines(seen.found, seen.view, block):
         show(line)

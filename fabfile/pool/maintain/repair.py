@@ -114,4 +114,4 @@ def _relabel(c: Context, found: Found, *, force: bool, yes: bool) -> None:
     session.do(c, TASK, found, [start(found)])
     up_again(c, found, TASK)
     fix = found.command("pool.fsck", "--fix")
-    say(f"what containerd could not activate meanwhile is Faulty in its database; to make it good again: {fix}")
+    say(f"devices that containerd could not activate meanwhile are Faulty in its database; to repair that: {fix}")

@@ -100,7 +100,7 @@ def restore_pool(c: Context, from_: str, name: str, instance: str, *, force: boo
     session.do(c, TASK, found, [start(found)])
     up_again(c, found, TASK)
     comparison.forget(c, TASK, found, means)
-    say(f"the metadata until now: {kept(printed)}")
+    say(f"the old metadata: {kept(printed)}")
     session.do(c, TASK, found, [prune(found, KEEP)])
 
 

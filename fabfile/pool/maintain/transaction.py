@@ -64,4 +64,4 @@ def mend(c: Context, task: str, found: Found) -> None:
     if said is None:
         raise Failed(f"{task}: LVM's record of {found.lv} was not changed", printed)
     say(f"the transaction id of {found.lv} was {pool.transaction} for LVM and {said[0]} in the pool; both are 0 now")
-    say(f"LVM's record of {group.name} as it was: {said[1]}")
+    say(f"LVM's old record of {group.name}: {said[1]}")

@@ -94,11 +94,11 @@ def test_a_recorded_pool_that_is_down_is_a_failure_with_its_units_last_line(have
 def test_status_shows_when_each_last_went_well() -> None:
     have = msgspec.structs.replace(machine(), units=Units(watched=4, checked=7200, backup=90061))
     shown = describe(NAME, have)
-    assert "  looked    4 s ago, to let it grow" in shown
+    assert "  monitor   4 s ago, to let it grow" in shown
     assert "  checked   2 h ago" in shown
     assert "  backup    1 d 1 h ago" in shown
     never = describe(NAME, machine())
-    assert "  looked    not since the boot, to let it grow" in never
+    assert "  monitor   not since the boot, to let it grow" in never
     assert "  backup    none → inv pool.backup --name pool" in never
 
 

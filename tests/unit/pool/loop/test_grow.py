@@ -52,7 +52,7 @@ def test_once_grown_nothing_is_left_to_do_for_it_nor_for_either_inventory() -> N
         assert loop_pool.plan(have, want(size=size), None) == []
     with pytest.raises(Refused, match="another size") as refused:
         loop_pool.plan(have, want(size="150G"), None)
-    assert "it has 100G and then 200G, asked for 150G" in refused.value.details
+    assert "it has 100G and then 200G, requested: 150G" in refused.value.details
 
 
 def test_killed_after_the_files_were_enlarged() -> None:

@@ -181,9 +181,9 @@ def test_what_is_changed_in_a_pool() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"data_percent": 70}, "DATA_PERCENT: it has 80, asked for 70"),
-        ({"meta_size": "1G"}, "META_SIZE: it has , asked for 1G"),
-        ({"chunk_size": "64K"}, "CHUNK_BYTES: it has 524288, asked for 65536"),
+        ({"data_percent": 70}, "DATA_PERCENT: it has 80, requested: 70"),
+        ({"meta_size": "1G"}, "META_SIZE: it has , requested: 1G"),
+        ({"chunk_size": "64K"}, "CHUNK_BYTES: it has 524288, requested: 65536"),
     ],
 )
 def test_other_parameters_are_refused_with_both_values(change: dict[str, Any], says: str) -> None:

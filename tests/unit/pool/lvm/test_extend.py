@@ -47,7 +47,7 @@ def test_growing_in_the_group() -> None:
     assert whys(grow(made(), size=f"{4095 * 4}M")) == ["what was asked for, in the pool's settings"]
     with pytest.raises(Refused, match="cannot shrink") as refused:
         grow(made(), size="1G")
-    assert refused.value.details == "it has 16380M, asked for 1G"
+    assert refused.value.details == "it has 16380M, requested: 1G"
     with pytest.raises(Refused, match="no room for that") as refused:
         grow(made(), size="30G")
     assert "920 are free" in refused.value.details
