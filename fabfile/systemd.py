@@ -74,7 +74,7 @@ def run(unit: str) -> str:
 
 
 def refuse_masked(have: Facts, *units: str) -> None:
-    """Refuse to start what somebody masked; to write its unit anew would unmask it without a word.
+    """Refuse to start what somebody masked; writing its unit again would unmask it silently.
 
     Raises:
         Refused: with the command that unmasks it.

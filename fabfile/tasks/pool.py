@@ -46,7 +46,7 @@ def adopt(
     name: Annotated[str, about("pool name; by default the one in containerd's configuration")] = "",
     instance: Instance = "",
 ) -> None:
-    """Take over an existing pool on files: write its record, units and boot order, and leave its content alone."""
+    """Take over an existing loop pool: write its record, units and boot order, and leave its content alone."""
     adopt_pool(c, name, instance)
 
 

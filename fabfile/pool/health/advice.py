@@ -1,4 +1,4 @@
-"""What is wrong with a pool, and the way out: for pool.status and doctor."""
+"""The findings about a pool, each with its fix, for pool.status and doctor."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _lost(have: Facts, name: str) -> list[Advice]:
 
 
 def down(have: Facts, name: str) -> list[Advice]:
-    """Why a pool that was made here is not up, with the last words of its unit, and the way out."""
+    """Why a pool that was made here is not up, with the last line of its unit, and the fix."""
     settings, unit = have.instances.pools[name], have.units.of(units.unit(name))
     causes = [*_lost(have, name), *visibility.findings(have, name, settings), *_gone(have, name)]
     why = _state(unit) or "its unit does not run"

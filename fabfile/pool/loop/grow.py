@@ -25,10 +25,10 @@ from fabfile.pool.ownership import owner
 
 
 def step(host: Host, size: str, meta_size: str) -> Step:
-    """The step that makes a pool of ours at least as large as a person asked for.
+    """The step that grows a pool of ours to at least the requested sizes.
 
     Raises:
-        Refused: nothing asked for, or a value that cannot be.
+        Refused: no size is given, or one is not valid.
     """
     name = host.pool.dm_name
     limits.check_name(name)

@@ -32,10 +32,10 @@ LOOP_OPTIONS = (
 
 
 def step(host: Host) -> Step:
-    """The step that makes the pool that a person asked for.
+    """The step that creates the loop pool of a host's settings.
 
     Raises:
-        Refused: a value that cannot be.
+        Refused: a size, percentage, name, directory or volume is not valid.
     """
     settings = host.pool
     want = limits.pool(

@@ -31,7 +31,7 @@ LVM_UNITS = "lvm2-monitor.service dm-event.socket"
 
 
 def step(host: Host, wipes: Sequence[str] = (), *, after_packages: bool = False) -> Step:
-    """The step that makes the pool that a person asked for.
+    """The step that creates the direct pool of a host's settings.
 
     Args:
         host: the machine.
@@ -39,7 +39,7 @@ def step(host: Host, wipes: Sequence[str] = (), *, after_packages: bool = False)
         after_packages: a step before this one installs the programs that may still be missing.
 
     Raises:
-        Refused: a value that cannot be.
+        Refused: a size, percentage, name or device path is not valid, or LVM cannot keep it.
     """
     want = spec.wanted(host.pool, host.instance, wipes)
     devices = tuple(dict.fromkeys((*want.devices, *want.wipes)))

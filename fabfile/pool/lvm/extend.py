@@ -21,17 +21,17 @@ from fabfile.pool.safety import disk_checks
 def step(
     host: Host, *, size: str, meta_size: str, devices: Sequence[str], wipes: Sequence[str]
 ) -> Step:  # fmt: skip
-    """The step that gives a direct pool what a person asked for.
+    """The step that grows a direct pool to the requested sizes.
 
     Args:
         host: the machine, with the pool that is meant.
-        size: that its data should have then, or nothing.
-        meta_size: that its metadata should have then, or nothing.
-        devices: disks that its volume group should have then, besides those that it has.
+        size: new size of its data; empty: as it is.
+        meta_size: new size of its metadata; empty: as it is.
+        devices: disks to add to its volume group.
         wipes: those of them whose content may be destroyed.
 
     Raises:
-        Refused: nothing asked for, or a value that cannot be.
+        Refused: neither a size nor a device is given, or one of them is not valid.
     """
     if not (size or meta_size or devices):
         raise Refused(
