@@ -177,14 +177,12 @@ class Line:
         """A value that Invoke takes for a task, as its option takes none, or has one already."""
         for flag in context.flags if context else ():
             if f"{flag}={word}" in self.words and context and context.flags[flag].kind is bool:
-                raise Refused(
-                    f"{flag} takes no value", f"it is on with {flag}, and off without", hint=self._help(context)
-                )
+                raise Refused(f"{flag} takes no value", f"{flag} alone turns it on", hint=self._help(context))
         words = [each for word in self.words for each in (word.split("=", 1) if word.startswith("--") else [word])]
         at = words.index(word) if word in words else 0
         flag = words[at - 1] if at else ""
         if context and flag in context.flags and words[:at].count(flag) > 1:
-            raise Refused(f"{flag} is given twice", "it takes one value", hint="leave one of them out")
+            raise Refused(f"{flag} is given twice", "it takes one value", hint="remove one of them")
 
     def _unknown_task(self, word: str) -> NoReturn:
         names = list(self.contexts)

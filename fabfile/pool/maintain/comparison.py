@@ -90,7 +90,7 @@ def _look(c: Context, task: str, found: Found, *, running: bool) -> Seen:
         raise Failed(f"{found.database} or {found.snapshots} cannot be read", str(error), hint=HINT) from error
 
 
-HINT = "stop containerd and try again; a copy of each lies beside the backups of the metadata"
+HINT = "stop containerd and try again; copies of them are beside the backups of the metadata"
 
 
 def mend(c: Context, task: str, found: Found, seen: Seen | None = None, stale: Iterable[Entry] = ()) -> Affected:

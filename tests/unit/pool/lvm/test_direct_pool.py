@@ -99,7 +99,7 @@ def test_after_an_interruption_it_goes_on() -> None:
 def test_a_disk_that_left_and_holds_something_else_by_now_is_nobodys() -> None:
     """N6: a recorded serial number and unknown bytes are no interrupted creation."""
     other = empty(bytes=(512, 0))
-    assert refused(fresh(other, files=begun()), asked()).hint == "if nobody needs what is on it: --wipe /dev/vdb"
+    assert refused(fresh(other, files=begun()), asked()).hint == "if its content may be destroyed: --wipe /dev/vdb"
 
 
 def test_a_group_without_its_pool_gets_one() -> None:
@@ -278,7 +278,7 @@ def test_wipe_destroys_what_it_says_and_only_what_is_named() -> None:
         nodes=(disks.Node("254:16", "vdb", "vdb", "disk"), disks.Node("254:17", "vdb1", "vdb1", "part")),
         signatures=(disks.Signature("dos", "0x1fe"),),
     )
-    assert refused(fresh(full), asked()).hint == "if nobody needs what is on it: --wipe /dev/vdb"
+    assert refused(fresh(full), asked()).hint == "if its content may be destroyed: --wipe /dev/vdb"
     changes = plan(fresh(full), asked(), ("/dev/vdb",))
     (wipe,) = [change for change in changes if change.why.startswith("WIPE")]
     assert wipe.why == (
