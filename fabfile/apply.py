@@ -36,7 +36,7 @@ def apply(c: Context, name: str, changes: list[Change], have: Facts, look: str =
     if have.units.silent:
         raise Refused(
             f"{name}: udev does not answer on this machine",
-            f"whatever makes a device or takes one away waits for it for ever; it was waited for {UDEV} s",
+            f"whatever creates or removes a device would wait for ever; it had {UDEV} s to answer",
             hint=RESTART_UDEV,
         )
     staged: dict[int, tuple[str, str]] = {}
@@ -146,15 +146,13 @@ def _failure(name: str, changes: list[Change], output: str, code: int) -> Proble
             text.append(line)
     if code == REFUSED and number == 0:
         first, *rest = text or ["it is in use"]
-        return Refused(
-            f"{name}: {first}", "\n".join(rest), hint="nothing was touched; put that right, then run it again"
-        )
+        return Refused(f"{name}: {first}", "\n".join(rest), hint="nothing was touched; fix that, then run it again")
     doing = changes[number].why if number >= 0 else "taking the machine's lock"
     tail, hint = hinted("\n".join(text[-40:]))
     return Failed(
         f"{name}: {doing}: failed",
         f"exit code {code}\n{tail}",
-        hint=hint or "mend it and run the same again: it goes on from there",
+        hint=hint or "fix the cause and rerun the same command; it resumes where it stopped",
     )
 
 

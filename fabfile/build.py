@@ -176,4 +176,4 @@ def _run(doing: str, log: Path, command: tuple[str | Path, ...], **environment: 
         )
     if done.returncode:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
-        raise Failed(f"{doing} failed", f"exit code {done.returncode}\n{tail}", hint=f"all of it: {log}")
+        raise Failed(f"{doing} failed", f"exit code {done.returncode}\n{tail}", hint=f"full log: {log}")

@@ -126,7 +126,7 @@ def script(
     if os.environ.get(DEBUG):
         say(f"{text}\n# {monotonic() - start:.2f} s, exit code {code}, printed {len(out)} bytes", error=True)
     if why:
-        raise Failed(f"a script was ended: {why}", _tail(out, err), hint="look what runs there: ps -ef")
+        raise Failed(f"a script was stopped: {why}", _tail(out, err), hint="see what runs there: ps -ef")
     return _answer(out, err, code, mark)
 
 

@@ -95,7 +95,7 @@ class Line:
             self._refuse(error)
         except ValueError as error:
             self._refuse_number(parser.initial)
-            raise Refused("the command line cannot be read", str(error)) from error
+            raise Refused("the command line cannot be parsed", str(error)) from error
         self._check_listing(core)
         if self._only_shows(core):
             console.only_print()
@@ -106,10 +106,8 @@ class Line:
         hosts = self.program.args["hosts"].value if "hosts" in self.program.args else None
         if hosts in self.contexts:
             what = f"-H takes hosts, and {shown(hosts)} is a task"
-            raise Refused("no task is named", what, hint=f"fab -H hosts {hosts}")
-        raise Refused(
-            "no task is named", "there are options, and nothing to do", hint=f"all tasks: {self._call} --list"
-        )
+            raise Refused("no task is given", what, hint=f"fab -H hosts {hosts}")
+        raise Refused("no task is given", "there are options, but no task", hint=f"all tasks: {self._call} --list")
 
     @property
     def _call(self) -> str:
@@ -151,7 +149,7 @@ class Line:
         if found := re.search(r"did not receive required positional arguments: (.*)", says):
             missing = ", ".join("--" + name for name in re.findall(r"'([\w-]+)'", found[1]))
             raise Refused(f"{context.name if context else 'the task'} needs {missing}", hint=self._help(context))
-        raise Refused("the command line cannot be read", says, hint=self._help(context))
+        raise Refused("the command line cannot be parsed", says, hint=self._help(context))
 
     def _typed(self) -> Iterable[str]:
         """Every word that Invoke may speak of: `--a=b` is two to it, `-abc` three."""
@@ -179,14 +177,12 @@ class Line:
         """A value that Invoke takes for a task, as its option takes none, or has one already."""
         for flag in context.flags if context else ():
             if f"{flag}={word}" in self.words and context and context.flags[flag].kind is bool:
-                raise Refused(
-                    f"{flag} takes no value", f"it is on with {flag}, and off without", hint=self._help(context)
-                )
+                raise Refused(f"{flag} takes no value", f"{flag} alone turns it on", hint=self._help(context))
         words = [each for word in self.words for each in (word.split("=", 1) if word.startswith("--") else [word])]
         at = words.index(word) if word in words else 0
         flag = words[at - 1] if at else ""
         if context and flag in context.flags and words[:at].count(flag) > 1:
-            raise Refused(f"{flag} is given twice", "it takes one value", hint="leave one of them out")
+            raise Refused(f"{flag} is given twice", "it takes one value", hint="remove one of them")
 
     def _unknown_task(self, word: str) -> NoReturn:
         names = list(self.contexts)

@@ -114,7 +114,9 @@ def act(
         if printed is not None:
             return Done(changes, printed, have)
         have = gather(c, query)
-    raise Failed(f"{name}: the machine keeps changing", "another operator is at work", hint="run it again")
+    raise Failed(
+        f"{name}: the host changed three times while planning", "is another task running on it?", hint="run it again"
+    )
 
 
 def _planned(step: Step, have: Facts, outcomes: Sequence[Outcome]) -> list[Change]:

@@ -62,7 +62,7 @@ def editable(text: str, where: str) -> TOMLDocument:
         found = tomlkit.parse(checked(text))
         found.unwrap()  # some mistakes are noticed only here
     except (TOMLKitError, ValueError, RecursionError) as error:
-        raise Refused(f"{where} is not TOML", f"{error!s:.500}", hint="mend it, or move it away") from error
+        raise Refused(f"{where} is not TOML", f"{error!s:.500}", hint="fix it, or move it away") from error
     return found
 
 

@@ -14,7 +14,7 @@ from fabfile.console import say
 from fabfile.errors import Failed
 from fabfile.sizes import human
 
-UNUSED = "it is not kept and not used; is the mirror the right one?"
+UNUSED = "it was discarded; check that the mirror is the right one"
 
 MOST_TEXT = 64 << 10
 """Bytes of the largest text that is taken: ten times our own releases.toml."""

@@ -56,7 +56,7 @@ class Executor(FabricExecutor):
     def _hosts(self) -> tuple[Inventory, list[Host]]:
         names = self.core[0].args.hosts.value
         if not names:
-            raise Refused("fab works on hosts, and none is given", hint="fab -H hosts TASK; for this machine: inv TASK")
+            raise Refused("no hosts are given", hint="fab -H HOSTS TASK; for this machine: inv TASK")
         if self.core.remainder:
             raise Refused("a bare command after -- is not a task", hint="fab -H HOSTS run --command 'uname -r'")
         known = inventory.load()

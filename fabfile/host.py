@@ -29,16 +29,14 @@ def check_address(text: str, name: str) -> None:
         raise Refused(f"{name}: {shown(text)} is a URL", "a host name or an IP address, without http:// or a path")
     if at:
         raise Refused(
-            f"{name}: {shown(text)} has a user in it", "that is a key of its own", hint=f'write user = "{user}"'
+            f"{name}: {shown(text)} has a user in it", "it has a key of its own", hint=f'write user = "{user}"'
         )
     with suppress(ValueError):
         ipaddress.ip_address(re.sub(r"%[A-Za-z0-9_.-]{1,15}$", "", text))
         return
     host, colon, port = text.rpartition(":")
     if colon and port.isdigit() and ":" not in host:
-        raise Refused(
-            f"{name}: {shown(text)} has a port in it", "that is a key of its own", hint=f"write port = {port}"
-        )
+        raise Refused(f"{name}: {shown(text)} has a port in it", "it has a key of its own", hint=f"write port = {port}")
     if len(text) > 253 or not re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?", text):
         raise Refused(
             f"{name}: {shown(text)} is not a host name or an IP address", "letters, digits, dots, hyphens, at most 253"
@@ -82,41 +80,48 @@ class Pool(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     variant: Annotated[Literal["loop", "direct"], about("pool variant: two files, or whole disks by LVM")] = "loop"
     dir: Annotated[
-        str, about("directory of containerd's snapshotter database and, of a loop pool, of its files, on ext4 or xfs")
+        str, about("directory of the snapshotter's databases and of a loop pool's files, on ext4 or xfs")
     ] = "/var/lib/containerd/devmapper"
     meta_size: Annotated[
         str,
         about(
-            "size of the metadata device, of a direct pool also a percentage; empty: computed",
+            "size of the metadata device, for a direct pool also a percentage; empty: computed",
             check=size_or_share,
             unit="size",
         ),
     ] = ""
     base_image_size: Annotated[
-        str, size_of("size of containers' file systems, in containerd's own spelling: GB is GiB", containerd=True)
+        str, size_of("size of containers' file systems, in containerd's notation: GB is GiB", containerd=True)
     ] = "10GB"
-    threshold: Annotated[int, about("percent used at which the pool grows by itself; 100: never", ge=1, le=100)] = 80
-    percent: Annotated[int, about("percent of its size by which the pool grows then", ge=1, le=1000)] = 20
-    max_size: Annotated[str, size_of("size beyond which a loop pool does not grow by itself; empty: any")] = ""
+    threshold: Annotated[int, about("usage in percent at which the pool grows by itself; 100: never", ge=1, le=100)] = (
+        80
+    )
+    percent: Annotated[int, about("growth step in percent of the current size", ge=1, le=1000)] = 20
+    max_size: Annotated[str, size_of("upper limit for the automatic growth of a loop pool; empty: none")] = ""
     when_full: Annotated[
-        Literal["queue", "error"], about("what writers to a full pool get: they wait for space, or an error at once")
+        Literal["queue", "error"], about("behaviour of a full pool: writers wait for space, or get an error at once")
     ] = "queue"
 
-    name: Annotated[str, about("name of a loop pool; a direct one has VG-POOL")] = "containerd-pool"
+    name: Annotated[str, about("name of a loop pool; a direct pool is called VG-POOL")] = "containerd-pool"
     size: Annotated[str, size_of("size of a loop pool's data device")] = "100G"
-    block_size: Annotated[str, size_of("block size of a loop pool, a multiple of 64K up to 1G, fixed")] = "64K"
-    volume: Annotated[str, about("logical volume, VG/LV, to make, format with ext4 and mount at the directory")] = ""
+    block_size: Annotated[str, size_of("block size of a loop pool, a multiple of 64K up to 1G; cannot be changed")] = (
+        "64K"
+    )
+    volume: Annotated[str, about("logical volume, VG/LV, to create, format with ext4 and mount at the directory")] = ""
     volume_size: Annotated[str, size_of("size of that volume")] = ""
 
     devices: Annotated[
-        tuple[str, ...], about("whole, empty disk of a direct pool; without one, room in a volume group that is there")
+        tuple[str, ...],
+        about("whole, empty disk of a direct pool; without one, free space in an existing volume group"),
     ] = ()
     vg: Annotated[str, about("volume group of a direct pool")] = "containerd"
-    pool: Annotated[str, about("logical volume of a direct pool in its volume group")] = "thinpool"
+    pool: Annotated[str, about("name of a direct pool's logical volume")] = "thinpool"
     data_percent: Annotated[
-        int, about("percent of the volume group that becomes data; in the rest it may grow", ge=1, le=100)
+        int, about("percent of the volume group used for data; the rest is left for growth", ge=1, le=100)
     ] = 80
-    chunk_size: Annotated[str, size_of("block size of a direct pool, a multiple of 64K up to 1G, fixed")] = "512K"
+    chunk_size: Annotated[
+        str, size_of("block size of a direct pool, a multiple of 64K up to 1G; cannot be changed")
+    ] = "512K"
 
     def given(self, options: dict[str, Any]) -> Pool:
         """This pool, with what was typed."""
@@ -144,17 +149,17 @@ class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     user: Annotated[str, about("login name", check=check_user)] = "root"
     identity_file: Annotated[str, about("private key file; empty: agent and default keys", check=check_path)] = ""
     known_hosts: Annotated[str, about("file of known host keys", check=check_path)] = "~/.ssh/known_hosts"
-    gateway: Annotated[str, about("host of this file through which to connect")] = ""
+    gateway: Annotated[str, about("host in this file through which to connect")] = ""
     connect_timeout: Annotated[int, about("seconds to wait for a connection", ge=1, le=3600)] = 20
     release: Annotated[str, about("release set of releases.toml")] = "2.3"
-    mirror: Annotated[str, about("directory or HTTP address that has the files; empty: their official addresses")] = ""
+    mirror: Annotated[str, about("directory or URL with the files of the release; empty: their official URLs")] = ""
     registry: Annotated[str, about("registry address of the smoke test; http:// for one without TLS")] = (
         "https://docker.io"
     )
     image: Annotated[str, about("image of the smoke test, REPOSITORY:TAG")] = "library/hello-world:latest"
     build: Annotated[Literal["controller", "host"], about("machine that builds containerd")] = "controller"
     bin_dir: Annotated[str, about("directory of links to containerd's programs")] = "/usr/local/bin"
-    instance: Annotated[str, about("containerd instance beside the default one, with a pool of its own")] = ""
+    instance: Annotated[str, about("additional containerd instance, with a pool of its own; empty: the main one")] = ""
     pool: Pool = Pool()
 
     @property

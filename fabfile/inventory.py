@@ -62,12 +62,10 @@ class Inventory(msgspec.Struct, frozen=True):
                 raise self._unknown(name)
             found.update((member, self.hosts[member]) for member in members)
         if not found and not self.hosts:
-            raise Refused(
-                f"{self.file} has no hosts", "it has to say which there are", hint=_lines(self.file, "192.0.2.1")
-            )
+            raise Refused(f"{self.file} has no hosts", "at least one is needed", hint=_lines(self.file, "192.0.2.1"))
         if not found:
             asked = shown(",".join(names))
-            raise Refused(f"no hosts named by {asked}", f"{self.file} has {len(self.hosts)} hosts")
+            raise Refused(f"no hosts match {asked}", f"{self.file} has {len(self.hosts)} hosts")
         return list(found.values())
 
     def _unknown(self, name: str) -> Refused:

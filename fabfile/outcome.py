@@ -27,7 +27,7 @@ CODES: dict[str, int] = {"failed": 1, "refused": 2, "pending": 3, "unreachable":
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What became of a step."""
+    """The outcome of a step."""
 
     step: str
     status: Literal["ok", "changed", "pending"]
@@ -45,7 +45,7 @@ class Trouble(msgspec.Struct, frozen=True):
 
 
 class TaskReport(msgspec.Struct):
-    """What became of a task on a host."""
+    """The outcome of a task on a host."""
 
     task: str
     status: Status = "ok"
@@ -56,7 +56,7 @@ class TaskReport(msgspec.Struct):
 
 
 class HostReport(msgspec.Struct):
-    """What became of a machine."""
+    """The outcome of all tasks on a host."""
 
     status: Status = "ok"
     seconds: float = 0.0
@@ -73,7 +73,7 @@ class HostReport(msgspec.Struct):
 
 
 class Report(HostReport):
-    """What inv --json prints: a machine's report, with two fields more."""
+    """What inv --json prints: a host's report, with two more fields."""
 
     exit_code: int = 0
     schema: int = SCHEMA

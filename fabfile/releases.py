@@ -98,7 +98,7 @@ class Release(msgspec.Struct, frozen=True):
         if name not in self.parts:
             raise Refused(
                 f"release {self.name} has no {name} for {self.arch}",
-                "releases.toml knows no digest of one",
+                "releases.toml has no digest for it",
                 hint="choose another --release",
             )
         return self.parts[name]
@@ -134,7 +134,7 @@ def load(name: str, arch: str, mirror: str = "") -> Release:
         if not base:
             raise Refused(
                 f"the release {name!r} needs a mirror",
-                "only a mirror knows what is in it",
+                "only a mirror describes what is in it",
                 hint="--mirror DIRECTORY or --mirror http://HOST/DIR; the lab makes one: inv lab.up",
             )
         where = f"{base}/releases.toml"
@@ -213,7 +213,9 @@ def _as_tar(archive: Path) -> Path:
         kept.settle(part, wanted)
         kept.record(wanted)
     except (zipfile.BadZipFile, ZlibError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise Failed(f"cannot read the archive {archive}", str(error), hint="is the mirror the right one?") from error
+        raise Failed(
+            f"cannot read the archive {archive}", str(error), hint="check that the mirror is the right one"
+        ) from error
     finally:
         part.unlink(missing_ok=True)
     return wanted

@@ -97,7 +97,9 @@ class Repository:
             try:
                 exited = process.wait(max(self.until - monotonic(), 0))
             except subprocess.TimeoutExpired as late:
-                raise Failed(f"git gave up on {self.url}", f"it took longer than {SECONDS} s", hint=HINT) from late
+                raise Failed(
+                    f"git did not finish with {self.url}", f"it took longer than {SECONDS} s", hint=HINT
+                ) from late
             finally:
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)

@@ -73,7 +73,7 @@ def _archive(git: Git, wanted: Path, record: Path) -> None:
         except ValueError as error:
             raise Failed(f"cannot use commit {git.commit} of {git.url}", str(error), hint=HINT) from error
         if not tree.is_of(part, commit, git.commit):
-            raise Failed(f"{git.url} gave something else than commit {git.commit}", hint=HINT)
+            raise Failed(f"{git.url} did not serve commit {git.commit}", hint=HINT)
         kept.settle(commit, record)
         kept.settle(part, wanted)
 

@@ -62,8 +62,8 @@ def refuse_changing(unit: str, changing: str) -> None:
     """
     if changing:
         raise Refused(
-            f"{unit} has not come to rest: {changing}",
-            f"systemd is still at it after {WAIT} s",
+            f"{unit} is still {changing}",
+            f"systemd has not finished after {WAIT} s",
             hint=f"see what it waits for: systemctl status {unit}; systemctl list-jobs; then run it again",
         )
 
@@ -74,7 +74,7 @@ def run(unit: str) -> str:
 
 
 def refuse_masked(have: Facts, *units: str) -> None:
-    """Refuse to start what somebody masked; to write its unit anew would unmask it without a word.
+    """Refuse to start what somebody masked; writing its unit again would unmask it silently.
 
     Raises:
         Refused: with the command that unmasks it.
@@ -83,6 +83,6 @@ def refuse_masked(have: Facts, *units: str) -> None:
     if masked:
         raise Refused(
             f"{' and '.join(masked)} is masked",
-            "somebody wants that it never starts, and it stays so until it is unmasked",
+            "a masked unit never starts, and tasks do not unmask it",
             hint=words("systemctl", "unmask", *masked),
         )

@@ -93,7 +93,7 @@ def stage(c: Context, source: Path, name: str) -> str:
     answer = carry.script(c, script, data=_pieces(source), limit=60 + size / RATE)
     if answer.exited:
         room = "is there room in /var/tmp? df -h /var/tmp; then run it again"
-        raise Failed(f"could not bring {name} to the machine", answer.stdout + answer.stderr, hint=room)
+        raise Failed(f"could not upload {name} to the machine", answer.stdout + answer.stderr, hint=room)
     return answer.stdout.strip()
 
 

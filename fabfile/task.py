@@ -16,15 +16,17 @@ from fabfile.errors import Refused
 from fabfile.host import Host
 from fabfile.option import Option, about
 
-Instance = Annotated[str, about("containerd instance beside the default one; each has a pool of its own")]
-Name = Annotated[str, about("pool name; by default the one of hosts.toml, or the only one of that containerd")]
-Wipe = Annotated[Sequence[str], about("device of the pool whose content may be destroyed")]
-Force = Annotated[bool, about("consent to kill the containers that run on the pool")]
+Instance = Annotated[
+    str, about("additional containerd instance to act on, which has a pool of its own; by default the main one")
+]
+Name = Annotated[str, about("pool name; by default the one in hosts.toml, or the instance's only one")]
+Wipe = Annotated[Sequence[str], about("path of a device given by --device, whose content may be destroyed")]
+Force = Annotated[bool, about("permission to kill the containers that run on the pool")]
 SOURCES = [(Host, ("release", "mirror"))]
 """Options of every task that installs something."""
 
 JSON = Option("json", bool, "one JSON document on standard output, see docs/json.md; the rest on standard error")
-DIFF = Option("diff", bool, "with --dry: the commands and differences behind each line of the plan")
+DIFF = Option("diff", bool, "commands and file differences behind each line of the plan, with --dry")
 
 
 ANEW = frozenset({"diff", "instance", "json", "name"})

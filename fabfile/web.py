@@ -62,7 +62,7 @@ def blocks(url: str, most: int, begin: Callable[[int | None], None] = lambda len
                         raise Failed(f"{url} is too large", f"more than {most} bytes came", hint=HINT)
                     yield block
                 if length is not None and watch.size != length and not watch.reason:
-                    raise Failed(f"{url} is not whole", f"{watch.size} of {length} bytes arrived", hint="run it again")
+                    raise Failed(f"{url} is incomplete", f"{watch.size} of {length} bytes arrived", hint="run it again")
         except HTTPError as error:
             error.close()
             hint = LOGIN if error.code in (401, 403) else HINT

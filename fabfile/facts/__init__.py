@@ -100,7 +100,7 @@ def together(queries: Sequence[Query]) -> Query:
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What came back. Absent is None."""
+    """The facts of a host; what is absent is None."""
 
     system: system.System
     needs: frozenset[str]
@@ -232,14 +232,14 @@ def parse(output: str) -> Facts:
         sections[name] = text
     missing = [name for name in MODULES if name not in sections]
     if missing:
-        raise Failed("the machine did not answer with facts", f"missing: {', '.join(missing)}\n{output[-500:]}")
+        raise Failed("the facts script did not finish", f"missing: {', '.join(missing)}\n{output[-500:]}")
     values = {}
     for name, module in MODULES.items():
         try:
             values[name] = module.parse(sections[name])
         except (LookupError, ValueError) as error:
             raise Failed(
-                f"the machine's answer about {name} is not understood",
+                f"cannot parse the {name} facts of this host",
                 f"{error!r:.500} in:\n{sections[name][:SHOWN]}",
             ) from error
     return Facts(**values)

@@ -37,7 +37,7 @@ KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
 
 
 class Value(msgspec.Struct, frozen=True):
-    """What a file says of one of KEYS."""
+    """A setting in a file."""
 
     text: str
     """As text; of a list, its items, one a line."""

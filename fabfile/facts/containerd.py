@@ -22,7 +22,7 @@ class Plugin(msgspec.Struct, frozen=True):
 
 
 class Containerd(msgspec.Struct, frozen=True):
-    """The daemon in question."""
+    """The containerd in question."""
 
     foreign: str | None = None
     """Path of a containerd that is not ours, such as a package's."""

@@ -62,7 +62,7 @@ Part = TypeVar("Part", Node, Signature, Physical)
 
 
 class Disk(msgspec.Struct, frozen=True):
-    """A device that was asked for; `real` is empty where there is none."""
+    """A queried device; `real` is empty if it does not exist."""
 
     asked: str
     real: str = ""

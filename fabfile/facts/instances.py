@@ -33,7 +33,7 @@ NUMBER = re.compile(r"[0-9]{1,19}( [0-9]{1,19})*")
 
 
 class Config(msgspec.Struct, frozen=True):
-    """What a containerd is configured for; empty where it says nothing."""
+    """What a containerd is configured for; empty where its configuration has no such key."""
 
     root: str = ""
     pool: str = ""
@@ -117,9 +117,9 @@ def _settings(path: str, text: str) -> dict[str, str]:
     wrong += [f"{key} is no number: {found[key]!r:.100}" for key in numbers if not NUMBER.fullmatch(found[key])]
     if wrong or not needed:
         raise Failed(
-            f"the settings {path:.200} are damaged",
+            f"the record {path:.200} is damaged",
             "\n".join(wrong) or f"VARIANT is {found['VARIANT']!r:.100}",
-            hint="mend the file by hand; move it away only where its pool is gone",
+            hint="fix the file by hand; move it away only if its pool is gone",
         )
     return found
 

@@ -19,7 +19,7 @@ MOST = 64 << 20
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What is in them; None where that was not looked for, or cannot be read."""
+    """Counts of what the databases name; null if not looked for, or not readable."""
 
     entries: int | None = None
     """Devices in the pool's database. Of a pool that has blocks in use: at least one, or none."""

@@ -115,7 +115,7 @@ class Device(msgspec.Struct, frozen=True):
 
 
 class Lvm(msgspec.Struct, frozen=True):
-    """LVM's view of the machine, as far as a direct pool goes."""
+    """LVM's view of the host, as far as a direct pool needs it."""
 
     settings: dict[str, str]
     groups: tuple[Group, ...] = ()

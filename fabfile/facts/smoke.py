@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Smoke(msgspec.Struct, frozen=True):
-    """A recorded proof."""
+    """The record of the last smoke test that passed."""
 
     setup: str
     """Versions, settings, pool and image that it was made with."""

@@ -50,7 +50,7 @@ class Unit(msgspec.Struct, frozen=True):
 
 
 class Units(msgspec.Struct, frozen=True):
-    """The units in question, and the marks of what went well. Seconds by the machine's clock, which may have jumped."""
+    """The units in question, and when they last succeeded. Seconds by the host's clock, which may have jumped."""
 
     units: dict[str, Unit] = {}
     watched: int | None = None

@@ -56,7 +56,7 @@ def run_demo(c: Context, suite: str, kind: str, *, keep: bool) -> None:
     finally:
         if not keep:
             machines.down()
-    say(f"\nall of it: {monotonic() - start:.0f} s" + (f"; the machine is kept: inv lab.shell {name}" if keep else ""))
+    say(f"\ntotal: {monotonic() - start:.0f} s" + (f"; the machine is kept: inv lab.shell {name}" if keep else ""))
 
 
 def _build() -> None:

@@ -63,7 +63,7 @@ def check(lab: Path) -> bool:
             return True
         raise Refused(
             f"{lab} is not a lab's directory",
-            "it holds what is not ours, and is not touched",
+            "it holds other files, and is not touched",
             hint="let LAB_DIR name a new directory",
         )
     return False
@@ -78,7 +78,7 @@ def _check_owner(lab: Path) -> None:
         what, hint = f"others may write to {lab}", f"chmod go-w {quote(str(lab))}"
     else:
         return
-    raise Refused(what, "whoever may write to a lab's directory has the rights of the lab", hint=hint)
+    raise Refused(what, "a user who may write to a lab's directory has the rights of the lab", hint=hint)
 
 
 def _is_half_a_mark(path: Path) -> bool:
@@ -164,7 +164,7 @@ def clear(lab: Path) -> None:
         elif path.name != MARK:
             stays.append(path.name)
     if stays:
-        say(f"{lab} stays, because not the lab but somebody else put there: {', '.join(stays)}")
+        say(f"{lab} stays, because it holds files that the lab did not make: {', '.join(stays)}")
 
 
 def _is_directory(path: Path) -> bool:

@@ -38,5 +38,5 @@ def _earlier(inventory: Path) -> dict[str, Any]:
     try:
         return dict(tomllib.loads(inventory.read_text())["defaults"])
     except (ValueError, KeyError, TypeError) as error:  # somebody edited it; that must not keep a machine from ending
-        say(f"{inventory} could not be read and is written anew: {error!r}")
+        say(f"{inventory} cannot be read and is written again: {error!r}")
         return {}

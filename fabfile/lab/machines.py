@@ -206,7 +206,7 @@ def _changing() -> Iterator[Path]:
     with directory.locked(lab), files.writing(lab, "LAB_DIR"):
         for name in directory.names(lab):
             if not (lab / name / vm.FILE).exists():
-                say(f"{name} was left half made by a lab.up that was killed")
+                say(f"{name} is incomplete: the lab.up that made it was killed")
                 _remove(lab / name)
         before, unused = directory.names(lab), not (lab / hosts.FILE).exists()
         try:

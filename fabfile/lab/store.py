@@ -69,7 +69,7 @@ def find(wanted: Path, make: Make, doing: str = "", digests: Sequence[str] = ())
             damage = _damage(wanted)
             if not damage:
                 return None
-            say(f"{wanted.name} in the cache is damaged and made anew: {damage}")
+            say(f"{wanted.name} in the cache is damaged and is made again: {damage}")
             files.remove(wanted)
         begin, log = monotonic(), wanted.with_name(f".{wanted.name}.log")
         for left in wanted.parent.glob(f".{glob.escape(wanted.name)}.*.part"):

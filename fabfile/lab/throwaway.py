@@ -69,7 +69,7 @@ def _changed(task: str, what: str) -> None:
 
 
 def list_machines() -> None:
-    """Show the lab's machines."""
+    """List the lab's machines."""
     from fabfile.lab import machines
 
     found, broken = machines.look()

@@ -51,7 +51,7 @@ def _path() -> str:
 
 
 def check() -> None:
-    """Refuse a machine that cannot run the lab, naming all that it lacks and the command that mends it."""
+    """Refuse a machine that cannot run the lab, listing all that it lacks and the command that installs it."""
     for variable, directory in (("LAB_DIR", paths.lab()), ("XDG_CACHE_HOME", paths.cache())):
         try:
             str(directory).encode()
@@ -126,7 +126,7 @@ def run(
         raise Failed(
             f"{args[0]} failed",
             f"{' '.join(args)[:300]}\nexit code {done.returncode}\n{tail}",
-            hint=f"all of it: {log}" if log else "",
+            hint=f"full log: {log}" if log else "",
         )
     return output
 

@@ -196,7 +196,7 @@ def wait(vm: Vm, limit: float = BOOT_LIMIT) -> float:
         now = monotonic()
         if vm.pid is None or now - begin > limit:
             why = "stopped" if vm.pid is None else f"did not answer within {limit:.0f} s"
-            raise Failed(f"{vm.name} {why} while it booted", _tail(vm), hint=f"read its whole console: {vm.console}")
+            raise Failed(f"{vm.name} {why} while it booted", _tail(vm), hint=f"its console: {vm.console}")
         attempt = min(max(attempt, (now - begin) / 5), LONGEST)
         sleep(0.1)
     return monotonic() - begin

@@ -160,11 +160,13 @@ def refuse_growth(now: Now, daemon: Daemon, name: str, unit: str) -> None:
         unit: what activates it.
     """
     if not now.table or not now.status:
-        raise Refused(f"the pool {name} is not active", "it grows only while it is", hint=f"systemctl restart {unit}")
+        raise Refused(
+            f"the pool {name} is not active", "a pool grows only while it is active", hint=f"systemctl restart {unit}"
+        )
     if now.status.needs_check or now.status.mode in ("Fail", "Error"):
         state = f"{now.status.mode}{' needs_check' if now.status.needs_check else ''}"
         raise Refused(
-            f"the pool {name} cannot grow before its metadata was checked",
+            f"the pool {name} cannot grow before its metadata has been checked",
             f"the kernel says {state}",
             hint=hints.command("pool.repair", daemon, name),
         )
@@ -192,7 +194,7 @@ def check_directory(dir: str) -> None:
 def refuse_machine(have: Facts) -> None:
     """Refuse a machine that can hold no pool at all."""
     if not have.system.systemd:
-        raise Refused("this machine does not run systemd", "pool and containerd are started by its units")
+        raise Refused("this machine does not run systemd", "its units start the pool and containerd")
     if not have.system.thin_pool:
         raise Refused(
             f"the kernel {have.system.kernel} has no dm-thin-pool",

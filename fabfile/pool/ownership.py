@@ -9,7 +9,7 @@ from fabfile.facts.instances import Config
 from fabfile.instance import Daemon
 from fabfile.plan import words
 
-KEEP_BOTH = "to keep both, a containerd of its own: --instance NAME"
+KEEP_BOTH = "to keep both, use another instance: --instance NAME"
 
 
 def owner(settings: dict[str, str]) -> Daemon:
@@ -31,7 +31,7 @@ def refuse_foreign(have: Facts, daemon: Daemon, name: str, dir: str) -> None:
     """Refuse the pool `name` and the directory `dir` to `daemon` where another containerd has them.
 
     Raises:
-        Refused: two daemons on one pool or directory destroy each other's state.
+        Refused: two containerds on one pool or directory destroy each other's state.
     """
     dir, taken = dir.rstrip("/"), list[str]()
     for pool, settings in have.instances.pools.items():
@@ -50,8 +50,8 @@ def refuse_foreign(have: Facts, daemon: Daemon, name: str, dir: str) -> None:
                 taken.append(f"{path} names the root {daemon.root}")
     if taken:
         raise Refused(
-            f"another containerd of this machine has what {daemon} would get",
-            "\n".join([*taken, "two daemons on one pool or one directory destroy each other's state"]),
+            f"another containerd of this machine uses what {daemon} would get",
+            "\n".join([*taken, "two containerds on one pool or directory destroy each other's state"]),
             hint="choose another --name and --dir, or name that containerd: --instance",
         )
 
@@ -67,16 +67,16 @@ def refuse_move(have: Facts, daemon: Daemon, name: str, dir: str, variant: str =
         return  # a pool that is gone took everything with it: nothing is left to break
     breaks = []
     if now.pool != name:
-        breaks.append(f"pool: it has {now.pool}, asked for {name}: every device and database on it carries its name")
+        breaks.append(f"pool: it has {now.pool}, requested: {name}: every device and database on it carries its name")
     if now.pool_root.rstrip("/") != dir.rstrip("/"):
-        breaks.append(f"directory: it has {now.pool_root or 'none'}, asked for {dir}: its databases would stay behind")
+        breaks.append(f"directory: it has {now.pool_root or 'none'}, requested: {dir}: its databases would stay behind")
     has = have.instances.pools.get(now.pool, {}).get("VARIANT", "loop")
     if now.pool in have.instances.pools and has != variant:
-        breaks.append(f"variant: it has {has}, asked for {variant}: the blocks are on other devices")
+        breaks.append(f"variant: it has {has}, requested: {variant}: the blocks are on other devices")
     if breaks:
         raise Refused(
             f"{daemon} is configured for another pool",
-            "\n".join([*breaks, "its images, containers and snapshots would not be found again"]),
+            "\n".join([*breaks, "its images, containers and snapshots would be lost"]),
             hint=_moving(have, daemon, now.pool),
         )
 
@@ -86,7 +86,7 @@ def _moving(have: Facts, daemon: Daemon, pool: str) -> str:
     if pool not in have.instances.pools:
         adopt = hints.command("pool.adopt", daemon, pool)
         return f"to keep it: {adopt}, and what that prints goes into the inventory; {KEEP_BOTH}"
-    return f"to give them up: {hints.command('pool.reset', daemon, pool, '--yes')}, then again; {KEEP_BOTH}"
+    return f"to discard them: {hints.command('pool.reset', daemon, pool, '--yes')}, then run it again; {KEEP_BOTH}"
 
 
 def refuse_base_image_size(have: Facts, daemon: Daemon, wanted: str) -> None:
@@ -109,10 +109,11 @@ def refuse_base_image_size(have: Facts, daemon: Daemon, wanted: str) -> None:
         why = "a container of an image that is there gets a device smaller than its file system, which then fails"
     else:
         why = "images that are there keep the old size, and so do their containers; only new ones get the larger one"
+    discard = hints.command("pool.reset", daemon, now.pool, "--yes")
     raise Refused(
         f"{daemon} has images with another base image size",
-        f"base_image_size: it has {now.base_image_size}, asked for {wanted}\n{why}",
-        hint=f"to give them up: {hints.command('pool.reset', daemon, now.pool, '--yes')}, then again; {KEEP_BOTH}",
+        f"base_image_size: it has {now.base_image_size}, requested: {wanted}\n{why}",
+        hint=f"to discard them: {discard}, then run it again; {KEEP_BOTH}",
     )
 
 
@@ -136,5 +137,5 @@ def refuse_stale(have: Facts, daemon: Daemon) -> None:
         f"{daemon} has images and containers on a pool that is gone",
         f"its databases name {known.records or 0} snapshots, {known.entries or 0} devices: {', '.join(known.paths)}\n"
         "on a new pool none of them could be used",
-        hint=f"bring that pool back; or put all of them aside: systemctl stop {daemon.unit} && {' && '.join(moves)}",
+        hint=f"bring that pool back; or move all of them aside: systemctl stop {daemon.unit} && {' && '.join(moves)}",
     )

@@ -166,7 +166,7 @@ def _refuse_other(have: Facts, pool: Going, path: str, file: Backing, key: str) 
         raise Refused(
             f"{path} is not the file that the pool {pool.name} was made with",
             f"its inode is {file.inode}, recorded is {recorded}; it is not touched",
-            hint="move it away, and then again; or, if it was brought back, start the pool with it: "
+            hint="move it away and run it again; or, if it was brought back, start the pool with it: "
             + rerun.command(pool.name, pool.settings),
         )
 

@@ -68,12 +68,13 @@ def describe(name: str, have: Facts) -> list[str]:
         )
     if have.lvm and have.lvm.group:
         group = have.lvm.group
-        lines.append(
-            f"  on disk   {' '.join(group.devices)}, {sizes.human(group.free * group.extent)} free in their group"
-        )
+        room = sizes.human(group.free * group.extent)
+        lines.append(f"  on disk   {' '.join(group.devices)}, {room} free in their volume group")
         volume = next((v for v in group.volumes.values() if v.dm_name == name), None)
         if volume:
-            lines.append(f"  watched   {'yes' if volume.monitor == 'monitored' else 'NO: dmeventd does not watch it'}")
+            lines.append(
+                f"  watched   {'yes' if volume.monitor == 'monitored' else 'NO: dmeventd does not monitor it'}"
+            )
     return [*lines, *_last(have, name), *_wrong(have, name)]
 
 
@@ -92,7 +93,7 @@ def _last(have: Facts, name: str) -> list[str]:
         f"  backup    {ago(units.backup, f'none → {backup}')}",
     ]
     if settings.get("VARIANT", "loop") == "loop":
-        lines.insert(0, f"  looked    {ago(units.watched, 'not since the boot')}, to let it grow")
+        lines.insert(0, f"  monitor   {ago(units.watched, 'not since the boot')}, to let it grow")
     return lines
 
 

@@ -62,12 +62,12 @@ def unreachable(machine: Machine, error: Exception, said: Sequence[str] = ()) ->
     look = f"see what answers there: ssh -v -p {port} {machine.user}@{host}"
     if turned_away(error, said):
         what = f"says {said[-1]!r} and closes" if said else "closes"
-        return Unreachable(f"{where}: no connection", f"it {what} the connection, {TRIES} times", hint=look)
+        return Unreachable(f"{where}: cannot connect", f"it {what} the connection, {TRIES} times", hint=look)
     if said or str(error).startswith(NO_BANNER):
         what = f"it says {said[0][:100]!r}" if said else str(error).removeprefix(NO_BANNER)
-        return Unreachable(f"{where}: no connection", f"this is not SSH: {what}", hint=look)
+        return Unreachable(f"{where}: cannot connect", f"this is not SSH: {what}", hint=look)
     return Unreachable(
-        f"{where}: no connection", str(error) or type(error).__name__, hint="is it up, and is sshd there?"
+        f"{where}: cannot connect", str(error) or type(error).__name__, hint="check that the host is up and runs sshd"
     )
 
 
@@ -80,7 +80,7 @@ def _untrusted(machine: Machine, where: str, error: Unknown | Changed | Revoked)
         return Unreachable(
             f"{where}: the host key has changed",
             f"expected the {error.expected.kind} key {fingerprint(error.expected.key)}\n"
-            "either the machine was installed anew or somebody is in between",
+            "either the machine was reinstalled, or somebody intercepts the connection",
             hint=f"once you are sure: ssh-keygen -f {known} -R '{name}', then {scan}",
         )
     if isinstance(error, Revoked):

@@ -43,7 +43,7 @@ def found(have: Facts, daemon: Daemon, version: str = "") -> Foreign | None:
     lines = []
     if package:
         whose = f"of {have.containerd.package}" if have.containerd.package else "of no package"
-        lines.append(f"{package}, {whose}: two daemons on one root directory destroy each other's state")
+        lines.append(f"{package}, {whose}: two containerds on one root directory destroy each other's state")
     lines += [f"programs: {', '.join(programs)}"] * bool(programs)
     lines += [f"unit: {unit}"] * bool(unit)
     pool, root, _ = adopt.used(have, daemon)

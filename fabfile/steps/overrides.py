@@ -118,7 +118,7 @@ def imports(text: str) -> list[str]:
 def disabled(sources: Sequence[Source]) -> list[Override]:
     """The lines by which plugins are disabled that have to run."""
     return [
-        Override(of.path, f"{of.path}:{line}: disabled_plugins has {name}, which has to run")
+        Override(of.path, f"{of.path}:{line}: disabled_plugins has {name}, which is required")
         for of in sources
         for name, line in of.disabled.items()
         if NEEDED.fullmatch(name)
@@ -136,7 +136,7 @@ def _overridden(sources: Sequence[Source], want: Wanted) -> list[Override]:
         said = {key: value for key, value in of.values.items() if key != "unpack_config" or of is sources[0]}
         now |= {key: (value.text, of.path, value.line) for key, value in said.items()}
     return [
-        Override(path, f"{path}:{line}: {_said(key, text)}, it has to be {_right(key, want)}")
+        Override(path, f"{path}:{line}: {_said(key, text)}, it must be {_right(key, want)}")
         for key, (text, path, line) in now.items()
         if want.wrong(key, text)
     ]
@@ -148,7 +148,7 @@ def _keys(plugin: str) -> list[str]:
 
 
 def _said(key: str, value: str) -> str:
-    return f"{key} is {', '.join(value.splitlines())}" if value else f"its table leaves {key} out"
+    return f"{key} is {', '.join(value.splitlines())}" if value else f"its table lacks {key}"
 
 
 def _right(key: str, want: Wanted) -> str:
@@ -204,7 +204,7 @@ def _loaded(have: Facts, want: Wanted) -> list[Override]:
     if config.dump is None:
         return []  # no containerd is installed yet
     return [
-        Override(path, f"containerd config dump: {_said(key, value)}, it has to be {_right(key, want)}")
+        Override(path, f"containerd config dump: {_said(key, value)}, it must be {_right(key, want)}")
         for key, value in config.dump.items()
         if want.wrong(key, value)
     ]

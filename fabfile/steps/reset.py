@@ -31,7 +31,7 @@ def remove_pools(c: Context, name: str, instance: str, *, yes: bool, force: bool
         instance: the containerd; see inventory.of.
         yes: consent; without it, it is refused.
         force: containers that run on a pool are killed.
-        all: every pool that was made here, and all else that deploy made except packages.
+        all: every pool that was made here, and everything that deploy installed except packages.
 
     Raises:
         Pending: with --dry, if anything would be removed.
@@ -39,7 +39,7 @@ def remove_pools(c: Context, name: str, instance: str, *, yes: bool, force: bool
     """
     host = inventory.of(c, instance)
     if all and (name or instance):
-        raise Refused("pool.reset --all is about the whole machine", "without --name and --instance")
+        raise Refused("pool.reset --all acts on the whole machine", "it takes no --name and no --instance")
     if name:
         limits.check_name(name)
     pool = name or host.pool.dm_name
@@ -52,13 +52,13 @@ def remove_pools(c: Context, name: str, instance: str, *, yes: bool, force: bool
         return _preview(c, parts)
     todo = {part: changes for part in parts if (changes := part.step.plan(gather(c, part.step.query)))}
     if not todo:
-        say(f"{'nothing that was made here' if all else f'no pool {pool}'}: nothing to do")
+        say(f"{'nothing was made here' if all else f'there is no pool {pool}'}: nothing to do")
         return []
     typed = ["", ""] if all else [host.daemon.instance, names[0]]
     _refuse(c, todo, typed, yes=yes, force=force)
     outcomes = [outcome for part in todo for outcome in converge(c, [part.step])]
     if all:
-        say("distribution packages stay: whoever installed them, others may need them by now")
+        say("distribution packages remain: other programs may need them")
     return outcomes
 
 
@@ -117,7 +117,7 @@ def _refuse(c: Context, todo: dict[Part, list[Change]], typed: Sequence[str], *,
     """
     if not yes:
         raise Refused(
-            "pool.reset destroys, and nothing of it comes back",
+            "pool.reset is irreversible; it would:",
             "\n".join(change.why for changes in todo.values() for change in changes),
             hint=f"if that is what you want: {hints.again('pool.reset', *typed, '--yes')}",
         )
@@ -125,10 +125,11 @@ def _refuse(c: Context, todo: dict[Part, list[Change]], typed: Sequence[str], *,
     against = [line for line in said if not force or line.startswith(("not of the pool", "held: "))]
     if against:
         again = hints.again("pool.reset", *typed, "--yes", "--force")
-        kill = f"stop the containers and move files away; or, to kill the containers: {again}"
-        hint = "end what is named, and move files away" if force else kill
+        move = "move your own files off the pool's file system"
+        kill = f"stop the containers and {move}; or, to kill the containers: {again}"
+        hint = f"stop what is listed and {move}" if force else kill
         raise Refused(
-            "pool.reset: not while it is in use",
+            "pool.reset: a pool is in use",
             "\n".join(dict.fromkeys(line.removeprefix("held: ") for line in against)),
             hint=hint,
         )

@@ -129,7 +129,7 @@ def _document(text: str | None, want: Want) -> Any:
         away = words("mv", config, f"{config}.old")
         raise Refused(
             f"{config} is in format {now}, this containerd gets format {want.format}",
-            "a key under the wrong format's name would be ignored without a word",
+            "a key under the wrong format's name would be silently ignored",
             hint=f"{away}; {hints.command('deploy', want.daemon)}; then write what you need of {config}.old "
             f"into {config}, in format {want.format}",
         )

@@ -55,7 +55,7 @@ def show_machine(c: Context, instance: str) -> None:
         if name != host.pool.dm_name:
             state = "up" if name in have.instances.active else "DOWN"
             more = hints.command("pool.status", owner(settings), name)
-            show(f"besides    the pool {name}, of {owner(settings)}, {state} → {more}")
+            show(f"also       the pool {name}, of {owner(settings)}, {state} → {more}")
 
 
 def diagnose(c: Context, instance: str) -> None:
@@ -123,7 +123,7 @@ RUN_LEAST = sizes.MIB
 def _run(room: int | None) -> list[Check]:
     if room is None or room >= RUN_LEAST:
         return []
-    found = f"{sizes.human(room)} free: udev answers nobody, and whatever makes a device waits for ever"
+    found = f"{sizes.human(room)} free: udev does not answer, and whatever creates a device waits for ever"
     return [
         Check("room in /run", "fail", found, "see du -xh /run, and make room; then systemctl restart systemd-udevd")
     ]
@@ -132,7 +132,7 @@ def _run(room: int | None) -> list[Check]:
 def _udev(silent: bool) -> list[Check]:
     if not silent:
         return []
-    found = f"it does not answer within {UDEV} s: whatever makes a device waits for it for ever"
+    found = f"it does not answer within {UDEV} s: whatever creates a device waits for it for ever"
     return [Check("udev", "fail", found, RESTART_UDEV)]
 
 
@@ -157,7 +157,7 @@ def _daemon(host: Host, have: Facts) -> list[Check]:
         down = have.smoke is not None and have.pool.status is not None
         return [Check("containerd", "fail" if down else "warn", "does not run", deploy)]
     stale = daemon.loaded != have.config.digest
-    runs = _check("containerd", not stale, "runs", "runs, with other files than there are now", deploy, soft=True)
+    runs = _check("containerd", not stale, "runs", "runs, but with older versions of its files", deploy, soft=True)
     return [runs, _plugin(host, have), *_proof(host, have)]
 
 

@@ -69,7 +69,7 @@ def switch(have: Facts, name: str, key: str, links: Mapping[str, str]) -> list[C
 
 def says(command: str, text: str) -> str:
     """Script for `prove`: the output of `command` has `text`, and a version at its end is not part of a longer one."""
-    expected = f"printf 'expected %s, it says: %s\\n' {quote(text)} \"$said\""
+    expected = f"printf 'expected %s, it printed: %s\\n' {quote(text)} \"$said\""
     return f'said=$({command}); case "$said " in *{quote(text)}[!0-9.]*) ;; *) {expected}; exit 1 ;; esac'
 
 

@@ -11,22 +11,24 @@ from fabfile.steps.config import configure_containerd
 from fabfile.steps.containerd import build_containerd, install_containerd
 from fabfile.task import SOURCES, Instance, task
 
-Where = Annotated[Literal["controller", "host"], about("machine that builds: this controller, or the host itself")]
+Where = Annotated[
+    Literal["controller", "host"], about("machine that builds containerd: this controller, or the host itself")
+]
 
 
 @task(settings=SOURCES, diff=True)
 def build(c: Context, on: Where | None = None, **given: Any) -> None:
-    """Build containerd, on this controller or on the host itself, and prove what is in it; nothing is installed."""
+    """Build containerd, on this controller or on the host itself, and check the result; nothing is installed."""
     build_containerd(c, on or "", **given)
 
 
 @task(settings=SOURCES, diff=True)
 def install(c: Context, on: Where | None = None, **given: Any) -> None:
-    """Install containerd below /opt/containerd, with links in the directory for programs."""
+    """Install containerd in /opt/containerd, with links to its programs in bin_dir."""
     install_containerd(c, on or "", **given)
 
 
 @task(settings=SOURCES, diff=True)
 def configure(c: Context, instance: Instance = "", **given: Any) -> None:
-    """Configure containerd for the pool, start it, and prove that its devmapper plugin is ok."""
+    """Configure containerd for the pool, start it, and check that its devmapper plugin is ok."""
     configure_containerd(c, instance, **given)

@@ -21,7 +21,7 @@ from fabfile.task import task
 
 Machine = Annotated[
     str,
-    about("kind of machine: kvm, uml, tcg, or debian for one with Debian's own kernel; by default the best that boots"),
+    about("kind of machine: kvm, uml, tcg, or debian for Debian's own kernel; by default the best that boots"),
 ]
 Suite = Annotated[str, about("Debian generation: bookworm, trixie or forky")]
 
@@ -40,7 +40,7 @@ def up(
 
 @task(name="list", answers=list[LabMachine])
 def list_(c: Context) -> None:
-    """Show the lab's machines."""
+    """List the lab's machines."""
     list_machines()
 
 
@@ -52,18 +52,19 @@ def shell(c: Context, name: Annotated[str, about("machine of the lab, such as la
 
 @task(positional=["name"] if names_a_machine(sys.argv) else [])
 def down(
-    c: Context, name: Annotated[str, about("one machine, as in inv lab.down lab-1; without it the whole lab")] = ""
+    c: Context,
+    name: Annotated[str, about("lab machine to remove, as in inv lab.down lab-1; by default the whole lab")] = "",
 ) -> None:
-    """End one machine, or the whole lab with all its files."""
+    """Remove one machine, or the whole lab with all its files."""
     end_machines(c, name)
 
 
 @task(json=False)
 def demo(
     c: Context,
-    keep: Annotated[bool, about("a machine that is left running")] = False,
+    keep: Annotated[bool, about("machine left running at the end")] = False,
     suite: Suite = "bookworm",
     machine: Machine = "",
 ) -> None:
-    """The main job, end to end: a throwaway machine, a deploy over SSH, containers on devmapper and on overlayfs."""
+    """Start a throwaway machine, deploy to it over SSH, and run containers on devmapper and on overlayfs."""
     run_demo(c, suite, machine, keep=keep)

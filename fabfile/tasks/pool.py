@@ -30,13 +30,13 @@ from fabfile.task import Force, Instance, Name, Wipe, task
 
 @task(settings=[(host.Pool, LOOP_OPTIONS)], diff=True)
 def loop(c: Context, instance: Instance = "", **given: Any) -> None:
-    """Make a thin pool on loop devices that comes back at every boot."""
+    """Create a thin pool on two files; it grows by itself and starts at boot."""
     make_loop_pool(c, instance, **given)
 
 
 @task(settings=[(host.Pool, DIRECT_OPTIONS)], diff=True)
 def direct(c: Context, wipe: Wipe = (), instance: Instance = "", **given: Any) -> None:
-    """Make a thin pool on whole disks or in a volume group: LVM's, which grows by itself and comes back at boot."""
+    """Create a thin pool with LVM, on whole disks or in a volume group; it grows by itself and starts at boot."""
     make_direct_pool(c, wipe, instance, **given)
 
 
@@ -46,50 +46,50 @@ def adopt(
     name: Annotated[str, about("pool name; by default the one in containerd's configuration")] = "",
     instance: Instance = "",
 ) -> None:
-    """Take over a pool on files that something else made: settings, units and boot order; its content stays."""
+    """Take over an existing loop pool: write its record, units and boot order, and leave its content alone."""
     adopt_pool(c, name, instance)
 
 
 @task(answers=list[Offer])
 def disks(c: Context) -> None:
-    """Show every disk, partition and volume group, and whether a pool can be made on it; nothing is changed."""
+    """List every disk, partition and volume group, and whether a pool can be created on it; nothing is changed."""
     show_candidates(c)
 
 
 @task(diff=True)
 def grow(
     c: Context,
-    size: Annotated[str, size_of("size of the data device then")] = "",
-    meta_size: Annotated[str, size_of("size of the metadata device then; by default what the data needs")] = "",
-    device: Annotated[Sequence[str], about("whole, empty disk that a direct pool's volume group gets")] = (),
+    size: Annotated[str, size_of("new size of the data device")] = "",
+    meta_size: Annotated[str, size_of("new size of the metadata device; by default what the data needs")] = "",
+    device: Annotated[Sequence[str], about("whole, empty disk to add to a direct pool's volume group")] = (),
     wipe: Wipe = (),
     name: Name = "",
     instance: Instance = "",
 ) -> None:
-    """Make the pool larger, online; containers go on meanwhile."""
+    """Enlarge the pool while containers run."""
     enlarge_pool(c, name, instance, size=size, meta_size=meta_size, device=device, wipe=wipe)
 
 
 @task(answers=Pool)
 def status(c: Context, name: Name = "", instance: Instance = "") -> None:
-    """Show how full the pool is and what it stands on."""
+    """Show how full the pool is and what it consists of."""
     show_pool(c, name, instance)
 
 
 @task(diff=True, answers=Checked)
 def check(c: Context, name: Name = "", instance: Instance = "") -> None:
-    """Prove that a pool's metadata is sound; under running containers on a snapshot of it."""
+    """Check that a pool's metadata is sound; while containers run, on a snapshot of it."""
     check_pool(c, name, instance)
 
 
 @task(diff=True, answers=Backup)
 def backup(
     c: Context,
-    keep: Annotated[int, about("number of backups that stay, the newest ones", ge=1, le=10000)] = 8,
+    keep: Annotated[int, about("number of backups to keep, the newest ones", ge=1, le=10000)] = 8,
     name: Name = "",
     instance: Instance = "",
 ) -> None:
-    """Copy a pool's metadata to a file on the machine, also under running containers."""
+    """Copy a pool's metadata to a file on the machine, also while containers run."""
     back_up_pool(c, name, instance, keep=keep)
 
 
@@ -97,53 +97,57 @@ def backup(
 def repair(
     c: Context,
     force: Force = False,
-    yes: Annotated[bool, about("repair even if devices or thin volumes of LVM's are lost that way")] = False,
+    yes: Annotated[bool, about("consent to a repair that loses devices or LVM's thin volumes")] = False,
     name: Name = "",
     instance: Instance = "",
 ) -> None:
-    """Repair a pool's damaged metadata into a new place, and LVM's record of the pool; the old of both stays."""
+    """Repair a pool's damaged metadata and LVM's record of the pool; a copy of the old ones is kept."""
     repair_pool(c, name, instance, force=force, yes=yes)
 
 
 @task(diff=True, answers=Restored)
 def restore(
     c: Context,
-    from_: Annotated[str, about("backup file on the machine; by default the newest of pool.backup")] = "",
+    from_: Annotated[str, about("backup file on the machine; by default the newest one that pool.backup made")] = "",
     force: Force = False,
-    yes: Annotated[bool, about("restore even of a sound pool, or where something is lost that was made since")] = False,
+    yes: Annotated[
+        bool, about("consent to restore over sound metadata, or to lose what was made since the backup")
+    ] = False,
     name: Name = "",
     instance: Instance = "",
 ) -> None:
-    """Put a backup in the place of a pool's metadata, which is kept; what was made since is named, and lost."""
+    """Replace a pool's metadata by a backup and keep the old one; what was made since is listed, and lost."""
     restore_pool(c, from_, name, instance, force=force, yes=yes)
 
 
 @task(diff=True)
 def rescue(c: Context, force: Force = False, name: Name = "", instance: Instance = "") -> None:
-    """Write the files of a pool again that were deleted while it is up; containerd and the pool are restarted."""
+    """Recover the files of a pool that were deleted while it is up; containerd and the pool are restarted."""
     rescue_files(c, name, instance, force=force)
 
 
 @task(diff=True, answers=list[Copy])
 def kept(
     c: Context,
-    keep: Annotated[int, about("number of copies that stay, the newest ones", ge=0, le=10000)] = KEEP,
+    keep: Annotated[int, about("number of copies to keep, the newest ones", ge=0, le=10000)] = KEEP,
     name: Name = "",
     instance: Instance = "",
 ) -> None:
-    """Remove old copies of a pool's metadata that repairs and restores kept, and show those that stay."""
+    """Remove old copies of a pool's metadata that repairs and restores kept, and list the remaining ones."""
     prune_copies(c, name, instance, keep=keep)
 
 
 @task(diff=True, answers=Compared)
 def fsck(
     c: Context,
-    fix: Annotated[bool, about("repair; containerd is stopped meanwhile, its containers run on")] = False,
-    yes: Annotated[bool, about("repair even if it removes every thin id of the pool")] = False,
+    fix: Annotated[
+        bool, about("repair of what was found; containerd is stopped meanwhile, its containers keep running")
+    ] = False,
+    yes: Annotated[bool, about("consent to a repair that removes every thin id of the pool")] = False,
     name: Name = "",
     instance: Instance = "",
 ) -> None:
-    """Name thin ids, database entries, snapshots and devices that do not belong together; mend that with --fix."""
+    """List inconsistent thin ids, database entries, snapshots and devices; repair them with --fix."""
     compare_records(c, name, instance, fix=fix, yes=yes)
 
 
@@ -151,13 +155,13 @@ def fsck(
 def trim(
     c: Context,
     offline: Annotated[
-        bool, about("discard of all that no device has, data file or disks included; the pool goes down meanwhile")
+        bool, about("discard of all unallocated blocks, down to the data file or disks; the pool is down meanwhile")
     ] = False,
     force: Force = False,
     name: Name = "",
     instance: Instance = "",
 ) -> None:
-    """Give back space that files no longer use, and say how much.
+    """Return space that files no longer use, and print how much.
 
     Devices that are not mounted, such as an image's layers, keep what they have: nobody deletes files in them.
     """
@@ -167,11 +171,13 @@ def trim(
 @task(diff=True)
 def reset(
     c: Context,
-    yes: Annotated[bool, about("consent: without it nothing is removed")] = False,
+    yes: Annotated[bool, about("consent to the removal; without it nothing is removed")] = False,
     force: Force = False,
-    all: Annotated[bool, about("every pool that was made here, and all else that deploy made except packages")] = False,
+    all: Annotated[
+        bool, about("every pool that was made here, and everything that deploy installed except packages")
+    ] = False,
     name: Name = "",
     instance: Instance = "",
 ) -> None:
-    """Remove the pool, and all images and containers of its containerd; with --all everything that deploy made."""
+    """Remove the pool with all images and containers on it; with --all, everything that deploy installed."""
     remove_pools(c, name, instance, yes=yes, force=force, all=all)

@@ -19,37 +19,35 @@ from fabfile.task import Instance, task
 
 @task(settings=[(Host, ("release", "mirror", "registry", "image")), (Pool, POOL_OPTIONS)], diff=True)
 def deploy(c: Context, instance: Instance = "", **given: Any) -> None:
-    """Everything, in order; a machine that has it all is only looked at, once."""
+    """Install and configure everything; on a converged machine, change nothing."""
     deploy_host(c, instance, **given)
 
 
 @task(diff=True)
-def packages(
-    c: Context, build: Annotated[bool, about("also the packages that a build of containerd needs")] = False
-) -> None:
-    """Install the distribution packages that are missing."""
+def packages(c: Context, build: Annotated[bool, about("packages for building containerd, too")] = False) -> None:
+    """Install missing distribution packages."""
     install_packages(c, build=build)
 
 
 @task(positional=["command"], answers=Ran)
 def run(c: Context, command: Annotated[str, about("POSIX sh command; it gets no standard input")]) -> None:
-    """Run a command as root and show what it says."""
+    """Run a command as root and print its output."""
     run_command(c, command)
 
 
 @task(settings=[(Host, ("image", "registry"))], diff=True, answers=Proof)
 def smoke(c: Context, instance: Instance = "", **given: Any) -> None:
-    """Pull hello-world and run it with devmapper, then with overlayfs, and show what it says."""
+    """Pull hello-world, run it on devmapper and then on overlayfs, and print its output."""
     prove_containers(c, instance, **given)
 
 
 @task(answers=Facts)
 def status(c: Context, instance: Instance = "") -> None:
-    """Show what is installed, what runs, and the pool."""
+    """Show installed versions, whether containerd runs, and the pool."""
     show_machine(c, instance)
 
 
 @task(answers=list[Check])
 def doctor(c: Context, instance: Instance = "") -> None:
-    """Look for what would stop a deploy or a container, or any pool from coming back, and say the way out."""
+    """Find what would make a deploy or a container fail, or keep a pool from starting at boot, and suggest fixes."""
     diagnose(c, instance)

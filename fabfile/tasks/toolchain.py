@@ -12,11 +12,11 @@ from fabfile.task import SOURCES, task
 
 @task(settings=SOURCES, diff=True)
 def go(c: Context, **given: Any) -> None:
-    """Install Go in /usr/local/go and put it in the PATH of logins."""
+    """Install Go in /usr/local/go and add it to the PATH of logins."""
     install_go(c, **given)
 
 
 @task(settings=SOURCES, diff=True)
 def protoc(c: Context, **given: Any) -> None:
-    """Install protoc and its include files, and prove that it compiles a .proto."""
+    """Install protoc and its include files, and check that it compiles a .proto."""
     install_protoc(c, **given)

@@ -74,12 +74,12 @@ rm {DIR}/*.db; systemctl start containerd"""
 STOP = "systemctl stop $daemon $unit"
 NO_UNIT = "rm /etc/systemd/system/$unit; systemctl daemon-reload"
 DOWN = "it is down: its unit does not run"
-GONE = "is gone: it would not come up at the next boot"
+GONE = "is missing: the pool would not start at the next boot"
 
 STATES = {
     "down": State(STOP, DOWN, status=1, deploy=0, way="systemctl restart"),
     "down, direct": State(STOP, DOWN, status=1, deploy=0, direct=True, way="systemctl restart"),
-    "read-only": State(RO, "the kernel has it read-only: writes fail", check=1, way="check it: systemctl stop"),
+    "read-only": State(RO, "the kernel has made it read-only: writes fail", check=1, way="check it: systemctl stop"),
     "unit failed": State(
         f"{RUN}; systemctl stop $unit",
         "its unit failed (exit-code): devmapper-pool: containerd-pool-snap",
@@ -94,16 +94,16 @@ STATES = {
     "metadata gone, down": State(
         f"{STOP}; rm {DIR}/meta", f"{DIR}/meta is gone", status=1, check=2, way="from a backup"
     ),
-    "metadata cut, up": State(f"truncate -s 0 {DIR}/meta", f"{DIR}/meta was cut", check=2, way="from a backup"),
+    "metadata cut, up": State(f"truncate -s 0 {DIR}/meta", f"{DIR}/meta was truncated", check=2, way="from a backup"),
     "directory removed, up": State(
         "rm -rf /var/lib/containerd",
-        f"{DIR}/data is gone; what it held is still in /dev/loop",
+        f"{DIR}/data is gone; its content is still in /dev/loop",
         check=2,
         way="pool.rescue",
     ),
     "databases gone": State(
         NO_DATABASES,
-        "containerd's database of the devices on it knows none",
+        "containerd's database lists no devices on it",
         way="pool.fsck",
         then=(("pool.fsck", "--fix"), ("pool.fsck", "--fix", "--yes"), ("containers", "rm")),
         kept=False,

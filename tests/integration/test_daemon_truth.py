@@ -75,14 +75,14 @@ snapshotter = 'overlayfs'
   pool_name = 'other'
 {KEYS}""",
         (
-            ":1: root is /srv/x, it has to be /var/lib/containerd",
+            ":1: root is /srv/x, it must be /var/lib/containerd",
             ":3: disabled_plugins has io.containerd.snapshotter.v1.devmapper",
             ":7: address is /run/x",
             ":9: snapshotter is overlayfs",
-            ":11: pool_name is other, it has to be containerd-pool",
+            ":11: pool_name is other, it must be containerd-pool",
         ),
     ),
-    "table": (f"version = 2\n\n{TABLE}\nasync_remove = true\n", (":3: its table leaves pool_name out",)),
+    "table": (f"version = 2\n\n{TABLE}\nasync_remove = true\n", (":3: its table lacks pool_name",)),
     "broken": ("version = = 2\n", (": it is not TOML",)),
 }
 """What somebody puts into a file that is imported → what is said of it."""
@@ -104,7 +104,7 @@ def test_f11_what_only_containerd_finds_wrong_is_told_in_its_words(machine: Mach
 
 def test_f12_a_line_of_config_toml_that_disables_what_has_to_run(machine: Machine) -> None:
     machine.ssh(f"cp -p {CONFIG} /root/; sed -i '3i disabled_plugins = [\"io.containerd.grpc.v1.cri\"]' {CONFIG}")
-    refused(machine, [f"{CONFIG}:3: disabled_plugins has io.containerd.grpc.v1.cri, which has to run"], "deploy")
+    refused(machine, [f"{CONFIG}:3: disabled_plugins has io.containerd.grpc.v1.cri, which is required"], "deploy")
     machine.ssh(f"mv /root/config.toml {CONFIG}")
     write(machine, DROP_IN, "version = 2\ndisabled_plugins = ['io.containerd.snapshotter.v1.devmapper']\n")
     machine.ssh("systemctl restart containerd")
@@ -125,7 +125,7 @@ def test_f11_a_container_that_is_on_another_pool_is_no_proof(machine: Machine) -
     # Gone from the files, it is still what the daemon runs with.
     machine.ssh(f"rm {DROP_IN}")
     said = machine.fab("doctor", code=1)
-    assert "runs, with other files than there are now" in said
+    assert "runs, but with older versions of its files" in said
     assert re.search("fail +a snapshot +its device .* is not on the pool containerd-pool", said)
     # The image was unpacked there, and containerd takes it for unpacked.
     said = machine.fab("deploy", code=1)

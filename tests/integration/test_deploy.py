@@ -44,7 +44,7 @@ REFUSED = {
     "pool.loop --instance other --dir /srv/nowhere": "no directory /srv/nowhere",
     "pool.loop --instance other --dir /srv/other": "/srv/other/data exists and is not ours",
     "pool.loop --name other": "is configured for another pool",
-    "pool.loop --size 50G": "size: it has 100G, asked for 50G",
+    "pool.loop --size 50G": "size: it has 100G, requested: 50G",
     "pool.loop --instance other --dir /srv/new --volume none/lv --volume-size 1G": "no volume group",
     "deploy --release 9.9": "no release",
     "deploy --mirror /nowhere": "no directory",

@@ -191,7 +191,7 @@ def test_a_group_of_the_same_name_is_refused_wherever_it_is(machine: Machine, ke
 
 @pytest.mark.parametrize("kind", ["xfs", "private", "lvm", "same", "swap", "held", "multipath", "open"])
 def test_what_is_in_use_is_not_wiped_whatever_is_said(seen: Facts, kind: str) -> None:
-    assert "what is in use is never wiped" in refusal(seen, pool(DISKS[kind]), (DISKS[kind],)).hint
+    assert "a device in use is never wiped" in refusal(seen, pool(DISKS[kind]), (DISKS[kind],)).hint
 
 
 @pytest.mark.parametrize("path", [*(path for path, says in OTHERS.items() if says), DISKS["readonly"]])

@@ -108,7 +108,7 @@ def test_a_rerun_changes_nothing_anywhere(hosts: Path) -> None:
 
 def test_only_unreachable_hosts_have_an_exit_code_of_their_own(hosts: Path) -> None:
     output = run_fab("-H", "down", "status", code=4, inventory=hosts)
-    assert "no connection" in output and "hint: is it up" in output
+    assert "cannot connect" in output and "hint: check that the host is up" in output
     assert "unreachable 1" in output
 
 

@@ -90,7 +90,7 @@ def test_a_pool_that_takes_no_writes(machine: Machine) -> None:
         dmsetup reload {TWO} --table "$1 $2 $3 $4 $5 $6 $7 2 skip_block_zeroing read_only"; dmsetup resume {TWO}""")
     said, hint = told(machine, "doctor", "--instance", "two")
     assert "read-only: writes fail" in said
-    assert "is not well" in machine.fab("deploy", "--instance", "two", "--variant", "direct", code=2)
+    assert "is not healthy" in machine.fab("deploy", "--instance", "two", "--variant", "direct", code=2)
     assert "read-only" in machine.fab("pool.direct", "--instance", "two", code=2)
     machine.ssh(hint.partition(": ")[2].partition("; where that fails")[0])
     well(machine)
@@ -102,9 +102,9 @@ def test_a_group_that_the_devices_file_leaves_out(machine: Machine) -> None:
     with lvm_says(machine, "devices { use_devicesfile = 1 }"):
         machine.ssh(f"pvcreate -q -y --devices {other} {other}; lvm lvmdevices --adddev {other}")
         said, hint = told(machine, "doctor")
-        assert "/etc/lvm/devices/system.devices leaves it out" in said
+        assert "it is not in /etc/lvm/devices/system.devices" in said
         assert hint == f"lvm lvmdevices --adddev {machine.disk(1)}"
-        assert "is not well" in machine.fab("deploy", "--instance", "two", "--variant", "direct", code=2)
+        assert "is not healthy" in machine.fab("deploy", "--instance", "two", "--variant", "direct", code=2)
         machine.ssh(hint)
         well(machine)
     machine.ssh(f"rm -r /etc/lvm/devices; pvremove -q -y {other}")
@@ -203,7 +203,7 @@ def test_a_monitor_that_fails_is_seen(machine: Machine) -> None:
     )
     assert "it is broken" in machine.fab("pool.loop", code=1), "a change is verified by what runs afterwards"
     machine.ssh(f"rm -r {drop_in}; systemctl daemon-reload")
-    assert "a look at it, as the last one failed" in machine.fab("pool.loop")
+    assert "run its monitor again, as the last run failed" in machine.fab("pool.loop")
     well(machine)
 
 

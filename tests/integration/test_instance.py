@@ -66,13 +66,13 @@ def test_what_would_mix_or_move_them_is_refused(deployed: Machine, tmp_path: Pat
         ("", f"pool.loop --dir {two}", f"{two} holds the pool ci-two-pool of the containerd instance ci-two"),
         ("", "pool.reset --yes --name ci-two-pool", "leave theirs without a pool"),
         ("", "deploy --instance devmapper", "the name 'devmapper' is taken"),
-        ("", "pool.loop --name other", "it has containerd-pool, asked for other"),
-        ("", "pool.loop --block-size 128K", "BLOCK_SECTORS: it has 128, asked for 256"),
-        ("", "pool.loop --instance ci-two --size 2G --dir /srv/two", f"it has {two}, asked for /srv/two"),
+        ("", "pool.loop --name other", "it has containerd-pool, requested: other"),
+        ("", "pool.loop --block-size 128K", "BLOCK_SECTORS: it has 128, requested: 256"),
+        ("", "pool.loop --instance ci-two --size 2G --dir /srv/two", f"it has {two}, requested: /srv/two"),
         ("base_image_size = '5GB'", "deploy", "smaller than its file system"),
         ("base_image_size = '20GB'", "deploy", "keep the old size"),
         ("name = 'other'", "deploy", "pool.reset --name containerd-pool --yes"),
-        ("dir = '/srv/other'", "deploy", f"directory: it has {one}, asked for /srv/other"),
+        ("dir = '/srv/other'", "deploy", f"directory: it has {one}, requested: /srv/other"),
     ]
     before = deployed.state()
     for settings, line, what in refused:

@@ -83,7 +83,7 @@ def test_a_disk_in_use_is_refused_also_with_wipe(machine: Machine, kind: str, sa
     before, state = sums(machine, kind), untouched(machine)
     said = direct(machine, "--device", disk(machine, kind), "--wipe", disk(machine, kind), code=2)
     assert says in said
-    assert "what is in use is never wiped" in said
+    assert "a device in use is never wiped" in said
     assert (sums(machine, kind), untouched(machine)) == (before, state)
 
 

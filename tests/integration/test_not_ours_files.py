@@ -76,7 +76,7 @@ THEIRS = {
     "looped": ("losetup /dev/loop5 $lv", "held by loop5 (loop)"),
     "elsewhere": ("mkfs.ext4 -q $lv; mkdir -p /srv/else; mount -o ro $lv /srv/else", "mounted at /srv/else"),
     "inactive": ("mkfs.xfs -q -f --unsupported $lv; lvchange -an uv/inactive", "is not active"),
-    "small": ("lvreduce -q -f -y -L 200M $lv", "it has 200M, asked for 400M"),
+    "small": ("lvreduce -q -f -y -L 200M $lv", "it has 200M, requested: 400M"),
 }
 """Name of a volume → what makes it what it is, and what the refusal must say."""
 
@@ -209,8 +209,8 @@ def test_n26_nor_one_whose_files_were_removed_while_it_was_down(machine: Machine
 def test_n13_a_file_that_was_cut_is_told_and_not_enlarged(machine: Machine) -> None:
     machine.ssh(f"truncate -s 64M {DIR}/data; systemctl start devmapper-pool-monitor@{POOL}.service")
     for task, code in ((["pool.status"], 0), (["doctor"], 1), (["pool.grow", "--size", "256M"], 2), (FILES, 2)):
-        assert f"{DIR}/data was cut: it has 64.0M of 128.0M" in machine.fab(*task, code=code), task
-    assert "was cut" in machine.ssh(f"cat /run/devmapper-pool/{POOL}.warning")
+        assert f"{DIR}/data was truncated: it has 64.0M of 128.0M" in machine.fab(*task, code=code), task
+    assert "was truncated" in machine.ssh(f"cat /run/devmapper-pool/{POOL}.warning")
     assert machine.ssh(f"stat -c %s {DIR}/data").strip() == str(64 << 20)
     # docs/rescue.md: what is beyond is lost, and reads as zeros from then on.
     machine.ssh(f"truncate -s 128M {DIR}/data")
@@ -223,7 +223,7 @@ def test_n13_metadata_that_was_cut_comes_back_from_a_backup(machine: Machine) ->
     machine.ssh(f"truncate -s 0 {DIR}/meta")
     for task, code in ((["pool.status"], 0), (["pool.grow", "--size", "256M"], 2), (["pool.check"], 2)):
         said = machine.fab(*task, code=code)
-        assert f"{DIR}/meta was cut: it has " in said, task
+        assert f"{DIR}/meta was truncated: it has " in said, task
     hint = said.partition("hint: ")[2].partition("; ")[0]
     assert hint == f"from a backup: fab -H {machine.vm.name} pool.restore"
     machine.fab("pool.restore")
@@ -236,8 +236,8 @@ def test_n28_deleted_under_a_running_pool_it_is_told_and_can_be_rescued(machine:
     for task, code in ((["pool.status"], 0), (["doctor"], 1), (["pool.grow", "--size", "256M"], 2), (["pool.trim"], 2)):
         said = machine.fab(*task, code=code)
         for file in ("data", "meta"):
-            assert f"{DIR}/{file} is gone; what it held is still in /dev/loop" in said, task
-    assert f"stop nothing, and fab -H {machine.vm.name} pool.rescue" in said
+            assert f"{DIR}/{file} is gone; its content is still in /dev/loop" in said, task
+    assert f"stop nothing; run fab -H {machine.vm.name} pool.rescue" in said
     machine.fab("pool.rescue")
     machine.ssh("losetup -n | grep -c deleted", code=1)
     assert content(machine, 2) == "other content"

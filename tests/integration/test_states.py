@@ -72,8 +72,8 @@ def test_a_state_is_named_by_every_command_and_has_a_way_out(machine: Machine, n
         hint = hint_in(said)
         assert all(word in hint for word in words), hint
         said = out(machine, hint, code=None)
-    if " pool.fsck " in said and "to make it good again" in said:
-        out(machine, said[said.index("to make it good again") :])
+    if " pool.fsck " in said and "to repair that" in said:
+        out(machine, said[said.index("to repair that") :])
     shell(machine, state, END, code=None)
     well(machine, state)
 

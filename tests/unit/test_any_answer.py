@@ -94,7 +94,7 @@ CONF = "/etc/devmapper-pool/p.conf"
 def test_settings_of_a_pool_that_are_damaged_are_named_before_a_task_counts_on_them(
     lines: list[str], what: str
 ) -> None:
-    with pytest.raises(Failed, match=f"the settings {CONF} are damaged") as failed:
+    with pytest.raises(Failed, match=f"the record {CONF} is damaged") as failed:
         facts.parse(looks_like(instances="".join(f"conf {CONF}|{line}\n" for line in lines)))
     assert what in failed.value.details
 

@@ -61,5 +61,19 @@ def test_every_option_that_is_named_is_one(page: Path) -> None:
     assert named - known - OTHERS == set()
 
 
+AVOIDED = re.compile(
+    r"\b(the way out|mend(s|ed|ing)?|anew|daemons?|settings file|pools? on (files|disks))\b", re.IGNORECASE
+)
+"""What has another word in docs/glossary.md, or in plain English."""
+
+
+def test_the_glossary_binds_the_pages_and_help() -> None:
+    texts = {page.name: re.sub(r"`[^`\n]*`", "", page.read_text()) for page in PAGES}
+    for name in tasks.ns.task_names:
+        task = tasks.ns[name]
+        texts[name] = f"{task.__doc__} {' '.join(str(each.help) for each in task.get_arguments())}"
+    assert {name: found[0] for name, text in texts.items() if (found := AVOIDED.search(text))} == {}
+
+
 OTHERS = {"--keep", "--machine", "--suite", "--zero", "--runc-root"}
 """Options of other programs, and of nox's sessions."""

@@ -91,7 +91,7 @@ def test_a_banner_before_the_facts_is_not_one() -> None:
     "output", ["", "sh: not found\n", "@@ system\nid debian\n", looks_like().partition("@@ smoke")[0]]
 )
 def test_an_answer_cut_short_is_a_failure_that_shows_it(output: str) -> None:
-    with pytest.raises(Failed, match="did not answer with facts") as failed:
+    with pytest.raises(Failed, match="facts script did not finish") as failed:
         facts.parse(output)
     assert "smoke" in failed.value.details
     assert output.strip()[-100:].splitlines()[-1:] == failed.value.details.splitlines()[1:][-1:]
@@ -109,7 +109,7 @@ def test_an_answer_cut_short_is_a_failure_that_shows_it(output: str) -> None:
     ],
 )
 def test_an_answer_that_makes_no_sense_is_a_failure_that_names_the_fact(name: str, text: str) -> None:
-    with pytest.raises(Failed, match=f"answer about {name} is not understood") as failed:
+    with pytest.raises(Failed, match=f"cannot parse the {name} facts") as failed:
         facts.parse(looks_like(**{name: text}))
     assert text.strip() in failed.value.details
 

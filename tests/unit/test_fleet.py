@@ -40,13 +40,13 @@ def test_unreachable_is_the_code_only_where_nothing_else_is() -> None:
 
 def test_the_summary_has_the_first_line_of_each_error_and_counts(capsys: pytest.CaptureFixture[str]) -> None:
     summary(
-        {"alpha": result("changed"), "b": result("failed", "it broke"), "c": result("unreachable", "no connection")}
+        {"alpha": result("changed"), "b": result("failed", "it broke"), "c": result("unreachable", "cannot connect")}
     )
     lines = capsys.readouterr().out.strip().splitlines()
     assert len(lines) == 4
     assert lines[0].split()[:2] == ["alpha", "changed"]
     assert lines[1].endswith("it broke")
-    assert lines[2].endswith("no connection")
+    assert lines[2].endswith("cannot connect")
     assert lines[3] == "ok 0  changed 1  failed 1  unreachable 1"
 
 

@@ -89,7 +89,7 @@ def _fetch(part: Path, log: Path, suite: str) -> None:
         version = _arrange(download / "tree", part, log)
     except (FileNotFoundError, ValueError) as error:
         what = f"the packages {', '.join(PACKAGES)} of Debian {suite} are not laid out as expected"
-        raise Failed(what, str(error), hint=f"what was done: {log}") from error
+        raise Failed(what, str(error), hint=f"log: {log}") from error
     (part / "version").write_text(version)
     files.remove(download)
 

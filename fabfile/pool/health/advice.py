@@ -1,4 +1,4 @@
-"""What is wrong with a pool, and the way out: for pool.status and doctor."""
+"""The findings about a pool, each with its fix, for pool.status and doctor."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def blocking(have: Facts, name: str) -> list[Advice]:
         return []
     if pool.suspended:
         resume = shlex.join(["dmsetup", "resume", name])
-        return [Advice("pool", "fail", "it is suspended: nothing is read or written until it is resumed", resume)]
+        return [Advice("pool", "fail", "it is suspended: all I/O waits until it is resumed", resume)]
     lvm = visibility.findings(have, name, have.instances.pools.get(name, {}))
     return [*_lost(have, name), *_mode(have, pool, pool.status, name), *lvm]
 
@@ -59,13 +59,15 @@ def databases(have: Facts, name: str) -> list[Advice]:
     if have.containerd.active and have.containerd.loaded != have.config.digest:
         return []  # it may be at work on another pool: that comes first
     if status.used_data and known.entries == 0:
-        found = f"it has {status.used_data} blocks in use, and containerd's database of the devices on it knows none"
-        return [Advice("containerd's databases", "fail", found, f"{_task(have, name, 'pool.fsck')}, and what it says")]
+        found = f"it has {status.used_data} blocks in use, but containerd's database lists no devices on it"
+        return [
+            Advice("containerd's databases", "fail", found, f"{_task(have, name, 'pool.fsck')}; then follow its advice")
+        ]
     # While containerd makes or removes a snapshot, one of them may have it already, or still: of another pool all do.
     if status.used_data or not (known.entries and known.snapshots and known.records):
         return []
     named = max(known.entries, known.snapshots, known.records)
-    found = f"nothing is on it, and containerd's databases name {named} devices and snapshots: they are of another pool"
+    found = f"it is empty, but containerd's databases list {named} devices and snapshots: they belong to another pool"
     return [Advice("containerd's databases", "fail", found, _task(have, name, "pool.fsck", "--fix"))]
 
 
@@ -80,7 +82,7 @@ def _gone(have: Facts, name: str) -> list[Advice]:
     gone = [p for p in wanted if p not in have.files and have.units.of(p.rpartition("/")[2]).load != "masked"]
     if not gone:
         return []
-    found = f"{' and '.join(gone)} {'are' if gone[1:] else 'is'} gone: it would not come up at the next boot"
+    found = f"{' and '.join(gone)} {'are' if gone[1:] else 'is'} missing: the pool would not start at the next boot"
     return [Advice("pool at boot", "fail", found, rerun.command(name, settings))]
 
 
@@ -95,9 +97,7 @@ def _room(have: Facts, name: str) -> list[Advice]:
     if pool.place.free >= min(left + step, max(step, min(left, size // 10))):
         return []
     room, where = sizes.human(pool.place.free), pool.place.target
-    found = (
-        f"{room} can still be written before {where} is full, and the pool counts on {sizes.human(left + step)} more"
-    )
+    found = f"{room} can still be written before {where} is full, but the pool may need {sizes.human(left + step)} more"
     return [Advice("room under the pool", "warn", found, f"make room on {where}; or {free(have, name)}")]
 
 
@@ -107,7 +107,7 @@ def _lost(have: Facts, name: str) -> list[Advice]:
 
 
 def down(have: Facts, name: str) -> list[Advice]:
-    """Why a pool that was made here is not up, with the last words of its unit, and the way out."""
+    """Why a pool that was made here is not up, with the last line of its unit, and the fix."""
     settings, unit = have.instances.pools[name], have.units.of(units.unit(name))
     causes = [*_lost(have, name), *visibility.findings(have, name, settings), *_gone(have, name)]
     why = _state(unit) or "its unit does not run"
@@ -118,7 +118,7 @@ def down(have: Facts, name: str) -> list[Advice]:
         return [*causes, Advice("pool", "fail", f"it is down: {why}", look)]
     up = f"systemctl restart {shlex.quote(units.unit(name))} && systemctl start {owner(settings).unit}"
     if causes:
-        return [*causes, Advice("pool", "fail", f"it is down: {why}", f"once that is put right: {up}")]
+        return [*causes, Advice("pool", "fail", f"it is down: {why}", f"once that is fixed: {up}")]
     check = hints.command("pool.check", owner(settings), name)
     return [Advice("pool", "fail", f"it is down: {why}", f"{up}; where that fails: {check}")]
 
@@ -174,7 +174,7 @@ def _watched(have: Facts, name: str) -> list[Advice]:
     if run.active == "failed":
         why = f"{service} fails ({run.result})" + (f": {run.last}" if run.last else "")
         words = shlex.quote(service)
-        hint = f"put that right, then systemctl start {words}; all that it said: journalctl -u {words}"
+        hint = f"fix that, then systemctl start {words}; its log: journalctl -u {words}"
         return [Advice("pool growth", "fail", f"{why}: {grows}", hint)]
     start = f"systemctl restart {shlex.quote(timer)}"
     if not have.pool.monitor:
@@ -209,19 +209,19 @@ RESTART = "restart the containers that got errors"
 
 def _mode(have: Facts, pool: Pool, status: Status, name: str) -> list[Advice]:
     if status.mode in ("Fail", "Error"):
-        found = "the kernel has given it up: nothing is read or written"
-        return [Advice("pool", "fail", found, f"{_task(have, name, 'pool.check')}, and what it says")]
+        found = "the kernel has put it into fail mode: all I/O fails"
+        return [Advice("pool", "fail", found, f"{_task(have, name, 'pool.check')}; then follow its advice")]
     unit = owner(have.instances.pools.get(name, {})).unit
     again = (
         f"check it: systemctl stop {unit}; systemctl restart {shlex.quote(units.unit(name))} && systemctl start {unit}"
     )
     if status.needs_check:
-        found = "an error while its metadata was written: read-only until it was checked"
+        found = "writing its metadata failed: read-only until it has been checked"
         hint = f"make room under the pool; {again}; where that fails: {_task(have, name, 'pool.repair')}"
         return [Advice("pool", "fail", found, hint)]
     if status.mode == "ro" and status.used_meta < status.total_meta:
         hint = f"{again}; where that fails: {_task(have, name, 'pool.repair')}"
-        return [Advice("pool", "fail", "the kernel has it read-only: writes fail", hint)]
+        return [Advice("pool", "fail", "the kernel has made it read-only: writes fail", hint)]
     if status.mode == "ro":
         used, total = status.used_meta, status.total_meta
         found = f"its metadata is full ({used} of {total} blocks): read-only, writes fail"
@@ -240,7 +240,7 @@ def _waiting(pool: Pool, status: Status) -> str:
             return "writers wait until there is space"
         return f"writers wait, for {pool.no_space_timeout or 60} s, and then get errors"
     if pool.table.when_full == "queue":
-        return "writers have waited in vain: writes fail now"
+        return "the queue timeout has expired: writes now fail"
     return "writes fail"
 
 

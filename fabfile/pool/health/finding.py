@@ -1,4 +1,4 @@
-"""One thing that is wrong with a pool, and the way out."""
+"""A finding: one thing that is wrong with a pool, and its fix."""
 
 from __future__ import annotations
 

@@ -65,8 +65,10 @@ def refuse(have: Facts, name: str, *, except_for: frozenset[str] = frozenset()) 
         ways = "; ".join(dict.fromkeys(loss.way for loss in found))
         raise Refused(
             f"a part of the pool {name} is missing",
-            "\n".join([*(loss.found for loss in found), "nothing new is made in its place: that would hide the loss"]),
-            hint=f"{ways}; or give up what was in the pool: {reset}",
+            "\n".join(
+                [*(loss.found for loss in found), "nothing new is created in its place: that would hide the loss"]
+            ),
+            hint=f"{ways}; or discard the pool: {reset}",
         )
 
 
@@ -139,19 +141,19 @@ def _file(
             else Loss(what, f"{path} is gone")
         ]
     if file is None and loop and loop.deleted:
-        found = f"{path} is gone; what it held is still in {loop.path}, until that is detached"
-        return [Loss(what, found, f"stop nothing, and {hints.command('pool.rescue', daemon, name)}", up=True)]
+        found = f"{path} is gone; its content is still in {loop.path}, until that is detached"
+        return [Loss(what, found, f"stop nothing; run {hints.command('pool.rescue', daemon, name)}", up=True)]
     if file is None and loop:
         return [Loss(what, f"{path} is gone; {loop.path} is on {loop.file} now", words("mv", loop.file, path))]
     assert file is not None
     if loop and (loop.device, loop.inode) != (file.device, file.inode):
-        return [Loss(what, f"{path} is another file than {loop.path} is on, which was deleted or moved")]
+        return [Loss(what, f"{path} is not the file that {loop.path} is on, which was deleted or moved")]
     least = max(loop.size if loop else 0, asked)
     # A loop device has whole sectors.
     if file.size // sizes.SECTOR * sizes.SECTOR >= least // sizes.SECTOR * sizes.SECTOR:
         return []
-    found = f"{path} was cut: it has {sizes.human(file.size)} of {sizes.human(least)}"
+    found = f"{path} was truncated: it has {sizes.human(file.size)} of {sizes.human(least)}"
     if what == "meta":
         return [Loss(what, found, f"from a backup: {restore}")]
     longer = words("truncate", "-s", least, path)
-    return [Loss(what, found, f"what was beyond is lost; to have zeros there: {longer}")]
+    return [Loss(what, found, f"the rest is lost; to read zeros in its place: {longer}")]

@@ -72,4 +72,4 @@ def refuse_unusable(have: Facts, name: str, *, lvm: bool = False, ids: bool = Fa
 def _refuse(name: str, found: list[Advice]) -> None:
     wrong = [one for one in found if one.result == "fail"]
     if wrong:
-        raise Refused(f"the pool {name} is not well", "\n".join(one.found for one in wrong), hint=wrong[0].hint)
+        raise Refused(f"the pool {name} is not healthy", "\n".join(one.found for one in wrong), hint=wrong[0].hint)

@@ -31,7 +31,7 @@ def findings(have: Facts, name: str, settings: dict[str, str]) -> list[Advice]:
     if settings.get("VARIANT") != "direct" or lvm is None:
         return []
     if lvm.suspended:
-        found = f"LVM cannot be asked while {' '.join(lvm.suspended)} is suspended: it would wait for ever"
+        found = f"LVM cannot be queried while {' '.join(lvm.suspended)} is suspended: it would wait for ever"
         return [Advice("pool in LVM", "fail", found, words("dmsetup", "resume", *lvm.suspended))]
     group, path = settings["VG"], f"{settings['VG']}/{settings['LV']}"
     if len(lvm.groups) > 1:
@@ -69,12 +69,12 @@ def _unseen(have: Facts, name: str, settings: dict[str, str]) -> Advice:
     what = f"the volume group {group}" if lvm.group is None else then
     reset = hints.command("pool.reset", owner(settings), name, "--yes")
     disks = settings.get("DISKS", "")
-    found = f"LVM knows no {what.removeprefix('the ')}{said}" + (f"; it was made of {disks}" if disks else "")
+    found = f"LVM knows no {what.removeprefix('the ')}{said}" + (f"; it was made on {disks}" if disks else "")
     if not have.pool.enabled:
         finish = rerun.command(name, settings)
-        return Advice(GONE, "fail", f"{found}; making it did not come to its end", f"{finish}; or {reset}")
+        return Advice(GONE, "fail", f"{found}; its creation was interrupted", f"{finish}; or {reset}")
     bring = f"bring its disks back, then systemctl restart {words(f'devmapper-pool@{name}.service')}"
-    return Advice(GONE, "fail", found, f"{bring}; or give it up: {reset}")
+    return Advice(GONE, "fail", found, f"{bring}; or discard it: {reset}")
 
 
 def _hidden(lvm: Lvm, devices: list[str], group: str) -> tuple[str, str]:
@@ -83,13 +83,13 @@ def _hidden(lvm: Lvm, devices: list[str], group: str) -> tuple[str, str]:
     if lvm.settings.get("use_devicesfile") == "1":
         file = f"{FILE}/{lvm.settings.get('devicesfile', 'system.devices')}"
         add = " && ".join(words("lvm", "lvmdevices", "--adddev", device) for device in devices)
-        return f"LVM does not look at {shown} of {group}: {file} leaves it out", add
+        return f"LVM ignores {shown} of {group}: it is not in {file}", add
     filters = [
         f"{key} = {value}"
         for key in ("global_filter", "filter")
         if (value := lvm.settings.get(key, "")) not in ("", *ALL)
     ]
-    found = f"LVM does not look at {shown} of {group}: lvm.conf says {' and '.join(filters) or 'so'}"
+    found = f"LVM ignores {shown} of {group}: lvm.conf says {' and '.join(filters) or 'so'}"
     return found, f"let them through in /etc/lvm/lvm.conf: {', '.join(f'a|^{device}$|' for device in devices)}"
 
 
@@ -103,7 +103,7 @@ def _disks(lvm: Lvm, path: str, volume: Volume) -> list[Advice]:
     if twice:
         found = f"two disks have one identity: {'; '.join(twice)}"
         return [
-            Advice("pool in LVM", "fail", found, "take the copy away, or give it an identity: vgimportclone DEVICE")
+            Advice("pool in LVM", "fail", found, "remove the copy, or give it another identity: vgimportclone DEVICE")
         ]
     if not lvm.group.missing:
         other = [line for line in lvm.said if line.startswith("WARNING")]
@@ -128,7 +128,7 @@ def _settings(lvm: Lvm, settings: dict[str, str], volume: Volume) -> list[Advice
 
     found = []
     if "volume_list" in lvm.settings and not listed("volume_list"):
-        what = f"lvm.conf says volume_list = {lvm.settings['volume_list']}: LVM activates {path} no more"
+        what = f"lvm.conf says volume_list = {lvm.settings['volume_list']}: LVM does not activate {path}"
         found.append(Advice("pool in LVM", "fail", what, f'add "{path}" to volume_list in /etc/lvm/lvm.conf'))
     if "read_only_volume_list" in lvm.settings and listed("read_only_volume_list"):
         what = (
@@ -165,12 +165,14 @@ def _ids(have: Facts, name: str, settings: dict[str, str], volume: Volume) -> li
         which = ", ".join(f"{of.name} (thin id {of.thin})" for of in own)
         found = (
             f"LVM has thin volumes of its own in {path}: {which}; it moved the pool from {name} to {name}-tpool, where"
-            " containerd does not find it. Their thin ids may be containerd's: whoever removes them removes its layers"
+            " containerd does not find it. Their thin ids may be containerd's: removing them removes its layers"
         )
         return [Advice(IDS, "fail", found, repair)]
     expects = volume.transaction or 0
     if status and status.mode not in ("Fail", "Error") and status.transaction != expects:
-        found = f"the pool's transaction id is {status.transaction}, LVM expects {expects}: it is activated no more"
+        found = (
+            f"the pool's transaction id is {status.transaction}, LVM expects {expects}: the pool cannot be activated"
+        )
         return [Advice(IDS, "fail", found, repair)]
     if expects:
         found = f"LVM expects transaction id {expects} in {path}, as if it had thin volumes there; with any but 0"

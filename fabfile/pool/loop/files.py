@@ -40,7 +40,7 @@ def changes(have: Facts, want: Pool, known: dict[str, str] | None = None) -> lis
         *file(have, "what lets the pool grow", monitor_path, render("pool/devmapper-pool-monitor.service.j2", **words)),
         *file(
             have,
-            f"a look at it every {units.MONITOR_SECONDS} s",
+            f"run its monitor every {units.MONITOR_SECONDS} s",
             timer_path,
             render("pool/devmapper-pool-monitor.timer.j2", **words),
         ),

@@ -24,13 +24,13 @@ def refuse_unfit(have: Facts, want: Pool) -> None:
     """Refuse a file system that cannot carry a pool."""
     place = have.pool.place
     if place is None:
-        raise Refused(f"cannot tell the file system under {want.dir}", "findmnt did not answer")
+        raise Refused(f"cannot determine the file system of {want.dir}", "findmnt did not answer")
     if place.type not in FIT:
-        why = UNFIT.get(place.type, "only ext4 and xfs are known to carry a pool well")
+        why = UNFIT.get(place.type, "only ext4 and xfs are known to work")
         raise Refused(
             f"{want.dir} is on {place.type}, which cannot carry a pool",
             f"mounted at {place.target}: {why}",
-            hint="name a directory on ext4 or xfs, or let it make one: --volume VG/LV --volume-size 15G",
+            hint="name a directory on ext4 or xfs, or have a volume created: --volume VG/LV --volume-size 15G",
         )
     if place.read_only:
         raise Refused(
@@ -45,6 +45,6 @@ def refuse_missing(have: Facts, want: Pool, *, made: int) -> None:
     if have.pool.missing > made and not ownership.within(want.dir, Daemon(want.instance)):
         raise Refused(
             f"no directory {want.dir}",
-            "its name may be wrong, or its file system not mounted; only below containerd's root it is made",
+            "its name may be wrong, or its file system not mounted; only directories in containerd's root are created",
             hint=f"if it is right: mkdir -p {words(want.dir)}",
         )

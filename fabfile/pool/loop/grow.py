@@ -25,15 +25,15 @@ from fabfile.pool.ownership import owner
 
 
 def step(host: Host, size: str, meta_size: str) -> Step:
-    """The step that makes a pool of ours at least as large as a person asked for.
+    """The step that grows a pool of ours to at least the requested sizes.
 
     Raises:
-        Refused: nothing asked for, or a value that cannot be.
+        Refused: no size is given, or one is not valid.
     """
     name = host.pool.dm_name
     limits.check_name(name)
     if not size and not meta_size:
-        raise Refused("pool.grow: by what?", hint="say the new size: --size 200G, or --meta-size 1G, or both")
+        raise Refused("pool.grow: no size is given", hint="give the new size: --size 200G, or --meta-size 1G, or both")
     data = limits.data_size(size, limits.BLOCK_STEP) if size else 0
     meta = limits.explicit_metadata(meta_size) if meta_size else 0
     return Step("pool.grow", lambda have: plan(have, name, data, meta), about(host, files=units.paths(name)))
@@ -83,9 +83,9 @@ def _refuse_less(what: str, wanted: int, now: int, asked: tuple[int, ...]) -> No
     # The last size that was asked for is no request for less, although the pool grew beyond it by itself since.
     if wanted and wanted < now and wanted != asked[-1]:
         raise Refused(
-            f"a pool's {what} cannot become smaller",
-            f"it has {sizes.show(now)}, asked for {sizes.show(wanted)}",
-            hint="a smaller pool is another pool: make that one, move what is needed, give this one up",
+            f"a pool's {what} cannot shrink",
+            f"it has {sizes.show(now)}, requested: {sizes.show(wanted)}",
+            hint="create another, smaller pool, move what is needed, and remove this one",
         )
 
 
@@ -141,11 +141,13 @@ def enlarge_pool(
     if have.instances.pools.get(name, {}).get("VARIANT") == "direct":
         return converge(c, [extend.step(host, size=size, meta_size=meta_size, devices=device, wipes=wipe)])
     if device or wipe:
-        raise Refused(f"the pool {name} is not on disks of its own", hint="say the new size: --size 200G")
+        raise Refused(
+            f"the pool {name} is not a direct pool, and takes no --device", hint="give the new size: --size 200G"
+        )
     outcomes = converge(c, [step(host, size, meta_size)])
     keys = [("size", size, host.pool.size), ("meta_size", meta_size, host.pool.meta_size)]
     differ = [f'{key} = "{asked}"' for key, asked, now in keys if asked and asked != now]
     changed = any(outcome.status == "changed" for outcome in outcomes)
     if changed and differ and name == inventory.of(c, instance).pool.dm_name:
-        say(f"set {', '.join(differ)} in its pool in {inventory.load().file}: a machine made anew gets that then")
+        say(f"set {', '.join(differ)} in its pool in {inventory.load().file}: a reinstalled machine gets that then")
     return outcomes

@@ -32,10 +32,10 @@ LOOP_OPTIONS = (
 
 
 def step(host: Host) -> Step:
-    """The step that makes the pool that a person asked for.
+    """The step that creates the loop pool of a host's settings.
 
     Raises:
-        Refused: a value that cannot be.
+        Refused: a size, percentage, name, directory or volume is not valid.
     """
     settings = host.pool
     want = limits.pool(
@@ -110,7 +110,7 @@ def _refuse_other(have: Facts, want: Pool) -> None:
         raise Refused(
             f"the pool {want.name} exists with other parameters",
             "\n".join(differ),
-            hint=f"what is there: {rerun.command(want.name, settings)}; to give it up: {_reset(want)}; "
+            hint=f"to keep it: {rerun.command(want.name, settings)}; to remove it: {_reset(want)}; "
             "or choose another --name",
         )
     _refuse_other_size(want, units.asked(settings), rerun.command(want.name, settings))
@@ -119,9 +119,9 @@ def _refuse_other(have: Facts, want: Pool) -> None:
 def _differences(now: dict[str, str], want: dict[str, str]) -> list[str]:
     now = {"VARIANT": "loop", **now}  # version 0.1 knew no other
     keys = ("VARIANT", "DATA", "META", "BLOCK_SECTORS")
-    differ = [f"{key}: it has {now.get(key)}, asked for {want[key]}" for key in keys if now.get(key) != want[key]]
+    differ = [f"{key}: it has {now.get(key)}, requested: {want[key]}" for key in keys if now.get(key) != want[key]]
     if now.get("VOLUME") and want.get("VOLUME", now["VOLUME"]) != now["VOLUME"]:
-        differ.append(f"volume: it has {now['VOLUME']}, asked for {want['VOLUME']}")
+        differ.append(f"volume: it has {now['VOLUME']}, requested: {want['VOLUME']}")
     return differ
 
 
@@ -134,7 +134,7 @@ def _refuse_other_size(want: Pool, asked: units.Asked, there: str) -> None:
     ):
         if known:
             continue
-        differ.append(f"{what}: it has {_sizes(sizes_)}, asked for {sizes.show(size)}")
+        differ.append(f"{what}: it has {_sizes(sizes_)}, requested: {sizes.show(size)}")
         if size > max(sizes_):
             grow += [option, sizes.show(size)]
         elif option == "--size":
@@ -143,7 +143,7 @@ def _refuse_other_size(want: Pool, asked: units.Asked, there: str) -> None:
         return
     hint = f"to make it larger: {hints.command('pool.grow', want.instance, want.name, *grow)}"
     if less or not grow:
-        hint = f"a pool never becomes smaller; what is there: {there}; to give it up: {_reset(want)}"
+        hint = f"a pool cannot shrink; to keep it: {there}; to remove it: {_reset(want)}"
     raise Refused(f"the pool {want.name} exists with another size", "\n".join(differ), hint=hint)
 
 
@@ -161,13 +161,13 @@ def _backing(have: Facts, want: Pool) -> list[Change]:
     if data and not meta:
         raise Refused(
             f"{want.meta_file} is missing beside {want.data_file}",
-            "without its metadata the pool's content cannot be found; a new one would hide the loss",
-            hint=f"restore the file, or give the content up: {_reset(want)}",
+            "without its metadata the pool's content cannot be read; a new file would hide the loss",
+            hint=f"restore the file, or discard the pool: {_reset(want)}",
         )
     if meta and meta.used and not data:
         raise Refused(
             f"{want.data_file} is missing beside metadata in use",
-            hint=f"restore the file, or give the content up: {_reset(want)}",
+            hint=f"restore the file, or discard the pool: {_reset(want)}",
         )
     plan: list[Change] = []
     if not meta:
@@ -204,7 +204,7 @@ def _active(have: Facts, want: Pool, written: list[Change]) -> list[Change]:
     systemd.refuse_masked(have, *both, looks)
     pool = have.pool
     unread = systemd.unread(have, *both, looks)
-    reload = [Command("systemd reads the units anew", "systemctl daemon-reload")] if unread else []
+    reload = [Command("reload systemd's units", "systemctl daemon-reload")] if unread else []
     if not pool.table:
         # restart: a unit that was started once counts as active although somebody took the pool away since.
         start = systemd.start(written, *both, restart=True)
@@ -215,9 +215,9 @@ def _active(have: Facts, want: Pool, written: list[Change]) -> list[Change]:
         start = systemd.start(written, *both)
         plan += [*reload, Command("the pool's units, now and at every boot", start)]
     elif pool.stale or unread:
-        plan.append(Command("systemd reads the changed units", "systemctl daemon-reload"))
+        plan.append(Command("reload systemd's units", "systemctl daemon-reload"))
     if have.units.of(looks).active == "failed":
-        plan.append(Command("a look at it, as the last one failed", systemd.run(looks)))
+        plan.append(Command("run its monitor again, as the last run failed", systemd.run(looks)))
     if growing(have.pool):
         plan.append(Command("finish growing the pool", words(units.SCRIPT, "settle", want.name)))
     if pool.table.when_full != want.when_full:
@@ -243,7 +243,7 @@ def _refuse_table(have: Facts, want: Pool) -> None:
         wrong.append(f"target: it has {table.target}, wanted thin-pool")
     data = have.pool.data
     if data and data.size < want.data:
-        wrong.append(f"{want.data_file} was made shorter: it has {data.size}, asked for {want.data} bytes")
+        wrong.append(f"{want.data_file} was made shorter: it has {data.size}, requested: {want.data} bytes")
     if table.block_sectors != want.block // 512:
         wrong.append(f"sectors a block: it has {table.block_sectors}, wanted {want.block // 512}")
     for what, device, file in (("data", table.data, have.pool.data), ("metadata", table.meta, have.pool.meta)):

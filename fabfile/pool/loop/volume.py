@@ -48,7 +48,7 @@ def volume(name: str, size: str, dir: str) -> Volume | None:
             f"pool.volume: {name!r} is not VG/LV", hint="for example --volume datavg/lvdevm --volume-size 15G"
         )
     if not size:
-        raise Refused(f"pool.volume_size: needed with --volume {name}", hint="for example --volume-size 15G")
+        raise Refused(f"pool.volume_size: required with --volume {name}", hint="for example --volume-size 15G")
     return Volume(match[1], match[2], sizes.parse(size, "pool.volume_size", least=64 * MIB), dir)
 
 
@@ -149,13 +149,13 @@ def _refuse_other(recorded: dict[str, str], now: facts.Volume, want: Volume) -> 
     if not want.size <= size < want.size + max(now.extent, MIB):
         raise Refused(
             f"{want.path} exists with another size",
-            f"it has {sizes.show(size)}, asked for {sizes.show(want.size)}; it is not touched",
+            f"it has {sizes.show(size)}, requested: {sizes.show(want.size)}; it is not touched",
             hint=f"name another --volume, or take this one as it is: --volume-size {sizes.show(size)}",
         )
     if not now.active:
         raise Refused(
             f"{want.path} exists and is not active",
-            "so nobody can tell what is on it; it is not touched",
+            "so its content cannot be checked; it is not touched",
             hint=f"lvchange -ay {want.group}/{want.name}, or name another --volume",
         )
 
@@ -166,14 +166,14 @@ def _unused(have: Facts, now: facts.Volume, want: Volume) -> list[str]:
         return []
     look = next((disk for disk in have.disks if disk.asked == want.path), None)
     if look is None:
-        raise Refused(f"{want.path} was not looked at", "it is not touched")
+        raise Refused(f"{want.path} was not inspected", "it is not touched")
     # That LVM makes no physical volume of it says nothing about its content.
     against = [found for found in disks.findings(look, "lvm") if not found.what.startswith("LVM does not take it")]
     found = [finding.what for finding in against]
     if look.signatures and all(signature.type == "ext4" for signature in look.signatures):
         found = [what for what in found if not what.startswith("a file system (ext4)")]
     if now.attr[5:6] == "o" and not any(finding.weight == "in use" for finding in against):
-        found.append("open: somebody uses it")
+        found.append("open: something uses it")
     if found:
         raise Refused(
             f"{want.path} exists and cannot be used",
@@ -209,7 +209,7 @@ def _mounted(have: Facts, now: facts.Volume, want: Volume, recorded: dict[str, s
         return [Command(f"mount it at {want.dir}, now and at every boot", mount, gate.functions())]
     if "mount" in recorded.get("VOLUME_MADE", "").split() and old in fstab.lines(have, (want.path,), want.dir):
         renew = f"add_fstab {line}\n{words('drop_fstab', old)}"
-        return [Command(f"a boot without {want.path} goes on", renew, gate.functions())]
+        return [Command(f"let the machine boot without {want.path}", renew, gate.functions())]
     return []
 
 
@@ -254,8 +254,8 @@ def _known(now: facts.Volume, settings: dict[str, str], pool: str, dir: str) -> 
         return {}
     if now.mounted != dir:
         raise Refused(
-            f"the settings of the pool {pool} do not say by its UUID which volume {settings['VOLUME']} was",
-            f"it is not mounted at {dir}, so the one of that name may be somebody else's",
+            f"the settings of the pool {pool} do not have the UUID of the volume {settings['VOLUME']}",
+            f"it is not mounted at {dir}, so the volume of that name may belong to somebody else",
             hint="mount it there; or lvremove it, if it is the pool's",
         )
     return {"VOLUME_UUID": now.uuid, "FS_UUID": now.filesystem_uuid}

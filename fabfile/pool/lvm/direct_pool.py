@@ -31,7 +31,7 @@ LVM_UNITS = "lvm2-monitor.service dm-event.socket"
 
 
 def step(host: Host, wipes: Sequence[str] = (), *, after_packages: bool = False) -> Step:
-    """The step that makes the pool that a person asked for.
+    """The step that creates the direct pool of a host's settings.
 
     Args:
         host: the machine.
@@ -39,7 +39,7 @@ def step(host: Host, wipes: Sequence[str] = (), *, after_packages: bool = False)
         after_packages: a step before this one installs the programs that may still be missing.
 
     Raises:
-        Refused: a value that cannot be.
+        Refused: a size, percentage, name or device path is not valid, or LVM cannot keep it.
     """
     want = spec.wanted(host.pool, host.instance, wipes)
     devices = tuple(dict.fromkeys((*want.devices, *want.wipes)))
@@ -206,7 +206,7 @@ def _active(have: Facts, want: spec.Direct, pool: Volume | None, written: list[C
             plan.append(Command("have dmeventd watch the pool", words(units.SCRIPT, "up", want.name)))
         return plan
     why = "activate the pool and have dmeventd watch it, now and at every boot"
-    again = [Command("systemd reads the unit anew", "systemctl daemon-reload")] if unread else []
+    again = [Command("reload systemd's units", "systemctl daemon-reload")] if unread else []
     return [*again, Command(why, systemd.start(written, units.unit(want.name), restart=True))]
 
 
@@ -248,7 +248,7 @@ def advise(inventory_says: inventory.Pool, made: inventory.Pool, keys: Sequence[
     now, then = (msgspec.structs.asdict(settings) for settings in (inventory_says, made))
     differ = [f"{key} = {_toml(then[key])}" for key in keys if now[key] != then[key]]
     if differ:
-        say(f"set {', '.join(differ)} in its pool in {inventory.load().file}: the other commands go by that")
+        say(f"set {', '.join(differ)} in its pool in {inventory.load().file}: other tasks use what is there")
 
 
 def _toml(value: object) -> str:

@@ -43,14 +43,14 @@ def disks(
         for look in wanted:
             if not _within(look, now):
                 raise Refused(
-                    f"{look.asked} is not in the volume group that is there",
+                    f"{look.asked} is not in the existing volume group",
                     f"which is on {' '.join(now.devices)}" + ("" if look.real else f"; {look.asked} does not exist"),
                     hint=f"to add it to the pool: {_grow(recorded or {}, look)}",
                 )
         return []
     if not wanted:
         raise Refused(
-            "there is no volume group for the pool, and no disk to make one of",
+            "there is no volume group for the pool, and no disk to create one on",
             "\n".join(have.lvm.said) if have.lvm else "",
             hint="--device /dev/disk/by-id/…, or --vg NAME of a group that vgs shows",
         )
@@ -88,7 +88,7 @@ def _refuse_unfit(have: Facts, wanted: list[Disk], wipes: set[str], recorded: di
     mine = ours.own(recorded or {}).physicals
     for number, look in enumerate(wanted):
         if look.real and look.real in {other.real for other in wanted[:number]}:
-            raise Refused(f"{look.asked} is named twice", "it is another name of a disk that is in the list already")
+            raise Refused(f"{look.asked} is named twice", "it is another name of a disk that is already in the list")
         if not begun(look, mine):
             disk_checks.refuse(look, wipe=look.real in wipes)
 
@@ -99,7 +99,7 @@ def _refuse_wipes(wipes: list[Disk], wanted: list[Disk]) -> None:
             raise Refused(
                 f"--wipe {look.asked} names no device of this pool",
                 f"it is {look.real or 'not there'}; the pool's are: {' '.join(d.asked for d in wanted) or 'none'}",
-                hint="name the very device that --device names",
+                hint="pass the same path to --wipe as to --device",
             )
 
 

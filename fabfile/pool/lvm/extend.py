@@ -21,21 +21,22 @@ from fabfile.pool.safety import disk_checks
 def step(
     host: Host, *, size: str, meta_size: str, devices: Sequence[str], wipes: Sequence[str]
 ) -> Step:  # fmt: skip
-    """The step that gives a direct pool what a person asked for.
+    """The step that grows a direct pool to the requested sizes.
 
     Args:
         host: the machine, with the pool that is meant.
-        size: that its data should have then, or nothing.
-        meta_size: that its metadata should have then, or nothing.
-        devices: disks that its volume group should have then, besides those that it has.
+        size: new size of its data; empty: as it is.
+        meta_size: new size of its metadata; empty: as it is.
+        devices: disks to add to its volume group.
         wipes: those of them whose content may be destroyed.
 
     Raises:
-        Refused: nothing asked for, or a value that cannot be.
+        Refused: neither a size nor a device is given, or one of them is not valid.
     """
     if not (size or meta_size or devices):
         raise Refused(
-            "pool.grow: by what?", hint="say the new size: --size 200G, or --meta-size 1G, or another --device DEV"
+            "pool.grow: no size is given",
+            hint="give the new size: --size 200G, or --meta-size 1G, or another --device DEV",
         )
     for path in (*devices, *wipes):
         disk_checks.check_path(path, "device")
@@ -124,9 +125,9 @@ def _larger(what: str, flag: str, wanted: int, now: int, path: str, extent: int)
     has, asked = sizes.show(now * extent), sizes.show(wanted * extent)
     if wanted < now:
         raise Refused(
-            f"a pool's {what} cannot become smaller",
-            f"it has {has}, asked for {asked}",
-            hint="a smaller pool is another pool: make that one, move what is needed, give this one up",
+            f"a pool's {what} cannot shrink",
+            f"it has {has}, requested: {asked}",
+            hint="create another, smaller pool, move what is needed, and remove this one",
         )
     # LVM takes a size that the pool has already for an error, so this is planned only where it has another.
     size = str(wanted) if flag == "-l" else f"{wanted * extent // 1024}K"

@@ -91,7 +91,7 @@ def _refuse_thins(own: identity.Own, now: Group, mine: list[Volume]) -> None:
         raise Refused(
             f"{now.name}/{there.name} is not containerd's alone",
             f"it holds {there.thins} thin volumes of LVM's own" if there.thins else f"it is {there.type}",
-            hint=f"see lvs {now.name}, and lvremove what nobody needs",
+            hint=f"see lvs {now.name}, and lvremove what is not needed",
         )
 
 
@@ -102,8 +102,8 @@ def _refuse_partial(now: Group, mine: list[Volume], *, force: bool) -> None:
         raise Refused(
             f"disks of the volume group {now.name} are missing, and with them parts of volumes that are not ours",
             f"{', '.join(f'{now.name}/{name}' for name in theirs)}\n"
-            "after a change of the group LVM takes a missing disk back only when told to",
-            hint=f"bring the disk back; or say --force, and later vgextend --restoremissing {now.name} DEVICE",
+            "after a change of the group LVM accepts a missing disk again only when told to",
+            hint=f"bring the disk back; or pass --force, and later vgextend --restoremissing {now.name} DEVICE",
         )
 
 

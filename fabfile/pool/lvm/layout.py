@@ -135,7 +135,7 @@ def layout(
         f"pool.data_percent: {percent} {what}",
         f"the volume group has {extents} extents of {sizes.show(extent)}, {free} of them free{shut}\n"
         f"data {data} + metadata {meta} + its spare {meta} = {data + 2 * meta} extents; "
-        f"{made.left} are left{needs}\n" + (f"what would fit: {fits}%" if fits > 0 else "nothing would fit"),
+        f"{made.left} are left{needs}\n" + (f"{fits}% would fit" if fits > 0 else "nothing would fit"),
         hint=_way_out(fits, made.left >= 0),
     )
 

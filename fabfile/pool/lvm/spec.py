@@ -76,18 +76,20 @@ def wanted(settings: inventory.Pool, instance: str = "", wipes: Sequence[str] = 
 def _check_growth(settings: inventory.Pool) -> None:
     if not 50 <= settings.threshold <= 100:
         raise Refused(
-            f"pool.threshold: {settings.threshold} is not one that LVM keeps",
-            "percent used: from 50, as which it takes less, to 99; 100: the pool never grows by itself",
+            f"pool.threshold: {settings.threshold} cannot be set in LVM",
+            "percent used: 50 to 99 (LVM treats lower values as 50); 100: the pool never grows by itself",
         )
     if not 1 <= settings.percent <= 100:
         raise Refused(f"pool.percent: {settings.percent} is not a step", "percent of the pool's size: from 1 to 100")
     if settings.when_full not in ("queue", "error"):
-        raise Refused(f"pool.when_full: {settings.when_full!r}", "queue: writers wait for space; error: they get one")
+        raise Refused(
+            f"pool.when_full: {settings.when_full!r}", "queue: writers wait for space; error: they get an error at once"
+        )
     if settings.max_size:
         raise Refused(
             f"pool.max_size: {settings.max_size!r} cannot be kept",
             "dmeventd knows no limit but the volume group's free extents",
-            hint="leave the group no more room than the pool may take",
+            hint="size the volume group so that the pool cannot outgrow it",
         )
 
 
@@ -108,7 +110,7 @@ def refuse_other(have: Facts, want: Direct, recorded: dict[str, str] | None, now
         _refuse_taken(have, want, pool, now)
         return
     differ = [
-        f"{key}: it has {recorded.get(key)}, asked for {asked}"
+        f"{key}: it has {recorded.get(key)}, requested: {asked}"
         for key, asked in asked(want).items()
         if recorded.get(key) != asked
     ]
@@ -116,7 +118,7 @@ def refuse_other(have: Facts, want: Direct, recorded: dict[str, str] | None, now
         raise Refused(
             f"the pool {want.name} exists with other parameters",
             "\n".join(differ),
-            hint=f"what is there: {rerun.command(want.name, recorded)}; to give it up: {_reset(want)}; "
+            hint=f"to keep it: {rerun.command(want.name, recorded)}; to remove it: {_reset(want)}; "
             "or choose another --pool",
         )
     own = identity.own(recorded)
@@ -124,7 +126,7 @@ def refuse_other(have: Facts, want: Direct, recorded: dict[str, str] | None, now
         raise Refused(
             f"the pool {want.path} was made here, and is gone",
             "LVM does not know it; a new one would hide the loss",
-            hint=f"bring its disks back, or give the content up: {_reset(want)}",
+            hint=f"reattach its disks, or discard the pool: {_reset(want)}",
         )
     if pool and own.volume and pool.uuid != own.volume:
         raise Refused(
@@ -168,7 +170,9 @@ def _refuse_volume(want: Direct, pool: Volume) -> None:
     if pool.dm_name != want.name:
         raise Refused(f"LVM calls {want.path} {pool.dm_name}", f"expected {want.name}")
     if pool.chunk != want.chunk:
-        raise Refused(f"{want.path} has other chunks", f"{sizes.show(pool.chunk)}, asked for {sizes.show(want.chunk)}")
+        raise Refused(
+            f"{want.path} has another chunk size", f"{sizes.show(pool.chunk)}, requested: {sizes.show(want.chunk)}"
+        )
 
 
 def asked(want: Direct) -> dict[str, str]:

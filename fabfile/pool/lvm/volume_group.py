@@ -28,7 +28,7 @@ def check_name(name: str, key: str) -> None:
     """Refuse a name that LVM would not take for a volume group."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,54}", name):
         raise Refused(
-            f"{key}: {name!r} is not a name that LVM takes",
+            f"{key}: {name!r} is not a name that LVM allows",
             "letters, digits and _ . -, starting with a letter or digit, at most 55",
         )
 
@@ -37,7 +37,7 @@ def check_volume(name: str, key: str) -> None:
     """Refuse a name that LVM would not take for a logical volume."""
     check_name(name, key)
     if RESERVED.fullmatch(name):
-        raise Refused(f"{key}: {name!r} is a name that LVM keeps for itself", hint="for example --pool thinpool")
+        raise Refused(f"{key}: {name!r} is a name that LVM reserves", hint="for example --pool thinpool")
 
 
 def refuse_programs(have: Facts) -> None:
@@ -57,7 +57,7 @@ def refuse_suspended(lvm: Lvm) -> None:
     """
     if lvm.suspended:
         raise Refused(
-            f"LVM cannot be asked while {' '.join(lvm.suspended)} is suspended",
+            f"LVM cannot be queried while {' '.join(lvm.suspended)} is suspended",
             "it would wait for ever",
             hint=words("dmsetup", "resume", *lvm.suspended),
         )
@@ -86,7 +86,7 @@ def usable(have: Facts, name: str, recorded: dict[str, str] | None = None) -> Gr
         )
     if have.lvm.settings.get("monitoring") == "0":
         raise Refused(
-            "LVM watches no pool on this machine",
+            "LVM monitors no pools on this machine",
             "lvm.conf says activation/monitoring = 0: a pool would never grow by itself",
             hint="set it to 1 in /etc/lvm/lvm.conf",
         )

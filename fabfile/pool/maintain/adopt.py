@@ -63,7 +63,7 @@ def doubts(have: Facts, name: str, dir: str, daemon: Daemon) -> list[str]:
     elif root != dir:
         found.append(f"containerd keeps its databases in {root}, and the pool's files are in {dir}: both must be one")
     if pool.status.mode != "rw" or pool.status.needs_check or pool.suspended:
-        found.append(f"it is not well: {pool.status.mode}{', suspended' * pool.suspended}")
+        found.append(f"it is not healthy: {pool.status.mode}{', suspended' * pool.suspended}")
     unknown = sorted(set(table.features) - FEATURES)
     if unknown:
         found.append(f"its table has {', '.join(unknown)}, which a pool of ours has not")
@@ -111,7 +111,7 @@ def plan(have: Facts, want: Pool, daemon: Daemon, elsewhere: list[str]) -> list[
         raise Refused(
             f"the pool {want.name} cannot be adopted",
             "\n".join([*found, *elsewhere]),
-            hint="change that, then " + hints.command(TASK, daemon, want.name),
+            hint="fix that, then " + hints.command(TASK, daemon, want.name),
         )
     refuse_unfit(have, want)
     both = (units.unit(want.name), units.monitor(want.name))

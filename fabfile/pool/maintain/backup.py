@@ -34,7 +34,7 @@ def back_up_pool(c: Context, name: str, instance: str, *, keep: int) -> None:
         c: the machine.
         name: see `session.find`.
         instance: see `session.find`.
-        keep: number of backups that stay, the newest ones.
+        keep: number of backups to keep, the newest ones.
     """
     found = session.find(c, name, instance, TOOLS)
     script = render("pool/backup.sh.j2", pool=found, keep=keep)

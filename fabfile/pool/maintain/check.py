@@ -78,7 +78,7 @@ def verdict(c: Context, task: str, found: Found) -> Verdict:
     printed = session.do(c, task, found, [Command(f"thin_check of the pool {found.name}", script)], looks=True)
     said = session.answer(printed, "checked")
     if said is None:
-        raise Failed(f"{task}: thin_check did not end", printed)
+        raise Failed(f"{task}: thin_check did not finish", printed)
     code, what = said[0], " ".join(said[1:])
     ids = differ(session.answer(printed, "ids"))
     details = "\n".join(line for line in printed.splitlines() if not line.startswith("@"))
@@ -113,8 +113,8 @@ def check_pool(c: Context, name: str, instance: str) -> None:
         raise Failed(f"LVM cannot use the pool {found.name} as it is", state.ids, hint=found.command("pool.repair"))
     if not state.good:
         raise Failed(
-            f"the metadata of the pool {found.name} is not sound",
+            f"the metadata of the pool {found.name} is damaged",
             f"{state.what}\n{state.details}",
-            hint=f"keep it as it is; {found.command('pool.repair')}; or from a backup: {found.command('pool.restore')}",
+            hint=f"repair it: {found.command('pool.repair')}; or restore a backup: {found.command('pool.restore')}",
         )
     show(f"pool {found.name}: sound ({state.what})")

@@ -72,7 +72,7 @@ def _with_holders(c: Context, task: str, found: Found, seen: Seen) -> Seen:
     if not names:
         return seen
     script = render("pool/holders.sh.j2", pool=found, daemon=found.daemon, devices=names)
-    printed = session.do(c, task, found, [Command("who has them open", script)], looks=True)
+    printed = session.do(c, task, found, [Command("find out what has them open", script)], looks=True)
     return msgspec.structs.replace(
         seen, view=msgspec.structs.replace(seen.view, holders=thin_devices.holders(printed.splitlines()))
     )
@@ -80,7 +80,7 @@ def _with_holders(c: Context, task: str, found: Found, seen: Seen) -> Seen:
 
 def _look(c: Context, task: str, found: Found, *, running: bool) -> Seen:
     script = render("pool/thins.sh.j2", pool=found, daemon=found.daemon)
-    printed = session.do(c, task, found, [Command("what each says of the thin devices", script)], looks=True)
+    printed = session.do(c, task, found, [Command("the four records of the thin devices", script)], looks=True)
     lines = printed.splitlines()
     try:
         seen, files = thin_devices.parse(lines), thin_devices.unpack(lines)
@@ -90,7 +90,7 @@ def _look(c: Context, task: str, found: Found, *, running: bool) -> Seen:
         raise Failed(f"{found.database} or {found.snapshots} cannot be read", str(error), hint=HINT) from error
 
 
-HINT = "stop containerd and try again; a copy of each lies beside the backups of the metadata"
+HINT = "stop containerd and try again; copies of them are beside the backups of the metadata"
 
 
 def mend(c: Context, task: str, found: Found, seen: Seen | None = None, stale: Iterable[Entry] = ()) -> Affected:
@@ -118,10 +118,10 @@ def mend(c: Context, task: str, found: Found, seen: Seen | None = None, stale: I
     if todo.changes:
         session.do(c, task, found, changes(found, todo))
         if todo.devices or todo.ids:
-            say(f"removed {len(todo.devices)} devices and {len(todo.ids)} thin ids that belong to nobody")
+            say(f"removed {len(todo.devices)} devices and {len(todo.ids)} thin ids without an owner")
         for path, content in ((found.database, todo.files.pool), (found.snapshots, todo.files.snapshots)):
             if content is not None:
-                say(f"{path}: corrected; as it was: beside the newest backup in {found.backups}")
+                say(f"{path}: corrected; the old file is beside the newest backup in {found.backups}")
     return containerd_records.affected(known, todo.lost)
 
 
@@ -131,12 +131,12 @@ def changes(found: Found, todo: Mending, keep: int = 8) -> list[Change]:
     lines = [*(f"dm {of.name} {of.number}" for of in todo.devices), *(f"id {id}" for id in todo.ids)]
     if lines:
         script = render("pool/fsck.sh.j2", pool=found, daemon=found.daemon)
-        why = f"remove {len(todo.devices)} devices and {len(todo.ids)} thin ids that nobody names"
+        why = f"remove {len(todo.devices)} devices and {len(todo.ids)} thin ids without an owner"
         plan.append(Upload(why, Blob("orphans", "".join(f"{line}\n" for line in lines).encode()), script))
     for path, content in ((found.database, todo.files.pool), (found.snapshots, todo.files.snapshots)):
         if content is not None:
             script = render("pool/install.sh.j2", daemon=found.daemon, path=path)
-            plan.append(Upload(f"{path} without what belongs to nobody", Blob("database", _packed(content)), script))
+            plan.append(Upload(f"{path} without its inconsistencies", Blob("database", _packed(content)), script))
     return plan
 
 

@@ -18,7 +18,7 @@ from fabfile.pool.maintain.thin_devices import Device, Entry, Snapshot, View
 
 
 class Orphans(msgspec.Struct, frozen=True):
-    """What does not belong together, each kind by itself."""
+    """Inconsistencies, by kind."""
 
     ids: tuple[int, ...] = ()
     """In the pool, without an entry."""

@@ -32,16 +32,16 @@ def refuse_busy(c: Context, task: str, found: Found, *, force: bool) -> None:
     values = {"pool": found, "daemon": found.daemon, "force": force}
     script = "".join(render(f"pool/{part}.sh.j2", **values) for part in ("common", "held"))
     script += render("containerd/containers.sh.j2", **values) + render("pool/blockers.sh.j2", **values)
-    said = target.sh(c, f"{script}blockers\n", "looking who uses the pool")
+    said = target.sh(c, f"{script}blockers\n", "listing what uses the pool")
     if not said.strip():
         return
-    hint = "end what is named"
+    hint = "stop what is listed"
     if REBOOT in said:
-        hint = "reboot the machine, then run it again: nothing else lets go of that device"
+        hint = "reboot the machine, then run it again: nothing else releases that device"
     elif not force:
         again = hints.again(task, found.daemon, found.name, "--force")
-        hint = f"stop the containers and end what is named; or have the containers killed: {again}"
-    raise Refused(f"{task}: not while the pool {found.name} is in use", said, hint=hint)
+        hint = f"stop the containers and what else is listed; or have the containers killed: {again}"
+    raise Refused(f"{task}: the pool {found.name} is in use", said, hint=hint)
 
 
 def stop(found: Found, *, force: bool) -> Command:
@@ -79,9 +79,9 @@ def up_again(c: Context, found: Found, task: str) -> None:
         raise Failed(f"{task}: the pool {found.name} does not work", why, hint=f"systemctl status {found.unit}")
     if have.containerd.active and (plugin is None or plugin.status != "ok"):
         raise Failed(
-            f"{task}: the pool works, containerd does not take it",
+            f"{task}: the pool works, but containerd does not use it",
             have.containerd.reason or "its devmapper plugin is not ok",
-            hint=f"what differs: {found.command('pool.fsck')}",
+            hint=f"see what differs: {found.command('pool.fsck')}",
         )
     daemon = "runs" if have.containerd.active else have.containerd.changing or "does not run"
     say(f"pool {found.name}: {status.mode}; {found.daemon.unit} {daemon}")

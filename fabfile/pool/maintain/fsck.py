@@ -64,12 +64,14 @@ def compare_records(c: Context, name: str, instance: str, *, fix: bool, yes: boo
     _report(found, seen)
     if seen.found.count:
         way = way_out(found, seen.found)
-        raise Failed(f"pool {found.name}: {seen.found.count} things do not belong together", hint=way)
+        raise Failed(
+            f"pool {found.name}: {seen.found.count} inconsistenc{'y' if seen.found.count == 1 else 'ies'}", hint=way
+        )
     if means.containers:
         first = means.containers[0]
         remove = f"{found.daemon.ctr} -n {words(first.namespace)} containers rm {words(first.name)}"
         raise Failed(
-            f"pool {found.name}: mended, but {len(means.containers)} containers have lost their file system",
+            f"pool {found.name}: repaired, but {len(means.containers)} containers have lost their file system",
             "\n".join(changes_since.meaning(means)),
             hint=f"remove its image or container: {remove}",
         )
@@ -78,7 +80,7 @@ def compare_records(c: Context, name: str, instance: str, *, fix: bool, yes: boo
 def _report(found: Found, seen: Seen) -> None:
     for path, there in ((found.database, seen.view.database), (found.snapshots, seen.view.snapshots)):
         if there is None:
-            show(f"{path} is not there: containerd has never used this pool, or lost it")
+            show(f"{path} does not exist: containerd has never used this pool, or lost the file")
     block = found.have.pool.table.block_sectors * sizes.SECTOR if found.have.pool.table else 0
     for line in lines(seen.found, seen.view, block):
         show(line)
@@ -94,7 +96,7 @@ def _fixed(c: Context, found: Found, *, yes: bool) -> Affected:
     Stopped, not frozen: a frozen daemon leaves its clients hanging, and whatever kills us would leave it frozen.
     """
     unit = found.daemon.unit
-    stop = Command(f"stop {unit}: nobody makes a device meanwhile", words("systemctl", "stop", unit))
+    stop = Command(f"stop {unit}: no device is created meanwhile", words("systemctl", "stop", unit))
     session.do(c, TASK, found, [stop])
     try:
         seen = comparison.look(c, TASK, found, running=False)
@@ -119,7 +121,7 @@ def refuse_all(found: Found, result: Orphans, seen: View, *, yes: bool) -> None:
         if there is None and seen.ids and not yes:
             raise Refused(
                 f"{path} is not there, and the pool has {len(seen.ids)} thin devices",
-                "without it nobody knows which of them containerd needs",
+                "without it, nothing tells which of them containerd needs",
                 hint=f"restore the file; or remove them all, and have containerd unpack its images again, where it has"
                 f" their content: {hints.again(TASK, found.daemon, found.name, '--fix', '--yes')}",
             )

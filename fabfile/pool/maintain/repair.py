@@ -58,7 +58,7 @@ def repair_pool(c: Context, name: str, instance: str, *, force: bool, yes: bool)
     """
     found = session.find(c, name, instance, TOOLS, lvm=True, ids=True)
     script = render("pool/repair.sh.j2", pool=found)
-    database = Command("what containerd counts on", render("pool/database.sh.j2", pool=found))
+    database = Command("devices that containerd uses", render("pool/database.sh.j2", pool=found))
     changes = [stop(found, force=force), Command(f"thin_repair of {found.name} into new metadata", script), database]
     finish = [start(found)] if found.direct else [swap(found, found.candidate), start(found)]
     session.only_planned(c, TASK, [*changes, *finish, prune(found, KEEP)])
@@ -81,7 +81,7 @@ def repair_pool(c: Context, name: str, instance: str, *, force: bool, yes: bool)
     if lost and not yes:
         there = old or f"\nthe new metadata is in {found.candidate}, the old in its place"
         raise Failed(
-            f"the repaired metadata of {found.name} lacks devices that containerd counts on",
+            f"the repaired metadata of {found.name} lacks devices that containerd uses",
             "\n".join(lost) + there,
             hint=f"a backup may have them: {found.command('pool.restore')}; "
             f"to go on without them: {hints.again('pool.repair', found.daemon, found.name, '--yes')}",
@@ -114,4 +114,4 @@ def _relabel(c: Context, found: Found, *, force: bool, yes: bool) -> None:
     session.do(c, TASK, found, [start(found)])
     up_again(c, found, TASK)
     fix = found.command("pool.fsck", "--fix")
-    say(f"what containerd could not activate meanwhile is Faulty in its database; to make it good again: {fix}")
+    say(f"devices that containerd could not activate meanwhile are Faulty in its database; to repair that: {fix}")

@@ -56,7 +56,7 @@ def rescue_files(c: Context, name: str, instance: str, *, force: bool) -> None:
     gone = [loss for loss in missing.losses(found.have, found.name) if loss.up]
     if not gone:
         missing.refuse(found.have, found.name)
-        say(f"pool {found.name}: no file of it was deleted while it is up: nothing to do")
+        say(f"pool {found.name}: none of its files is deleted: nothing to do")
         return
     refuse_room(found)
     script = render("pool/common.sh.j2", pool=found)
@@ -67,7 +67,7 @@ def rescue_files(c: Context, name: str, instance: str, *, force: bool) -> None:
     changes = [
         Command(f"write {found.data} and {found.meta} again from the pool's devices", script),
         start(found),
-        Command("look at the pool, and for images whose content is gone", look),
+        Command("check the pool, and find images whose content is gone", look),
     ]
     session.only_planned(c, TASK, changes)
     refuse_busy(c, TASK, found, force=force)
@@ -76,10 +76,10 @@ def rescue_files(c: Context, name: str, instance: str, *, force: bool) -> None:
         raise Failed(f"{TASK}: the files were not written", printed)
     for line in printed.splitlines():
         if line.startswith("@database "):
-            say(f"{line.removeprefix('@database ')}: written again, too")
+            say(f"{line.removeprefix('@database ')}: written again as well")
     say(f"{found.data} and {found.meta}: written again")
     for line in printed.splitlines():
         if line.startswith("@image "):
             _, space, image = line.split(" ", 2)
-            say(f"image {image} in {space}: its content is gone; pull it again, its containers can be started")
+            say(f"image {image} in {space}: its content is gone; pull it again; its containers can be started")
     up_again(c, found, TASK)

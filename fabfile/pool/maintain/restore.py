@@ -100,13 +100,13 @@ def restore_pool(c: Context, from_: str, name: str, instance: str, *, force: boo
     session.do(c, TASK, found, [start(found)])
     up_again(c, found, TASK)
     comparison.forget(c, TASK, found, means)
-    say(f"the metadata until now: {kept(printed)}")
+    say(f"the old metadata: {kept(printed)}")
     session.do(c, TASK, found, [prune(found, KEEP)])
 
 
 def _making(found: Found, source: str) -> list[Command]:
     script = render("pool/common.sh.j2", pool=found) + render("pool/restore.sh.j2", pool=found, source=source)
-    database = Command("what containerd counts on", render("pool/database.sh.j2", pool=found))
+    database = Command("devices that containerd uses", render("pool/database.sh.j2", pool=found))
     return [Command(f"new metadata from {source or 'the newest backup'}", script), database]
 
 
@@ -128,7 +128,7 @@ def _made(found: Found, printed: str) -> Candidate:
         raise Failed(
             f"{TASK}: containerd's database cannot be read",
             str(error),
-            hint="without it nobody knows which device is whose: restore the file first",
+            hint="without it, nothing tells which device is whose: restore the file first",
         ) from error
     stale = changes_since.stale(now, then, now.ids)
     owners = numbers(now)
@@ -155,7 +155,7 @@ def _refuse(found: Found, made: Candidate, *, sound: str) -> None:
     raise Refused(
         f"{made.source} lacks what containerd has made or changed since",
         "\n".join([hours(made.age), *made.losses]),
-        hint=f"to lose that, and go on with the rest: {again}",
+        hint=f"to continue and lose that: {again}",
     )
 
 

@@ -81,7 +81,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class View(msgspec.Struct, frozen=True):
-    """What each of the four says."""
+    """The content of each of the four records."""
 
     ids: dict[int, Thin]
     devices: tuple[Device, ...]
@@ -287,5 +287,5 @@ def read(printed: str, task: str) -> View:
         raise Failed(
             f"{task}: containerd's database cannot be read",
             str(error),
-            hint="without it nobody knows which device is whose: restore the file first",
+            hint="without it, nothing tells which device is whose: restore the file first",
         ) from error

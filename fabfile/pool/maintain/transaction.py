@@ -26,9 +26,9 @@ def forgotten(c: Context, task: str, found: Found) -> list[str]:
     own = visibility.thins(found.have, found.settings)
     if not own:
         return []
-    if busy := [f"{found.settings['VG']}/{of.name} is open: somebody uses it" for of in own if of.open]:
+    if busy := [f"{found.settings['VG']}/{of.name} is open: something uses it" for of in own if of.open]:
         raise Refused(f"{task}: LVM has thin volumes in {found.lv}", "\n".join(busy), hint="unmount and close it first")
-    database = Command("what containerd counts on", render("pool/database.sh.j2", pool=found))
+    database = Command("devices that containerd uses", render("pool/database.sh.j2", pool=found))
     entries = (thin_devices.read(session.do(c, task, found, [database]), task).database or {}).values()
     names = {entry.id: entry.name for entry in entries}
     group, lines = found.settings["VG"], []
@@ -64,4 +64,4 @@ def mend(c: Context, task: str, found: Found) -> None:
     if said is None:
         raise Failed(f"{task}: LVM's record of {found.lv} was not changed", printed)
     say(f"the transaction id of {found.lv} was {pool.transaction} for LVM and {said[0]} in the pool; both are 0 now")
-    say(f"LVM's record of {group.name} as it was: {said[1]}")
+    say(f"LVM's old record of {group.name}: {said[1]}")

@@ -177,10 +177,10 @@ def refuse(disk: Disk, *, wipe: bool) -> None:
 
 def _hint(disk: Disk, stops: list[Finding], wipe: bool) -> str:
     if all(finding.weight == "content" for finding in stops):
-        return f"if nobody needs what is on it: --wipe {disk.asked}"
+        return f"if its content may be destroyed: --wipe {disk.asked}"
     if wipe and any(finding.weight == "in use" for finding in stops):
-        return "what is in use is never wiped: take it out of use first"
-    return f"which disks can be used: {hints.command('pool.disks')}"
+        return "a device in use is never wiped: stop what uses it first"
+    return f"to list the disks that can be used: {hints.command('pool.disks')}"
 
 
 def wipe(disk: Disk) -> Command:

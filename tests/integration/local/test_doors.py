@@ -122,7 +122,7 @@ def test_standard_output_is_one_document(run: Run, line: str) -> None:
 def test_every_host_is_in_it_with_its_error(run: Run) -> None:
     hosts = document(run("fab -H a,b status --json"))["hosts"]
     assert {name: host["status"] for name, host in hosts.items()} == {"a": "unreachable", "b": "unreachable"}
-    assert all("no connection" in host["error"]["what"] for host in hosts.values())
+    assert all("cannot connect" in host["error"]["what"] for host in hosts.values())
 
 
 def test_what_would_be_done_is_in_it(run: Run) -> None:

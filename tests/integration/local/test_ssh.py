@@ -44,6 +44,6 @@ def test_a_server_that_does_not_speak_ssh_is_one_clear_error(
         said = run_fab("-H", "odd", "status", code=4, inventory=inventory)
         server.shutdown()
         thread.join()
-    assert f"error: odd (root@127.0.0.1:{port}): no connection" in said
+    assert f"error: odd (root@127.0.0.1:{port}): cannot connect" in said
     assert what in said and len(asked) == times
     assert "Traceback" not in said and "Exception" not in said

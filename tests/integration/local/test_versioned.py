@@ -24,7 +24,7 @@ def test_a_proof_compares_any_text_and_runs_none(tmp_path: Path, text: str) -> N
 
     assert said(f"version {text}\n").returncode == 0
     wrong = said("version 0")
-    assert (wrong.returncode, wrong.stdout) == (1, f"expected {text}, it says: version 0\n")
+    assert (wrong.returncode, wrong.stdout) == (1, f"expected {text}, it printed: version 0\n")
     assert not (tmp_path / "RAN").exists()
 
 

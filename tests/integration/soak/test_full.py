@@ -93,7 +93,7 @@ def test_or_let_writers_wait(case: Case, busy: writer.Writer) -> None:
     busy.hurry()
     case.machine.ssh(f"echo 3 >{TIMEOUT}")
     until(lambda: busy.failed > before, "did not fail", 180)
-    assert "then restart" in way_out(case, busy, "its data is full: writers have waited in vain: writes fail now")
+    assert "then restart" in way_out(case, busy, "its data is full: the queue timeout has expired: writes now fail")
     busy.restart()
     goes_on(busy)
 

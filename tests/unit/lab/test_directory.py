@@ -128,7 +128,7 @@ def test_the_lab_goes_and_what_is_not_its_own_stays_and_is_named(capsys: pytest.
     assert capsys.readouterr().out.splitlines() == [
         "lab-1: gone",
         "lab-12: gone",
-        f"{lab} stays, because not the lab but somebody else put there: {', '.join(stays)}",
+        f"{lab} stays, because it holds files that the lab did not make: {', '.join(stays)}",
     ]
 
 

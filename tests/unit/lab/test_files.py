@@ -105,9 +105,9 @@ def test_a_program_that_says_so_is_believed_and_the_innermost_directory_is_named
         files.writing(tmp_path / "outer", "LAB_DIR"),
         files.writing(tmp_path / "in ner", "XDG_CACHE_HOME"),
     ):
-        raise Failed("cp failed", words, hint="all of it: log")
+        raise Failed("cp failed", words, hint="full log: log")
     assert failed.value.what == f"no room is left in {tmp_path / 'in ner'}"
-    assert failed.value.details == f"cp failed\n{words}\nall of it: log"
+    assert failed.value.details == f"cp failed\n{words}\nfull log: log"
     assert failed.value.hint.startswith(f"df -h '{tmp_path / 'in ner'}';") and "XDG_CACHE_HOME" in failed.value.hint
 
 

@@ -144,7 +144,7 @@ def test_what_a_killed_up_left_half_made_goes_with_the_next_one(
     machines.offer()
     assert directory.names(paths.lab()) == ["lab-1", "lab-3"], "one that may have run is not removed unasked"
     assert whole.directory.exists()
-    assert capsys.readouterr().out.splitlines()[0] == "lab-2 was left half made by a lab.up that was killed"
+    assert capsys.readouterr().out.splitlines()[0] == "lab-2 is incomplete: the lab.up that made it was killed"
 
 
 def test_a_failure_before_the_first_machine_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,7 +72,7 @@ def test_a_damaged_file_is_noticed_and_all_is_made_anew(
     before = store.identity(wanted)
     harm(wanted / name)
     assert store.find(wanted, make, digests=DIGESTS) is not None
-    assert capsys.readouterr().out == f"one in the cache is damaged and made anew: {said}\n"
+    assert capsys.readouterr().out == f"one in the cache is damaged and is made again: {said}\n"
     assert store.find(wanted, never, digests=DIGESTS) is None
     assert store.identity(wanted) not in ("", before)
 
@@ -103,7 +103,7 @@ def test_a_full_disk_names_the_cache_and_the_way_to_another() -> None:
     wanted = paths.cache() / "images" / "one"
 
     def fail(part: Path, log: Path) -> None:
-        raise Failed("mke2fs failed", "mke2fs: No space left on device while writing", hint=f"all of it: {log}")
+        raise Failed("mke2fs failed", "mke2fs: No space left on device while writing", hint=f"full log: {log}")
 
     with pytest.raises(files.Unwritable) as failed:
         store.find(wanted, fail)

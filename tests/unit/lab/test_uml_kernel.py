@@ -36,7 +36,7 @@ class Debian:
             (directory / tried).write_text("")
             if self.failures:
                 self.failures -= 1
-                raise Failed("apt-get failed", "404 Not Found", hint=f"all of it: {log}")
+                raise Failed("apt-get failed", "404 Not Found", hint=f"full log: {log}")
         return ""
 
     def run(self, *command: Any, log: Path) -> str:

@@ -79,9 +79,9 @@ def test_a_containerd_that_somebody_made_by_hand_counts_too(config: Config, evid
 @pytest.mark.parametrize(
     ("name", "dir", "variant", "evidence"),
     [
-        ("other", ONE_DIR, "loop", "pool: it has containerd-pool, asked for other"),
-        ("containerd-pool", "/srv/other", "loop", f"directory: it has {ONE_DIR}, asked for /srv/other"),
-        ("containerd-pool", ONE_DIR, "direct", "variant: it has loop, asked for direct"),
+        ("other", ONE_DIR, "loop", "pool: it has containerd-pool, requested: other"),
+        ("containerd-pool", "/srv/other", "loop", f"directory: it has {ONE_DIR}, requested: /srv/other"),
+        ("containerd-pool", ONE_DIR, "direct", "variant: it has loop, requested: direct"),
     ],
 )
 def test_a_move_is_refused_with_both_values_and_the_way_out(name: str, dir: str, variant: str, evidence: str) -> None:
@@ -107,7 +107,7 @@ def test_a_pool_that_is_gone_left_nothing_to_break() -> None:
 def test_another_base_image_size_is_refused_either_way(size: str, why: str) -> None:
     with pytest.raises(Refused, match="another base image size") as refused:
         ownership.refuse_base_image_size(one(pool=used(5)), ONE, size)
-    assert f"it has 10GB, asked for {size}" in refused.value.details
+    assert f"it has 10GB, requested: {size}" in refused.value.details
     assert why in refused.value.details
 
 

@@ -153,7 +153,7 @@ def test_settings_of_an_earlier_version_know_the_volume_by_its_mount_and_record_
     record, *_, removal = undone(old)
     assert "VOLUME_UUID u-1" in scripts([record])
     assert "remove_lv vg/lv u-1" in scripts([removal])
-    with pytest.raises(Refused, match="do not say by its UUID"):
+    with pytest.raises(Refused, match="do not have the UUID"):
         undone(old, msgspec.structs.replace(MADE, mounted=""))
 
 

@@ -35,7 +35,7 @@ FAILURES: dict[str, tuple[Exception, str, str, str]] = {
     "changed key": (
         Changed(EXPECTED),
         "the host key has changed",
-        "somebody is in between",
+        "somebody intercepts the connection",
         "ssh-keygen -f /k -R '[192.0.2.1]:2222', then ssh-keyscan -p 2222 192.0.2.1 >> /k",
     ),
     "unknown key": (
@@ -49,19 +49,24 @@ FAILURES: dict[str, tuple[Exception, str, str, str]] = {
     "login": (AuthenticationException("no"), "login refused", "no", "try: ssh -p 2222 admin@192.0.2.1"),
     "refused": (
         NoValidConnectionsError({("192.0.2.1", 2222): ConnectionRefusedError(111, "Connection refused")}),
-        "no connection",
+        "cannot connect",
         "Connection refused",
-        "is it up",
+        "check that the host is up",
     ),
-    "name": (socket.gaierror(-2, "Name or service not known"), "no connection", "Name or service", "is it up"),
-    "timeout": (TimeoutError(), "no connection", "TimeoutError", "is it up"),
+    "name": (
+        socket.gaierror(-2, "Name or service not known"),
+        "cannot connect",
+        "Name or service",
+        "check that the host is up",
+    ),
+    "timeout": (TimeoutError(), "cannot connect", "TimeoutError", "check that the host is up"),
     "no banner": (
         SSHException("Error reading SSH protocol banner"),
-        "no connection",
+        "cannot connect",
         "it closes the connection, 6 times",
         "ssh -v",
     ),
-    "hung up": (EOFError(), "no connection", "it closes the connection, 6 times", "ssh -v"),
+    "hung up": (EOFError(), "cannot connect", "it closes the connection, 6 times", "ssh -v"),
 }
 
 
@@ -229,6 +234,6 @@ def test_a_gateway_that_is_not_reached_is_tried_once(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(paramiko.SSHClient, "connect", fail)
     ways = Ways(fleet, config())
     for name in "ab":
-        with pytest.raises(Unreachable, match=r"out .*: no connection"):
+        with pytest.raises(Unreachable, match=r"out .*: cannot connect"):
             ways.to(fleet.hosts[name]).open()
     assert tried == ["out"]

@@ -169,7 +169,7 @@ def test_a_file_that_somebody_edited_is_loaded_if_it_can_be(mirror: str) -> None
 def test_a_daemon_that_is_still_starting_is_not_interrupted(mirror: str) -> None:
     have = configured(mirror)
     starting = msgspec.structs.replace(have.containerd, active=False, changing="activating (start)")
-    with pytest.raises(Refused, match=r"containerd.service has not come to rest: activating \(start\)"):
+    with pytest.raises(Refused, match=r"containerd.service is still activating \(start\)"):
         config.step(host(mirror)).plan(msgspec.structs.replace(have, containerd=starting))
 
 

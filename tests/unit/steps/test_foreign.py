@@ -70,7 +70,7 @@ def test_a_configuration_in_another_format_moves_away_too() -> None:
 
 def test_a_package_is_removed_by_its_name() -> None:
     have = having(containerd=Containerd(foreign="/usr/bin/containerd", package="containerd.io"))
-    with pytest.raises(Refused, match=r"/usr/bin/containerd, of containerd.io: two daemons") as caught:
+    with pytest.raises(Refused, match=r"/usr/bin/containerd, of containerd.io: two containerds") as caught:
         foreign.refuse(have, DAEMON)
     assert caught.value.hint == "in this order:\napt-get remove containerd.io\ninv deploy"
 

@@ -58,13 +58,13 @@ def test_files_that_say_nothing_against_it_are_none(format: int) -> None:
         (f"{TABLE}\npool_name = 'other'\nroot_path = '/srv/pool/'\nbase_image_size = '10GB'", ":2: pool_name is other"),
         ("plugins.devmapper = {pool_name = 'other', root_path = '/srv/pool', base_image_size = '10GB'}",
          ":1: pool_name is other"),
-        ("\n\nroot = '/data'", ":3: root is /data, it has to be /var/lib/containerd"),
+        ("\n\nroot = '/data'", ":3: root is /data, it must be /var/lib/containerd"),
         ("state = '/x'", ":1: state is /x"),
         ("[grpc]\n# here\naddress = '/x'", ":3: address is /x"),
         ("[plugins.'io.containerd.server.v1.grpc']\naddress = '/x'", ":2: address is /x"),
         ("[plugins.cri.containerd]\nsnapshotter = 'overlayfs'", ":2: snapshotter is overlayfs"),
         ("[plugins.'io.containerd.cri.v1.images']\nsnapshotter = 'overlayfs'", ":2: snapshotter is overlayfs"),
-        ("disabled_plugins = ['cri']", ":1: disabled_plugins has cri, which has to run"),
+        ("disabled_plugins = ['cri']", ":1: disabled_plugins has cri, which is required"),
         ("disabled_plugins = [\n'io.containerd.snapshotter.v1.devmapper',\n]", ":2: disabled_plugins has io"),
         ("disabled_plugins = ['io.containerd.metadata.v1.bolt']", ":1: disabled_plugins has io.containerd.metadata"),
         ("version = = 2", ": it is not TOML"),
@@ -77,7 +77,7 @@ def test_what_stands_against_it_is_named_with_file_and_line(other: str, says: st
 
 def test_before_2_0_a_table_replaces_the_one_before() -> None:
     other = f"# async\n{TABLE}\nasync_remove = true\n"
-    assert f"{OTHER}:2: its table leaves pool_name out, it has to be pool" in found(2, other)
+    assert f"{OTHER}:2: its table lacks pool_name, it must be pool" in found(2, other)
     assert found(3, other) == []
 
 
@@ -86,7 +86,7 @@ def test_unpacking_has_to_know_both_snapshotters() -> None:
     assert found(3, f"{table}platform = 'linux/amd64'\nsnapshotter = 'overlayfs'\n") == []
     dump = {"unpack_config": "linux/amd64 overlayfs"}
     (line,) = found(3, "", dump=dump)
-    assert "unpack_config is linux/amd64 overlayfs, it has to be for devmapper and overlayfs" in line
+    assert "unpack_config is linux/amd64 overlayfs, it must be for devmapper and overlayfs" in line
     assert found(3, "", dump={"unpack_config": "linux/amd64 overlayfs\nlinux/amd64 devmapper"}) == []
 
 
@@ -98,7 +98,7 @@ def test_imports_that_our_own_edit_leaves_out_do_not_count() -> None:
 
 def test_what_only_containerd_knows_is_believed() -> None:
     dump = {"pool_name": "other", "root": "/var/lib/containerd"}
-    assert found(2, "", dump=dump) == ["containerd config dump: pool_name is other, it has to be pool"]
+    assert found(2, "", dump=dump) == ["containerd config dump: pool_name is other, it must be pool"]
     assert found(2, "", problem="containerd: it failed") == [f"containerd does not load {PATH}: containerd: it failed"]
 
 

@@ -65,7 +65,7 @@ def test_so_is_what_cannot_even_be_planned(mirror: str) -> None:
 def test_what_is_shown_already_is_not_shown_twice() -> None:
     from fabfile.steps.status import _refused
 
-    shown = [Check("pool", "fail", "it is suspended: nothing is read")]
-    assert _refused([Refusal("the pool x is not well", "it is suspended: nothing is read", "")], shown) == []
-    (row,) = _refused([Refusal("the pool x is not well", "another thing", "a hint")], shown)
-    assert row == Check("deploy", "fail", "would be refused: the pool x is not well; another thing", "a hint")
+    shown = [Check("pool", "fail", "it is suspended: all I/O waits")]
+    assert _refused([Refusal("the pool x is not healthy", "it is suspended: all I/O waits", "")], shown) == []
+    (row,) = _refused([Refusal("the pool x is not healthy", "another thing", "a hint")], shown)
+    assert row == Check("deploy", "fail", "would be refused: the pool x is not healthy; another thing", "a hint")

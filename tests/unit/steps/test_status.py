@@ -48,7 +48,7 @@ def test_a_machine_that_is_well_has_only_ok() -> None:
         ),
         (
             well(containerd=msgspec.structs.replace(RUNS, loaded="x")),
-            "containerd", "warn", "with other files than there are now", "deploy",
+            "containerd", "warn", "with older versions of its files", "deploy",
         ),
         (having(needs=frozenset(PROBES) - {"dmsetup"}), "programs", "warn", "dmsetup", "packages"),
         (well(containerd=Containerd(foreign="/usr/bin/containerd")), "other containerd", "fail", "/usr/bin", "mv /usr"),
@@ -66,12 +66,12 @@ def test_a_machine_that_is_well_has_only_ok() -> None:
             having(pool=Pool(changing="activating (start)")),
             "pool", "warn", "not yet: its unit is activating (start)", "systemctl status devmapper-pool@pool.service",
         ),
-        (well(units=Units(room=4096)), "room in /run", "fail", "udev answers nobody", "make room"),
+        (well(units=Units(room=4096)), "room in /run", "fail", "udev does not answer", "make room"),
         (having(), "pool", "warn", "no pool", "pool.loop"),
         (well(pool=pool(enabled=False)), "pool at boot", "fail", "not enabled", "systemctl enable devmapper-pool@pool"),
         (well(pool=state("rw", used_data=1500000)), "pool data", "warn", "91% used", "pool.grow --name pool --size"),
         (well(pool=state("rw", used_meta=19000)), "pool metadata", "fail", "98% used", "--name pool --meta-size"),
-        (well(pool=state("Fail")), "pool", "fail", "given it up", "pool.check"),
+        (well(pool=state("Fail")), "pool", "fail", "fail mode", "pool.check"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_with_the_way_out(have: Facts, what: str, result: str, says: str, hint: str) -> None:

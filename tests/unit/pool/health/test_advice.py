@@ -30,11 +30,11 @@ def full(now: str, wanted: str = "queue", timeout: int = 60) -> Pool:
 @pytest.mark.parametrize(
     ("now", "result", "found", "hint"),
     [
-        (state("Fail"), "fail", "given it up", "pool.check"),
+        (state("Fail"), "fail", "fail mode", "pool.check"),
         (
             state("ro", needs_check=True),
             "fail",
-            "read-only until it was checked",
+            "read-only until it has been checked",
             "systemctl restart devmapper-pool@pool",
         ),
         (
@@ -45,7 +45,7 @@ def full(now: str, wanted: str = "queue", timeout: int = 60) -> Pool:
         ),
         (full("queue"), "fail", "writers wait, for 60 s, and then", "pool.grow --name pool --size 122880M"),
         (full("queue", timeout=0), "fail", "writers wait until there is space", "pool.grow"),
-        (full("error"), "fail", "waited in vain: writes fail now", "M, then restart the containers"),
+        (full("error"), "fail", "timeout has expired: writes now fail", "M, then restart the containers"),
         (full("error", "error"), "fail", "full: writes fail", "pool.grow"),
         (pool(warning="data is 85% full and cannot grow"), "warn", "85% full", "pool.grow"),
         (pool(monitor=False), "warn", "does not grow by itself", "systemctl restart devmapper-pool-monitor@pool.timer"),
@@ -92,7 +92,10 @@ def test_a_file_without_which_it_would_not_come_up_is_named_with_what_writes_it(
         whole = machine()
         have = msgspec.structs.replace(whole, files={of: file for of, file in whole.files.items() if of != path})
         (said,) = advice(have, NAME)
-        assert (said.what, said.found) == ("pool at boot", f"{path} is gone: it would not come up at the next boot")
+        assert (said.what, said.found) == (
+            "pool at boot",
+            f"{path} is missing: the pool would not start at the next boot",
+        )
         assert said.hint.startswith("inv pool.loop ")
         assert typed.wrong(said.hint) == []
 

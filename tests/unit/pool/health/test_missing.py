@@ -46,14 +46,14 @@ def test_of_a_pool_that_is_being_made_nothing_is_missing_yet() -> None:
     [
         (Pool(), [f"{DATA} is gone", f"{META} is gone"]),
         (msgspec.structs.replace(pool(meta_loop=device(META, 75 * MIB, deleted=True)), meta=None),
-         [f"{META} is gone; what it held is still in /dev/loop3, until that is detached"]),
+         [f"{META} is gone; its content is still in /dev/loop3, until that is detached"]),
         (msgspec.structs.replace(pool(meta_loop=device("/srv/away", 75 * MIB)), meta=None),
          [f"{META} is gone; /dev/loop3 is on /srv/away now"]),
         (pool(data_loop=device(DATA, 100 * GIB, inode=9, deleted=True)),
-         [f"{DATA} is another file than /dev/loop3 is on, which was deleted or moved"]),
-        (pool(120 * GIB, data_loop=device(DATA, 140 * GIB)), [f"{DATA} was cut: it has 120.0G of 140.0G"]),
-        (pool(64 * MIB), [f"{DATA} was cut: it has 64.0M of 100.0G"]),
-        (pool(meta=0), [f"{META} was cut: it has 0B of 75.0M"]),
+         [f"{DATA} is not the file that /dev/loop3 is on, which was deleted or moved"]),
+        (pool(120 * GIB, data_loop=device(DATA, 140 * GIB)), [f"{DATA} was truncated: it has 120.0G of 140.0G"]),
+        (pool(64 * MIB), [f"{DATA} was truncated: it has 64.0M of 100.0G"]),
+        (pool(meta=0), [f"{META} was truncated: it has 0B of 75.0M"]),
     ],
 )  # fmt: skip
 def test_what_is_gone_cut_or_another_file_is_named(now: Pool, says: list[str]) -> None:

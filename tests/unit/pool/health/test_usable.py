@@ -47,7 +47,7 @@ def with_units(now: Pool | None = None, watched: int | None = 4, **units: Unit) 
         (with_units(looks=Unit("loaded", "inactive", "success", 99, LATE + 1)), "fail", "last looked", f"rt {TIMER}"),
         (with_units(looks=Unit("loaded", "activating", "success", LATE + 1)), "fail", "has been looking for", TIMER),
         (with_units(pool(suspended=True)), "fail", "suspended", f"dmsetup resume {NAME}"),
-        (with_units(state("ro")), "fail", "the kernel has it read-only", f"systemctl restart {UNIT}"),
+        (with_units(state("ro")), "fail", "the kernel has made it read-only", f"systemctl restart {UNIT}"),
     ],
 )  # fmt: skip
 def test_what_is_not_at_work_is_named_with_the_way_out(have: Facts, result: str, found: str, hint: str) -> None:
@@ -94,11 +94,11 @@ def test_a_recorded_pool_that_is_down_is_a_failure_with_its_units_last_line(have
 def test_status_shows_when_each_last_went_well() -> None:
     have = msgspec.structs.replace(machine(), units=Units(watched=4, checked=7200, backup=90061))
     shown = describe(NAME, have)
-    assert "  looked    4 s ago, to let it grow" in shown
+    assert "  monitor   4 s ago, to let it grow" in shown
     assert "  checked   2 h ago" in shown
     assert "  backup    1 d 1 h ago" in shown
     never = describe(NAME, machine())
-    assert "  looked    not since the boot, to let it grow" in never
+    assert "  monitor   not since the boot, to let it grow" in never
     assert "  backup    none → inv pool.backup --name pool" in never
 
 
@@ -126,7 +126,7 @@ def test_units_that_changed_under_systemd_are_read_again() -> None:
 def test_a_pool_that_takes_no_writes_is_not_well() -> None:
     assert usable.plan(machine(), NAME) == []
     assert usable.plan(down(), NAME) == [], "the step before brings it up, or says why not"
-    with pytest.raises(Refused, match="the pool pool is not well") as refused:
+    with pytest.raises(Refused, match="the pool pool is not healthy") as refused:
         usable.plan(machine(pool(suspended=True)), NAME)
     assert refused.value.hint == "dmsetup resume pool"
 

@@ -58,7 +58,7 @@ CASES = {
     "devices file": (hidden("use_devicesfile", "1"), "/etc/lvm/devices/system.devices", "lvmdevices --adddev /dev/vdb"),
     "filter": (hidden("global_filter", '["r|vdb|"]'), 'lvm.conf says global_filter = ["r|vdb|"]', "a|^/dev/vdb$|"),
     "volume_list": (setting("volume_list", '["other"]'), 'volume_list = ["other"]', 'add "containerd/thinpool"'),
-    "one string": (setting("volume_list", "other"), "activates containerd/thinpool no more", "volume_list"),
+    "one string": (setting("volume_list", "other"), "does not activate containerd/thinpool", "volume_list"),
     "read-only": (setting("read_only_volume_list", '["containerd"]'), "would be read-only", "take it out"),
     "renamed volume": (
         lvm(with_group(made(), volumes={}), names={GROUP: "containerd", VOLUME: "containerd/other"}),
@@ -77,12 +77,12 @@ CASES = {
     ),
     "gone": (
         lvm(made(), groups=(), said=('Volume group "containerd" not found',)),
-        'LVM knows no volume group containerd: Volume group "containerd" not found; it was made of serial,21474836480',
+        'LVM knows no volume group containerd: Volume group "containerd" not found; it was made on serial,21474836480',
         "inv pool.reset --name containerd-thinpool --yes",
     ),
     "suspended": (
         lvm(made(), groups=(), suspended=("a", "b")),
-        "LVM cannot be asked while a b is suspended",
+        "LVM cannot be queried while a b is suspended",
         "dmsetup resume a b",
     ),
     "copied disk": (

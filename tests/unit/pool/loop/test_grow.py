@@ -52,7 +52,7 @@ def test_once_grown_nothing_is_left_to_do_for_it_nor_for_either_inventory() -> N
         assert loop_pool.plan(have, want(size=size), None) == []
     with pytest.raises(Refused, match="another size") as refused:
         loop_pool.plan(have, want(size="150G"), None)
-    assert "it has 100G and then 200G, asked for 150G" in refused.value.details
+    assert "it has 100G and then 200G, requested: 150G" in refused.value.details
 
 
 def test_killed_after_the_files_were_enlarged() -> None:
@@ -69,9 +69,9 @@ def test_a_pool_that_grew_by_itself_meanwhile_is_large_enough() -> None:
 @pytest.mark.parametrize(
     ("data", "meta", "what"),
     [
-        ("", "", "by what"),
-        ("50G", "", "data cannot become smaller"),
-        ("", "10M", "metadata cannot become smaller"),
+        ("", "", "no size is given"),
+        ("50G", "", "data cannot shrink"),
+        ("", "10M", "metadata cannot shrink"),
         ("200", "", "is not a size"),
         ("", "17G", "useless"),
         ("+10G", "", "is not a size"),
@@ -89,8 +89,8 @@ def test_what_cannot_be_is_refused(data: str, meta: str, what: str) -> None:
         (machine(msgspec.structs.replace(pool(), table=None, status=None)), "is not active"),
         (machine(Pool()), "a part of the pool pool is missing"),
         (machine(pool(50 * GIB)), "a part of the pool pool is missing"),
-        (machine(state("ro", needs_check=True)), "cannot grow before its metadata was checked"),
-        (machine(state("Fail")), "cannot grow before its metadata was checked"),
+        (machine(state("ro", needs_check=True)), "cannot grow before its metadata has been checked"),
+        (machine(state("Fail")), "cannot grow before its metadata has been checked"),
         (machine(pool(place=Place("ext4", "/", 10 * MIB))), "no room for metadata"),
     ],
 )

@@ -63,19 +63,19 @@ def test_a_pool_that_has_what_the_formula_gave_before_it_counted_devices_is_left
     before = machine(pool(meta=10 * MIB, table=table), block_size="512K", meta_size="10M")
     assert want(block_size="512K").meta == 11 * MIB
     assert not [change for change in loop_pool.plan(before, want(block_size="512K"), None) if isinstance(change, File)]
-    with pytest.raises(Refused, match="metadata: it has 10M, asked for 12M"):
+    with pytest.raises(Refused, match="metadata: it has 10M, requested: 12M"):
         loop_pool.plan(before, want(block_size="512K", meta_size="12M"), None)
 
 
 @pytest.mark.parametrize(
     ("changes", "found"),
     [
-        ({"size": "200G"}, ["size: it has 100G, asked for 200G", "metadata: it has 75M, asked for 150M"]),
-        ({"size": "50G", "meta_size": "75M"}, ["size: it has 100G, asked for 50G"]),
-        ({"meta_size": "1G"}, ["metadata: it has 75M, asked for 1G"]),
-        ({"block_size": "128K", "meta_size": "75M"}, ["BLOCK_SECTORS: it has 128, asked for 256"]),
-        ({"volume": "vg/other"}, ["volume: it has vg/lv, asked for vg/other"]),
-        ({"dir": "/srv/other"}, ["DATA: it has /srv/pool/data, asked for /srv/other/data"]),
+        ({"size": "200G"}, ["size: it has 100G, requested: 200G", "metadata: it has 75M, requested: 150M"]),
+        ({"size": "50G", "meta_size": "75M"}, ["size: it has 100G, requested: 50G"]),
+        ({"meta_size": "1G"}, ["metadata: it has 75M, requested: 1G"]),
+        ({"block_size": "128K", "meta_size": "75M"}, ["BLOCK_SECTORS: it has 128, requested: 256"]),
+        ({"volume": "vg/other"}, ["volume: it has vg/lv, requested: vg/other"]),
+        ({"dir": "/srv/other"}, ["DATA: it has /srv/pool/data, requested: /srv/other/data"]),
     ],
 )
 def test_other_parameters_are_refused_with_both_values(changes: dict[str, Any], found: list[str]) -> None:
@@ -97,7 +97,7 @@ def test_a_smaller_size_is_refused_with_what_is_there(less: dict[str, str]) -> N
     with pytest.raises(Refused, match="exists with another size") as refused:
         loop_pool.plan(machine(), want(**less), None)
     assert "pool.grow" not in refused.value.hint
-    assert "what is there: inv pool.loop --name pool" in refused.value.hint
+    assert "to keep it: inv pool.loop --name pool" in refused.value.hint
     assert typed.wrong(refused.value.hint) == []
 
 
@@ -129,7 +129,7 @@ def test_a_pool_that_was_taken_away_comes_back_with_what_lets_it_grow() -> None:
 
 
 def test_a_unit_that_is_still_starting_is_not_interrupted() -> None:
-    with pytest.raises(Refused, match="has not come to rest: activating") as refused:
+    with pytest.raises(Refused, match="is still activating") as refused:
         loop_pool.plan(machine(pool(table=None, active=False, changing="activating (start)")), want(), None)
     assert f"systemctl status {units.unit(NAME)}" in refused.value.hint
 

@@ -114,11 +114,11 @@ def test_a_volume_that_is_there_is_looked_at_like_a_disk(found: tuple[str, ...],
 def test_one_that_is_open_is_somebody_s_whatever_the_look_says() -> None:
     with pytest.raises(Refused) as refused:
         plan(there(attr="-wi-ao----"))
-    assert "open: somebody uses it" in refused.value.details
+    assert "open: something uses it" in refused.value.details
 
 
 def test_one_that_was_not_looked_at_is_not_taken() -> None:
-    with pytest.raises(Refused, match="was not looked at"):
+    with pytest.raises(Refused, match="was not inspected"):
         volume.changes(having(pool=Pool(volume=there())), WANT, "pool", CONF, {})
 
 
@@ -141,7 +141,7 @@ def test_what_an_interrupted_run_made_is_known_by_its_tag_or_uuid_and_only_by_th
 def test_a_line_of_an_earlier_version_in_fstab_is_renewed_where_it_is_ours() -> None:
     old = FileFact(f"{WANT.path} {WANT.dir} ext4 defaults 0 2\n", 0o644)
     now = there(filesystem="ext4", mounted="/srv/pool")
-    for recorded, whys in (({"VOLUME_MADE": "mount"}, [f"a boot without {WANT.path} goes on"]), ({}, [])):
+    for recorded, whys in (({"VOLUME_MADE": "mount"}, [f"let the machine boot without {WANT.path}"]), ({}, [])):
         have = having(pool=Pool(volume=now), files={fstab.PATH: old}, disks=(look(*EXT4),))
         assert [change.why for change in volume.changes(have, WANT, "pool", CONF, recorded)] == whys
 
@@ -158,7 +158,7 @@ def test_a_mount_that_would_hide_a_pool_is_refused() -> None:
         ("", "15G", "is not VG/LV"),
         ("-vg/lv", "15G", "is not VG/LV"),
         ("vg/lv/x", "15G", "is not VG/LV"),
-        ("vg/lv", "", "needed with --volume"),
+        ("vg/lv", "", "required with --volume"),
         ("vg/lv", "15", "is not a size"),
     ],
 )

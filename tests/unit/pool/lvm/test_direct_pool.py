@@ -99,7 +99,7 @@ def test_after_an_interruption_it_goes_on() -> None:
 def test_a_disk_that_left_and_holds_something_else_by_now_is_nobodys() -> None:
     """N6: a recorded serial number and unknown bytes are no interrupted creation."""
     other = empty(bytes=(512, 0))
-    assert refused(fresh(other, files=begun()), asked()).hint == "if nobody needs what is on it: --wipe /dev/vdb"
+    assert refused(fresh(other, files=begun()), asked()).hint == "if its content may be destroyed: --wipe /dev/vdb"
 
 
 def test_a_group_without_its_pool_gets_one() -> None:
@@ -181,9 +181,9 @@ def test_what_is_changed_in_a_pool() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"data_percent": 70}, "DATA_PERCENT: it has 80, asked for 70"),
-        ({"meta_size": "1G"}, "META_SIZE: it has , asked for 1G"),
-        ({"chunk_size": "64K"}, "CHUNK_BYTES: it has 524288, asked for 65536"),
+        ({"data_percent": 70}, "DATA_PERCENT: it has 80, requested: 70"),
+        ({"meta_size": "1G"}, "META_SIZE: it has , requested: 1G"),
+        ({"chunk_size": "64K"}, "CHUNK_BYTES: it has 524288, requested: 65536"),
     ],
 )
 def test_other_parameters_are_refused_with_both_values(change: dict[str, Any], says: str) -> None:
@@ -210,7 +210,7 @@ def test_a_pool_that_was_there_and_is_gone_is_not_made_again() -> None:
         ({"thins": 2}, "holds 2 thin volumes of LVM's own"),
         ({"type": "linear"}, "is not a thin pool"),
         ({"dm_name": "other"}, "LVM calls containerd/thinpool other"),
-        ({"chunk": 64 * KIB}, "has other chunks"),
+        ({"chunk": 64 * KIB}, "has another chunk size"),
     ],
 )
 def test_a_pool_that_containerd_could_not_use_is_refused(change: dict[str, Any], says: str) -> None:
@@ -235,7 +235,7 @@ def test_two_groups_of_one_name_and_a_machine_that_watches_nothing() -> None:
     twice = msgspec.structs.replace(have.lvm, groups=have.lvm.groups * 2)
     assert "2 volume groups are named containerd" in refused(made(lvm=twice), asked()).what
     blind = msgspec.structs.replace(have.lvm, settings={"monitoring": "0"})
-    assert "LVM watches no pool" in refused(made(lvm=blind), asked()).what
+    assert "LVM monitors no pools" in refused(made(lvm=blind), asked()).what
 
 
 def test_lvm_that_leaves_nodes_to_udev_has_to_wait_for_it() -> None:
@@ -278,7 +278,7 @@ def test_wipe_destroys_what_it_says_and_only_what_is_named() -> None:
         nodes=(disks.Node("254:16", "vdb", "vdb", "disk"), disks.Node("254:17", "vdb1", "vdb1", "part")),
         signatures=(disks.Signature("dos", "0x1fe"),),
     )
-    assert refused(fresh(full), asked()).hint == "if nobody needs what is on it: --wipe /dev/vdb"
+    assert refused(fresh(full), asked()).hint == "if its content may be destroyed: --wipe /dev/vdb"
     changes = plan(fresh(full), asked(), ("/dev/vdb",))
     (wipe,) = [change for change in changes if change.why.startswith("WIPE")]
     assert wipe.why == (

@@ -100,7 +100,7 @@ def test_what_was_adopted_is_a_pool_like_any_other() -> None:
         ({"data": backing("data", inode=99)}, "is another file than /dev/loop0"),
         ({"meta": backing("meta", loops=("7:1", "7:9"))}, "2 loop devices: 7:1, 7:9"),
         ({"data": backing("data", size=DATA * 2)}, f"{DATA * 2} bytes"),
-        ({"suspended": True}, "it is not well: rw, suspended"),
+        ({"suspended": True}, "it is not healthy: rw, suspended"),
         ({"table": Table("thin-pool", DATA // 512, "7:1", "7:0", 128, 0, "queue", ("x", "y"))}, "its table has x, y"),
         ({"place": Place("ext4", "/", 500 * GIB, "")}, "has no UUID"),
     ],

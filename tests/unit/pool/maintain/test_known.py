@@ -64,8 +64,8 @@ EMPTY = state("rw", used_data=0)
 @pytest.mark.parametrize(
     ("have", "found", "hint"),
     [
-        (with_known(pool(), Known(0)), "database of the devices on it knows none", "inv pool.fsck --name pool, and"),
-        (with_known(EMPTY, BEFORE), "name 3 devices and snapshots", "inv pool.fsck --name pool --fix"),
+        (with_known(pool(), Known(0)), "database lists no devices on it", "inv pool.fsck --name pool; then"),
+        (with_known(EMPTY, BEFORE), "list 3 devices and snapshots", "inv pool.fsck --name pool --fix"),
     ],
 )
 def test_databases_of_another_pool_are_a_failure_of_a_deploy_and_of_doctor(have: Facts, found: str, hint: str) -> None:

@@ -59,11 +59,11 @@ VOLUME = Volume(group_free=0, size=1, uuid="u-1", attr="-wi-------")
 @pytest.mark.parametrize(
     ("now", "recorded", "ways"),
     [
-        (without_metadata(meta_loop=DELETED), {}, ["stop nothing, and inv pool.rescue --name pool"]),
+        (without_metadata(meta_loop=DELETED), {}, ["stop nothing; run inv pool.rescue --name pool"]),
         (without_metadata(meta_loop=MOVED), {}, ["mv '/a b' /srv/pool/meta"]),
         (without_metadata(table=None, status=None), {}, [RESTORE]),
         (pool(meta=0), {}, [RESTORE]),
-        (pool(64 * MIB), {}, ["what was beyond is lost; to have zeros there: truncate -s 107374182400 /srv/pool/data"]),
+        (pool(64 * MIB), {}, ["the rest is lost; to read zeros in its place: truncate -s 107374182400 /srv/pool/data"]),
         (Pool(place=Place("ext4", "/", GIB)), {"MOUNT": "/srv/pool", "FS_UUID": "f-1"},
          [f"mount UUID=f-1 /srv/pool && {START}"]),
         (Pool(volume=VOLUME), {"VOLUME": "vg/lv", "VOLUME_UUID": "u-1"}, [f"lvchange -ay vg/lv && {START}"]),

@@ -150,7 +150,7 @@ def test_no_part_of_a_look_is_left_out_because_another_found_something() -> None
         "in use: held by loop5 (loop)", "in use: open in process 77 qemu",
         "content: a file system (ext4), signature at 0x438",
     ]  # fmt: skip
-    with pytest.raises(Refused, match="what is in use is never wiped"):
+    with pytest.raises(Refused, match="a device in use is never wiped"):
         disk_checks.refuse(both, wipe=True)
 
 

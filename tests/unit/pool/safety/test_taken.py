@@ -119,7 +119,11 @@ class Made(msgspec.Struct, frozen=True):
         return not self.lines or ({*self.lines} <= {*CONTENT} and bool({self.asked, self.real} & {*wipes}))
 
 
-LINES = st.lists(st.one_of(*map(st.sampled_from, (CONTENT, USE, UNFIT))), max_size=3, unique=True).map(tuple)
+LINES = (
+    st.lists(st.one_of(*map(st.sampled_from, (CONTENT, USE, UNFIT))), max_size=3, unique=True)
+    .filter(lambda lines: sum("signature LVM2_member" in line for line in lines) < 2)  # a disk has one label of LVM's
+    .map(tuple)
+)
 DISKS = st.tuples(LINES, LINES, LINES).map(
     lambda found: [Made(f"vd{letter}", lines) for letter, lines in zip("xyz", found, strict=True)]
 )
