@@ -38,7 +38,7 @@ def start(changes: Sequence[Change], *units: str, restart: bool = False) -> str:
             f"sync {UNITS} {UNITS}*.wants",
             # In systemd 257 a unit that was looked for before it was there needs a reload, too.
             "systemctl daemon-reload" if stale else ask,
-            f"{' && '.join(f'systemctl {verb}' for verb in doing)} ||",
+            f"{{ {' && '.join(f'systemctl {verb}' for verb in doing)}; }} ||",
             f"  {{ systemctl status --no-pager -n 20 {names}; exit 1; }}",
         ]
     )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
 import sys
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import jinja2
+import pytest
 
 from fabfile.paths import REPOSITORY
 
@@ -45,6 +48,26 @@ def rendered(directory: Path, templates: list[Path]) -> Iterator[Path]:
             raise ValueError(f"{template.relative_to(REPOSITORY)} has no example in fabfile/examples.py")
 
 
+def planned(directory: Path) -> Iterator[Path]:
+    """Every script in the plans of all tasks, each written to a file: many are made of strings and have no template."""
+    from tests.unit import test_every_task as every
+    from tests.unit.steps.conftest import make_mirror
+
+    (mirror := directory / "mirror").mkdir()
+    known: set[str] = set()
+    for name in every.TASKS:
+        with pytest.MonkeyPatch.context() as patch:
+            report, _ = every.planned(name, make_mirror(mirror), patch)
+        changes = [change for step in report.steps for change in step.changes]
+        for number, change in enumerate(changes):
+            text = "\n".join(getattr(change, part, "") for part in ("functions", "script", "validate")).strip()
+            if text and text not in known:
+                known.add(text)
+                path = directory / f"{name}, change {number}.sh"
+                path.write_text(f"#!/bin/sh\n{text}\n")
+                yield path
+
+
 def wrong(paths: list[Path], parse: Callable[[str], object]) -> Iterator[str]:
     """What `parse` says against each file."""
     for path in paths:
@@ -67,6 +90,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory:
         try:
             scripts.extend(rendered(Path(directory), templates))
+            with redirect_stdout(io.StringIO()):
+                scripts.extend(planned(Path(directory)))
         except (ValueError, jinja2.TemplateError) as error:
             problems.append(f"rendering the examples: {error}")
         found = subprocess.run(["shellcheck", "--severity=style", *map(str, scripts)], check=False).returncode

@@ -107,15 +107,20 @@ def test_every_task_is_tried() -> None:
     assert {*tasks.ns.task_names} == {*LOOKS, *LAB, *TASKS}
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_dry_ends_with_3_where_something_would_be_done_and_does_nothing(
-    name: str, mirror: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def planned(name: str, mirror: str, monkeypatch: pytest.MonkeyPatch) -> tuple[TaskReport, Machine]:
+    """What one of TASKS does with --dry, and the machine that it was tried on."""
     have, given = TASKS[name]
     if "mirror" in all_tasks()[name].options:
         given = {**given, "release": "lab", "mirror": mirror}
     c = machine(have(), monkeypatch, dry=True)
-    report = done(name, c, **given)
+    return done(name, c, **given), c
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_dry_ends_with_3_where_something_would_be_done_and_does_nothing(
+    name: str, mirror: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report, c = planned(name, mirror, monkeypatch)
     assert not report.error, report.error
     assert report.status == "pending"
     assert outcome.exit_code([report.status]) == 3

@@ -49,9 +49,8 @@ def with_versions(name: str, **changes: Any) -> Facts:
     return having(versions=FRESH.versions | {name: Versions(**changes)})
 
 
-@pytest.fixture
-def mirror(tmp_path: Path) -> str:
-    """A mirror that describes a release `lab`."""
+def make_mirror(directory: Path) -> str:
+    """Make `directory` a mirror that describes a release `lab`."""
     releases.load.cache_clear()
     digest = {"amd64": hashlib.sha256(b"content").hexdigest()}
     document = {
@@ -61,5 +60,11 @@ def mirror(tmp_path: Path) -> str:
         "runc": {"1.1.5": digest},
         "containerd": {"1.6.20": {"ref": "refs/tags/v1.6.20", "commit": "a" * 40, "mode": "gopath"}},
     }
-    (tmp_path / "releases.toml").write_text(toml.dumps(document))
-    return str(tmp_path)
+    (directory / "releases.toml").write_text(toml.dumps(document))
+    return str(directory)
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> str:
+    """A mirror that describes a release `lab`."""
+    return make_mirror(tmp_path)
