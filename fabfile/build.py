@@ -11,7 +11,7 @@ from time import monotonic
 
 import msgspec
 
-from fabfile import kept, paths
+from fabfile import interruption, kept, paths
 from fabfile.console import say
 from fabfile.download import locked
 from fabfile.errors import Failed, Refused
@@ -171,9 +171,12 @@ def _run(doing: str, log: Path, command: tuple[str | Path, ...], **environment: 
 
     with log.open("wb") as out:
         environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", **environment}
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=environment, check=False
-        )
-    if done.returncode:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=environment,
+            start_new_session=True,
+        )  # fmt: skip
+        with interruption.ended_with(process):
+            process.wait()
+    if process.returncode:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
-        raise Failed(f"{doing} failed", f"exit code {done.returncode}\n{tail}", hint=f"full log: {log}")
+        raise Failed(f"{doing} failed", f"exit code {process.returncode}\n{tail}", hint=f"full log: {log}")

@@ -15,12 +15,13 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from fabfile import interruption
 from fabfile.console import say
 from fabfile.errors import Failed
 
@@ -97,7 +98,13 @@ def encoded(text: str) -> bytes:
 
 
 def script(
-    c: Context, text: str, *, data: Iterable[bytes] | None = None, limit: float = SECONDS, most: int = MOST
+    c: Context,
+    text: str,
+    *,
+    data: Iterable[bytes] | None = None,
+    limit: float = SECONDS,
+    most: int = MOST,
+    look: bool = False,
 ) -> Answer:
     """Run a POSIX sh script as root and return its answer, whatever its exit code.
 
@@ -107,8 +114,10 @@ def script(
         data: what it can read from descriptor 3, to its end. A script with data is not watched: it ends with them.
         limit: seconds.
         most: bytes of output.
+        look: whether it changes nothing, and so may be cut by the first Ctrl-C.
 
     Raises:
+        Interrupted: it was cut, or must not begin any more.
         Failed: the connection was lost, a limit was reached, or something else was run in the script's place.
         Unreachable: the machine could not be reached.
     """
@@ -119,9 +128,11 @@ def script(
     command = f"exec sh -c {shlex.quote(AS_ROOT)} {shlex.quote(take)}"
     begin: Callable[[str], Stream] = getattr(c, "begin", Local)
     start = monotonic()
-    stream = begin(command)
     pieces = itertools.chain([body], data or ())
-    out, err, why = _exchange(stream, pieces, limit, most, ends=data is not None)
+    with ExitStack() as stack:
+        stream = begin(command)
+        stack.enter_context(interruption.cut_by(stream.cancel, look=look))
+        out, err, why = _exchange(stream, pieces, limit, most, ends=data is not None)
     code = stream.exit_code()
     if os.environ.get(DEBUG):
         say(f"{text}\n# {monotonic() - start:.2f} s, exit code {code}, printed {len(out)} bytes", error=True)
@@ -150,6 +161,7 @@ def _exchange(
 
     timer = threading.Timer(limit, stop, [f"it took longer than {limit:.0f} s"])
     errors = threading.Thread(target=read, args=("err", stream.read_error), daemon=True)
+    timer.daemon = True  # a thread that nobody waits for any more must not keep the program
     timer.start()
     errors.start()
     try:

@@ -18,6 +18,8 @@ from typing import TextIO
 
 _lock = threading.Lock()
 _prefix = threading.local()
+_only: threading.Thread | None = None
+"""The one thread that still says something: others were not waited for."""
 _document = False
 """Whether standard output is for one JSON document."""
 
@@ -73,7 +75,15 @@ def say(text: str = "", *, error: bool = False) -> None:
     prefix = getattr(_prefix, "text", "")
     stream = sys.stderr if error else for_people()
     with _lock:
-        _write(stream, [f"{prefix}{line}".rstrip() for line in printable(text).splitlines() or [""]])
+        if _only in (None, threading.current_thread()):
+            _write(stream, [f"{prefix}{line}".rstrip() for line in printable(text).splitlines() or [""]])
+
+
+def only_this_thread() -> None:
+    """From now on no other thread says anything."""
+    global _only
+    with _lock:
+        _only = threading.current_thread()
 
 
 def show(text: str) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from fabfile import facts, target
+from fabfile import facts, interruption, target
 from fabfile.apply import apply, notes
 from fabfile.console import say
 from fabfile.errors import Failed, Pending, Refused
@@ -65,9 +65,10 @@ def converge(c: Context, steps: Sequence[Step], *, prove: bool = False) -> list[
     for step in steps:
         step.plan(have)
     outcomes = []
-    for step in steps:
+    for number, step in enumerate(steps, 1):
         start = monotonic()
-        changes, have = _make_true(c, step, query, have, look, outcomes)
+        with interruption.unit(step.name, ", ".join(later.name for later in steps[number:])):
+            changes, have = _make_true(c, step, query, have, look, outcomes)
         outcome = Outcome(
             step.name, "changed" if changes else "ok", _reason(changes), round(monotonic() - start, 2), changes
         )

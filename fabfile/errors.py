@@ -68,6 +68,12 @@ class Unreachable(Problem):
     code = 4
 
 
+class Interrupted(Problem):
+    """Ctrl-C or a signal: it was not begun, or was cut."""
+
+    code = 130
+
+
 class Pending(Exit):
     """With --dry: changes are pending. The plan has been printed already."""
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import Any
 
 from fabric.executor import Executor as FabricExecutor
 from invoke.exceptions import Exit
 
-from fabfile import console, hints, inventory, outcome
+from fabfile import console, crew, hints, interruption, inventory, outcome
 from fabfile.console import prefixed, say
-from fabfile.errors import Refused
+from fabfile.errors import Interrupted, Refused
 from fabfile.inventory import Host, Inventory
 from fabfile.outcome import FleetReport, HostReport, Trouble
 from fabfile.ssh.ways import Ways
 
-STATUSES = ("ok", "changed", "pending", "refused", "failed", "unreachable")
+STATUSES = ("ok", "changed", "pending", "refused", "failed", "unreachable", "interrupted")
 
 
 class Executor(FabricExecutor):
@@ -28,7 +27,7 @@ class Executor(FabricExecutor):
 
         Raises:
             Refused: no hosts are given, or a name is unknown.
-            Exit: with the code of the worst host: 1 failed, 2 refused, 3 pending, 4 unreachable.
+            Exit: with the code of the worst host: 1 failed, 2 refused, 3 pending, 4 unreachable; 130 interrupted.
         """
         calls = self.normalize(tasks)
         as_json = any(call.kwargs.get("json") for call in calls)
@@ -41,12 +40,12 @@ class Executor(FabricExecutor):
                 report = FleetReport(error.code, {}, Trouble(error.what, error.details, error.hint))
                 outcome.publish(report)
             raise
-        threads = ThreadPoolExecutor(min(known.parallel, len(hosts)))
-        with Ways(known, self.config) as ways, threads:
-            results = list(threads.map(lambda host: self._host(host, ways, calls), hosts))
-        reports = {host.name: report for host, report in zip(hosts, results, strict=True)}
-        code = outcome.exit_code([report.status for report in results])
-        summary(reports)
+        with interruption.listening(here=False):
+            with Ways(known, self.config) as ways:
+                reports = crew.each(hosts, known.parallel, lambda host: self._host(host, ways, calls), given_up)
+            console.only_this_thread()
+            code = outcome.exit_code([report.status for report in reports.values()])
+            summary(reports)
         if as_json:
             outcome.publish(FleetReport(code, reports))
         if code:
@@ -67,6 +66,10 @@ class Executor(FabricExecutor):
         with prefixed(host.name), hints.entered(host):
             connection = None
             try:
+                if interruption.asked():
+                    left_out = interruption.before(outcome.task_name(calls[0]))
+                    whole.status, whole.error, _ = outcome.explained(left_out)
+                    return whole
                 connection = ways.to(host)
                 for call in calls:
                     if not outcome.take(call, connection, whole, remote=True):
@@ -79,6 +82,13 @@ class Executor(FabricExecutor):
                     connection.close()
         whole.seconds = round(monotonic() - start, 1)
         return whole
+
+
+def given_up(host: Host, why: str) -> HostReport:
+    """The report of a host whose thread was not waited for."""
+    status, error, text = outcome.explained(Interrupted(f"interrupted: {why}", hint=interruption.AGAIN))
+    say("\n".join(f"{host.name}: {line}" for line in text.splitlines()), error=True)
+    return HostReport(status, error=error)
 
 
 def summary(reports: dict[str, HostReport]) -> None:

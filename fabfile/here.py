@@ -7,7 +7,7 @@ from typing import Any
 from invoke import Executor as InvokeExecutor
 from invoke.exceptions import Exit
 
-from fabfile import console, outcome
+from fabfile import console, interruption, outcome
 from fabfile.outcome import Report
 
 
@@ -25,12 +25,16 @@ class Executor(InvokeExecutor):
         if as_json:
             console.keep_for_document()
         whole = Report()
-        for call in calls:
-            self.config.load_collection(self.collection.configuration(call.called_as))
-            self.config.load_shell_env()
-            if not outcome.take(call, call.make_context(self.config), whole, remote=False):
-                break
-        whole.exit_code = outcome.exit_code([report.status for report in whole.tasks])
+        with interruption.listening(here=True):
+            try:
+                for call in calls:
+                    self.config.load_collection(self.collection.configuration(call.called_as))
+                    self.config.load_shell_env()
+                    if not outcome.take(call, call.make_context(self.config), whole, remote=False):
+                        break
+            except KeyboardInterrupt:  # between two tasks
+                whole.status = "interrupted"
+            whole.exit_code = outcome.exit_code([whole.status])
         if as_json:
             outcome.publish(whole)
         if whole.exit_code:

@@ -14,16 +14,19 @@ from typing import Any, Literal
 import msgspec
 from invoke.exceptions import Exit
 
-from fabfile import console, hints
-from fabfile.errors import Failed, Pending, Problem, Refused, Unreachable
+from fabfile import console, hints, interruption
+from fabfile.errors import Failed, Interrupted, Pending, Problem, Refused, Unreachable
 
 SCHEMA = 1
 """Grows when a field is removed or changes its meaning; a new field leaves it."""
 
-Status = Literal["ok", "changed", "pending", "refused", "failed", "unreachable"]
+Status = Literal["ok", "changed", "pending", "refused", "failed", "unreachable", "interrupted"]
 
-CODES: dict[str, int] = {"failed": 1, "refused": 2, "pending": 3, "unreachable": 4}
-"""Exit codes; every other status is 0. Of several hosts the smallest code counts."""
+CODES: dict[str, int] = {"failed": 1, "refused": 2, "pending": 3, "unreachable": 4, "interrupted": 130}
+"""Exit codes; every other status is 0. Of several hosts the smallest code counts, unless the run was interrupted."""
+
+KINDS: dict[type[Problem], Status] = {Refused: "refused", Unreachable: "unreachable", Interrupted: "interrupted"}
+"""What is no failure."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -67,9 +70,9 @@ class HostReport(msgspec.Struct):
         """Take a task's report; whether the next task may follow."""
         self.tasks.append(report)
         self.seconds = round(self.seconds + report.seconds, 2)
-        if (report.status != "ok" and self.status != "pending") or exit_code([report.status]):
+        if (report.status != "ok" and self.status != "pending") or report.status in CODES:
             self.status, self.error = report.status, report.error
-        return exit_code([report.status]) in (0, CODES["pending"])
+        return CODES.get(report.status, 0) in (0, CODES["pending"])
 
 
 class Report(HostReport):
@@ -150,7 +153,8 @@ def perform(name: str, do: Callable[[], Any], *, remote: bool) -> tuple[TaskRepo
     token = _task.set(report)
     text = ""
     try:
-        do()
+        with interruption.unit(name):
+            do()
         changed = any(step.status == "changed" for step in report.steps)
         report.status = "changed" if changed else "ok"
     except Exception as error:
@@ -168,9 +172,7 @@ def explained(error: Exception, *, remote: bool = False) -> tuple[Status, Troubl
     if remote and isinstance(error, _lost()):  # the connection broke in the middle
         error = Failed("the connection was lost", str(error), hint="run it again")
     if isinstance(error, Problem):
-        status: Status = "failed"
-        if isinstance(error, (Refused, Unreachable)):
-            status = "refused" if isinstance(error, Refused) else "unreachable"
+        status: Status = next((status for kind, status in KINDS.items() if isinstance(error, kind)), "failed")
         return status, Trouble(error.what, error.details, error.hint), str(error)
     if isinstance(error, Exit):
         return "failed", Trouble(str(error)), str(error)
@@ -188,7 +190,13 @@ def _lost() -> tuple[type[Exception], ...]:
 
 
 def exit_code(statuses: Sequence[str]) -> int:
-    """The process's exit code: 1 failed, before 2 refused, 3 pending, and 4 for hosts that were just unreachable."""
+    """The process's exit code: 1 failed, before 2 refused, 3 pending, and 4 for hosts that were just unreachable.
+
+    130 is before all of them, also where the run was interrupted and nothing was left to do: what waits for it is to
+    stop as well.
+    """
+    if interruption.asked():
+        return CODES["interrupted"]
     return min((CODES[status] for status in statuses if status in CODES), default=0)
 
 

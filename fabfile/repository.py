@@ -6,14 +6,13 @@ Whatever the caller's environment, ~/.gitconfig, templates, hooks and attributes
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 from pathlib import Path
 from time import monotonic
 
 import msgspec
 
-from fabfile import address
+from fabfile import address, interruption
 from fabfile.errors import Failed
 from fabfile.web import HINT, TIMEOUT
 
@@ -94,16 +93,13 @@ class Repository:
                 [*limited, "git", *where, *args], stdin=given, stdout=output, stderr=errors, cwd=self.directory,
                 env=environment(self.directory, self.url), start_new_session=True,
             )  # fmt: skip
-            try:
-                exited = process.wait(max(self.until - monotonic(), 0))
-            except subprocess.TimeoutExpired as late:
-                raise Failed(
-                    f"git did not finish with {self.url}", f"it took longer than {SECONDS} s", hint=HINT
-                ) from late
-            finally:
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
-                    process.wait()
+            with interruption.ended_with(process):
+                try:
+                    exited = process.wait(max(self.until - monotonic(), 0))
+                except subprocess.TimeoutExpired as late:
+                    raise Failed(
+                        f"git did not finish with {self.url}", f"it took longer than {SECONDS} s", hint=HINT
+                    ) from late
         with err.open("rb") as errors:
             errors.seek(max(err.stat().st_size - 4000, 0))
             return Done(exited, out, errors.read().decode(errors="replace").strip())

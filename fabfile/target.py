@@ -40,22 +40,24 @@ RATE = 64 << 10
 quote = shlex.quote
 
 
-def run(c: Context, script: str, *, limit: float = carry.SECONDS) -> Answer:
+def run(c: Context, script: str, *, limit: float = carry.SECONDS, look: bool = False) -> Answer:
     """Run a POSIX sh script as root and return its answer, whatever the exit code; never affected by --dry.
 
     Args:
         c: the machine.
         script: the text of the script; every value in it went through `quote`.
         limit: seconds.
+        look: whether it changes nothing, and so may be cut by the first Ctrl-C.
 
     Raises:
+        Interrupted: it was cut, or must not begin any more.
         Failed: the connection was lost before the script ended, a limit was reached, or root is not to be had.
         Unreachable: the machine could not be reached.
     """
-    return carry.script(c, PROLOGUE + script, limit=limit)
+    return carry.script(c, PROLOGUE + script, limit=limit, look=look)
 
 
-def sh(c: Context, script: str, doing: str, *, limit: float = carry.SECONDS) -> str:
+def sh(c: Context, script: str, doing: str, *, limit: float = carry.SECONDS, look: bool = False) -> str:
     """Run a script as root and return what it printed.
 
     Args:
@@ -63,11 +65,12 @@ def sh(c: Context, script: str, doing: str, *, limit: float = carry.SECONDS) -> 
         script: as in `run`.
         doing: what the script does, for the error.
         limit: seconds.
+        look: as in `run`.
 
     Raises:
         Failed: a non-zero exit code.
     """
-    answer = run(c, script, limit=limit)
+    answer = run(c, script, limit=limit, look=look)
     if answer.exited:
         raise Failed(f"{doing} failed", f"exit code {answer.exited}\n{answer.stdout}{answer.stderr}")
     return answer.stdout

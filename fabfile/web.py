@@ -16,7 +16,7 @@ from urllib import request
 from urllib.error import HTTPError
 from urllib.parse import urljoin
 
-from fabfile import address
+from fabfile import address, interruption
 from fabfile.errors import Failed
 from fabfile.sizes import human
 
@@ -47,7 +47,7 @@ def blocks(url: str, most: int, begin: Callable[[int | None], None] = lambda len
     Raises:
         Failed: it could not be had, is larger than `most`, came too slowly, ended early, or leads to a weaker protocol.
     """
-    with Watch() as watch:
+    with Watch() as watch, interruption.cut_by(partial(watch.end, "interrupted")):
         try:
             with _opened(url, watch) as (stream, length):
                 if length is not None and length > most:
@@ -118,11 +118,15 @@ class Watch:
             else:
                 before = self.size
                 continue
-            with self._lock:
-                self.reason = why
-                for held in self._held:
-                    _end(held)
-            return
+            return self.end(why)
+        return None
+
+    def end(self, why: str) -> None:
+        """End its connections."""
+        with self._lock:
+            self.reason = why
+            for held in self._held:
+                _end(held)
 
 
 def content_length(values: list[str]) -> int | None:

@@ -251,4 +251,4 @@ def gather(c: Context, query: Query) -> Facts:
     Raises:
         Failed: the script failed or its answer was not understood.
     """
-    return parse(target.sh(c, script(query), "looking at the machine"))
+    return parse(target.sh(c, script(query), "looking at the machine", look=not query.prove))

@@ -8,7 +8,7 @@ from time import monotonic
 
 from invoke import Context
 
-from fabfile import paths
+from fabfile import interruption, paths
 from fabfile.console import say
 from fabfile.errors import Failed, Problem, Refused
 from fabfile.lab.throwaway import only_planned
@@ -46,7 +46,8 @@ def run_demo(c: Context, suite: str, kind: str, *, keep: bool) -> None:
     try:
         for args in (["deploy"], ["smoke"], ["pool.status"]):
             say(f"\n$ fab -H {name} {' '.join(args)}")
-            done = subprocess.run([*fab, *args], cwd=paths.REPOSITORY, env=environment, check=False)
+            with interruption.kept():  # fab has got the same signal, and ends in good order
+                done = subprocess.run([*fab, *args], cwd=paths.REPOSITORY, env=environment, check=False)
             if done.returncode:
                 raise Failed(
                     f"fab {args[0]} failed on {name}",

@@ -14,6 +14,7 @@ from fabric import Connection
 from fabric.connection import derive_shorthand
 from paramiko.ssh_exception import SSHException
 
+from fabfile import interruption
 from fabfile.errors import Failed, Problem
 from fabfile.host import Host
 from fabfile.ssh import known_hosts
@@ -101,7 +102,7 @@ class Machine(Connection):
             Unreachable: no answer, an unknown, changed or revoked host key, no accepted login.
             Refused: a file of known host keys cannot be read.
         """
-        with self.opening:
+        with interruption.connecting(), self.opening:
             if self.trouble:
                 raise self.trouble
             if not self.is_connected:

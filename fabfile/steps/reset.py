@@ -121,7 +121,7 @@ def _refuse(c: Context, todo: dict[Part, list[Change]], typed: Sequence[str], *,
             "\n".join(change.why for changes in todo.values() for change in changes),
             hint=f"if that is what you want: {hints.again('pool.reset', *typed, '--yes')}",
         )
-    said = "".join(target.sh(c, part.idle, "looking for containers") for part in todo).splitlines()
+    said = "".join(target.sh(c, part.idle, "looking for containers", look=True) for part in todo).splitlines()
     against = [line for line in said if not force or line.startswith(("not of the pool", "held: "))]
     if against:
         again = hints.again("pool.reset", *typed, "--yes", "--force")

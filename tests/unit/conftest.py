@@ -97,6 +97,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def for_people(monkeypatch: pytest.MonkeyPatch) -> None:
     """Standard output is for people, whatever a test before this one did with --json."""
     monkeypatch.setattr(console, "_document", False)
+    monkeypatch.setattr(console, "_only", None)
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,8 @@ LAYERS = (
     "errors",
     "daemon",
     "console",
+    "crew",
+    "interruption",
     "paths",
     "plain",
     "sizes",

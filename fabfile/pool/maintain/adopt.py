@@ -170,7 +170,9 @@ def _found(c: Context, host: Host, name: str) -> tuple[inventory.Pool, Query, Fa
             block_size=sizes.exact(table.block_sectors * sizes.SECTOR), when_full=table.when_full,
             base_image_size=used(have, host.daemon)[2] or said.base_image_size,
         )  # fmt: skip
-    elsewhere = target.sh(c, f"name={target.quote(name)}{ELSEWHERE}", "looking for what else brings the pool up")
+    elsewhere = target.sh(
+        c, f"name={target.quote(name)}{ELSEWHERE}", "looking for what else brings the pool up", look=True
+    )
     return said, query, have, elsewhere.splitlines()
 
 

@@ -29,7 +29,7 @@ def prune(found: Made, keep: int) -> Command:
 
 def listed(c: Context, pool: Made) -> list[tuple[str, int]]:
     """The copies that there are, oldest first, each with its size in bytes."""
-    printed = target.sh(c, render("pool/kept.sh.j2", pool=pool, keep=None), "looking for kept metadata")
+    printed = target.sh(c, render("pool/kept.sh.j2", pool=pool, keep=None), "looking for kept metadata", look=True)
     return [(path, size) for _, path, size in _copies(printed)]
 
 

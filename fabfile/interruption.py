@@ -1,0 +1,266 @@
+"""Ctrl-C and SIGTERM: what has not begun stops, and what must not be cut is waited for; the second time it is cut.
+
+A unit is what is left out as a whole or done as a whole: a step, or a task that has no steps. Until the first script of
+a unit that changes something begins, all of it may be cut; from then on only the second signal does. What runs on a
+host ends with its connection, and the next run converges.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fabfile.console import say
+from fabfile.errors import Interrupted
+
+if TYPE_CHECKING:
+    import subprocess
+
+NOTHING, STOP, CUT = 0, 1, 2
+"""What was asked for."""
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+GRACE = 10
+"""Seconds for all hosts to end once their connections were cut, and after which the next signal ends this program."""
+
+QUIET = 10
+"""Seconds between two lists of what is waited for."""
+
+AGAIN = "run the same again: it goes on from there"
+
+
+class Unit(msgspec.Struct):
+    """What is left out as a whole, or done as a whole."""
+
+    name: str
+    later: str = ""
+    """What comes after it and will not begin either."""
+    since: float = 0.0
+    """When its first change began, in seconds of the epoch; 0: it may be cut."""
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A host, and how its report is given up: it may hang where nothing can be cut."""
+
+    host: str = ""
+    leave: Callable[[], None] | None = None
+
+
+class Work:
+    """Something that goes on, and that `cut` ends."""
+
+    def __init__(self, unit: Unit, host: str, cut: Callable[[], None]) -> None:
+        self.unit, self.host, self.cut = unit, host, cut
+        self.lock = threading.Lock()
+        self.ended = self.was_cut = False
+
+    def end(self) -> None:
+        """Cut it, unless it has ended."""
+        with self.lock:
+            if not self.ended:
+                self.was_cut = True
+                self.cut()
+
+
+_unit: ContextVar[Unit | None] = ContextVar("unit", default=None)
+_place: ContextVar[Place | None] = ContextVar("place", default=None)
+_works: set[Work] = set()
+_lock = threading.Lock()
+_asked, _when = NOTHING, 0.0
+_signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+"""Unlike every lock, a SimpleQueue may be used by a signal handler whatever it interrupted."""
+
+
+def asked() -> int:
+    """NOTHING, STOP or CUT."""
+    return _asked
+
+
+@contextmanager
+def entered(host: str, leave: Callable[[], None]) -> Iterator[None]:
+    """Within it, this thread works on `host`; `leave` has its report taken without waiting for the thread."""
+    token = _place.set(Place(host, leave))
+    try:
+        yield
+    finally:
+        _place.reset(token)
+
+
+@contextmanager
+def unit(name: str, later: str = "") -> Iterator[None]:
+    """Within it is a unit.
+
+    Args:
+        name: of the step or task.
+        later: what comes after it, for the error.
+
+    Raises:
+        Interrupted: it has not begun, or was cut.
+    """
+    now = Unit(name, later)
+    if _asked:
+        raise before(now.name, later)
+    token = _unit.set(now)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise _cut(now) from None
+    finally:
+        _unit.reset(token)
+
+
+def before(name: str, later: str = "") -> Interrupted:
+    """The error where something has not begun."""
+    rest = ", ".join(filter(None, [name, later]))
+    return Interrupted(f"interrupted before {name}", f"not begun: {rest}", hint=AGAIN)
+
+
+def _cut(unit: Unit) -> Interrupted:
+    later = f"not begun: {unit.later}" if unit.later else ""
+    if not unit.since:
+        return Interrupted(f"interrupted in {unit.name}, before it changed anything", later, hint=AGAIN)
+    cut = f"it was cut after {time.time() - unit.since:.0f} s, and may be half done"
+    return Interrupted(f"interrupted in {unit.name}", "\n".join(filter(None, [cut, later])), hint=AGAIN)
+
+
+@contextmanager
+def cut_by(cut: Callable[[], None], *, look: bool = True) -> Iterator[None]:
+    """Within it something goes on that may be cut.
+
+    Args:
+        cut: ends it, from another thread.
+        look: whether it changes nothing: the first signal cuts it, too, unless its unit has changed something.
+
+    Raises:
+        Interrupted: it was cut, or must not begin any more.
+    """
+    now, place = _unit.get() or Unit("this"), _place.get() or Place()
+    work = Work(now, place.host, cut)
+    with _lock:
+        if _asked > (STOP if now.since else NOTHING):
+            raise _cut(now)
+        if not look:
+            now.since = now.since or time.time()
+        _works.add(work)
+    try:
+        yield
+    except Exception as error:
+        if work.was_cut:
+            raise _cut(now) from error
+        raise
+    finally:
+        with work.lock:
+            work.ended = True
+        with _lock:
+            _works.discard(work)
+    if work.was_cut:
+        raise _cut(now)
+
+
+@contextmanager
+def connecting() -> Iterator[None]:
+    """Within it this thread connects: where that is cut, nobody waits for the thread, which may for long."""
+    place = _place.get()
+    with cut_by((place and place.leave) or (lambda: None)):
+        yield
+
+
+@contextmanager
+def ended_with(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Within it a program runs here, in a session of its own; at the end of it, however it ends, none of it does."""
+
+    def kill() -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+    try:
+        with cut_by(kill):
+            yield
+    finally:
+        if process.poll() is None:
+            kill()
+            process.wait()
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Within it is a change that no script makes, such as a program that has its own way with a signal."""
+    with cut_by(lambda: None, look=False):
+        yield
+
+
+@contextmanager
+def listening(*, here: bool) -> Iterator[None]:
+    """Within it, signals are handled so; one that whoever started us has ignored stays ignored.
+
+    Args:
+        here: whether the main thread itself does the work, and is interrupted; else it waits for others.
+    """
+    global _asked
+    _asked = NOTHING
+    old = {each: signal.getsignal(each) for each in SIGNALS}
+    threading.Thread(target=_watch, daemon=True).start()
+    for each, handler in old.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(each, _handler(here))
+    try:
+        yield
+    finally:
+        _signals.put(NOTHING)
+        for each, handler in old.items():
+            signal.signal(each, handler)
+
+
+def _handler(here: bool) -> Callable[[int, FrameType | None], None]:
+    def handle(number: int, frame: FrameType | None) -> None:
+        """Note it, and nothing that needs a lock: the thread that it interrupts may hold that."""
+        global _asked, _when
+        if _asked == CUT:
+            if time.monotonic() - _when > GRACE:
+                os._exit(Interrupted.code)
+            return
+        _asked = CUT if _asked or number != signal.SIGINT else STOP
+        _when = time.monotonic()
+        _signals.put(_asked)
+        now = _unit.get()
+        if here and (_asked == CUT or not (now and now.since)):
+            raise KeyboardInterrupt
+
+    return handle
+
+
+def _watch() -> None:
+    """Say what becomes of what goes on, and cut what may be cut."""
+    wait: float | None = None
+    while True:
+        with suppress(queue.Empty):
+            if not _signals.get(timeout=wait):
+                return
+            wait = None
+        with _lock:
+            works = list(_works)
+        left = [work for work in works if work.unit.since and _asked == STOP]
+        for work in set(works) - set(left):
+            threading.Thread(target=work.end, daemon=True).start()  # one that hangs is not in the way of others
+        if wait is None:
+            say(f"\ninterrupted: {'all that runs is cut' if _asked == CUT else 'nothing more is begun'}", error=True)
+        if left:
+            say("\n".join(["waiting for what must not be cut (Ctrl-C cuts it):", *map(_line, left)]), error=True)
+        wait = QUIET if left or wait else None
+
+
+def _line(work: Work) -> str:
+    since = time.strftime("%H:%M:%S", time.localtime(work.unit.since))
+    where = f"{work.host}: " if work.host else ""
+    return f"  {where}{work.unit.name}, since {since} ({time.time() - work.unit.since:.0f} s)"

@@ -1,0 +1,67 @@
+"""inv and fab with tasks that change nothing but a directory: `python -m tests.integration.local.harmless fab -H …`.
+
+`steps --directory DIR` has three steps, which each make a file DIR/HOST.STEP within the seconds that DIR/seconds has;
+`look --directory DIR` is a task that only looks, for so long.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from fabric import Config
+from fabric.main import Fab
+from invoke import Collection, Context, Program
+
+from fabfile import fleet, here, target
+from fabfile.converge import converge
+from fabfile.facts import Facts, Query
+from fabfile.option import about
+from fabfile.plan import Change, Command, Step
+from fabfile.task import task
+from fabfile.tasks.root import run
+
+NAMES = ("first", "second", "third")
+
+Directory = Annotated[str, about("directory of the files that are made")]
+
+
+def _step(directory: Path, host: str, name: str) -> Step:
+    path = directory / f"{host}.{name}"
+    script = f"echo $$ >{path}.pid; sleep $(cat {directory}/seconds); [ -e {path} ] || echo {name} >{path}"
+
+    def plan(have: Facts) -> list[Change]:
+        return [] if str(path) in have.files else [Command(f"make {name}", script)]
+
+    return Step(name, plan, Query(files=(str(path),)))
+
+
+@task
+def steps(c: Context, directory: Directory) -> None:
+    """Three steps, each a file."""
+    host = c.host_entry.name if hasattr(c, "host_entry") else "here"
+    converge(c, [_step(Path(directory), host, name) for name in NAMES])
+
+
+@task
+def look(c: Context, directory: Directory) -> None:
+    """A look that takes its time."""
+    target.sh(c, f"echo $$ >{directory}/looks; sleep $(cat {directory}/seconds)", "looking", look=True)
+
+
+def main() -> None:
+    """Be inv or fab."""
+    door, *words = sys.argv[1:]
+    tasks = Collection(steps, look, run)
+    if door == "fab":
+        program = Fab(
+            name="Fabric", namespace=tasks, executor_class=fleet.Executor, config_class=Config, version="test"
+        )
+    else:
+        program = Program(name="Invoke", namespace=tasks, executor_class=here.Executor, version="test")
+    program.run([door, *words])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""What a signal stops: units that have not begun, looks at once, changes only the second time."""
+
+from __future__ import annotations
+
+import queue
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+
+import msgspec
+import pytest
+
+from fabfile import crew, interruption, outcome
+from fabfile.errors import Interrupted
+from fabfile.interruption import CUT, NOTHING, STOP
+
+
+@pytest.fixture(autouse=True)
+def nothing_asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No signal has come, and none is left for another test."""
+    monkeypatch.setattr(interruption, "_asked", NOTHING)
+    monkeypatch.setattr(interruption, "_signals", queue.SimpleQueue())
+    yield
+    interruption._asked = NOTHING
+
+
+@pytest.mark.parametrize("asked", [STOP, CUT])
+def test_a_unit_that_has_not_begun_does_not(asked: int) -> None:
+    interruption._asked = asked
+    with pytest.raises(Interrupted) as interrupted, interruption.unit("second", "third, fourth"):
+        raise AssertionError
+    assert interrupted.value.what == "interrupted before second"
+    assert interrupted.value.details == "not begun: second, third, fourth"
+    assert interrupted.value.code == 130
+
+
+@pytest.mark.parametrize(
+    ("asked", "look", "begun", "goes_on"),
+    [
+        (STOP, True, False, False),
+        (STOP, False, False, False),
+        (STOP, True, True, True),
+        (STOP, False, True, True),
+        (CUT, True, True, False),
+        (CUT, False, True, False),
+    ],
+)
+def test_a_script_begins_only_within_what_has_begun_to_change_something(
+    asked: int, look: bool, begun: bool, goes_on: bool
+) -> None:
+    scripts = []
+
+    def unit() -> None:
+        with interruption.unit("step"):
+            if begun:
+                with interruption.cut_by(lambda: None, look=False):
+                    scripts.append("first")
+            interruption._asked = asked
+            with interruption.cut_by(lambda: None, look=look):
+                scripts.append("second")
+
+    if goes_on:
+        unit()
+    else:
+        with pytest.raises(Interrupted, match="interrupted in step"):
+            unit()
+    assert ("second" in scripts) == goes_on
+
+
+def test_what_is_cut_is_no_failure_whatever_it_ends_with() -> None:
+    def unit(error: Exception | None) -> None:
+        with interruption.unit("step", "later"), interruption.cut_by(lambda: None, look=False):
+            (work,) = interruption._works
+            work.end()
+            if error:
+                raise error
+
+    for error in (None, OSError("closed")):
+        with pytest.raises(Interrupted) as interrupted:
+            unit(error)
+        assert interrupted.value.what == "interrupted in step"
+        assert interrupted.value.details == "it was cut after 0 s, and may be half done\nnot begun: later"
+    assert not interruption._works
+
+
+def test_what_has_ended_is_not_cut() -> None:
+    cuts: list[int] = []
+    with interruption.cut_by(lambda: cuts.append(1)):
+        (work,) = interruption._works
+    work.end()
+    assert cuts == []
+
+
+def test_on_this_machine_the_main_thread_is_interrupted_unless_it_changes_something() -> None:
+    handle = interruption._handler(here=True)
+    with pytest.raises(Interrupted, match="before it changed anything"), interruption.unit("step"):
+        handle(signal.SIGINT, None)
+    interruption._asked = NOTHING
+    with (
+        pytest.raises(Interrupted, match=r"^error: interrupted in step\n"),
+        interruption.unit("step"),
+        interruption.kept(),
+    ):
+        handle(signal.SIGINT, None)
+        assert interruption.asked() == STOP
+        handle(signal.SIGINT, None)
+        raise AssertionError
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_are_as_the_second(number: int) -> None:
+    interruption._handler(here=False)(number, None)
+    assert interruption.asked() == CUT
+
+
+def test_a_run_that_was_interrupted_ends_with_130_whatever_became_of_it() -> None:
+    assert outcome.exit_code(["ok", "failed"]) == 1
+    interruption._asked = STOP
+    assert outcome.exit_code(["ok", "failed"]) == 130
+
+
+class Item(msgspec.Struct, frozen=True):
+    """Something to do."""
+
+    name: str
+
+
+def test_each_is_done_once_by_no_more_threads_than_allowed() -> None:
+    threads, lock, most = set(), threading.Lock(), 3
+
+    def do(item: Item) -> str:
+        with lock:
+            threads.add(threading.get_ident())
+        return item.name.upper()
+
+    items = [Item(f"h{number}") for number in range(20)]
+    reports = crew.each(items, most, do, lambda item, why: why)
+    assert list(reports.items()) == [(item.name, item.name.upper()) for item in items]
+    assert len(threads) <= most
+
+
+def test_one_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "TICK", 0.01)
+    monkeypatch.setattr(interruption, "GRACE", 0.05)
+    hang = threading.Event()
+
+    def do(item: Item) -> str:
+        if item.name == "hangs":
+            interruption._asked = CUT
+            hang.wait(30)
+        if item.name == "connects":
+            with suppress(Interrupted), interruption.connecting():
+                (work,) = interruption._works
+                threading.Thread(target=work.end).start()
+                hang.wait(30)
+        return "done"
+
+    reports = crew.each([Item("quick"), Item("connects"), Item("hangs")], 3, do, lambda item, why: why)
+    hang.set()
+    assert reports == {
+        "quick": "done", "connects": "it was still being connected to", "hangs": crew.LOST,
+    }  # fmt: skip
