@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import secrets
 import shlex
 import signal
@@ -23,7 +24,7 @@ import msgspec
 
 from fabfile import interruption
 from fabfile.console import say
-from fabfile.errors import Failed
+from fabfile.errors import Failed, Unreachable
 
 if TYPE_CHECKING:
     from invoke import Context
@@ -62,6 +63,10 @@ WATCH = "(trap '' TERM; read -r _ <&3; kill -TERM 0; sleep 2; kill -KILL 0) >/de
 UNWATCH = '(exec 2>/dev/null; kill -KILL "$watch") 2>/dev/null'
 
 
+ANOTHER_USER = re.compile(r"[Pp]lease log ?in as the user [\"']?([A-Za-z0-9_][A-Za-z0-9_.-]*)")
+"""What a cloud image says to root, and then it closes the connection."""
+
+
 class Answer(msgspec.Struct, frozen=True):
     """What a script printed, and its exit code. Bytes that are no UTF-8 are surrogates: `encoded` gives them back."""
 
@@ -90,6 +95,9 @@ class Stream(Protocol):
 
     def exit_code(self) -> int | None:
         """Its exit code, or None where the connection was lost before it came."""
+
+    def lost(self) -> str:
+        """Why the connection was lost, where that is known."""
 
 
 def encoded(text: str) -> bytes:
@@ -138,6 +146,8 @@ def script(
         say(f"{text}\n# {monotonic() - start:.2f} s, exit code {code}, printed {len(out)} bytes", error=True)
     if why:
         raise Failed(f"a script was stopped: {why}", _tail(out, err), hint="see what runs there: ps -ef")
+    if code is None and (lost := stream.lost()):
+        err += f"\n{lost}".encode()
     return _answer(out, err, code, mark)
 
 
@@ -192,6 +202,10 @@ def _answer(out: bytes, err: bytes, code: int | None, mark: str) -> Answer:
         )
     if begun:  # the shell itself was ended, by a signal for example
         return Answer(code, rest, errors)
+    if user := ANOTHER_USER.search(text + errors):
+        raise Unreachable(
+            "the machine wants another user", _tail(out, err), hint=f'set user = "{user[1]}" for it in hosts.toml'
+        )
     if errors.startswith("sudo:") or "\nsudo:" in errors:
         raise Failed("this needs root", _tail(b"", err), hint="run it as root, or give the user password-less sudo")
     raise Failed(
@@ -242,6 +256,10 @@ class Local:
         self.end_input()
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
+
+    def lost(self) -> str:
+        """See `Stream`. There is no connection."""
+        return ""
 
     def exit_code(self) -> int | None:
         """See `Stream`."""

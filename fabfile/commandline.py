@@ -99,8 +99,12 @@ class Line:
         self._check_listing(core)
         if self._only_shows(core):
             console.only_print()
-        if not tasks and len(self.program.argv) > 1 and not self._only_shows(core):
+        elif not tasks and len(self.program.argv) > 1:
             self._no_task()
+        elif self.program.name == "Fabric":
+            from fabfile.ssh import config  # inv has no use for it
+
+            config.check(self.program.args["ssh-config"].value)
 
     def _no_task(self) -> NoReturn:
         hosts = self.program.args["hosts"].value if "hosts" in self.program.args else None

@@ -35,11 +35,20 @@ def printable(text: str) -> str:
 
     Line feeds and tabs stay; of credentials in addresses only `***` does.
     """
-    return "".join(each if each.isprintable() or each in "\n\t" else _escape(each) for each in masked(text))
+    return "\n".join(map(_printable, masked(text).split("\n")))
+
+
+def _printable(line: str) -> str:
+    """The usual line costs nothing: a host may say megabytes."""
+    if line.isprintable():
+        return line
+    return "".join(each if each.isprintable() or each == "\t" else _escape(each) for each in line)
 
 
 def masked(text: str) -> str:
     """`text` with `***` for credentials in addresses."""
+    if "://" not in text or "@" not in text:
+        return text
     return CREDENTIALS.sub(lambda found: f"{found[1] or found[2]}***@", text)
 
 

@@ -45,6 +45,8 @@ class Inventory(msgspec.Struct, frozen=True):
     parallel: int
     hosts: dict[str, Host]
     groups: dict[str, list[str]]
+    said: dict[str, dict[str, str]] = {}
+    """Host → which keys the file names, those of its pool as `pool.size` → the table: `hosts.web1` or `defaults`."""
 
     def resolve(self, names: list[str]) -> list[Host]:
         """The hosts that names of hosts and groups stand for, each once, in the order given.
@@ -144,9 +146,17 @@ def _inventory(file: Path, raw: dict[str, Any]) -> Inventory:
     _check_values(file, "defaults", defaults)
     hosts = {name: _host(file, name, defaults, own) for name, own in raw.get("hosts", {}).items()}
     groups = {name: _convert(file, f"groups.{_cut(name)}", of, list[str]) for name, of in raw.get("groups", {}).items()}
-    inventory = Inventory(file, stock, parallel, hosts, groups)
+    said = {
+        name: _said(defaults, "defaults") | _said(own, f"hosts.{name}") for name, own in raw.get("hosts", {}).items()
+    }
+    inventory = Inventory(file, stock, parallel, hosts, groups, said)
     _check(inventory)
     return inventory
+
+
+def _said(table: dict[str, Any], name: str) -> dict[str, str]:
+    pool = table.get("pool", {})
+    return {key: name for key in table if key != "pool"} | {f"pool.{key}": name for key in pool}
 
 
 def _host(file: Path, name: str, defaults: dict[str, Any], own: Any) -> Host:

@@ -38,6 +38,11 @@ class Channel:
         """See `carry.Stream`."""
         self.channel.close()
 
+    def lost(self) -> str:
+        """See `carry.Stream`."""
+        transport = self.channel.transport
+        return str(transport.saved_exception or "") if transport else ""
+
     def exit_code(self) -> int | None:
         """See `carry.Stream`."""
         self.channel.status_event.wait(EXIT_LIMIT)

@@ -6,7 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paramiko.ssh_exception import AuthenticationException, NoValidConnectionsError, PasswordRequiredException
+from paramiko.ssh_exception import (
+    AuthenticationException,
+    IncompatiblePeer,
+    NoValidConnectionsError,
+    PasswordRequiredException,
+)
 
 from fabfile.errors import Unreachable
 from fabfile.ssh.known_hosts import Changed, Revoked, Unknown, fingerprint
@@ -18,8 +23,24 @@ if TYPE_CHECKING:
 TRIES = 6
 """How often a host is asked that turns connections away for now: sshd's MaxStartups and PerSourcePenalties do."""
 
+STEP_LIMIT = 60
+"""Seconds for a host to answer each step of a login, and to open a session."""
+
 NO_BANNER = "Error reading SSH protocol banner"
 """Paramiko's words for a connection that ends before it begins; where it had to read garbage, more follows."""
+
+UP = "check that the host is up and runs sshd"
+
+LATE = ("No existing session", "Authentication timeout.")
+"""Paramiko's words for a host that does not answer."""
+
+PARTS = {
+    "kex": ("key exchange", "kex algos", "kex"),
+    "host key": ("kind of host key", "server key", "key_types"),
+    "ciphers": ("cipher", "client encrypt", "ciphers"),
+    "macs": ("message authentication", "client mac", "digests"),
+}
+"""A word in Paramiko's error → what the two sides have not in common, and its names in Paramiko's log and options."""
 
 AWAY = ("Exceeded MaxStartups", "Not allowed at this time")
 """What sshd says to whom it turns away, if it says anything."""
@@ -27,11 +48,34 @@ AWAY = ("Exceeded MaxStartups", "Not allowed at this time")
 SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
 
 
+IDENTITY = 'identity_file = "~/.ssh/id_ed25519" in hosts.toml'
+
+
+class NoKey(Exception):
+    """A private key file that is none.
+
+    Args:
+        file: it.
+        why: what is wrong with it.
+    """
+
+    def __init__(self, file: Path, why: str) -> None:
+        super().__init__(why)
+        self.file, self.why = file, why
+
+
 def turned_away(error: Exception, said: Sequence[str]) -> bool:
     """Whether a host ended the connection before it asked who is there, and may not do so the next time."""
+    if late(error):
+        return False
     if said:
         return any(words in said[-1] for words in AWAY)
     return isinstance(error, (EOFError, ConnectionResetError)) or str(error) == NO_BANNER
+
+
+def late(error: Exception) -> bool:
+    """Whether a host did not answer in time; Paramiko's words for that are about itself."""
+    return any(isinstance(each, TimeoutError) for each in (error, error.__context__)) or str(error) in LATE
 
 
 def _word(path: str) -> str:
@@ -55,6 +99,16 @@ def unreachable(machine: Machine, error: Exception, said: Sequence[str] = ()) ->
         return _untrusted(machine, where, error)
     if isinstance(error, PasswordRequiredException):
         return Unreachable(f"{where}: the key has a passphrase", str(error), hint="add it to an agent: ssh-add")
+    if isinstance(error, NoKey):
+        return Unreachable(f"{where}: {error.file} cannot be used", error.why, hint=f"name a private key: {IDENTITY}")
+    if late(error):
+        limits = f"connect_timeout is {machine.connect_timeout} s, and {STEP_LIMIT} s for each step of the login"
+        return Unreachable(f"{where}: cannot connect", f"no answer in time: {limits}", hint=UP)
+    if isinstance(error, IncompatiblePeer):
+        return _incompatible(where, error, machine.offers)
+    if str(error) == "No authentication methods available":
+        hint = f"load a key into the agent: ssh-add; or name one: {IDENTITY}"
+        return Unreachable(f"{where}: login refused", "there is no key to offer", hint=hint)
     if isinstance(error, AuthenticationException):
         return Unreachable(f"{where}: login refused", str(error), hint=f"try: ssh -p {port} {machine.user}@{host}")
     if isinstance(error, NoValidConnectionsError):
@@ -66,8 +120,16 @@ def unreachable(machine: Machine, error: Exception, said: Sequence[str] = ()) ->
     if said or str(error).startswith(NO_BANNER):
         what = f"it says {said[0][:100]!r}" if said else str(error).removeprefix(NO_BANNER)
         return Unreachable(f"{where}: cannot connect", f"this is not SSH: {what}", hint=look)
+    return Unreachable(f"{where}: cannot connect", str(error) or type(error).__name__, hint=UP)
+
+
+def _incompatible(where: str, error: Exception, offers: dict[str, Sequence[str]]) -> Unreachable:
+    what, log, option = next((part for word, part in PARTS.items() if word in str(error)), ("algorithm", "", ""))
+    theirs, ours = (" ".join(offers.get(name, ())) for name in (log, option))
     return Unreachable(
-        f"{where}: cannot connect", str(error) or type(error).__name__, hint="check that the host is up and runs sshd"
+        f"{where}: no {what} in common",
+        f"the host offers: {theirs}\nthis side supports: {ours}" if theirs else str(error),
+        hint="configure its sshd to offer one that this side supports: man sshd_config",
     )
 
 

@@ -17,17 +17,14 @@ from paramiko.ssh_exception import SSHException
 from fabfile import interruption
 from fabfile.errors import Failed, Problem
 from fabfile.host import Host
-from fabfile.ssh import known_hosts
+from fabfile.ssh import identity, known_hosts
 from fabfile.ssh.channel import Channel
-from fabfile.ssh.failure import SYSTEM_KNOWN_HOSTS, TRIES, turned_away, unreachable
+from fabfile.ssh.failure import STEP_LIMIT, SYSTEM_KNOWN_HOSTS, TRIES, NoKey, turned_away, unreachable
 from fabfile.ssh.known_hosts import Changed, Revoked, Unknown
 from fabfile.ssh.transport import Strict, Transport
 
-STEP_LIMIT = 60
-"""Seconds for a host to answer each step of a login, and to open a session."""
-
 ALIVE = 15
-"""Seconds between two signs of life while a script runs and prints nothing."""
+"""Seconds between two questions whether a host is alive, while a script runs and prints nothing."""
 
 PAUSE = 0.5
 """Seconds, at most, before the second try; each later pause may be twice as long. They are random, or all of a fleet
@@ -60,7 +57,7 @@ class Machine(Connection):
             kwargs |= {"key_filename": str(Path(host.identity_file).expanduser()), "look_for_keys": False}
         where = derive_shorthand(hop) if hop else {"host": host.address, "user": host.user, "port": host.port}
         self._set(host_entry=host, hop=hop, way=(*way, where["host"]), hops=hops or Machine)
-        self._set(opening=threading.Lock(), trouble=None)
+        self._set(opening=threading.Lock(), trouble=None, offers={})
         super().__init__(
             where["host"],
             user=where["user"],
@@ -115,10 +112,13 @@ class Machine(Connection):
     def _open(self) -> None:
         files = (SYSTEM_KNOWN_HOSTS, Path(self.host_entry.known_hosts).expanduser())
         known = known_hosts.find(files, self.host, self.port)
+        for name in self.connect_kwargs.get("key_filename", ()):
+            if why := identity.wrong(Path(name)):
+                raise unreachable(self, NoKey(Path(name), why))
         self.client.set_missing_host_key_policy(Strict(known))
         for attempt in range(TRIES):
             said: list[str] = []
-            self.connect_kwargs["transport_factory"] = partial(Transport, known, said)
+            self.connect_kwargs["transport_factory"] = partial(Transport, known, said, self.offers)
             try:
                 super().open()
                 break
@@ -126,4 +126,4 @@ class Machine(Connection):
                 if attempt == TRIES - 1 or not turned_away(error, said):
                     raise unreachable(self, error, said) from error
             sleep(random.uniform(0, PAUSE * 2**attempt))
-        self.transport.set_keepalive(ALIVE)
+        self.transport.ask_for_life(ALIVE)

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 import paramiko
+from paramiko.common import cMSG_GLOBAL_REQUEST
 
 from fabfile.ssh.known_hosts import Known
 
 SILENCE = 60
 """Seconds after which a host whose network acknowledges nothing counts as lost."""
+
+UNANSWERED = 4
+"""Questions whether it is alive after which a host that has answered none counts as lost."""
+
+LISTS = ("kex algos: ", "server key: ", "client encrypt: ", "client mac: ")
+"""How the lines of Paramiko's log begin that have a host's algorithms."""
 
 RSA = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 """A kind of key in known_hosts → the algorithms that prove it."""
@@ -28,10 +36,19 @@ class Transport(paramiko.Transport):
     Args:
         known: what known_hosts files say of the host.
         said: gets the lines that come in the place of SSH's first one.
+        offers: gets the algorithms of both sides.
     """
 
-    def __init__(self, known: Known, said: list[str], sock: Any, *args: Any, **kwargs: Any) -> None:
-        self.said = said
+    def __init__(
+        self,
+        known: Known,
+        said: list[str],
+        offers: dict[str, Sequence[str]],
+        sock: Any,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        self.said, self.offers, self.unanswered = said, offers, 0
         if isinstance(sock, socket.socket):  # through a gateway it is a channel, which has no such option
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE * 1000)
@@ -39,12 +56,45 @@ class Transport(paramiko.Transport):
         options = self.get_security_options()
         wanted = [kind for known_kind in known.kinds for kind in RSA.get(known_kind, (known_kind,))]
         options.key_types = sorted(options.key_types, key=lambda kind: kind not in wanted)
+        offers |= {name: getattr(options, name) for name in ("kex", "key_types", "ciphers", "digests")}
 
     def _log(self, level: Any, msg: Any, *args: Any) -> None:
         """Keep the lines that Paramiko tells nobody but its log."""
         if isinstance(msg, str) and msg.startswith("Banner: "):
             self.said.append(msg.removeprefix("Banner: "))
+        elif isinstance(msg, str) and msg.startswith(LISTS):
+            name, _, names = msg.partition(": ")
+            self.offers[name] = names.split(", ")
         super()._log(level, msg, *args)  # type: ignore[misc]  # Paramiko's type hints leave it out
+
+    def ask_for_life(self, interval: float) -> None:
+        """Ask the host from now on whether it is alive, and end the connection when it does not answer.
+
+        What acknowledges packets may be a kernel whose sshd hangs, or a gateway.
+
+        Args:
+            interval: seconds without anything sent or received between two questions.
+        """
+        self.packetizer.set_keepalive(interval, self._ask)
+
+    def _ask(self) -> None:
+        if self.unanswered >= UNANSWERED:
+            raise paramiko.SSHException(f"the host did not answer {UNANSWERED} questions whether it is alive")
+        self.unanswered += 1
+        question = paramiko.Message()
+        question.add_byte(cMSG_GLOBAL_REQUEST)
+        question.add_string("keepalive@openssh.com")
+        question.add_boolean(True)
+        self._send_user_message(question)  # type: ignore[attr-defined]  # as above
+
+    def _parse_request_success(self, m: Any) -> None:
+        self.unanswered = 0
+        super()._parse_request_success(m)  # type: ignore[misc]  # as above
+
+    def _parse_request_failure(self, m: Any) -> None:
+        """The usual answer: no server knows the question."""
+        self.unanswered = 0
+        super()._parse_request_failure(m)  # type: ignore[misc]  # as above
 
 
 class Strict(paramiko.MissingHostKeyPolicy):

@@ -7,6 +7,7 @@ from typing import Any
 
 from fabfile.host import Host
 from fabfile.inventory import Inventory
+from fabfile.ssh import config
 from fabfile.ssh.machine import Machine
 
 
@@ -34,6 +35,7 @@ class Ways:
 
     def to(self, host: Host) -> Machine:
         """A new connection to a host, through its gateways; nothing is sent before its first use."""
+        host = config.applied(host, self.inventory.said.get(host.name, {}), self.config)
         return Machine(host, self.config.clone(), self._gateway(host.gateway), hops=self._hop)
 
     def _gateway(self, name: str) -> Machine | None:

@@ -68,6 +68,10 @@ class Reply:
     def cancel(self) -> None:
         """Nothing goes on."""
 
+    def lost(self) -> str:
+        """Nothing is."""
+        return ""
+
     def exit_code(self) -> int:
         """Of the script."""
         return self.code

@@ -7,8 +7,8 @@ groups stays there, and all of it ends with one process. One server has many por
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -30,13 +30,11 @@ for package in *.deb; do dpkg-deb -x "$package" .; rm "$package"; done
 START = """set -eu
 d=$1 program=$2 libraries=$3
 shift 3
+cat /etc/passwd "$d/users" >"$d/passwd"
+mount --bind "$d/passwd" /etc/passwd
 mount -t tmpfs none /run
 mkdir /run/sshd
-if ! grep -q ^sshd: /etc/passwd; then
-  cp /etc/passwd "$d/passwd"
-  echo 'sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin' >>"$d/passwd"
-  mount --bind "$d/passwd" /etc/passwd
-fi
+grep -q ^sshd: /etc/passwd || echo 'sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin' >>"$d/passwd"
 export LD_LIBRARY_PATH="$libraries"
 exec "$program" -D -e -f /dev/null -h "$d/host" -o PidFile=none -o AuthorizedKeysFile="$d/id.pub" -o StrictModes=no \
   -o UsePAM=no -o ListenAddress=127.0.0.1 -o PermitRootLogin=yes "$@"
@@ -54,6 +52,17 @@ class Server(msgspec.Struct, frozen=True):
     def log(self) -> str:
         """What it said."""
         return (self.directory / "log").read_text()
+
+    def sessions(self) -> list[int]:
+        """The processes of its sessions, and none of what they started."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        space = {Path(f"/proc/{child}/ns/pid").readlink() for child in children}
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it has ended
+                if (process / "ns/pid").readlink() in space and (process / "comm").read_text().startswith("sshd"):
+                    found.append(int(process.name))
+        return [pid for pid in found if str(pid) not in children]
 
     def inventory(self, **names: int) -> Path:
         """An inventory of hosts.
@@ -88,17 +97,24 @@ def _program() -> tuple[Path, str]:
 
 
 @contextmanager
-def server(directory: Path, hosts: int = 1, options: Sequence[str] = ()) -> Iterator[Server]:
+def server(
+    directory: Path, hosts: int = 1, options: Sequence[str] = (), users: Mapping[str, str] | None = None
+) -> Iterator[Server]:
     """A server that ends with all its sessions.
 
     Args:
         directory: an empty one, for its keys.
         hosts: how many ports it has.
         options: more of sshd's, `MaxStartups=2`.
+        users: more names of root → the shell; their home is the directory of that name.
     """
     program, libraries = _program()
     for name in ("host", "id"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / name], check=True)
+    lines = [f"{name}:x:0:0::{directory / name}:{shell}\n" for name, shell in (users or {}).items()]
+    (directory / "users").write_text("".join(lines))
+    for name in users or {}:
+        (directory / name).mkdir(exist_ok=True)
     ports = free_ports(hosts)
     kind, key, *_ = (directory / "host.pub").read_text().split()
     (directory / "known").write_text("".join(f"[127.0.0.1]:{port} {kind} {key}\n" for port in ports))

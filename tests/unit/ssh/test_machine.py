@@ -12,6 +12,7 @@ from fabric import Config
 from paramiko.config import SSHConfig
 from paramiko.ssh_exception import (
     AuthenticationException,
+    IncompatiblePeer,
     NoValidConnectionsError,
     PasswordRequiredException,
     SSHException,
@@ -59,7 +60,11 @@ FAILURES: dict[str, tuple[Exception, str, str, str]] = {
         "Name or service",
         "check that the host is up",
     ),
-    "timeout": (TimeoutError(), "cannot connect", "TimeoutError", "check that the host is up"),
+    "timeout": (TimeoutError(), "cannot connect", "no answer in time: connect_timeout is 20 s", "check that"),
+    "silence": (SSHException("No existing session"), "cannot connect", "no answer in time", "check that"),
+    "slow login": (AuthenticationException("Authentication timeout."), "cannot connect", "60 s for each step", "check"),
+    "no key": (SSHException("No authentication methods available"), "login refused", "no key to offer", "ssh-add"),
+    "no cipher": (IncompatiblePeer("Incompatible ssh server (no acceptable ciphers)"), "no cipher in common", "", ""),
     "no banner": (
         SSHException("Error reading SSH protocol banner"),
         "cannot connect",

@@ -1,0 +1,65 @@
+"""~/.ssh/config: read once more than Fabric does, to name the file and the line that are wrong; and what it sets."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from paramiko.config import SSHConfig
+from paramiko.ssh_exception import CouldNotCanonicalize, SSHException
+
+from fabfile.console import shown
+from fabfile.errors import Refused
+from fabfile.host import Host
+
+FILES = ("~/.ssh/config", "/etc/ssh/ssh_config")
+
+
+def check(named: str | None) -> None:
+    """Refuse a configuration that cannot be read.
+
+    Args:
+        named: the one that was typed; else it is the user's and the system's.
+
+    Raises:
+        Refused: with the file and what is wrong in it.
+    """
+    for name in (named,) if named else FILES:
+        file = Path(name).expanduser()
+        if not file.exists() and not named:
+            continue
+        try:
+            SSHConfig.from_text(file.read_text())
+        except (OSError, UnicodeDecodeError) as error:
+            raise Refused(f"cannot read {file}", str(error), hint="--ssh-config names another one") from error
+        except (SSHException, ValueError, LookupError) as error:
+            hint = f"see what ssh says of it: ssh -G -F {file} localhost"
+            raise Refused(f"{file} cannot be read", str(error), hint=hint) from error
+
+
+def applied(host: Host, said: Container[str], config: Any) -> Host:
+    """The host, with the port and user of ~/.ssh/config where the inventory names none.
+
+    Args:
+        host: of the inventory.
+        said: the keys that the inventory names for it.
+        config: Fabric's, which has read the file.
+
+    Raises:
+        Refused: a value there cannot be.
+    """
+    try:
+        found = config.base_ssh_config.lookup(host.address)
+    except (SSHException, CouldNotCanonicalize, ValueError) as error:
+        raise Refused(f"~/.ssh/config: {host.address} cannot be looked up", str(error)) from error
+    port, user = found.get("port", ""), found.get("user", "")
+    changes: dict[str, Any] = {}
+    if port and "port" not in said:
+        if not port.isdecimal() or not 0 < int(port) < 65536:
+            raise Refused(f"~/.ssh/config: Port {shown(port)} of {host.address} is not a port", "1 to 65535")
+        changes["port"] = int(port)
+    if user and "user" not in said:
+        changes["user"] = user
+    return msgspec.structs.replace(host, **changes)

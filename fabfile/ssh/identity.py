@@ -1,0 +1,25 @@
+"""The private key file of a host, looked at before it is used: the library's errors do not say which file it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PUBLIC = (b"ssh-", b"ecdsa-", b"sk-")
+"""How a public key begins."""
+
+
+def wrong(file: Path) -> str:
+    """What is wrong with a private key file, or nothing."""
+    try:
+        with file.open("rb") as stream:
+            begin = stream.read(64)
+    except FileNotFoundError:
+        return "there is no such file"
+    except IsADirectoryError:
+        return "it is a directory"
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    if begin.startswith(PUBLIC):
+        private = file.with_suffix("") if file.suffix == ".pub" else None
+        return "it is a public key" + (f"; {private} may be the private one" if private and private.is_file() else "")
+    return "" if b"PRIVATE KEY" in begin else "it is not a private key"
