@@ -10,7 +10,7 @@ from fabfile import commandline, tasks
 def namespace() -> Collection:
     """The tasks that inv and fab share."""
     alone = Collection.from_module(tasks.root).tasks.values()
-    return Collection(*alone, tasks.toolchain, tasks.containerd, tasks.runc, tasks.pool)
+    return Collection(*alone, tasks.toolchain, tasks.containerd, tasks.runc, tasks.pool, tasks.inventory)
 
 
 ns = namespace()

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any, NoReturn
 
-from invoke import Collection, Program
+from invoke import Argument, Collection, Program
 from invoke.exceptions import ParseError
 from invoke.parser import Parser, ParserContext
 
@@ -27,6 +27,23 @@ PASSWORD = "--prompt-for-sudo-password"
 
 FORMATS = ("flat", "nested", "json")
 """Of --list-format."""
+
+
+LIMIT = ("limit", "only those hosts of -H: names, groups, globs, ranges, @labels")
+EXCLUDE = ("exclude", "not those hosts of -H")
+
+
+def extend(program: Program) -> None:
+    """Give a program options of ours in front of the task; it reads what was typed a second time after this."""
+    own = program.core_args
+    program.core_args = lambda: [*own(), *arguments(program.name)]  # type: ignore[method-assign]
+    for argument in arguments(program.name):
+        program.core[0].add_arg(argument)
+
+
+def arguments(program: str) -> list[Argument]:
+    """Options of ours in front of the task."""
+    return [Argument(name=name, help=about) for name, about in ((LIMIT, EXCLUDE) if program == "Fabric" else ())]
 
 
 def running(door: str) -> Program | None:
@@ -46,6 +63,7 @@ def check(program: Program, namespace: Collection) -> None:
     Raises:
         Refused: with the word that is wrong, and the nearest that is right.
     """
+    extend(program)
     line = Line(program, namespace)
     if program.args.complete.value:
         console.only_print()

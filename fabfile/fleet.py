@@ -9,7 +9,7 @@ from typing import Any
 from fabric.executor import Executor as FabricExecutor
 from invoke.exceptions import Exit
 
-from fabfile import console, crew, hints, interruption, inventory, outcome
+from fabfile import commandline, console, crew, hints, interruption, inventory, outcome, selection
 from fabfile.console import prefixed, say
 from fabfile.errors import Interrupted, Refused
 from fabfile.inventory import Host, Inventory
@@ -59,7 +59,16 @@ class Executor(FabricExecutor):
         if self.core.remainder:
             raise Refused("a bare command after -- is not a task", hint="fab -H HOSTS run --command 'uname -r'")
         known = inventory.load()
-        return known, known.resolve(names.split(","))
+        hosts = known.resolve(selection.words(names))
+        limit, exclude = (self._option(name) for name, _ in (commandline.LIMIT, commandline.EXCLUDE))
+        if limit or exclude:
+            hosts = selection.narrowed(known.chosen, hosts, limit, exclude)
+        return known, hosts
+
+    def _option(self, name: str) -> str:
+        """What was typed in front of the task."""
+        args = self.core[0].args
+        return (name in args and args[name].value) or ""
 
     def _host(self, host: Host, ways: Ways, calls: Sequence[Any]) -> HostReport:
         start, whole = monotonic(), HostReport()

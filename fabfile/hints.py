@@ -43,6 +43,7 @@ WHOLE = frozenset(
     {
         "containerd.build",
         "containerd.install",
+        "inventory.show",
         "packages",
         "pool.disks",
         "run",

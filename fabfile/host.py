@@ -53,6 +53,16 @@ def check_user(text: str, name: str) -> None:
         raise Refused(f"{name}: {shown(text)} is not a login name", "without blanks and colons, at most 64 characters")
 
 
+def check_label(text: str, name: str) -> None:
+    """Refuse a label that could not be typed.
+
+    Raises:
+        Refused: such a label.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._=/+-]{0,62}", text):
+        raise Refused(f"{name}: {shown(text)} is not a label", "letters, digits and . _ = / + -, at most 63")
+
+
 def check_path(text: str, name: str) -> None:
     """Refuse a path in the home directory of a user that there is not.
 
@@ -149,6 +159,9 @@ class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     user: Annotated[str, about("login name", check=check_user)] = "root"
     identity_file: Annotated[str, about("private key file; empty: agent and default keys", check=check_path)] = ""
     known_hosts: Annotated[str, about("file of known host keys", check=check_path)] = "~/.ssh/known_hosts"
+    labels: Annotated[
+        tuple[str, ...], about("words to select hosts by; `-H @WORD` selects all that have it", check=check_label)
+    ] = ()
     gateway: Annotated[str, about("host in this file through which to connect")] = ""
     connect_timeout: Annotated[int, about("seconds to wait for a connection", ge=1, le=3600)] = 20
     release: Annotated[str, about("release set of releases.toml")] = "2.3"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import shlex
 from pathlib import Path
@@ -10,28 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fabfile import paths
+from fabfile import paths, selection
 from fabfile.console import shown
 from fabfile.errors import Refused
 from fabfile.host import Host as Host
 from fabfile.host import Pool as Pool
-from fabfile.host import check_address
 from fabfile.instance import DEFAULT, Daemon, check_instance
 from fabfile.option import options
+from fabfile.selection import ALL, Chosen
 
 if TYPE_CHECKING:
     from invoke import Context
-
-ALL = "hosts"
-"""The group that always means every host."""
 
 FIXED = {"block_size": "loop", "chunk_size": "direct"}
 """Keys that one variant would ignore for the whole life of a pool → the variant that has them."""
 
 MOST_PARALLEL = 1024
 """Threads: each has a connection, and so a file descriptor."""
-
-EXAMPLE = "192.0.2.1"
 
 LONG = 120
 """Characters of a key or of a message that are shown."""
@@ -46,58 +40,29 @@ class Inventory(msgspec.Struct, frozen=True):
     hosts: dict[str, Host]
     groups: dict[str, list[str]]
     said: dict[str, dict[str, str]] = {}
-    """Host → which keys the file names, those of its pool as `pool.size` → the table: `hosts.web1` or `defaults`."""
+    """Host → which keys the file names, those of its pool as `pool.size` → the table: `hosts.web1` or `defaults`.
+
+    Of this machine, which has no name, it is what `defaults` names."""
+
+    @property
+    def chosen(self) -> Chosen:
+        """What there is to choose from."""
+        return Chosen(self.file, self.defaults, self.hosts, self.groups)
 
     def resolve(self, names: list[str]) -> list[Host]:
-        """The hosts that names of hosts and groups stand for, each once, in the order given.
+        """The hosts that words stand for, each once, in the order given; see `selection`.
 
         Raises:
-            Refused: a name that is neither; no name at all; a group that holds nothing.
+            Refused: a word that is nothing; no word at all; a group that holds nothing.
         """
-        found: dict[str, Host] = {}
-        for name in filter(None, (name.strip() for name in names)):
-            if name in self.hosts:
-                found[name] = self.hosts[name]
-                continue
-            members = list(self.hosts) if name == ALL else self.groups.get(name)
-            if members is None:
-                raise self._unknown(name)
-            found.update((member, self.hosts[member]) for member in members)
+        found = selection.choose(self.chosen, names)
         if not found and not self.hosts:
-            raise Refused(f"{self.file} has no hosts", "at least one is needed", hint=_lines(self.file, "192.0.2.1"))
+            hint = selection.lines(self.file, selection.EXAMPLE)
+            raise Refused(f"{self.file} has no hosts", "at least one is needed", hint=hint)
         if not found:
             asked = shown(",".join(names))
             raise Refused(f"no hosts match {asked}", f"{self.file} has {len(self.hosts)} hosts")
-        return list(found.values())
-
-    def _unknown(self, name: str) -> Refused:
-        known = [*self.hosts, *self.groups, ALL]
-        near = difflib.get_close_matches(name, known, n=1)
-        return Refused(
-            f"no host or group {shown(name)} in {self.file}",
-            f"known: {', '.join(known)}",
-            hint=f"did you mean {near[0]!r}?" if near else _lines(self.file, name),
-        )
-
-
-def _lines(file: Path, typed: str) -> str:
-    """How to add the host that was typed, as `USER@ADDRESS:PORT` at most: TOML to append as it stands."""
-    user, _, rest = typed.rpartition("@")
-    address, colon, port = rest.rpartition(":")
-    if not (colon and re.fullmatch(r"[0-9]{1,5}", port)) or (":" in address and not address.endswith("]")):
-        address, port = rest, ""
-    address = address.strip("[]")
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", address).strip("-._")[:253] or "web1"
-    try:
-        check_address(address, "address")
-    except Refused:
-        address = EXAMPLE
-    lines = [f'[hosts."{name if name != ALL else "web1"}"]', f'address = "{address}"']
-    if user and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", user):
-        lines.append(f'user = "{user}"')
-    if port and 0 < int(port) < 65536:
-        lines.append(f"port = {int(port)}")
-    return "\n".join([f"append these lines to {file}:", *lines])
+        return found
 
 
 def load(file: Path | None = None) -> Inventory:
@@ -144,14 +109,30 @@ def _inventory(file: Path, raw: dict[str, Any]) -> Inventory:
             raise Refused(f"{file}: defaults.{key}: every host has its own", hint=f"move it to [hosts.NAME] {key}")
     stock = _convert(file, "defaults", defaults, Host)  # first: a mistake in the defaults is not each host's
     _check_values(file, "defaults", defaults)
-    hosts = {name: _host(file, name, defaults, own) for name, own in raw.get("hosts", {}).items()}
+    tables = _tables(file, raw.get("hosts", {}))
+    hosts = {name: _host(file, name, defaults, own) for name, own in tables.items()}
     groups = {name: _convert(file, f"groups.{_cut(name)}", of, list[str]) for name, of in raw.get("groups", {}).items()}
-    said = {
-        name: _said(defaults, "defaults") | _said(own, f"hosts.{name}") for name, own in raw.get("hosts", {}).items()
-    }
+    said = {name: _said(defaults, "defaults") | _said(own, f"hosts.{name}") for name, own in tables.items()}
+    said[""] = _said(defaults, "defaults")
     inventory = Inventory(file, stock, parallel, hosts, groups, said)
     _check(inventory)
     return inventory
+
+
+def _tables(file: Path, tables: dict[str, Any]) -> dict[str, Any]:
+    """The table of each host: `[hosts."web[01-64]"]` is one for many, and a host's own keys come before those."""
+    found: dict[str, Any] = {}
+    for word, table in sorted(tables.items(), key=lambda each: not selection.is_range(each[0])):
+        for name in selection.expand(word, f"{file}: hosts"):
+            before = found.get(name)
+            found[name] = _merged(before, table) if isinstance(before, dict) and isinstance(table, dict) else table
+    in_order = [name for word in tables for name in selection.expand(word, f"{file}: hosts")]
+    return {name: found[name] for name in in_order}
+
+
+def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    pools = [table["pool"] for table in (under, over) if isinstance(table.get("pool"), dict)]
+    return {**under, **over, **({"pool": {**pools[0], **pools[-1]}} if pools else {})}
 
 
 def _said(table: dict[str, Any], name: str) -> dict[str, str]:
@@ -188,7 +169,7 @@ def _check_values(file: Path, key: str, table: dict[str, Any]) -> None:
             for text in [texts] if isinstance(texts, str) else texts if isinstance(texts, list) else []:
                 said = f"{file}: {where}.{name}"
                 option.refuse_text(text, said)
-                if option.check and (text or name == "address"):
+                if option.check and (text or name in ("address", "labels")):
                     option.check(text, said)
 
 
@@ -241,14 +222,7 @@ def _check(inventory: Inventory) -> None:
                 hint="one machine is one host: remove one of them",
             )
         seen[where] = name
-    for group, members in inventory.groups.items():
-        if group in inventory.hosts or group == ALL:
-            raise Refused(
-                f"{inventory.file}: groups.{_cut(group)}: the name is taken", "by a host, or by the group of all"
-            )
-        for member in members:
-            if member not in inventory.hosts:
-                raise Refused(f"{inventory.file}: groups.{_cut(group)}: no host {shown(member)}")
+    selection.check_groups(inventory.chosen, "by a host, or by the group of all")
 
 
 def _check_gateways(inventory: Inventory, host: Host) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fabfile.tasks import containerd, pool, root, runc, toolchain
+from fabfile.tasks import containerd, inventory, pool, root, runc, toolchain
 
-__all__ = ["containerd", "pool", "root", "runc", "toolchain"]
+__all__ = ["containerd", "inventory", "pool", "root", "runc", "toolchain"]
 """Those of inv and fab; inv has `lab`, too."""

@@ -27,6 +27,7 @@ LAYERS = (
     "host",
     "inventory",
     "outcome",
+    "selection",
     "task",
     "commandline",
     "hints",

@@ -1,0 +1,250 @@
+"""What -H, --limit, --exclude and groups say → hosts: names, globs, ranges, labels, groups, `user@host:port`.
+
+A word that is no known host, group, pattern or address is refused, with the nearest name: it is a mistake. Ranges are
+those of ClusterShell: `web[01-64]`, `web[1-9/2,20]`, `rack[1-4]n[01-16]`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from fabfile.console import shown
+from fabfile.errors import Refused
+from fabfile.host import Host, check_address, check_user
+
+ALL = "hosts"
+"""The group that always means every host."""
+
+MOST = 20_000
+"""Hosts that a range may name."""
+
+DEEPEST = 50
+"""Groups within each other."""
+
+EXAMPLE = "192.0.2.1"
+
+PLAIN = re.compile(
+    r"(?:(?P<user>[^@]+)@)?(?P<host>\[[0-9A-Fa-f:.]+(?:%[^\]]+)?\]|[^@:\[\]]+)(?::(?P<port>[0-9]{1,5}))?"
+)
+
+
+class Chosen(NamedTuple):
+    """What there is to choose from."""
+
+    file: Path
+    defaults: Host
+    hosts: Mapping[str, Host]
+    groups: Mapping[str, list[str]]
+
+
+def words(text: str) -> list[str]:
+    """The words of a list: commas within brackets belong to a range."""
+    return [word.strip() for word in re.split(r",(?![^\[]*\])", text) if word.strip()]
+
+
+def is_range(word: str) -> bool:
+    """Whether a word names several hosts by numbers; brackets around an IPv6 address are none of that."""
+    return bool(re.search(r"\[[0-9][0-9,/-]*\]", word))
+
+
+def expand(word: str, where: str) -> list[str]:
+    """The names that a range stands for; any other word is itself.
+
+    Args:
+        word: `web[01-64]`.
+        where: what is said in front of an error.
+
+    Raises:
+        Refused: it is no range, or has too many names.
+    """
+    if not is_range(word):
+        return [word]
+    count = 1
+    for part in re.findall(r"\[([0-9,/-]+)\]", word):
+        spans = re.findall(r"([0-9]{1,18})(?:-([0-9]{1,18}))?", part)
+        count *= sum(max(int(last or first) - int(first), 0) + 1 for first, last in spans) or 1
+    if count > MOST or len(word) > 4096:
+        raise Refused(f"{where}: {shown(word)} has too many names", f"at most {MOST}")
+    if wrong := re.search(r"[^A-Za-z0-9._,/\[\]-]", word):
+        raise Refused(f"{where}: {shown(word)} has {wrong[0]!r} beside a range", "letters, digits, dots, hyphens")
+    from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException  # slow, and seldom needed
+
+    try:
+        return list(NodeSet(word, resolver=RESOLVER_NOGROUP))
+    except NodeSetException as error:
+        raise Refused(f"{where}: {shown(word)} is not a range", str(error), hint="such as web[01-64]") from error
+
+
+def narrowed(known: Chosen, hosts: Iterable[Host], limit: str, exclude: str) -> list[Host]:
+    """Those hosts that `limit` names, if it names any, and `exclude` does not.
+
+    Args:
+        known: what there is.
+        hosts: what was chosen.
+        limit: a list of words; empty: all.
+        exclude: a list of words.
+
+    Raises:
+        Refused: a word that is nothing, or no host is left.
+    """
+    hosts = list(hosts)
+    known = known._replace(hosts={**known.hosts, **{host.name: host for host in hosts}})
+    out = {host.name for host in choose(known, words(exclude), "--exclude")}
+    only = {host.name for host in choose(known, words(limit), "--limit")}
+    left = [host for host in hosts if host.name not in out and (not limit or host.name in only)]
+    if not left:
+        raise Refused("no host is left", f"of {len(hosts)}, after --limit {limit or '*'} and --exclude {exclude}")
+    return left
+
+
+def choose(known: Chosen, asked: Iterable[str], where: str = "-H") -> list[Host]:
+    """The hosts that words stand for, each once, in the order given; those of a pattern in the order of the file.
+
+    Args:
+        known: what there is.
+        asked: the words.
+        where: what is said in front of an error.
+
+    Raises:
+        Refused: a word that names nothing.
+    """
+    found: dict[str, Host] = {}
+    groups: set[str] = set()
+    for word in filter(None, map(str.strip, asked)):
+        for host in _hosts(known, word, where, groups):
+            found.setdefault(host.name, host)
+    return list(found.values())
+
+
+def _hosts(known: Chosen, word: str, where: str, groups: set[str], depth: int = 0) -> Iterator[Host]:
+    """The hosts of a word; `groups` are those that were met: the second time they have nothing new."""
+    if word in known.hosts:
+        yield known.hosts[word]
+    elif word == ALL:
+        yield from known.hosts.values()
+    elif word in known.groups:
+        if depth > DEEPEST:
+            raise Refused(f"{known.file}: groups.{word}: more than {DEEPEST} groups are within each other")
+        for member in known.groups[word] if word not in groups else ():
+            groups.add(word)
+            yield from _hosts(known, member, f"{known.file}: groups.{word}", groups, depth + 1)
+    elif is_range(word):
+        for name in expand(word, where):
+            yield from _hosts(known, name, where, groups, depth)
+    elif word.startswith("@"):
+        yield from _some((h for h in known.hosts.values() if _any(h.labels, word[1:])), known, word, "label")
+    elif re.search(r"[*?]", word):
+        yield from _some((h for h in known.hosts.values() if fnmatchcase(h.name, word)), known, word, "name")
+    elif not depth and (plain := _plain(known, word)):
+        yield plain
+    else:
+        raise _unknown(known, word, where)
+
+
+def check_groups(known: Chosen, taken: str) -> None:
+    """Refuse groups that cannot be.
+
+    Args:
+        known: what there is.
+        taken: what is said where the name of a group is another thing's.
+
+    Raises:
+        Refused: such a name, a member that is nothing, a ring.
+    """
+    for group, members in known.groups.items():
+        said = f"{known.file}: groups.{group[:120]}"
+        if group in known.hosts or group == ALL:
+            raise Refused(f"{said}: the name is taken", taken)
+        for member in (name for word in members for name in expand(word, said)):
+            if not (member in known.hosts or member in known.groups or re.search(r"^@|[*?]", member)):
+                raise Refused(f"{said}: no host {shown(member)}")
+    done: set[str] = set()
+    for group in known.groups:
+        way = [group]
+        while way and way[-1] not in done:
+            inner = next((m for m in known.groups[way[-1]] if m in known.groups and m not in done), None)
+            if inner in way:
+                raise Refused(f"{known.file}: groups.{inner}: a ring", " → ".join([*way[way.index(inner) :], inner]))
+            if inner is None:
+                done.add(way.pop())
+            else:
+                way.append(inner)
+
+
+def _any(labels: Iterable[str], pattern: str) -> bool:
+    return any(fnmatchcase(label, pattern) for label in labels)
+
+
+def _some(hosts: Iterable[Host], known: Chosen, word: str, kind: str) -> list[Host]:
+    """Refuse a pattern that nothing matches: it is a mistake more often than an empty set."""
+    found = list(hosts)
+    if not found:
+        labels = sorted({label for host in known.hosts.values() for label in host.labels})
+        there = labels if kind == "label" else list(known.hosts)
+        raise Refused(f"no host in {known.file} has a {kind} like {shown(word)}", _listed(there))
+    return found
+
+
+def _plain(known: Chosen, word: str) -> Host | None:
+    """A host that no file names: `user@host:port`, with a user or a port at least, or else it may be a mistake."""
+    parts = PLAIN.fullmatch(word)
+    if not parts or not (parts["user"] or parts["port"] or parts["host"].startswith("[")):
+        return None
+    address = parts["host"].strip("[]")
+    changes: dict[str, object] = {"name": word}
+    if parts["user"]:
+        check_user(parts["user"], "-H: user")
+        changes["user"] = parts["user"]
+    if parts["port"]:
+        if not 0 < int(parts["port"]) < 65536:
+            raise Refused(f"-H: {shown(word)}: {parts['port']} is not a port", "1 to 65535")
+        changes["port"] = int(parts["port"])
+    if address in known.hosts:
+        return msgspec.structs.replace(known.hosts[address], **changes)
+    check_address(address, "-H")
+    return msgspec.structs.replace(known.defaults, address=address, **changes)
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Known names, as many as fit on a screen."""
+    names = list(names)
+    more = f", and {len(names) - 50} more" if len(names) > 50 else ""
+    return f"known: {', '.join(names[:50])}{more}"
+
+
+def _unknown(known: Chosen, name: str, where: str) -> Refused:
+    names = [*known.hosts, *known.groups, ALL]
+    near = difflib.get_close_matches(name, names, n=1)
+    what = (
+        f"no host or group {shown(name)} in {known.file}"
+        if where.startswith("-")
+        else f"{where}: no host {shown(name)}"
+    )
+    return Refused(what, _listed(names), hint=f"did you mean {near[0]!r}?" if near else lines(known.file, name))
+
+
+def lines(file: Path, typed: str) -> str:
+    """How to add the host that was typed, as `USER@ADDRESS:PORT` at most: TOML to append as it stands."""
+    user, _, rest = typed.rpartition("@")
+    address, colon, port = rest.rpartition(":")
+    if not (colon and re.fullmatch(r"[0-9]{1,5}", port)) or (":" in address and not address.endswith("]")):
+        address, port = rest, ""
+    address = address.strip("[]")
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", address).strip("-._")[:253] or "web1"
+    try:
+        check_address(address, "address")
+    except Refused:
+        address = EXAMPLE
+    toml = [f'[hosts."{name if name != ALL else "web1"}"]', f'address = "{address}"']
+    if user and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", user):
+        toml.append(f'user = "{user}"')
+    if port and 0 < int(port) < 65536:
+        toml.append(f"port = {int(port)}")
+    return "\n".join([f"append these lines to {file}:", *toml])

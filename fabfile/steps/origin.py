@@ -1,0 +1,67 @@
+"""What a host gets, and where each value comes from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from invoke import Context
+
+from fabfile import inventory
+from fabfile.console import show
+from fabfile.host import Host, Pool
+from fabfile.option import options
+from fabfile.outcome import result
+
+ADDRESS = ("address", "port", "user")
+"""What a command line or ~/.ssh/config may say of a host."""
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """A key of a host."""
+
+    key: str
+    value: Any
+    source: str
+
+
+def settings(host: Host, known: inventory.Inventory) -> list[Setting]:
+    """Every key of a host with its value and source.
+
+    Args:
+        host: as it is connected to.
+        known: the inventory.
+    """
+    said, own = known.said.get(host.name, known.said.get("", {})), known.hosts.get(host.name)
+    used = inventory.on_instance(host)
+    found = []
+    for kind, before in ((Host, ""), (Pool, "pool.")):
+        asked, given = (host, used) if kind is Host else (host.pool, used.pool)
+        for name in options(kind):
+            key, value = f"{before}{name}", getattr(given, name)
+            source = said.get(key, "default")
+            if getattr(asked, name) != value:
+                source = f"instance {used.instance}"
+            elif name in ADDRESS and kind is Host and host.name:
+                source = _address(host, own or known.defaults, name, source, typed=own is None)
+            found.append(Setting(key, list(value) if isinstance(value, tuple) else value, source))
+    return found
+
+
+def _address(host: Host, own: Host, name: str, source: str, *, typed: bool) -> str:
+    if getattr(own, name) != getattr(host, name):
+        return "command line" if typed else "~/.ssh/config"
+    return "name of the host" if name == "address" and source == "default" else source
+
+
+def show_settings(c: Context) -> None:
+    """Show every key of the machine behind `c`; it is not connected to."""
+    host = getattr(c, "host_entry", None)
+    known = inventory.load()
+    found = settings(host if isinstance(host, Host) else known.defaults, known)
+    result(found)
+    texts = [each.value if isinstance(each.value, list) else [str(each.value)] for each in found]
+    values = [", ".join(text) or "-" for text in texts]
+    wide, width = max(len(each.key) for each in found), min(max(map(len, values)), 50)
+    for each, value in zip(found, values, strict=True):
+        show(f"{each.key:{wide}}  {value:{width}}  {each.source}")

@@ -1,0 +1,14 @@
+"""hosts.toml."""
+
+from __future__ import annotations
+
+from invoke import Context
+
+from fabfile.steps.origin import Setting, show_settings
+from fabfile.task import task
+
+
+@task(answers=list[Setting])
+def show(c: Context) -> None:
+    """Show what a host gets, and where each value comes from; nothing is connected to."""
+    show_settings(c)

@@ -1,0 +1,70 @@
+"""Where each value of a host comes from."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import msgspec
+import pytest
+from invoke import Context
+
+from fabfile import inventory, paths
+from fabfile.steps.origin import settings, show_settings
+
+FLEET = """
+[defaults]
+user = "admin"
+[defaults.pool]
+size = "200G"
+[hosts.a]
+port = 2222
+pool = { percent = 10 }
+[hosts.b]
+address = "192.0.2.2"
+instance = "two"
+"""
+
+
+def sources(typed: str, **changes: Any) -> dict[str, tuple[Any, str]]:
+    """Key → value and source, of a host as it is connected to."""
+    paths.inventory().write_text(FLEET)
+    known = inventory.load()
+    (host,) = known.resolve([typed])
+    return {each.key: (each.value, each.source) for each in settings(msgspec.structs.replace(host, **changes), known)}
+
+
+def test_each_value_has_its_source() -> None:
+    found = sources("a")
+    assert found["port"] == (2222, "hosts.a")
+    assert found["user"] == ("admin", "defaults")
+    assert found["address"] == ("a", "name of the host")
+    assert found["pool.size"] == ("200G", "defaults")
+    assert found["pool.percent"] == (10, "hosts.a")
+    assert found["release"] == ("2.3", "default")
+    assert found["labels"] == ([], "default")
+
+
+def test_what_an_instance_renames_is_told() -> None:
+    assert sources("b")["pool.vg"] == ("containerd-two", "instance two")
+
+
+def test_what_ssh_says() -> None:
+    assert sources("b", port=2200)["port"] == (2200, "~/.ssh/config")
+
+
+def test_what_was_typed() -> None:
+    found = sources("root@192.0.2.9:2201")
+    assert found["user"] == ("root", "command line")
+    assert found["address"] == ("192.0.2.9", "command line")
+    assert found["port"] == (2201, "command line")
+
+
+@pytest.mark.parametrize("host", ["a", ""])
+def test_it_is_shown_a_line_a_key(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    paths.inventory().write_text(FLEET)
+    c = SimpleNamespace(host_entry=inventory.load().hosts[host]) if host else SimpleNamespace()
+    show_settings(cast(Context, c))
+    lines = capsys.readouterr().out.splitlines()
+    assert ["user", "admin", "defaults"] in [line.split() for line in lines]
+    assert len(lines) == len(sources("a"))
