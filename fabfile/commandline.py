@@ -17,7 +17,7 @@ from invoke import Argument, Collection, Program
 from invoke.exceptions import ParseError
 from invoke.parser import Parser, ParserContext
 
-from fabfile import console, outcome
+from fabfile import console, events, outcome
 from fabfile.console import shown
 from fabfile.errors import Refused
 from fabfile.outcome import FleetReport, Report, Trouble
@@ -29,21 +29,41 @@ FORMATS = ("flat", "nested", "json")
 """Of --list-format."""
 
 
-LIMIT = ("limit", "only those hosts of -H: names, groups, globs, ranges, @labels")
-EXCLUDE = ("exclude", "not those hosts of -H")
+NARROW = {
+    "limit": "only those hosts of -H: names, groups, globs, ranges, @labels",
+    "exclude": "not those hosts of -H",
+}
+"""Options of fab, in front of the task."""
+
+SEEN = {"events": "file that gets what happens, a line of JSON each", "plain": "nothing is drawn on the terminal"}
+"""Options of both programs, in front of the task."""
 
 
 def extend(program: Program) -> None:
-    """Give a program options of ours in front of the task; it reads what was typed a second time after this."""
+    """Give a program options of ours in front of the task; if it has read them once, it will do so again."""
     own = program.core_args
     program.core_args = lambda: [*own(), *arguments(program.name)]  # type: ignore[method-assign]
-    for argument in arguments(program.name):
-        program.core[0].add_arg(argument)
+    if hasattr(program, "core"):
+        for argument in arguments(program.name):
+            program.core[0].add_arg(argument)
 
 
 def arguments(program: str) -> list[Argument]:
     """Options of ours in front of the task."""
-    return [Argument(name=name, help=about) for name, about in ((LIMIT, EXCLUDE) if program == "Fabric" else ())]
+    named = {**NARROW, **SEEN} if program == "Fabric" else SEEN
+    kinds: dict[str, type] = {"plain": bool}
+    return [Argument(name=name, help=about, kind=kinds.get(name, str)) for name, about in named.items()]
+
+
+def typed(core: Any, name: str) -> str:
+    """What was typed in front of the task; empty: nothing.
+
+    Args:
+        core: what Invoke made of the command line.
+        name: of the option.
+    """
+    args = core[0].args if core else {}
+    return str((name in args and args[name].value) or "")
 
 
 def running(door: str) -> Program | None:
@@ -63,7 +83,6 @@ def check(program: Program, namespace: Collection) -> None:
     Raises:
         Refused: with the word that is wrong, and the nearest that is right.
     """
-    extend(program)
     line = Line(program, namespace)
     if program.args.complete.value:
         console.only_print()
@@ -89,6 +108,7 @@ class Line:
     """One command line, and what it is read with."""
 
     def __init__(self, program: Program, namespace: Collection) -> None:
+        extend(program)
         self.program, self.namespace = program, namespace
         self.words: list[str] = program.core.unparsed
         self.contexts: dict[str, ParserContext] = {
@@ -115,6 +135,8 @@ class Line:
             self._refuse_number(parser.initial)
             raise Refused("the command line cannot be parsed", str(error)) from error
         self._check_listing(core)
+        if file := self._value(core, "events"):
+            events.check(file)
         if self._only_shows(core):
             console.only_print()
         elif not tasks and len(self.program.argv) > 1:

@@ -18,6 +18,7 @@ from fabfile.console import say
 from fabfile.errors import Failed, Pending, Refused
 from fabfile.facts import Facts, Query, gather
 from fabfile.outcome import Outcome, note, with_diff
+from fabfile.outcome import step as taken
 from fabfile.plan import Change, Step, describe
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ def converge(c: Context, steps: Sequence[Step], *, prove: bool = False) -> list[
     outcomes = []
     for number, step in enumerate(steps, 1):
         start = monotonic()
-        with interruption.unit(step.name, ", ".join(later.name for later in steps[number:])):
+        later = ", ".join(later.name for later in steps[number:])
+        with interruption.unit(step.name, later), taken(step.name):
             changes, have = _make_true(c, step, query, have, look, outcomes)
         outcome = Outcome(
             step.name, "changed" if changes else "ok", _reason(changes), round(monotonic() - start, 2), changes

@@ -9,7 +9,7 @@ from typing import Any
 from fabric.executor import Executor as FabricExecutor
 from invoke.exceptions import Exit
 
-from fabfile import commandline, console, crew, hints, interruption, inventory, outcome, selection
+from fabfile import commandline, console, crew, events, hints, interruption, inventory, live, outcome, selection
 from fabfile.console import prefixed, say
 from fabfile.errors import Interrupted, Refused
 from fabfile.inventory import Host, Inventory
@@ -40,11 +40,13 @@ class Executor(FabricExecutor):
                 report = FleetReport(error.code, {}, Trouble(error.what, error.details, error.hint))
                 outcome.publish(report)
             raise
-        with interruption.listening(here=False):
-            with Ways(known, self.config) as ways:
+        with interruption.listening(here=False), events.written(self._option("events")):
+            with Ways(known, self.config) as ways, live.shown(plain=bool(self._option("plain"))):
+                events.tell("run-begin", hosts=[host.name for host in hosts])
                 reports = crew.each(hosts, known.parallel, lambda host: self._host(host, ways, calls), given_up)
             console.only_this_thread()
             code = outcome.exit_code([report.status for report in reports.values()])
+            events.tell("run-end", exit_code=code)
             summary(reports)
         if as_json:
             outcome.publish(FleetReport(code, reports))
@@ -60,25 +62,24 @@ class Executor(FabricExecutor):
             raise Refused("a bare command after -- is not a task", hint="fab -H HOSTS run --command 'uname -r'")
         known = inventory.load()
         hosts = known.resolve(selection.words(names))
-        limit, exclude = (self._option(name) for name, _ in (commandline.LIMIT, commandline.EXCLUDE))
+        limit, exclude = (self._option(name) for name in commandline.NARROW)
         if limit or exclude:
             hosts = selection.narrowed(known.chosen, hosts, limit, exclude)
         return known, hosts
 
     def _option(self, name: str) -> str:
-        """What was typed in front of the task."""
-        args = self.core[0].args
-        return (name in args and args[name].value) or ""
+        return commandline.typed(self.core, name)
 
     def _host(self, host: Host, ways: Ways, calls: Sequence[Any]) -> HostReport:
         start, whole = monotonic(), HostReport()
-        with prefixed(host.name), hints.entered(host):
+        if interruption.asked():
+            left_out = interruption.before(outcome.task_name(calls[0]))
+            whole.status, whole.error, _ = outcome.explained(left_out)
+            return told(host, whole)
+        with prefixed(host.name), hints.entered(host), events.on(host.name):
+            events.tell("host-begin")
             connection = None
             try:
-                if interruption.asked():
-                    left_out = interruption.before(outcome.task_name(calls[0]))
-                    whole.status, whole.error, _ = outcome.explained(left_out)
-                    return whole
                 connection = ways.to(host)
                 for call in calls:
                     if not outcome.take(call, connection, whole, remote=True):
@@ -90,14 +91,21 @@ class Executor(FabricExecutor):
                 if connection:
                     connection.close()
         whole.seconds = round(monotonic() - start, 1)
-        return whole
+        return told(host, whole)
 
 
 def given_up(host: Host, why: str) -> HostReport:
     """The report of a host whose thread was not waited for."""
     status, error, text = outcome.explained(Interrupted(f"interrupted: {why}", hint=interruption.AGAIN))
     say("\n".join(f"{host.name}: {line}" for line in text.splitlines()), error=True)
-    return HostReport(status, error=error)
+    return told(host, HostReport(status, error=error))
+
+
+def told(host: Host, report: HostReport) -> HostReport:
+    """The report, once those who listen have heard of it."""
+    error = report.error.what if report.error else ""
+    events.tell("host-end", host=host.name, status=report.status, seconds=report.seconds, error=error)
+    return report
 
 
 def summary(reports: dict[str, HostReport]) -> None:

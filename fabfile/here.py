@@ -7,7 +7,7 @@ from typing import Any
 from invoke import Executor as InvokeExecutor
 from invoke.exceptions import Exit
 
-from fabfile import console, interruption, outcome
+from fabfile import commandline, console, events, interruption, outcome
 from fabfile.outcome import Report
 
 
@@ -25,7 +25,9 @@ class Executor(InvokeExecutor):
         if as_json:
             console.keep_for_document()
         whole = Report()
-        with interruption.listening(here=True):
+        file = commandline.typed(self.core, "events")
+        with interruption.listening(here=True), events.written(file):
+            events.tell("run-begin")
             try:
                 for call in calls:
                     self.config.load_collection(self.collection.configuration(call.called_as))
@@ -35,6 +37,7 @@ class Executor(InvokeExecutor):
             except KeyboardInterrupt:  # between two tasks
                 whole.status = "interrupted"
             whole.exit_code = outcome.exit_code([whole.status])
+            events.tell("run-end", exit_code=whole.exit_code)
         if as_json:
             outcome.publish(whole)
         if whole.exit_code:

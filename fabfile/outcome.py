@@ -5,7 +5,8 @@ docs/json.md describes every field; a unit test compares it with these structs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from time import monotonic
@@ -14,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 from invoke.exceptions import Exit
 
-from fabfile import console, hints, interruption
+from fabfile import console, events, hints, interruption
 from fabfile.errors import Failed, Interrupted, Pending, Problem, Refused, Unreachable
 
 SCHEMA = 1
@@ -109,6 +110,7 @@ def note(outcome: Outcome) -> None:
     """Keep what became of a step of the running task."""
     if now := _task.get():
         now.steps.append(outcome)
+    events.tell("step-end", step=outcome.step, status=outcome.status, seconds=outcome.seconds, reason=outcome.reason)
 
 
 def result(value: Any) -> None:
@@ -153,7 +155,8 @@ def perform(name: str, do: Callable[[], Any], *, remote: bool) -> tuple[TaskRepo
     token = _task.set(report)
     text = ""
     try:
-        with interruption.unit(name):
+        with events.on(task=name), interruption.unit(name):
+            events.tell("task-begin")
             do()
         changed = any(step.status == "changed" for step in report.steps)
         report.status = "changed" if changed else "ok"
@@ -162,7 +165,24 @@ def perform(name: str, do: Callable[[], Any], *, remote: bool) -> tuple[TaskRepo
     finally:
         _task.reset(token)
     report.seconds = round(monotonic() - start, 2)
+    with events.on(task=name):
+        what = report.error.what if report.error else ""
+        events.tell("task-end", status=report.status, seconds=report.seconds, error=what)
     return report, text
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """Within it a step is taken; where it ends with an error, that is told. See `note` for the others."""
+    timer = events.Timer()
+    events.tell("step-begin", step=name)
+    try:
+        yield
+    except Exception as error:
+        status, trouble, _ = explained(error, remote=True)
+        what = trouble.what if trouble else ""
+        events.tell("step-end", step=name, status=status, seconds=timer.seconds, error=what)
+        raise
 
 
 def explained(error: Exception, *, remote: bool = False) -> tuple[Status, Trouble | None, str]:

@@ -1,0 +1,143 @@
+"""What happens, as it happens: for the file of --events, and for whoever watches on a terminal."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from pathlib import Path
+from time import monotonic, time
+from typing import Literal
+
+import msgspec
+
+from fabfile.console import masked, say
+from fabfile.errors import Refused
+
+Kind = Literal[
+    "run-begin", "host-begin", "task-begin", "step-begin", "step-end", "task-end", "host-end", "run-end"
+]  # fmt: skip
+
+
+class Event(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Something that began or ended; docs/json.md says what each field is."""
+
+    time: float
+    event: Kind
+    host: str = ""
+    task: str = ""
+    step: str = ""
+    status: str = ""
+    seconds: float | None = None
+    reason: str = ""
+    error: str = ""
+    hosts: list[str] = []
+    exit_code: int | None = None
+
+
+Listener = Callable[[Event], None]
+
+_listeners: list[Listener] = []
+_lock = threading.Lock()
+_at: ContextVar[tuple[str, str]] = ContextVar("at", default=("", ""))
+
+
+@contextmanager
+def heard_by(listener: Listener) -> Iterator[None]:
+    """Within it, `listener` gets every event, one at a time, from whichever thread it comes."""
+    with _lock:
+        _listeners.append(listener)
+    try:
+        yield
+    finally:
+        with _lock:
+            _listeners.remove(listener)
+
+
+@contextmanager
+def on(host: str = "", task: str = "") -> Iterator[None]:
+    """Within it, events of this thread are about that host and task."""
+    before = _at.get()
+    token = _at.set((host or before[0], task or before[1]))
+    try:
+        yield
+    finally:
+        _at.reset(token)
+
+
+def tell(
+    event: Kind,
+    *,
+    host: str = "",
+    step: str = "",
+    status: str = "",
+    seconds: float | None = None,
+    reason: str = "",
+    error: str = "",
+    hosts: list[str] | None = None,
+    exit_code: int | None = None,
+) -> None:
+    """Something happened; what is not said here of host and task is as in `on`."""
+    now = round(time(), 3)
+    at, task = _at.get()
+    told = Event(now, event, host or at, task, step, status, seconds, reason, error, hosts or [], exit_code)
+    with _lock:
+        for listener in _listeners:
+            listener(told)
+
+
+class Timer:
+    """How long something took."""
+
+    def __init__(self) -> None:
+        self._begin = monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Since it was made."""
+        return round(monotonic() - self._begin, 2)
+
+
+def check(path: str) -> None:
+    """Refuse a file of events that cannot be written.
+
+    Raises:
+        Refused: with the reason.
+    """
+    try:
+        Path(path).expanduser().open("a").close()
+    except OSError as error:
+        raise Refused(f"--events: cannot write {path}", str(error)) from error
+
+
+@contextmanager
+def written(path: str) -> Iterator[None]:
+    """Within it, every event is a line of JSON in a file, as soon as it happens; without a path nothing is written."""
+    if not path:
+        yield
+        return
+    stream = Path(path).expanduser().open("w", encoding="ascii", buffering=1)
+    broken = False
+
+    def write(event: Event) -> None:
+        nonlocal broken
+        if broken:
+            return
+        try:
+            stream.write(line(event) + "\n")
+        except OSError as error:  # a full disk ends no change half-way
+            broken = True
+            say(f"--events: {path} is not written any more: {error}", error=True)
+
+    with heard_by(write):
+        yield
+    with suppress(OSError):  # it was said
+        stream.close()
+
+
+def line(event: Event) -> str:
+    """An event as JSON, in ASCII and without passwords."""
+    import json
+
+    return masked(json.dumps(msgspec.to_builtins(event)))

@@ -1,0 +1,92 @@
+"""What is seen of a fleet at work: on a terminal, in lines, in a file, in a document; hosts are real sshds."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from fabfile.paths import REPOSITORY
+from tests.integration.local import sshd
+from tests.integration.local.test_interruption import inventory, steps
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[sshd.Server]]:
+    """Two hosts."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(sshd.server(tmp_path_factory.mktemp("sshd"))) for _ in range(2)]
+
+
+def run(servers: list[sshd.Server], directory: Path, *words: str, terminal: bool = True) -> tuple[int, str, str]:
+    """Exit code, what a terminal got, and standard output where that is no terminal."""
+    (directory / "seconds").write_text("1.2")
+    environment = {**os.environ, "HOSTS_FILE": str(inventory(servers, directory)), "TERM": "xterm"}
+    command = [sys.executable, "-m", "tests.integration.local.harmless", "fab", *words]
+    ours, theirs = pty.openpty()
+    with (directory / "out").open("w") as out:
+        process = subprocess.Popen(
+            command, cwd=REPOSITORY, env=environment, stdin=theirs, stdout=theirs if terminal else out, stderr=theirs,
+            start_new_session=True,
+        )  # fmt: skip
+    os.close(theirs)
+    got = b""
+    with suppress(OSError):  # a terminal that nobody writes to any more
+        while piece := os.read(ours, 1 << 16):
+            got += piece
+    os.close(ours)
+    return process.wait(60), got.decode(), (directory / "out").read_text()
+
+
+def test_a_terminal_shows_each_host_while_it_works_and_the_lines_stay(
+    servers: list[sshd.Server], tmp_path: Path
+) -> None:
+    code, screen, _ = run(servers, tmp_path, "-H", "hosts", *steps(tmp_path))
+    assert code == 0, screen
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen).replace("\r", "\n")
+    assert re.search(r"^h[01]  first  +[0-9] s", plain, re.MULTILINE)
+    assert "running 2" in plain
+    assert re.search(r"^h0: changed  third .* make third", plain, re.MULTILINE)
+    assert plain.rstrip().endswith("ok 0  changed 2  failed 0  unreachable 0")
+    table = [line.split()[:2] for line in plain.splitlines() if re.match(r"h[01]  changed", line)]
+    assert table == [["h0", "changed"], ["h1", "changed"]]
+
+
+@pytest.mark.parametrize("words", [("--plain",), ()])
+def test_plain_lines_have_nothing_for_a_terminal(
+    servers: list[sshd.Server], tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    code, screen, out = run(servers, tmp_path, *words, "-H", "hosts", *steps(tmp_path), terminal=bool(words))
+    said = screen if words else out
+    assert code == 0, screen
+    assert "\x1b" not in said
+    assert "h0: changed  first" in said and "running" not in said
+
+
+def test_the_document_and_the_events_are_whole_beside_a_terminal(servers: list[sshd.Server], tmp_path: Path) -> None:
+    file = tmp_path / "events"
+    words = ("--events", str(file), "-H", "hosts", *steps(tmp_path), "--json")
+    code, screen, out = run(servers, tmp_path, *words, terminal=False)
+    assert code == 0 and json.loads(out)["exit_code"] == 0, screen
+    assert "running 2" in screen
+    told = [json.loads(line) for line in file.read_text().splitlines()]
+    assert (told[0]["event"], told[0]["hosts"]) == ("run-begin", ["h0", "h1"])
+    assert (told[-1]["event"], told[-1]["exit_code"]) == ("run-end", 0)
+    for host in ("h0", "h1"):
+        own = [each for each in told if each.get("host") == host]
+        assert [(each["event"], each.get("step")) for each in own] == [
+            ("host-begin", None), ("task-begin", None),
+            *((kind, step) for step in ("first", "second", "third") for kind in ("step-begin", "step-end")),
+            ("task-end", None), ("host-end", None),
+        ]  # fmt: skip
+        assert all(each["time"] <= later["time"] for each, later in pairwise(own))
+        assert own[3]["status"] == "changed" and own[3]["seconds"] >= 1.2
