@@ -17,7 +17,7 @@ from fabfile.apply import apply, notes
 from fabfile.console import say
 from fabfile.errors import Failed, Pending, Refused
 from fabfile.facts import Facts, Query, gather
-from fabfile.outcome import Outcome, note, with_diff
+from fabfile.outcome import Outcome, note, to_come, with_diff
 from fabfile.outcome import step as taken
 from fabfile.plan import Change, Step, describe
 
@@ -62,14 +62,16 @@ def converge(c: Context, steps: Sequence[Step], *, prove: bool = False) -> list[
         if pending(outcomes):
             raise Pending
         return outcomes
+    names = [step.name for step in steps]
+    to_come(names)
     # Every plan is made once before the first change: a refusal of a late step comes before anything is touched.
     for step in steps:
         step.plan(have)
     outcomes = []
     for number, step in enumerate(steps, 1):
         start = monotonic()
-        later = ", ".join(later.name for later in steps[number:])
-        with interruption.unit(step.name, later), taken(step.name):
+        with interruption.unit(step.name, ", ".join(names[number:])), taken(step.name):
+            to_come(names[number:])
             changes, have = _make_true(c, step, query, have, look, outcomes)
         outcome = Outcome(
             step.name, "changed" if changes else "ok", _reason(changes), round(monotonic() - start, 2), changes

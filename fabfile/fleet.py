@@ -108,14 +108,23 @@ def told(host: Host, report: HostReport) -> HostReport:
     return report
 
 
+def _steps(report: HostReport) -> list[str]:
+    """How many of its steps ended how, as one text; of a host without steps, nothing."""
+    statuses = [step.status for task in report.tasks for step in task.steps]
+    counts = {status: statuses.count(status) for status in ("ok", "changed", "pending")}
+    counts["skipped"] = sum(len(task.skipped) for task in report.tasks)
+    text = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    return [f"steps: {text}"] if text else []
+
+
 def summary(reports: dict[str, HostReport]) -> None:
     """One line for each host, and one that counts."""
     if len(reports) > 1:
         width = max(map(len, reports))
         say()
         for host, report in reports.items():
-            what = report.error.what.splitlines() if report.error else []
-            say(f"{host:{width}}  {report.status:11} {report.seconds:6.1f} s  {what[0] if what else ''}")
+            what = [*_steps(report), *(report.error.what.splitlines()[:1] if report.error else [])]
+            say(f"{host:{width}}  {report.status:11} {report.seconds:6.1f} s  {'  '.join(what)}")
     counts = {status: sum(report.status == status for report in reports.values()) for status in STATUSES}
     always = ("ok", "changed", "failed", "unreachable")
     say("  ".join(f"{status} {count}" for status, count in counts.items() if count or status in always))

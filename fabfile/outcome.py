@@ -55,6 +55,7 @@ class TaskReport(msgspec.Struct):
     status: Status = "ok"
     seconds: float = 0.0
     steps: list[Outcome] = []
+    skipped: list[str] = []
     result: Any = None
     error: Trouble | None = None
 
@@ -111,6 +112,12 @@ def note(outcome: Outcome) -> None:
     if now := _task.get():
         now.steps.append(outcome)
     events.tell("step-end", step=outcome.step, status=outcome.status, seconds=outcome.seconds, reason=outcome.reason)
+
+
+def to_come(steps: Sequence[str]) -> None:
+    """Keep which steps of the running task have not begun; where it ends before them, they are skipped."""
+    if now := _task.get():
+        now.skipped = list(steps)
 
 
 def result(value: Any) -> None:

@@ -14,7 +14,7 @@ from paramiko import SSHConfig
 
 from fabfile.fleet import Executor, summary
 from fabfile.inventory import Host, Inventory
-from fabfile.outcome import HostReport, Trouble, exit_code
+from fabfile.outcome import HostReport, Outcome, TaskReport, Trouble, exit_code
 from fabfile.ssh.ways import Ways
 
 
@@ -48,6 +48,16 @@ def test_the_summary_has_the_first_line_of_each_error_and_counts(capsys: pytest.
     assert lines[1].endswith("it broke")
     assert lines[2].endswith("cannot connect")
     assert lines[3] == "ok 0  changed 1  failed 1  unreachable 1"
+
+
+def test_the_table_counts_the_steps_of_each_host(capsys: pytest.CaptureFixture[str]) -> None:
+    steps = [Outcome("one", "ok", "", 0), Outcome("two", "changed", "why", 1), Outcome("three", "changed", "why", 1)]
+    broken = result("failed", "four: it broke")
+    broken.tasks = [TaskReport("deploy", steps=steps, skipped=["five", "six"])]
+    summary({"a": broken, "b": result("ok")})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].endswith(" s  steps: 1 ok, 2 changed, 2 skipped  four: it broke")
+    assert lines[2].rstrip().endswith(" s")
 
 
 def test_one_host_needs_no_table(capsys: pytest.CaptureFixture[str]) -> None:
