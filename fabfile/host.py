@@ -37,7 +37,8 @@ def check_address(text: str, name: str) -> None:
     host, colon, port = text.rpartition(":")
     if colon and port.isdigit() and ":" not in host:
         raise Refused(f"{name}: {shown(text)} has a port in it", "it has a key of its own", hint=f"write port = {port}")
-    if len(text) > 253 or not re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?", text):
+    label = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+    if len(text) > 253 or not re.fullmatch(rf"{label}(?:\.{label})*\.?", text):
         raise Refused(
             f"{name}: {shown(text)} is not a host name or an IP address", "letters, digits, dots, hyphens, at most 253"
         )
@@ -75,6 +76,20 @@ def check_path(text: str, name: str) -> None:
         raise Refused(f"{name}: {shown(text)} is not a path on this machine", str(error)) from error
 
 
+def check_directory(text: str, name: str) -> None:
+    """Refuse what is not an absolute, plain path below the root of a machine.
+
+    Raises:
+        Refused: such a path.
+    """
+    if not re.fullmatch(r"(/[A-Za-z0-9_.+@:-]+)+/?", text) or ".." in text.split("/"):
+        raise Refused(
+            f"{name}: {shown(text)} is not an absolute directory",
+            "letters, digits and _ . + @ : - in each part",
+            hint="for example /var/lib/containerd/devmapper",
+        )
+
+
 def size_or_share(text: str, name: str) -> None:
     """Refuse what is neither a size nor a percentage.
 
@@ -90,7 +105,10 @@ class Pool(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     variant: Annotated[Literal["loop", "direct"], about("pool variant: two files, or whole disks by LVM")] = "loop"
     dir: Annotated[
-        str, about("directory of the snapshotter's databases and of a loop pool's files, on ext4 or xfs")
+        str,
+        about(
+            "directory of the snapshotter's databases and of a loop pool's files, on ext4 or xfs", check=check_directory
+        ),
     ] = "/var/lib/containerd/devmapper"
     meta_size: Annotated[
         str,
@@ -171,7 +189,9 @@ class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     )
     image: Annotated[str, about("image of the smoke test, REPOSITORY:TAG")] = "library/hello-world:latest"
     build: Annotated[Literal["controller", "host"], about("machine that builds containerd")] = "controller"
-    bin_dir: Annotated[str, about("directory of links to containerd's programs")] = "/usr/local/bin"
+    bin_dir: Annotated[str, about("directory of links to containerd's programs", check=check_directory)] = (
+        "/usr/local/bin"
+    )
     instance: Annotated[str, about("additional containerd instance, with a pool of its own; empty: the main one")] = ""
     pool: Pool = Pool()
 

@@ -168,7 +168,7 @@ if [ $# -gt 0 ]; then
   case $(od -An -v -N4096 -tx1 "$dir/meta" 2>/dev/null) in *[1-9a-f]*) echo "used yes" ;; esac
 fi
 {under.LOOPS}missing=0
-while [ ! -d "$dir/" ]; do dir=${{dir%/*}} missing=$((missing + 1)); done
+while [ ! -d "$dir/" ] && [ "$dir" != "${{dir%/*}}" ]; do dir=${{dir%/*}} missing=$((missing + 1)); done
 [ "$missing" = 0 ] || echo "missing $missing"
 echo "place $(findmnt -n -r -b -o FSTYPE,AVAIL,TARGET,UUID -T "$dir/")"
 [ -w "$dir/" ] || echo "read_only yes" # for root, that is how it is mounted

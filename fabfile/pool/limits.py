@@ -6,7 +6,7 @@ import re
 
 import msgspec
 
-from fabfile import hints, sizes
+from fabfile import hints, host, sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.pool import Pool as Now
@@ -183,12 +183,7 @@ def check_name(name: str) -> None:
 
 def check_directory(dir: str) -> None:
     """Refuse a directory that is not an absolute, plain path below the root."""
-    if not re.fullmatch(r"(/[A-Za-z0-9_.+@:-]+)+/?", dir) or ".." in dir.split("/"):
-        raise Refused(
-            f"pool.dir: {dir!r} is not an absolute directory",
-            "letters, digits and _ . + @ : - in each part",
-            hint="for example --dir /var/lib/containerd/devmapper",
-        )
+    host.check_directory(dir, "pool.dir")
 
 
 def refuse_machine(have: Facts) -> None:

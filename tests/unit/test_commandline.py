@@ -171,11 +171,11 @@ def test_a_number_reaches_the_task_as_it_is_or_is_refused(number: int) -> None:
         assert 1 <= number <= 100
 
 
-@given(value=VALUES, form=st.sampled_from(["--dir={}", "--dir {}"]))
+@given(value=VALUES, form=st.sampled_from(["--name={}", "--name {}"]))
 def test_a_text_reaches_the_task_as_it_is_or_is_refused(value: str, form: str) -> None:
-    words = [form.format(value)] if "=" in form else ["--dir", value]
+    words = [form.format(value)] if "=" in form else ["--name", value]
     try:
-        assert given_to(LOOP, words) == {"dir": value}
+        assert given_to(LOOP, words) == {"name": value}
     except Refused as refused:
         assert not value.strip(), refused
     except ParseError:

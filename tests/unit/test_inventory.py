@@ -164,8 +164,9 @@ pools = st.fixed_dictionaries(
     optional={
         key: st.sampled_from(["1G", "2G"])
         for key in texts
-        if key not in ("variant", "when_full", "block_size", "chunk_size")
+        if key not in ("variant", "when_full", "block_size", "chunk_size", "dir")
     }
+    | {"dir": st.sampled_from(["/a", "/b"])}
     | {"variant": st.sampled_from(["loop", "direct"]), "devices": st.lists(st.just("/dev/sdb"), max_size=2)},
 )
 scalars = {

@@ -67,6 +67,13 @@ MISTAKES = {
     "empty address": ("[hosts.a]\naddress = ''\n", "hosts.a.address: '' is not a host name or an IP address"),
     "address with a blank": ("[hosts.a]\naddress = 'a b'\n", "hosts.a.address: 'a b' is not a host name"),
     "address that is an option": ("[hosts.a]\naddress = '-oProxy'\n", "hosts.a.address: '-oProxy' is not"),
+    "address with an empty label": ("[hosts.a]\naddress = 'a..b'\n", "hosts.a.address: 'a..b' is not a host name"),
+    "address with a long label": (f"[hosts.a]\naddress = '{'x' * 64}.b'\n", "hosts.a.address: 'xxx"),
+    "address that begins with a dot": ("[hosts.a]\naddress = '.a'\n", "hosts.a.address: '.a' is not a host name"),
+    "directory that is relative": (
+        "[hosts.a.pool]\ndir = 'srv/pool'\n",
+        "hosts.a.pool.dir: 'srv/pool' is not an absolute directory",
+    ),
     "address with NUL": ('[hosts.a]\naddress = "a\\u0000b"\n', "hosts.a.address: 'a\\x00b' has the character"),
     "NUL in the file": ("[hosts.a]\x00\n", "is not TOML"),
     "user with NUL": ('[defaults]\nuser = "a\\u0000"\n', "defaults.user: 'a\\x00' has the character"),

@@ -104,7 +104,7 @@ def server(
 
     Args:
         directory: an empty one, for its keys.
-        hosts: how many ports it has.
+        hosts: how many ports it has, at most 16.
         options: more of sshd's, `MaxStartups=2`.
         users: more names of root → the shell; their home is the directory of that name.
     """

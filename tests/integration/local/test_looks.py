@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 
 import pytest
+from invoke import Context
 
-from fabfile.facts import AT_REST
+from fabfile import facts, target
+from fabfile.facts import AT_REST, Query
 
 RUNS = "MainPID=662\nActiveState=active\nSubState=running\nJob=\nNeedDaemonReload=no\n"
 EXITED = "MainPID=0\nActiveState=active\nSubState=exited\nJob=\nNeedDaemonReload=no\n"
@@ -35,3 +37,9 @@ def test_only_units_that_have_come_to_rest_are_looked_at(units: list[str], chang
     done = subprocess.run(["sh", "-euc", script, "sh", "\n".join(units)], capture_output=True, text=True, check=True)
     said = done.stdout.split()
     assert said == (changing or ["rest"])
+
+
+@pytest.mark.parametrize("directory", ["srv/pool", "pool", "/nowhere/at/all"])
+def test_a_look_ends_whatever_the_directory_is_called(c: Context, directory: str) -> None:
+    said = target.sh(c, facts.script(Query(dir=directory)), "looking", limit=30, look=True)
+    assert facts.parse(said).pool

@@ -18,6 +18,7 @@ import pytest
 from fabfile.paths import REPOSITORY
 from tests.integration.local import sshd
 from tests.integration.local.test_interruption import inventory, steps
+from tests.integration.machine import until
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +40,8 @@ def run(servers: list[sshd.Server], directory: Path, *words: str, terminal: bool
             start_new_session=True,
         )  # fmt: skip
     os.close(theirs)
-    got = b""
-    with suppress(OSError):  # a terminal that nobody writes to any more
-        while piece := os.read(ours, 1 << 16):
-            got += piece
-    os.close(ours)
-    return process.wait(60), got.decode(), (directory / "out").read_text()
+    got = _all(ours)
+    return process.wait(60), got, (directory / "out").read_text()
 
 
 def test_a_terminal_shows_each_host_while_it_works_and_the_lines_stay(
@@ -90,3 +87,34 @@ def test_the_document_and_the_events_are_whole_beside_a_terminal(servers: list[s
         ]  # fmt: skip
         assert all(each["time"] <= later["time"] for each, later in pairwise(own))
         assert own[3]["status"] == "changed" and own[3]["seconds"] >= 1.2
+
+
+def test_ctrl_c_on_a_terminal(servers: list[sshd.Server], tmp_path: Path) -> None:
+    (tmp_path / "seconds").write_text("1.5")
+    environment = {**os.environ, "HOSTS_FILE": str(inventory(servers, tmp_path)), "TERM": "xterm"}
+    command = [sys.executable, "-m", "tests.integration.local.harmless", "fab", "-H", "hosts", *steps(tmp_path)]
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        ["setsid", "--ctty", "--wait", *command], cwd=REPOSITORY, env=environment, stdin=theirs, stdout=theirs,
+        stderr=theirs,
+    )  # fmt: skip
+    os.close(theirs)
+    until(lambda: (tmp_path / "h0.first.pid").exists() and (tmp_path / "h1.first.pid").exists(), "does not begin", 30)
+    os.write(ours, b"\x03")
+    screen = _all(ours)
+    assert process.wait(60) == 130, screen
+    assert "interrupted: nothing more is begun" in screen
+    assert "h0: first, since " in screen and "interrupted before second" in screen
+    assert {path.name for path in tmp_path.glob("*.first")} == {"h0.first", "h1.first"}
+    assert not list(tmp_path.glob("*.second"))
+    assert screen.rstrip().endswith("ok 0  changed 0  failed 0  unreachable 0  interrupted 2")
+
+
+def _all(terminal: int) -> str:
+    """What a terminal gets until nobody writes to it any more."""
+    got = b""
+    with suppress(OSError):  # that is how it ends
+        while piece := os.read(terminal, 1 << 16):
+            got += piece
+    os.close(terminal)
+    return got.decode()
