@@ -204,7 +204,7 @@ def _answer(out: bytes, err: bytes, code: int | None, mark: str) -> Answer:
         return Answer(code, rest, errors)
     if user := ANOTHER_USER.search(text + errors):
         raise Unreachable(
-            "the machine wants another user", _tail(out, err), hint=f'set user = "{user[1]}" for it in hosts.toml'
+            "the host requires another user", _tail(out, err), hint=f'set user = "{user[1]}" for it in hosts.toml'
         )
     if errors.startswith("sudo:") or "\nsudo:" in errors:
         raise Failed("this needs root", _tail(b"", err), hint="run it as root, or give the user password-less sudo")

@@ -30,12 +30,12 @@ FORMATS = ("flat", "nested", "json")
 
 
 NARROW = {
-    "limit": "only those hosts of -H: names, groups, globs, ranges, @labels",
-    "exclude": "not those hosts of -H",
+    "limit": "hosts to restrict -H to: names, groups, globs, ranges, @labels",
+    "exclude": "hosts to leave out of -H",
 }
 """Options of fab, in front of the task."""
 
-SEEN = {"events": "file that gets what happens, a line of JSON each", "plain": "nothing is drawn on the terminal"}
+SEEN = {"events": "file to write events to, as JSON lines", "plain": "no live display on the terminal"}
 """Options of both programs, in front of the task."""
 
 

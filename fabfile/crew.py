@@ -23,7 +23,7 @@ class Named(Protocol):
 Item = TypeVar("Item", bound=Named)
 Report = TypeVar("Report")
 
-LOST = f"it did not end within {interruption.GRACE} s"
+LOST = f"it did not stop within {interruption.GRACE} s"
 
 TICK = 1.0
 """Seconds between two looks whether the time to end is over."""
@@ -55,7 +55,7 @@ def each(
                 done.put((item.name, do(item)))
 
     def leave(item: Item) -> None:
-        done.put((item.name, given_up(item, "it was still being connected to")))
+        done.put((item.name, given_up(item, "it was still connecting")))
 
     for _ in range(min(most, len(items))):
         threading.Thread(target=work, daemon=True).start()  # a host that hangs does not keep this program from its end

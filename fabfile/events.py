@@ -128,7 +128,7 @@ def written(path: str) -> Iterator[None]:
             stream.write(line(event) + "\n")
         except OSError as error:  # a full disk ends no change half-way
             broken = True
-            say(f"--events: {path} is not written any more: {error}", error=True)
+            say(f"--events: {path} is no longer written: {error}", error=True)
 
     with heard_by(write):
         yield

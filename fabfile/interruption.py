@@ -37,7 +37,7 @@ GRACE = 10
 QUIET = 10
 """Seconds between two lists of what is waited for."""
 
-AGAIN = "run the same again: it goes on from there"
+AGAIN = "run the same command again: it continues from there"
 
 
 class Unit(msgspec.Struct):
@@ -123,15 +123,15 @@ def unit(name: str, later: str = "") -> Iterator[None]:
 def before(name: str, later: str = "") -> Interrupted:
     """The error where something has not begun."""
     rest = ", ".join(filter(None, [name, later]))
-    return Interrupted(f"interrupted before {name}", f"not begun: {rest}", hint=AGAIN)
+    return Interrupted(f"interrupted before {name}", f"not started: {rest}", hint=AGAIN)
 
 
 def _cut(unit: Unit) -> Interrupted:
-    later = f"not begun: {unit.later}" if unit.later else ""
+    later = f"not started: {unit.later}" if unit.later else ""
     if not unit.since:
-        return Interrupted(f"interrupted in {unit.name}, before it changed anything", later, hint=AGAIN)
-    cut = f"it was cut after {time.time() - unit.since:.0f} s, and may be half done"
-    return Interrupted(f"interrupted in {unit.name}", "\n".join(filter(None, [cut, later])), hint=AGAIN)
+        return Interrupted(f"interrupted during {unit.name}, before any change", later, hint=AGAIN)
+    cut = f"stopped after {time.time() - unit.since:.0f} s, possibly half done"
+    return Interrupted(f"interrupted during {unit.name}", "\n".join(filter(None, [cut, later])), hint=AGAIN)
 
 
 @contextmanager
@@ -254,9 +254,11 @@ def _watch() -> None:
         for work in set(works) - set(left):
             threading.Thread(target=work.end, daemon=True).start()  # one that hangs is not in the way of others
         if wait is None:
-            say(f"\ninterrupted: {'all that runs is cut' if _asked == CUT else 'nothing more is begun'}", error=True)
+            say(
+                f"\ninterrupted: {'stopping all that runs' if _asked == CUT else 'nothing more is started'}", error=True
+            )
         if left:
-            say("\n".join(["waiting for what must not be cut (Ctrl-C cuts it):", *map(_line, left)]), error=True)
+            say("\n".join(["waiting for what must be finished (Ctrl-C stops it):", *map(_line, left)]), error=True)
         wait = QUIET if left or wait else None
 
 

@@ -79,7 +79,7 @@ class Transport(paramiko.Transport):
 
     def _ask(self) -> None:
         if self.unanswered >= UNANSWERED:
-            raise paramiko.SSHException(f"the host did not answer {UNANSWERED} questions whether it is alive")
+            raise paramiko.SSHException(f"the host did not answer {UNANSWERED} keepalive requests")
         self.unanswered += 1
         question = paramiko.Message()
         question.add_byte(cMSG_GLOBAL_REQUEST)

@@ -93,7 +93,7 @@ def test_a_full_disk_ends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with events.written("/dev/full"):
         events.tell("run-begin")
         events.tell("run-end", exit_code=0)
-    assert capsys.readouterr().err.count("/dev/full is not written any more") == 1
+    assert capsys.readouterr().err.count("/dev/full is no longer written") == 1
 
 
 def test_every_field_and_kind_is_in_the_documentation() -> None:

@@ -31,7 +31,7 @@ def test_a_unit_that_has_not_begun_does_not(asked: int) -> None:
     with pytest.raises(Interrupted) as interrupted, interruption.unit("second", "third, fourth"):
         raise AssertionError
     assert interrupted.value.what == "interrupted before second"
-    assert interrupted.value.details == "not begun: second, third, fourth"
+    assert interrupted.value.details == "not started: second, third, fourth"
     assert interrupted.value.code == 130
 
 
@@ -63,7 +63,7 @@ def test_a_script_begins_only_within_what_has_begun_to_change_something(
     if goes_on:
         unit()
     else:
-        with pytest.raises(Interrupted, match="interrupted in step"):
+        with pytest.raises(Interrupted, match="interrupted during step"):
             unit()
     assert ("second" in scripts) == goes_on
 
@@ -79,8 +79,8 @@ def test_what_is_cut_is_no_failure_whatever_it_ends_with() -> None:
     for error in (None, OSError("closed")):
         with pytest.raises(Interrupted) as interrupted:
             unit(error)
-        assert interrupted.value.what == "interrupted in step"
-        assert interrupted.value.details == "it was cut after 0 s, and may be half done\nnot begun: later"
+        assert interrupted.value.what == "interrupted during step"
+        assert interrupted.value.details == "stopped after 0 s, possibly half done\nnot started: later"
     assert not interruption._works
 
 
@@ -94,11 +94,11 @@ def test_what_has_ended_is_not_cut() -> None:
 
 def test_on_this_machine_the_main_thread_is_interrupted_unless_it_changes_something() -> None:
     handle = interruption._handler(here=True)
-    with pytest.raises(Interrupted, match="before it changed anything"), interruption.unit("step"):
+    with pytest.raises(Interrupted, match="before any change"), interruption.unit("step"):
         handle(signal.SIGINT, None)
     interruption._asked = NOTHING
     with (
-        pytest.raises(Interrupted, match=r"^error: interrupted in step\n"),
+        pytest.raises(Interrupted, match=r"^error: interrupted during step\n"),
         interruption.unit("step"),
         interruption.kept(),
     ):
@@ -159,5 +159,5 @@ def test_one_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> No
     reports = crew.each([Item("quick"), Item("connects"), Item("hangs")], 3, do, lambda item, why: why)
     hang.set()
     assert reports == {
-        "quick": "done", "connects": "it was still being connected to", "hangs": crew.LOST,
+        "quick": "done", "connects": "it was still connecting", "hangs": crew.LOST,
     }  # fmt: skip

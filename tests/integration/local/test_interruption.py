@@ -110,13 +110,13 @@ def test_the_first_ends_what_was_begun_and_begins_nothing_more(servers: list[ssh
     run.send(signal.SIGINT)
     out = run.end(130)
     assert run.made() == {"h0.first", "h1.first"}
-    assert "interrupted: nothing more is begun" in run.err
+    assert "interrupted: nothing more is started" in run.err
     assert "  h0: first, since " in run.err and "  h1: first, since " in run.err
     lines = {words[0]: line for line in out.splitlines() if (words := line.split(None, 1))}
     assert "interrupted before second" in lines["h0"] and "interrupted before second" in lines["h1"]
     assert "interrupted before steps" in lines["h2"]
     assert "ok 0  changed 0  failed 0  unreachable 0  interrupted 3" in out
-    assert "h0: changed  first" in out and "not begun: second, third" in run.err
+    assert "h0: changed  first" in out and "not started: second, third" in run.err
     again = Run(tmp_path, file, "fab", "-H", "hosts", *steps(tmp_path), seconds=0.1)
     again.end(0)
     assert len(again.made()) == 9
@@ -128,15 +128,15 @@ def test_the_second_cuts_the_connections_and_ends_what_runs_there(servers: list[
     run = Run(tmp_path, file, *words, seconds=600)
     run.has(*(f"h{number}.first.pid" for number in range(HOSTS)))
     run.send(signal.SIGINT)
-    run.says("waiting for what must not be cut")
+    run.says("waiting for what must be finished")
     assert running(run.seconds) == HOSTS
     run.send(signal.SIGINT)
     report = json.loads(run.end(130, 10))
     assert report["exit_code"] == 130
     assert {host["status"] for host in report["hosts"].values()} == {"interrupted"}
-    assert report["hosts"]["h0"]["error"]["what"] == "interrupted in first"
-    assert "not begun: second, third" in report["hosts"]["h0"]["error"]["details"]
-    assert "all that runs is cut" in run.err
+    assert report["hosts"]["h0"]["error"]["what"] == "interrupted during first"
+    assert "not started: second, third" in report["hosts"]["h0"]["error"]["details"]
+    assert "stopping all that runs" in run.err
     until(lambda: not run.works(), "still runs on a host", 10)
     assert run.made() == set()
     again = Run(tmp_path, file, *words, seconds=0.1)
@@ -151,7 +151,7 @@ def test_sigterm_cuts_at_once(servers: list[sshd.Server], tmp_path: Path, door: 
     run.has("h0.first.pid" if door == "fab" else "here.first.pid")
     run.process.terminate()
     run.end(130, 10)
-    assert "error: interrupted in first" in run.err
+    assert "error: interrupted during first" in run.err
     until(lambda: not run.works(), "still runs", 10)
 
 
@@ -162,7 +162,7 @@ def test_a_look_is_cut_by_the_first(servers: list[sshd.Server], tmp_path: Path, 
     run.has("looks")
     run.send(signal.SIGINT)
     run.end(130, 10)
-    assert "error: interrupted in look, before it changed anything" in run.err
+    assert "error: interrupted during look, before any change" in run.err
     until(lambda: not run.works(), "still runs", 10)
 
 
@@ -179,7 +179,7 @@ def test_on_this_machine_the_first_waits_and_the_second_cuts(tmp_path: Path) -> 
     run.says("  second, since ")
     run.send(signal.SIGINT)
     run.end(130, 10)
-    assert "error: interrupted in second" in run.err and "it was cut after" in run.err
+    assert "error: interrupted during second" in run.err and "stopped after" in run.err
     until(lambda: not run.works(), "still runs", 10)
     assert run.made() == {"here.first"}
     Run(tmp_path, None, "inv", *steps(tmp_path), seconds=0.1).end(0)
@@ -196,7 +196,7 @@ def test_a_host_that_is_being_connected_to_is_not_waited_for(tmp_path: Path) -> 
         begin = monotonic()
         run.end(130, 10)
     assert monotonic() - begin < 5
-    assert "silent: error: interrupted: it was still being connected to" in run.err
+    assert "silent: error: interrupted: it was still connecting" in run.err
 
 
 def test_signals_that_were_ignored_stay_so(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_ctrl_c_on_a_terminal(servers: list[sshd.Server], tmp_path: Path) -> Non
     os.write(ours, b"\x03")
     screen = _all(ours)
     assert process.wait(60) == 130, screen
-    assert "interrupted: nothing more is begun" in screen
+    assert "interrupted: nothing more is started" in screen
     assert "h0: first, since " in screen and "interrupted before second" in screen
     assert {path.name for path in tmp_path.glob("*.first")} == {"h0.first", "h1.first"}
     assert not list(tmp_path.glob("*.second"))

@@ -85,7 +85,7 @@ def test_large_output_costs_little(connect: Callable[..., Machine]) -> None:
 
     small, large = cost(8_000_000), cost(100_000_000)
     assert small[1] == "8000000" and small[0] < 1
-    assert large[1] == "a script was ended: it printed more than 64 MiB" and large[0] < 8
+    assert large[1] == "a script was stopped: it printed more than 64 MiB" and large[0] < 8
 
 
 def test_a_file_goes_to_a_host_that_has_no_sftp(connect: Callable[..., Machine], tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_host_that_hangs_in_the_middle_counts_as_lost(
     try:
         with pytest.raises(Failed, match="the connection was lost while a script ran") as failed:
             target.run(machine, "sleep 60", limit=50)
-        assert f"did not answer {transport.UNANSWERED} questions" in failed.value.details
+        assert f"did not answer {transport.UNANSWERED} keepalive requests" in failed.value.details
     finally:
         stop.join()
         send(signal.SIGCONT)
@@ -188,13 +188,13 @@ def test_algorithms_of_both_sides_are_named(
         connect(where=other).open()
     assert what in unreachable.value.what
     assert f"the host offers: {option.partition('=')[2]}" in unreachable.value.details
-    assert "\nwe know: " in unreachable.value.details
+    assert "\nthis side supports: " in unreachable.value.details
 
 
 def test_a_cloud_image_that_wants_another_user(connect: Callable[..., Machine], tmp_path: Path) -> None:
     says = 'echo \'Please login as the user "admin" rather than the user "root".\'; echo; sleep 1; exit 142'
     with sshd.server(tmp_path, options=[f"ForceCommand={says}"]) as other:
-        with pytest.raises(Unreachable, match="the machine wants another user") as unreachable:
+        with pytest.raises(Unreachable, match="the host requires another user") as unreachable:
             target.run(connect(where=other), "true")
         assert unreachable.value.hint == 'set user = "admin" for it in hosts.toml'
 
