@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from fabfile import facts
 from fabfile.apply import apply_script
 from fabfile.facts import Query
+from fabfile.facts.record import LoopRecord, LvmRecord
 from fabfile.instance import Daemon
 from fabfile.inventory import Host
 from fabfile.plan import Change, Command, File
 from fabfile.pool import units
 from fabfile.pool.maintain import adopt
-from fabfile.pool.maintain.session import Made
-from fabfile.pool.remove import RECORDS, Going, idle
+from fabfile.pool.maintain.session import ManagedPool
+from fabfile.pool.remove import RECORDS, Removal, idle
 from fabfile.pool.safety import gate
 from fabfile.render import render
 from fabfile.steps import smoke, toolchain
@@ -54,10 +55,12 @@ def shell_examples() -> dict[str, str]:
 def _actions() -> dict[str, str]:
     """What is done to a pool once, for either variant."""
     daemon = Daemon("two")
-    settings = {"DATA": "/a pool/data", "META": "/a pool/meta", "BLOCK_SECTORS": "128", "VOLUME_MADE": "volume"}
-    settings |= {"ASKED_BYTES": "1", "ASKED_META_BYTES": "2097152"}
-    loop = Made("pool", daemon, settings, "/a pool")
-    direct = Made("vg-a--pool", daemon, {"VARIANT": "direct", "VG": "vg", "LV": "a-pool"}, "/root")
+    files = LoopRecord(
+        data="/a pool/data", meta="/a pool/meta", block_sectors=128, volume_made=("volume",), asked_bytes=(1,),
+        asked_meta_bytes=(2097152,),
+    )  # fmt: skip
+    loop = ManagedPool("pool", daemon, files, "/a pool")
+    direct = ManagedPool("vg-a--pool", daemon, LvmRecord(vg="vg", lv="a-pool", chunk_bytes=65536), "/root")
     scripts = {
         name: "name=pool\n" * (name == "devices") + render(f"pool/{name}.sh.j2", pool=loop, daemon=daemon)
         for name in ("common", "devices", "gate")
@@ -65,7 +68,7 @@ def _actions() -> dict[str, str]:
     scripts["held"] = scripts["common"] + render("pool/held.sh.j2", pool=loop, daemon=daemon)
     for kind, made in (("loop", loop), ("direct", direct)):
         for force in (False, True):
-            going = Going(made.name, daemon, made.settings, made.root, force=force)
+            going = Removal(made.name, daemon, made.record, made.root, force=force)
             scripts |= {
                 f"idle-{kind}-{force}": idle(going) + "idle\n",
                 f"down-{kind}-{force}": idle(going) + render("pool/down.sh.j2", pool=going, daemon=daemon),
@@ -104,7 +107,7 @@ def _actions() -> dict[str, str]:
     return scripts
 
 
-def _rescues(loop: Made, daemon: Daemon) -> dict[str, str]:
+def _rescues(loop: ManagedPool, daemon: Daemon) -> dict[str, str]:
     """Files that were deleted under a pool, written again."""
     common = render("pool/common.sh.j2", pool=loop)
     scripts = {

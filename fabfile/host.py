@@ -100,6 +100,11 @@ def size_or_share(text: str, name: str) -> None:
         sizes.parse(text, name)
 
 
+def lvm_name(group: str, volume: str) -> str:
+    """The name of a volume's device: both names with their hyphens doubled."""
+    return "-".join(name.replace("-", "--") for name in (group, volume))
+
+
 class Pool(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A machine's thin pool, as asked for; each variant reads its own keys of it."""
 
@@ -165,7 +170,7 @@ class Pool(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         """
         if self.variant == "loop":
             return self.name
-        return "-".join(name.replace("-", "--") for name in (self.vg, self.pool))
+        return lvm_name(self.vg, self.pool)
 
 
 class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -121,8 +121,8 @@ def json_tables(known: dict[tuple[str, str], str]) -> Iterator[str]:
         if tag := kind.__struct_config__.tag:
             yield f"| `type` | `{tag}` | which kind of change it is |"
         for field in msgspec.structs.fields(kind):
-            meaning = known.get((name(kind), field.name)) or texts.get(field.name, "")
-            yield f"| `{field.name}` | {show(field.type)} | {meaning} |"
+            meaning = known.get((name(kind), field.encode_name)) or texts.get(field.name, "")
+            yield f"| `{field.encode_name}` | {show(field.type)} | {meaning} |"
         yield ""
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from fabfile import document
-from fabfile.errors import Failed
+from fabfile.facts import record
+from fabfile.facts.record import Record
 from fabfile.keyvalue import settings
 
 if TYPE_CHECKING:
@@ -16,20 +16,6 @@ if TYPE_CHECKING:
 
 PLUGINS = ("io.containerd.snapshotter.v1.devmapper", "devmapper")
 """The snapshotter's table under `plugins`, in the formats of config.toml."""
-
-
-NEEDED = {
-    ("loop", True): ("DATA", "META", "BLOCK_SECTORS", "ASKED_BYTES", "ASKED_META_BYTES"),
-    ("loop", False): ("DATA", "META", "BLOCK_SECTORS", "DATA_SECTORS", "META_BYTES"),
-    ("direct", True): ("VG", "LV", "CHUNK_BYTES"),
-    ("direct", False): ("VG", "LV", "CHUNK_BYTES"),
-}
-"""Variant of a pool, and whether its settings have ASKED_BYTES (version 0.1 had not) → what they cannot do without."""
-
-NUMBERS = ("BLOCK_SECTORS", "CHUNK_BYTES", "ASKED_BYTES", "ASKED_META_BYTES", "DATA_SECTORS", "META_BYTES")
-"""Those that are numbers, or several with a blank between them."""
-
-NUMBER = re.compile(r"[0-9]{1,19}( [0-9]{1,19})*")
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -47,12 +33,17 @@ class Instances(msgspec.Struct, frozen=True):
 
     configs: dict[str, Config] = {}
     """Path in /etc/containerd → what it says. What no unit names, or is no TOML, is not in it."""
-    pools: dict[str, dict[str, str]] = {}
+    settings: dict[str, dict[str, str]] = msgspec.field(default={}, name="pools")
     """Name of a pool of ours → its settings."""
     active: frozenset[str] = frozenset()
     """Names of the thin pools that the kernel has, ours or not."""
     backing: dict[str, str] = {}
     """Name of such a pool → the file that the loop device of its data is on."""
+
+    @property
+    def pools(self) -> dict[str, Record]:
+        """Name of a pool of ours → its record."""
+        return {name: record.read(record.conf(name), settings) for name, settings in self.settings.items()}
 
 
 def fragment(query: Query) -> str:
@@ -80,7 +71,7 @@ def parse(text: str) -> Instances:
     """The fact in the fragment's output.
 
     Raises:
-        Failed: the settings of a pool lack what every task needs of them.
+        Failed: the record of a pool cannot be understood.
     """
     files: dict[tuple[str, str], list[str]] = {}
     active: set[str] = set()
@@ -96,32 +87,15 @@ def parse(text: str) -> Instances:
             name, _, path = rest.partition(" ")
             backing[name] = path
     configs = {path: _config("\n".join(content)) for (kind, path), content in files.items() if kind == "toml"}
-    pools = {
-        path.rpartition("/")[2].removesuffix(".conf"): _settings(path, "\n".join(content))
-        for (kind, path), content in files.items()
-        if kind == "conf"
-    }
+    pools = {path: settings("\n".join(content)) for (kind, path), content in files.items() if kind == "conf"}
+    for path, found in pools.items():
+        record.read(path, found)
     return Instances(
         {path: config for path, config in configs.items() if config},
-        pools,
+        {path.rpartition("/")[2].removesuffix(".conf"): found for path, found in pools.items()},
         frozenset(active),
         backing,
     )
-
-
-def _settings(path: str, text: str) -> dict[str, str]:
-    found = settings(text)
-    needed = NEEDED.get((found.get("VARIANT", "loop"), "ASKED_BYTES" in found), ())
-    wrong = [f"{key} is missing" for key in needed if not found.get(key)]
-    numbers = [key for key in needed if key in NUMBERS and found.get(key)]
-    wrong += [f"{key} is no number: {found[key]!r:.100}" for key in numbers if not NUMBER.fullmatch(found[key])]
-    if wrong or not needed:
-        raise Failed(
-            f"the record {path:.200} is damaged",
-            "\n".join(wrong) or f"VARIANT is {found['VARIANT']!r:.100}",
-            hint="fix the file by hand; move it away only if its pool is gone",
-        )
-    return found
 
 
 def _config(text: str) -> Config | None:

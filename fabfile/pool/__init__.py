@@ -2,7 +2,6 @@
 
 limits      what the kernel and LVM allow: sizes, names, machines
 safety      the gate for destruction, and whether a disk may be written to
-record      what is a loop pool's, by identity
 units       names and paths of what keeps a pool alive across reboots
 ownership   whose a pool is: one pool for each containerd
 lookup      which pool is meant, whatever the inventory says of its variant

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 
-import msgspec
-
 from fabfile import hints, host, sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts
-from fabfile.facts.pool import Pool as Now
+from fabfile.facts import pool as facts
 from fabfile.instance import Daemon
 from fabfile.sizes import GIB, KIB, MIB
 
@@ -32,37 +30,6 @@ LEAF = 126
 
 DATA_LEAST = 64 * MIB
 """Below it no base image fits; a guard against a forgotten unit."""
-
-
-class Pool(msgspec.Struct, frozen=True):
-    """A thin pool on files, as wanted. Sizes in bytes."""
-
-    name: str
-    dir: str
-    data: int
-    meta: int
-    block: int
-    threshold: int = 80
-    """Percent used at which it grows by itself; 100: never."""
-    percent: int = 20
-    """By how much of its size it grows then."""
-    most: int = 0
-    """Bytes of data beyond which it does not grow by itself; 0: any."""
-    when_full: str = "queue"
-    instance: str = ""
-    """The containerd that it is for; empty: the default one."""
-    volume: str = ""
-    """VG/LV that the files are on, where that is made with the pool."""
-
-    @property
-    def data_file(self) -> str:
-        """The file behind the data device."""
-        return f"{self.dir}/data"
-
-    @property
-    def meta_file(self) -> str:
-        """The file behind the metadata device."""
-        return f"{self.dir}/meta"
 
 
 def metadata_size(data: int, block: int) -> int:
@@ -91,40 +58,6 @@ def earlier_size(data: int, block: int) -> int:
     return min(max(-(-(48 * data // block) // MIB) * MIB, META_LEAST), META_MOST)
 
 
-def pool(
-    *,
-    name: str,
-    dir: str,
-    size: str,
-    meta_size: str,
-    block_size: str,
-    threshold: int = 80,
-    percent: int = 20,
-    max_size: str = "",
-    when_full: str = "queue",
-    instance: str = "",
-    volume: str = "",
-) -> Pool:
-    """A checked `Pool` from what a person wrote.
-
-    Raises:
-        Refused: a name, directory or size that cannot be; see the module's constants for the limits.
-    """
-    check_name(name)
-    check_directory(dir)
-    block = sizes.parse(block_size, "pool.block_size")
-    if block % BLOCK_STEP or block > BLOCK_MOST:
-        raise Refused(f"pool.block_size: {block_size!r} is not a block size", "a multiple of 64K, at most 1G")
-    data = data_size(size, block)
-    meta = explicit_metadata(meta_size) if meta_size else metadata_size(data, block)
-    most = check_autoextend(threshold, percent, max_size, data)
-    if when_full not in ("queue", "error"):
-        raise Refused(
-            f"pool.when_full: {when_full!r}", "queue: writers wait for space; error: they get an error at once"
-        )
-    return Pool(name, dir.rstrip("/"), data, meta, block, threshold, percent, most, when_full, instance, volume)
-
-
 def data_size(size: str, block: int) -> int:
     """Bytes of a data device, at least `DATA_LEAST` and a block."""
     return sizes.parse(size, "pool.size", least=max(DATA_LEAST, block))
@@ -150,7 +83,7 @@ def check_autoextend(threshold: int, percent: int, max_size: str, data: int) -> 
     return most
 
 
-def refuse_growth(now: Now, daemon: Daemon, name: str, unit: str) -> None:
+def refuse_growth(now: facts.Pool, daemon: Daemon, name: str, unit: str) -> None:
     """Refuse to enlarge a pool that is not active, or in a state in which the kernel lets nothing grow.
 
     Args:

@@ -8,10 +8,11 @@ from invoke import Context
 from fabfile import hints, inventory
 from fabfile.errors import Refused
 from fabfile.facts import Facts, Query, about, gather
+from fabfile.facts.record import LvmRecord
 from fabfile.instance import DEFAULT, Daemon
 from fabfile.inventory import Host, Pool
 from fabfile.pool import limits, units
-from fabfile.pool.ownership import directory, owner
+from fabfile.pool.ownership import owner
 
 
 def look(c: Context, name: str, instance: str) -> tuple[Host, Query, Facts]:
@@ -55,19 +56,19 @@ def meant(have: Facts, host: Host, name: str) -> Pool:
     mine = of(have, host.daemon)
     if not named and name not in made and name not in have.instances.active and len(mine) == 1:
         (name,) = mine
-    settings = made.get(name, {})
-    if settings.get("VARIANT") == "direct":
-        config = have.instances.configs.get(owner(settings).config)
+    record = made.get(name)
+    if isinstance(record, LvmRecord):
+        config = have.instances.configs.get(owner(record).config)
         root = (config.pool_root if config and config.pool == name else "") or pool.dir
-        return msgspec.structs.replace(pool, variant="direct", vg=settings["VG"], pool=settings["LV"], dir=root)
-    if settings or named:
-        return msgspec.structs.replace(pool, variant="loop", name=name, dir=directory(settings) or pool.dir)
+        return msgspec.structs.replace(pool, variant="direct", vg=record.vg, pool=record.lv, dir=root)
+    if record or named:
+        return msgspec.structs.replace(pool, variant="loop", name=name, dir=record.dir if record else pool.dir)
     return pool
 
 
 def of(have: Facts, daemon: Daemon) -> list[str]:
     """The names of the pools that were made for a containerd."""
-    return [pool for pool, settings in have.instances.pools.items() if owner(settings).instance == daemon.instance]
+    return [pool for pool, record in have.instances.pools.items() if record.instance == daemon.instance]
 
 
 def choose(have: Facts, daemon: Daemon, name: str, *, named: bool) -> str:

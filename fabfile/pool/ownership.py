@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from fabfile import hints, sizes
 from fabfile.errors import Refused
-from fabfile.facts import Facts
+from fabfile.facts import Facts, record
 from fabfile.facts.instances import Config
+from fabfile.facts.record import Record
 from fabfile.instance import Daemon
 from fabfile.plan import words
 
 KEEP_BOTH = "to keep both, use another instance: --instance NAME"
 
 
-def owner(settings: dict[str, str]) -> Daemon:
-    """The containerd that a pool of ours was made for."""
-    return Daemon(settings.get("INSTANCE", ""))
-
-
-def directory(settings: dict[str, str]) -> str:
-    """Where the files of a loop pool are; empty for another variant."""
-    return settings.get("DATA", "").rpartition("/")[0]
+def owner(of: Record | None) -> Daemon:
+    """The containerd that a pool was made for; the default one for a pool that is not ours."""
+    return Daemon(of.instance if of else "")
 
 
 def within(dir: str, daemon: Daemon) -> bool:
@@ -34,12 +30,12 @@ def refuse_foreign(have: Facts, daemon: Daemon, name: str, dir: str) -> None:
         Refused: two containerds on one pool or directory destroy each other's state.
     """
     dir, taken = dir.rstrip("/"), list[str]()
-    for pool, settings in have.instances.pools.items():
-        if owner(settings).instance != daemon.instance:
+    for pool, of in have.instances.pools.items():
+        if of.instance != daemon.instance:
             if pool == name:
-                taken.append(f"the pool {name} was made for {owner(settings)}")
-            if directory(settings) == dir:
-                taken.append(f"{dir} holds the pool {pool} of {owner(settings)}")
+                taken.append(f"the pool {name} was made for {owner(of)}")
+            if of.files_dir == dir:
+                taken.append(f"{dir} holds the pool {pool} of {owner(of)}")
     for path, config in have.instances.configs.items():
         if path != daemon.config:
             if config.pool == name:
@@ -70,9 +66,9 @@ def refuse_move(have: Facts, daemon: Daemon, name: str, dir: str, variant: str =
         breaks.append(f"pool: it has {now.pool}, requested: {name}: every device and database on it carries its name")
     if now.pool_root.rstrip("/") != dir.rstrip("/"):
         breaks.append(f"directory: it has {now.pool_root or 'none'}, requested: {dir}: its databases would stay behind")
-    has = have.instances.pools.get(now.pool, {}).get("VARIANT", "loop")
-    if now.pool in have.instances.pools and has != variant:
-        breaks.append(f"variant: it has {has}, requested: {variant}: the blocks are on other devices")
+    there = have.instances.pools.get(now.pool)
+    if there and record.variant(there) != variant:
+        breaks.append(f"variant: it has {record.variant(there)}, requested: {variant}: the blocks are on other devices")
     if breaks:
         raise Refused(
             f"{daemon} is configured for another pool",

@@ -12,14 +12,15 @@ from fabfile import sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts, Query
 from fabfile.facts.pool import Backing
+from fabfile.facts.record import LoopRecord, LvmRecord
 from fabfile.plan import Change, Command, Step, file, words
 from fabfile.pool import units
 from fabfile.pool.health import missing, rerun
 from fabfile.pool.loop import fstab, volume
 from fabfile.pool.lvm import give_back, volume_group
 from fabfile.pool.maintain import session
-from fabfile.pool.maintain.session import Made
-from fabfile.pool.ownership import directory, within
+from fabfile.pool.maintain.session import ManagedPool
+from fabfile.pool.ownership import within
 from fabfile.pool.safety import gate
 from fabfile.render import render
 
@@ -38,7 +39,7 @@ SHARED = (units.SCRIPT, units.MODULES)
 """What all pools use: it goes with the last of them."""
 
 
-class Going(Made, frozen=True):
+class Removal(ManagedPool, frozen=True):
     """A pool that is to go."""
 
     uses: bool = True
@@ -51,8 +52,8 @@ class Going(Made, frozen=True):
     @property
     def alone_in(self) -> str:
         """loop: where a volume is mounted that goes with the pool, or nothing."""
-        made = self.settings.get("VOLUME_MADE", "").split()
-        return directory(self.settings) if {"volume", "filesystem"} & set(made) else ""
+        made = self.record.volume_made if isinstance(self.record, LoopRecord) else ()
+        return self.record.files_dir if {"volume", "filesystem"} & set(made) else ""
 
     @property
     def profile(self) -> str:
@@ -77,36 +78,39 @@ class Going(Made, frozen=True):
 
     def query(self, devices: tuple[str, ...] = ()) -> Query:
         """What to ask the machine about it."""
-        where = directory(self.settings) or self.root
+        where = self.record.files_dir or self.root
+        vg = self.record.vg if isinstance(self.record, LvmRecord) else ""
+        volume = self.record.volume if isinstance(self.record, LoopRecord) else ""
         return Query(
             pool=self.name, dir=where, instance=self.daemon.instance, bin_dir=self.daemon.bin_dir, devices=devices,
-            vg=self.settings.get("VG", ""), volume=self.settings.get("VOLUME", ""),
+            vg=vg, volume=volume,
             files=tuple({units.conf(self.name), units.SCRIPT, self.profile, fstab.PATH, *self.own}),
         )  # fmt: skip
 
 
-def step(pool: Going, devices: tuple[str, ...] = ()) -> Step:
+def step(pool: Removal, devices: tuple[str, ...] = ()) -> Step:
     """The step that leaves nothing of it; `devices` may be disks of it that are in no group any more."""
     return Step("pool.reset", lambda have: plan(have, pool), pool.query(devices))
 
 
-def plan(have: Facts, pool: Going) -> list[Change]:
+def plan(have: Facts, pool: Removal) -> list[Change]:
     """What to do.
 
     Raises:
         Refused: others have something in the pool, or LVM does not say what is whose.
     """
     recorded = units.conf(pool.name) in have.files
-    under = _direct(have, pool) if pool.direct else _loop(have, pool, recorded=recorded)
-    # The files go before the volume that they are on, and that before the directory of containerd that it may be in.
-    under += volume.undone(have, pool.settings, pool.name, units.conf(pool.name), pool.query().dir)
+    if isinstance(pool.record, LoopRecord):
+        under = _loop(have, pool, pool.record, recorded=recorded)
+    else:
+        under = give_back.plan(have, pool.name, pool.record, force=pool.force)
     own = _own(have, pool, recorded=recorded)
     if not (recorded or under or own or have.pool.table or have.pool.data_loop or have.pool.meta_loop):
         return []
     return [
         # What takes a pool down is that of this version, and there also where pool.loop did not come to writing it.
         *file(have, "the script that deactivates pools", units.SCRIPT, units.script(), mode=0o755),
-        *(give_back.recorded(have, pool.name, pool.settings) if pool.direct else []),
+        *(give_back.recorded(have, pool.name) if isinstance(pool.record, LvmRecord) else []),
         _down(pool),
         *under,
         *([_state(pool)] if recorded else []),
@@ -115,13 +119,13 @@ def plan(have: Facts, pool: Going) -> list[Change]:
     ]
 
 
-def _stays(have: Facts, pool: Going) -> str:
+def _stays(have: Facts, pool: Removal) -> str:
     """What cannot be reached, and so stays where it is."""
     found = [loss.found for loss in missing.losses(have, pool.name) if loss.what in ("volume", "mount")]
     return f"; what it has there stays: {'; '.join(found)}" if found else ""
 
 
-def _down(pool: Going) -> Command:
+def _down(pool: Removal) -> Command:
     what = f"stop {pool.daemon.unit} and " if pool.uses else ""
     return Command(
         f"{'end containers, ' * pool.force}{what}take the pool {pool.name} down with all its thin devices",
@@ -130,62 +134,66 @@ def _down(pool: Going) -> Command:
     )
 
 
-def idle(pool: Going) -> str:
+def idle(pool: Removal) -> str:
     """The shell function that says what speaks against taking the pool away."""
     return render("pool/idle.sh.j2", pool=pool, daemon=pool.daemon)
 
 
-def _loop(have: Facts, pool: Going, *, recorded: bool) -> list[Change]:
+def _loop(have: Facts, pool: Removal, record: LoopRecord, *, recorded: bool) -> list[Change]:
+    """Remove the files, then the volume that they are on; the directory of containerd that it may be in goes later."""
+    under = _files(have, pool, record, recorded=recorded)
+    return [*under, *volume.undone(have, record, pool.name, units.conf(pool.name), pool.query().dir)]
+
+
+def _files(have: Facts, pool: Removal, record: LoopRecord, *, recorded: bool) -> list[Change]:
     """Remove the files, as far as they are the pool's and can be reached."""
     unreached = [loss for loss in missing.losses(have, pool.name) if loss.what in ("volume", "mount")]
     if unreached or not (recorded or have.pool.data or have.pool.meta):
         return []
     deeds, used = [], 0
-    for path, part, key in ((pool.data, have.pool.data, "DATA_INO"), (pool.meta, have.pool.meta, "META_INO")):
+    for path, part, inode in (
+        (record.data, have.pool.data, record.data_ino),
+        (record.meta, have.pool.meta, record.meta_ino),
+    ):
         if part:
-            _refuse_other(have, pool, path, part, key)
+            _refuse_other(have, pool, path, part, inode)
             deeds.append(gate.remove_file("", path, f"{part.device}:{part.inode}"))
             used += part.allocated
     # The metadata that a repair kept, and what an interrupted one or pool.loop left.
     others = " ".join(f"{words(path)}{end}" for path, end in (
-        (pool.data, ".new"), (pool.meta, ".new"), (pool.meta, ".candidate"), (pool.meta, ".[0-9]*Z"),
+        (record.data, ".new"), (record.meta, ".new"), (record.meta, ".candidate"), (record.meta, ".[0-9]*Z"),
     ))  # fmt: skip
-    why = f"remove {pool.data} and {pool.meta}, {sizes.human(used)}"
+    why = f"remove {record.data} and {record.meta}, {sizes.human(used)}"
     return [gate.joined(why, [*deeds, Command("", f"rm -f {others}")])]
 
 
-def _refuse_other(have: Facts, pool: Going, path: str, file: Backing, key: str) -> None:
+def _refuse_other(have: Facts, pool: Removal, path: str, file: Backing, recorded: str | None) -> None:
     """Refuse to remove a file that is not the recorded one.
 
     Raises:
         Refused: with both inodes.
     """
-    recorded = pool.settings.get(key)
     up = have.pool.table is not None and bool(file.loops)
     if recorded and recorded != str(file.inode) and not up:
         raise Refused(
             f"{path} is not the file that the pool {pool.name} was made with",
             f"its inode is {file.inode}, recorded is {recorded}; it is not touched",
             hint="move it away and run it again; or, if it was brought back, start the pool with it: "
-            + rerun.command(pool.name, pool.settings),
+            + rerun.command(pool.name, pool.record),
         )
 
 
-def _direct(have: Facts, pool: Going) -> list[Change]:
-    return give_back.plan(have, pool.name, pool.settings, force=pool.force)
-
-
-def _state(pool: Going) -> Command:
+def _state(pool: Removal) -> Command:
     """What containerd knows of the pool, and what we do."""
     daemon = pool.daemon
     what = f"remove all images, containers and snapshots of {daemon}" if pool.uses else f"remove records of {pool.name}"
     return Command(what, render("pool/state.sh.j2", pool=pool, records=RECORDS))
 
 
-def _own(have: Facts, pool: Going, *, recorded: bool) -> list[Change]:
+def _own(have: Facts, pool: Removal, *, recorded: bool) -> list[Change]:
     # As long as there are settings all of it is removed, again: no look shows that an interrupted run left empty
     # directories, and the script that takes the pool down may just have been written.
-    paths = (*pool.own, *([pool.profile] if pool.direct else []))
+    paths = (*pool.own, *([pool.profile] if isinstance(pool.record, LvmRecord) else []))
     there = [path for path in paths if recorded or path in have.files]
     if not there:
         return []
@@ -209,11 +217,11 @@ def emptied(*directories: str) -> list[str]:
     return [f'if [ -d {d} ] && [ -z "$(ls -A {d})" ]; then rmdir {d}; fi' for d in map(words, directories)]
 
 
-def _forget(pool: Going) -> str:
+def _forget(pool: Removal) -> str:
     directory = pool.query().dir
     # Any other was there before.
-    said = pool.settings.get("DIR_MADE", "")
-    made = said == "yes" if said else within(directory, pool.daemon)
+    said = pool.record.dir_made if isinstance(pool.record, LoopRecord) else None
+    made = within(directory, pool.daemon) if said is None else said
     marks = (f"{units.RUN_DIR}/{pool.name}.{end}" for end in ("lock", "warning", "watched", "checked"))
     # systemd keeps them, empty, for units that had an @ in their name.
     slices = (f"system-{name}.slice" for name in (r"devmapper\x2dpool", r"devmapper\x2dpool\x2dmonitor"))

@@ -8,12 +8,13 @@ from fabfile import hints, sizes
 from fabfile.console import show
 from fabfile.errors import Failed
 from fabfile.facts import Facts
+from fabfile.facts.record import LoopRecord
 from fabfile.outcome import result
 from fabfile.pool.health.advice import advice
 from fabfile.pool.health.finding import since
 from fabfile.pool.lookup import look
 from fabfile.pool.maintain import kept
-from fabfile.pool.maintain.session import Made
+from fabfile.pool.maintain.session import ManagedPool
 from fabfile.pool.ownership import owner
 
 
@@ -27,8 +28,8 @@ def show_pool(c: Context, name: str, instance: str) -> None:
     name = host.pool.dm_name
     result(have.pool)
     show("\n".join(describe(name, have)))
-    if settings := have.instances.pools.get(name):
-        copies = kept.listed(c, Made(name, host.daemon, settings, host.pool.dir))
+    if record := have.instances.pools.get(name):
+        copies = kept.listed(c, ManagedPool(name, host.daemon, record, host.pool.dir))
         if copies:
             size = sizes.human(sum(size for _, size in copies))
             show(f"  kept      {len(copies)} copies of its metadata, {size}, by repairs and restores")
@@ -80,19 +81,19 @@ def describe(name: str, have: Facts) -> list[str]:
 
 def _last(have: Facts, name: str) -> list[str]:
     """When what grows, checks and backs up the pool last went well."""
-    settings, units = have.instances.pools.get(name), have.units
-    if settings is None:
+    record, units = have.instances.pools.get(name), have.units
+    if record is None:
         return []
 
     def ago(seconds: int | None, otherwise: str) -> str:
         return otherwise if seconds is None else f"{since(seconds)} ago"
 
-    backup = hints.command("pool.backup", owner(settings), name)
+    backup = hints.command("pool.backup", owner(record), name)
     lines = [
         f"  checked   {ago(units.checked, 'not since the boot')}",
         f"  backup    {ago(units.backup, f'none → {backup}')}",
     ]
-    if settings.get("VARIANT", "loop") == "loop":
+    if isinstance(record, LoopRecord):
         lines.insert(0, f"  monitor   {ago(units.watched, 'not since the boot')}, to let it grow")
     return lines
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import msgspec
-
-from fabfile import keyvalue
-from fabfile.pool import limits
-from fabfile.pool.limits import META_MOST, Pool
+from fabfile.facts import Facts, record
+from fabfile.facts.record import CONF_DIR as CONF_DIR
+from fabfile.facts.record import LvmRecord, Record
+from fabfile.facts.record import conf as conf
+from fabfile.pool.limits import META_MOST
 from fabfile.render import render
-from fabfile.sizes import SECTOR
 
-CONF_DIR = "/etc/devmapper-pool"
 SCRIPT = "/usr/local/libexec/devmapper-pool"
 MODULES = "/etc/modules-load.d/devmapper-pool.conf"
 RUN_DIR = "/run/devmapper-pool"
@@ -18,11 +16,6 @@ RUN_DIR = "/run/devmapper-pool"
 
 MONITOR_SECONDS = 10
 """The kernel queues writes to a full pool for 60 s; a pool that is filled faster than a step in 10 s waits for one."""
-
-
-def conf(name: str) -> str:
-    """Path of a pool's settings. Where it exists, the pool is ours."""
-    return f"{CONF_DIR}/{name}.conf"
 
 
 def unit(name: str) -> str:
@@ -56,40 +49,25 @@ def paths(name: str) -> tuple[str, ...]:
     return conf(name), SCRIPT, MODULES, unit_path(name), *monitor_paths(name)
 
 
+def kept_by(of: Record, name: str) -> tuple[str, ...]:
+    """Those without which a pool does not come up at the next boot: dmeventd watches one of LVM's."""
+    monitors = () if isinstance(of, LvmRecord) else monitor_paths(name)
+    return conf(name), SCRIPT, MODULES, unit_path(name), *monitors
+
+
 def script() -> str:
     """The script that all pools share."""
     return render("pool/devmapper-pool.sh.j2", conf_dir=CONF_DIR, run_dir=RUN_DIR, meta_most=META_MOST)
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """Every size that was asked for, in bytes, in order: the first, and those that pool.grow was told."""
+def recorded(have: Facts, name: str) -> Record | None:
+    """The record of a pool whose file was asked for; None where it is not ours.
 
-    data: tuple[int, ...] = ()
-    meta: tuple[int, ...] = ()
-
-    def has_meta(self, want: Pool) -> bool:
-        """Whether that much metadata was asked for, or computed for that pool by an earlier version."""
-        computed = want.meta == limits.metadata_size(want.data, want.block)
-        return want.meta in self.meta or (computed and limits.earlier_size(want.data, want.block) in self.meta)
-
-    def also(self, data: int, meta: int) -> Asked:
-        """With these as the last ones."""
-        return Asked(
-            (*(size for size in self.data if size != data), data), (*(size for size in self.meta if size != meta), meta)
-        )
-
-
-def asked(settings: dict[str, str]) -> Asked:
-    """The sizes in the settings of a pool; version 0.1 had one, in DATA_SECTORS and META_BYTES."""
-    if "ASKED_BYTES" not in settings:
-        return Asked((int(settings["DATA_SECTORS"]) * SECTOR,), (int(settings["META_BYTES"]),))
-    data, meta = (tuple(map(int, settings[key].split())) for key in ("ASKED_BYTES", "ASKED_META_BYTES"))
-    return Asked(data, meta)
-
-
-def parse(text: str) -> dict[str, str]:
-    """Key → value of a settings file."""
-    return keyvalue.settings(text)
+    Raises:
+        Failed: it cannot be understood.
+    """
+    there = have.files.get(conf(name))
+    return record.parse(conf(name), there.content) if there else None
 
 
 def rewritten(text: str, new: dict[str, str]) -> str:

@@ -11,14 +11,15 @@ from fabfile.console import say
 from fabfile.converge import converge, pending, preview
 from fabfile.errors import Pending, Refused
 from fabfile.facts import Facts, about, gather
+from fabfile.facts.record import LvmRecord
 from fabfile.instance import Daemon
 from fabfile.inventory import Host
 from fabfile.outcome import Outcome
 from fabfile.plan import Change, words
 from fabfile.pool import limits, lookup, remove, units
 from fabfile.pool.lvm import identity
-from fabfile.pool.ownership import directory, owner
-from fabfile.pool.remove import Going, Part
+from fabfile.pool.ownership import owner
+from fabfile.pool.remove import Part, Removal
 from fabfile.steps import teardown
 
 
@@ -92,19 +93,19 @@ def _last(have: Facts, names: Sequence[str], name: str) -> bool:
 
 def _part(c: Context, have: Facts, host: Host, name: str, *, last: bool, force: bool) -> Part:
     """What takes one pool away, as it was made."""
-    settings = have.instances.pools[name]
-    daemon = Daemon(owner(settings).instance, host.bin_dir)
+    record = have.instances.pools[name]
+    daemon = Daemon(record.instance, host.bin_dir)
     config = have.instances.configs.get(daemon.config)
     uses = config is None or config.pool in ("", name)
     root = config.pool_root if config and config.pool == name else ""
-    root = root or directory(settings) or settings.get("DIR") or host.pool.dir
-    pool = Going(name, daemon, settings, root.rstrip("/"), uses=uses, last=last, force=force)
+    root = root or record.dir or host.pool.dir
+    pool = Removal(name, daemon, record, root.rstrip("/"), uses=uses, last=last, force=force)
     devices: tuple[str, ...] = ()
-    if pool.direct and (lvm := gather(c, pool.query()).lvm):
+    if isinstance(record, LvmRecord) and (lvm := gather(c, pool.query()).lvm):
         # An interrupted reset leaves them in no group.
         # Another pool in the group may get them from one that goes before it.
-        each = (identity.complete(lvm, settings), *have.instances.pools.values())
-        mine = {uuid for settings in each for uuid in identity.own(settings).physicals}
+        others = (of for of in have.instances.pools.values() if isinstance(of, LvmRecord))
+        mine = {uuid for of in (identity.complete(lvm, record), *others) for uuid in identity.own(of).physicals}
         devices = tuple(device for device, uuid in lvm.uuids.items() if uuid in mine and device.startswith("/"))
     return Part(remove.step(pool, devices), remove.idle(pool) + "idle\n")
 

@@ -51,11 +51,11 @@ def show_machine(c: Context, instance: str) -> None:
     if have.containerd.reason:
         show(have.containerd.reason)
     show("\n".join(pool.describe(host.pool.dm_name, have)))
-    for name, settings in have.instances.pools.items():
+    for name, record in have.instances.pools.items():
         if name != host.pool.dm_name:
             state = "up" if name in have.instances.active else "DOWN"
-            more = hints.command("pool.status", owner(settings), name)
-            show(f"also       the pool {name}, of {owner(settings)}, {state} → {more}")
+            more = hints.command("pool.status", owner(record), name)
+            show(f"also       the pool {name}, of {owner(record)}, {state} → {more}")
 
 
 def diagnose(c: Context, instance: str) -> None:
@@ -67,9 +67,9 @@ def diagnose(c: Context, instance: str) -> None:
     host, have, refused = refusals.look(c, instance)
     found = checks(host, have)
     found += _refused(refused, found)
-    for name, settings in have.instances.pools.items():
+    for name, record in have.instances.pools.items():
         if name != host.pool.dm_name:
-            other, _, there = look(c, name, owner(settings).instance or DEFAULT)
+            other, _, there = look(c, name, owner(record).instance or DEFAULT)
             found += [msgspec.structs.replace(one, what=f"{name}: {one.what}") for one in of_pool(other, there)]
     result(found)
     for check in found:

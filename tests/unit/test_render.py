@@ -5,21 +5,19 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import TemplateNotFound, UndefinedError
 
-from fabfile import render
+from fabfile import keyvalue, render
 from fabfile.examples import shell_examples
-from fabfile.pool.limits import pool
-from fabfile.pool.loop import files
+from fabfile.plan import File
+from fabfile.pool.loop import files, spec
+from tests.unit.pool import loops
+from tests.unit.steps.conftest import having
 
-CONF = {
-    "volume": "", "dir_made": "no", "known": {},
-    "meta": "/m", "instance": "", "block_sectors": 1, "asked": "1", "asked_meta": "1", "when_full": "queue",
-    "threshold": 80, "percent": 20, "most": 0,
-}  # fmt: skip
 settings_text = st.text(
     st.characters(min_codepoint=32, max_codepoint=0x2FFF, exclude_characters="\x7f\x85\u2028\u2029")
 )
@@ -37,7 +35,9 @@ def test_an_unknown_template_is_an_error() -> None:
 
 @given(settings_text)
 def test_the_filter_sh_is_what_a_shell_reads_back(value: str) -> None:
-    text = render.render("pool/pool.conf.j2", name="p", data=value, **CONF)
+    text = render.render(
+        "pool/pool.conf.j2", name="p", record=msgspec.structs.replace(loops.record(), data=value), known={}
+    )
     line = next(line for line in text.split("\n") if line.startswith("DATA="))
     assert shlex.split(line) == [f"DATA={value}"]
 
@@ -61,8 +61,10 @@ def test_every_template_is_found_under_templates() -> None:
 
 
 def test_the_settings_of_a_pool_are_read_back_as_written() -> None:
-    want = pool(name="p", dir="/srv/p", size="100G", meta_size="", block_size="64K")
-    assert files.settings(want) == {
+    want = spec.wanted(name="p", dir="/srv/p", size="100G", meta_size="", block_size="64K")
+    (change,) = files.conf_change(having(), want)
+    assert isinstance(change, File)
+    assert keyvalue.settings(change.content) == {
         "DATA": "/srv/p/data",
         "META": "/srv/p/meta",
         "VARIANT": "loop",
@@ -73,6 +75,8 @@ def test_the_settings_of_a_pool_are_read_back_as_written() -> None:
         "THRESHOLD": "80",
         "PERCENT": "20",
         "MAX_BYTES": "0",
+        "DIR_MADE": "no",
+        "MAKING": "yes",
     }
 
 

@@ -7,6 +7,7 @@ import shlex
 from fabfile import hints, sizes
 from fabfile.facts import Facts
 from fabfile.facts.pool import Pool, Status
+from fabfile.facts.record import LoopRecord
 from fabfile.facts.units import Unit
 from fabfile.pool import limits, units
 from fabfile.pool.health import missing, rerun, visibility
@@ -47,7 +48,7 @@ def blocking(have: Facts, name: str) -> list[Advice]:
     if pool.suspended:
         resume = shlex.join(["dmsetup", "resume", name])
         return [Advice("pool", "fail", "it is suspended: all I/O waits until it is resumed", resume)]
-    lvm = visibility.findings(have, name, have.instances.pools.get(name, {}))
+    lvm = visibility.findings(have, name, have.instances.pools.get(name))
     return [*_lost(have, name), *_mode(have, pool, pool.status, name), *lvm]
 
 
@@ -75,25 +76,24 @@ def _gone(have: Facts, name: str) -> list[Advice]:
     """Files without which it does not come up at the next boot."""
     if units.conf(name) not in have.files:
         return []
-    settings = have.instances.pools[name]
-    direct = settings.get("VARIANT", "loop") == "direct"
-    wanted = [path for path in units.paths(name) if not (direct and path in units.monitor_paths(name))]
+    recorded = have.instances.pools[name]
+    wanted = units.kept_by(recorded, name)
     # A unit that is masked is a link to nowhere, and told as such.
     gone = [p for p in wanted if p not in have.files and have.units.of(p.rpartition("/")[2]).load != "masked"]
     if not gone:
         return []
     found = f"{' and '.join(gone)} {'are' if gone[1:] else 'is'} missing: the pool would not start at the next boot"
-    return [Advice("pool at boot", "fail", found, rerun.command(name, settings))]
+    return [Advice("pool at boot", "fail", found, rerun.command(name, recorded))]
 
 
 def _room(have: Facts, name: str) -> list[Advice]:
     """How much can still be written to a pool on sparse files before their file system is full."""
-    pool, settings = have.pool, have.instances.pools[name]
-    if not (pool.data and pool.place and pool.table):
+    pool, recorded = have.pool, have.instances.pools[name]
+    if not (isinstance(recorded, LoopRecord) and pool.data and pool.place and pool.table):
         return []
-    size, threshold = pool.data.size, int(settings.get("THRESHOLD", "100"))
+    size = pool.data.size
     left = size - pool.data.allocated
-    step = size * int(settings.get("PERCENT", "0")) // 100 if threshold < 100 else 0
+    step = size * recorded.percent // 100 if recorded.threshold < 100 else 0
     if pool.place.free >= min(left + step, max(step, min(left, size // 10))):
         return []
     room, where = sizes.human(pool.place.free), pool.place.target
@@ -108,18 +108,18 @@ def _lost(have: Facts, name: str) -> list[Advice]:
 
 def down(have: Facts, name: str) -> list[Advice]:
     """Why a pool that was made here is not up, with the last line of its unit, and the fix."""
-    settings, unit = have.instances.pools[name], have.units.of(units.unit(name))
-    causes = [*_lost(have, name), *visibility.findings(have, name, settings), *_gone(have, name)]
+    recorded, unit = have.instances.pools[name], have.units.of(units.unit(name))
+    causes = [*_lost(have, name), *visibility.findings(have, name, recorded), *_gone(have, name)]
     why = _state(unit) or "its unit does not run"
     if unit.load == "masked":
         return [Advice("pool", "fail", f"it is down: {why}", _unmask(units.unit(name))), *causes]
     if unit.active == "activating":  # to restart it would end a check of its metadata half-way
         look = f"see what it waits for: systemctl status {shlex.quote(units.unit(name))}; systemctl list-jobs"
         return [*causes, Advice("pool", "fail", f"it is down: {why}", look)]
-    up = f"systemctl restart {shlex.quote(units.unit(name))} && systemctl start {owner(settings).unit}"
+    up = f"systemctl restart {shlex.quote(units.unit(name))} && systemctl start {owner(recorded).unit}"
     if causes:
         return [*causes, Advice("pool", "fail", f"it is down: {why}", f"once that is fixed: {up}")]
-    check = hints.command("pool.check", owner(settings), name)
+    check = hints.command("pool.check", owner(recorded), name)
     return [Advice("pool", "fail", f"it is down: {why}", f"{up}; where that fails: {check}")]
 
 
@@ -161,7 +161,7 @@ LATE = 6 * units.MONITOR_SECONDS
 
 def _watched(have: Facts, name: str) -> list[Advice]:
     """Whether what lets a pool on files grow is at work; a direct pool's dmeventd is LVM's to tell of."""
-    if have.instances.pools[name].get("VARIANT", "loop") != "loop":
+    if not isinstance(have.instances.pools[name], LoopRecord):
         return []
     timer, service = units.monitor(name), units.monitor_service(name)
     watch, last = have.units.of(timer), have.units.watched
@@ -200,7 +200,7 @@ def free(have: Facts, name: str) -> str:
 
 
 def _task(have: Facts, name: str, task: str, *options: str) -> str:
-    return hints.command(task, owner(have.instances.pools.get(name, {})), name, *options)
+    return hints.command(task, owner(have.instances.pools.get(name)), name, *options)
 
 
 RESTART = "restart the containers that got errors"
@@ -211,7 +211,7 @@ def _mode(have: Facts, pool: Pool, status: Status, name: str) -> list[Advice]:
     if status.mode in ("Fail", "Error"):
         found = "the kernel has put it into fail mode: all I/O fails"
         return [Advice("pool", "fail", found, f"{_task(have, name, 'pool.check')}; then follow its advice")]
-    unit = owner(have.instances.pools.get(name, {})).unit
+    unit = owner(have.instances.pools.get(name)).unit
     again = (
         f"check it: systemctl stop {unit}; systemctl restart {shlex.quote(units.unit(name))} && systemctl start {unit}"
     )

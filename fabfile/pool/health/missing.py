@@ -10,9 +10,10 @@ from fabfile import hints, sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.pool import Backing
+from fabfile.facts.record import LoopRecord, plainly
 from fabfile.facts.under import Loop
 from fabfile.plan import words
-from fabfile.pool import record, units
+from fabfile.pool import units
 from fabfile.pool.ownership import owner
 
 RESCUE = "docs/rescue.md"
@@ -32,20 +33,19 @@ class Loss(msgspec.Struct, frozen=True):
 
 def losses(have: Facts, name: str) -> list[Loss]:
     """What is missing of the pool `name`; nothing for one on disks, one that is still being made, or none of ours."""
-    settings = have.instances.pools.get(name)
-    if settings is None or settings.get("VARIANT", "loop") != "loop" or record.making(settings):
+    recorded = have.instances.pools.get(name)
+    if not isinstance(recorded, LoopRecord) or recorded.making:
         return []
-    start = f"systemctl restart {words(units.unit(name))} && systemctl start {owner(settings).unit}"
-    volume = _volume(have, settings, start)
-    mount = [] if _are(have, settings) else _mount(have, settings, start)
+    start = f"systemctl restart {words(units.unit(name))} && systemctl start {owner(recorded).unit}"
+    volume = _volume(have, recorded, start)
+    mount = [] if _are(have, recorded) else _mount(have, recorded, start)
     if (volume or mount) and not (have.pool.data or have.pool.meta):
         return [*volume, *mount]
-    asked = units.asked(settings)
-    parts: list[tuple[Literal["data", "meta"], Backing | None, Loop | None, int]] = [
-        ("data", have.pool.data, have.pool.data_loop, max(asked.data, default=0)),
-        ("meta", have.pool.meta, have.pool.meta_loop, max(asked.meta, default=0)),
+    found = [
+        *_file(name, recorded, "data", have.pool.data, have.pool.data_loop),
+        *_file(name, recorded, "meta", have.pool.meta, have.pool.meta_loop),
     ]
-    return [*volume, *mount, *(loss for part in parts for loss in _file(name, settings, *part))]
+    return [*volume, *mount, *found]
 
 
 def refuse(have: Facts, name: str, *, except_for: frozenset[str] = frozenset()) -> None:
@@ -72,11 +72,11 @@ def refuse(have: Facts, name: str, *, except_for: frozenset[str] = frozenset()) 
         )
 
 
-def _volume(have: Facts, settings: dict[str, str], start: str) -> list[Loss]:
-    name, now = settings.get("VOLUME", ""), have.pool.volume
+def _volume(have: Facts, recorded: LoopRecord, start: str) -> list[Loss]:
+    name, now = recorded.volume, have.pool.volume
     if not name:
         return []
-    recorded, (group, _, volume) = settings.get("VOLUME_UUID", ""), name.partition("/")
+    group, _, volume = name.partition("/")
     if now and now.size is None and now.renamed:
         now_group, _, now_volume = now.renamed.partition("/")
         back = [words("vgrename", now_group, group)] * (now_group != group)
@@ -88,8 +88,8 @@ def _volume(have: Facts, settings: dict[str, str], start: str) -> list[Loss]:
         return [Loss("volume", found, f"bring its disk back, then {words('vgchange', '-ay', group)} && {start}")]
     if now.size is None:
         found = f"there is no volume {name}"
-    elif recorded and now.uuid != recorded:
-        found = f"{name} is another volume: its UUID is {now.uuid}, the pool's is {recorded}"
+    elif recorded.volume_uuid and now.uuid != recorded.volume_uuid:
+        found = f"{name} is another volume: its UUID is {now.uuid}, the pool's is {recorded.volume_uuid}"
     elif now.partial:
         found = f"a disk of the volume {name} is missing"
     elif not now.active:
@@ -100,39 +100,36 @@ def _volume(have: Facts, settings: dict[str, str], start: str) -> list[Loss]:
     return [Loss("volume", found)]
 
 
-def _mount(have: Facts, settings: dict[str, str], start: str) -> list[Loss]:
-    uuid, mount, place = settings.get("FS_UUID", ""), settings.get("MOUNT", ""), have.pool.place
+def _mount(have: Facts, recorded: LoopRecord, start: str) -> list[Loss]:
+    uuid, mount, place = recorded.fs_uuid, recorded.mount, have.pool.place
     if place is None or not mount:
         return []
-    same = place.uuid == uuid if uuid and place.uuid else record.plainly(place.target) == mount
+    same = place.uuid == uuid if uuid and place.uuid else plainly(place.target) == mount
     if same:
         return []
-    directory = settings["DATA"].rpartition("/")[0]
-    found = f"the file system {uuid or 'under it'} is not mounted at {mount}: {directory} is on {place.target} now"
+    found = f"the file system {uuid or 'under it'} is not mounted at {mount}: {recorded.dir} is on {place.target} now"
     return [
         Loss("mount", found, f"{words('mount', f'UUID={uuid}', mount)} && {start}") if uuid else Loss("mount", found)
     ]
 
 
-def _are(have: Facts, settings: dict[str, str]) -> bool:
+def _are(have: Facts, recorded: LoopRecord) -> bool:
     """Whether the files at their paths are the pool's, whatever the file system is called: it runs on them, or did."""
     pool = have.pool
     if not (pool.data and pool.meta):
         return False
     if pool.table and pool.table.data in pool.data.loops and pool.table.meta in pool.meta.loops:
         return True
-    return (str(pool.data.inode), str(pool.meta.inode)) == (settings.get("DATA_INO"), settings.get("META_INO"))
+    return (str(pool.data.inode), str(pool.meta.inode)) == (recorded.data_ino, recorded.meta_ino)
 
 
 def _file(
-    name: str,
-    settings: dict[str, str],
-    what: Literal["data", "meta"],
-    file: Backing | None,
-    loop: Loop | None,
-    asked: int,
+    name: str, recorded: LoopRecord, what: Literal["data", "meta"], file: Backing | None, loop: Loop | None
 ) -> list[Loss]:
-    path, daemon = settings[what.upper()], owner(settings)
+    path, asked = (
+        (recorded.data, recorded.asked_bytes) if what == "data" else (recorded.meta, recorded.asked_meta_bytes)
+    )
+    daemon = owner(recorded)
     restore = hints.command("pool.restore", daemon, name)
     if file is None and loop is None:
         return [
@@ -148,7 +145,7 @@ def _file(
     assert file is not None
     if loop and (loop.device, loop.inode) != (file.device, file.inode):
         return [Loss(what, f"{path} is not the file that {loop.path} is on, which was deleted or moved")]
-    least = max(loop.size if loop else 0, asked)
+    least = max(loop.size if loop else 0, *asked)
     # A loop device has whole sectors.
     if file.size // sizes.SECTOR * sizes.SECTOR >= least // sizes.SECTOR * sizes.SECTOR:
         return []

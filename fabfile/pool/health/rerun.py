@@ -5,35 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fabfile import hints, inventory, sizes
+from fabfile.facts.record import LvmRecord, Record
 from fabfile.instance import DEFAULT
-from fabfile.pool import limits, units
-from fabfile.pool.ownership import directory, owner
+from fabfile.pool import limits
+from fabfile.pool.ownership import owner
 
 
-def command(name: str, settings: Mapping[str, str]) -> str:
-    """pool.loop or pool.direct, with what the inventory says otherwise, or not at all.
-
-    Args:
-        name: of the pool.
-        settings: what its settings file says.
-    """
-    recorded = dict(settings)
+def command(name: str, recorded: Record) -> str:
+    """pool.loop or pool.direct, with what the inventory says otherwise, or not at all."""
     daemon = owner(recorded)
     stock = inventory.on_instance(hints.door().host, daemon.instance or DEFAULT).pool
-    if recorded.get("VARIANT") == "direct":
-        made = {"vg": recorded["VG"], "pool": recorded["LV"], "data-percent": recorded.get("DATA_PERCENT", "")}
-        made |= {"meta-size": recorded.get("META_SIZE", "")}
-        if chunk := recorded.get("CHUNK_BYTES"):
-            made["chunk-size"] = sizes.show(int(chunk))
+    if isinstance(recorded, LvmRecord):
+        made = {"vg": recorded.vg, "pool": recorded.lv, "data-percent": str(recorded.data_percent or "")}
+        made |= {"meta-size": recorded.meta_size or "", "chunk-size": sizes.show(recorded.chunk_bytes)}
         return hints.command("pool.direct", daemon, "", *_options(made, stock))
-    asked = units.asked(recorded)
-    block = int(recorded["BLOCK_SECTORS"]) * sizes.SECTOR
-    data, meta = asked.data[-1], asked.meta[-1]
+    data, meta = recorded.asked_bytes[-1], recorded.asked_meta_bytes[-1]
     made = {
-        "dir": directory(recorded),
+        "dir": recorded.dir,
         "size": sizes.show(data),
-        "meta-size": "" if meta == limits.metadata_size(data, block) else sizes.show(meta),
-        "block-size": sizes.show(block),
+        "meta-size": "" if meta == limits.metadata_size(data, recorded.block) else sizes.show(meta),
+        "block-size": sizes.show(recorded.block),
     }
     return hints.command("pool.loop", daemon, name, *_options(made, stock))
 

@@ -42,11 +42,7 @@ def refuse_unseen(have: Facts, name: str) -> None:
     """
     _refuse(
         name,
-        [
-            one
-            for one in visibility.findings(have, name, have.instances.pools.get(name, {}))
-            if one.what != visibility.GONE
-        ],
+        [one for one in visibility.findings(have, name, have.instances.pools.get(name)) if one.what != visibility.GONE],
     )
 
 
@@ -65,7 +61,7 @@ def refuse_unusable(have: Facts, name: str, *, lvm: bool = False, ids: bool = Fa
     if have.pool.suspended:
         _refuse(name, blocking(have, name))
     lvm = lvm or have.pool.status is None
-    found = visibility.findings(have, name, have.instances.pools.get(name, {}))
+    found = visibility.findings(have, name, have.instances.pools.get(name))
     _refuse(name, [one for one in found if (not ids if one.what == visibility.IDS else lvm)])
 
 

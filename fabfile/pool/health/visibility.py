@@ -8,6 +8,7 @@ import re
 from fabfile import hints
 from fabfile.facts import Facts
 from fabfile.facts.lvm import Lvm, Volume
+from fabfile.facts.record import LvmRecord, Record
 from fabfile.plan import words
 from fabfile.pool.health import rerun
 from fabfile.pool.health.finding import Advice
@@ -25,37 +26,38 @@ GONE = "pool gone"
 """What is said of a pool of which LVM knows nothing at all."""
 
 
-def findings(have: Facts, name: str, settings: dict[str, str]) -> list[Advice]:
+def findings(have: Facts, name: str, recorded: Record | None) -> list[Advice]:
     """What is wrong between LVM and the direct pool `name`; nothing for another variant, or one that LVM sees well."""
     lvm = have.lvm
-    if settings.get("VARIANT") != "direct" or lvm is None:
+    if not isinstance(recorded, LvmRecord) or lvm is None:
         return []
     if lvm.suspended:
         found = f"LVM cannot be queried while {' '.join(lvm.suspended)} is suspended: it would wait for ever"
         return [Advice("pool in LVM", "fail", found, words("dmsetup", "resume", *lvm.suspended))]
-    group, path = settings["VG"], f"{settings['VG']}/{settings['LV']}"
+    group = recorded.vg
     if len(lvm.groups) > 1:
         which = "; ".join(f"{one.uuid} on {' '.join(one.devices)}" for one in lvm.groups)
         found = f"{len(lvm.groups)} volume groups are named {group}: {which}"
         return [Advice("pool in LVM", "fail", found, f"rename the other one: {words('vgrename', 'UUID', 'NAME')}")]
-    volume = lvm.group.volumes.get(settings["LV"]) if lvm.group else None
+    volume = lvm.group.volumes.get(recorded.lv) if lvm.group else None
     if volume is None:
-        return [_unseen(have, name, settings)]
-    return [*_disks(lvm, path, volume), *_settings(lvm, settings, volume), *_ids(have, name, settings, volume)]
+        return [_unseen(have, name, recorded)]
+    return [*_disks(lvm, group, volume), *_settings(lvm, recorded, volume), *_ids(have, name, recorded, volume)]
 
 
-def identity(have: Facts, settings: dict[str, str]) -> tuple[str, str]:
+def identity(have: Facts, recorded: LvmRecord) -> tuple[str, str]:
     """UUIDs of the group and of the volume without hyphens: as recorded, or as the active device has them."""
     up = re.fullmatch(r"LVM-(.{32})(.{32})(-.*)?", have.pool.uuid)
     group, volume = (up[1], up[2]) if up else ("", "")
-    return settings.get("VG_UUID", "").replace("-", "") or group, settings.get("LV_UUID", "").replace("-", "") or volume
+    known = [(uuid or "").replace("-", "") for uuid in (recorded.vg_uuid, recorded.lv_uuid)]
+    return known[0] or group, known[1] or volume
 
 
-def _unseen(have: Facts, name: str, settings: dict[str, str]) -> Advice:
-    lvm, group, volume = have.lvm, settings["VG"], settings["LV"]
+def _unseen(have: Facts, name: str, recorded: LvmRecord) -> Advice:
+    lvm, group, volume = have.lvm, recorded.vg, recorded.lv
     assert lvm is not None
-    of_group, of_volume = identity(have, settings)
-    now, then = lvm.names.get(of_volume, ""), f"{group}/{volume}"
+    of_group, of_volume = identity(have, recorded)
+    now, then = lvm.names.get(of_volume, ""), recorded.path
     if now or of_group in lvm.names:
         now_group, _, now_volume = (now or lvm.names[of_group]).partition("/")
         back = [words("vgrename", now_group, group)] * (now_group != group)
@@ -67,11 +69,11 @@ def _unseen(have: Facts, name: str, settings: dict[str, str]) -> Advice:
         return Advice("pool in LVM", "fail", *_hidden(lvm, hidden, group))
     said = f": {lvm.said[-1]}" if lvm.said else ""
     what = f"the volume group {group}" if lvm.group is None else then
-    reset = hints.command("pool.reset", owner(settings), name, "--yes")
-    disks = settings.get("DISKS", "")
+    reset = hints.command("pool.reset", owner(recorded), name, "--yes")
+    disks = " ".join(recorded.disks)
     found = f"LVM knows no {what.removeprefix('the ')}{said}" + (f"; it was made on {disks}" if disks else "")
     if not have.pool.enabled:
-        finish = rerun.command(name, settings)
+        finish = rerun.command(name, recorded)
         return Advice(GONE, "fail", f"{found}; its creation was interrupted", f"{finish}; or {reset}")
     bring = f"bring its disks back, then systemctl restart {words(f'devmapper-pool@{name}.service')}"
     return Advice(GONE, "fail", found, f"{bring}; or discard it: {reset}")
@@ -97,7 +99,7 @@ ALL = ('["a|.*|"]', "a|.*|")
 """Filters that hide nothing."""
 
 
-def _disks(lvm: Lvm, path: str, volume: Volume) -> list[Advice]:
+def _disks(lvm: Lvm, group: str, volume: Volume) -> list[Advice]:
     assert lvm.group is not None
     twice = [line for line in lvm.said if DUPLICATE.search(line)]
     if twice:
@@ -109,17 +111,17 @@ def _disks(lvm: Lvm, path: str, volume: Volume) -> list[Advice]:
         other = [line for line in lvm.said if line.startswith("WARNING")]
         return [Advice("LVM says", "warn", "; ".join(other[:3]), "see vgck, pvs")] if other else []
     lost = "; ".join(line.removeprefix("WARNING: ") for line in lvm.said if "missing" in line or "find device" in line)
-    found = f"{lvm.group.missing} disks of {path.partition('/')[0]} are missing"
+    found = f"{lvm.group.missing} disks of {group} are missing"
     found += f": {lost}" if lost else ""
     if volume.partial or not volume.active:
         return [Advice("pool in LVM", "fail", f"{found}; the pool lay on them", "bring the disks back")]
     return [Advice("pool in LVM", "warn", f"{found}; the pool itself is whole", "bring the disks back")]
 
 
-def _settings(lvm: Lvm, settings: dict[str, str], volume: Volume) -> list[Advice]:
+def _settings(lvm: Lvm, recorded: LvmRecord, volume: Volume) -> list[Advice]:
     """Volumes that lvm.conf does not let LVM activate, or lets it activate read-only."""
     assert lvm.group is not None
-    group, path = settings["VG"], f"{settings['VG']}/{settings['LV']}"
+    group, path = recorded.vg, recorded.path
 
     def listed(key: str) -> bool:
         names = _strings(lvm.settings[key])
@@ -147,20 +149,22 @@ def _strings(value: str) -> list[str]:
     return [str(one) for one in said] if isinstance(said, list) else [str(said)]
 
 
-def thins(have: Facts, settings: dict[str, str]) -> list[Volume]:
+def thins(have: Facts, recorded: Record) -> list[Volume]:
     """The thin volumes that LVM itself has in the pool."""
     group = have.lvm.group if have.lvm else None
-    return [of for of in group.volumes.values() if of.pool == settings["LV"]] if group else []
+    if not isinstance(recorded, LvmRecord) or not group:
+        return []
+    return [of for of in group.volumes.values() if of.pool == recorded.lv]
 
 
-def _ids(have: Facts, name: str, settings: dict[str, str], volume: Volume) -> list[Advice]:
+def _ids(have: Facts, name: str, recorded: LvmRecord, volume: Volume) -> list[Advice]:
     """LVM's thin volumes in the pool, and its transaction id: with either it calls the pool's device by another name.
 
     One that is down may have another id than LVM expects, too; pool.check compares them.
     """
-    path, status = f"{settings['VG']}/{settings['LV']}", have.pool.status
-    repair = hints.command("pool.repair", owner(settings), name)
-    own = thins(have, settings)
+    path, status = recorded.path, have.pool.status
+    repair = hints.command("pool.repair", owner(recorded), name)
+    own = thins(have, recorded)
     if own:
         which = ", ".join(f"{of.name} (thin id {of.thin})" for of in own)
         found = (

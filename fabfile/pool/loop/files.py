@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import msgspec
-
+from fabfile import sizes
+from fabfile.errors import Refused
 from fabfile.facts import Facts
+from fabfile.facts.record import LoopRecord, LvmRecord
 from fabfile.instance import Daemon
 from fabfile.plan import Change, file
-from fabfile.pool import record, units
-from fabfile.pool.limits import Pool
-from fabfile.pool.loop import volume
+from fabfile.pool import units
+from fabfile.pool.loop import identity, volume
+from fabfile.pool.loop.spec import LoopSpec, has_meta
 from fabfile.render import render
 
 
-def settings(want: Pool) -> dict[str, str]:
-    """What the settings file of a new pool says, key → value."""
-    return units.parse(_conf(want, units.Asked(), (), {}, ""))
+def recorded(have: Facts, name: str) -> LoopRecord | None:
+    """The record of a pool on files; None where there is none.
+
+    Raises:
+        Refused: it is that of another variant.
+    """
+    found = units.recorded(have, name)
+    if isinstance(found, LvmRecord):
+        raise Refused(f"the pool {name} is not on files", f"{units.conf(name)} says that LVM made it: {found.path}")
+    return found
 
 
-def changes(have: Facts, want: Pool, known: dict[str, str] | None = None) -> list[Change]:
+def changes(have: Facts, want: LoopSpec, known: dict[str, str] | None = None) -> list[Change]:
     """The files that differ. The settings come first: from then on the data and metadata files are known as ours.
 
     Args:
         have: the machine.
         want: the pool.
-        known: what of it is known by identity, where it is there and not recorded yet; see record.KEYS.
+        known: what of it is known by identity, where it is there and not recorded yet; see identity.KEYS.
     """
     before = Daemon(want.instance).unit
     service = render("pool/devmapper-pool.service.j2", name=want.name, dir=want.dir, script=units.SCRIPT, before=before)
@@ -47,51 +53,54 @@ def changes(have: Facts, want: Pool, known: dict[str, str] | None = None) -> lis
     ]
 
 
-def conf_change(have: Facts, want: Pool, there: dict[str, str] | None = None) -> list[Change]:
+def conf_change(have: Facts, want: LoopSpec, there: dict[str, str] | None = None) -> list[Change]:
     """The settings, if they differ; sizes that were asked for earlier stay in them, and so does what we made."""
-    now = have.files.get(units.conf(want.name))
-    before = units.parse(now.content) if now else {}
-    sizes = units.asked(before) if now else units.Asked()
-    want = msgspec.structs.replace(want, volume=want.volume or before.get("VOLUME", ""))
-    made = volume.made(have.pool.volume, before) if want.volume else ()
-    known = record.kept(before) if now else there or {record.MAKING: "yes"}
-    dir_made = before.get("DIR_MADE", "") if now else "yes" if have.pool.missing else "no"
-    return file(
-        have, f"settings of the pool {want.name}", units.conf(want.name), _conf(want, sizes, made, known, dir_made)
-    )
+    conf, before = units.conf(want.name), recorded(have, want.name)
+    known = identity.kept(have.files[conf].content) if before else there or {identity.MAKING: "yes"}
+    new = render("pool/pool.conf.j2", name=want.name, record=record(have, want), known=known)
+    return file(have, f"settings of the pool {want.name}", conf, new)
 
 
-def grown(have: Facts, name: str, data: int, meta: int) -> list[Change]:
-    """The change, if any, that records sizes as asked for in the settings of a pool that has them."""
-    now = have.files[units.conf(name)].content
-    sizes = units.asked(units.parse(now)).also(data, meta)
-    new = {"ASKED_BYTES": f"'{_words(sizes.data)}'", "ASKED_META_BYTES": f"'{_words(sizes.meta)}'"}
-    return file(have, "the pool's size as asked for", units.conf(name), units.rewritten(now, new))
-
-
-def _words(sizes: tuple[int, ...]) -> str:
-    return " ".join(map(str, sizes))
-
-
-def _conf(want: Pool, before: units.Asked, made: Sequence[str], known: dict[str, str], dir_made: str) -> str:
-    # The order in which sizes were asked for stays: what hosts.toml still says is not the latest.
-    data = before.data if want.data in before.data else (*before.data, want.data)
-    meta = before.meta if before.has_meta(want) else (*before.meta, want.meta)
-    return render(
-        "pool/pool.conf.j2",
-        name=want.name,
+def record(have: Facts, want: LoopSpec) -> LoopRecord:
+    """What the settings are to say, but for what identifies the files."""
+    before = recorded(have, want.name)
+    data, meta = (before.asked_bytes, before.asked_meta_bytes) if before else ((), ())
+    name = want.volume or (before.volume if before else "")
+    return LoopRecord(
         instance=want.instance,
-        volume=want.volume,
-        volume_made=" ".join(made),
-        dir_made=dir_made,
-        known=known,
         data=want.data_file,
         meta=want.meta_file,
-        block_sectors=want.block // 512,
-        asked=_words(data),
-        asked_meta=_words(meta),
+        block_sectors=want.block // sizes.SECTOR,
+        # The order in which sizes were asked for stays: what hosts.toml still says is not the latest.
+        asked_bytes=data if want.data in data else (*data, want.data),
+        asked_meta_bytes=meta if before and has_meta(before, want) else (*meta, want.meta),
         when_full=want.when_full,
         threshold=want.threshold,
         percent=want.percent,
-        most=want.most,
+        max_bytes=want.most,
+        dir_made=before.dir_made if before else have.pool.missing > 0,
+        volume=name,
+        volume_made=volume.made(have.pool.volume, before) if name else (),
     )
+
+
+def grown(have: Facts, name: str, now: LoopRecord, data: int, meta: int) -> list[Change]:
+    """The change, if any, that records sizes as the last that were asked for.
+
+    Args:
+        have: the machine.
+        name: of the pool.
+        now: its record.
+        data: bytes.
+        meta: bytes.
+    """
+    new = {
+        "ASKED_BYTES": _last(now.asked_bytes, data),
+        "ASKED_META_BYTES": _last(now.asked_meta_bytes, meta),
+    }
+    conf = units.conf(name)
+    return file(have, "the pool's size as asked for", conf, units.rewritten(have.files[conf].content, new))
+
+
+def _last(asked: tuple[int, ...], size: int) -> str:
+    return "'" + " ".join(map(str, (*(one for one in asked if one != size), size))) + "'"

@@ -7,7 +7,7 @@ from fabfile.facts import Facts
 from fabfile.instance import Daemon
 from fabfile.plan import words
 from fabfile.pool import ownership
-from fabfile.pool.limits import Pool
+from fabfile.pool.loop.spec import LoopSpec
 
 FIT = frozenset({"ext4", "xfs"})
 UNFIT = {
@@ -20,7 +20,7 @@ UNFIT = {
 }
 
 
-def refuse_unfit(have: Facts, want: Pool) -> None:
+def refuse_unfit(have: Facts, want: LoopSpec) -> None:
     """Refuse a file system that cannot carry a pool."""
     place = have.pool.place
     if place is None:
@@ -40,7 +40,7 @@ def refuse_unfit(have: Facts, want: Pool) -> None:
         )
 
 
-def refuse_missing(have: Facts, want: Pool, *, made: int) -> None:
+def refuse_missing(have: Facts, want: LoopSpec, *, made: int) -> None:
     """Refuse a directory that does not exist, except for the last `made` names of its path and for containerd's own."""
     if have.pool.missing > made and not ownership.within(want.dir, Daemon(want.instance)):
         raise Refused(

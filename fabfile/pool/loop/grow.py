@@ -12,6 +12,7 @@ from fabfile.converge import converge
 from fabfile.errors import Refused
 from fabfile.facts import Facts, about
 from fabfile.facts.pool import Backing, Pool
+from fabfile.facts.record import LvmRecord
 from fabfile.host import Host
 from fabfile.outcome import Outcome
 from fabfile.plan import Change, Command, Step, words
@@ -51,21 +52,19 @@ def plan(have: Facts, name: str, data: int, meta: int) -> list[Change]:
     Raises:
         Refused: no such pool of ours, one that cannot grow now, a size that is less than it has, no room for it.
     """
-    conf = have.files.get(units.conf(name))
-    if conf is None:
+    recorded = files.recorded(have, name)
+    if recorded is None:
         make = hints.command("pool.loop", "", name)
         raise Refused(f"no pool {name} that was made here", f"no {units.conf(name)}", hint=f"make one: {make}")
-    settings = units.parse(conf.content)
     missing.refuse(have, name)
-    limits.refuse_growth(have.pool, owner(settings), name, units.unit(name))
+    limits.refuse_growth(have.pool, owner(recorded), name, units.unit(name))
     if not have.pool.data or not have.pool.meta:
-        raise Refused(f"the files of the pool {name} are gone", f"{settings['DATA']}, {settings['META']}")
-    block = int(settings["BLOCK_SECTORS"]) * sizes.SECTOR
-    asked = units.asked(settings)
-    _refuse_less("data", data, have.pool.data.size, asked.data)
-    _refuse_less("metadata", meta, have.pool.meta.size, asked.meta)
+        raise Refused(f"the files of the pool {name} are gone", f"{recorded.data}, {recorded.meta}")
+    asked, asked_meta = recorded.asked_bytes, recorded.asked_meta_bytes
+    _refuse_less("data", data, have.pool.data.size, asked)
+    _refuse_less("metadata", meta, have.pool.meta.size, asked_meta)
     # So that hosts.toml may say this size and leave the metadata to be computed.
-    meta = meta or (limits.metadata_size(data, block) if data else 0)
+    meta = meta or (limits.metadata_size(data, recorded.block) if data else 0)
     plan: list[Change] = []
     if data > have.pool.data.size or meta > have.pool.meta.size or growing(have.pool):
         why = "; ".join(
@@ -76,7 +75,7 @@ def plan(have: Facts, name: str, data: int, meta: int) -> list[Change]:
         )
         _refuse_metadata_room(have.pool, meta)
         plan.append(Command(why or "finish growing", words(units.SCRIPT, "grow", name, data, meta)))
-    return [*plan, *files.grown(have, name, data or asked.data[-1], meta or asked.meta[-1])]
+    return [*plan, *files.grown(have, name, recorded, data or asked[-1], meta or asked_meta[-1])]
 
 
 def _refuse_less(what: str, wanted: int, now: int, asked: tuple[int, ...]) -> None:
@@ -138,7 +137,7 @@ def enlarge_pool(
     """
     host, _, have = look(c, name, instance)
     name = host.pool.dm_name
-    if have.instances.pools.get(name, {}).get("VARIANT") == "direct":
+    if isinstance(have.instances.pools.get(name), LvmRecord):
         return converge(c, [extend.step(host, size=size, meta_size=meta_size, devices=device, wipes=wipe)])
     if device or wipe:
         raise Refused(

@@ -13,15 +13,17 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts, about
 from fabfile.facts import pool as facts
 from fabfile.facts.pool import Backing
+from fabfile.facts.record import LoopRecord, Record, differences, variant
 from fabfile.host import Host
 from fabfile.instance import Daemon
 from fabfile.outcome import Outcome
 from fabfile.plan import Change, Command, Step, words
-from fabfile.pool import limits, ownership, record, units
+from fabfile.pool import limits, ownership, units
 from fabfile.pool.health import missing, rerun, usable
-from fabfile.pool.limits import Pool, refuse_machine
-from fabfile.pool.loop import files, fstab
+from fabfile.pool.limits import refuse_machine
+from fabfile.pool.loop import files, fstab, identity, spec
 from fabfile.pool.loop.filesystem import refuse_missing, refuse_unfit
+from fabfile.pool.loop.spec import LoopSpec, has_meta
 from fabfile.pool.loop.volume import Volume, volume
 from fabfile.pool.loop.volume import changes as volume_changes
 
@@ -38,7 +40,7 @@ def step(host: Host) -> Step:
         Refused: a size, percentage, name, directory or volume is not valid.
     """
     settings = host.pool
-    want = limits.pool(
+    want = spec.wanted(
         name=settings.name,
         dir=settings.dir,
         volume=settings.volume,
@@ -61,7 +63,7 @@ def step(host: Host) -> Step:
     return Step("pool.loop", lambda have: plan(have, want, under), query)
 
 
-def plan(have: Facts, want: Pool, under: Volume | None) -> list[Change]:
+def plan(have: Facts, want: LoopSpec, under: Volume | None) -> list[Change]:
     """What to do, purely from the facts.
 
     Raises:
@@ -71,24 +73,24 @@ def plan(have: Facts, want: Pool, under: Volume | None) -> list[Change]:
     systemd.refuse_changing(units.unit(want.name), have.pool.changing)
     ownership.refuse_foreign(have, Daemon(want.instance), want.name, want.dir)
     ownership.refuse_move(have, Daemon(want.instance), want.name, want.dir)
-    _refuse_other(have, want)
+    recorded = _refuse_other(have, want, units.recorded(have, want.name))
     missing.refuse(have, want.name)
     conf = units.conf(want.name)
-    recorded = units.parse(have.files[conf].content) if conf in have.files else {}
     mount = volume_changes(have, under, want.name, conf, recorded) if under else []
     if not mount:
         refuse_unfit(have, want)
     refuse_missing(have, want, made=1 if mount else 0)
     written = files.changes(have, want)
-    known = record.changes(have, conf, want.dir, want.volume or recorded.get("VOLUME", ""))
+    on = want.volume or (recorded.volume if recorded else "")
+    known = identity.changes(have, recorded, conf, want.dir, on)
     # The settings come first: they record what is to be made, and so is ours; what it became, before it is used.
     return [*written, *mount, *_backing(have, want), *known, *_active(have, want, written)]
 
 
-def _refuse_other(have: Facts, want: Pool) -> None:
-    ours = have.files.get(units.conf(want.name))
+def _refuse_other(have: Facts, want: LoopSpec, there: Record | None) -> LoopRecord | None:
+    """The record of the pool that was asked for; None where there is nothing in its place."""
     table = have.pool.table
-    if ours is None:
+    if there is None:
         if table:
             raise Refused(
                 f"a device {want.name} exists and is not ours",
@@ -103,34 +105,36 @@ def _refuse_other(have: Facts, want: Pool) -> None:
                     hint="choose another --dir, or move it away",
                 )
         ownership.refuse_stale(have, Daemon(want.instance))
-        return
-    settings = units.parse(ours.content)
-    differ = _differences(settings, files.settings(want))
-    if differ:
+        return None
+    differ = _differences(there, want)
+    if differ or not isinstance(there, LoopRecord):
         raise Refused(
             f"the pool {want.name} exists with other parameters",
             "\n".join(differ),
-            hint=f"to keep it: {rerun.command(want.name, settings)}; to remove it: {_reset(want)}; "
+            hint=f"to keep it: {rerun.command(want.name, there)}; to remove it: {_reset(want)}; "
             "or choose another --name",
         )
-    _refuse_other_size(want, units.asked(settings), rerun.command(want.name, settings))
+    _refuse_other_size(want, there, rerun.command(want.name, there))
+    return there
 
 
-def _differences(now: dict[str, str], want: dict[str, str]) -> list[str]:
-    now = {"VARIANT": "loop", **now}  # version 0.1 knew no other
-    keys = ("VARIANT", "DATA", "META", "BLOCK_SECTORS")
-    differ = [f"{key}: it has {now.get(key)}, requested: {want[key]}" for key in keys if now.get(key) != want[key]]
-    if now.get("VOLUME") and want.get("VOLUME", now["VOLUME"]) != now["VOLUME"]:
-        differ.append(f"volume: it has {now['VOLUME']}, requested: {want['VOLUME']}")
+def _differences(there: Record, want: LoopSpec) -> list[str]:
+    if not isinstance(there, LoopRecord):
+        return [f"VARIANT: it has {variant(there)}, requested: loop"]
+    block = want.block // sizes.SECTOR
+    wanted = msgspec.structs.replace(there, data=want.data_file, meta=want.meta_file, block_sectors=block)
+    differ = differences(there, wanted)
+    if there.volume and want.volume not in ("", there.volume):
+        differ.append(f"volume: it has {there.volume}, requested: {want.volume}")
     return differ
 
 
-def _refuse_other_size(want: Pool, asked: units.Asked, there: str) -> None:
+def _refuse_other_size(want: LoopSpec, now: LoopRecord, there: str) -> None:
     """A pool that grew is still the one that was asked for; a size that nobody asked for before is pool.grow's."""
     differ, grow, less = list[str](), list[str](), False
     for what, option, size, sizes_, known in (
-        ("size", "--size", want.data, asked.data, want.data in asked.data),
-        ("metadata", "--meta-size", want.meta, asked.meta, asked.has_meta(want)),
+        ("size", "--size", want.data, now.asked_bytes, want.data in now.asked_bytes),
+        ("metadata", "--meta-size", want.meta, now.asked_meta_bytes, has_meta(now, want)),
     ):
         if known:
             continue
@@ -147,7 +151,7 @@ def _refuse_other_size(want: Pool, asked: units.Asked, there: str) -> None:
     raise Refused(f"the pool {want.name} exists with another size", "\n".join(differ), hint=hint)
 
 
-def _reset(want: Pool) -> str:
+def _reset(want: LoopSpec) -> str:
     return hints.command("pool.reset", want.instance, want.name, "--yes")
 
 
@@ -155,7 +159,7 @@ def _sizes(asked: tuple[int, ...]) -> str:
     return " and then ".join(map(sizes.show, asked))
 
 
-def _backing(have: Facts, want: Pool) -> list[Change]:
+def _backing(have: Facts, want: LoopSpec) -> list[Change]:
     """The two units. Metadata is made first: data without metadata can only be a loss, never our interruption."""
     data, meta = have.pool.data, have.pool.meta
     if data and not meta:
@@ -179,7 +183,7 @@ def _backing(have: Facts, want: Pool) -> list[Change]:
     return plan
 
 
-def _overcommit(have: Facts, want: Pool) -> str:
+def _overcommit(have: Facts, want: LoopSpec) -> str:
     place = have.pool.place
     if place is None or place.free >= want.data + want.meta:
         return ""
@@ -198,7 +202,7 @@ def _create(path: str, command: str) -> str:
     )
 
 
-def _active(have: Facts, want: Pool, written: list[Change]) -> list[Change]:
+def _active(have: Facts, want: LoopSpec, written: list[Change]) -> list[Change]:
     both = (units.unit(want.name), units.monitor(want.name))
     looks = units.monitor_service(want.name)
     systemd.refuse_masked(have, *both, looks)
@@ -235,7 +239,7 @@ def growing(pool: facts.Pool) -> bool:
     return table.sectors < whole or status.total_meta < meta.size // limits.META_BLOCK
 
 
-def _refuse_table(have: Facts, want: Pool) -> None:
+def _refuse_table(have: Facts, want: LoopSpec) -> None:
     table = have.pool.table
     assert table is not None
     wrong = []

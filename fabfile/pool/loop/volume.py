@@ -10,10 +10,9 @@ from fabfile import sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts import under as facts
+from fabfile.facts.record import LoopRecord
 from fabfile.plan import Change, Command, words
-from fabfile.pool import record
-from fabfile.pool.loop import fstab
-from fabfile.pool.record import MAKING
+from fabfile.pool.loop import fstab, identity
 from fabfile.pool.safety import disk_checks as disks
 from fabfile.pool.safety import gate
 from fabfile.sizes import MIB
@@ -61,17 +60,17 @@ def tag(pool: str) -> str:
     return f"devmapper-pool.{pool}"
 
 
-def made(now: facts.Volume | None, recorded: dict[str, str]) -> tuple[str, ...]:
+def made(now: facts.Volume | None, recorded: LoopRecord | None) -> tuple[str, ...]:
     """What of the volume is made with the pool: what its settings record, and while it is made what is not there."""
-    said = recorded.get("VOLUME_MADE", "").split()
+    said = recorded.volume_made if recorded else ()
     missing: set[str] = set()
-    if not recorded or record.making(recorded):
+    if not recorded or recorded.making:
         absent = ("size", "filesystem", "mounted")
         missing = {what for what, key in zip(MADE, absent, strict=True) if now and not getattr(now, key)}
     return tuple(what for what in MADE if what in missing or what in said)
 
 
-def changes(have: Facts, want: Volume, pool: str, conf: str, recorded: dict[str, str]) -> list[Change]:
+def changes(have: Facts, want: Volume, pool: str, conf: str, recorded: LoopRecord | None) -> list[Change]:
     """Make, format and mount the volume.
 
     Args:
@@ -79,7 +78,7 @@ def changes(have: Facts, want: Volume, pool: str, conf: str, recorded: dict[str,
         want: the volume.
         pool: name of the pool that it is for.
         conf: path of the pool's settings.
-        recorded: what they say; empty where there are none yet.
+        recorded: what they say; None where there are none yet.
 
     Raises:
         Refused: no such volume group, not enough room in it, a volume that is there and not ours, unless nothing is on
@@ -99,26 +98,26 @@ def changes(have: Facts, want: Volume, pool: str, conf: str, recorded: dict[str,
         looked = _unused(have, now, want)
     if now.mounted not in ("", want.dir):
         raise Refused(f"{want.path} is mounted at {now.mounted}", f"wanted at {want.dir}")
-    known = recorded.get("FS_UUID", "")
+    known = (recorded.fs_uuid if recorded else None) or ""
     if now.filesystem and known and now.filesystem_uuid != known:
         raise Refused(
             f"{want.path} holds another file system than the pool's",
             f"its UUID is {now.filesystem_uuid or 'none'}, recorded is {known}; it is not touched",
         )
     if not now.filesystem:
-        plan.append(_format(now, want, conf, recorded, looked))
+        plan.append(_format(now, want, conf, looked))
     elif now.filesystem != "ext4":
         raise Refused(f"{want.path} holds {now.filesystem}", "it is not touched", hint="name another --volume")
     return [*plan, *_mounted(have, now, want, recorded)]
 
 
-def ours(now: facts.Volume, recorded: dict[str, str], pool: str) -> bool:
+def ours(now: facts.Volume, recorded: LoopRecord | None, pool: str) -> bool:
     """Whether the volume that is there is the one that the settings of the pool are about."""
-    if "VOLUME_UUID" in recorded:
-        return recorded["VOLUME_UUID"] == now.uuid
-    if record.making(recorded):
-        return tag(pool) in now.tags  # lvcreate was the last that was done
-    return False
+    if recorded is None:
+        return False
+    if recorded.volume_uuid is not None:
+        return recorded.volume_uuid == now.uuid
+    return bool(recorded.making) and tag(pool) in now.tags  # lvcreate was the last that was done
 
 
 def _create(now: facts.Volume, want: Volume, pool: str, conf: str) -> Change:
@@ -137,12 +136,12 @@ def _create(now: facts.Volume, want: Volume, pool: str, conf: str) -> Change:
     return Command(why, f"{make}\n{known}", gate.functions())
 
 
-def _refuse_other(recorded: dict[str, str], now: facts.Volume, want: Volume) -> None:
+def _refuse_other(recorded: LoopRecord | None, now: facts.Volume, want: Volume) -> None:
     """Refuse a volume of another size than asked for, or another one than was recorded."""
-    if recorded.get("VOLUME_UUID"):
+    if recorded and recorded.volume_uuid:
         raise Refused(
             f"{want.path} is not the volume that the pool was made with",
-            f"its UUID is {now.uuid}, recorded is {recorded['VOLUME_UUID']}; it is not touched",
+            f"its UUID is {now.uuid}, recorded is {recorded.volume_uuid}; it is not touched",
             hint="bring back the other one, or name another --volume",
         )
     size = now.size or 0
@@ -183,7 +182,7 @@ def _unused(have: Facts, now: facts.Volume, want: Volume) -> list[str]:
     return [gate.look_again(look, look.seen, "making a file system")]
 
 
-def _format(now: facts.Volume, want: Volume, conf: str, recorded: dict[str, str], looked: list[str]) -> Change:
+def _format(now: facts.Volume, want: Volume, conf: str, looked: list[str]) -> Change:
     """Make the file system. Which it will be is recorded before: what an interrupted mkfs left is known as ours."""
     name = words(f"{want.group}/{want.name}")
     uuid = f'"$(ask lvs --noheadings -o lv_uuid {name})"' if now.size is None else words(now.uuid)
@@ -197,7 +196,7 @@ def _format(now: facts.Volume, want: Volume, conf: str, recorded: dict[str, str]
     return Command(f"ext4 on {want.path}", "\n".join(lines), gate.functions())
 
 
-def _mounted(have: Facts, now: facts.Volume, want: Volume, recorded: dict[str, str]) -> list[Change]:
+def _mounted(have: Facts, now: facts.Volume, want: Volume, recorded: LoopRecord | None) -> list[Change]:
     """Mount it, now and at every boot. A line of an earlier version, without which the machine does not boot, goes."""
     old = f"{want.path} {want.dir} ext4 defaults 0 2"
     # Its UUID is not known before it is made.
@@ -207,35 +206,35 @@ def _mounted(have: Facts, now: facts.Volume, want: Volume, recorded: dict[str, s
             raise Refused(f"{want.dir} holds a pool already", f"mounting {want.path} there would hide it")
         mount = f"mkdir -p {words(want.dir)}\nudevadm settle\nadd_fstab {line}\nmount {words(want.dir)}"
         return [Command(f"mount it at {want.dir}, now and at every boot", mount, gate.functions())]
-    if "mount" in recorded.get("VOLUME_MADE", "").split() and old in fstab.lines(have, (want.path,), want.dir):
+    if recorded and "mount" in recorded.volume_made and old in fstab.lines(have, (want.path,), want.dir):
         renew = f"add_fstab {line}\n{words('drop_fstab', old)}"
         return [Command(f"let the machine boot without {want.path}", renew, gate.functions())]
     return []
 
 
-def undone(have: Facts, settings: dict[str, str], pool: str, conf: str, dir: str) -> list[Change]:
+def undone(have: Facts, recorded: LoopRecord, pool: str, conf: str, dir: str) -> list[Change]:
     """Take away what was made with the pool, as its settings record it; the pool's files in it are gone by then.
 
     Raises:
         Refused: settings that do not say which volume it is.
     """
-    name, made = settings.get("VOLUME", ""), settings.get("VOLUME_MADE", "").split()
+    name, made = recorded.volume, recorded.volume_made
     now, path = have.pool.volume, f"/dev/{name}"
     if not now or not name:
         return []
-    known = _known(now, settings, pool, dir)
+    uuid, fs = _known(now, recorded, pool, dir)
     plan: list[Change] = []
-    if known and MAKING not in settings:
+    if uuid and recorded.making is None:
         why = f"record that {name} is the pool's: it is mounted under its files"
-        plan.append(Command(why, record.write(conf, known), gate.functions()))
-    fs = known.get("FS_UUID", "")
+        known = {"VOLUME_UUID": uuid, "FS_UUID": fs}
+        plan.append(Command(why, identity.write(conf, known), gate.functions()))
     if "mount" in made:
         plan += fstab.dropped(have, (path, *([f"UUID={fs}"] if fs else [])), dir)
         if now.mounted == dir:
             plan.append(Command(f"unmount {dir}", f"{words('umount', dir)}\nsystemctl daemon-reload"))
     if now.left and "volume" in made:
         plan.append(gate.remove_device(f"remove the device of {name}, whose disk is lost", *now.left))
-    if now.size is None or now.uuid != known.get("VOLUME_UUID"):
+    if now.size is None or not uuid or now.uuid != uuid:
         return plan
     if "volume" in made:
         plan.append(gate.remove_volume(f"remove {path}, {sizes.human(now.size)}", name, now.uuid))
@@ -244,18 +243,18 @@ def undone(have: Facts, settings: dict[str, str], pool: str, conf: str, dir: str
     return plan
 
 
-def _known(now: facts.Volume, settings: dict[str, str], pool: str, dir: str) -> dict[str, str]:
-    """The UUIDs of the volume and its file system that are the pool's."""
-    found = {key: settings[key] for key in ("VOLUME_UUID", "FS_UUID") if settings.get(key)}
-    if MAKING in settings:
-        return found if found or not ours(now, settings, pool) else {"VOLUME_UUID": now.uuid}
+def _known(now: facts.Volume, recorded: LoopRecord, pool: str, dir: str) -> tuple[str, str]:
+    """The UUIDs of the volume and its file system that are the pool's; empty: none is known to be."""
+    if recorded.making is not None:
+        found = (recorded.volume_uuid or "", recorded.fs_uuid or "")
+        return found if any(found) or not ours(now, recorded, pool) else (now.uuid, "")
     # An earlier version did not record them. Its files were on whatever volume of that name is mounted there.
     if now.size is None:
-        return {}
+        return "", ""
     if now.mounted != dir:
         raise Refused(
-            f"the settings of the pool {pool} do not have the UUID of the volume {settings['VOLUME']}",
+            f"the settings of the pool {pool} do not have the UUID of the volume {recorded.volume}",
             f"it is not mounted at {dir}, so the volume of that name may belong to somebody else",
             hint="mount it there; or lvremove it, if it is the pool's",
         )
-    return {"VOLUME_UUID": now.uuid, "FS_UUID": now.filesystem_uuid}
+    return now.uuid, now.filesystem_uuid

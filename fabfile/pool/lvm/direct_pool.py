@@ -15,6 +15,7 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts, about
 from fabfile.facts.disks import Disk
 from fabfile.facts.lvm import Group, Volume
+from fabfile.facts.record import LoopRecord, LvmRecord
 from fabfile.host import Host
 from fabfile.instance import Daemon
 from fabfile.outcome import Outcome
@@ -52,7 +53,7 @@ def step(host: Host, wipes: Sequence[str] = (), *, after_packages: bool = False)
     return Step("pool.direct", make, about(host, files=units.paths(want.name), devices=devices))
 
 
-def plan(have: Facts, want: spec.Direct) -> list[Change]:
+def plan(have: Facts, want: spec.LvmSpec) -> list[Change]:
     """What to do, purely from the facts.
 
     Raises:
@@ -61,8 +62,10 @@ def plan(have: Facts, want: spec.Direct) -> list[Change]:
     refuse_machine(have)
     systemd.refuse_changing(units.unit(want.name), have.pool.changing)
     ownership.refuse_foreign(have, Daemon(want.instance), want.name, want.dir)
-    ours = have.files.get(units.conf(want.name))
-    recorded = identity.complete(have.lvm, units.parse(ours.content)) if ours else None
+    there = units.recorded(have, want.name)
+    if isinstance(there, LoopRecord):
+        spec.refuse_parameters(want, there)
+    recorded = identity.recorded(have, want.name)
     usable.refuse_unseen(have, want.name)
     now = volume_group.usable(have, want.group, recorded)
     spec.refuse_other(have, want, recorded, now)
@@ -73,14 +76,14 @@ def plan(have: Facts, want: spec.Direct) -> list[Change]:
     rehearsal.refuse_volume_list(have, want.group, want.volume)
     ownership.refuse_move(have, Daemon(want.instance), want.name, want.dir, "direct")
     pool = now.volumes.get(want.volume) if now else None
-    mine = identity.own(recorded or {}).physicals
+    mine = identity.own(recorded).physicals
     uuids = disk_claims.physicals(have, fresh, mine)
     emptied = disk_claims.wiped(have, fresh, want.wipes, mine)
     made = [] if pool else [*_group(want, now, fresh, emptied, uuids), _make(want, now, fresh)]
     kept = _kept(have, want, pool)
     if now:
         volume_group.refuse_change(now, [*made, *kept])
-    written = _files(have, want, _conf(want, recorded, fresh, now, uuids))
+    written = _files(have, want, _record(want, recorded, fresh, now, uuids))
     # The look at the disks comes first of all, and what LVM says in its test mode: nothing at all is done until then.
     return [
         *disk_claims.unchanged(fresh, want.group),
@@ -92,31 +95,26 @@ def plan(have: Facts, want: spec.Direct) -> list[Change]:
     ]
 
 
-def _conf(
-    want: spec.Direct, recorded: dict[str, str] | None, fresh: list[Disk], now: Group | None, uuids: dict[str, str]
-) -> str:
-    """The settings file; what it says of the disks stays once they are in the group, and what pool.grow wrote stays."""
-    before = recorded or {"VG_UUID": now.uuid if now else ""}
+def _record(
+    want: spec.LvmSpec, recorded: LvmRecord | None, fresh: list[Disk], now: Group | None, uuids: dict[str, str]
+) -> LvmRecord:
+    """The record; what it says of the disks stays once they are in the group, and what pool.grow wrote stays."""
+    new = recorded or msgspec.structs.replace(spec.asked(want), vg_uuid=now.uuid if now else "")
     if recorded and not fresh:
-        own, disks, physicals = (recorded.get(key, "") for key in ("OWN_GROUP", "DISKS", "PV_UUIDS"))
-    else:
-        own, disks = "no" if now else "yes", " ".join(map(disk_claims.identity, fresh))
-        physicals = " ".join(uuids[look.real] for look in fresh)
-    asked = {key.lower(): value for key, value in spec.asked(want).items()}
-    stays = ("ASKED_BYTES", "ASKED_META_BYTES", "VG_UUID", "LV_UUID", "KEPT_UUIDS")
-    asked |= {key.lower(): before.get(key, "") for key in stays}
-    return render(
-        "pool/direct.conf.j2", name=want.name, instance=want.instance, dir=want.dir, own_group=own or "no", disks=disks,
-        pv_uuids=physicals, **asked,
+        return msgspec.structs.replace(new, instance=want.instance, dir=want.dir)
+    return msgspec.structs.replace(
+        new, instance=want.instance, dir=want.dir, own_group=now is None,
+        disks=tuple(map(disk_claims.identity, fresh)), pv_uuids=tuple(uuids[look.real] for look in fresh),
     )  # fmt: skip
 
 
-def _files(have: Facts, want: spec.Direct, conf: str) -> list[Change]:
+def _files(have: Facts, want: spec.LvmSpec, record: LvmRecord) -> list[Change]:
     """The files that keep the pool. The settings come first: from then on what they name is known as ours."""
     service = render(
         "pool/devmapper-pool.service.j2", name=want.name, dir=want.dir, script=units.SCRIPT,
         before=Daemon(want.instance).unit, after=LVM_UNITS,
     )  # fmt: skip
+    conf = render("pool/direct.conf.j2", name=want.name, record=record)
     return [
         *file(have, f"settings of the pool {want.name}", units.conf(want.name), conf),
         *file(have, "the script that activates pools", units.SCRIPT, units.script(), mode=0o755),
@@ -126,7 +124,7 @@ def _files(have: Facts, want: spec.Direct, conf: str) -> list[Change]:
 
 
 def _group(
-    want: spec.Direct, now: Group | None, fresh: list[Disk], emptied: list[Disk], uuids: dict[str, str]
+    want: spec.LvmSpec, now: Group | None, fresh: list[Disk], emptied: list[Disk], uuids: dict[str, str]
 ) -> list[Change]:
     if now:
         return []
@@ -134,14 +132,14 @@ def _group(
     return [*map(disk_checks.wipe, emptied), made]
 
 
-def _tried(want: spec.Direct, now: Group | None, pool: Volume | None) -> list[Command]:
+def _tried(want: spec.LvmSpec, now: Group | None, pool: Volume | None) -> list[Command]:
     """LVM's own word on a pool in a group that is there. It cannot try a group of disks that it has not written to."""
     if not now or pool:
         return []
     return rehearsal.tried(f"the pool {want.path}", [_create(want, _layout(want, now, []))])
 
 
-def _layout(want: spec.Direct, now: Group | None, fresh: list[Disk]) -> layout.Layout:
+def _layout(want: spec.LvmSpec, now: Group | None, fresh: list[Disk]) -> layout.Layout:
     if now:
         extent, whole, free = now.extent, now.extents, now.free - now.closed_free
     else:
@@ -153,7 +151,7 @@ def _layout(want: spec.Direct, now: Group | None, fresh: list[Disk]) -> layout.L
     )  # fmt: skip
 
 
-def _create(want: spec.Direct, place: layout.Layout) -> str:
+def _create(want: spec.LvmSpec, place: layout.Layout) -> str:
     return words(
         "lvcreate", "-y", "--type", "thin-pool", "--zero", "n", "-c", f"{want.chunk // 1024}K",
         "--poolmetadatasize", f"{place.meta * place.extent // 1024}K", "-l", place.data,
@@ -161,7 +159,7 @@ def _create(want: spec.Direct, place: layout.Layout) -> str:
     )  # fmt: skip
 
 
-def _make(want: spec.Direct, now: Group | None, fresh: list[Disk]) -> Change:
+def _make(want: spec.LvmSpec, now: Group | None, fresh: list[Disk]) -> Change:
     place = _layout(want, now, fresh)
     why = (
         f"thin pool {want.path}: data {sizes.human(place.data * place.extent)} "
@@ -173,7 +171,7 @@ def _make(want: spec.Direct, now: Group | None, fresh: list[Disk]) -> Change:
     return Command(why, f"{_create(want, place)}\n{note}", gate.functions())
 
 
-def _kept(have: Facts, want: spec.Direct, pool: Volume | None) -> list[Change]:
+def _kept(have: Facts, want: spec.LvmSpec, pool: Volume | None) -> list[Change]:
     """What may differ in a pool that is there: its profile, and what happens when it is full."""
     text = render("pool/lvm.profile.j2", name=want.name, threshold=want.threshold, percent=want.step)
     now = have.lvm.profile if have.lvm else None
@@ -193,7 +191,7 @@ def _kept(have: Facts, want: spec.Direct, pool: Volume | None) -> list[Change]:
     return plan
 
 
-def _active(have: Facts, want: spec.Direct, pool: Volume | None, written: list[Change]) -> list[Change]:
+def _active(have: Facts, want: spec.LvmSpec, pool: Volume | None, written: list[Change]) -> list[Change]:
     systemd.refuse_masked(have, units.unit(want.name))
     table, unread = have.pool.table, systemd.unread(have, units.unit(want.name))
     if table and table.target != "thin-pool":

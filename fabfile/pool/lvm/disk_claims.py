@@ -9,7 +9,8 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.disks import Disk
 from fabfile.facts.lvm import Group
-from fabfile.inventory import Pool
+from fabfile.facts.record import LvmRecord
+from fabfile.host import lvm_name
 from fabfile.plan import Change, Command, words
 from fabfile.pool.lvm import identity as ours
 from fabfile.pool.ownership import owner
@@ -22,7 +23,7 @@ def identity(of: Disk) -> str:
 
 
 def disks(
-    have: Facts, devices: Sequence[str], wipes: Sequence[str], recorded: dict[str, str] | None, now: Group | None
+    have: Facts, devices: Sequence[str], wipes: Sequence[str], recorded: LvmRecord | None, now: Group | None
 ) -> list[Disk]:
     """The disks that a new group will be made of; none where the group is there.
 
@@ -30,7 +31,7 @@ def disks(
         have: the machine.
         devices: paths as they were asked for.
         wipes: paths of devices whose content may be destroyed.
-        recorded: the pool's settings, where it is ours already.
+        recorded: the pool's record, where it is ours already.
         now: the group, where it is there already.
 
     Raises:
@@ -45,7 +46,7 @@ def disks(
                 raise Refused(
                     f"{look.asked} is not in the existing volume group",
                     f"which is on {' '.join(now.devices)}" + ("" if look.real else f"; {look.asked} does not exist"),
-                    hint=f"to add it to the pool: {_grow(recorded or {}, look)}",
+                    hint=f"to add it to the pool: {_grow(recorded, look)}",
                 )
         return []
     if not wanted:
@@ -58,12 +59,12 @@ def disks(
     return wanted
 
 
-def _grow(recorded: dict[str, str], look: Disk) -> str:
-    pool = Pool(variant="direct", vg=recorded.get("VG", ""), pool=recorded.get("LV", ""))
-    return hints.command("pool.grow", owner(recorded), pool.dm_name, "--device", look.asked)
+def _grow(recorded: LvmRecord | None, look: Disk) -> str:
+    name = lvm_name(recorded.vg, recorded.lv) if recorded else ""
+    return hints.command("pool.grow", owner(recorded), name, "--device", look.asked)
 
 
-def more(have: Facts, devices: Sequence[str], wipes: Sequence[str], recorded: dict[str, str], now: Group) -> list[Disk]:
+def more(have: Facts, devices: Sequence[str], wipes: Sequence[str], recorded: LvmRecord, now: Group) -> list[Disk]:
     """Those of the disks that are not in the group yet.
 
     Raises:
@@ -84,8 +85,8 @@ def _within(look: Disk, now: Group) -> bool:
     )
 
 
-def _refuse_unfit(have: Facts, wanted: list[Disk], wipes: set[str], recorded: dict[str, str] | None) -> None:
-    mine = ours.own(recorded or {}).physicals
+def _refuse_unfit(have: Facts, wanted: list[Disk], wipes: set[str], recorded: LvmRecord | None) -> None:
+    mine = ours.own(recorded).physicals
     for number, look in enumerate(wanted):
         if look.real and look.real in {other.real for other in wanted[:number]}:
             raise Refused(f"{look.asked} is named twice", "it is another name of a disk that is already in the list")

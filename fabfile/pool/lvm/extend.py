@@ -9,6 +9,7 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts, about
 from fabfile.facts.disks import Disk
 from fabfile.facts.lvm import Group, Volume
+from fabfile.facts.record import LvmRecord
 from fabfile.host import Host
 from fabfile.plan import Change, Command, Step, file, words
 from fabfile.pool import limits, units
@@ -56,15 +57,14 @@ def plan(
         Refused: no such pool of ours, a disk that is not empty, a size that is less than it has, no room for it.
     """
     volume_group.refuse_programs(have)
-    make = hints.command("pool.direct", owner(have.instances.pools.get(settings.dm_name, {})), "", "--device", "DEV")
-    name, path = settings.dm_name, f"{settings.vg}/{settings.pool}"
-    conf = have.files.get(units.conf(name))
-    recorded = identity.complete(have.lvm, units.parse(conf.content)) if conf else {}
+    make = hints.command("pool.direct", owner(have.instances.pools.get(settings.dm_name)), "", "--device", "DEV")
+    name, path, conf = settings.dm_name, f"{settings.vg}/{settings.pool}", units.conf(settings.dm_name)
+    recorded = identity.recorded(have, name)
     usable.refuse_unseen(have, name)
     now = volume_group.usable(have, settings.vg, recorded)
     pool = _pool(now, recorded)
-    if conf is None or not now or not pool:
-        why = f"no {units.conf(name)}" if conf is None else ""
+    if recorded is None or not now or not pool:
+        why = f"no {conf}" if recorded is None else ""
         raise Refused(f"no pool {path} that was made here", why, f"make one: {make}")
     limits.refuse_growth(have.pool, owner(recorded), name, units.unit(name))
     fresh = disk_claims.more(have, devices, wipes, recorded, now)
@@ -76,8 +76,8 @@ def plan(
     new = _asked(recorded, data, meta, fresh, uuids)
     # What was asked for last is no request for less, although dmeventd went beyond it since.
     data, meta = (
-        0 if size < has and str(size) == recorded.get(key) else -(-size // now.extent)
-        for key, size, has in (("ASKED_BYTES", data, pool.size), ("ASKED_META_BYTES", meta, pool.meta))
+        0 if size < has and size == last else -(-size // now.extent)
+        for last, size, has in ((recorded.asked_bytes, data, pool.size), (recorded.asked_meta_bytes, meta, pool.meta))
     )
     more = [
         *_larger("data", "-l", data, pool.size // now.extent, path, now.extent),
@@ -89,29 +89,27 @@ def plan(
     _refuse_room(now, free, max(data - pool.size // now.extent, 0), max(meta - pool.meta // now.extent, 0))
     added: list[Change] = [*map(disk_checks.wipe, emptied)]
     if fresh:
-        added.append(disk_claims.group(fresh, emptied, settings.vg, uuids, units.conf(name), "vgextend"))
+        added.append(disk_claims.group(fresh, emptied, settings.vg, uuids, conf, "vgextend"))
     volume_group.refuse_change(now, [*added, *more])
-    text = units.rewritten(identity.noted(conf.content, recorded), new)
+    text = units.rewritten(identity.noted(have.files[conf].content, recorded), new)
     return [
         *disk_claims.unchanged(fresh),
         *([] if fresh else rehearsal.tried(f"{path} larger", [change.script for change in more])),
-        *file(have, "what was asked for, in the pool's settings", units.conf(name), text),
+        *file(have, "what was asked for, in the pool's settings", conf, text),
         *added,
         *more,
     ]
 
 
-def _pool(now: Group | None, recorded: dict[str, str]) -> Volume | None:
+def _pool(now: Group | None, recorded: LvmRecord | None) -> Volume | None:
     """The pool that was recorded, whatever else is in its group."""
     own = identity.own(recorded)
     return next((of for of in now.volumes.values() if of.uuid and of.uuid == own.volume), None) if now else None
 
 
-def _asked(
-    recorded: dict[str, str], data: int, meta: int, fresh: Sequence[Disk], uuids: dict[str, str]
-) -> dict[str, str]:
+def _asked(recorded: LvmRecord, data: int, meta: int, fresh: Sequence[Disk], uuids: dict[str, str]) -> dict[str, str]:
     """What the pool's settings get to say: sizes, and disks, which from then on are ours whatever interrupts us."""
-    disks = [*recorded.get("DISKS", "").split(), *map(disk_claims.identity, fresh)]
+    disks = [*recorded.disks, *map(disk_claims.identity, fresh)]
     physicals = [*identity.own(recorded).physicals, *(uuids[look.real] for look in fresh)]
     new = {"DISKS": words(" ".join(dict.fromkeys(disks))), "PV_UUIDS": words(" ".join(dict.fromkeys(physicals)))}
     sizes = {"ASKED_BYTES": data, "ASKED_META_BYTES": meta}

@@ -6,33 +6,34 @@ from fabfile import sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.lvm import Group, Volume
+from fabfile.facts.record import LvmRecord
 from fabfile.plan import Change, Command, file, words
 from fabfile.pool import units
 from fabfile.pool.lvm import disk_claims, identity, volume_group
 from fabfile.pool.safety import gate
 
 
-def settings(have: Facts, name: str, known: dict[str, str]) -> dict[str, str]:
-    """The settings of a pool as they are now, with identities that they lack; `known` where they are gone."""
-    conf = have.files.get(units.conf(name))
-    return identity.complete(have.lvm, units.parse(conf.content) if conf else known)
+def complete(have: Facts, name: str, known: LvmRecord) -> LvmRecord:
+    """The record of a pool as it is now, with identities that it lacks; `known` where it is gone."""
+    return identity.recorded(have, name) or identity.complete(have.lvm, known)
 
 
-def recorded(have: Facts, name: str, known: dict[str, str]) -> list[Change]:
+def recorded(have: Facts, name: str) -> list[Change]:
     """Record the identities that the settings lack, before anything goes: an interrupted reset needs them."""
-    conf, now = have.files.get(units.conf(name)), settings(have, name, known)
-    if conf is None or now == units.parse(conf.content):
+    there, now = units.recorded(have, name), identity.recorded(have, name)
+    if now is None or now == there:
         return []
-    return file(have, f"the identity of what the pool {name} has", units.conf(name), identity.noted(conf.content, now))
+    conf = units.conf(name)
+    return file(have, f"the identity of what the pool {name} has", conf, identity.noted(have.files[conf].content, now))
 
 
-def plan(have: Facts, name: str, known: dict[str, str], *, force: bool) -> list[Change]:
+def plan(have: Facts, name: str, known: LvmRecord, *, force: bool) -> list[Change]:
     """Remove the pool's volumes, then its group and the labels of its disks, as far as nobody else has a part in it.
 
     Args:
         have: the machine, with a look at each of the pool's disks.
         name: of the pool.
-        known: its settings, as they were first seen.
+        known: its record, as it was first seen.
         force: also where the volumes of others in the group lost a disk.
 
     Raises:
@@ -41,8 +42,8 @@ def plan(have: Facts, name: str, known: dict[str, str], *, force: bool) -> list[
     if have.lvm is None:
         return []
     volume_group.refuse_suspended(have.lvm)
-    now_settings = settings(have, name, known)
-    own, made = identity.own(now_settings), now_settings.get("OWN_GROUP") == "yes"
+    record = complete(have, name, known)
+    own, made = identity.own(record), record.own_group
     now = have.lvm.by_uuid(own.group)
     if now is None:
         return disk_claims.released(have, own, None, reduce=False)
@@ -60,7 +61,7 @@ def plan(have: Facts, name: str, known: dict[str, str], *, force: bool) -> list[
     there = units.conf(name) in have.files
     heir = _heir(have, name, own) if made and others and there else None
     if heir:
-        return [*changes, _handed_over(have, heir, now_settings)]
+        return [*changes, _handed_over(*heir, record)]
     within = now if there else None
     return [*changes, *disk_claims.released(have, own, within, reduce=not made or bool(others or strangers))]
 
@@ -107,20 +108,21 @@ def _refuse_partial(now: Group, mine: list[Volume], *, force: bool) -> None:
         )
 
 
-def _heir(have: Facts, name: str, own: identity.Own) -> str:
+def _heir(have: Facts, name: str, own: identity.Own) -> tuple[str, LvmRecord] | None:
     """Another pool of ours that is in the same group."""
-    found = (
-        other for other, settings in have.instances.pools.items()
-        if other != name and settings.get("VG_UUID") == own.group
-    )  # fmt: skip
-    return next(found, "")
+    for other, of in have.instances.pools.items():
+        if other != name and isinstance(of, LvmRecord) and of.vg_uuid == own.group:
+            return other, of
+    return None
 
 
-def _handed_over(have: Facts, heir: str, mine: dict[str, str]) -> Change:
+def _handed_over(heir: str, theirs: LvmRecord, mine: LvmRecord) -> Change:
     """The group and its disks are the other pool's from now on, and go with that."""
-    theirs, conf = have.instances.pools[heir], words(units.conf(heir))
+    conf = words(units.conf(heir))
     lines = [f"record {conf} OWN_GROUP yes"]
-    for key in ("DISKS", "PV_UUIDS"):
-        both = dict.fromkeys([*mine.get(key, "").split(), *theirs.get(key, "").split()])
-        lines.append(f"record {conf} {key} {words(' '.join(both))}")
+    for key, ours, others in (
+        ("DISKS", mine.disks, theirs.disks),
+        ("PV_UUIDS", mine.pv_uuids or (), theirs.pv_uuids or ()),
+    ):
+        lines.append(f"record {conf} {key} {words(' '.join(dict.fromkeys([*ours, *others])))}")
     return Command(f"the volume group is the pool {heir}'s from now on", "\n".join(lines), gate.functions())

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 
 import msgspec
 
+from fabfile.errors import Refused
+from fabfile.facts import Facts
 from fabfile.facts.disks import Disk
 from fabfile.facts.lvm import Group, Lvm, Volume
+from fabfile.facts.record import LoopRecord, LvmRecord
 from fabfile.plan import words
+from fabfile.pool import units
 
 KEYS = ("VG_UUID", "LV_UUID", "PV_UUIDS", "KEPT_UUIDS")
 """In the settings of a direct pool; versions before they were recorded have none of them."""
@@ -39,14 +44,11 @@ class Own(msgspec.Struct, frozen=True):
 NONE = Own()
 
 
-def own(settings: dict[str, str]) -> Own:
-    """The identities in the settings of a pool."""
-    return Own(
-        settings.get("VG_UUID", ""),
-        settings.get("LV_UUID", ""),
-        tuple(settings.get("PV_UUIDS", "").split()),
-        tuple(settings.get("KEPT_UUIDS", "").split()),
-    )
+def own(recorded: LvmRecord | None) -> Own:
+    """The identities in the record of a pool."""
+    if recorded is None:
+        return NONE
+    return Own(recorded.vg_uuid or "", recorded.lv_uuid or "", recorded.pv_uuids or (), recorded.kept_uuids or ())
 
 
 def disk(serial: str, path: str, size: int) -> str:
@@ -61,31 +63,43 @@ def physical(seed: str, look: Disk) -> str:
     return "-".join(digits[start:end] for start, end in pairwise(ends))
 
 
-def complete(lvm: Lvm | None, settings: dict[str, str]) -> dict[str, str]:
-    """The settings of a pool with the identities that they lack, where all else that they record is there and matches.
+def recorded(have: Facts, name: str) -> LvmRecord | None:
+    """The record of a pool of LVM's, complete; None where there is none.
 
-    They lack some where an earlier version wrote them, or where we were interrupted between making and recording.
+    Raises:
+        Refused: it is that of another variant.
+    """
+    found = units.recorded(have, name)
+    if isinstance(found, LoopRecord):
+        raise Refused(f"the pool {name} is not LVM's", f"{units.conf(name)} says that it is on {found.data}")
+    return complete(have.lvm, found) if found else None
+
+
+def complete(lvm: Lvm | None, recorded: LvmRecord) -> LvmRecord:
+    """The record of a pool with the identities that it lacks, where all else that it has is there and matches.
+
+    It lacks some where an earlier version wrote it, or where we were interrupted between making and recording.
     Nothing is guessed while a disk is missing.
     """
-    groups = [group for group in lvm.groups if group.name == settings["VG"]] if lvm else []
+    groups = [group for group in lvm.groups if group.name == recorded.vg] if lvm else []
     if lvm is None or len(groups) != 1 or groups[0].missing:
-        return settings
-    (group,), new = groups, dict(settings)
-    pool = group.volumes.get(settings["LV"])
-    fits = pool is not None and pool.type == "thin-pool" and str(pool.chunk) == settings["CHUNK_BYTES"]
+        return recorded
+    (group,), new = groups, recorded
+    pool = group.volumes.get(recorded.lv)
+    fits = pool is not None and pool.type == "thin-pool" and pool.chunk == recorded.chunk_bytes
     made_of = {lvm.uuids.get(device, "") for device in group.devices}
-    if not new.get("VG_UUID") and (fits or made_of & set(own(settings).physicals)):
-        new["VG_UUID"] = group.uuid
-    if new.get("VG_UUID") != group.uuid:
-        return settings
-    if not new.get("LV_UUID") and fits and pool is not None:
-        new["LV_UUID"] = pool.uuid
-    if "PV_UUIDS" not in settings:
-        new["PV_UUIDS"] = " ".join(_recorded_disks(lvm, group, settings.get("DISKS", "").split()))
+    if not new.vg_uuid and (fits or made_of & set(own(recorded).physicals)):
+        new = msgspec.structs.replace(new, vg_uuid=group.uuid)
+    if new.vg_uuid != group.uuid:
+        return recorded
+    if not new.lv_uuid and fits and pool is not None:
+        new = msgspec.structs.replace(new, lv_uuid=pool.uuid)
+    if recorded.pv_uuids is None:
+        new = msgspec.structs.replace(new, pv_uuids=tuple(_recorded_disks(lvm, group, recorded.disks)))
     return new
 
 
-def _recorded_disks(lvm: Lvm, group: Group, disks: list[str]) -> list[str]:
+def _recorded_disks(lvm: Lvm, group: Group, disks: Sequence[str]) -> list[str]:
     """The physical volumes, in a group that is ours or is used by us, on the disks that an earlier version recorded."""
     known = {disk(of.serial, device, of.size): lvm.uuids[device] for device, of in lvm.devices.items()}
     within = {lvm.uuids.get(device) for device in group.devices}
@@ -102,8 +116,11 @@ def note_volume(conf: str, path: str) -> str:
     return f'record {words(conf)} LV_UUID "$(ask lvs --noheadings -o lv_uuid {words(path)})"'
 
 
-def noted(text: str, settings: dict[str, str]) -> str:
-    """A settings file that records the identities in `settings`; one of an earlier version gets their lines."""
+def noted(text: str, recorded: LvmRecord) -> str:
+    """A settings file that has the identities of `recorded`; one of an earlier version gets their lines."""
+    known = dict(zip(KEYS, (recorded.vg_uuid, recorded.lv_uuid, recorded.pv_uuids, recorded.kept_uuids), strict=True))
     lines = [line for line in text.splitlines() if line.partition("=")[0] not in KEYS]
-    lines += [f"{key}={words(settings[key])}" for key in KEYS if key in settings]
+    for key, value in known.items():
+        if value is not None:
+            lines.append(f"{key}={words(value if isinstance(value, str) else ' '.join(value))}")
     return "".join(f"{line}\n" for line in lines)

@@ -10,13 +10,14 @@ from fabfile import hints, inventory, sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.lvm import Group, Volume
+from fabfile.facts.record import LvmRecord, Record, differences
 from fabfile.pool import limits
 from fabfile.pool.health import rerun
 from fabfile.pool.lvm import identity, layout, volume_group
 from fabfile.pool.safety import disk_checks
 
 
-class Direct(msgspec.Struct, frozen=True):
+class LvmSpec(msgspec.Struct, frozen=True):
     """A direct pool, as wanted. Sizes in bytes."""
 
     name: str
@@ -44,8 +45,8 @@ class Direct(msgspec.Struct, frozen=True):
         return f"{self.group}/{self.volume}"
 
 
-def wanted(settings: inventory.Pool, instance: str = "", wipes: Sequence[str] = ()) -> Direct:
-    """A checked `Direct` from what a person wrote.
+def wanted(settings: inventory.Pool, instance: str = "", wipes: Sequence[str] = ()) -> LvmSpec:
+    """A checked `LvmSpec` from what a person wrote.
 
     Raises:
         Refused: a name, a path or a number that cannot be.
@@ -65,7 +66,7 @@ def wanted(settings: inventory.Pool, instance: str = "", wipes: Sequence[str] = 
     if chunk % limits.BLOCK_STEP or chunk > limits.BLOCK_MOST:
         raise Refused(f"pool.chunk_size: {settings.chunk_size!r} is not a chunk size", "a multiple of 64K, at most 1G")
     layout.metadata(settings.meta_size, chunk, sizes.GIB)
-    return Direct(
+    return LvmSpec(
         name=settings.dm_name, dir=settings.dir.rstrip("/"), group=settings.vg, volume=settings.pool,
         devices=settings.devices, wipes=tuple(wipes), percent=settings.data_percent, meta_size=settings.meta_size,
         chunk=chunk, threshold=settings.threshold, step=settings.percent, when_full=settings.when_full,
@@ -93,13 +94,13 @@ def _check_growth(settings: inventory.Pool) -> None:
         )
 
 
-def refuse_other(have: Facts, want: Direct, recorded: dict[str, str] | None, now: Group | None) -> None:
+def refuse_other(have: Facts, want: LvmSpec, recorded: LvmRecord | None, now: Group | None) -> None:
     """Refuse what is in the pool's place and is not the pool that was asked for.
 
     Args:
         have: the machine.
         want: the pool.
-        recorded: its settings, where it is ours already.
+        recorded: its record, where it is ours already.
         now: its volume group, where it is there already.
 
     Raises:
@@ -109,18 +110,7 @@ def refuse_other(have: Facts, want: Direct, recorded: dict[str, str] | None, now
     if recorded is None:
         _refuse_taken(have, want, pool, now)
         return
-    differ = [
-        f"{key}: it has {recorded.get(key)}, requested: {asked}"
-        for key, asked in asked(want).items()
-        if recorded.get(key) != asked
-    ]
-    if differ:
-        raise Refused(
-            f"the pool {want.name} exists with other parameters",
-            "\n".join(differ),
-            hint=f"to keep it: {rerun.command(want.name, recorded)}; to remove it: {_reset(want)}; "
-            "or choose another --pool",
-        )
+    refuse_parameters(want, recorded)
     own = identity.own(recorded)
     if not pool and (have.pool.enabled or own.volume or (own.group and not now)):
         raise Refused(
@@ -138,7 +128,27 @@ def refuse_other(have: Facts, want: Direct, recorded: dict[str, str] | None, now
         _refuse_volume(want, pool)
 
 
-def _refuse_taken(have: Facts, want: Direct, pool: Volume | None, now: Group | None) -> None:
+def refuse_parameters(want: LvmSpec, recorded: Record) -> LvmRecord:
+    """Refuse another pool than was asked for.
+
+    Returns:
+        The record.
+
+    Raises:
+        Refused: with each parameter that differs.
+    """
+    differ = differences(recorded, asked(want, recorded if isinstance(recorded, LvmRecord) else None))
+    if differ or not isinstance(recorded, LvmRecord):
+        raise Refused(
+            f"the pool {want.name} exists with other parameters",
+            "\n".join(differ),
+            hint=f"to keep it: {rerun.command(want.name, recorded)}; to remove it: {_reset(want)}; "
+            "or choose another --pool",
+        )
+    return recorded
+
+
+def _refuse_taken(have: Facts, want: LvmSpec, pool: Volume | None, now: Group | None) -> None:
     """Refuse a new pool whose name, or whose group, somebody else has."""
     if pool or have.pool.table:
         raise Refused(
@@ -154,11 +164,11 @@ def _refuse_taken(have: Facts, want: Direct, pool: Volume | None, now: Group | N
         )
 
 
-def _reset(want: Direct) -> str:
+def _reset(want: LvmSpec) -> str:
     return hints.command("pool.reset", want.instance, want.name, "--yes")
 
 
-def _refuse_volume(want: Direct, pool: Volume) -> None:
+def _refuse_volume(want: LvmSpec, pool: Volume) -> None:
     if pool.type != "thin-pool":
         raise Refused(f"{want.path} is not a thin pool", f"it is {pool.type}")
     if pool.thins:
@@ -175,13 +185,20 @@ def _refuse_volume(want: Direct, pool: Volume) -> None:
         )
 
 
-def asked(want: Direct) -> dict[str, str]:
-    """What the settings of a pool record of what was asked for: it stays true however the pool grows."""
-    return {
-        "VARIANT": "direct",
-        "VG": want.group,
-        "LV": want.volume,
-        "DATA_PERCENT": str(want.percent),
-        "META_SIZE": want.meta_size,
-        "CHUNK_BYTES": str(want.chunk),
-    }
+def asked(want: LvmSpec, before: LvmRecord | None = None) -> LvmRecord:
+    """What the settings of a pool record of what was asked for: it stays true however the pool grows.
+
+    Args:
+        want: the pool.
+        before: what they say already; the rest of that stays.
+    """
+    new = LvmRecord(
+        instance=want.instance, dir=want.dir, vg=want.group, lv=want.volume, chunk_bytes=want.chunk,
+        data_percent=want.percent, meta_size=want.meta_size,
+    )  # fmt: skip
+    if before is None:
+        return new
+    return msgspec.structs.replace(
+        before, vg=new.vg, lv=new.lv, chunk_bytes=new.chunk_bytes, data_percent=new.data_percent,
+        meta_size=new.meta_size,
+    )  # fmt: skip

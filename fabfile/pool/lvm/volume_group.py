@@ -9,6 +9,7 @@ from fabfile import hints
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.lvm import Group, Lvm
+from fabfile.facts.record import LvmRecord
 from fabfile.plan import Change, words
 from fabfile.pool.lvm import identity
 
@@ -63,13 +64,13 @@ def refuse_suspended(lvm: Lvm) -> None:
         )
 
 
-def usable(have: Facts, name: str, recorded: dict[str, str] | None = None) -> Group | None:
+def usable(have: Facts, name: str, recorded: LvmRecord | None = None) -> Group | None:
     """The volume group `name`, if there is one.
 
     Args:
         have: the machine.
         name: of the group.
-        recorded: the settings of the pool that is in it, where it is ours already.
+        recorded: the record of the pool that is in it, where it is ours already.
 
     Raises:
         Refused: LVM does not watch pools on this machine, or cannot find what it makes; or the group cannot be used,
@@ -93,7 +94,7 @@ def usable(have: Facts, name: str, recorded: dict[str, str] | None = None) -> Gr
     group = only(have.lvm, name)
     if group is None:
         return None
-    own = identity.own(recorded or {})
+    own = identity.own(recorded)
     if own.group and own.group != group.uuid:
         raise Refused(
             f"the volume group {name} is not the one that was recorded",

@@ -19,14 +19,15 @@ from fabfile.instance import Daemon
 from fabfile.inventory import Host
 from fabfile.outcome import Outcome
 from fabfile.plan import Change, Command, Step, file
-from fabfile.pool import limits, ownership, record, units
+from fabfile.pool import limits, ownership, units
 from fabfile.pool.health import usable
-from fabfile.pool.limits import Pool, refuse_machine
-from fabfile.pool.loop import files
+from fabfile.pool.limits import refuse_machine
+from fabfile.pool.loop import files, identity, spec
 from fabfile.pool.loop.filesystem import refuse_unfit
+from fabfile.pool.loop.spec import LoopSpec
 from fabfile.pool.lvm import direct_pool
 from fabfile.pool.maintain import comparison
-from fabfile.pool.maintain.session import Found, need
+from fabfile.pool.maintain.session import Session, need
 from fabfile.render import render
 
 TASK = "pool.adopt"
@@ -91,7 +92,7 @@ def _device(what: str, path: str, number: str, file: Backing | None, loop: Loop 
     return []
 
 
-def plan(have: Facts, want: Pool, daemon: Daemon, elsewhere: list[str]) -> list[Change]:
+def plan(have: Facts, want: LoopSpec, daemon: Daemon, elsewhere: list[str]) -> list[Change]:
     """What makes it ours, purely from the facts.
 
     Args:
@@ -116,7 +117,7 @@ def plan(have: Facts, want: Pool, daemon: Daemon, elsewhere: list[str]) -> list[
     refuse_unfit(have, want)
     both = (units.unit(want.name), units.monitor(want.name))
     systemd.refuse_masked(have, *both, units.monitor_service(want.name))
-    known = {record.MAKING: "no", **(record.now(have, "") or {})}
+    known = {identity.MAKING: "no", **(identity.now(have, "") or {})}
     written = [*files.changes(have, want, known), *_order(have, daemon, want.name)]
     pool = have.pool
     if written or not (pool.active and pool.enabled and pool.monitor):
@@ -176,7 +177,7 @@ def _found(c: Context, host: Host, name: str) -> tuple[inventory.Pool, Query, Fa
     return said, query, have, elsewhere.splitlines()
 
 
-def refuse_unknown(c: Context, found: Found) -> None:
+def refuse_unknown(c: Context, found: Session) -> None:
     """Refuse a pool whose devices containerd's databases do not know.
 
     Raises:
@@ -206,7 +207,7 @@ def adopt_pool(c: Context, name: str, instance: str) -> list[Outcome]:
     """
     host = inventory.of(c, instance)
     said, query, have, elsewhere = _found(c, host, name)
-    want = limits.pool(
+    want = spec.wanted(
         name=said.name, dir=said.dir, size=said.size, meta_size=said.meta_size, block_size=said.block_size,
         threshold=said.threshold, percent=said.percent, max_size=said.max_size, when_full=said.when_full,
         instance=host.instance,
@@ -217,8 +218,8 @@ def adopt_pool(c: Context, name: str, instance: str) -> list[Outcome]:
     if want.name not in have.instances.pools and not target.is_dry(c):
         looked = gather(c, asked)
         step.plan(looked)
-        settings = {"DATA": want.data_file, "META": want.meta_file, "BLOCK_SECTORS": str(want.block // sizes.SECTOR)}
-        refuse_unknown(c, Found(want.name, host.daemon, settings, want.dir, query, looked))
+        record = files.record(looked, want)
+        refuse_unknown(c, Session(want.name, host.daemon, record, want.dir, query, looked))
     outcomes = converge(c, [step, usable.step(msgspec.structs.replace(host, pool=said))])
     direct_pool.advise(host.pool, said, KEYS)
     return outcomes

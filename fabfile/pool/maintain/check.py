@@ -12,7 +12,7 @@ from fabfile.outcome import result
 from fabfile.plan import Command
 from fabfile.pool.health import visibility
 from fabfile.pool.maintain import session
-from fabfile.pool.maintain.session import Found
+from fabfile.pool.maintain.session import Session
 from fabfile.render import render
 
 TOOLS = ("dmsetup", "thin_check")
@@ -55,12 +55,12 @@ def refuse_lost(have: Facts, name: str) -> None:
         Failed: with what LVM says, and the way out.
     """
     missing = bool(have.lvm and have.lvm.group and have.lvm.group.missing)
-    for one in visibility.findings(have, name, have.instances.pools.get(name, {})):
+    for one in visibility.findings(have, name, have.instances.pools.get(name)):
         if one.result == "fail" and (one.what == visibility.GONE or missing):
             raise Failed(f"the pool {name} cannot be checked", one.found, hint=one.hint)
 
 
-def verdict(c: Context, task: str, found: Found) -> Verdict:
+def verdict(c: Context, task: str, found: Session) -> Verdict:
     """Check it.
 
     Raises:
@@ -70,9 +70,9 @@ def verdict(c: Context, task: str, found: Found) -> Verdict:
     if against:
         return Verdict(False, against)  # no snapshot of the metadata is to be had in these modes
     wrong = [
-        one.found for one in visibility.findings(found.have, found.name, found.settings) if one.what == visibility.IDS
+        one.found for one in visibility.findings(found.have, found.name, found.record) if one.what == visibility.IDS
     ]
-    if wrong and (found.have.pool.status or visibility.thins(found.have, found.settings)):
+    if wrong and (found.have.pool.status or visibility.thins(found.have, found.record)):
         return Verdict(False, wrong[0], ids=wrong[0])
     script = render("pool/check.sh.j2", pool=found)
     printed = session.do(c, task, found, [Command(f"thin_check of the pool {found.name}", script)], looks=True)

@@ -19,7 +19,7 @@ from fabfile.pool.maintain.check import refusal
 from fabfile.pool.maintain.containerd_records import Affected
 from fabfile.pool.maintain.corrections import Mending, mending
 from fabfile.pool.maintain.disagreements import Orphans, agreed, orphans
-from fabfile.pool.maintain.session import Blob, Found
+from fabfile.pool.maintain.session import Blob, Session
 from fabfile.pool.maintain.thin_devices import Entry, Files, View
 from fabfile.render import render
 
@@ -39,7 +39,7 @@ class Seen(msgspec.Struct, frozen=True):
     found: Orphans
 
 
-def look(c: Context, task: str, found: Found, *, running: bool) -> Seen:
+def look(c: Context, task: str, found: Session, *, running: bool) -> Seen:
     """What each of the four says now, and what does not belong together.
 
     While containerd runs, what is found counts only where each of `LOOKS` looks, some seconds apart, finds it.
@@ -66,7 +66,7 @@ def look(c: Context, task: str, found: Found, *, running: bool) -> Seen:
     return _with_holders(c, task, session.applied(found), seen)
 
 
-def _with_holders(c: Context, task: str, found: Found, seen: Seen) -> Seen:
+def _with_holders(c: Context, task: str, found: Session, seen: Seen) -> Seen:
     """The same with who has a device open that should not be there; to find that out takes a look at every process."""
     names = [device.name for device in (*seen.found.busy, *seen.found.mixed) if device.open]
     if not names:
@@ -78,7 +78,7 @@ def _with_holders(c: Context, task: str, found: Found, seen: Seen) -> Seen:
     )
 
 
-def _look(c: Context, task: str, found: Found, *, running: bool) -> Seen:
+def _look(c: Context, task: str, found: Session, *, running: bool) -> Seen:
     script = render("pool/thins.sh.j2", pool=found, daemon=found.daemon)
     printed = session.do(c, task, found, [Command("the four records of the thin devices", script)], looks=True)
     lines = printed.splitlines()
@@ -93,7 +93,7 @@ def _look(c: Context, task: str, found: Found, *, running: bool) -> Seen:
 HINT = "stop containerd and try again; copies of them are beside the backups of the metadata"
 
 
-def mend(c: Context, task: str, found: Found, seen: Seen | None = None, stale: Iterable[Entry] = ()) -> Affected:
+def mend(c: Context, task: str, found: Session, seen: Seen | None = None, stale: Iterable[Entry] = ()) -> Affected:
     """Bring the four together. containerd is stopped, and the pool is up.
 
     Args:
@@ -125,7 +125,7 @@ def mend(c: Context, task: str, found: Found, seen: Seen | None = None, stale: I
     return containerd_records.affected(known, todo.lost)
 
 
-def changes(found: Found, todo: Mending, keep: int = 8) -> list[Change]:
+def changes(found: Session, todo: Mending, keep: int = 8) -> list[Change]:
     """The changes that a mending is, a backup with copies of both databases first."""
     plan: list[Change] = [Command("a backup first", render("pool/backup.sh.j2", pool=found, keep=keep))]
     lines = [*(f"dm {of.name} {of.number}" for of in todo.devices), *(f"id {id}" for id in todo.ids)]
@@ -144,7 +144,7 @@ def _packed(content: bytes) -> bytes:
     return gzip.compress(content, mtime=0)
 
 
-def forget(c: Context, task: str, found: Found, means: Affected) -> None:
+def forget(c: Context, task: str, found: Session, means: Affected) -> None:
     """Have containerd, which runs, forget lost snapshots, and unpack again what they were layers of."""
     if not means.remove and not means.images:
         for line in changes_since.meaning(means):

@@ -10,14 +10,14 @@ from fabfile.errors import Failed, Refused
 from fabfile.plan import Command
 from fabfile.pool.maintain import session
 from fabfile.pool.maintain.check import refusal
-from fabfile.pool.maintain.session import Found
+from fabfile.pool.maintain.session import Session
 from fabfile.render import render
 
 REBOOT = "only a reboot"
 """What the look at a device says of one that nobody lets go."""
 
 
-def refuse_busy(c: Context, task: str, found: Found, *, force: bool) -> None:
+def refuse_busy(c: Context, task: str, found: Session, *, force: bool) -> None:
     """Refuse while something has a device of the pool open that would not end, or may not.
 
     Args:
@@ -44,21 +44,21 @@ def refuse_busy(c: Context, task: str, found: Found, *, force: bool) -> None:
     raise Refused(f"{task}: the pool {found.name} is in use", said, hint=hint)
 
 
-def stop(found: Found, *, force: bool) -> Command:
+def stop(found: Session, *, force: bool) -> Command:
     """Take down containerd and the pool, in this order."""
     script = render("pool/common.sh.j2", pool=found)
     script += render("pool/stop.sh.j2", pool=found, daemon=found.daemon, force=force)
     return Command(f"stop {found.daemon.unit} and the pool {found.name}", script)
 
 
-def start(found: Found, *, whole: bool = True) -> Command:
+def start(found: Session, *, whole: bool = True) -> Command:
     """Bring the pool and, with `whole`, containerd up."""
     script = render("pool/start.sh.j2", pool=found, daemon=found.daemon, whole=whole)
     what = f"start the pool {found.name}"
     return Command(f"{what} and {found.daemon.unit}" if whole else what, script)
 
 
-def resume(c: Context, task: str, found: Found) -> None:
+def resume(c: Context, task: str, found: Session) -> None:
     """Start what was stopped, after something failed; what speaks against that is only said."""
     try:
         session.do(c, task, found, [start(found)])
@@ -66,7 +66,7 @@ def resume(c: Context, task: str, found: Found) -> None:
         say(str(error), error=True)
 
 
-def up_again(c: Context, found: Found, task: str) -> None:
+def up_again(c: Context, found: Session, task: str) -> None:
     """Look whether the pool works and containerd uses it.
 
     Raises:

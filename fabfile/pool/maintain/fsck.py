@@ -15,14 +15,14 @@ from fabfile.pool.maintain.comparison import Seen
 from fabfile.pool.maintain.containerd_records import Affected
 from fabfile.pool.maintain.disagreements import Orphans, lines
 from fabfile.pool.maintain.downtime import resume, start, up_again
-from fabfile.pool.maintain.session import Found
+from fabfile.pool.maintain.session import Session
 from fabfile.pool.maintain.thin_devices import View
 
 TOOLS = ("dmsetup", "thin_ls", "thin_dump")
 TASK = "pool.fsck"
 
 
-def way_out(found: Found, left: Orphans) -> str:
+def way_out(found: Session, left: Orphans) -> str:
     """What to do about what is left."""
     if left.busy or any(device.open for device in left.mixed):
         return "end who has the device open, then " + hints.again(TASK, found.daemon, found.name, "--fix")
@@ -77,7 +77,7 @@ def compare_records(c: Context, name: str, instance: str, *, fix: bool, yes: boo
         )
 
 
-def _report(found: Found, seen: Seen) -> None:
+def _report(found: Session, seen: Seen) -> None:
     for path, there in ((found.database, seen.view.database), (found.snapshots, seen.view.snapshots)):
         if there is None:
             show(f"{path} does not exist: containerd has never used this pool, or lost the file")
@@ -90,7 +90,7 @@ def _report(found: Found, seen: Seen) -> None:
             f" snapshots, {len(seen.view.devices)} devices: they agree")  # fmt: skip
 
 
-def _fixed(c: Context, found: Found, *, yes: bool) -> Affected:
+def _fixed(c: Context, found: Session, *, yes: bool) -> Affected:
     """Bring them together while containerd is stopped, and start it again.
 
     Stopped, not frozen: a frozen daemon leaves its clients hanging, and whatever kills us would leave it frozen.
@@ -111,7 +111,7 @@ def _fixed(c: Context, found: Found, *, yes: bool) -> Affected:
     return means
 
 
-def refuse_all(found: Found, result: Orphans, seen: View, *, yes: bool) -> None:
+def refuse_all(found: Session, result: Orphans, seen: View, *, yes: bool) -> None:
     """Refuse to delete where a database, not the pool, looks like what is wrong.
 
     Raises:

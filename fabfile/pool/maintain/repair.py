@@ -17,7 +17,7 @@ from fabfile.pool.maintain import session, thin_devices, transaction
 from fabfile.pool.maintain.check import Checked, verdict
 from fabfile.pool.maintain.downtime import refuse_busy, start, stop, up_again
 from fabfile.pool.maintain.kept import KEEP, prune
-from fabfile.pool.maintain.session import Found
+from fabfile.pool.maintain.session import Session
 from fabfile.pool.maintain.thin_devices import View
 from fabfile.render import render
 
@@ -25,7 +25,7 @@ TASK = "pool.repair"
 TOOLS = ("dmsetup", "thin_check", "thin_ls", "thin_repair", "thin_restore")
 
 
-def swap(found: Found, candidate: str) -> Command:
+def swap(found: Session, candidate: str) -> Command:
     """Put new metadata in the place of the old."""
     script = render("pool/swap.sh.j2", pool=found, candidate=candidate)
     return Command("the new metadata takes the place of the old, which is kept", script)
@@ -60,7 +60,8 @@ def repair_pool(c: Context, name: str, instance: str, *, force: bool, yes: bool)
     script = render("pool/repair.sh.j2", pool=found)
     database = Command("devices that containerd uses", render("pool/database.sh.j2", pool=found))
     changes = [stop(found, force=force), Command(f"thin_repair of {found.name} into new metadata", script), database]
-    finish = [start(found)] if found.direct else [swap(found, found.candidate), start(found)]
+    candidate = found.record.candidate
+    finish = [*([swap(found, candidate)] if candidate else []), start(found)]
     session.only_planned(c, TASK, [*changes, *finish, prune(found, KEEP)])
     state = verdict(c, TASK, found)
     result(Checked(found.name, state.good, state.what))
@@ -76,13 +77,14 @@ def repair_pool(c: Context, name: str, instance: str, *, force: bool, yes: bool)
         _relabel(c, found, force=force, yes=yes)
         return
     printed = session.do(c, TASK, found, changes)
-    old = f"\nthe old metadata: {kept(printed)}" if found.direct else ""
     lost = losses(thin_devices.read(printed, TASK))
     if lost and not yes:
-        there = old or f"\nthe new metadata is in {found.candidate}, the old in its place"
+        there = f"the old metadata: {kept(printed)}"
+        if candidate:
+            there = f"the new metadata is in {candidate}, the old in its place"
         raise Failed(
             f"the repaired metadata of {found.name} lacks devices that containerd uses",
-            "\n".join(lost) + there,
+            "\n".join([*lost, there]),
             hint=f"a backup may have them: {found.command('pool.restore')}; "
             f"to go on without them: {hints.again('pool.repair', found.daemon, found.name, '--yes')}",
         )
@@ -94,7 +96,7 @@ def repair_pool(c: Context, name: str, instance: str, *, force: bool, yes: bool)
     session.do(c, TASK, found, [prune(found, KEEP)])
 
 
-def _relabel(c: Context, found: Found, *, force: bool, yes: bool) -> None:
+def _relabel(c: Context, found: Session, *, force: bool, yes: bool) -> None:
     """Bring LVM's record of the pool, whose metadata is sound, back to what containerd needs.
 
     Raises:
@@ -103,7 +105,7 @@ def _relabel(c: Context, found: Found, *, force: bool, yes: bool) -> None:
     loses = transaction.forgotten(c, TASK, found)
     if loses and not yes:
         raise Refused(
-            f"LVM has thin volumes of its own in {found.lv}",
+            f"LVM has thin volumes of its own in {transaction.record(found).path}",
             "\n".join(loses),
             hint=f"to have LVM forget them: {hints.again(TASK, found.daemon, found.name, '--yes')}",
         )

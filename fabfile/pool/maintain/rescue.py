@@ -8,12 +8,13 @@ from fabfile import hints, sizes
 from fabfile.console import say
 from fabfile.errors import Failed, Refused
 from fabfile.facts import Facts
+from fabfile.facts.record import LoopRecord
 from fabfile.plan import Command
 from fabfile.pool import units
 from fabfile.pool.health import missing
 from fabfile.pool.maintain import session
 from fabfile.pool.maintain.downtime import refuse_busy, start, up_again
-from fabfile.pool.maintain.session import Found
+from fabfile.pool.maintain.session import Session
 from fabfile.render import render
 
 TASK = "pool.rescue"
@@ -28,7 +29,7 @@ def needed(have: Facts) -> int:
     return pool.status.used_data * pool.table.block_sectors * sizes.SECTOR + meta
 
 
-def refuse_room(found: Found) -> None:
+def refuse_room(found: Session) -> None:
     """Refuse where the file system has no room for them.
 
     Raises:
@@ -53,8 +54,8 @@ def rescue_files(c: Context, name: str, instance: str, *, force: bool) -> None:
         force: containers that run on the pool are killed.
     """
     found = session.find(c, name, instance, ("dmsetup",), without=frozenset({"data", "meta"}))
-    gone = [loss for loss in missing.losses(found.have, found.name) if loss.up]
-    if not gone:
+    gone, record = [loss for loss in missing.losses(found.have, found.name) if loss.up], found.record
+    if not gone or not isinstance(record, LoopRecord):
         missing.refuse(found.have, found.name)
         say(f"pool {found.name}: none of its files is deleted: nothing to do")
         return
@@ -65,7 +66,7 @@ def rescue_files(c: Context, name: str, instance: str, *, force: bool) -> None:
     look = render("pool/common.sh.j2", pool=found)
     look += render("pool/rescued.sh.j2", daemon=found.daemon, monitor=monitor)
     changes = [
-        Command(f"write {found.data} and {found.meta} again from the pool's devices", script),
+        Command(f"write {record.data} and {record.meta} again from the pool's devices", script),
         start(found),
         Command("check the pool, and find images whose content is gone", look),
     ]
@@ -77,7 +78,7 @@ def rescue_files(c: Context, name: str, instance: str, *, force: bool) -> None:
     for line in printed.splitlines():
         if line.startswith("@database "):
             say(f"{line.removeprefix('@database ')}: written again as well")
-    say(f"{found.data} and {found.meta}: written again")
+    say(f"{record.data} and {record.meta}: written again")
     for line in printed.splitlines():
         if line.startswith("@image "):
             _, space, image = line.split(" ", 2)

@@ -20,7 +20,7 @@ from fabfile.pool.maintain.disagreements import numbers
 from fabfile.pool.maintain.downtime import refuse_busy, resume, start, stop, up_again
 from fabfile.pool.maintain.kept import KEEP, prune
 from fabfile.pool.maintain.repair import TOOLS, kept, swap
-from fabfile.pool.maintain.session import Found
+from fabfile.pool.maintain.session import Session
 from fabfile.pool.maintain.thin_devices import Entry
 from fabfile.render import render
 
@@ -104,13 +104,13 @@ def restore_pool(c: Context, from_: str, name: str, instance: str, *, force: boo
     session.do(c, TASK, found, [prune(found, KEEP)])
 
 
-def _making(found: Found, source: str) -> list[Command]:
+def _making(found: Session, source: str) -> list[Command]:
     script = render("pool/common.sh.j2", pool=found) + render("pool/restore.sh.j2", pool=found, source=source)
     database = Command("devices that containerd uses", render("pool/database.sh.j2", pool=found))
     return [Command(f"new metadata from {source or 'the newest backup'}", script), database]
 
 
-def _made(found: Found, printed: str) -> Candidate:
+def _made(found: Session, printed: str) -> Candidate:
     """The new metadata, and what it loses.
 
     Raises:
@@ -139,7 +139,7 @@ def _made(found: Found, printed: str) -> Candidate:
     return Candidate(" ".join(path), identity, source, int(age), tuple(stale), tuple(losses))
 
 
-def _refuse(found: Found, made: Candidate, *, sound: str) -> None:
+def _refuse(found: Session, made: Candidate, *, sound: str) -> None:
     """Refuse without a yes.
 
     Raises:

@@ -18,6 +18,7 @@ from fabfile.converge import act, preview
 from fabfile.distributions import PACKAGES
 from fabfile.errors import Pending, Refused
 from fabfile.facts import Facts, Query, gather
+from fabfile.facts.record import Record, variant
 from fabfile.instance import Daemon
 from fabfile.outcome import Outcome, note
 from fabfile.plan import Change
@@ -28,12 +29,12 @@ from fabfile.pool.lookup import choose, look
 BACKUPS = "/var/lib/containerd-devmapper/backup"
 
 
-class Made(msgspec.Struct, frozen=True):
+class ManagedPool(msgspec.Struct, frozen=True):
     """A pool of ours, and the containerd on it: what scripts are rendered with."""
 
     name: str
     daemon: Daemon
-    settings: dict[str, str]
+    record: Record
     root: str
     """Where containerd keeps the snapshotter's databases."""
 
@@ -42,34 +43,9 @@ class Made(msgspec.Struct, frozen=True):
         return hints.command(task, self.daemon, self.name, *options)
 
     @property
-    def direct(self) -> bool:
-        """Whether it is on a volume group of its own, not on files."""
-        return self.settings.get("VARIANT", "loop") == "direct"
-
-    @property
-    def lv(self) -> str:
-        """direct: VG/LV."""
-        return f"{self.settings['VG']}/{self.settings['LV']}"
-
-    @property
-    def data(self) -> str:
-        """loop: the data file."""
-        return self.settings["DATA"]
-
-    @property
-    def meta(self) -> str:
-        """loop: the metadata file."""
-        return self.settings["META"]
-
-    @property
-    def meta_size(self) -> int:
-        """loop: bytes of the largest metadata that was asked for."""
-        return max(units.asked(self.settings).meta)
-
-    @property
-    def block_sectors(self) -> int:
-        """loop: sectors in a block."""
-        return int(self.settings["BLOCK_SECTORS"])
+    def variant(self) -> str:
+        """`loop` or `direct`: the directory of templates/pool that has what is done to it in its own way."""
+        return variant(self.record)
 
     @property
     def database(self) -> str:
@@ -92,11 +68,6 @@ class Made(msgspec.Struct, frozen=True):
         return f"{BACKUPS}/{self.name}"
 
     @property
-    def candidate(self) -> str:
-        """loop: where new metadata is made."""
-        return f"{self.meta}.candidate"
-
-    @property
     def conf(self) -> str:
         """Its settings file: the record of what is ours."""
         return units.conf(self.name)
@@ -112,8 +83,8 @@ class Made(msgspec.Struct, frozen=True):
         return units.SCRIPT
 
 
-class Found(Made, frozen=True):
-    """Such a pool on a machine."""
+class Session(ManagedPool, frozen=True):
+    """Such a pool on a machine, and what is known of that."""
 
     query: Query
     have: Facts
@@ -129,7 +100,7 @@ def find(
     without: frozenset[str] = frozenset(),
     lvm: bool = False,
     ids: bool = False,
-) -> Found:
+) -> Session:
     """The pool of a containerd, whatever its variant.
 
     Args:
@@ -152,7 +123,7 @@ def find(
     missing.refuse(have, name, except_for=without)
     usable.refuse_unusable(have, name, lvm=lvm, ids=ids)
     need(have, tools)
-    return Found(name, host.daemon, have.instances.pools[name], root.rstrip("/"), query, have)
+    return Session(name, host.daemon, have.instances.pools[name], root.rstrip("/"), query, have)
 
 
 def need(have: Facts, tools: Iterable[str]) -> None:
@@ -199,7 +170,7 @@ def _directory() -> Path:
     return Path(directory.name)
 
 
-def do(c: Context, task: str, found: Found, changes: Sequence[Change], *, looks: bool = False) -> str:
+def do(c: Context, task: str, found: Session, changes: Sequence[Change], *, looks: bool = False) -> str:
     """Make the changes and return what they printed. With --dry only show them.
 
     Args:
@@ -232,12 +203,12 @@ def only_planned(c: Context, task: str, changes: Sequence[Change]) -> None:
         raise Pending
 
 
-def again(c: Context, found: Found) -> Found:
+def again(c: Context, found: Session) -> Session:
     """The same pool as it is now."""
     return msgspec.structs.replace(found, have=gather(c, found.query))
 
 
-def applied(found: Found) -> Found:
+def applied(found: Session) -> Session:
     """The same pool after one plan of ours was applied that changed nothing of it: only the generation is the next one.
 
     Where somebody else changed something meanwhile, that is noticed as ever: the generation is another one.

@@ -10,28 +10,41 @@ from invoke import Context
 
 from fabfile.console import say
 from fabfile.errors import Failed, Refused
+from fabfile.facts.record import LvmRecord
 from fabfile.plan import Command
 from fabfile.pool.health import visibility
 from fabfile.pool.maintain import session, thin_devices
-from fabfile.pool.maintain.session import Found
+from fabfile.pool.maintain.session import Session
 from fabfile.render import render
 
 
-def forgotten(c: Context, task: str, found: Found) -> list[str]:
+def record(found: Session) -> LvmRecord:
+    """The record of the pool.
+
+    Raises:
+        Refused: it is not LVM's.
+    """
+    if not isinstance(found.record, LvmRecord):
+        raise Refused(f"the pool {found.name} is not LVM's", f"it is on {found.record.data}")
+    return found.record
+
+
+def forgotten(c: Context, task: str, found: Session) -> list[str]:
     """What it means that LVM forgets its thin volumes in the pool, a line each; nothing where it has none.
 
     Raises:
         Refused: one of them is in use.
     """
-    own = visibility.thins(found.have, found.settings)
+    own = visibility.thins(found.have, found.record)
     if not own:
         return []
-    if busy := [f"{found.settings['VG']}/{of.name} is open: something uses it" for of in own if of.open]:
-        raise Refused(f"{task}: LVM has thin volumes in {found.lv}", "\n".join(busy), hint="unmount and close it first")
+    group, path = record(found).vg, record(found).path
+    if busy := [f"{group}/{of.name} is open: something uses it" for of in own if of.open]:
+        raise Refused(f"{task}: LVM has thin volumes in {path}", "\n".join(busy), hint="unmount and close it first")
     database = Command("devices that containerd uses", render("pool/database.sh.j2", pool=found))
     entries = (thin_devices.read(session.do(c, task, found, [database]), task).database or {}).values()
     names = {entry.id: entry.name for entry in entries}
-    group, lines = found.settings["VG"], []
+    lines = []
     for of in own:
         volume = f"/dev/{group}/{of.name}"
         means = f"thin id {of.thin} stays in the pool until pool.fsck --fix: copy what is needed from {volume} first"
@@ -44,24 +57,25 @@ def forgotten(c: Context, task: str, found: Found) -> list[str]:
     return lines
 
 
-def mend(c: Context, task: str, found: Found) -> None:
+def mend(c: Context, task: str, found: Session) -> None:
     """Take them back. containerd and the pool are down.
 
     Raises:
         Refused: the group is not there as it was looked at.
     """
     group = found.have.lvm.group if found.have.lvm else None
-    pool = group.volumes.get(found.settings["LV"]) if group else None
+    path = record(found).path
+    pool = group.volumes.get(record(found).lv) if group else None
     if group is None or pool is None:
-        raise Refused(f"LVM does not know {found.lv}", "its transaction id is not changed")
-    thins = [f"{of.name}={of.uuid}" for of in visibility.thins(found.have, found.settings)]
+        raise Refused(f"LVM does not know {path}", "its transaction id is not changed")
+    thins = [f"{of.name}={of.uuid}" for of in visibility.thins(found.have, found.record)]
     script = render("pool/common.sh.j2", pool=found) + render(
         "pool/relabel.sh.j2", pool=found, group_uuid=group.uuid, pool_uuid=pool.uuid, thins=thins
     )
-    why = f"LVM's transaction id of {found.lv} becomes the pool's, and both 0"
+    why = f"LVM's transaction id of {path} becomes the pool's, and both 0"
     printed = session.do(c, task, found, [Command(why, script)])
     said = session.answer(printed, "relabelled")
     if said is None:
-        raise Failed(f"{task}: LVM's record of {found.lv} was not changed", printed)
-    say(f"the transaction id of {found.lv} was {pool.transaction} for LVM and {said[0]} in the pool; both are 0 now")
+        raise Failed(f"{task}: LVM's record of {path} was not changed", printed)
+    say(f"the transaction id of {path} was {pool.transaction} for LVM and {said[0]} in the pool; both are 0 now")
     say(f"LVM's old record of {group.name}: {said[1]}")

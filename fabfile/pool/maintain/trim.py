@@ -8,11 +8,12 @@ from invoke import Context
 from fabfile import hints, sizes, target
 from fabfile.console import say
 from fabfile.errors import Failed, Refused
+from fabfile.facts.record import LoopRecord
 from fabfile.outcome import result
 from fabfile.plan import Command
 from fabfile.pool.maintain import session
 from fabfile.pool.maintain.downtime import refuse_busy, resume, start, stop
-from fabfile.pool.maintain.session import Found
+from fabfile.pool.maintain.session import Session
 from fabfile.render import render
 
 TASK = "pool.trim"
@@ -29,7 +30,7 @@ class Trimmed(msgspec.Struct, frozen=True):
     allocated_after: int | None
 
 
-def trimmed(found: Found, first: str, last: str) -> Trimmed:
+def trimmed(found: Session, first: str, last: str) -> Trimmed:
     """What came back, from what the first script printed, and the last.
 
     Raises:
@@ -38,17 +39,17 @@ def trimmed(found: Found, first: str, last: str) -> Trimmed:
     before, after = session.answer(first, "before"), session.answer(last, "after")
     if before is None or after is None:
         raise Failed(f"{TASK}: it did not come to its end", last)
-    block = found.have.pool.table.block_sectors * sizes.SECTOR if found.have.pool.table else found.block_sectors * 512
-    on_disk = (None, None) if found.direct else (int(before[1]), int(after[1]))
+    block = found.have.pool.table.block_sectors * sizes.SECTOR if found.have.pool.table else found.record.block
+    on_disk = (int(before[1]), int(after[1])) if isinstance(found.record, LoopRecord) else (None, None)
     return Trimmed(found.name, int(before[0]) * block, int(after[0]) * block, *on_disk)
 
 
-def report(found: Found, was: Trimmed) -> list[str]:
+def report(found: Session, was: Trimmed) -> list[str]:
     """The lines that say how much came back."""
     said = [f"pool {found.name}: {_change(was.used_before, was.used_after)} used of the pool"]
-    if was.allocated_before is not None and was.allocated_after is not None:
+    if isinstance(found.record, LoopRecord) and was.allocated_before is not None and was.allocated_after is not None:
         change = _change(was.allocated_before, was.allocated_after)
-        said.append(f"{found.data}: {change} allocated on its file system")
+        said.append(f"{found.record.data}: {change} allocated on its file system")
     return said
 
 
@@ -57,7 +58,7 @@ def _change(before: int, after: int) -> str:
     return f"{sizes.human(before)} → {sizes.human(after)}, {freed},"
 
 
-def refuse_without_discards(c: Context, found: Found) -> None:
+def refuse_without_discards(c: Context, found: Session) -> None:
     """Refuse what would come to nothing: the pool would go down, and its disks would not take a discard.
 
     Args:

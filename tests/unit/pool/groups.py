@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from fabfile.errors import Refused
-from fabfile.facts import Facts, disks
+from fabfile.facts import Facts, disks, record
 from fabfile.facts import pool as pool_facts
 from fabfile.facts.files import FileFact
 from fabfile.facts.lvm import Group, Lvm, Volume
+from fabfile.facts.record import LvmRecord
 from fabfile.inventory import Host, Pool
 from fabfile.plan import Change, File
 from fabfile.pool import units
@@ -23,6 +24,10 @@ NAME = "containerd-thinpool"
 PV = "123456-7890-abcd-efgh-ijkl-mnop-qrstuv"
 SETTINGS = {"monitoring": "1", "profile_dir": "/etc/lvm/profile"}
 RW = pool_facts.Status(100, 53248, 10, 32760, "rw", needs_check=False)
+
+
+RECORD = {"VARIANT": "direct", "VG": "containerd", "LV": "thinpool", "CHUNK_BYTES": str(512 * KIB)}
+"""What every version recorded of a pool."""
 
 
 def asked(*devices: str, **changes: Any) -> Pool:
@@ -60,6 +65,13 @@ def written(changes: list[Change]) -> dict[str, FileFact]:
     return {change.path: FileFact(change.content, change.mode) for change in changes if isinstance(change, File)}
 
 
+def recorded(conf: str, text: str, **changes: Any) -> LvmRecord:
+    """The record in a file, with other values."""
+    found = record.parse(conf, text)
+    assert isinstance(found, LvmRecord)
+    return msgspec.structs.replace(found, **changes)
+
+
 def made(want: Pool | None = None, **changes: Any) -> Facts:
     """The machine after the plan for an empty one."""
     want = want or asked()
@@ -80,7 +92,7 @@ def made(want: Pool | None = None, **changes: Any) -> Facts:
     )
     group = Group("group-uuid", 4 << 20, 5119, 920, 0, "wz--n-", "", ("/dev/vdb",), {"thinpool": volume}, "containerd")
     conf = units.conf(NAME)
-    ids = units.parse(content[conf].content) | {"VG_UUID": "group-uuid", "LV_UUID": "volume-uuid", "PV_UUIDS": PV}
+    ids = recorded(conf, content[conf].content, vg_uuid="group-uuid", lv_uuid="volume-uuid", pv_uuids=(PV,))
     content[conf] = msgspec.structs.replace(content[conf], content=identity.noted(content[conf].content, ids))
     profile = content.pop(f"/etc/lvm/profile/{NAME}.profile").content
     table = pool_facts.Table("thin-pool", 1, "253:0", "253:1", 1024)

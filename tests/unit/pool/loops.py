@@ -7,12 +7,16 @@ from typing import Any
 import msgspec
 
 from fabfile.facts import Facts
+from fabfile.facts import record as records
 from fabfile.facts.files import FileFact
 from fabfile.facts.instances import Instances
 from fabfile.facts.pool import Backing, Place, Pool, Status, Table
+from fabfile.facts.record import LoopRecord
+from fabfile.keyvalue import settings
 from fabfile.plan import Change, File
-from fabfile.pool import limits, record, units
-from fabfile.pool.loop import loop_pool
+from fabfile.pool import units
+from fabfile.pool.loop import identity, loop_pool, spec
+from fabfile.pool.loop.spec import LoopSpec
 from fabfile.sizes import GIB, MIB
 from tests.unit.steps.conftest import having
 
@@ -20,10 +24,10 @@ NAME = "pool"
 ROOM = Place("ext4", "/", 500 * GIB)
 
 
-def want(**changes: Any) -> limits.Pool:
+def want(**changes: Any) -> LoopSpec:
     """What somebody asked for: 100G of data, 75M of metadata."""
     asked = {"name": NAME, "dir": "/srv/pool", "size": "100G", "meta_size": "", "block_size": "64K"}
-    return limits.pool(**(asked | changes))
+    return spec.wanted(**(asked | changes))
 
 
 def written(changes: list[Change], have: Facts) -> Facts:
@@ -36,13 +40,21 @@ KNOWN = {"MAKING": "no", "FS_UUID": "''", "MOUNT": "/", "DATA_INO": "0", "META_I
 """What is recorded of the files below, as a shell has it."""
 
 
+def record(**changes: str) -> LoopRecord:
+    """The record of such a pool, with other lines, or more."""
+    lines = {"DATA": "/srv/pool/data", "META": "/srv/pool/meta", "BLOCK_SECTORS": "128"}
+    found = records.read(units.conf(NAME), lines | {"ASKED_BYTES": "1", "ASKED_META_BYTES": "1"} | changes)
+    assert isinstance(found, LoopRecord)
+    return found
+
+
 def known(have: Facts, **changes: str) -> Facts:
     """The same once the settings record which files are the pool's."""
     conf = units.conf(NAME)
-    lines = [line for line in have.files[conf].content.splitlines() if line.partition("=")[0] not in record.KEYS]
+    lines = [line for line in have.files[conf].content.splitlines() if line.partition("=")[0] not in identity.KEYS]
     content = "\n".join([*lines, *(f"{key}={value}" for key, value in (KNOWN | changes).items()), ""])
     have = msgspec.structs.replace(have, files=have.files | {conf: FileFact(content, 0o644)})
-    pools = Instances(pools={NAME: units.parse(content)})
+    pools = Instances(settings={NAME: settings(content)})
     return msgspec.structs.replace(have, instances=pools) if have.instances.pools else have
 
 
@@ -65,8 +77,8 @@ def machine(now: Pool | None = None, **asked: Any) -> Facts:
     now = now or pool()
     mount = now.place.target if now.place else "/"
     have = known(written(loop_pool.plan(bare, want(**asked), None), bare), MOUNT=mount)
-    settings = units.parse(have.files[units.conf(NAME)].content)
-    return msgspec.structs.replace(have, pool=now, instances=Instances(pools={NAME: settings}))
+    said = settings(have.files[units.conf(NAME)].content)
+    return msgspec.structs.replace(have, pool=now, instances=Instances(settings={NAME: said}))
 
 
 def state(mode: str, **changes: Any) -> Pool:

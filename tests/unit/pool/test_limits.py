@@ -12,14 +12,16 @@ from hypothesis import strategies as st
 from fabfile import sizes
 from fabfile.errors import Refused
 from fabfile.pool import limits
+from fabfile.pool.loop import spec
+from fabfile.pool.loop.spec import LoopSpec
 from fabfile.pool.lvm import layout
 from fabfile.sizes import GIB, KIB, MIB
 
 RIGHT: dict[str, Any] = {"name": "pool", "dir": "/srv/pool", "size": "100G", "meta_size": "", "block_size": "64K"}
 
 
-def pool(**changes: Any) -> limits.Pool:
-    return limits.pool(**(RIGHT | changes))
+def pool(**changes: Any) -> LoopSpec:
+    return spec.wanted(**(RIGHT | changes))
 
 
 @pytest.mark.parametrize(

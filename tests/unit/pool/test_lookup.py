@@ -12,8 +12,9 @@ from fabfile.inventory import Host, Pool, on_instance
 from fabfile.pool.lookup import meant
 from tests.unit.steps.conftest import having
 
-LOOP = {"VARIANT": "loop", "DATA": "/srv/pool/data", "META": "/srv/pool/meta"}
-DIRECT = {"VARIANT": "direct", "VG": "containerd-two", "LV": "thinpool", "INSTANCE": "two"}
+LOOP = {"VARIANT": "loop", "DATA": "/srv/pool/data", "META": "/srv/pool/meta", "BLOCK_SECTORS": "128"}
+LOOP |= {"ASKED_BYTES": "1", "ASKED_META_BYTES": "1"}
+DIRECT = {"VARIANT": "direct", "VG": "containerd-two", "LV": "thinpool", "CHUNK_BYTES": "65536", "INSTANCE": "two"}
 DM_NAME = "containerd--two-thinpool"
 
 
@@ -49,18 +50,18 @@ DEFAULT, TWO = "/var/lib/containerd/devmapper", "/var/lib/containerd-two/devmapp
 )
 def test_the_pool_that_is_meant(case: Case) -> None:
     host = on_instance(Host(name="a", instance=case.instance))
-    pool = meant(having(instances=Instances(pools=case.made)), host, case.name)
+    pool = meant(having(instances=Instances(settings=case.made)), host, case.name)
     assert (pool.variant, pool.dm_name, pool.dir) == (case.variant, case.dm_name, case.dir)
 
 
 def test_one_that_is_active_and_not_ours_is_meant_too() -> None:
-    there = Instances(pools={DM_NAME: DIRECT}, active=frozenset({"two-pool"}))
+    there = Instances(settings={DM_NAME: DIRECT}, active=frozenset({"two-pool"}))
     assert meant(having(instances=there), on_instance(Host(name="a", instance="two")), "").dm_name == "two-pool"
 
 
 def test_where_containerd_keeps_the_database_of_a_direct_pool() -> None:
     configs = {"/etc/containerd/two.toml": Config(pool=DM_NAME, pool_root="/srv/two")}
-    there = Instances(pools={DM_NAME: DIRECT}, configs=configs)
+    there = Instances(settings={DM_NAME: DIRECT}, configs=configs)
     host = on_instance(Host(name="a", instance="two"))
     assert meant(having(instances=there), host, "").dir == "/srv/two"
     elsewhere = msgspec.structs.replace(there, configs={"/etc/containerd/two.toml": Config(pool="x", pool_root="/y")})
@@ -70,4 +71,4 @@ def test_where_containerd_keeps_the_database_of_a_direct_pool() -> None:
 def test_what_the_inventory_says_of_a_pool_stays_where_it_was_made_so() -> None:
     pool = Pool(variant="direct", vg="containerd-two", threshold=70)
     host = msgspec.structs.replace(on_instance(Host(name="a", instance="two")), pool=pool)
-    assert meant(having(instances=Instances(pools={DM_NAME: DIRECT})), host, "") == pool
+    assert meant(having(instances=Instances(settings={DM_NAME: DIRECT})), host, "") == pool

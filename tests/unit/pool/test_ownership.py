@@ -93,7 +93,7 @@ def test_a_move_is_refused_with_both_values_and_the_way_out(name: str, dir: str,
 
 
 def test_a_pool_that_is_gone_left_nothing_to_break() -> None:
-    left = msgspec.structs.replace(one().instances, pools={}, active=frozenset())
+    left = msgspec.structs.replace(one().instances, settings={}, active=frozenset())
     have = having(instances=left)
     ownership.refuse_move(have, ONE, "other", "/srv/other", "direct")
     ownership.refuse_base_image_size(have, ONE, "20GB")

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from fabfile import keyvalue
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.files import FileFact
@@ -27,9 +28,10 @@ from tests.unit.pool import groups, loops
 DIRECT = groups.NAME
 
 
-def going(have: Facts, name: str, **changes: Any) -> remove.Going:
-    settings = units.parse(have.files[units.conf(name)].content)
-    return msgspec.structs.replace(remove.Going(name, Daemon(), settings, "/srv/pool"), **changes)
+def going(have: Facts, name: str, **changes: Any) -> remove.Removal:
+    record = units.recorded(have, name)
+    assert record
+    return msgspec.structs.replace(remove.Removal(name, Daemon(), record, "/srv/pool"), **changes)
 
 
 def whys(changes: list[Change]) -> list[str]:
@@ -109,7 +111,7 @@ def undone(settings: dict[str, str], now: Under = MADE) -> list[Change]:
     have = msgspec.structs.replace(
         loops.machine(PoolFact(volume=now)), files={fstab.PATH: FileFact(f"{text}\n", 0o664)}
     )
-    return volume.undone(have, settings, loops.NAME, units.conf(loops.NAME), "/srv/pool")
+    return volume.undone(have, loops.record(**settings), loops.NAME, units.conf(loops.NAME), "/srv/pool")
 
 
 @pytest.mark.parametrize(
@@ -174,31 +176,31 @@ def test_files_on_a_file_system_that_is_not_mounted_stay_and_that_is_said() -> N
     assert "is not mounted at /srv/pool" in changes[-1].why
 
 
-@pytest.mark.parametrize(("made", "goes"), [("yes", True), ("no", False), ("", False)])
-def test_a_mount_point_goes_where_it_was_made_for_the_pool(made: str, goes: bool) -> None:
+@pytest.mark.parametrize(("made", "goes"), [(True, True), (False, False), (None, False)])
+def test_a_mount_point_goes_where_it_was_made_for_the_pool(made: bool | None, goes: bool) -> None:
     have = loops.machine()
     pool = going(have, loops.NAME)
-    pool = msgspec.structs.replace(pool, settings=pool.settings | {"DIR_MADE": made})
+    pool = msgspec.structs.replace(pool, record=msgspec.structs.replace(pool.record, dir_made=made))
     assert ("rmdir /srv/pool;" in scripts(remove.plan(have, pool))) == goes
 
 
 @pytest.mark.parametrize(
     ("now", "recorded", "made"),
     [
-        (Under(group_free=1), {}, ("volume", "filesystem", "mount")),
+        (Under(group_free=1), None, ("volume", "filesystem", "mount")),
         (Under(group_free=1), {"MAKING": "yes"}, ("volume", "filesystem", "mount")),
         (Under(group_free=1, size=1), {"VOLUME_MADE": "volume filesystem mount"}, ("volume", "filesystem", "mount")),
         (Under(group_free=1, size=1), {"MAKING": "yes", "VOLUME_MADE": ""}, ("filesystem", "mount")),
-        (Under(group_free=1, size=1, filesystem="ext4", mounted="/d"), {}, ()),
+        (Under(group_free=1, size=1, filesystem="ext4", mounted="/d"), None, ()),
         (Under(group_free=1, size=1, filesystem="ext4", mounted="/d"), {"VOLUME_MADE": "mount"}, ("mount",)),
         (Under(group_free=1, size=1), {"MAKING": "no", "VOLUME_MADE": "mount"}, ("mount",)),
         (None, {"VOLUME_MADE": "volume"}, ("volume",)),
     ],
 )
 def test_what_is_made_of_a_volume_is_recorded_before_and_stays_so(
-    now: Under | None, recorded: dict[str, str], made: tuple[str, ...]
+    now: Under | None, recorded: dict[str, str] | None, made: tuple[str, ...]
 ) -> None:
-    assert volume.made(now, recorded) == made
+    assert volume.made(now, None if recorded is None else loops.record(**recorded)) == made
 
 
 def test_a_direct_pool_takes_its_group_and_its_disks_along() -> None:
@@ -216,12 +218,12 @@ def test_a_direct_pool_takes_its_group_and_its_disks_along() -> None:
     assert remove.plan(bare(have), going(have, DIRECT)) == []
 
 
-def told(pool: remove.Going, have: Facts, **changes: str) -> tuple[Facts, remove.Going]:
+def told(pool: remove.Removal, have: Facts, **changes: str) -> tuple[Facts, remove.Removal]:
     """The same machine and pool with other settings."""
-    settings = pool.settings | changes
-    text = "".join(f"{key}='{value}'\n" for key, value in settings.items())
-    conf = {units.conf(pool.name): FileFact(text, 0o644)}
-    return msgspec.structs.replace(have, files=have.files | conf), msgspec.structs.replace(pool, settings=settings)
+    conf = units.conf(pool.name)
+    text = units.rewritten(have.files[conf].content, {key: f"'{value}'" for key, value in changes.items()})
+    have = msgspec.structs.replace(have, files=have.files | {conf: FileFact(text, 0o644)})
+    return have, going(have, pool.name)
 
 
 def plan_told(have: Facts, **changes: str) -> list[Change]:
@@ -298,22 +300,22 @@ def test_a_group_that_lost_a_disk_with_parts_of_others_is_not_changed_unless_tha
 def test_what_an_earlier_version_did_not_record_is_recorded_before_anything_goes() -> None:
     have = with_disk(groups.made())
     conf = units.conf(DIRECT)
-    settings = units.parse(have.files[conf].content)
+    settings = keyvalue.settings(have.files[conf].content)
     text = "".join(f"{key}='{value}'\n" for key, value in settings.items() if key not in identity.KEYS)
     assert have.lvm
     lvm = msgspec.structs.replace(have.lvm, devices={"/dev/vdb": Device(512, 20 * GIB, "vdb-serial")})
     have = msgspec.structs.replace(have, files=have.files | {conf: FileFact(text, 0o644)}, lvm=lvm)
     changes = remove.plan(have, going(have, DIRECT))
     recorded = next(change for change in changes if isinstance(change, File) and change.path == conf)
-    assert units.parse(recorded.content)["PV_UUIDS"] == groups.PV
+    assert keyvalue.settings(recorded.content)["PV_UUIDS"] == groups.PV
     assert changes.index(recorded) < whys(changes).index("remove containerd/thinpool, 16.0G")
     assert "wipe /dev/vdb (vdb-serial)" in whys(changes)
 
 
 def test_a_group_that_another_pool_of_ours_is_in_goes_with_that() -> None:
     have = with_volumes(with_disk(groups.made()), Volume("second", "thin-pool", 1 << 30, uuid="u-second"))
-    theirs = {"VG_UUID": "group-uuid", "OWN_GROUP": "no", "PV_UUIDS": "", "DISKS": "x"}
-    have = msgspec.structs.replace(have, instances=Instances(pools={"containerd-second": theirs}))
+    theirs = groups.RECORD | {"LV": "second", "VG_UUID": "group-uuid", "OWN_GROUP": "no", "PV_UUIDS": "", "DISKS": "x"}
+    have = msgspec.structs.replace(have, instances=Instances(settings={"containerd-second": theirs}))
     changes = plan_told(have)
     assert "the volume group is the pool containerd-second's from now on" in whys(changes)
     assert have.lvm

@@ -13,6 +13,7 @@ from fabfile.facts.instances import Config, Instances
 from fabfile.facts.versions import NAMES, Versions
 from fabfile.instance import OURS, Daemon
 from fabfile.steps import foreign
+from tests.unit.pool import groups
 from tests.unit.steps.conftest import having
 
 DAEMON = Daemon()
@@ -55,7 +56,7 @@ def test_all_of_it_is_named_and_the_pool_comes_first() -> None:
 
 def test_a_pool_that_is_ours_by_now_is_not_adopted_again() -> None:
     now = upstream().instances
-    what = foreign.found(upstream(instances=msgspec.structs.replace(now, pools={"devpool": {}})), DAEMON)
+    what = foreign.found(upstream(instances=msgspec.structs.replace(now, settings={"devpool": groups.RECORD})), DAEMON)
     assert what and "adopt" not in what.hint and not any("devpool" in line for line in what.lines)
 
 

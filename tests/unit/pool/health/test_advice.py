@@ -16,6 +16,7 @@ from fabfile.pool.loop import loop_pool
 from fabfile.pool.status import describe
 from fabfile.sizes import GIB, MIB
 from tests.unit import typed
+from tests.unit.pool import groups
 from tests.unit.pool.loops import NAME, machine, pool, state, want
 from tests.unit.steps.conftest import having
 
@@ -67,7 +68,7 @@ def test_a_direct_pool_gets_a_disk_where_its_group_has_no_room() -> None:
     def hint(extents: int) -> str:
         group = Group("u-u-i-d", 4 * MIB, 25600, extents, 0, "wz--n-", "", ("/dev/vdb",), {})
         now = msgspec.structs.replace(full("queue"), place=None, data=None)
-        on_disks = Instances(pools={NAME: {"VARIANT": "direct", "VG": "containerd", "LV": "thinpool"}})
+        on_disks = Instances(settings={NAME: groups.RECORD})
         said, *_ = advice(msgspec.structs.replace(machine(now), lvm=Lvm({}, (group,)), instances=on_disks), NAME)
         return said.hint
 

@@ -7,16 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fabfile import keyvalue
 from fabfile.errors import Refused
 from fabfile.facts import Facts, under
 from fabfile.facts import pool as facts
 from fabfile.facts.instances import Instances
 from fabfile.facts.pool import Place, Pool
 from fabfile.facts.under import Loop, Volume
-from fabfile.pool import record, units
+from fabfile.pool import units
 from fabfile.pool.health import missing
-from fabfile.pool.loop import loop_pool
+from fabfile.pool.loop import identity, loop_pool
 from fabfile.sizes import GIB, MIB
+from tests.unit.pool import groups
 from tests.unit.pool.loops import NAME, known, machine, pool, want
 from tests.unit.steps.conftest import having
 
@@ -34,7 +36,7 @@ def device(path: str, size: int, *, inode: int = 0, deleted: bool = False) -> Lo
 def test_nothing_is_missing_of_a_whole_pool_of_one_on_disks_and_of_none() -> None:
     assert found(machine()) == []
     assert found(having()) == []
-    assert found(having(instances=Instances(pools={NAME: {"VARIANT": "direct", "VG": "vg"}}))) == []
+    assert found(having(instances=Instances(settings={NAME: groups.RECORD}))) == []
 
 
 def test_of_a_pool_that_is_being_made_nothing_is_missing_yet() -> None:
@@ -108,10 +110,12 @@ def test_a_lost_pool_is_refused_with_both_ways_out() -> None:
 def test_a_pool_of_an_earlier_version_is_not_made_anew_either() -> None:
     old = known(machine(Pool(place=Place("ext4", "/", 1 << 40))))
     conf = units.conf(NAME)
-    lines = [line for line in old.files[conf].content.splitlines() if not line.startswith(record.KEYS)]
+    lines = [line for line in old.files[conf].content.splitlines() if not line.startswith(identity.KEYS)]
     text = "".join(f"{line}\n" for line in lines)
     now = msgspec.structs.replace(old.files[conf], content=text)
-    have = msgspec.structs.replace(old, files={conf: now}, instances=Instances(pools={NAME: units.parse(text)}))
+    have = msgspec.structs.replace(
+        old, files={conf: now}, instances=Instances(settings={NAME: keyvalue.settings(text)})
+    )
     with pytest.raises(Refused, match="is missing"):
         loop_pool.plan(have, want(), None)
 

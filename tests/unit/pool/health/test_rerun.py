@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fabfile.facts import record as records
+from fabfile.facts.record import Record
 from fabfile.inventory import Pool
 from fabfile.pool import units
 from fabfile.pool.health import rerun
@@ -18,25 +20,26 @@ from tests.unit.pool import groups
 from tests.unit.pool.loops import NAME, machine, pool, want
 
 
-def settings(**asked: Any) -> dict[str, str]:
-    return units.parse(machine(**asked).files[units.conf(NAME)].content)
+def recorded(**asked: Any) -> Record:
+    found = units.recorded(machine(**asked), NAME)
+    assert found
+    return found
 
 
 def test_a_pool_on_files() -> None:
-    said = rerun.command(NAME, settings())
+    said = rerun.command(NAME, recorded())
     assert said == "inv pool.loop --name pool --dir /srv/pool"
-    said = rerun.command(NAME, settings(size="7G", instance="two", block_size="128K"))
+    said = rerun.command(NAME, recorded(size="7G", instance="two", block_size="128K"))
     assert said == "inv pool.loop --instance two --name pool --dir /srv/pool --size 7G --block-size 128K"
-    said = rerun.command(NAME, settings(meta_size="99M"))
+    said = rerun.command(NAME, recorded(meta_size="99M"))
     assert said == "inv pool.loop --name pool --dir /srv/pool --meta-size 99M"
 
 
 def test_one_on_disks() -> None:
     def said(asked: Pool) -> str:
-        return rerun.command(
-            asked.dm_name,
-            units.parse(groups.written(groups.plan(groups.fresh(), asked))[units.conf(asked.dm_name)].content),
-        )
+        conf = units.conf(asked.dm_name)
+        text = groups.written(groups.plan(groups.fresh(), asked))[conf].content
+        return rerun.command(asked.dm_name, records.parse(conf, text))
 
     assert said(groups.asked()) == "inv pool.direct"
     other = groups.asked(vg="vg-a", pool="p", data_percent=60, chunk_size="64K")
@@ -45,7 +48,7 @@ def test_one_on_disks() -> None:
 
 @given(size=st.integers(1, 4000), blocks=st.integers(1, 64))
 def test_it_is_one_that_invoke_takes(size: int, blocks: int) -> None:
-    said = rerun.command(NAME, settings(size=f"{size}G", block_size=f"{64 * blocks}K"))
+    said = rerun.command(NAME, recorded(size=f"{size}G", block_size=f"{64 * blocks}K"))
     assert typed.commands(said) == [said]
     assert typed.wrong(said) == []
     assert shlex.split(said)[2:4] == ["--name", NAME]
@@ -54,12 +57,15 @@ def test_it_is_one_that_invoke_takes(size: int, blocks: int) -> None:
 def test_a_pool_of_version_0_1_has_its_sizes_too() -> None:
     old = {"DATA": "/srv/x/data", "META": "/srv/x/meta", "BLOCK_SECTORS": "128"}
     old |= {"DATA_SECTORS": str(2 << 21), "META_BYTES": str(4 << 20)}
-    assert rerun.command("x", old) == "inv pool.loop --name x --dir /srv/x --size 2G --meta-size 4M"
+    assert (
+        rerun.command("x", records.read(units.conf("x"), old))
+        == "inv pool.loop --name x --dir /srv/x --size 2G --meta-size 4M"
+    )
 
 
 @pytest.mark.parametrize("asked", [{"size": "7G"}, {"size": "200G", "meta_size": "1G"}])
 def test_typed_it_asks_for_what_is_there(asked: dict[str, Any]) -> None:
-    words = shlex.split(rerun.command(NAME, settings(**asked)))[2:]
+    words = shlex.split(rerun.command(NAME, recorded(**asked)))[2:]
     typed_options = dict(zip((word[2:].replace("-", "_") for word in words[::2]), words[1::2], strict=True))
     again_want = want(**typed_options)
     have = machine(pool(data=again_want.data, meta=again_want.meta), **asked)

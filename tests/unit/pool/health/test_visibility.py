@@ -16,16 +16,17 @@ from fabfile.pool import units
 from fabfile.pool.health import usable
 from fabfile.pool.health.advice import advice
 from tests.unit import typed
+from tests.unit.pool import groups
 from tests.unit.pool.groups import NAME, RW, made, with_group, with_volume
 
 GROUP, VOLUME = "G" * 32, "V" * 32
-RECORD = {"VARIANT": "direct", "VG": "containerd", "LV": "thinpool", "DISKS": "serial,21474836480"}
+RECORD = groups.RECORD | {"DISKS": "serial,21474836480"}
 UP = f"LVM-{GROUP}{VOLUME}-tpool"
 
 
 def recorded(have: Facts, **identity: str) -> Facts:
     """The machine with the pool in its records, and with the identity that device mapper shows."""
-    pools = msgspec.structs.replace(have.instances, pools={NAME: RECORD | identity})
+    pools = msgspec.structs.replace(have.instances, settings={NAME: RECORD | identity})
     pool = have.pool if have.pool.uuid else msgspec.structs.replace(have.pool, uuid=UP if have.pool.status else "")
     return msgspec.structs.replace(have, instances=pools, pool=pool)
 

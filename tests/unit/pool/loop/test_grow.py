@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fabfile import keyvalue
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.pool import Place, Pool
 from fabfile.host import Host
 from fabfile.host import Pool as Asked
 from fabfile.plan import Change, Command, File
-from fabfile.pool import units
-from fabfile.pool.loop import grow, loop_pool
+from fabfile.pool.loop import files, grow, loop_pool
 from fabfile.sizes import GIB, MIB
 from tests.unit.pool.loops import NAME, machine, pool, state, want, written
 from tests.unit.steps.conftest import having
@@ -31,7 +31,7 @@ def test_data_grows_with_the_metadata_that_it_needs_and_is_recorded_last() -> No
     assert larger.script == f"/usr/local/libexec/devmapper-pool grow pool {200 * GIB} {150 * MIB}"
     assert larger.why == "data 100G → 200G; metadata 75M → 150M"
     assert isinstance(record, File)
-    settings = units.parse(record.content)
+    settings = keyvalue.settings(record.content)
     assert settings["ASKED_BYTES"] == f"{100 * GIB} {200 * GIB}"
     assert settings["ASKED_META_BYTES"] == f"{75 * MIB} {150 * MIB}"
 
@@ -42,7 +42,7 @@ def test_metadata_alone() -> None:
     assert larger.why == "metadata 75M → 1G"
     assert larger.script.endswith(f"grow pool 0 {GIB}")
     assert isinstance(record, File)
-    assert units.parse(record.content)["ASKED_BYTES"] == str(100 * GIB)
+    assert keyvalue.settings(record.content)["ASKED_BYTES"] == str(100 * GIB)
 
 
 def test_once_grown_nothing_is_left_to_do_for_it_nor_for_either_inventory() -> None:
@@ -111,10 +111,15 @@ def test_more_than_the_file_system_has_is_said_to_be_overcommitted() -> None:
 
 @given(st.lists(st.integers(1, 1 << 30), min_size=1, max_size=5))
 def test_every_size_is_remembered_once_the_last_one_last(sizes: list[int]) -> None:
-    asked = units.Asked()
+    have = machine()
+    first = files.recorded(have, NAME)
+    assert first
     for size in sizes:
-        asked = asked.also(size, size)
-    assert sorted(asked.data) == sorted(set(sizes))
-    assert asked.data[-1] == sizes[-1]
-    text = f"ASKED_BYTES='{' '.join(map(str, asked.data))}'\nASKED_META_BYTES='{' '.join(map(str, asked.meta))}'\n"
-    assert units.asked(units.parse(text)) == asked
+        now = files.recorded(have, NAME)
+        assert now
+        have = written(files.grown(have, NAME, now, size, size + 1), have)
+    now = files.recorded(have, NAME)
+    assert now
+    assert sorted(now.asked_bytes) == sorted({*first.asked_bytes, *sizes})
+    assert (now.asked_bytes[-1], now.asked_meta_bytes[-1]) == (sizes[-1], sizes[-1] + 1)
+    assert now == msgspec.structs.replace(first, asked_bytes=now.asked_bytes, asked_meta_bytes=now.asked_meta_bytes)

@@ -7,12 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from fabfile import keyvalue
 from fabfile.errors import Refused
 from fabfile.facts.pool import Place, Pool, Table
 from fabfile.facts.under import Volume
 from fabfile.plan import Command, File
-from fabfile.pool import record, units
-from fabfile.pool.loop import loop_pool
+from fabfile.pool import units
+from fabfile.pool.loop import identity, loop_pool
 from fabfile.pool.loop.volume import Volume as VolumeAsked
 from fabfile.sizes import GIB, MIB
 from tests.unit import typed
@@ -115,7 +116,7 @@ def test_when_full_and_autoextend_change_in_the_settings_and_in_the_kernel() -> 
         "writes to a full pool get an error at once",
     ]
     assert isinstance(changes[0], File)
-    settings = units.parse(changes[0].content)
+    settings = keyvalue.settings(changes[0].content)
     assert (settings["WHEN_FULL"], settings["THRESHOLD"], settings["MAX_BYTES"]) == ("error", "70", str(1 << 40))
     assert settings["ASKED_BYTES"] == str(100 * GIB)
 
@@ -169,7 +170,7 @@ def test_the_settings_of_version_0_1_are_read_and_renewed() -> None:
     assert change.content == "".join(
         f"{line}\n"
         for line in machine().files[conf].content.splitlines()
-        if not line.startswith((*record.KEYS, "DIR_MADE", "# Whether their directory"))
+        if not line.startswith((*identity.KEYS, "DIR_MADE", "# Whether their directory"))
     )
     assert known.why == "record which files are the pool's"
 

@@ -15,6 +15,7 @@ from fabfile.facts.under import Volume
 from fabfile.plan import Change, Command
 from fabfile.pool.loop import fstab, volume
 from fabfile.sizes import GIB, MIB
+from tests.unit.pool import loops
 from tests.unit.steps.conftest import having
 
 WANT = volume.Volume("datavg", "lvdevm", 15 * GIB, "/srv/pool")
@@ -39,7 +40,7 @@ def look(*found: str) -> Disk:
 
 def changes(now: Volume | None, *found: str, recorded: dict[str, str] | None = None, **pool: Any) -> list[Change]:
     have = having(pool=Pool(volume=now, **pool), disks=(look(*found),))
-    return volume.changes(have, WANT, "pool", CONF, recorded or {})
+    return volume.changes(have, WANT, "pool", CONF, loops.record(**recorded) if recorded else None)
 
 
 def plan(now: Volume | None, *found: str, recorded: dict[str, str] | None = None, **pool: Any) -> list[str]:
@@ -85,7 +86,7 @@ def test_what_is_made_is_recorded_at_once_and_the_look_is_repeated_before() -> N
 )
 def test_what_is_in_the_way_is_named(now: Volume | None, what: str) -> None:
     with pytest.raises(Refused, match=what):
-        plan(now, recorded={})
+        plan(now)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,7 @@ def test_one_that_is_open_is_somebody_s_whatever_the_look_says() -> None:
 
 def test_one_that_was_not_looked_at_is_not_taken() -> None:
     with pytest.raises(Refused, match="was not inspected"):
-        volume.changes(having(pool=Pool(volume=there())), WANT, "pool", CONF, {})
+        volume.changes(having(pool=Pool(volume=there())), WANT, "pool", CONF, None)
 
 
 def test_what_an_interrupted_run_made_is_known_by_its_tag_or_uuid_and_only_by_them() -> None:
@@ -143,7 +144,7 @@ def test_a_line_of_an_earlier_version_in_fstab_is_renewed_where_it_is_ours() -> 
     now = there(filesystem="ext4", mounted="/srv/pool")
     for recorded, whys in (({"VOLUME_MADE": "mount"}, [f"let the machine boot without {WANT.path}"]), ({}, [])):
         have = having(pool=Pool(volume=now), files={fstab.PATH: old}, disks=(look(*EXT4),))
-        assert [change.why for change in volume.changes(have, WANT, "pool", CONF, recorded)] == whys
+        assert [change.why for change in volume.changes(have, WANT, "pool", CONF, loops.record(**recorded))] == whys
 
 
 def test_a_mount_that_would_hide_a_pool_is_refused() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from fabfile import facts
+from fabfile import facts, keyvalue
 from fabfile.errors import Refused
 from fabfile.facts import Facts, disks, lvm
 from fabfile.facts import pool as pool_facts
@@ -19,7 +19,9 @@ from fabfile.pool import units
 from fabfile.pool.lvm import direct_pool, identity
 from fabfile.pool.safety import gate
 from fabfile.sizes import GIB, KIB
+from tests.unit import typed
 from tests.unit.fakes import recorded
+from tests.unit.pool import groups
 from tests.unit.pool.groups import (
     NAME,
     SETTINGS,
@@ -55,7 +57,7 @@ def test_an_empty_machine_gets_all_of_it_in_order() -> None:
     ]
     scripts = [change.script for change in changes if isinstance(change, Command)]
     conf = units.conf(NAME)
-    uuid = units.parse(written(changes)[conf].content)["PV_UUIDS"]
+    uuid = keyvalue.settings(written(changes)[conf].content)["PV_UUIDS"]
     assert scripts[1].splitlines()[-3:] == [
         f"pvcreate -q --norestorefile --uuid {uuid} /dev/vdb",
         "vgcreate -q containerd /dev/vdb",
@@ -85,7 +87,7 @@ def begun() -> dict[str, FileFact]:
 
 
 def test_after_an_interruption_it_goes_on() -> None:
-    uuid = units.parse(begun()[units.conf(NAME)].content)["PV_UUIDS"]
+    uuid = keyvalue.settings(begun()[units.conf(NAME)].content)["PV_UUIDS"]
     have = fresh(labelled(uuid=uuid), files=begun())
     changes = plan(have, asked())
     assert whys(changes)[:2] == ["look at /dev/vdb once more", "volume group containerd on /dev/vdb (vdb-serial)"]
@@ -112,8 +114,8 @@ def test_a_group_without_its_pool_gets_one() -> None:
 def recorded_without(have: Facts, *keys: str, absent: bool = False) -> Facts:
     """The same with settings in which identities are empty, or, as an earlier version wrote them, absent."""
     conf = have.files[units.conf(NAME)]
-    ids = units.parse(conf.content)
-    ids = {key: "" if key in keys else value for key, value in ids.items() if not (absent and key in keys)}
+    empty = {key: None if absent else () if key.endswith("UUIDS") else "" for key in identity.KEYS if key in keys}
+    ids = groups.recorded(units.conf(NAME), conf.content, **{key.lower(): value for key, value in empty.items()})
     text = identity.noted(conf.content, ids)
     return msgspec.structs.replace(have, files=have.files | {units.conf(NAME): FileFact(text, 0o644)})
 
@@ -122,13 +124,14 @@ def test_identities_that_an_earlier_version_did_not_record_are_recorded_where_al
     old = recorded_without(made(), *identity.KEYS, absent=True)
     (change,) = plan(old, asked())
     assert isinstance(change, File)
-    now = units.parse(change.content)
+    now = keyvalue.settings(change.content)
     assert (now["VG_UUID"], now["LV_UUID"]) == ("group-uuid", "volume-uuid")
     assert plan(msgspec.structs.replace(old, files=old.files | written([change])), asked()) == []
     missing = with_group(old, missing=1)
-    assert identity.complete(missing.lvm, units.parse(missing.files[units.conf(NAME)].content)).get("VG_UUID") is None
+    blind = identity.recorded(missing, NAME)
+    assert blind and blind.vg_uuid is None
     interrupted = recorded_without(made(), "LV_UUID")
-    assert units.parse(written(plan(interrupted, asked()))[units.conf(NAME)].content)["LV_UUID"] == "volume-uuid"
+    assert keyvalue.settings(written(plan(interrupted, asked()))[units.conf(NAME)].content)["LV_UUID"] == "volume-uuid"
 
 
 @pytest.mark.parametrize(
@@ -335,10 +338,10 @@ def test_the_recorded_pool_is_what_was_made() -> None:
     assert now and now.group
     assert now.group.volumes["thinpool"].dm_name == NAME
     have = made(lvm=now)
-    ids = units.parse(have.files[units.conf(NAME)].content)
     assert now.group.uuid
-    ids |= {"VG_UUID": now.group.uuid, "LV_UUID": now.group.volumes["thinpool"].uuid}
-    text = identity.noted(have.files[units.conf(NAME)].content, ids)
+    text = have.files[units.conf(NAME)].content
+    ids = {"vg_uuid": now.group.uuid, "lv_uuid": now.group.volumes["thinpool"].uuid}
+    text = identity.noted(text, groups.recorded(units.conf(NAME), text, **ids))
     have = msgspec.structs.replace(have, files=have.files | {units.conf(NAME): FileFact(text, 0o644)})
     assert plan(have, asked()) == []
 
@@ -347,3 +350,16 @@ def test_lvm_and_disks_are_asked_only_for_a_direct_pool() -> None:
     query = direct_pool.step(Host(pool=asked())).query
     assert (query.vg, query.devices) == ("containerd", ("/dev/vdb",))
     assert facts.disks.fragment(facts.Query()) == ":"
+
+
+def test_the_pool_of_the_other_variant_with_that_name_is_refused_with_both_ways_out() -> None:
+    text = "VARIANT=loop\nDATA=/srv/x/data\nMETA=/srv/x/meta\nBLOCK_SECTORS=128\n"
+    text += f"ASKED_BYTES={100 * GIB}\nASKED_META_BYTES={GIB}\n"
+    have = fresh(files={units.conf(NAME): FileFact(text, 0o644)})
+    error = refused(have, asked())
+    assert (error.what, error.details) == (
+        f"the pool {NAME} exists with other parameters",
+        "VARIANT: it has loop, requested: direct",
+    )
+    assert f"to keep it: inv pool.loop --name {NAME} --dir /srv/x" in error.hint
+    assert typed.wrong(error.hint) == []

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from fabfile import keyvalue
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts import config as configs
@@ -16,9 +17,9 @@ from fabfile.facts.pool import Backing, Place, Pool, Status, Table
 from fabfile.facts.under import Loop
 from fabfile.instance import Daemon
 from fabfile.plan import Command, File
-from fabfile.pool import limits, units
-from fabfile.pool.limits import Pool as Want
-from fabfile.pool.loop import loop_pool
+from fabfile.pool import units
+from fabfile.pool.loop import loop_pool, spec
+from fabfile.pool.loop.spec import LoopSpec
 from fabfile.pool.maintain import adopt
 from fabfile.sizes import GIB
 from tests.unit.steps.conftest import having
@@ -53,8 +54,8 @@ def machine(now: Pool | None = None, names: str = "devpool", root: str = DIR) ->
     return having(pool=now or pool(), instances=theirs)
 
 
-def want() -> Want:
-    return limits.pool(name="devpool", dir=DIR, size="100G", meta_size="10G", block_size="64K")
+def want() -> LoopSpec:
+    return spec.wanted(name="devpool", dir=DIR, size="100G", meta_size="10G", block_size="64K")
 
 
 def refusal(have: Facts, *elsewhere: str) -> str:
@@ -66,7 +67,7 @@ def refusal(have: Facts, *elsewhere: str) -> str:
 def test_it_is_recorded_by_identity_and_nothing_is_made() -> None:
     plan = adopt.plan(machine(), want(), DAEMON, [])
     assert isinstance(plan[0], File) and plan[0].path == units.conf("devpool")
-    settings = units.parse(plan[0].content)
+    settings = keyvalue.settings(plan[0].content)
     known = {"MAKING": "no", "FS_UUID": "uuid", "MOUNT": "/", "DATA_INO": "11", "META_INO": "12", "DIR_MADE": "no"}
     assert known.items() <= settings.items()
     assert {type(change) for change in plan[1:-1]} == {File}
@@ -83,9 +84,9 @@ def test_what_was_adopted_is_a_pool_like_any_other() -> None:
             have = msgspec.structs.replace(
                 have, files=have.files | {change.path: FileFact(change.content, change.mode)}
             )
-    pools = {"devpool": units.parse(have.files[units.conf("devpool")].content)}
+    pools = {"devpool": keyvalue.settings(have.files[units.conf("devpool")].content)}
     now = pool(active=True, enabled=True, monitor=True)
-    have = msgspec.structs.replace(have, pool=now, instances=msgspec.structs.replace(have.instances, pools=pools))
+    have = msgspec.structs.replace(have, pool=now, instances=msgspec.structs.replace(have.instances, settings=pools))
     assert adopt.plan(have, want(), DAEMON, []) == []
     assert loop_pool.plan(have, want(), None) == []
 

@@ -17,11 +17,11 @@ from fabfile.errors import Refused
 from fabfile.facts import Query
 from fabfile.pool.maintain import comparison, disagreements, fsck, thin_devices
 from fabfile.pool.maintain.disagreements import Orphans
-from fabfile.pool.maintain.session import Found
+from fabfile.pool.maintain.session import Session
 from fabfile.pool.maintain.thin_devices import Device, Entry, Snapshot, Thin, View
-from tests.unit.pool.loops import NAME, machine
+from tests.unit.pool.loops import NAME, machine, record
 
-FOUND = Found(NAME, Query().daemon, {"VARIANT": "loop"}, "/srv/pool", Query(), machine())
+FOUND = Session(NAME, Query().daemon, record(), "/srv/pool", Query(), machine())
 
 
 def entry(id: int, state: str = "Activated", name: int = 0) -> Entry:
@@ -120,7 +120,7 @@ class Looks:
     def __init__(self, *printed: str) -> None:
         self.printed, self.generations = list(printed), list[str]()
 
-    def do(self, c: object, task: str, found: Found, plan: object, *, looks: bool) -> str:
+    def do(self, c: object, task: str, found: Session, plan: object, *, looks: bool) -> str:
         assert looks
         self.generations.append(found.have.system.generation)
         return self.printed.pop(0)

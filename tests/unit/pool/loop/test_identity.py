@@ -7,15 +7,15 @@ import pytest
 from fabfile.facts import Facts
 from fabfile.facts.pool import Place
 from fabfile.plan import Command
-from fabfile.pool import record, units
-from fabfile.pool.loop import loop_pool
+from fabfile.pool import units
+from fabfile.pool.loop import files, identity, loop_pool
 from tests.unit.pool.loops import NAME, known, machine, pool, want
 
 CONF = units.conf(NAME)
 
 
 def changes(have: Facts) -> list[str]:
-    return [change.why for change in record.changes(have, CONF, "/srv/pool", "")]
+    return [change.why for change in identity.changes(have, files.recorded(have, NAME), CONF, "/srv/pool", "")]
 
 
 def test_it_is_recorded_once() -> None:
@@ -23,7 +23,7 @@ def test_it_is_recorded_once() -> None:
     assert changes(known(machine(), MAKING="yes")) == ["record which files are the pool's"]
 
 
-@pytest.mark.parametrize("key", record.FILES)
+@pytest.mark.parametrize("key", identity.FILES)
 def test_files_that_were_brought_back_are_recorded_anew(key: str) -> None:
     assert changes(known(machine(), **{key: "17"})) == ["record which files are the pool's"]
 

@@ -5,10 +5,11 @@ Device numbers change from one boot to the next; the UUID of a file system and t
 
 from __future__ import annotations
 
-import re
+import msgspec
 
 from fabfile import keyvalue
 from fabfile.facts import Facts
+from fabfile.facts.record import LoopRecord, plainly
 from fabfile.plan import Change, Command, words
 from fabfile.pool.safety import gate
 
@@ -22,14 +23,9 @@ KEYS = (MAKING, "VOLUME_UUID", *FILES, "KEPT_INODES")
 """All that is recorded, in the order in which a new pool's settings have it, and metadata that repairs kept."""
 
 
-def kept(settings: dict[str, str]) -> dict[str, str]:
-    """What the settings of a pool record, in their order."""
-    return {key: value for key, value in settings.items() if key in KEYS}
-
-
-def making(settings: dict[str, str]) -> bool:
-    """Whether it was never whole: what is missing of it was not made yet."""
-    return settings.get(MAKING) == "yes"
+def kept(text: str) -> dict[str, str]:
+    """What a settings file records of it, key → value, in the order of the file."""
+    return {key: value for key, value in keyvalue.settings(text).items() if key in KEYS}
 
 
 def write(conf: str, values: dict[str, str]) -> str:
@@ -47,23 +43,24 @@ def now(have: Facts, volume: str) -> dict[str, str] | None:
     return ({"VOLUME_UUID": pool.volume.uuid} if volume and pool.volume else {}) | found
 
 
-def plainly(mount: str) -> str:
-    """A mount point as it is recorded: what a shell could take for more than a word is left out."""
-    return re.sub(r"[^A-Za-z0-9_.+@:/-]", "_", mount)
+def differ(recorded: LoopRecord, there: dict[str, str]) -> bool:
+    """Whether what is there is not all recorded, as that of a pool that is whole."""
+    whole = {key.lower(): value for key, value in there.items()}
+    return recorded != msgspec.structs.replace(recorded, making=False, **whole)
 
 
-def changes(have: Facts, conf: str, dir: str, volume: str) -> list[Change]:
+def changes(have: Facts, recorded: LoopRecord | None, conf: str, dir: str, volume: str) -> list[Change]:
     """Record what the files are, if the settings do not say so yet.
 
     Args:
         have: the machine; files of it that are missing are there by the time this is done.
-        conf: path of the settings.
+        recorded: the settings, where there are some.
+        conf: path of them.
         dir: the directory of the files.
         volume: VG/LV that it is on, if it is on one that is in the settings.
     """
-    recorded = keyvalue.settings(have.files[conf].content) if conf in have.files else {}
     there = now(have, volume)
-    if there and recorded.get(MAKING) == "no" and all(recorded.get(key) == value for key, value in there.items()):
+    if there and recorded and not differ(recorded, there):
         return []
     find = f"findmnt -n -r -T {words(dir)} -o"
     ask = {
