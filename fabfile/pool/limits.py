@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import msgspec
+
 from fabfile import hints, host, sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts
@@ -30,6 +32,19 @@ LEAF = 126
 
 DATA_LEAST = 64 * MIB
 """Below it no base image fits; a guard against a forgotten unit."""
+
+
+class Growth(msgspec.Struct, frozen=True):
+    """What a person asked for of a pool that is to be larger, as written."""
+
+    size: str = ""
+    """That its data should have then; empty: as it is."""
+    meta_size: str = ""
+    """That its metadata should have then; empty: as it is, or what the data needs."""
+    devices: tuple[str, ...] = ()
+    """Disks that its volume group should have then, besides those that it has."""
+    wipes: tuple[str, ...] = ()
+    """Those of them whose content may be destroyed."""
 
 
 def metadata_size(data: int, block: int) -> int:

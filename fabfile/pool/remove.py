@@ -8,20 +8,15 @@ from __future__ import annotations
 
 import msgspec
 
-from fabfile import sizes
-from fabfile.errors import Refused
 from fabfile.facts import Facts, Query
-from fabfile.facts.pool import Backing
 from fabfile.facts.record import LoopRecord, LvmRecord
 from fabfile.plan import Change, Command, Step, file, words
-from fabfile.pool import units
-from fabfile.pool.health import missing, rerun
-from fabfile.pool.loop import fstab, volume
-from fabfile.pool.lvm import give_back, volume_group
+from fabfile.pool import units, variants
+from fabfile.pool.health import missing
+from fabfile.pool.loop import fstab
 from fabfile.pool.maintain import session
 from fabfile.pool.maintain.session import ManagedPool
 from fabfile.pool.ownership import within
-from fabfile.pool.safety import gate
 from fabfile.render import render
 
 RECORDS = "/var/lib/containerd-devmapper"
@@ -56,11 +51,6 @@ class Removal(ManagedPool, frozen=True):
         return self.record.files_dir if {"volume", "filesystem"} & set(made) else ""
 
     @property
-    def profile(self) -> str:
-        """direct: LVM's profile of it, in the usual place."""
-        return f"{volume_group.PROFILES}/{self.name}.profile"
-
-    @property
     def units(self) -> tuple[str, str, str]:
         """Its units, in the order in which they are stopped."""
         timer = units.monitor(self.name)
@@ -84,7 +74,7 @@ class Removal(ManagedPool, frozen=True):
         return Query(
             pool=self.name, dir=where, instance=self.daemon.instance, bin_dir=self.daemon.bin_dir, devices=devices,
             vg=vg, volume=volume,
-            files=tuple({units.conf(self.name), units.SCRIPT, self.profile, fstab.PATH, *self.own}),
+            files=tuple({units.conf(self.name), units.SCRIPT, fstab.PATH, *variants.files(self.name), *self.own}),
         )  # fmt: skip
 
 
@@ -99,18 +89,15 @@ def plan(have: Facts, pool: Removal) -> list[Change]:
     Raises:
         Refused: others have something in the pool, or LVM does not say what is whose.
     """
-    recorded = units.conf(pool.name) in have.files
-    if isinstance(pool.record, LoopRecord):
-        under = _loop(have, pool, pool.record, recorded=recorded)
-    else:
-        under = give_back.plan(have, pool.name, pool.record, force=pool.force)
+    recorded, variant = units.conf(pool.name) in have.files, variants.of(pool.record)
+    under = variant.remove(have, pool.name, pool.record, pool.force)
     own = _own(have, pool, recorded=recorded)
     if not (recorded or under or own or have.pool.table or have.pool.data_loop or have.pool.meta_loop):
         return []
     return [
         # What takes a pool down is that of this version, and there also where pool.loop did not come to writing it.
         *file(have, "the script that deactivates pools", units.SCRIPT, units.script(), mode=0o755),
-        *(give_back.recorded(have, pool.name) if isinstance(pool.record, LvmRecord) else []),
+        *variant.complete(have, pool.name),
         _down(pool),
         *under,
         *([_state(pool)] if recorded else []),
@@ -139,50 +126,6 @@ def idle(pool: Removal) -> str:
     return render("pool/idle.sh.j2", pool=pool, daemon=pool.daemon)
 
 
-def _loop(have: Facts, pool: Removal, record: LoopRecord, *, recorded: bool) -> list[Change]:
-    """Remove the files, then the volume that they are on; the directory of containerd that it may be in goes later."""
-    under = _files(have, pool, record, recorded=recorded)
-    return [*under, *volume.undone(have, record, pool.name, units.conf(pool.name), pool.query().dir)]
-
-
-def _files(have: Facts, pool: Removal, record: LoopRecord, *, recorded: bool) -> list[Change]:
-    """Remove the files, as far as they are the pool's and can be reached."""
-    unreached = [loss for loss in missing.losses(have, pool.name) if loss.what in ("volume", "mount")]
-    if unreached or not (recorded or have.pool.data or have.pool.meta):
-        return []
-    deeds, used = [], 0
-    for path, part, inode in (
-        (record.data, have.pool.data, record.data_ino),
-        (record.meta, have.pool.meta, record.meta_ino),
-    ):
-        if part:
-            _refuse_other(have, pool, path, part, inode)
-            deeds.append(gate.remove_file("", path, f"{part.device}:{part.inode}"))
-            used += part.allocated
-    # The metadata that a repair kept, and what an interrupted one or pool.loop left.
-    others = " ".join(f"{words(path)}{end}" for path, end in (
-        (record.data, ".new"), (record.meta, ".new"), (record.meta, ".candidate"), (record.meta, ".[0-9]*Z"),
-    ))  # fmt: skip
-    why = f"remove {record.data} and {record.meta}, {sizes.human(used)}"
-    return [gate.joined(why, [*deeds, Command("", f"rm -f {others}")])]
-
-
-def _refuse_other(have: Facts, pool: Removal, path: str, file: Backing, recorded: str | None) -> None:
-    """Refuse to remove a file that is not the recorded one.
-
-    Raises:
-        Refused: with both inodes.
-    """
-    up = have.pool.table is not None and bool(file.loops)
-    if recorded and recorded != str(file.inode) and not up:
-        raise Refused(
-            f"{path} is not the file that the pool {pool.name} was made with",
-            f"its inode is {file.inode}, recorded is {recorded}; it is not touched",
-            hint="move it away and run it again; or, if it was brought back, start the pool with it: "
-            + rerun.command(pool.name, pool.record),
-        )
-
-
 def _state(pool: Removal) -> Command:
     """What containerd knows of the pool, and what we do."""
     daemon = pool.daemon
@@ -193,7 +136,7 @@ def _state(pool: Removal) -> Command:
 def _own(have: Facts, pool: Removal, *, recorded: bool) -> list[Change]:
     # As long as there are settings all of it is removed, again: no look shows that an interrupted run left empty
     # directories, and the script that takes the pool down may just have been written.
-    paths = (*pool.own, *([pool.profile] if isinstance(pool.record, LvmRecord) else []))
+    paths = (*pool.own, *variants.of(pool.record).files(pool.name))
     there = [path for path in paths if recorded or path in have.files]
     if not there:
         return []

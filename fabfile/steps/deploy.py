@@ -12,8 +12,8 @@ from fabfile.converge import converge
 from fabfile.host import Host
 from fabfile.outcome import Outcome
 from fabfile.plan import Step
+from fabfile.pool import variants
 from fabfile.pool.health import usable
-from fabfile.pool.loop import loop_pool
 from fabfile.pool.lvm import direct_pool
 from fabfile.steps import config, containerd, packages, runc, smoke
 
@@ -23,12 +23,11 @@ def steps(host: Host) -> list[Step]:
 
     The toolchain goes to the machine only where it builds; elsewhere the controller has it in its cache.
     """
-    direct = host.pool.variant == "direct"
     return [
         *(containerd.prerequisites(host) or [packages.step(host)]),
         containerd.step(host),
         runc.step(host),
-        direct_pool.step(host, after_packages=True) if direct else loop_pool.step(host),
+        variants.wanted(host.pool).make(host),
         usable.step(host, used=True),
         config.step(host),
         smoke.step(host),

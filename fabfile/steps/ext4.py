@@ -7,6 +7,7 @@ import re
 from fabfile.facts import Facts
 from fabfile.facts.programs import PREZEROED
 from fabfile.inventory import Pool
+from fabfile.pool import variants
 
 CONF = "/etc/mke2fs.conf"
 """How e2fsprogs makes file systems on this machine."""
@@ -26,7 +27,7 @@ def options(have: Facts, pool: Pool, version: str) -> str:
     """
     numbers = re.match(r"(\d+)\.(\d+)", version)
     knows = numbers is not None and (int(numbers[1]), int(numbers[2])) >= (1, 6)
-    return ZEROED if knows and pool.variant == "loop" and PREZEROED in have.needs else ""
+    return ZEROED if knows and variants.wanted(pool).zeroes and PREZEROED in have.needs else ""
 
 
 def stopping_at_errors(text: str) -> str:

@@ -10,7 +10,6 @@ from invoke import Context
 from fabfile import host
 from fabfile.facts.pool import Pool
 from fabfile.option import about, size_of
-from fabfile.pool.loop.grow import enlarge_pool
 from fabfile.pool.loop.loop_pool import LOOP_OPTIONS, make_loop_pool
 from fabfile.pool.lvm.candidates import Offer, show_candidates
 from fabfile.pool.lvm.direct_pool import DIRECT_OPTIONS, make_direct_pool
@@ -18,6 +17,7 @@ from fabfile.pool.maintain.adopt import adopt_pool
 from fabfile.pool.maintain.backup import Backup, back_up_pool
 from fabfile.pool.maintain.check import Checked, check_pool
 from fabfile.pool.maintain.fsck import Compared, compare_records
+from fabfile.pool.maintain.grow import enlarge_pool
 from fabfile.pool.maintain.kept import KEEP, Copy, prune_copies
 from fabfile.pool.maintain.repair import repair_pool
 from fabfile.pool.maintain.rescue import rescue_files

@@ -16,6 +16,7 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts, gather
 from fabfile.inventory import Host, Pool
 from fabfile.plan import Change, words
+from fabfile.pool.limits import Growth
 from fabfile.pool.loop import loop_pool
 from fabfile.pool.lvm import direct_pool, extend
 from fabfile.pool.safety import gate
@@ -181,7 +182,7 @@ def test_nor_does_it_grow_onto_another(machine: Machine, growing: Facts, case: C
     device = zoo.device(machine, case.name)
     two = Host(instance="two", pool=Pool(variant="direct", vg="two", pool="thinpool"))
     for wipes in ((), *([] if case.wipe else [(device,)])):
-        step = extend.step(two, size="", meta_size="", devices=(device,), wipes=wipes)
+        step = extend.step(two, Growth(devices=(device,), wipes=wipes))
         with pytest.raises(Refused) as refused:
             step.plan(growing)
         for says in case.says:
@@ -193,7 +194,7 @@ def growing(machine: Machine, connection: Connected) -> Facts:
     """A look at all of them, for a growth of our pool."""
     devices = tuple(zoo.device(machine, case.name) for case in BAD)
     two = Host(instance="two", pool=Pool(variant="direct", vg="two", pool="thinpool"))
-    return gather(connection, extend.step(two, size="", meta_size="", devices=devices, wipes=()).query)
+    return gather(connection, extend.step(two, Growth(devices=devices)).query)
 
 
 @pytest.mark.parametrize("name", zoo.VOLUMES)

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from invoke import Context
-
-from fabfile import hints, inventory, sizes
-from fabfile.console import say
-from fabfile.converge import converge
+from fabfile import hints, sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts, about
 from fabfile.facts.pool import Backing, Pool
-from fabfile.facts.record import LvmRecord
 from fabfile.host import Host
-from fabfile.outcome import Outcome
 from fabfile.plan import Change, Command, Step, words
 from fabfile.pool import limits, units
 from fabfile.pool.health import missing
-from fabfile.pool.lookup import look
+from fabfile.pool.limits import Growth
 from fabfile.pool.loop import files
 from fabfile.pool.loop.loop_pool import growing
-from fabfile.pool.lvm import extend
 from fabfile.pool.ownership import owner
 
 
-def step(host: Host, size: str, meta_size: str) -> Step:
+def step(host: Host, asked: Growth) -> Step:
     """The step that grows a pool of ours to at least the requested sizes.
 
+    Args:
+        host: the machine, with the pool that is meant.
+        asked: what a person asked for.
+
     Raises:
-        Refused: no size is given, or one is not valid.
+        Refused: no size is given, one is not valid, or disks are given.
     """
-    name = host.pool.dm_name
+    name, size, meta_size = host.pool.dm_name, asked.size, asked.meta_size
+    if asked.devices or asked.wipes:
+        raise Refused(
+            f"the pool {name} is not a direct pool, and takes no --device", hint="give the new size: --size 200G"
+        )
     limits.check_name(name)
     if not size and not meta_size:
         raise Refused("pool.grow: no size is given", hint="give the new size: --size 200G, or --meta-size 1G, or both")
@@ -109,44 +108,3 @@ def _refuse_metadata_room(pool: Pool, meta: int) -> None:
             f"{pool.place.target} has no room for metadata of {sizes.show(meta)}",
             f"it takes {sizes.human(more)} more, free {sizes.human(pool.place.free)}",
         )
-
-
-def enlarge_pool(
-    c: Context,
-    name: str,
-    instance: str,
-    *,
-    size: str,
-    meta_size: str,
-    device: Sequence[str],
-    wipe: Sequence[str],
-) -> list[Outcome]:
-    """Make a pool larger, of either variant.
-
-    Args:
-        c: the machine.
-        name: see `lookup.look`.
-        instance: see `lookup.look`.
-        size: of the data device then; empty: as it is.
-        meta_size: of the metadata device then; empty: what the data needs.
-        device: disks that a direct pool's volume group gets.
-        wipe: those of them whose content may be destroyed.
-
-    Raises:
-        Pending: with --dry, if anything would change.
-    """
-    host, _, have = look(c, name, instance)
-    name = host.pool.dm_name
-    if isinstance(have.instances.pools.get(name), LvmRecord):
-        return converge(c, [extend.step(host, size=size, meta_size=meta_size, devices=device, wipes=wipe)])
-    if device or wipe:
-        raise Refused(
-            f"the pool {name} is not a direct pool, and takes no --device", hint="give the new size: --size 200G"
-        )
-    outcomes = converge(c, [step(host, size, meta_size)])
-    keys = [("size", size, host.pool.size), ("meta_size", meta_size, host.pool.meta_size)]
-    differ = [f'{key} = "{asked}"' for key, asked, now in keys if asked and asked != now]
-    changed = any(outcome.status == "changed" for outcome in outcomes)
-    if changed and differ and name == inventory.of(c, instance).pool.dm_name:
-        say(f"set {', '.join(differ)} in its pool in {inventory.load().file}: a reinstalled machine gets that then")
-    return outcomes

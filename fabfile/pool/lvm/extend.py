@@ -14,35 +14,32 @@ from fabfile.host import Host
 from fabfile.plan import Change, Command, Step, file, words
 from fabfile.pool import limits, units
 from fabfile.pool.health import usable
+from fabfile.pool.limits import Growth
 from fabfile.pool.lvm import disk_claims, identity, layout, rehearsal, volume_group
 from fabfile.pool.ownership import owner
 from fabfile.pool.safety import disk_checks
 
 
-def step(
-    host: Host, *, size: str, meta_size: str, devices: Sequence[str], wipes: Sequence[str]
-) -> Step:  # fmt: skip
+def step(host: Host, asked: Growth) -> Step:
     """The step that grows a direct pool to the requested sizes.
 
     Args:
         host: the machine, with the pool that is meant.
-        size: new size of its data; empty: as it is.
-        meta_size: new size of its metadata; empty: as it is.
-        devices: disks to add to its volume group.
-        wipes: those of them whose content may be destroyed.
+        asked: the requested sizes and disks.
 
     Raises:
         Refused: neither a size nor a device is given, or one of them is not valid.
     """
-    if not (size or meta_size or devices):
+    devices, wipes = asked.devices, asked.wipes
+    if not (asked.size or asked.meta_size or devices):
         raise Refused(
             "pool.grow: no size is given",
             hint="give the new size: --size 200G, or --meta-size 1G, or another --device DEV",
         )
     for path in (*devices, *wipes):
         disk_checks.check_path(path, "device")
-    data = limits.data_size(size, limits.BLOCK_STEP) if size else 0
-    meta = limits.explicit_metadata(meta_size) if meta_size else 0
+    data = limits.data_size(asked.size, limits.BLOCK_STEP) if asked.size else 0
+    meta = limits.explicit_metadata(asked.meta_size) if asked.meta_size else 0
     looks = tuple(dict.fromkeys((*devices, *wipes)))
     query = about(host, files=units.paths(host.pool.dm_name), devices=looks)
     return Step("pool.grow", lambda have: plan(have, host.pool, devices, wipes, data, meta), query)

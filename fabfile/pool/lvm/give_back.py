@@ -27,7 +27,7 @@ def recorded(have: Facts, name: str) -> list[Change]:
     return file(have, f"the identity of what the pool {name} has", conf, identity.noted(have.files[conf].content, now))
 
 
-def plan(have: Facts, name: str, known: LvmRecord, *, force: bool) -> list[Change]:
+def plan(have: Facts, name: str, known: LvmRecord, force: bool) -> list[Change]:
     """Remove the pool's volumes, then its group and the labels of its disks, as far as nobody else has a part in it.
 
     Args:

@@ -25,6 +25,11 @@ RESERVED = re.compile(
 """Names that LVM keeps for itself, lvm(8)."""
 
 
+def profile(name: str) -> str:
+    """Path of LVM's profile of a pool, in the usual place."""
+    return f"{PROFILES}/{name}.profile"
+
+
 def check_name(name: str, key: str) -> None:
     """Refuse a name that LVM would not take for a volume group."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,54}", name):

@@ -14,6 +14,7 @@ from fabfile.facts.pool import Place, Pool
 from fabfile.host import Host
 from fabfile.host import Pool as Asked
 from fabfile.plan import Change, Command, File
+from fabfile.pool.limits import Growth
 from fabfile.pool.loop import files, grow, loop_pool
 from fabfile.sizes import GIB, MIB
 from tests.unit.pool.loops import NAME, machine, pool, state, want, written
@@ -21,7 +22,7 @@ from tests.unit.steps.conftest import having
 
 
 def plan(data: str = "", meta: str = "", have: Facts | None = None) -> list[Change]:
-    step = grow.step(Host(pool=Asked(name=NAME)), data, meta)
+    step = grow.step(Host(pool=Asked(name=NAME)), Growth(data, meta))
     return step.plan(have or machine())
 
 

@@ -12,13 +12,13 @@ from fabfile.facts import Facts
 from fabfile.host import Host
 from fabfile.plan import Change
 from fabfile.pool import units
+from fabfile.pool.limits import Growth
 from fabfile.pool.lvm import extend
 from tests.unit.pool.groups import NAME, RW, asked, empty, made, plan, whys, with_group, with_volume, written
 
 
 def grow(have: Facts, **more: Any) -> list[Change]:
-    options: dict[str, Any] = {"size": "", "meta_size": "", "devices": (), "wipes": ()} | more
-    return extend.step(Host(pool=asked()), **options).plan(have)
+    return extend.step(Host(pool=asked()), Growth(**more)).plan(have)
 
 
 def test_growing_by_a_disk() -> None:

@@ -16,6 +16,7 @@ from fabfile.facts import disks
 from fabfile.facts.lvm import Lvm
 from fabfile.host import Host
 from fabfile.plan import Change, Command
+from fabfile.pool.limits import Growth
 from fabfile.pool.lvm import extend
 from fabfile.sizes import GIB
 from tests.unit.pool.groups import PV, SETTINGS, asked, fresh, made, plan
@@ -177,7 +178,7 @@ def test_nor_does_a_pool_grow_onto_others(found: list[Made], devices: list[int],
     have = made(disks=tuple(made.look for made in found))
     names = tuple(found[number].asked for number in devices)
     wipes = tuple(found[number].asked for number in wiped)
-    step = extend.step(Host(pool=asked()), size="", meta_size="", devices=names, wipes=wipes)
+    step = extend.step(Host(pool=asked()), Growth(devices=names, wipes=wipes))
     check(found, devices, wiped, tried(lambda: step.plan(have)))
 
 
@@ -190,9 +191,8 @@ def test_a_disk_that_an_interrupted_run_of_ours_left_is_taken_as_it_is_unless_mo
         return
     disk = Made("vdx", lines)
     (look,) = disks.parse(f"{disk.text}signature LVM2_member,0x218,\npv 254:1200|{PV}||||---|\n")
-    step = extend.step(
-        Host(pool=asked()), size="", meta_size="", devices=(disk.asked,), wipes=(disk.asked,) if named else ()
-    )
+    growth = Growth(devices=(disk.asked,), wipes=(disk.asked,) if named else ())
+    step = extend.step(Host(pool=asked()), growth)
     changes = tried(lambda: step.plan(made(disks=(look,))))
     ours = all(line.startswith("bytes ") for line in lines)
     assert (changes is not None) == (ours or (named and {*lines} <= {*CONTENT}))

@@ -1,0 +1,68 @@
+"""What a loop pool stands on, taken away: its files, then as much of their volume as was made with it."""
+
+from __future__ import annotations
+
+from fabfile import sizes
+from fabfile.errors import Refused
+from fabfile.facts import Facts
+from fabfile.facts.pool import Backing
+from fabfile.facts.record import LoopRecord
+from fabfile.plan import Change, Command, words
+from fabfile.pool import units
+from fabfile.pool.health import missing, rerun
+from fabfile.pool.loop import volume
+from fabfile.pool.safety import gate
+
+
+def plan(have: Facts, name: str, record: LoopRecord, force: bool) -> list[Change]:
+    """Remove what there is of it; the directory that the volume is mounted at goes later.
+
+    Args:
+        have: the machine.
+        name: of the pool.
+        record: its record, as it was first seen.
+        force: of no meaning here: what is in use was refused, or ended, before.
+
+    Raises:
+        Refused: a file or a volume is not the recorded one.
+    """
+    conf = units.conf(name)
+    return [*_files(have, name, record), *volume.undone(have, record, name, conf, record.dir)]
+
+
+def _files(have: Facts, name: str, record: LoopRecord) -> list[Change]:
+    """Remove the files, as far as they are the pool's and can be reached."""
+    unreached = [loss for loss in missing.losses(have, name) if loss.what in ("volume", "mount")]
+    if unreached or not (units.conf(name) in have.files or have.pool.data or have.pool.meta):
+        return []
+    deeds, used = [], 0
+    for path, part, inode in (
+        (record.data, have.pool.data, record.data_ino),
+        (record.meta, have.pool.meta, record.meta_ino),
+    ):
+        if part:
+            _refuse_other(have, name, record, path, part, inode)
+            deeds.append(gate.remove_file("", path, f"{part.device}:{part.inode}"))
+            used += part.allocated
+    # The metadata that a repair kept, and what an interrupted one or pool.loop left.
+    others = " ".join(f"{words(path)}{end}" for path, end in (
+        (record.data, ".new"), (record.meta, ".new"), (record.meta, ".candidate"), (record.meta, ".[0-9]*Z"),
+    ))  # fmt: skip
+    why = f"remove {record.data} and {record.meta}, {sizes.human(used)}"
+    return [gate.joined(why, [*deeds, Command("", f"rm -f {others}")])]
+
+
+def _refuse_other(have: Facts, name: str, record: LoopRecord, path: str, file: Backing, recorded: str | None) -> None:
+    """Refuse to remove a file that is not the recorded one.
+
+    Raises:
+        Refused: with both inodes.
+    """
+    up = have.pool.table is not None and bool(file.loops)
+    if recorded and recorded != str(file.inode) and not up:
+        raise Refused(
+            f"{path} is not the file that the pool {name} was made with",
+            f"its inode is {file.inode}, recorded is {recorded}; it is not touched",
+            hint="move it away and run it again; or, if it was brought back, start the pool with it: "
+            + rerun.command(name, record),
+        )
