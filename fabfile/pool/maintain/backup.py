@@ -11,7 +11,6 @@ from fabfile.errors import Failed
 from fabfile.outcome import result
 from fabfile.plan import Command
 from fabfile.pool.maintain import session
-from fabfile.render import render
 
 TOOLS = ("dmsetup", "thin_dump")
 
@@ -37,7 +36,7 @@ def back_up_pool(c: Context, name: str, instance: str, *, keep: int) -> None:
         keep: number of backups to keep, the newest ones.
     """
     found = session.find(c, name, instance, TOOLS)
-    script = render("pool/backup.sh.j2", pool=found, keep=keep)
+    script = found.render("backup", keep=keep)
     printed = session.do(c, "pool.backup", found, [Command(f"a backup of the metadata of {found.name}", script)])
     said = session.answer(printed, "backup")
     if said is None:

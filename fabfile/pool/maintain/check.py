@@ -13,7 +13,6 @@ from fabfile.plan import Command
 from fabfile.pool.health import visibility
 from fabfile.pool.maintain import session
 from fabfile.pool.maintain.session import Session
-from fabfile.render import render
 
 TOOLS = ("dmsetup", "thin_check")
 
@@ -74,7 +73,7 @@ def verdict(c: Context, task: str, found: Session) -> Verdict:
     ]
     if wrong and (found.have.pool.status or visibility.thins(found.have, found.record)):
         return Verdict(False, wrong[0], ids=wrong[0])
-    script = render("pool/check.sh.j2", pool=found)
+    script = found.render("check")
     printed = session.do(c, task, found, [Command(f"thin_check of the pool {found.name}", script)], looks=True)
     said = session.answer(printed, "checked")
     if said is None:

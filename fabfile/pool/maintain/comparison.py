@@ -127,7 +127,7 @@ def mend(c: Context, task: str, found: Session, seen: Seen | None = None, stale:
 
 def changes(found: Session, todo: Mending, keep: int = 8) -> list[Change]:
     """The changes that a mending is, a backup with copies of both databases first."""
-    plan: list[Change] = [Command("a backup first", render("pool/backup.sh.j2", pool=found, keep=keep))]
+    plan: list[Change] = [Command("a backup first", found.render("backup", keep=keep))]
     lines = [*(f"dm {of.name} {of.number}" for of in todo.devices), *(f"id {id}" for id in todo.ids)]
     if lines:
         script = render("pool/fsck.sh.j2", pool=found, daemon=found.daemon)

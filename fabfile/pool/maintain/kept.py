@@ -15,7 +15,6 @@ from fabfile.outcome import result
 from fabfile.plan import Command
 from fabfile.pool.maintain import session
 from fabfile.pool.maintain.session import ManagedPool
-from fabfile.render import render
 
 KEEP = 2
 """Copies that stay after a repair or a restore."""
@@ -23,13 +22,13 @@ KEEP = 2
 
 def prune(found: ManagedPool, keep: int) -> Command:
     """Remove all copies but the newest ones, and print those that stay."""
-    script = render("pool/kept.sh.j2", pool=found, keep=keep)
+    script = found.render("kept", keep=keep)
     return Command(f"of the metadata that was kept, at most {keep} copies stay", script)
 
 
 def listed(c: Context, pool: ManagedPool) -> list[tuple[str, int]]:
     """The copies that there are, oldest first, each with its size in bytes."""
-    printed = target.sh(c, render("pool/kept.sh.j2", pool=pool, keep=None), "looking for kept metadata", look=True)
+    printed = target.sh(c, pool.render("kept", keep=None), "looking for kept metadata", look=True)
     return [(path, size) for _, path, size in _copies(printed)]
 
 

@@ -27,7 +27,7 @@ TOOLS = ("dmsetup", "thin_check", "thin_ls", "thin_repair", "thin_restore")
 
 def swap(found: Session, candidate: str) -> Command:
     """Put new metadata in the place of the old."""
-    script = render("pool/swap.sh.j2", pool=found, candidate=candidate)
+    script = found.render("swap", candidate=candidate)
     return Command("the new metadata takes the place of the old, which is kept", script)
 
 
@@ -57,7 +57,7 @@ def repair_pool(c: Context, name: str, instance: str, *, force: bool, yes: bool)
         Failed: something that containerd counts on would be lost, and nobody said yes.
     """
     found = session.find(c, name, instance, TOOLS, lvm=True, ids=True)
-    script = render("pool/repair.sh.j2", pool=found)
+    script = found.render("repair")
     database = Command("devices that containerd uses", render("pool/database.sh.j2", pool=found))
     changes = [stop(found, force=force), Command(f"thin_repair of {found.name} into new metadata", script), database]
     candidate = found.record.candidate

@@ -84,7 +84,7 @@ def restore_pool(c: Context, from_: str, name: str, instance: str, *, force: boo
         state = msgspec.structs.replace(state, good=False)
     made = _made(found, session.do(c, TASK, found, _making(found, from_)))
     if not yes and (state.good or made.losses):
-        drop = render("pool/drop.sh.j2", pool=found, candidate=made.path, identity=made.identity)
+        drop = found.render("drop", candidate=made.path, identity=made.identity)
         session.do(c, TASK, found, [Command("the new metadata goes again", drop)])
         _refuse(found, made, sound=state.what if state.good else "")
     result(Restored(made.source, made.age, made.losses))
@@ -105,7 +105,7 @@ def restore_pool(c: Context, from_: str, name: str, instance: str, *, force: boo
 
 
 def _making(found: Session, source: str) -> list[Command]:
-    script = render("pool/common.sh.j2", pool=found) + render("pool/restore.sh.j2", pool=found, source=source)
+    script = render("pool/common.sh.j2", pool=found) + found.render("restore", source=source)
     database = Command("devices that containerd uses", render("pool/database.sh.j2", pool=found))
     return [Command(f"new metadata from {source or 'the newest backup'}", script), database]
 

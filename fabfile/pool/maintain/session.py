@@ -25,6 +25,7 @@ from fabfile.plan import Change
 from fabfile.pool import units
 from fabfile.pool.health import missing, usable
 from fabfile.pool.lookup import choose, look
+from fabfile.render import render
 
 BACKUPS = "/var/lib/containerd-devmapper/backup"
 
@@ -42,10 +43,9 @@ class ManagedPool(msgspec.Struct, frozen=True):
         """How to type `task` about it."""
         return hints.command(task, self.daemon, self.name, *options)
 
-    @property
-    def variant(self) -> str:
-        """`loop` or `direct`: the directory of templates/pool that has what is done to it in its own way."""
-        return variant(self.record)
+    def render(self, name: str, **values: object) -> str:
+        """The script of templates/pool/VARIANT that does `name` in the way of its variant."""
+        return render(f"pool/{variant(self.record)}/{name}.sh.j2", pool=self, **values)
 
     @property
     def database(self) -> str:

@@ -14,7 +14,6 @@ from fabfile.plan import Command
 from fabfile.pool.maintain import session
 from fabfile.pool.maintain.downtime import refuse_busy, resume, start, stop
 from fabfile.pool.maintain.session import Session
-from fabfile.render import render
 
 TASK = "pool.trim"
 
@@ -93,9 +92,9 @@ def trim_pool(c: Context, name: str, instance: str, *, offline: bool, force: boo
         force: containers that run on the pool are killed.
     """
     found = session.find(c, name, instance, ("dmsetup", "thin_dump") if offline else ("dmsetup",))
-    script = render("pool/trim.sh.j2", pool=found)
+    script = found.render("trim")
     online = Command("fstrim of every mounted thin device", script)
-    whole = Command("discard every block that no device has", render("pool/trim-offline.sh.j2", pool=found))
+    whole = Command("discard every block that no device has", found.render("trim-offline"))
     again = Command("how much is used now", script)
     rest = [stop(found, force=force), whole, start(found), again] if offline else []
     if offline:
