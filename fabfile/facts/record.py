@@ -71,6 +71,21 @@ class LoopRecord(Common, frozen=True, kw_only=True, tag="loop"):
         return self.dir
 
     @property
+    def volume_dir(self) -> str:
+        """Where a volume is mounted that goes with the pool; empty: there is none."""
+        return self.dir if {"volume", "filesystem"} & set(self.volume_made) else ""
+
+    @property
+    def where(self) -> dict[str, str]:
+        """What a `Query` is to say of what it stands on."""
+        return {"dir": self.dir, "volume": self.volume}
+
+    @property
+    def monitored(self) -> bool:
+        """Whether a timer of ours lets it grow."""
+        return True
+
+    @property
     def block(self) -> int:
         """Bytes in a block."""
         return self.block_sectors * SECTOR
@@ -124,6 +139,26 @@ class LvmRecord(Common, frozen=True, kw_only=True, tag="direct"):
     def files_dir(self) -> str:
         """The directory of its files: it has none."""
         return ""
+
+    @property
+    def volume_dir(self) -> str:
+        """As of a pool on files: it has none."""
+        return ""
+
+    @property
+    def dir_made(self) -> None:
+        """Nobody recorded that."""
+        return None
+
+    @property
+    def where(self) -> dict[str, str]:
+        """What a `Query` is to say of what it stands on."""
+        return {"vg": self.vg}
+
+    @property
+    def monitored(self) -> bool:
+        """Whether a timer of ours lets it grow: LVM's dmeventd does."""
+        return False
 
     @property
     def candidate(self) -> str:
@@ -181,6 +216,9 @@ def read(path: str, found: dict[str, str]) -> Record:
                 continue
             if value is not None:
                 values[field.name] = value if unit == 1 else tuple(one * unit for one in value)
+    if kind is LoopRecord:  # a script of root's would take any other for one below wherever it runs
+        paths = {key: found[key] for key in ("DATA", "META") if found.get(key)}
+        wrong += [f"{key} is no absolute path: {at!r:.100}" for key, at in paths.items() if not at.startswith("/")]
     if wrong:
         raise _damaged(path, wrong)
     return kind(**values)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import msgspec
 
 from fabfile.facts import Facts, Query
-from fabfile.facts.record import LoopRecord, LvmRecord
 from fabfile.plan import Change, Command, Step, file, words
 from fabfile.pool import units, variants
 from fabfile.pool.health import missing
@@ -45,12 +44,6 @@ class Removal(ManagedPool, frozen=True):
     """Also while containers run: they are killed."""
 
     @property
-    def alone_in(self) -> str:
-        """loop: where a volume is mounted that goes with the pool, or nothing."""
-        made = self.record.volume_made if isinstance(self.record, LoopRecord) else ()
-        return self.record.files_dir if {"volume", "filesystem"} & set(made) else ""
-
-    @property
     def units(self) -> tuple[str, str, str]:
         """Its units, in the order in which they are stopped."""
         timer = units.monitor(self.name)
@@ -68,14 +61,9 @@ class Removal(ManagedPool, frozen=True):
 
     def query(self, devices: tuple[str, ...] = ()) -> Query:
         """What to ask the machine about it."""
-        where = self.record.files_dir or self.root
-        vg = self.record.vg if isinstance(self.record, LvmRecord) else ""
-        volume = self.record.volume if isinstance(self.record, LoopRecord) else ""
-        return Query(
-            pool=self.name, dir=where, instance=self.daemon.instance, bin_dir=self.daemon.bin_dir, devices=devices,
-            vg=vg, volume=volume,
-            files=tuple({units.conf(self.name), units.SCRIPT, fstab.PATH, *variants.files(self.name), *self.own}),
-        )  # fmt: skip
+        files = {units.conf(self.name), units.SCRIPT, fstab.PATH, *variants.files(self.name), *self.own}
+        query = Query(pool=self.name, dir=self.root, instance=self.daemon.instance, bin_dir=self.daemon.bin_dir)
+        return msgspec.structs.replace(query, devices=devices, files=tuple(files), **self.record.where)
 
 
 def step(pool: Removal, devices: tuple[str, ...] = ()) -> Step:
@@ -163,7 +151,7 @@ def emptied(*directories: str) -> list[str]:
 def _forget(pool: Removal) -> str:
     directory = pool.query().dir
     # Any other was there before.
-    said = pool.record.dir_made if isinstance(pool.record, LoopRecord) else None
+    said = pool.record.dir_made
     made = within(directory, pool.daemon) if said is None else said
     marks = (f"{units.RUN_DIR}/{pool.name}.{end}" for end in ("lock", "warning", "watched", "checked"))
     # systemd keeps them, empty, for units that had an @ in their name.

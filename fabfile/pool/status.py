@@ -8,7 +8,6 @@ from fabfile import hints, sizes
 from fabfile.console import show
 from fabfile.errors import Failed
 from fabfile.facts import Facts
-from fabfile.facts.record import LoopRecord
 from fabfile.outcome import result
 from fabfile.pool.health.advice import advice
 from fabfile.pool.health.finding import since
@@ -93,7 +92,7 @@ def _last(have: Facts, name: str) -> list[str]:
         f"  checked   {ago(units.checked, 'not since the boot')}",
         f"  backup    {ago(units.backup, f'none → {backup}')}",
     ]
-    if isinstance(record, LoopRecord):
+    if record.monitored:
         lines.insert(0, f"  monitor   {ago(units.watched, 'not since the boot')}, to let it grow")
     return lines
 

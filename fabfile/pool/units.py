@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fabfile.facts import Facts, record
 from fabfile.facts.record import CONF_DIR as CONF_DIR
-from fabfile.facts.record import LvmRecord, Record
+from fabfile.facts.record import Record
 from fabfile.facts.record import conf as conf
 from fabfile.pool.limits import META_MOST
 from fabfile.render import render
@@ -51,7 +51,7 @@ def paths(name: str) -> tuple[str, ...]:
 
 def kept_by(of: Record, name: str) -> tuple[str, ...]:
     """Those without which a pool does not come up at the next boot: dmeventd watches one of LVM's."""
-    monitors = () if isinstance(of, LvmRecord) else monitor_paths(name)
+    monitors = monitor_paths(name) if of.monitored else ()
     return conf(name), SCRIPT, MODULES, unit_path(name), *monitors
 
 

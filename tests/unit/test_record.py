@@ -44,6 +44,7 @@ def test_a_record_has_a_field_for_every_line_that_this_version_writes(last: str,
     [
         ("loop-5", "VARIANT=loop", "VARIANT=zfs", "VARIANT is 'zfs'"),
         ("loop-5", "DATA=/srv/pool/data", "DATA=", "DATA is missing"),
+        ("loop-5", "META=/srv/pool/meta", "META=meta", "META is no absolute path: 'meta'"),
         ("loop-5", "MAKING=no", "MAKING=perhaps", "MAKING is neither yes nor no: 'perhaps'"),
         ("loop-5", "MAKING=no", "MAKING=", "MAKING is neither yes nor no: ''"),
         ("loop-5", "DIR_MADE=yes", "DIR_MADE=true", "DIR_MADE is neither yes nor no: 'true'"),

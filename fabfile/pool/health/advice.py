@@ -161,7 +161,7 @@ LATE = 6 * units.MONITOR_SECONDS
 
 def _watched(have: Facts, name: str) -> list[Advice]:
     """Whether what lets a pool on files grow is at work; a direct pool's dmeventd is LVM's to tell of."""
-    if not isinstance(have.instances.pools[name], LoopRecord):
+    if not have.instances.pools[name].monitored:
         return []
     timer, service = units.monitor(name), units.monitor_service(name)
     watch, last = have.units.of(timer), have.units.watched
