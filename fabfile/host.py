@@ -135,7 +135,7 @@ class Pool(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         Literal["queue", "error"], about("behaviour of a full pool: writers wait for space, or get an error at once")
     ] = "queue"
 
-    name: Annotated[str, about("name of a loop pool; a direct pool is called VG-POOL")] = "containerd-pool"
+    name: Annotated[str, about("name of a loop pool; a direct pool is called VG-LV")] = "containerd-pool"
     size: Annotated[str, size_of("size of a loop pool's data device")] = "100G"
     block_size: Annotated[str, size_of("block size of a loop pool, a multiple of 64K up to 1G; cannot be changed")] = (
         "64K"
@@ -148,7 +148,7 @@ class Pool(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         about("whole, empty disk of a direct pool; without one, free space in an existing volume group"),
     ] = ()
     vg: Annotated[str, about("volume group of a direct pool")] = "containerd"
-    pool: Annotated[str, about("name of a direct pool's logical volume")] = "thinpool"
+    lv: Annotated[str, about("name of a direct pool's logical volume")] = "thinpool"
     data_percent: Annotated[
         int, about("percent of the volume group used for data; the rest is left for growth", ge=1, le=100)
     ] = 80
@@ -170,7 +170,7 @@ class Pool(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         """
         if self.variant == "loop":
             return self.name
-        return lvm_name(self.vg, self.pool)
+        return lvm_name(self.vg, self.lv)
 
 
 class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

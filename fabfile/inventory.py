@@ -192,7 +192,10 @@ def _convert(file: Path, key: str, value: Any, kind: Any) -> Any:
         name = where.strip("`").removeprefix("$")
         option = (options(Host) | options(Pool)).get(name.rpartition(".")[2])
         limits = option.limits if option else ""
-        raise Refused(f"{file}: {key}{name}: {_cut(message)}", limits, hint=_quote(key, value)) from error
+        hint = _quote(key, value)
+        if name == ".pool" and message == "Object contains unknown field `pool`":
+            hint = "this key is now called lv: write lv in its place"
+        raise Refused(f"{file}: {key}{name}: {_cut(message)}", limits, hint=hint) from error
 
 
 def _quote(key: str, value: Any) -> str:
@@ -268,6 +271,6 @@ def on_instance(host: Host, instance: str = "") -> Host:
     said = host.pool if name == own else stock
     place = {
         key: getattr(named if getattr(said, key) == getattr(stock, key) else said, key)
-        for key in ("name", "dir", "vg", "pool", "devices", "volume", "volume_size")
+        for key in ("name", "dir", "vg", "lv", "devices", "volume", "volume_size")
     }
     return msgspec.structs.replace(host, instance=name, pool=msgspec.structs.replace(host.pool, **place))

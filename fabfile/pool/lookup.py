@@ -60,7 +60,7 @@ def meant(have: Facts, host: Host, name: str) -> Pool:
     if isinstance(record, LvmRecord):
         config = have.instances.configs.get(owner(record).config)
         root = (config.pool_root if config and config.pool == name else "") or pool.dir
-        return msgspec.structs.replace(pool, variant="direct", vg=record.vg, pool=record.lv, dir=root)
+        return msgspec.structs.replace(pool, variant="direct", vg=record.vg, lv=record.lv, dir=root)
     if record or named:
         return msgspec.structs.replace(pool, variant="loop", name=name, dir=record.dir if record else pool.dir)
     return pool

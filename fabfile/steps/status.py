@@ -222,7 +222,7 @@ def _growth(host: Host, have: Facts) -> list[Check]:
     why = f"{volume.monitor or 'not monitored'}, profile {volume.profile or 'none'}"
     again = f"systemctl restart dm-event.socket; {words(units.SCRIPT, 'up', host.pool.dm_name)}"
     if volume.profile != host.pool.dm_name:
-        again = words("lvchange", "--metadataprofile", host.pool.dm_name, f"{host.pool.vg}/{host.pool.pool}")
+        again = words("lvchange", "--metadataprofile", host.pool.dm_name, f"{host.pool.vg}/{host.pool.lv}")
     found = [_check("pool watched", watched, "by dmeventd, with its profile", why, again)]
     if host.pool.threshold < 100:
         step = -(-volume.size * host.pool.percent // 100 // group.extent)

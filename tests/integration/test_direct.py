@@ -41,7 +41,7 @@ GOOD = ["monitored", "containerd-thinpool", "queue", "512.00k", "", "/dev/mapper
         (["--meta-size", "17G"], "pool.meta_size"),
         (["--chunk-size", "100K"], "pool.chunk_size"),
         (["--vg", "a/b"], "pool.vg"),
-        (["--pool", "x_tdata"], "pool.pool"),
+        (["--lv", "x_tdata"], "pool.lv"),
     ],
 )
 def test_what_cannot_be_is_refused(machine: Machine, args: list[str], what: str) -> None:

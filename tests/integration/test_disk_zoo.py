@@ -180,7 +180,7 @@ def test_a_pool_of_ours_takes_its_disk_only(machine: Machine, kept: dict[str, st
 @pytest.mark.parametrize("case", BAD, ids=lambda case: case.name)
 def test_nor_does_it_grow_onto_another(machine: Machine, growing: Facts, case: Case) -> None:
     device = zoo.device(machine, case.name)
-    two = Host(instance="two", pool=Pool(variant="direct", vg="two", pool="thinpool"))
+    two = Host(instance="two", pool=Pool(variant="direct", vg="two", lv="thinpool"))
     for wipes in ((), *([] if case.wipe else [(device,)])):
         step = extend.step(two, Growth(devices=(device,), wipes=wipes))
         with pytest.raises(Refused) as refused:
@@ -193,7 +193,7 @@ def test_nor_does_it_grow_onto_another(machine: Machine, growing: Facts, case: C
 def growing(machine: Machine, connection: Connected) -> Facts:
     """A look at all of them, for a growth of our pool."""
     devices = tuple(zoo.device(machine, case.name) for case in BAD)
-    two = Host(instance="two", pool=Pool(variant="direct", vg="two", pool="thinpool"))
+    two = Host(instance="two", pool=Pool(variant="direct", vg="two", lv="thinpool"))
     return gather(connection, extend.step(two, Growth(devices=devices)).query)
 
 

@@ -232,7 +232,7 @@ def test_two_pools_in_a_group_that_was_made_for_one_leave_nothing(machine: Machi
     second = (
         "--vg",
         "containerd",
-        "--pool",
+        "--lv",
         "second",
         "--data-percent",
         "25",

@@ -128,6 +128,13 @@ def test_a_syntax_error_says_where() -> None:
     assert "line 3" in refused.value.details
 
 
+@pytest.mark.parametrize("table", ["hosts.a.pool", "defaults.pool"])
+def test_the_key_by_its_earlier_name_says_how_it_is_called_now(table: str) -> None:
+    with pytest.raises(Refused, match=f"{table}: Object contains unknown field `pool`") as refused:
+        load(f"[{table}]\npool = 'thinpool'\n")
+    assert refused.value.hint == "this key is now called lv: write lv in its place"
+
+
 def test_a_missing_file_says_how_to_name_another() -> None:
     with pytest.raises(Refused, match="cannot read the inventory") as refused:
         inventory.load()

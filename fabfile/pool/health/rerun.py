@@ -16,7 +16,7 @@ def command(name: str, recorded: Record) -> str:
     daemon = owner(recorded)
     stock = inventory.on_instance(hints.door().host, daemon.instance or DEFAULT).pool
     if isinstance(recorded, LvmRecord):
-        made = {"vg": recorded.vg, "pool": recorded.lv, "data-percent": str(recorded.data_percent or "")}
+        made = {"vg": recorded.vg, "lv": recorded.lv, "data-percent": str(recorded.data_percent or "")}
         made |= {"meta-size": recorded.meta_size or "", "chunk-size": sizes.show(recorded.chunk_bytes)}
         return hints.command("pool.direct", daemon, "", *_options(made, stock))
     data, meta = recorded.asked_bytes[-1], recorded.asked_meta_bytes[-1]

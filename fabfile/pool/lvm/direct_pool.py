@@ -209,7 +209,7 @@ def _active(have: Facts, want: spec.LvmSpec, pool: Volume | None, written: list[
 
 
 DIRECT_OPTIONS = (
-    "devices", "data_percent", "meta_size", "chunk_size", "vg", "pool", "threshold", "percent", "when_full",
+    "devices", "data_percent", "meta_size", "chunk_size", "vg", "lv", "threshold", "percent", "when_full",
 )  # fmt: skip
 
 

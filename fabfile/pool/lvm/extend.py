@@ -55,7 +55,7 @@ def plan(
     """
     volume_group.refuse_programs(have)
     make = hints.command("pool.direct", owner(have.instances.pools.get(settings.dm_name)), "", "--device", "DEV")
-    name, path, conf = settings.dm_name, f"{settings.vg}/{settings.pool}", units.conf(settings.dm_name)
+    name, path, conf = settings.dm_name, f"{settings.vg}/{settings.lv}", units.conf(settings.dm_name)
     recorded = identity.recorded(have, name)
     usable.refuse_unseen(have, name)
     now = volume_group.usable(have, settings.vg, recorded)

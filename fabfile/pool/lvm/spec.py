@@ -52,7 +52,7 @@ def wanted(settings: inventory.Pool, instance: str = "", wipes: Sequence[str] = 
         Refused: a name, a path or a number that cannot be.
     """
     volume_group.check_name(settings.vg, "pool.vg")
-    volume_group.check_volume(settings.pool, "pool.pool")
+    volume_group.check_volume(settings.lv, "pool.lv")
     limits.check_name(settings.dm_name)
     limits.check_directory(settings.dir)
     for path in settings.devices:
@@ -67,7 +67,7 @@ def wanted(settings: inventory.Pool, instance: str = "", wipes: Sequence[str] = 
         raise Refused(f"pool.chunk_size: {settings.chunk_size!r} is not a chunk size", "a multiple of 64K, at most 1G")
     layout.metadata(settings.meta_size, chunk, sizes.GIB)
     return LvmSpec(
-        name=settings.dm_name, dir=settings.dir.rstrip("/"), group=settings.vg, volume=settings.pool,
+        name=settings.dm_name, dir=settings.dir.rstrip("/"), group=settings.vg, volume=settings.lv,
         devices=settings.devices, wipes=tuple(wipes), percent=settings.data_percent, meta_size=settings.meta_size,
         chunk=chunk, threshold=settings.threshold, step=settings.percent, when_full=settings.when_full,
         instance=instance,
@@ -143,7 +143,7 @@ def refuse_parameters(want: LvmSpec, recorded: Record) -> LvmRecord:
             f"the pool {want.name} exists with other parameters",
             "\n".join(differ),
             hint=f"to keep it: {rerun.command(want.name, recorded)}; to remove it: {_reset(want)}; "
-            "or choose another --pool",
+            "or choose another --lv",
         )
     return recorded
 
@@ -154,7 +154,7 @@ def _refuse_taken(have: Facts, want: LvmSpec, pool: Volume | None, now: Group | 
         raise Refused(
             f"a pool {want.path} exists and is not ours",
             f"{pool.type}, {sizes.human(pool.size)}" if pool else f"the device {want.name}",
-            hint="choose another --pool",
+            hint="choose another --lv",
         )
     if now and want.devices:
         raise Refused(
@@ -175,7 +175,7 @@ def _refuse_volume(want: LvmSpec, pool: Volume) -> None:
         raise Refused(
             f"{want.path} holds {pool.thins} thin volumes of LVM's own",
             f"they move the pool from {want.name} to {want.name}-tpool, where containerd does not find it",
-            hint="remove them, or make a pool of its own with another --pool",
+            hint="remove them, or make a pool of its own with another --lv",
         )
     if pool.dm_name != want.name:
         raise Refused(f"LVM calls {want.path} {pool.dm_name}", f"expected {want.name}")

@@ -43,7 +43,7 @@ def check_volume(name: str, key: str) -> None:
     """Refuse a name that LVM would not take for a logical volume."""
     check_name(name, key)
     if RESERVED.fullmatch(name):
-        raise Refused(f"{key}: {name!r} is a name that LVM reserves", hint="for example --pool thinpool")
+        raise Refused(f"{key}: {name!r} is a name that LVM reserves", hint="for example --lv thinpool")
 
 
 def refuse_programs(have: Facts) -> None:

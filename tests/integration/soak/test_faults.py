@@ -96,7 +96,7 @@ LOOP = (
 
 DISK = "/dev/disk/by-id/virtio-lab-disk"
 DIRECT = (
-    Task(f"pool.direct {INSTANCE} --device {DISK} --wipe {DISK} --vg fault --pool pool --data-percent 50"),
+    Task(f"pool.direct {INSTANCE} --device {DISK} --wipe {DISK} --vg fault --lv pool --data-percent 50"),
     Task(f"pool.grow {INSTANCE} --name fault-pool --size 11G", dispensable=True),
     Task(f"pool.reset {INSTANCE} --name fault-pool --yes", "nothing to do"),
 )

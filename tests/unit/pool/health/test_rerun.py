@@ -42,8 +42,8 @@ def test_one_on_disks() -> None:
         return rerun.command(asked.dm_name, records.parse(conf, text))
 
     assert said(groups.asked()) == "inv pool.direct"
-    other = groups.asked(vg="vg-a", pool="p", data_percent=60, chunk_size="64K")
-    assert said(other) == "inv pool.direct --vg vg-a --pool p --data-percent 60 --chunk-size 64K"
+    other = groups.asked(vg="vg-a", lv="p", data_percent=60, chunk_size="64K")
+    assert said(other) == "inv pool.direct --vg vg-a --lv p --data-percent 60 --chunk-size 64K"
 
 
 @given(size=st.integers(1, 4000), blocks=st.integers(1, 64))

@@ -301,10 +301,10 @@ def test_wipe_destroys_what_it_says_and_only_what_is_named() -> None:
     [
         ({"vg": "a/b"}, "pool.vg"),
         ({"vg": "-a"}, "pool.vg"),
-        ({"pool": "a b"}, "pool.pool"),
-        ({"pool": "snapshot1"}, "pool.pool"),
-        ({"pool": "x_tmeta"}, "pool.pool"),
-        ({"pool": "p" * 60}, "pool.pool"),
+        ({"lv": "a b"}, "pool.lv"),
+        ({"lv": "snapshot1"}, "pool.lv"),
+        ({"lv": "x_tmeta"}, "pool.lv"),
+        ({"lv": "p" * 60}, "pool.lv"),
         ({"data_percent": 0}, "pool.data_percent"),
         ({"data_percent": 101}, "pool.data_percent"),
         ({"threshold": 49}, "pool.threshold"),
@@ -328,7 +328,7 @@ def test_values_that_cannot_be_are_refused_by_their_key(change: dict[str, Any], 
 
 
 def test_hyphens_are_doubled_as_lvm_does_it() -> None:
-    want = asked(vg="my-vg", pool="a-b")
+    want = asked(vg="my-vg", lv="a-b")
     assert want.dm_name == "my--vg-a--b"
     assert units.conf("my--vg-a--b") in direct_pool.step(Host(pool=want)).query.files
 
