@@ -131,6 +131,16 @@ class LvmRecord(Common, frozen=True, kw_only=True, tag="direct"):
         return f"{self.vg}/{self.lv}"
 
     @property
+    def physicals(self) -> tuple[str, ...]:
+        """UUIDs of the physical volumes that were made for it, as far as they were recorded."""
+        return self.pv_uuids or ()
+
+    @property
+    def volumes(self) -> tuple[str, ...]:
+        """UUIDs of its volumes: itself, and metadata that a repair or a restore kept, as far as they were recorded."""
+        return tuple(uuid for uuid in (self.lv_uuid, *(self.kept_uuids or ())) if uuid)
+
+    @property
     def block(self) -> int:
         """Bytes in a block."""
         return self.chunk_bytes

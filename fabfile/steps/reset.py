@@ -105,7 +105,7 @@ def _part(c: Context, have: Facts, host: Host, name: str, *, last: bool, force: 
         # An interrupted reset leaves them in no group.
         # Another pool in the group may get them from one that goes before it.
         others = (of for of in have.instances.pools.values() if isinstance(of, LvmRecord))
-        mine = {uuid for of in (identity.complete(lvm, record), *others) for uuid in identity.own(of).physicals}
+        mine = {uuid for of in (identity.complete(lvm, record), *others) for uuid in of.physicals}
         devices = tuple(device for device, uuid in lvm.uuids.items() if uuid in mine and device.startswith("/"))
     return Part(remove.step(pool, devices), remove.idle(pool) + "idle\n")
 

@@ -76,7 +76,7 @@ def plan(have: Facts, want: spec.LvmSpec) -> list[Change]:
     rehearsal.refuse_volume_list(have, want.group, want.volume)
     ownership.refuse_move(have, Daemon(want.instance), want.name, want.dir, "direct")
     pool = now.volumes.get(want.volume) if now else None
-    mine = identity.own(recorded).physicals
+    mine = recorded.physicals if recorded else ()
     uuids = disk_claims.physicals(have, fresh, mine)
     emptied = disk_claims.wiped(have, fresh, want.wipes, mine)
     made = [] if pool else [*_group(want, now, fresh, emptied, uuids), _make(want, now, fresh)]

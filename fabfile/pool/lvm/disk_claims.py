@@ -86,7 +86,7 @@ def _within(look: Disk, now: Group) -> bool:
 
 
 def _refuse_unfit(have: Facts, wanted: list[Disk], wipes: set[str], recorded: LvmRecord | None) -> None:
-    mine = ours.own(recorded).physicals
+    mine = recorded.physicals if recorded else ()
     for number, look in enumerate(wanted):
         if look.real and look.real in {other.real for other in wanted[:number]}:
             raise Refused(f"{look.asked} is named twice", "it is another name of a disk that is already in the list")
@@ -167,18 +167,18 @@ def group(
     return Command(why, "\n".join([*looks, *make, ours.note_group(conf, name)]), gate.functions())
 
 
-def released(have: Facts, own: ours.Own, now: Group | None, *, reduce: bool) -> list[Change]:
+def released(have: Facts, recorded: LvmRecord, now: Group | None, *, reduce: bool) -> list[Change]:
     """Give back the disks on which a physical volume of ours is: nothing is on them then, as when we took them.
 
     Args:
         have: the machine.
-        own: what is ours.
+        recorded: the pool's record.
         now: our group, where it is there.
         reduce: the group stays; a disk stays in it that others use by now.
     """
     plan: list[Change] = []
     for look in have.disks:
-        label = next((of for of in look.physical if of.number == look.number and of.uuid in own.physicals), None)
+        label = next((of for of in look.physical if of.number == look.number and of.uuid in recorded.physicals), None)
         if label is None or (label.group and not (now and label.group_uuid == now.uuid)):
             continue
         why = f"wipe {look.real} ({look.serial or 'no serial number'})"

@@ -66,7 +66,7 @@ def plan(
     limits.refuse_growth(have.pool, owner(recorded), name, units.unit(name))
     fresh = disk_claims.more(have, devices, wipes, recorded, now)
     rehearsal.refuse_sectors(have, fresh, now)
-    mine = identity.own(recorded).physicals
+    mine = recorded.physicals
     emptied = disk_claims.wiped(have, fresh, wipes, mine)
     uuids = disk_claims.physicals(have, fresh, mine)
     free = now.free - now.closed_free + layout.predicted([look.size for look in fresh], now.extent)
@@ -100,14 +100,15 @@ def plan(
 
 def _pool(now: Group | None, recorded: LvmRecord | None) -> Volume | None:
     """The pool that was recorded, whatever else is in its group."""
-    own = identity.own(recorded)
-    return next((of for of in now.volumes.values() if of.uuid and of.uuid == own.volume), None) if now else None
+    if not now or not recorded:
+        return None
+    return next((of for of in now.volumes.values() if of.uuid and of.uuid == recorded.lv_uuid), None)
 
 
 def _asked(recorded: LvmRecord, data: int, meta: int, fresh: Sequence[Disk], uuids: dict[str, str]) -> dict[str, str]:
     """What the pool's settings get to say: sizes, and disks, which from then on are ours whatever interrupts us."""
     disks = [*recorded.disks, *map(disk_claims.identity, fresh)]
-    physicals = [*identity.own(recorded).physicals, *(uuids[look.real] for look in fresh)]
+    physicals = [*recorded.physicals, *(uuids[look.real] for look in fresh)]
     new = {"DISKS": words(" ".join(dict.fromkeys(disks))), "PV_UUIDS": words(" ".join(dict.fromkeys(physicals)))}
     sizes = {"ASKED_BYTES": data, "ASKED_META_BYTES": meta}
     return new | {key: str(size) for key, size in sizes.items() if size}

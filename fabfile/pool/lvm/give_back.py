@@ -43,27 +43,27 @@ def plan(have: Facts, name: str, known: LvmRecord, force: bool) -> list[Change]:
         return []
     volume_group.refuse_suspended(have.lvm)
     record = complete(have, name, known)
-    own, made = identity.own(record), record.own_group
-    now = have.lvm.by_uuid(own.group)
+    made = record.own_group
+    now = have.lvm.by_uuid(record.vg_uuid or "")
     if now is None:
-        return disk_claims.released(have, own, None, reduce=False)
-    mine = own.volumes(now)
-    _refuse_thins(own, now, mine)
+        return disk_claims.released(have, record, None, reduce=False)
+    mine = identity.volumes(record, now)
+    _refuse_thins(record, now, mine)
     others = sorted(of.name for of in now.volumes.values() if of not in mine)
     _refuse_partial(now, mine, force=force)
     strangers = [
-        device for device in now.devices if have.lvm.uuids.get(device) not in own.physicals and device[:1] == "/"
+        device for device in now.devices if have.lvm.uuids.get(device) not in record.physicals and device[:1] == "/"
     ]
     changes: list[Change] = _removed(now, mine, others)
     if made and not others and not strangers:
         changes.append(_group(now))
     # Once the settings are gone, what others use in the group has stayed, or is another pool's.
     there = units.conf(name) in have.files
-    heir = _heir(have, name, own) if made and others and there else None
+    heir = _heir(have, name, record) if made and others and there else None
     if heir:
         return [*changes, _handed_over(*heir, record)]
     within = now if there else None
-    return [*changes, *disk_claims.released(have, own, within, reduce=not made or bool(others or strangers))]
+    return [*changes, *disk_claims.released(have, record, within, reduce=not made or bool(others or strangers))]
 
 
 def _removed(now: Group, mine: list[Volume], others: list[str]) -> list[Change]:
@@ -86,8 +86,8 @@ def _group(now: Group) -> Change:
     return gate.joined(why, [gate.forget_missing(why, now.name, now.uuid), gate.remove_group(why, now.name, now.uuid)])
 
 
-def _refuse_thins(own: identity.Own, now: Group, mine: list[Volume]) -> None:
-    there = next((of for of in mine if of.uuid == own.volume), None)
+def _refuse_thins(record: LvmRecord, now: Group, mine: list[Volume]) -> None:
+    there = next((of for of in mine if of.uuid == record.lv_uuid), None)
     if there and (there.type != "thin-pool" or there.thins):
         raise Refused(
             f"{now.name}/{there.name} is not containerd's alone",
@@ -108,10 +108,10 @@ def _refuse_partial(now: Group, mine: list[Volume], *, force: bool) -> None:
         )
 
 
-def _heir(have: Facts, name: str, own: identity.Own) -> tuple[str, LvmRecord] | None:
+def _heir(have: Facts, name: str, record: LvmRecord) -> tuple[str, LvmRecord] | None:
     """Another pool of ours that is in the same group."""
     for other, of in have.instances.pools.items():
-        if other != name and isinstance(of, LvmRecord) and of.vg_uuid == own.group:
+        if other != name and isinstance(of, LvmRecord) and of.vg_uuid == record.vg_uuid:
             return other, of
     return None
 
@@ -122,7 +122,7 @@ def _handed_over(heir: str, theirs: LvmRecord, mine: LvmRecord) -> Change:
     lines = [f"record {conf} OWN_GROUP yes"]
     for key, ours, others in (
         ("DISKS", mine.disks, theirs.disks),
-        ("PV_UUIDS", mine.pv_uuids or (), theirs.pv_uuids or ()),
+        ("PV_UUIDS", mine.physicals, theirs.physicals),
     ):
         lines.append(f"record {conf} {key} {words(' '.join(dict.fromkeys([*ours, *others])))}")
     return Command(f"the volume group is the pool {heir}'s from now on", "\n".join(lines), gate.functions())

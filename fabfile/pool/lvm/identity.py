@@ -26,29 +26,9 @@ KEYS = ("VG_UUID", "LV_UUID", "PV_UUIDS", "KEPT_UUIDS")
 """In the settings of a direct pool; versions before they were recorded have none of them."""
 
 
-class Own(msgspec.Struct, frozen=True):
-    """The recorded identities of a pool."""
-
-    group: str = ""
-    volume: str = ""
-    physicals: tuple[str, ...] = ()
-    """Of the physical volumes that were made for it."""
-    kept: tuple[str, ...] = ()
-    """Of volumes that a repair or a restore kept."""
-
-    def volumes(self, group: Group) -> list[Volume]:
-        """Those of a group's volumes that are ours."""
-        return [of for of in group.volumes.values() if of.uuid and of.uuid in (self.volume, *self.kept)]
-
-
-NONE = Own()
-
-
-def own(recorded: LvmRecord | None) -> Own:
-    """The identities in the record of a pool."""
-    if recorded is None:
-        return NONE
-    return Own(recorded.vg_uuid or "", recorded.lv_uuid or "", recorded.pv_uuids or (), recorded.kept_uuids or ())
+def volumes(recorded: LvmRecord, group: Group) -> list[Volume]:
+    """Those of a group's volumes that are ours."""
+    return [of for of in group.volumes.values() if of.uuid in recorded.volumes]
 
 
 def disk(serial: str, path: str, size: int) -> str:
@@ -88,7 +68,7 @@ def complete(lvm: Lvm | None, recorded: LvmRecord) -> LvmRecord:
     pool = group.volumes.get(recorded.lv)
     fits = pool is not None and pool.type == "thin-pool" and pool.chunk == recorded.chunk_bytes
     made_of = {lvm.uuids.get(device, "") for device in group.devices}
-    if not new.vg_uuid and (fits or made_of & set(own(recorded).physicals)):
+    if not new.vg_uuid and (fits or made_of & set(recorded.physicals)):
         new = msgspec.structs.replace(new, vg_uuid=group.uuid)
     if new.vg_uuid != group.uuid:
         return recorded

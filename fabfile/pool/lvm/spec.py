@@ -13,7 +13,7 @@ from fabfile.facts.lvm import Group, Volume
 from fabfile.facts.record import LvmRecord, Record, differences
 from fabfile.pool import limits
 from fabfile.pool.health import rerun
-from fabfile.pool.lvm import identity, layout, volume_group
+from fabfile.pool.lvm import layout, volume_group
 from fabfile.pool.safety import disk_checks
 
 
@@ -111,17 +111,16 @@ def refuse_other(have: Facts, want: LvmSpec, recorded: LvmRecord | None, now: Gr
         _refuse_taken(have, want, pool, now)
         return
     refuse_parameters(want, recorded)
-    own = identity.own(recorded)
-    if not pool and (have.pool.enabled or own.volume or (own.group and not now)):
+    if not pool and (have.pool.enabled or recorded.lv_uuid or (recorded.vg_uuid and not now)):
         raise Refused(
             f"the pool {want.path} was made here, and is gone",
             "LVM does not know it; a new one would hide the loss",
             hint=f"reattach its disks, or discard the pool: {_reset(want)}",
         )
-    if pool and own.volume and pool.uuid != own.volume:
+    if pool and recorded.lv_uuid and pool.uuid != recorded.lv_uuid:
         raise Refused(
             f"{want.path} is not the volume that was recorded",
-            f"recorded {own.volume}, found {pool.uuid}, {pool.type} of {sizes.human(pool.size)}",
+            f"recorded {recorded.lv_uuid}, found {pool.uuid}, {pool.type} of {sizes.human(pool.size)}",
             hint="lvs -o +lv_uuid shows where it is; lvrename tells volumes of one name apart",
         )
     if pool:

@@ -11,7 +11,6 @@ from fabfile.facts import Facts
 from fabfile.facts.lvm import Group, Lvm
 from fabfile.facts.record import LvmRecord
 from fabfile.plan import Change, words
-from fabfile.pool.lvm import identity
 
 PROFILES = "/etc/lvm/profile"
 """Where LVM looks for profiles unless lvm.conf says otherwise."""
@@ -99,23 +98,23 @@ def usable(have: Facts, name: str, recorded: LvmRecord | None = None) -> Group |
     group = only(have.lvm, name)
     if group is None:
         return None
-    own = identity.own(recorded)
-    if own.group and own.group != group.uuid:
+    if recorded and recorded.vg_uuid and recorded.vg_uuid != group.uuid:
         raise Refused(
             f"the volume group {name} is not the one that was recorded",
-            f"recorded {own.group}, found {group.uuid} on {' '.join(group.devices)}",
+            f"recorded {recorded.vg_uuid}, found {group.uuid} on {' '.join(group.devices)}",
             hint="bring its own disks back; vgrename by UUID tells groups of one name apart",
         )
-    wrong = against(have.lvm, group, own)
+    wrong = against(have.lvm, group, recorded)
     if wrong:
         raise Refused(f"the volume group {name} cannot be used", "\n".join([*wrong, *have.lvm.said]))
     return group
 
 
-def against(lvm: Lvm, group: Group, own: identity.Own = identity.NONE) -> list[str]:
+def against(lvm: Lvm, group: Group, recorded: LvmRecord | None = None) -> list[str]:
     """What speaks against a pool in a group. Missing disks do where there is none yet, or part of it is on them."""
     wrong = []
-    pool = next((of for of in group.volumes.values() if of.uuid and of.uuid == own.volume), None)
+    uuid = recorded.lv_uuid if recorded else None
+    pool = next((of for of in group.volumes.values() if of.uuid and of.uuid == uuid), None)
     if group.missing and (pool is None or pool.partial):
         wrong.append(f"{group.missing} of its disks are missing{', and with them part of the pool' if pool else ''}")
     if group.lock_type not in ("", "none"):
