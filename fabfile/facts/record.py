@@ -12,7 +12,8 @@ from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
-from fabfile.errors import Failed
+from fabfile.errors import Failed, Refused
+from fabfile.instance import check_instance
 from fabfile.keyvalue import settings
 from fabfile.sizes import SECTOR
 
@@ -63,7 +64,7 @@ class LoopRecord(Common, frozen=True, kw_only=True, tag="loop"):
     @property
     def dir(self) -> str:
         """The directory of the files."""
-        return self.data.rpartition("/")[0]
+        return self.data.rpartition("/")[0] or "/"
 
     @property
     def files_dir(self) -> str:
@@ -187,7 +188,7 @@ EARLIER = {"ASKED_BYTES": ("DATA_SECTORS", SECTOR), "ASKED_META_BYTES": ("META_B
 
 def variant(of: Record) -> str:
     """What the record says in VARIANT, as the inventory does."""
-    return "loop" if isinstance(of, LoopRecord) else "direct"
+    return str(of.__struct_config__.tag)
 
 
 def conf(name: str) -> str:
@@ -226,12 +227,22 @@ def read(path: str, found: dict[str, str]) -> Record:
                 continue
             if value is not None:
                 values[field.name] = value if unit == 1 else tuple(one * unit for one in value)
-    if kind is LoopRecord:  # a script of root's would take any other for one below wherever it runs
-        paths = {key: found[key] for key in ("DATA", "META") if found.get(key)}
-        wrong += [f"{key} is no absolute path: {at!r:.100}" for key, at in paths.items() if not at.startswith("/")]
+    wrong += _refused(found)
     if wrong:
         raise _damaged(path, wrong)
     return kind(**values)
+
+
+def _refused(found: dict[str, str]) -> list[str]:
+    """Values that would lead somewhere else: in a script of root's on the host, or in a hint that a person types."""
+    paths = {key: found[key] for key in ("DATA", "META") if found.get(key)}
+    wrong = [f"{key} is no absolute path: {path!r:.100}" for key, path in paths.items() if not path.startswith("/")]
+    if instance := found.get("INSTANCE"):
+        try:
+            check_instance(instance)
+        except Refused:
+            wrong.append(f"INSTANCE is no instance's name: {instance!r:.100}")
+    return wrong
 
 
 def _value(kind: Any, text: str) -> Any:
