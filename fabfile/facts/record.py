@@ -234,9 +234,10 @@ def read(path: str, found: dict[str, str]) -> Record:
 
 
 def _refused(found: dict[str, str]) -> list[str]:
-    """Values that would lead somewhere else: in a script of root's on the host, or in a hint that a person types."""
+    """Values that lead somewhere else, in a script of root's or in a hint that a person types, or that divide by 0."""
     paths = {key: found[key] for key in ("DATA", "META") if found.get(key)}
     wrong = [f"{key} is no absolute path: {path!r:.100}" for key, path in paths.items() if not path.startswith("/")]
+    wrong += [f"{key} is 0" for key in ("BLOCK_SECTORS", "CHUNK_BYTES") if set(found.get(key, "")) == {"0"}]
     if instance := found.get("INSTANCE"):
         try:
             check_instance(instance)
