@@ -12,7 +12,7 @@ from fabric.main import Fab
 from invoke import Config, Context, Program
 
 import tasks
-from fabfile import commandline, facts, outcome, paths
+from fabfile import build, commandline, facts, outcome, paths
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.pool import Pool
@@ -110,6 +110,7 @@ def test_every_task_is_tried() -> None:
 def planned(name: str, mirror: str, monkeypatch: pytest.MonkeyPatch) -> tuple[TaskReport, Machine]:
     """What one of TASKS does with --dry, and the machine that it was tried on."""
     have, given = TASKS[name]
+    monkeypatch.setattr(build, "_is_there", lambda tool: True)  # what this computer can build is not the question
     if "mirror" in all_tasks()[name].options:
         given = {**given, "release": "lab", "mirror": mirror}
     c = machine(have(), monkeypatch, dry=True)
