@@ -14,7 +14,7 @@ from fabfile.facts import Facts, Query
 from fabfile.facts.pool import Backing
 from fabfile.plan import Change, Command, Step, file, words
 from fabfile.pool import units
-from fabfile.pool.health import missing, rerun
+from fabfile.pool.health import missing, rerun, visibility
 from fabfile.pool.loop import fstab, volume
 from fabfile.pool.lvm import give_back, volume_group
 from fabfile.pool.maintain import session
@@ -137,6 +137,10 @@ def idle(pool: Going) -> str:
 
 def _loop(have: Facts, pool: Going, *, recorded: bool) -> list[Change]:
     """Remove the files, as far as they are the pool's and can be reached."""
+    now = have.pool.volume
+    if now and now.hidden:
+        group = pool.settings["VOLUME"].partition("/")[0]
+        raise give_back.refused_hidden(pool.name, pool.settings, *visibility.hiding(now.hides, now.hidden, group))
     unreached = [loss for loss in missing.losses(have, pool.name) if loss.what in ("volume", "mount")]
     if unreached or not (recorded or have.pool.data or have.pool.meta):
         return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 
 from fabfile import hints
 from fabfile.facts import Facts
@@ -33,7 +34,7 @@ def findings(have: Facts, name: str, settings: dict[str, str]) -> list[Advice]:
     if lvm.suspended:
         found = f"LVM cannot be queried while {' '.join(lvm.suspended)} is suspended: it would wait for ever"
         return [Advice("pool in LVM", "fail", found, words("dmsetup", "resume", *lvm.suspended))]
-    group, path = settings["VG"], f"{settings['VG']}/{settings['LV']}"
+    group = settings["VG"]
     if len(lvm.groups) > 1:
         which = "; ".join(f"{one.uuid} on {' '.join(one.devices)}" for one in lvm.groups)
         found = f"{len(lvm.groups)} volume groups are named {group}: {which}"
@@ -41,7 +42,7 @@ def findings(have: Facts, name: str, settings: dict[str, str]) -> list[Advice]:
     volume = lvm.group.volumes.get(settings["LV"]) if lvm.group else None
     if volume is None:
         return [_unseen(have, name, settings)]
-    return [*_disks(lvm, path, volume), *_settings(lvm, settings, volume), *_ids(have, name, settings, volume)]
+    return [*_disks(have, settings, volume), *_settings(lvm, settings, volume), *_ids(have, name, settings, volume)]
 
 
 def identity(have: Facts, settings: dict[str, str]) -> tuple[str, str]:
@@ -62,9 +63,8 @@ def _unseen(have: Facts, name: str, settings: dict[str, str]) -> Advice:
         back += [words("lvrename", group, now_volume, volume)] * (now_volume not in ("", volume))
         if back:
             return Advice("pool in LVM", "fail", f"{then} is now called {now or now_group}", " && ".join(back))
-    hidden = [device for device, of in lvm.hidden.items() if of == group]
-    if hidden:
-        return Advice("pool in LVM", "fail", *_hidden(lvm, hidden, group))
+    if unseen := hidden(have, settings):
+        return Advice("pool in LVM", "fail", *hiding(lvm.settings, unseen, group))
     said = f": {lvm.said[-1]}" if lvm.said else ""
     what = f"the volume group {group}" if lvm.group is None else then
     reset = hints.command("pool.reset", owner(settings), name, "--yes")
@@ -77,17 +77,32 @@ def _unseen(have: Facts, name: str, settings: dict[str, str]) -> Advice:
     return Advice(GONE, "fail", found, f"{bring}; or discard it: {reset}")
 
 
-def _hidden(lvm: Lvm, devices: list[str], group: str) -> tuple[str, str]:
-    """What keeps LVM from seeing the disks, and the command or the line that lets it."""
+def hidden(have: Facts, settings: dict[str, str]) -> list[str]:
+    """The disks of a direct pool that are there and that LVM ignores."""
+    of_group, _ = identity(have, settings)
+    mine = settings.get("PV_UUIDS", "").split()
+    return [
+        device
+        for device, of in (have.lvm.hidden if have.lvm else {}).items()
+        if of.uuid in mine or (of.group_uuid.replace("-", "") == of_group if of_group else of.group == settings["VG"])
+    ]
+
+
+def hiding(settings: Mapping[str, str], devices: Sequence[str], group: str) -> tuple[str, str]:
+    """What keeps LVM from seeing disks, and the command or the line that lets it.
+
+    Args:
+        settings: of LVM's configuration.
+        devices: the disks.
+        group: that they are in.
+    """
     shown = " ".join(devices)
-    if lvm.settings.get("use_devicesfile") == "1":
-        file = f"{FILE}/{lvm.settings.get('devicesfile', 'system.devices')}"
+    if settings.get("use_devicesfile") == "1":
+        file = f"{FILE}/{settings.get('devicesfile', 'system.devices')}"
         add = " && ".join(words("lvm", "lvmdevices", "--adddev", device) for device in devices)
         return f"LVM ignores {shown} of {group}: it is not in {file}", add
     filters = [
-        f"{key} = {value}"
-        for key in ("global_filter", "filter")
-        if (value := lvm.settings.get(key, "")) not in ("", *ALL)
+        f"{key} = {value}" for key in ("global_filter", "filter") if (value := settings.get(key, "")) not in ("", *ALL)
     ]
     found = f"LVM ignores {shown} of {group}: lvm.conf says {' and '.join(filters) or 'so'}"
     return found, f"let them through in /etc/lvm/lvm.conf: {', '.join(f'a|^{device}$|' for device in devices)}"
@@ -97,8 +112,9 @@ ALL = ('["a|.*|"]', "a|.*|")
 """Filters that hide nothing."""
 
 
-def _disks(lvm: Lvm, path: str, volume: Volume) -> list[Advice]:
-    assert lvm.group is not None
+def _disks(have: Facts, settings: dict[str, str], volume: Volume) -> list[Advice]:
+    lvm = have.lvm
+    assert lvm is not None and lvm.group is not None
     twice = [line for line in lvm.said if DUPLICATE.search(line)]
     if twice:
         found = f"two disks have one identity: {'; '.join(twice)}"
@@ -109,11 +125,13 @@ def _disks(lvm: Lvm, path: str, volume: Volume) -> list[Advice]:
         other = [line for line in lvm.said if line.startswith("WARNING")]
         return [Advice("LVM says", "warn", "; ".join(other[:3]), "see vgck, pvs")] if other else []
     lost = "; ".join(line.removeprefix("WARNING: ") for line in lvm.said if "missing" in line or "find device" in line)
-    found = f"{lvm.group.missing} disks of {path.partition('/')[0]} are missing"
-    found += f": {lost}" if lost else ""
+    found = f"{lvm.group.missing} disks of {settings['VG']} are missing"
+    found, way = found + (f": {lost}" if lost else ""), "bring the disks back"
+    if unseen := hidden(have, settings):
+        found, way = hiding(lvm.settings, unseen, settings["VG"])
     if volume.partial or not volume.active:
-        return [Advice("pool in LVM", "fail", f"{found}; the pool lay on them", "bring the disks back")]
-    return [Advice("pool in LVM", "warn", f"{found}; the pool itself is whole", "bring the disks back")]
+        return [Advice("pool in LVM", "fail", f"{found}; the pool lay on them", way)]
+    return [Advice("pool in LVM", "warn", f"{found}; the pool itself is whole", way)]
 
 
 def _settings(lvm: Lvm, settings: dict[str, str], volume: Volume) -> list[Advice]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from fabfile import sizes
+from fabfile import hints, sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts
-from fabfile.facts.lvm import Group, Volume
+from fabfile.facts.lvm import Group, Lvm, Volume
 from fabfile.plan import Change, Command, file, words
 from fabfile.pool import units
+from fabfile.pool.health import visibility
 from fabfile.pool.lvm import disk_claims, identity, volume_group
+from fabfile.pool.ownership import owner
 from fabfile.pool.safety import gate
 
 
@@ -36,12 +38,14 @@ def plan(have: Facts, name: str, known: dict[str, str], *, force: bool) -> list[
         force: also where the volumes of others in the group lost a disk.
 
     Raises:
-        Refused: it is no pool any more, holds thin volumes of LVM's own, or others' volumes in its group lost a disk.
+        Refused: LVM ignores its disks; it is no pool any more, holds thin volumes of LVM's own, or others'
+            volumes in its group lost a disk.
     """
     if have.lvm is None:
         return []
     volume_group.refuse_suspended(have.lvm)
     now_settings = settings(have, name, known)
+    _refuse_hidden(have.lvm, have, name, now_settings)
     own, made = identity.own(now_settings), now_settings.get("OWN_GROUP") == "yes"
     now = have.lvm.by_uuid(own.group)
     if now is None:
@@ -63,6 +67,29 @@ def plan(have: Facts, name: str, known: dict[str, str], *, force: bool) -> list[
         return [*changes, _handed_over(have, heir, now_settings)]
     within = now if there else None
     return [*changes, *disk_claims.released(have, own, within, reduce=not made or bool(others or strangers))]
+
+
+def _refuse_hidden(lvm: Lvm, have: Facts, name: str, recorded: dict[str, str]) -> None:
+    """Refuse to take away what LVM can be made to see: it would stay on its disks, and nothing would know it as ours.
+
+    Raises:
+        Refused: with what hides them and the way out.
+    """
+    unseen, own = visibility.hidden(have, recorded), identity.own(recorded)
+    if not unseen or (
+        lvm.by_uuid(own.group) and not any(lvm.hidden[device].uuid in own.physicals for device in unseen)
+    ):
+        return
+    raise refused_hidden(name, recorded, *visibility.hiding(lvm.settings, unseen, recorded["VG"]))
+
+
+def refused_hidden(name: str, recorded: dict[str, str], found: str, way: str) -> Refused:
+    """The refusal to remove a pool on disks that LVM ignores."""
+    return Refused(
+        f"LVM ignores disks of the pool {name}",
+        f"{found}\nnothing was removed: the pool would stay on them, without a record",
+        hint=f"{way}; then {hints.again('pool.reset', owner(recorded), name)}",
+    )
 
 
 def _removed(now: Group, mine: list[Volume], others: list[str]) -> list[Change]:
