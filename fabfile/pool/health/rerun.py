@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fabfile import hints, inventory, sizes
+from fabfile.facts import Facts
 from fabfile.instance import DEFAULT
 from fabfile.pool import limits, units
 from fabfile.pool.ownership import directory, owner
@@ -36,6 +37,14 @@ def command(name: str, settings: Mapping[str, str]) -> str:
         "block-size": sizes.show(block),
     }
     return hints.command("pool.loop", daemon, name, *_options(made, stock))
+
+
+def stopped(have: Facts, name: str) -> str:
+    """The unit of the containerd that is set up on a pool of ours, where it does not run: no pool brings it back."""
+    daemon = owner(have.instances.pools.get(name, {}))
+    config, unit = have.instances.configs.get(daemon.config), have.units.of(daemon.unit)
+    on = config is not None and config.pool == name
+    return daemon.unit if on and unit.load == "loaded" and unit.active in ("inactive", "failed") else ""
 
 
 def _options(made: Mapping[str, str], stock: inventory.Pool) -> list[str]:

@@ -270,4 +270,7 @@ def make_loop_pool(c: Context, instance: str, **given: Any) -> list[Outcome]:
     """
     host = inventory.of(c, instance)
     host = msgspec.structs.replace(host, pool=host.pool.given({**given, "variant": "loop"}))
-    return converge(c, [step(host), usable.step(host)])
+    outcomes = converge(c, [step(host), usable.step(host)])
+    if any(one.status == "changed" for one in outcomes):
+        usable.say_stopped(c, host)
+    return outcomes

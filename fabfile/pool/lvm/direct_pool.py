@@ -231,6 +231,7 @@ def make_direct_pool(c: Context, wipe: Sequence[str], instance: str, **given: An
     host = msgspec.structs.replace(known, pool=known.pool.given({**given, "variant": "direct"}))
     outcomes = converge(c, [step(host, wipe), usable.step(host)])
     if changed(outcomes):
+        usable.say_stopped(c, host)
         advise(known.pool, host.pool)
     return outcomes
 
