@@ -55,14 +55,14 @@ set -- / /run $(findmnt -n -r -o TARGET -t ext4 | grep ^/var/lib/)
 """File systems on which something of ours may be."""
 
 MARK = f"""{PLACES}
-rm -f /root/.bashrc; echo 'umask {{umask}}' >/root/.bashrc
+rm -f /root/.bashrc; printf 'umask {{umask}}\\necho a line of the login\\n' >/root/.bashrc
 find "$@" -xdev -type d -printf '%p/\\t%m\\t%u\\t%g\\n' >/root/directories
 touch /root/mark; sleep 0.1
 """
-"""What is there before root writes with that umask."""
+"""What is there before root writes with that umask, and with a login that prints something (G13)."""
 
 NEW = f"""{PLACES}
-rm /root/.bashrc
+rm /root/.bashrc; echo @@listed
 find "$@" -xdev -cnewer /root/mark ! -type s -printf '%y\\t%p\\t%m\\t%u\\t%g\\n'
 echo; cat /root/directories
 """
@@ -78,7 +78,7 @@ OTHERS = re.compile(
 
 def new(printed: str) -> list[Found]:
     """What was written since the mark, as NEW prints it."""
-    listed, _, directories = printed.partition("\n\n")
+    listed, _, directories = printed.partition("@@listed\n")[2].partition("\n\n")
     before = set(directories.splitlines())
     found = []
     for line in listed.splitlines():

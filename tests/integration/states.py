@@ -83,7 +83,7 @@ class State:
     @property
     def variant(self) -> list[str]:
         """The same for a deploy."""
-        return [*self.options, "--variant", "direct"] if self.direct else []
+        return [*self.options, *(["--variant", "direct"] if self.direct else [])]
 
 
 RO = """t=$(dmsetup table $pool); set -- $t
@@ -155,6 +155,14 @@ n=0
 until dmsetup status $pool | grep -q ' ro ' || [ $((n += 1)) -gt 20 ]; do {WRITE} count=1 seek=$n; done"""
 """Empty devices fill it; only what a device writes makes the pool look at what it has left."""
 STOP = "systemctl stop $daemon $unit"
+DAMAGED = f"""{STOP}; cp {DIR}/meta /root/meta
+for first in $(seq 1 30); do
+  dd if=/dev/urandom of={DIR}/meta bs=4096 seek=$first count=1 conv=notrunc,fsync status=none
+  thin_check {DIR}/meta >/dev/null 2>&1 || break
+  cp /root/meta {DIR}/meta
+done
+rm /root/meta; systemctl start $unit"""
+"""The first block after the superblock whose loss is seen."""
 NO_UNIT = "rm /etc/systemd/system/$unit; systemctl daemon-reload"
 DOWN = "it is down: its unit does not run"
 GONE = "is missing: the pool would not start at the next boot"
@@ -198,6 +206,16 @@ STATES = {
         small=True,
         way="restart the containers that got errors",
         after=EMPTY,
+    ),
+    "metadata damaged, down": State(
+        DAMAGED,
+        f"the metadata in {DIR}/meta is damaged: keep it",
+        status=1,
+        check=1,
+        checked="all of its metadata: the pool is down",
+        deploy=1,
+        way="pool.check",
+        then=(("pool.repair",),),
     ),
     "unit failed": State(
         f"{RUN}; systemctl stop $unit",

@@ -122,7 +122,9 @@ def down(have: Facts, name: str) -> list[Advice]:
     if causes:
         return [*causes, Advice("pool", "fail", f"it is down: {why}", f"once that is fixed: {up}")]
     check = hints.command("pool.check", owner(settings), name)
-    return [Advice("pool", "fail", f"it is down: {why}", f"{up}; where that fails: {check}")]
+    # Where its own script names a task, it was tried, and fails again.
+    way = f"{check}; then follow its advice" if "see pool." in unit.last else f"{up}; where that fails: {check}"
+    return [Advice("pool", "fail", f"it is down: {why}", way)]
 
 
 def _state(unit: Unit) -> str:

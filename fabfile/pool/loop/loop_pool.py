@@ -207,7 +207,8 @@ def _active(have: Facts, want: Pool, written: list[Change]) -> list[Change]:
     reload = [Command("reload systemd's units", "systemctl daemon-reload")] if unread else []
     if not pool.table:
         # restart: a unit that was started once counts as active although somebody took the pool away since.
-        start = systemd.start(written, *both, restart=True)
+        check = f"{hints.command('pool.check', want.instance, want.name)}; then follow its advice"
+        start = systemd.start(written, *both, restart=True, otherwise=check)
         return [*reload, Command("activate the pool, now and at every boot", start)]
     _refuse_table(have, want)
     plan: list[Change] = []

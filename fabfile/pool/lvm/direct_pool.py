@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from invoke import Context
 
-from fabfile import inventory, sizes, systemd
+from fabfile import hints, inventory, sizes, systemd
 from fabfile.console import say
 from fabfile.converge import converge
 from fabfile.errors import Refused
@@ -207,7 +207,8 @@ def _active(have: Facts, want: spec.Direct, pool: Volume | None, written: list[C
         return plan
     why = "activate the pool and have dmeventd watch it, now and at every boot"
     again = [Command("reload systemd's units", "systemctl daemon-reload")] if unread else []
-    return [*again, Command(why, systemd.start(written, units.unit(want.name), restart=True))]
+    check = f"{hints.command('pool.check', want.instance, want.name)}; then follow its advice"
+    return [*again, Command(why, systemd.start(written, units.unit(want.name), restart=True, otherwise=check))]
 
 
 DIRECT_OPTIONS = (
