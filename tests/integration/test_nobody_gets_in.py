@@ -112,6 +112,7 @@ def test_a_host_gets_neither_the_agent_nor_more_than_its_limits(deployed: Machin
 DIRECT = ("--variant", "direct", "--device", "/dev/disk/by-id/virtio-lab-disk")
 ON_VOLUME = ("--volume", "containerd-two/files", "--volume-size", "3G")
 CHANGED = "sed -i s/discard_blocks.*// /etc/containerd/config.toml"
+STOCK = "echo 'disabled_plugins = [\"cri\"]' >/etc/containerd/config.toml"
 WARNED = """systemctl stop devmapper-pool-monitor@containerd-pool.timer
 cd /var/lib/containerd/devmapper; mv meta away
 systemctl start devmapper-pool-monitor@containerd-pool.service; mv away meta"""
@@ -124,6 +125,8 @@ ROUNDS = (
             ("pool.backup",),
             ("pool.restore", "--yes"),
             ("sh", CHANGED),
+            ("containerd.configure",),
+            ("sh", STOCK),
             ("containerd.configure",),
             ("sh", WARNED),
         ),
