@@ -222,7 +222,8 @@ class Line:
         for flag in context.flags if context else ():
             if f"{flag}={word}" in self.words and context and context.flags[flag].kind is bool:
                 raise Refused(f"{flag} takes no value", f"{flag} alone turns it on", hint=self._help(context))
-        words = [each for word in self.words for each in (word.split("=", 1) if word.startswith("--") else [word])]
+        typed = self.program.argv[1:]  # not only what is left: the first of two may be in front of the tasks
+        words = [each for word in typed for each in (word.split("=", 1) if word.startswith("--") else [word])]
         at = words.index(word) if word in words else 0
         flag = words[at - 1] if at else ""
         if context and flag in context.flags and words[:at].count(flag) > 1:

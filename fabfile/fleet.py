@@ -55,13 +55,13 @@ class Executor(FabricExecutor):
         return {}
 
     def _hosts(self) -> tuple[Inventory, list[Host]]:
-        names = self.core[0].args.hosts.value
+        names = selection.words(self.core[0].args.hosts.value or "")
         if not names:
             raise Refused("no hosts are given", hint="fab -H HOSTS TASK; for this machine: inv TASK")
         if self.core.remainder:
             raise Refused("a bare command after -- is not a task", hint="fab -H HOSTS run --command 'uname -r'")
         known = inventory.load()
-        hosts = known.resolve(selection.words(names))
+        hosts = known.resolve(names)
         limit, exclude = (self._option(name) for name in commandline.NARROW)
         if limit or exclude:
             hosts = selection.narrowed(known.chosen, hosts, limit, exclude)

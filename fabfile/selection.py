@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -227,7 +228,13 @@ def _unknown(known: Chosen, name: str, where: str) -> Refused:
         if where.startswith("-")
         else f"{where}: no host {shown(name)}"
     )
-    return Refused(what, _listed(names), hint=f"did you mean {near[0]!r}?" if near else lines(known.file, name))
+    if name.startswith("-"):
+        hint = "-H takes names of hosts and groups: fab -H hosts TASK"
+    elif len(name.split()) > 1 and where.startswith("-"):
+        hint = f"names are separated by commas: {where} {shlex.quote(','.join(name.split()))}"
+    else:
+        hint = f"did you mean {near[0]!r}?" if near else lines(known.file, name)
+    return Refused(what, _listed(names), hint=hint)
 
 
 def lines(file: Path, typed: str) -> str:

@@ -15,13 +15,14 @@ from fabfile.plan import Change, File, words
 UNITS = "/etc/systemd/system/"
 
 
-def start(changes: Sequence[Change], *units: str, restart: bool = False) -> str:
+def start(changes: Sequence[Change], *units: str, restart: bool = False, otherwise: str = "") -> str:
     """The script that enables `units`, now and at every boot.
 
     Args:
         changes: what is written before, other units and drop-ins among it.
         units: what to enable and start.
         restart: restart the first, for a unit that counts as started but is not.
+        otherwise: what to do where it does not start.
     """
     names, first = words(*units), words(units[0])
     # A restart waits for its own unit. One that the unit pulls in is started after it, and somewhat later: whoever
@@ -31,6 +32,7 @@ def start(changes: Sequence[Change], *units: str, restart: bool = False) -> str:
     # A drop-in whose directory is new is not noticed by systemd 252, though it is what a unit is read from again.
     stale = any(file.before is not None or ".d/" in file.path for file in written)
     ask = f"case $(systemctl show -p NeedDaemonReload {names}) in *=yes*) systemctl daemon-reload ;; esac"
+    hint = f"{words('echo', f'hint: {otherwise}')}; " if otherwise else ""
     return "\n".join(
         [
             # The links are what counts; facts look at them, not at what the manager remembers.
@@ -39,7 +41,7 @@ def start(changes: Sequence[Change], *units: str, restart: bool = False) -> str:
             # In systemd 257 a unit that was looked for before it was there needs a reload, too.
             "systemctl daemon-reload" if stale else ask,
             f"{{ {' && '.join(f'systemctl {verb}' for verb in doing)}; }} ||",
-            f"  {{ systemctl status --no-pager -n 20 {names}; exit 1; }}",
+            f"  {{ systemctl status --no-pager -n 20 {names}; {hint}exit 1; }}",
         ]
     )
 

@@ -114,6 +114,14 @@ class Device(msgspec.Struct, frozen=True):
     serial: str = ""
 
 
+class Hidden(msgspec.Struct, frozen=True):
+    """A physical volume that LVM's devices file or filters hide."""
+
+    uuid: str
+    group: str = ""
+    group_uuid: str = ""
+
+
 class Lvm(msgspec.Struct, frozen=True):
     """LVM's view of the host, as far as a direct pool needs it."""
 
@@ -140,8 +148,8 @@ class Lvm(msgspec.Struct, frozen=True):
     """UUID of each volume and of each group, without hyphens → `VG/LV`, or `VG`."""
     suspended: tuple[str, ...] = ()
     """Devices for which LVM would wait for ever: where there are any it was not asked, and the rest is empty."""
-    hidden: dict[str, str] = {}
-    """Device → its group, of those that only LVM's devices file or filters hide; sought where the group is not seen."""
+    hidden: dict[str, Hidden] = {}
+    """Device → what only LVM's devices file or filters hide; sought where the group is not seen, or misses a disk."""
 
     @property
     def group(self) -> Group | None:
@@ -151,6 +159,18 @@ class Lvm(msgspec.Struct, frozen=True):
     def by_uuid(self, uuid: str) -> Group | None:
         """The group with this UUID, whatever its name."""
         return next((group for group in (*self.every, *self.groups) if uuid and group.uuid == uuid), None)
+
+
+HIDDEN = f"""case $report in
+  *'"vg_missing_pv_count":"'[1-9]*) ;;
+  *'"vg_name":"'"$vg"'"'*) exit 0 ;;
+esac
+pvs="lvm pvs --noheadings -o pv_name,pv_uuid,vg_uuid,vg_name"
+$pvs --config '{ALL_DEVICES}' 2>/dev/null | while read -r name of; do
+  echo "hidden $(readlink -e "$name" || echo "$name") $of"
+done
+"""
+"""Shell, the last of its script: all physical volumes, where `$report` does not show the group `$vg`, or not whole."""
 
 
 def fragment(query: Query) -> str:
@@ -194,11 +214,7 @@ all() {{ lvm fullreport {how} {reports} 2>&1 >&3 | sed 's/^ */said /'; }}
 report=$(all 3>&1)
 echo "$report"
 [ -n "$vg" ] || exit 0
-case $report in *'"vg_name":"'"$vg"'"'*) exit 0 ;; esac
-lvm pvs --noheadings -o pv_name,vg_name --config {quote(ALL_DEVICES)} 2>/dev/null | while read -r name in; do
-  echo "hidden $(readlink -e "$name" || echo "$name") $in"
-done
-"""
+{HIDDEN}"""
 
 
 def parse(text: str) -> Lvm | None:
@@ -226,7 +242,7 @@ def parse(text: str) -> Lvm | None:
         else:
             plain.append(line)
     settings = dict(line.removeprefix("set ").split("=", 1) for line in plain if line.startswith("set "))
-    disks = [line.split()[1:] for line in plain if line.startswith("hidden ")]
+    disks = [[*line.split()[1:], "", ""] for line in plain if line.startswith("hidden ")]
     found = lines("\n".join(plain))
     parts = _report("\n".join(report)) if report else []
     for pv in (pv for part in parts for pv in part.get("pv", [])):
@@ -246,7 +262,7 @@ def parse(text: str) -> Lvm | None:
         said=tuple(said),
         names=_names(parts),
         suspended=tuple(line.partition(" ")[2] for line in plain if line.startswith("suspended ")),
-        hidden={name: group for name, *rest in disks if name not in physical for group in rest},
+        hidden={name: Hidden(uuid, group, of) for name, uuid, of, group, *_ in disks if name not in physical},
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from fabfile.facts.lvm import ALL_DEVICES
+
 LOOPS = r"""
 # A file that was deleted is still what its device is on.
 set -- /sys/block/loop*/loop
@@ -20,7 +22,15 @@ fi
 VOLUME = r"""
 [ -z "${VOLUME-}" ] || volume=$VOLUME
 [ -n "$volume" ] && command -v lvs >/dev/null || exit 0
-echo "group $(vgs --noheadings --nosuffix --units b -o vg_free,vg_extent_size "${volume%/*}" 2>/dev/null)"
+group=$(vgs --noheadings --nosuffix --units b -o vg_free,vg_extent_size "${volume%/*}" 2>/dev/null)
+echo "group $group"
+if [ -z "$group" ]; then
+  all='@ALL_DEVICES@'
+  # shellcheck disable=SC2046 # their words
+  echo hidden $(pvs --noheadings -o pv_name -S "vg_name=${volume%/*}" --config "$all" 2>/dev/null)
+  set -- devices/use_devicesfile devices/devicesfile devices/filter devices/global_filter
+  echo "hides $(lvmconfig --typeconfig full "$@" 2>/dev/null | tr -d ' \t' | tr '\n' ' ')"
+fi
 found=$(lvs --noheadings --nosuffix --units b -o lv_size,lv_uuid,lv_attr,lv_tags "$volume" 2>/dev/null)
 echo "volume $found"
 id=$(echo "${VOLUME_UUID-}" | tr -d -)
@@ -39,6 +49,7 @@ fi
 mapped=/dev/mapper/$(echo "$volume" | sed 's/-/--/g; s,/,-,')
 echo "mounted $({ findmnt -n -o TARGET -S "/dev/$volume" || findmnt -n -o TARGET -S "$mapped"; } | head -n 1)"
 """
+VOLUME = VOLUME.replace("@ALL_DEVICES@", ALL_DEVICES)
 """Shell, the last of its script: the volume in the pool's settings, or else `$volume`."""
 
 DELETED = " (deleted)"
@@ -84,6 +95,10 @@ class Volume(msgspec.Struct, frozen=True):
 
     renamed: str = ""
     """`VG/LV` of the recorded volume, where that has another name by now."""
+    hidden: tuple[str, ...] = ()
+    """Disks of the group, where LVM's devices file or filters hide them, and so the group."""
+    hides: dict[str, str] = {}
+    """What LVM's configuration says of devices file and filters, where the group is not seen."""
 
     @property
     def active(self) -> bool:
@@ -126,4 +141,6 @@ def volume(found: dict[str, list[str]]) -> Volume:
         filesystem_uuid=" ".join(found.get("filesystem_uuid", [])),
         left=tuple(found.get("left", [])),
         renamed="/".join(found.get("renamed", [])),
+        hidden=tuple(found.get("hidden", [])),
+        hides={key: value.strip('"') for key, _, value in (each.partition("=") for each in found.get("hides", []))},
     )

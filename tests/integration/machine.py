@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -157,6 +159,17 @@ class Machine:
         self.disconnect()
         self.ssh("systemctl poweroff", code=None, alone=True)
         until(lambda: self.vm.pid is None, "did not go down")
+
+
+@contextmanager
+def lvm_says(machine: Machine, text: str) -> Iterator[None]:
+    """With this in LVM's configuration of the machine."""
+    local = "/etc/lvm/lvmlocal.conf"
+    machine.ssh(f"cp {local} {local}.was; printf '%s\\n' {shlex.quote(text)} >>{local}")
+    try:
+        yield
+    finally:
+        machine.ssh(f"mv {local}.was {local}")
 
 
 def running(directory: Path) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fabfile.paths import REPOSITORY
 
-ROW = re.compile(r"\| `(/[^`]*)` \| ([\d, ]+|link) \| (\w+):(\w+) \| ([^|]+) \|")
+ROW = re.compile(r"\| `(/[^`]*)` \| ([\d, ]+|link) \| (\w+):(\w+) \| [^|]+ \|")
 NAME = re.compile(r"([A-Z]{3,}|…)")
 
 
@@ -19,7 +19,6 @@ class Row:
     mode: str
     owner: str
     group: str
-    by: frozenset[str]
 
     def allows(self, file: Found) -> bool:
         """Whether the file has the mode, or one of the modes, and the owner of the line."""
@@ -47,19 +46,24 @@ class Found:
 def table() -> list[Row]:
     """The lines of docs/files.md, in their order."""
     text = (REPOSITORY / "docs" / "files.md").read_text()
-    return [Row(*found[:4], frozenset(re.findall(r"[\w.-]+", found[4]))) for found in ROW.findall(text)]
+    return [Row(*found) for found in ROW.findall(text)]
 
 
-MARK = """
-rm -f /root/.bashrc; echo 'umask {umask}' >/root/.bashrc
-find / /run -xdev -type d -printf '%p/\\t%m\\t%u\\t%g\\n' >/root/directories
+PLACES = """
+set -- / /run $(findmnt -n -r -o TARGET -t ext4 | grep ^/var/lib/)
+"""
+"""File systems on which something of ours may be."""
+
+MARK = f"""{PLACES}
+rm -f /root/.bashrc; printf 'umask {{umask}}\\necho a line of the login\\n' >/root/.bashrc
+find "$@" -xdev -type d -printf '%p/\\t%m\\t%u\\t%g\\n' >/root/directories
 touch /root/mark; sleep 0.1
 """
-"""What is there before root writes with that umask."""
+"""What is there before root writes with that umask, and with a login that prints something (G13)."""
 
-NEW = """
-rm /root/.bashrc
-find / /run -xdev -cnewer /root/mark ! -type s -printf '%y\\t%p\\t%m\\t%u\\t%g\\n'
+NEW = f"""{PLACES}
+rm /root/.bashrc; echo @@listed
+find "$@" -xdev -cnewer /root/mark ! -type s -printf '%y\\t%p\\t%m\\t%u\\t%g\\n'
 echo; cat /root/directories
 """
 """All that was written or changed since, and the directories of before: in most of them there is only something new."""
@@ -74,7 +78,7 @@ OTHERS = re.compile(
 
 def new(printed: str) -> list[Found]:
     """What was written since the mark, as NEW prints it."""
-    listed, _, directories = printed.partition("\n\n")
+    listed, _, directories = printed.partition("@@listed\n")[2].partition("\n\n")
     before = set(directories.splitlines())
     found = []
     for line in listed.splitlines():

@@ -9,14 +9,26 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.integration.machine import Machine
 from tests.unit import typed
 
-LOOP, TWO = "containerd-pool", "containerd--two-thinpool"
+Fab = Callable[..., str]
+
+LOOP, TWO, SMALL = "containerd-pool", "containerd--two-thinpool", "small-pool"
 DIR = "/var/lib/containerd/devmapper"
 CTR = "ctr --address /run/containerd-two/containerd.sock"
+CTR_SMALL = "ctr --address /run/containerd-small/containerd.sock"
+SETTINGS = """
+[defaults.pool]
+size = "96M"
+meta_size = "2M"
+base_image_size = "512MB"
+threshold = 100
+"""
+"""Of the pool on files of the instance `small`: it is full soon, and does not grow by itself."""
 SHELL = re.compile(r"(?<![\w/-])(?:systemctl|dmsetup|lvchange|mount|mv|truncate|/\S+/ctr) .*?(?=; (?:or|where) |$)")
 """A command of the machine's own in a hint, to its end or to the next way out."""
 
@@ -33,23 +45,45 @@ class State:
     check: int = 0
     deploy: int = 2
     """Exit codes; doctor's is always 1."""
+    checked: str = ""
+    """What pool.check says, where that is something else."""
     direct: bool = False
+    """About the pool on a disk, of the instance `two`."""
+    small: bool = False
+    """About that of the instance `small`."""
     way: str = ""
     """What the way out begins with."""
     then: tuple[tuple[str, ...], ...] = ()
     """Further commands, as the way out names them in its turn."""
+    after: str = ""
+    """Shell that takes away, at last, what was needed to bring it about."""
     kept: bool = True
     """Whether the container `kept` still has its file afterwards."""
 
     @property
     def options(self) -> list[str]:
         """Which containerd it is about."""
-        return ["--instance", "two"] if self.direct else []
+        return ["--instance", "two"] if self.direct else ["--instance", "small"] if self.small else []
+
+    @property
+    def ctr(self) -> str:
+        """Its client."""
+        return CTR if self.direct else CTR_SMALL if self.small else "ctr"
+
+    @property
+    def pool(self) -> str:
+        """The name of its pool."""
+        return TWO if self.direct else SMALL if self.small else LOOP
+
+    @property
+    def daemon(self) -> str:
+        """The name of its unit."""
+        return "-".join(["containerd", *self.options[1:]])
 
     @property
     def variant(self) -> list[str]:
         """The same for a deploy."""
-        return [*self.options, "--variant", "direct"] if self.direct else []
+        return [*self.options, *(["--variant", "direct"] if self.direct else [])]
 
 
 RO = """t=$(dmsetup table $pool); set -- $t
@@ -71,7 +105,64 @@ NO_DATABASES = f"""systemctl stop containerd
 for d in $(dmsetup ls | grep -o '^{LOOP}-snap-[0-9]*'); do dmsetup remove $d; done
 rm {DIR}/*.db; systemctl start containerd"""
 
+MOUNT = """mkdir -p /mnt/kept
+m=$($ctr snapshots --snapshotter devmapper mounts /mnt/kept kept); eval "${m%-o }"
+"""
+WRITE = "dd if=/dev/zero of=/mnt/kept/big bs=1M conv=fsync"
+CUT = f"""size=$(stat -c %s {DIR}/meta) loop=$(losetup -n -O NAME -j {DIR}/meta)
+truncate -s $left {DIR}/meta; losetup -c $loop"""
+WHOLE = f"truncate -s $size {DIR}/meta; losetup -c $loop"
+NEEDS_CHECK = f"""
+last=$(head -c 4M {DIR}/meta | od -An -v -tx1 -w4096 | grep -n '[1-9a-f]' | tail -n 1 | cut -d : -f 1)
+left=$((last * 4096)) i=1000000; {CUT}
+until dmsetup status $pool | grep -q needs_check || [ $i -gt 1000500 ]; do
+  dmsetup message $pool 0 "create_thin $i"; i=$((i + 1))
+done
+{WHOLE}"""
+"""The device of the metadata ends, for a moment, behind what is written of it: what is new cannot be."""
+GIVEN_UP = f"""dmsetup message $pool 0 "create_thin 1000000"
+dmsetup create probe --table "0 2048 thin /dev/mapper/$pool 1000000"
+sync; sleep 2; cp {DIR}/meta /root/meta
+left=512; {CUT}
+dd if=/dev/zero of=/dev/mapper/probe bs=64k count=1 conv=fsync
+{WHOLE}
+dd if=/root/meta of={DIR}/meta bs=1M conv=notrunc,fsync status=none; rm /root/meta
+dmsetup remove probe"""
+"""It is gone for a moment, the superblock with it, in which the kernel would note an error."""
+FORGET = """i=1000000
+while dmsetup message $pool 0 "delete $i"; do i=$((i + 1)); done"""
+
+FULL = f"""echo 300 >/sys/module/dm_thin_pool/parameters/no_space_timeout
+{MOUNT}
+set -- $(dmsetup status $pool); used=${{6%/*}} total=${{6#*/}}
+setsid {WRITE} count=$(((total - used) / 16 + 6)) >/root/dd 2>&1 </dev/null &
+n=0
+until dmsetup status --noflush $pool | grep -q out_of_data || [ $((n += 1)) -gt 300 ]; do sleep 0.2; done"""
+"""A file of more than there is; the next step of growth has room for it."""
+ERROR = f"""sed -i s/^WHEN_FULL=.*/WHEN_FULL=error/ /etc/devmapper-pool/$pool.conf
+/usr/local/libexec/devmapper-pool settle $pool
+{FULL}"""
+EMPTY = f"""while pidof dd >/dev/null; do sleep 0.2; done
+umount /mnt/kept
+{MOUNT}
+rm -f /mnt/kept/big; sync; fstrim /mnt/kept; umount /mnt/kept"""
+"""Mounted again, as a file system that got errors is read-only."""
+
+FULL_METADATA = f"""{MOUNT}
+i=1000000
+while dmsetup message $pool 0 "create_thin $i"; do i=$((i + 1)); done
+n=0
+until dmsetup status $pool | grep -q ' ro ' || [ $((n += 1)) -gt 20 ]; do {WRITE} count=1 seek=$n; done"""
+"""Empty devices fill it; only what a device writes makes the pool look at what it has left."""
 STOP = "systemctl stop $daemon $unit"
+DAMAGED = f"""{STOP}; cp {DIR}/meta /root/meta
+for first in $(seq 1 30); do
+  dd if=/dev/urandom of={DIR}/meta bs=4096 seek=$first count=1 conv=notrunc,fsync status=none
+  thin_check {DIR}/meta >/dev/null 2>&1 || break
+  cp /root/meta {DIR}/meta
+done
+rm /root/meta; systemctl start $unit"""
+"""The first block after the superblock whose loss is seen."""
 NO_UNIT = "rm /etc/systemd/system/$unit; systemctl daemon-reload"
 DOWN = "it is down: its unit does not run"
 GONE = "is missing: the pool would not start at the next boot"
@@ -80,6 +171,52 @@ STATES = {
     "down": State(STOP, DOWN, status=1, deploy=0, way="systemctl restart"),
     "down, direct": State(STOP, DOWN, status=1, deploy=0, direct=True, way="systemctl restart"),
     "read-only": State(RO, "the kernel has made it read-only: writes fail", check=1, way="check it: systemctl stop"),
+    "needs check": State(
+        NEEDS_CHECK,
+        "writing its metadata failed: read-only until it has been checked",
+        check=1,
+        checked="the kernel wants its metadata checked (mode ro, needs_check)",
+        way="check it: systemctl stop",
+        after=FORGET,
+    ),
+    "given up": State(
+        GIVEN_UP,
+        "the kernel has put it into fail mode: all I/O fails",
+        check=1,
+        checked="the kernel has it in mode Fail",
+        way="pool.check",
+        then=(("pool.repair",),),
+        after=FORGET,
+    ),
+    "metadata full": State(
+        FULL_METADATA,
+        "its metadata is full (",
+        check=1,
+        checked="cannot be checked before its metadata has room",
+        small=True,
+        way="--meta-size",
+        after=f"{EMPTY}\n{FORGET}",
+    ),
+    "full, writers wait": State(
+        FULL, "its data is full: writers wait, for 300 s", small=True, way="pool.grow", after=EMPTY
+    ),
+    "full, writers get errors": State(
+        ERROR,
+        "its data is full: writes fail",
+        small=True,
+        way="restart the containers that got errors",
+        after=EMPTY,
+    ),
+    "metadata damaged, down": State(
+        DAMAGED,
+        f"the metadata in {DIR}/meta is damaged: keep it",
+        status=1,
+        check=1,
+        checked="all of its metadata: the pool is down",
+        deploy=1,
+        way="pool.check",
+        then=(("pool.repair",),),
+    ),
     "unit failed": State(
         f"{RUN}; systemctl stop $unit",
         "its unit failed (exit-code): devmapper-pool: containerd-pool-snap",
@@ -121,15 +258,25 @@ STATES = {
 }
 
 
-def out(machine: Machine, hint: str, code: int | None = 0) -> str:
-    """Type the way out as it was printed, and return what it said."""
+def out(fab: Fab, machine: Machine, hint: str, code: int | None = 0) -> str:
+    """Type the way out as it was printed, one after the other, and return what it said.
+
+    Args:
+        fab: runs fab with words behind the host's name.
+        machine: the machine.
+        hint: what was printed.
+        code: the exit code that each must have, or None for any.
+    """
     assert typed.wrong(hint) == []
-    commands = typed.commands(hint)
-    if commands and not SHELL.search(hint.partition(commands[0])[0]):
-        return machine.fab(*shlex.split(commands[0])[3:], code=code)
-    found = SHELL.search(hint)
-    assert found, hint
-    return machine.ssh(found[0], code=code)
+    first, _, then = hint.partition("; then ")
+    commands = typed.commands(first)
+    found = SHELL.search(first)
+    if commands and not SHELL.search(first.partition(commands[0])[0]):
+        said = fab(*shlex.split(commands[0])[3:], code=code)
+    else:
+        assert found, hint
+        said = machine.ssh(found[0], code=code)
+    return said + (out(fab, machine, then, code) if typed.commands(then) or SHELL.search(then) else "")
 
 
 def hint_in(said: str, what: str = "") -> str:

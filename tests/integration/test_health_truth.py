@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
 from time import monotonic
 
 import pytest
@@ -17,13 +16,12 @@ import pytest
 from tests.integration import times
 from tests.integration.conftest import started
 from tests.integration.golden import Golden
-from tests.integration.machine import Machine, until
+from tests.integration.machine import Machine, lvm_says, until
 from tests.integration.test_instance import registry
 from tests.unit import typed
 
 TWO = "containerd--two-thinpool"
 CTR = "ctr --address /run/containerd-two/containerd.sock"
-LOCAL = "/etc/lvm/lvmlocal.conf"
 MONITOR = "devmapper-pool-monitor@containerd-pool"
 STOP = f"systemctl stop containerd-two devmapper-pool@{TWO}"
 CONF = f"/etc/devmapper-pool/{TWO}.conf"
@@ -52,16 +50,6 @@ def told(machine: Machine, *task: str, code: int = 1) -> tuple[str, str]:
     assert hints, said
     assert typed.wrong(hints[0]) == []
     return said, hints[0]
-
-
-@contextmanager
-def lvm_says(machine: Machine, text: str) -> Iterator[None]:
-    """With this in LVM's configuration of the machine."""
-    machine.ssh(f"cp {LOCAL} {LOCAL}.was; printf '%s\\n' {shlex.quote(text)} >>{LOCAL}")
-    try:
-        yield
-    finally:
-        machine.ssh(f"mv {LOCAL}.was {LOCAL}")
 
 
 def test_both_pools_are_well_and_doctor_looks_at_both(machine: Machine) -> None:

@@ -6,6 +6,7 @@ The tests build on one another; N1, N2, … are the situations in which somethin
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,7 +15,7 @@ import pytest
 
 from fabfile.lab import machines
 from tests.integration.conftest import started
-from tests.integration.machine import BOOTED, Machine
+from tests.integration.machine import BOOTED, Machine, lvm_says
 
 KINDS = ("ours", "second", "user", "loop", "open", "foreign", "exported", "big", "moved", "free")
 """What the small disks are for; the first is the machine's disk 2."""
@@ -39,6 +40,12 @@ def machine(request: pytest.FixtureRequest, lab: object, suite: str) -> Iterator
         names = "\n".join(f"{kind}={disk(machine, kind)}" for kind in KINDS)
         machine.ssh(f"{names}\n{MAKE}")
         yield machine
+
+
+RECORDS = (
+    "dmsetup table | sort; cat /etc/devmapper-pool/*; systemctl list-units --all --plain --no-legend 'devmapper-pool*'"
+)
+"""What is there of our pools beside LVM's volumes."""
 
 
 def disk(machine: Machine, kind: str) -> str:
@@ -137,6 +144,22 @@ def test_a_pool_records_what_is_its_own(machine: Machine) -> None:
     for uuid in machine.ssh(f"{ask}; pvs --noheadings -o pv_uuid {' '.join(devices[1::2])}").split():
         assert uuid in conf
     assert "ok 1  changed 0" in direct(machine, *devices)
+
+
+@pytest.mark.parametrize("hidden", [("ours", "second"), ("second",)], ids="-".join)
+def test_a_pool_of_which_lvm_sees_not_all_is_not_half_removed(machine: Machine, hidden: tuple[str, ...]) -> None:
+    """A filter or a devices file hides it: its record and units went, and on the disks all of it stayed."""
+    state = f"pvs --noheadings -o pv_name,vg_name; lvs --noheadings containerd; {RECORDS}"
+    before = machine.ssh(state)
+    paths = [disk(machine, kind) for kind in hidden]
+    rejected = ", ".join(f'"r|{path}|"' for path in paths)
+    with lvm_says(machine, f"devices {{ global_filter = [{rejected}] }}"):
+        for options in ([], ["--force"]):
+            said = machine.fab("pool.reset", "--yes", *options, "--name", "containerd-thinpool", code=2)
+            assert f"LVM ignores {' '.join(paths)} of containerd: lvm.conf says global_filter" in said
+            assert f"let them through in /etc/lvm/lvm.conf: a|^{paths[0]}$|" in said
+            assert f"then fab -H {machine.vm.name} pool.reset --name containerd-thinpool --yes" in said
+    assert machine.ssh(state) == before
 
 
 def test_a_disk_that_left_the_group_is_nobodys(machine: Machine) -> None:
@@ -244,7 +267,16 @@ def test_two_pools_in_a_group_that_was_made_for_one_leave_nothing(machine: Machi
     machine.fab("pool.direct", *second, "--instance", "two")
     machine.fab("pool.reset", "--yes", "--name", "containerd-thinpool")
     assert "second" in machine.ssh("lvs --noheadings -o lv_name containerd")
-    machine.fab("pool.reset", "--yes", "--name", "containerd-second", "--instance", "two")
+    reset = ("pool.reset", "--yes", "--name", "containerd-second", "--instance", "two")
+    with lvm_says(machine, "devices { use_devicesfile = 1 }"):
+        machine.ssh("mkdir -p /etc/lvm/devices; : >/etc/lvm/devices/system.devices")
+        said = machine.fab(*reset, code=2)
+        assert "it is not in /etc/lvm/devices/system.devices" in said
+        see, _, again = said.partition("hint: ")[2].strip().partition("; then ")
+        assert see == f"lvm lvmdevices --adddev {path}"
+        machine.ssh(see)
+        machine.fab(*shlex.split(again.splitlines()[0])[3:])
+    machine.ssh("rm -r /etc/lvm/devices")
     assert machine.ssh(f"vgs --noheadings containerd 2>/dev/null; wipefs {path}", code=None) == ""
 
 

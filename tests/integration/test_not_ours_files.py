@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import started
-from tests.integration.machine import Machine
+from tests.integration.machine import Machine, lvm_says
 
 DIR, POOL, UNIT = "/srv/v", "containerd-pool", "devmapper-pool@containerd-pool.service"
 
@@ -152,6 +152,18 @@ def test_n9_a_machine_boots_without_the_disk_and_every_task_says_what_is_missing
 def test_brought_back_it_is_the_same_pool(machine: Machine) -> None:
     plug(machine)
     machine.ssh(f"vgchange -q -ay uv; systemctl reset-failed; systemctl start {UNIT}")
+    assert content(machine, 1) == "content"
+    assert "ok 1  changed 0" in machine.fab(*loop("pool", "600M"))
+
+
+def test_a_volume_that_lvm_is_told_not_to_look_at_is_not_half_removed(machine: Machine) -> None:
+    before = left(machine)
+    with lvm_says(machine, 'devices { global_filter = ["r|flaky|"] }'):
+        for task in (["pool.reset", "--yes"], ["pool.reset", "--yes", "--force"], loop("pool", "600M")):
+            said = machine.fab(*task, code=2)
+            assert "LVM ignores /dev/mapper/flaky of uv: lvm.conf says global_filter" in said
+            assert "let them through in /etc/lvm/lvm.conf: a|^/dev/mapper/flaky$|" in said
+    assert left(machine) == before
     assert content(machine, 1) == "content"
     assert "ok 1  changed 0" in machine.fab(*loop("pool", "600M"))
 

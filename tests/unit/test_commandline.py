@@ -53,6 +53,7 @@ WRONG = {
     "inv lab.shell --json": ("--name: '--json' is an option", ""),
     "fab -H deploy": ("no task is given", "fab -H hosts deploy"),
     "fab -H hosts": ("no task is given", "all tasks: fab --list"),
+    "fab -H a -H b deploy": ("-H is given twice", ""),
     "inv --dry": ("no task is given", ""),
     "inv --help deplooy": ("no task 'deplooy'", "did you mean inv deploy?"),
     "inv --list pol": ("no namespace 'pol'", "did you mean pool?"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from fabfile.console import printable, say, shown
 from fabfile.errors import Failed
+from fabfile.paths import REPOSITORY
 
 
 @pytest.mark.parametrize(
@@ -47,3 +49,16 @@ def test_a_character_that_the_terminal_lacks_is_escaped(monkeypatch: pytest.Monk
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii"))
     say("128M → 256M")
     assert raw.getvalue() == b"128M \\u2192 256M\n"
+
+
+PRINTS = re.compile(r"\bprint\(|\bsys\.(__)?(stdout|stderr)|\bos\.write\([12],")
+"""What writes to a terminal."""
+
+ELSEWHERE = ("fabfile/console.py", "fabfile/lab/kinds/uml_block.py", "fabfile/lab/kinds/uml_supervisor.py")
+"""The one place; and processes of their own, whose output is a log."""
+
+
+def test_nothing_else_writes_to_the_terminal() -> None:
+    found = [path.relative_to(REPOSITORY).as_posix() for path in sorted((REPOSITORY / "fabfile").rglob("*.py"))
+             if PRINTS.search(path.read_text())]  # fmt: skip
+    assert found == list(ELSEWHERE)

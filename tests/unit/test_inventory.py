@@ -100,6 +100,22 @@ def test_a_near_miss_is_recognised() -> None:
     assert refused.value.hint == "did you mean 'builders'?"
 
 
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("a bb", "names are separated by commas: -H a,bb"),
+        ("builders a", "names are separated by commas: -H builders,a"),
+        ("a $(id) b", "names are separated by commas: -H 'a,$(id),b'"),
+        ("-x", "-H takes names of hosts and groups: fab -H hosts TASK"),
+        ("--hosts", "-H takes names of hosts and groups: fab -H hosts TASK"),
+    ],
+)
+def test_what_no_host_is_called_is_not_offered_as_a_host(typed: str, hint: str) -> None:
+    with pytest.raises(Refused, match="no host or group") as refused:
+        load(FLEET).resolve([typed])
+    assert refused.value.hint == hint
+
+
 @pytest.mark.parametrize("asked", [[], [""], ["nobody"]])
 def test_no_host_at_all_is_refused(asked: list[str]) -> None:
     with pytest.raises(Refused, match="no hosts match"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,15 @@ from fabfile.web import content_length
 
 EMPTY = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
 """git's id of an empty file."""
+TEXT = b"a file\n"
 
 
 def archive(directory: Path) -> Path:
     file = directory / "archive.tar"
-    wanted = [Entry("100644", EMPTY, "a/b"), Entry("100755", EMPTY, "a.b"), Entry("120000", EMPTY, "c")]
-    tree.write(file, wanted, io.BytesIO(f"{EMPTY} blob 0\n\n".encode()), 0)
+    of_text = tree.object_id("blob", TEXT)
+    wanted = [Entry("100644", of_text, "a/b"), Entry("100755", EMPTY, "a.b"), Entry("120000", of_text, "c")]
+    objects = f"{of_text} blob {len(TEXT)}\n".encode() + TEXT + f"\n{EMPTY} blob 0\n\n".encode()
+    tree.write(file, wanted, io.BytesIO(objects), 0)
     return file
 
 
@@ -30,16 +34,33 @@ def test_ids_are_those_of_git(tmp_path: Path) -> None:
     assert tree.of_archive(archive(tmp_path)) == tree.of_archive(archive(tmp_path))
 
 
+def held(file: Path) -> dict[str, tuple[bool, bool, str, bytes]]:
+    """What is in an archive, as far as it is in the tree, too: name → is a link, may be run, leads to, content."""
+    with tarfile.open(file, "r:") as tar:
+        return {
+            of.name: (
+                of.issym(),
+                bool(of.mode & 0o100) and not of.issym(),
+                of.linkname,
+                stream.read() if stream else b"",
+            )
+            for of in tar
+            for stream in [None if of.issym() else tar.extractfile(of)]
+        }
+
+
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=30_000)
 @given(st.integers(0, 2600), st.binary(min_size=1, max_size=40))
-def test_any_damage_to_an_archive_is_a_tree_or_one_error(tmp_path: Path, place: int, damage: bytes) -> None:
+def test_any_damage_to_an_archive_is_another_tree_or_one_error(tmp_path: Path, place: int, damage: bytes) -> None:
     file = archive(tmp_path)
-    content = file.read_bytes()
+    content, whole, good = file.read_bytes(), held(file), tree.of_archive(file)
     file.write_bytes(content[:place] + damage + content[place + len(damage) :])
     try:
-        assert len(tree.of_archive(file)) == 40
+        found = tree.of_archive(file)
     except ValueError:
         return
+    assert len(found) == 40
+    assert (found == good) == (held(file) == whole), "the id is that of what is unpacked"
 
 
 @pytest.mark.parametrize(

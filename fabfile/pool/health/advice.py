@@ -83,7 +83,9 @@ def _gone(have: Facts, name: str) -> list[Advice]:
     if not gone:
         return []
     found = f"{' and '.join(gone)} {'are' if gone[1:] else 'is'} missing: the pool would not start at the next boot"
-    return [Advice("pool at boot", "fail", found, rerun.command(name, recorded))]
+    daemon = rerun.stopped(have, name)
+    then = f"; then systemctl start {daemon}" if daemon else ""
+    return [Advice("pool at boot", "fail", found, f"{rerun.command(name, recorded)}{then}")]
 
 
 def _room(have: Facts, name: str) -> list[Advice]:
@@ -120,7 +122,9 @@ def down(have: Facts, name: str) -> list[Advice]:
     if causes:
         return [*causes, Advice("pool", "fail", f"it is down: {why}", f"once that is fixed: {up}")]
     check = hints.command("pool.check", owner(recorded), name)
-    return [Advice("pool", "fail", f"it is down: {why}", f"{up}; where that fails: {check}")]
+    # Where its own script names a task, it was tried, and fails again.
+    way = f"{check}; then follow its advice" if "see pool." in unit.last else f"{up}; where that fails: {check}"
+    return [Advice("pool", "fail", f"it is down: {why}", way)]
 
 
 def _state(unit: Unit) -> str:
@@ -219,18 +223,25 @@ def _mode(have: Facts, pool: Pool, status: Status, name: str) -> list[Advice]:
         found = "writing its metadata failed: read-only until it has been checked"
         hint = f"make room under the pool; {again}; where that fails: {_task(have, name, 'pool.repair')}"
         return [Advice("pool", "fail", found, hint)]
-    if status.mode == "ro" and status.used_meta < status.total_meta:
+    if full := metadata_full(have, name):
+        return [full]
+    if status.mode == "ro":
         hint = f"{again}; where that fails: {_task(have, name, 'pool.repair')}"
         return [Advice("pool", "fail", "the kernel has made it read-only: writes fail", hint)]
-    if status.mode == "ro":
-        used, total = status.used_meta, status.total_meta
-        found = f"its metadata is full ({used} of {total} blocks): read-only, writes fail"
-        return [Advice("pool", "fail", found, f"{more_metadata(have, name)}, then {RESTART}")]
     if status.mode == "out_of_data_space":
         then = f", then {RESTART}" if status.when_full == "error" else ""
         hint = f"{more_data(have, name)}{then}; or {free(have, name)}"
         return [Advice("pool", "fail", f"its data is full: {_waiting(pool, status)}", hint)]
     return []
+
+
+def metadata_full(have: Facts, name: str) -> Advice | None:
+    """What is wrong with a pool that has no room for metadata, which is sound nevertheless; None for any other."""
+    status = have.pool.status
+    if status is None or status.needs_check or status.mode != "ro" or status.used_meta < status.total_meta:
+        return None
+    found = f"its metadata is full ({status.used_meta} of {status.total_meta} blocks): read-only, writes fail"
+    return Advice("pool", "fail", found, f"{more_metadata(have, name)}, then {RESTART}")
 
 
 def _waiting(pool: Pool, status: Status) -> str:

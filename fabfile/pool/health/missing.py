@@ -14,6 +14,7 @@ from fabfile.facts.record import LoopRecord, plainly
 from fabfile.facts.under import Loop
 from fabfile.plan import words
 from fabfile.pool import units
+from fabfile.pool.health import visibility
 from fabfile.pool.ownership import owner
 
 RESCUE = "docs/rescue.md"
@@ -83,6 +84,9 @@ def _volume(have: Facts, recorded: LoopRecord, start: str) -> list[Loss]:
         back += [words("lvrename", group, now_volume, volume)] * (now_volume != volume)
         back.append(words("lvchange", "-ay", name))
         return [Loss("volume", f"the volume {name} is now called {now.renamed}", " && ".join([*back, start]))]
+    if now and now.hidden:
+        found, way = visibility.hiding(now.hides, now.hidden, group)
+        return [Loss("volume", found, way if have.pool.table else f"{way}; then {start}")]
     if now is None or now.group_free is None:
         found = f"LVM does not know the volume group {group}: is its disk there?"
         return [Loss("volume", found, f"bring its disk back, then {words('vgchange', '-ay', group)} && {start}")]

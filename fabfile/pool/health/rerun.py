@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fabfile import hints, inventory, sizes
+from fabfile.facts import Facts
 from fabfile.facts.record import LvmRecord, Record
 from fabfile.instance import DEFAULT
 from fabfile.pool import limits
@@ -27,6 +28,17 @@ def command(name: str, recorded: Record) -> str:
         "block-size": sizes.show(recorded.block),
     }
     return hints.command("pool.loop", daemon, name, *_options(made, stock))
+
+
+def stopped(have: Facts, name: str) -> str:
+    """The unit of the containerd that is set up on a pool of ours, where it does not run: no pool brings it back."""
+    recorded = have.instances.pools.get(name)
+    if recorded is None:
+        return ""
+    daemon = owner(recorded)
+    config, unit = have.instances.configs.get(daemon.config), have.units.of(daemon.unit)
+    on = config is not None and config.pool == name
+    return daemon.unit if on and unit.load == "loaded" and unit.active in ("inactive", "failed") else ""
 
 
 def _options(made: Mapping[str, str], stock: inventory.Pool) -> list[str]:

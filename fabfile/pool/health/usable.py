@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from invoke import Context
+
+from fabfile.console import say
 from fabfile.errors import Refused
-from fabfile.facts import Facts, about
+from fabfile.facts import Facts, about, gather
 from fabfile.host import Host
 from fabfile.plan import Change, Step
-from fabfile.pool.health import visibility
+from fabfile.pool.health import rerun, visibility
 from fabfile.pool.health.advice import blocking, databases
 from fabfile.pool.health.finding import Advice
 
@@ -30,6 +33,12 @@ def plan(have: Facts, name: str, *, used: bool = False) -> list[Change]:
     """
     _refuse(name, [*blocking(have, name), *(databases(have, name) if used else [])])
     return []
+
+
+def say_stopped(c: Context, host: Host) -> None:
+    """Say which containerd a pool that was just made or brought back did not bring back with it."""
+    if daemon := rerun.stopped(gather(c, about(host)), host.pool.dm_name):
+        say(f"{daemon} is on this pool and does not run: systemctl start {daemon}")
 
 
 def refuse_unseen(have: Facts, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 
 from fabfile import hints
 from fabfile.facts import Facts
@@ -42,7 +43,7 @@ def findings(have: Facts, name: str, recorded: Record | None) -> list[Advice]:
     volume = lvm.group.volumes.get(recorded.lv) if lvm.group else None
     if volume is None:
         return [_unseen(have, name, recorded)]
-    return [*_disks(lvm, group, volume), *_settings(lvm, recorded, volume), *_ids(have, name, recorded, volume)]
+    return [*_disks(have, recorded, volume), *_settings(lvm, recorded, volume), *_ids(have, name, recorded, volume)]
 
 
 def identity(have: Facts, recorded: LvmRecord) -> tuple[str, str]:
@@ -64,9 +65,8 @@ def _unseen(have: Facts, name: str, recorded: LvmRecord) -> Advice:
         back += [words("lvrename", group, now_volume, volume)] * (now_volume not in ("", volume))
         if back:
             return Advice("pool in LVM", "fail", f"{then} is now called {now or now_group}", " && ".join(back))
-    hidden = [device for device, of in lvm.hidden.items() if of == group]
-    if hidden:
-        return Advice("pool in LVM", "fail", *_hidden(lvm, hidden, group))
+    if unseen := hidden(have, recorded):
+        return Advice("pool in LVM", "fail", *hiding(lvm.settings, unseen, group))
     said = f": {lvm.said[-1]}" if lvm.said else ""
     what = f"the volume group {group}" if lvm.group is None else then
     reset = hints.command("pool.reset", owner(recorded), name, "--yes")
@@ -79,17 +79,32 @@ def _unseen(have: Facts, name: str, recorded: LvmRecord) -> Advice:
     return Advice(GONE, "fail", found, f"{bring}; or discard it: {reset}")
 
 
-def _hidden(lvm: Lvm, devices: list[str], group: str) -> tuple[str, str]:
-    """What keeps LVM from seeing the disks, and the command or the line that lets it."""
+def hidden(have: Facts, recorded: LvmRecord) -> list[str]:
+    """The disks of a direct pool that are there and that LVM ignores."""
+    of_group, _ = identity(have, recorded)
+    mine = recorded.pv_uuids or ()
+    return [
+        device
+        for device, of in (have.lvm.hidden if have.lvm else {}).items()
+        if of.uuid in mine or (of.group_uuid.replace("-", "") == of_group if of_group else of.group == recorded.vg)
+    ]
+
+
+def hiding(settings: Mapping[str, str], devices: Sequence[str], group: str) -> tuple[str, str]:
+    """What keeps LVM from seeing disks, and the command or the line that lets it.
+
+    Args:
+        settings: of LVM's configuration.
+        devices: the disks.
+        group: that they are in.
+    """
     shown = " ".join(devices)
-    if lvm.settings.get("use_devicesfile") == "1":
-        file = f"{FILE}/{lvm.settings.get('devicesfile', 'system.devices')}"
+    if settings.get("use_devicesfile") == "1":
+        file = f"{FILE}/{settings.get('devicesfile', 'system.devices')}"
         add = " && ".join(words("lvm", "lvmdevices", "--adddev", device) for device in devices)
         return f"LVM ignores {shown} of {group}: it is not in {file}", add
     filters = [
-        f"{key} = {value}"
-        for key in ("global_filter", "filter")
-        if (value := lvm.settings.get(key, "")) not in ("", *ALL)
+        f"{key} = {value}" for key in ("global_filter", "filter") if (value := settings.get(key, "")) not in ("", *ALL)
     ]
     found = f"LVM ignores {shown} of {group}: lvm.conf says {' and '.join(filters) or 'so'}"
     return found, f"let them through in /etc/lvm/lvm.conf: {', '.join(f'a|^{device}$|' for device in devices)}"
@@ -99,8 +114,9 @@ ALL = ('["a|.*|"]', "a|.*|")
 """Filters that hide nothing."""
 
 
-def _disks(lvm: Lvm, group: str, volume: Volume) -> list[Advice]:
-    assert lvm.group is not None
+def _disks(have: Facts, recorded: LvmRecord, volume: Volume) -> list[Advice]:
+    lvm = have.lvm
+    assert lvm is not None and lvm.group is not None
     twice = [line for line in lvm.said if DUPLICATE.search(line)]
     if twice:
         found = f"two disks have one identity: {'; '.join(twice)}"
@@ -111,11 +127,13 @@ def _disks(lvm: Lvm, group: str, volume: Volume) -> list[Advice]:
         other = [line for line in lvm.said if line.startswith("WARNING")]
         return [Advice("LVM says", "warn", "; ".join(other[:3]), "see vgck, pvs")] if other else []
     lost = "; ".join(line.removeprefix("WARNING: ") for line in lvm.said if "missing" in line or "find device" in line)
-    found = f"{lvm.group.missing} disks of {group} are missing"
-    found += f": {lost}" if lost else ""
+    found = f"{lvm.group.missing} disks of {recorded.vg} are missing"
+    found, way = found + (f": {lost}" if lost else ""), "bring the disks back"
+    if unseen := hidden(have, recorded):
+        found, way = hiding(lvm.settings, unseen, recorded.vg)
     if volume.partial or not volume.active:
-        return [Advice("pool in LVM", "fail", f"{found}; the pool lay on them", "bring the disks back")]
-    return [Advice("pool in LVM", "warn", f"{found}; the pool itself is whole", "bring the disks back")]
+        return [Advice("pool in LVM", "fail", f"{found}; the pool lay on them", way)]
+    return [Advice("pool in LVM", "warn", f"{found}; the pool itself is whole", way)]
 
 
 def _settings(lvm: Lvm, recorded: LvmRecord, volume: Volume) -> list[Advice]:

@@ -211,7 +211,8 @@ def _active(have: Facts, want: LoopSpec, written: list[Change]) -> list[Change]:
     reload = [Command("reload systemd's units", "systemctl daemon-reload")] if unread else []
     if not pool.table:
         # restart: a unit that was started once counts as active although somebody took the pool away since.
-        start = systemd.start(written, *both, restart=True)
+        check = f"{hints.command('pool.check', want.instance, want.name)}; then follow its advice"
+        start = systemd.start(written, *both, restart=True, otherwise=check)
         return [*reload, Command("activate the pool, now and at every boot", start)]
     _refuse_table(have, want)
     plan: list[Change] = []
@@ -274,4 +275,7 @@ def make_loop_pool(c: Context, instance: str, **given: Any) -> list[Outcome]:
     """
     host = inventory.of(c, instance)
     host = msgspec.structs.replace(host, pool=host.pool.given({**given, "variant": "loop"}))
-    return converge(c, [step(host), usable.step(host)])
+    outcomes = converge(c, [step(host), usable.step(host)])
+    if any(one.status == "changed" for one in outcomes):
+        usable.say_stopped(c, host)
+    return outcomes

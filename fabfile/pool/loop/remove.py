@@ -9,8 +9,9 @@ from fabfile.facts.pool import Backing
 from fabfile.facts.record import LoopRecord
 from fabfile.plan import Change, Command, words
 from fabfile.pool import units
-from fabfile.pool.health import missing, rerun
+from fabfile.pool.health import missing, rerun, visibility
 from fabfile.pool.loop import volume
+from fabfile.pool.lvm import give_back
 from fabfile.pool.safety import gate
 
 
@@ -24,7 +25,7 @@ def plan(have: Facts, name: str, record: LoopRecord, force: bool) -> list[Change
         force: of no meaning here: what is in use was refused, or ended, before.
 
     Raises:
-        Refused: a file or a volume is not the recorded one.
+        Refused: a file or a volume is not the recorded one, or LVM is told not to look at the volume's disks.
     """
     conf = units.conf(name)
     return [*_files(have, name, record), *volume.undone(have, record, name, conf, record.dir)]
@@ -32,6 +33,10 @@ def plan(have: Facts, name: str, record: LoopRecord, force: bool) -> list[Change
 
 def _files(have: Facts, name: str, record: LoopRecord) -> list[Change]:
     """Remove the files, as far as they are the pool's and can be reached."""
+    now = have.pool.volume
+    if now and now.hidden:
+        group = (record.volume or "").partition("/")[0]
+        raise give_back.refused_hidden(name, record, *visibility.hiding(now.hides, now.hidden, group))
     unreached = [loss for loss in missing.losses(have, name) if loss.what in ("volume", "mount")]
     if unreached or not (units.conf(name) in have.files or have.pool.data or have.pool.meta):
         return []

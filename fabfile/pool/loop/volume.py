@@ -12,6 +12,7 @@ from fabfile.facts import Facts
 from fabfile.facts import under as facts
 from fabfile.facts.record import LoopRecord
 from fabfile.plan import Change, Command, words
+from fabfile.pool.health import visibility
 from fabfile.pool.loop import fstab, identity
 from fabfile.pool.safety import disk_checks as disks
 from fabfile.pool.safety import gate
@@ -85,6 +86,9 @@ def changes(have: Facts, want: Volume, pool: str, conf: str, recorded: LoopRecor
             it or an ext4 that nobody uses, files already in the directory that the mount would hide.
     """
     now = have.pool.volume
+    if now and now.hidden:
+        found, way = visibility.hiding(now.hides, now.hidden, want.group)
+        raise Refused(f"LVM ignores the volume group {want.group}", found, hint=way)
     if now is None or now.group_free is None:
         raise Refused(
             f"no volume group {want.group!r}", "vgs does not know it", hint=f"vgcreate {want.group} /dev/DISK"

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from invoke import Context
 
-from fabfile import inventory, sizes, systemd
+from fabfile import hints, inventory, sizes, systemd
 from fabfile.console import say
 from fabfile.converge import converge
 from fabfile.errors import Refused
@@ -205,7 +205,8 @@ def _active(have: Facts, want: spec.LvmSpec, pool: Volume | None, written: list[
         return plan
     why = "activate the pool and have dmeventd watch it, now and at every boot"
     again = [Command("reload systemd's units", "systemctl daemon-reload")] if unread else []
-    return [*again, Command(why, systemd.start(written, units.unit(want.name), restart=True))]
+    check = f"{hints.command('pool.check', want.instance, want.name)}; then follow its advice"
+    return [*again, Command(why, systemd.start(written, units.unit(want.name), restart=True, otherwise=check))]
 
 
 DIRECT_OPTIONS = (
@@ -229,6 +230,7 @@ def make_direct_pool(c: Context, wipe: Sequence[str], instance: str, **given: An
     host = msgspec.structs.replace(known, pool=known.pool.given({**given, "variant": "direct"}))
     outcomes = converge(c, [step(host, wipe), usable.step(host)])
     if changed(outcomes):
+        usable.say_stopped(c, host)
         advise(known.pool, host.pool)
     return outcomes
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from fabfile import sizes
+from fabfile import hints, sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts
-from fabfile.facts.lvm import Group, Volume
-from fabfile.facts.record import LvmRecord
+from fabfile.facts.lvm import Group, Lvm, Volume
+from fabfile.facts.record import LvmRecord, Record
 from fabfile.plan import Change, Command, file, words
 from fabfile.pool import units
+from fabfile.pool.health import visibility
 from fabfile.pool.lvm import disk_claims, identity, volume_group
+from fabfile.pool.ownership import owner
 from fabfile.pool.safety import gate
 
 
@@ -37,12 +39,14 @@ def plan(have: Facts, name: str, known: LvmRecord, force: bool) -> list[Change]:
         force: also where the volumes of others in the group lost a disk.
 
     Raises:
-        Refused: it is no pool any more, holds thin volumes of LVM's own, or others' volumes in its group lost a disk.
+        Refused: LVM ignores its disks; it is no pool any more, holds thin volumes of LVM's own, or others'
+            volumes in its group lost a disk.
     """
     if have.lvm is None:
         return []
     volume_group.refuse_suspended(have.lvm)
     record = complete(have, name, known)
+    _refuse_hidden(have.lvm, have, name, record)
     made = record.own_group
     now = have.lvm.by_uuid(record.vg_uuid or "")
     if now is None:
@@ -64,6 +68,28 @@ def plan(have: Facts, name: str, known: LvmRecord, force: bool) -> list[Change]:
         return [*changes, _handed_over(*heir, record)]
     within = now if there else None
     return [*changes, *disk_claims.released(have, record, within, reduce=not made or bool(others or strangers))]
+
+
+def _refuse_hidden(lvm: Lvm, have: Facts, name: str, recorded: LvmRecord) -> None:
+    """Refuse to take away what LVM can be made to see: it would stay on its disks, and nothing would know it as ours.
+
+    Raises:
+        Refused: with what hides them and the way out.
+    """
+    unseen, mine = visibility.hidden(have, recorded), recorded.pv_uuids or ()
+    all_others = not any(lvm.hidden[device].uuid in mine for device in unseen)
+    if not unseen or (lvm.by_uuid(recorded.vg_uuid or "") and all_others):
+        return
+    raise refused_hidden(name, recorded, *visibility.hiding(lvm.settings, unseen, recorded.vg))
+
+
+def refused_hidden(name: str, recorded: Record, found: str, way: str) -> Refused:
+    """The refusal to remove a pool on disks that LVM ignores."""
+    return Refused(
+        f"LVM ignores disks of the pool {name}",
+        f"{found}\nnothing was removed: the pool would stay on them, without a record",
+        hint=f"{way}; then {hints.again('pool.reset', owner(recorded), name)}",
+    )
 
 
 def _removed(now: Group, mine: list[Volume], others: list[str]) -> list[Change]:

@@ -11,6 +11,7 @@ from fabfile.facts import Facts
 from fabfile.outcome import result
 from fabfile.plan import Command
 from fabfile.pool.health import visibility
+from fabfile.pool.health.advice import metadata_full
 from fabfile.pool.maintain import session
 from fabfile.pool.maintain.session import Session
 
@@ -106,6 +107,8 @@ def check_pool(c: Context, name: str, instance: str) -> None:
     """
     found = session.find(c, name, instance, TOOLS, ids=True)
     refuse_lost(found.have, found.name)
+    if full := metadata_full(found.have, found.name):
+        raise Failed(f"the pool {found.name} cannot be checked before its metadata has room", full.found, full.hint)
     state = verdict(c, "pool.check", found)
     result(Checked(found.name, state.good, state.what))
     if state.ids and state.what == state.ids:

@@ -13,6 +13,7 @@ from fabfile.console import say
 from fabfile.errors import Failed, Refused
 from fabfile.outcome import result
 from fabfile.plan import Command
+from fabfile.pool.health.advice import metadata_full
 from fabfile.pool.maintain import session, thin_devices, transaction
 from fabfile.pool.maintain.check import Checked, verdict
 from fabfile.pool.maintain.downtime import refuse_busy, start, stop, up_again
@@ -54,9 +55,12 @@ def repair_pool(c: Context, name: str, instance: str, *, force: bool, yes: bool)
         yes: consent that devices, or thin volumes of LVM's, are lost.
 
     Raises:
+        Refused: nothing is wrong but that the metadata is full.
         Failed: something that containerd counts on would be lost, and nobody said yes.
     """
     found = session.find(c, name, instance, TOOLS, lvm=True, ids=True)
+    if full := metadata_full(found.have, found.name):
+        raise Refused(f"the metadata of the pool {found.name} needs no repair", full.found, full.hint)
     script = found.render("repair")
     database = Command("devices that containerd uses", render("pool/database.sh.j2", pool=found))
     changes = [stop(found, force=force), Command(f"thin_repair of {found.name} into new metadata", script), database]
@@ -80,13 +84,8 @@ def repair_pool(c: Context, name: str, instance: str, *, force: bool, yes: bool)
     lost = losses(thin_devices.read(printed, TASK))
     if lost and not yes:
         there = f"the old metadata: {kept(printed)}"
-        if candidate:
-            there = f"the new metadata is in {candidate}, the old in its place"
-        raise Failed(
-            f"the repaired metadata of {found.name} lacks devices that containerd uses",
-            "\n".join([*lost, there]),
-            hint=f"a backup may have them: {found.command('pool.restore')}; "
-            f"to go on without them: {hints.again('pool.repair', found.daemon, found.name, '--yes')}",
+        raise _incomplete(
+            found, lost, f"the new metadata is in {candidate}, the old in its place" if candidate else there
         )
     if state.ids:
         transaction.mend(c, TASK, found)
@@ -94,6 +93,16 @@ def repair_pool(c: Context, name: str, instance: str, *, force: bool, yes: bool)
     up_again(c, found, TASK)
     say(f"the old metadata: {kept(printed)}")
     session.do(c, TASK, found, [prune(found, KEEP)])
+
+
+def _incomplete(found: Session, lost: list[str], there: str) -> Failed:
+    """The new metadata lacks what containerd counts on, and nobody said yes to that."""
+    return Failed(
+        f"the repaired metadata of {found.name} lacks devices that containerd uses",
+        "\n".join([*lost, there]),
+        hint=f"a backup may have them: {found.command('pool.restore')}; "
+        f"to go on without them: {hints.again('pool.repair', found.daemon, found.name, '--yes')}",
+    )
 
 
 def _relabel(c: Context, found: Session, *, force: bool, yes: bool) -> None:

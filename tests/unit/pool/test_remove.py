@@ -13,7 +13,7 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.files import FileFact
 from fabfile.facts.instances import Instances
-from fabfile.facts.lvm import Device, Lvm, Volume
+from fabfile.facts.lvm import Device, Hidden, Lvm, Volume
 from fabfile.facts.pool import Pool as PoolFact
 from fabfile.facts.under import Volume as Under
 from fabfile.instance import Daemon
@@ -23,6 +23,7 @@ from fabfile.pool.loop import fstab, volume
 from fabfile.pool.lvm import identity
 from fabfile.pool.safety import gate
 from fabfile.sizes import GIB
+from tests.unit import typed
 from tests.unit.pool import groups, loops
 
 DIRECT = groups.NAME
@@ -356,3 +357,29 @@ def test_while_lvm_cannot_be_asked_nothing_is_taken_for_gone() -> None:
         remove.plan(blind, pool)
     assert refused.value.hint == "dmsetup resume other"
     assert groups.refused(groups.fresh(groups.empty(), lvm=blind.lvm), groups.asked()).hint == "dmsetup resume other"
+
+
+def test_what_lvm_does_not_look_at_is_not_taken_for_gone_either() -> None:
+    have = groups.made()
+    assert have.lvm
+    blind = Lvm(
+        {"use_devicesfile": "1"},
+        hidden={"/dev/vdb": Hidden(groups.PV, "containerd", "group-uuid"), "/dev/vdc": Hidden("x")},
+    )
+    with pytest.raises(Refused) as refused:
+        remove.plan(msgspec.structs.replace(have, lvm=blind), going(have, DIRECT))
+    assert "LVM ignores /dev/vdb of containerd: it is not in /etc/lvm/devices/system.devices" in refused.value.details
+    assert refused.value.hint.startswith("lvm lvmdevices --adddev /dev/vdb; then ")
+    assert typed.wrong(refused.value.hint) == []
+    # In a group that LVM shows the hidden disk of somebody else's is not what the pool is on.
+    other = msgspec.structs.replace(have.lvm, hidden={"/dev/vdc": Hidden("other", "containerd", "group-uuid")})
+    assert remove.plan(msgspec.structs.replace(have, lvm=other), going(have, DIRECT))
+
+
+def test_a_loop_pool_on_a_volume_that_lvm_does_not_look_at_stays() -> None:
+    hidden = Under(hidden=("/dev/vdb",), hides={"use_devicesfile": "1"}, left=("vg-lv", "254:0"), mounted="/srv/pool")
+    have = loops.known(loops.machine(loops.pool(volume=hidden)), VOLUME="vg/lv", VOLUME_UUID="u", VOLUME_MADE="volume")
+    with pytest.raises(Refused) as refused:
+        remove.plan(have, going(have, loops.NAME))
+    assert "it is not in /etc/lvm/devices/system.devices\nnothing was removed" in refused.value.details
+    assert refused.value.hint.startswith("lvm lvmdevices --adddev /dev/vdb; then inv pool.reset")

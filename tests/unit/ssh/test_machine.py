@@ -188,9 +188,14 @@ def test_hops_of_hops(rules: str, hops: list[str]) -> None:
 
 
 def test_the_agent_is_never_forwarded() -> None:
-    rules = SSHConfig.from_text("Host *\n ForwardAgent yes\n")
-    fabric = Config(ssh_config=rules, system_prefix="/nonexistent/", user_prefix="/nonexistent/")
-    assert Machine(HOST, fabric).forward_agent is False
+    rules = SSHConfig.from_text("Host *\n ForwardAgent yes\n ProxyJump mid, out\n")
+    overrides = {"forward_agent": True}
+    fabric = Config(overrides, ssh_config=rules, system_prefix="/nonexistent/", user_prefix="/nonexistent/")
+    step, seen = Machine(HOST, fabric), []
+    while step:
+        seen.append(step.forward_agent)
+        step = step.gateway
+    assert seen == [False, False, False]
 
 
 def test_nothing_of_one_host_leaks_to_the_next() -> None:

@@ -85,6 +85,10 @@ def test_a_mount_is_known_by_the_uuid_of_its_file_system() -> None:
     [
         (None, "LVM does not know the volume group vg"),
         (Volume(), "LVM does not know the volume group vg"),
+        (
+            Volume(hidden=("/dev/vdb",), hides={"filter": '["r|vdb|"]'}),
+            'LVM ignores /dev/vdb of vg: lvm.conf says filter = ["r|vdb|"]',
+        ),
         (Volume(group_free=0), "there is no volume vg/lv"),
         (
             Volume(group_free=0, size=1, uuid="u-2", attr="-wi-a-----"),

@@ -5,15 +5,19 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fabfile.facts import record as records
+from fabfile.facts.instances import Config
 from fabfile.facts.record import Record
+from fabfile.facts.units import Unit, Units
 from fabfile.inventory import Pool
 from fabfile.pool import units
 from fabfile.pool.health import rerun
+from fabfile.pool.health.advice import advice
 from fabfile.pool.loop import loop_pool
 from tests.unit import typed
 from tests.unit.pool import groups
@@ -70,3 +74,27 @@ def test_typed_it_asks_for_what_is_there(asked: dict[str, Any]) -> None:
     again_want = want(**typed_options)
     have = machine(pool(data=again_want.data, meta=again_want.meta), **asked)
     assert loop_pool.plan(have, again_want, None) == []
+
+
+@pytest.mark.parametrize(
+    ("unit", "config", "says"),
+    [
+        (Unit("loaded", "inactive"), Config(pool=NAME), "containerd.service"),
+        (Unit("loaded", "failed"), Config(pool=NAME), "containerd.service"),
+        (Unit("loaded", "active"), Config(pool=NAME), ""),
+        (Unit("loaded", "inactive"), Config(pool="other"), ""),
+        (Unit("loaded", "inactive"), None, ""),
+        (Unit("not-found", "inactive"), Config(pool=NAME), ""),
+        (Unit("masked", "inactive"), Config(pool=NAME), ""),
+    ],
+)
+def test_a_containerd_that_is_on_the_pool_and_does_not_run_is_named(unit: Unit, config: Any, says: str) -> None:
+    have = machine()
+    configs = {"/etc/containerd/config.toml": config} if config else {}
+    instances = msgspec.structs.replace(have.instances, configs=configs)
+    have = msgspec.structs.replace(have, instances=instances, units=Units({"containerd.service": unit}))
+    assert rerun.stopped(have, NAME) == says
+    files = {of: file for of, file in have.files.items() if of != units.SCRIPT}
+    (gone,) = [one for one in advice(msgspec.structs.replace(have, files=files), NAME) if one.what == "pool at boot"]
+    assert gone.hint.endswith(f"; then systemctl start {says}") == bool(says)
+    assert typed.wrong(gone.hint) == []

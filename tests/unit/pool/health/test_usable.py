@@ -91,6 +91,16 @@ def test_a_recorded_pool_that_is_down_is_a_failure_with_its_units_last_line(have
     assert describe(NAME, have)[0] == f"pool {NAME}: DOWN"
 
 
+def test_one_whose_script_names_a_task_is_not_said_to_start_again() -> None:
+    (said,) = advice(
+        down(unit=msgspec.structs.replace(FAILED, last="devmapper-pool: it is damaged: see pool.repair")), NAME
+    )
+    assert said.hint == "inv pool.check --name pool; then follow its advice"
+    (said,) = advice(down(unit=FAILED), NAME)
+    assert said.hint.endswith("; where that fails: inv pool.check --name pool")
+    assert said.hint.startswith("systemctl restart ")
+
+
 def test_status_shows_when_each_last_went_well() -> None:
     have = msgspec.structs.replace(machine(), units=Units(watched=4, checked=7200, backup=90061))
     shown = describe(NAME, have)

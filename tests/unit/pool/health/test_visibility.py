@@ -9,7 +9,7 @@ import pytest
 
 from fabfile.errors import Refused
 from fabfile.facts import Facts
-from fabfile.facts.lvm import Volume
+from fabfile.facts.lvm import Hidden, Volume
 from fabfile.facts.pool import Pool as Now
 from fabfile.facts.units import Unit, Units
 from fabfile.pool import units
@@ -17,7 +17,7 @@ from fabfile.pool.health import usable
 from fabfile.pool.health.advice import advice
 from tests.unit import typed
 from tests.unit.pool import groups
-from tests.unit.pool.groups import NAME, RW, made, with_group, with_volume
+from tests.unit.pool.groups import NAME, PV, RW, made, with_group, with_volume
 
 GROUP, VOLUME = "G" * 32, "V" * 32
 RECORD = groups.RECORD | {"DISKS": "serial,21474836480"}
@@ -43,7 +43,7 @@ def setting(key: str, value: str, have: Facts | None = None, **changes: Any) -> 
 
 
 def hidden(key: str, value: str) -> Facts:
-    return setting(key, value, groups=(), physical={}, hidden={"/dev/vdb": "containerd"})
+    return setting(key, value, groups=(), physical={}, hidden={"/dev/vdb": Hidden(PV, "containerd", GROUP)})
 
 
 def with_thin(have: Facts) -> Facts:
@@ -58,6 +58,16 @@ UP_AT_3 = msgspec.structs.replace(made().pool, status=msgspec.structs.replace(RW
 CASES = {
     "devices file": (hidden("use_devicesfile", "1"), "/etc/lvm/devices/system.devices", "lvmdevices --adddev /dev/vdb"),
     "filter": (hidden("global_filter", '["r|vdb|"]'), 'lvm.conf says global_filter = ["r|vdb|"]', "a|^/dev/vdb$|"),
+    "one of its disks": (
+        setting(
+            "filter",
+            '["r|vdc|"]',
+            with_volume(with_group(made(), missing=1), partial=True),
+            hidden={"/dev/vdc": Hidden("other", "containerd", GROUP), "/dev/vdd": Hidden("x", "containerd", "F" * 32)},
+        ),
+        'LVM ignores /dev/vdc of containerd: lvm.conf says filter = ["r|vdc|"]',
+        "let them through in /etc/lvm/lvm.conf: a|^/dev/vdc$|",
+    ),
     "volume_list": (setting("volume_list", '["other"]'), 'volume_list = ["other"]', 'add "containerd/thinpool"'),
     "one string": (setting("volume_list", "other"), "does not activate containerd/thinpool", "volume_list"),
     "read-only": (setting("read_only_volume_list", '["containerd"]'), "would be read-only", "take it out"),

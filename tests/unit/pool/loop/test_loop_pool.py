@@ -127,6 +127,7 @@ def test_a_pool_that_was_taken_away_comes_back_with_what_lets_it_grow() -> None:
     unit, timer = units.unit(NAME), units.monitor(NAME)
     # The restart waits for the pool alone; the timer is started after it.
     assert f"systemctl restart {unit} && systemctl start {unit} {timer}; }} ||" in change.script
+    assert "echo 'hint: inv pool.check --name pool; then follow its advice'; exit 1; }" in change.script
 
 
 def test_a_unit_that_is_still_starting_is_not_interrupted() -> None:

@@ -77,6 +77,7 @@ def test_what_is_made_is_recorded_at_once_and_the_look_is_repeated_before() -> N
     [
         (None, "no volume group 'datavg'"),
         (Volume(group_free=None), "no volume group 'datavg'"),
+        (Volume(hidden=("/dev/vdb",), hides={"use_devicesfile": "1"}), "LVM ignores the volume group datavg"),
         (Volume(group_free=GIB), "no room"),
         (there(size=GIB), "another size"),
         (there(size=16 * GIB), "another size"),

@@ -1,0 +1,54 @@
+"""What is kept in the cache has its name only once all of it is on the disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from fabfile import kept
+
+
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was synced and renamed, in this order."""
+    seen: list[str] = []
+    sync, rename = os.fsync, Path.rename
+
+    def noted_sync(descriptor: int) -> None:
+        seen.append(f"sync {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
+        sync(descriptor)
+
+    def noted_rename(self: Path, to: Path) -> Path:
+        seen.append(f"{self.name} is {to.name}")
+        return rename(self, to)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(Path, "rename", noted_rename)
+    return seen
+
+
+def test_a_file_has_its_name_when_it_is_on_the_disk_and_the_name_is_there_when_it_is_used(
+    tmp_path: Path, done: list[str]
+) -> None:
+    """A power cut between any two leaves the whole file, or none of that name: never an empty one."""
+    part = tmp_path / ".file.part"
+    part.write_bytes(b"whole")
+    kept.settle(part, tmp_path / "file")
+    assert done == ["sync .file.part", ".file.part is file", f"sync {tmp_path.name}"]
+    assert (tmp_path / "file").read_bytes() == b"whole"
+
+
+def test_a_digest_is_written_down_of_what_is_on_the_disk(tmp_path: Path, done: list[str]) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"whole")
+    kept.record(file)
+    assert done == ["sync file", "sync .file.sha256.part", ".file.sha256.part is file.sha256", f"sync {tmp_path.name}"]
+    assert kept.intact(file)
+    for content in (b"", b"whol", b"wholf"):
+        file.write_bytes(content)
+        assert not kept.intact(file)
+    file.write_bytes(b"whole")
+    (tmp_path / "file.sha256").write_bytes(b"\xff")
+    assert not kept.intact(file)
