@@ -33,6 +33,11 @@ if [ -z "$group" ]; then
 fi
 found=$(lvs --noheadings --nosuffix --units b -o lv_size,lv_uuid,lv_attr,lv_tags "$volume" 2>/dev/null)
 echo "volume $found"
+# What LVM would say against making it: of a group that is exported, misses disks, or has a name twice.
+if [ -n "$group" ] && [ -z "$found" ]; then
+  said=$(lvm lvcreate --test -y -l 1 -n "${volume#*/}" "${volume%/*}" 2>&1 </dev/null) ||
+    echo "against $(echo "$said" | sed '/TEST MODE/d' | tail -n 1)"
+fi
 id=$(echo "${VOLUME_UUID-}" | tr -d -)
 if [ -z "$found" ] && [ -n "$id" ]; then
   # shellcheck disable=SC2046 # its words
@@ -93,6 +98,8 @@ class Volume(msgspec.Struct, frozen=True):
     left: tuple[str, ...] = ()
     """Name and number of the recorded volume's device, where the kernel has it and LVM knows no such volume."""
 
+    against: str = ""
+    """What LVM says against making it, where it does not exist."""
     renamed: str = ""
     """`VG/LV` of the recorded volume, where that has another name by now."""
     hidden: tuple[str, ...] = ()
@@ -138,6 +145,7 @@ def volume(found: dict[str, list[str]]) -> Volume:
         uuid=uuid,
         attr=attr,
         tags=tuple(filter(None, tags.split(","))),
+        against=" ".join(found.get("against", [])),
         filesystem_uuid=" ".join(found.get("filesystem_uuid", [])),
         left=tuple(found.get("left", [])),
         renamed="/".join(found.get("renamed", [])),

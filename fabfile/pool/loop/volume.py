@@ -126,6 +126,8 @@ def ours(now: facts.Volume, recorded: LoopRecord | None, pool: str) -> bool:
 
 def _create(now: facts.Volume, want: Volume, pool: str, conf: str) -> Change:
     assert now.group_free is not None
+    if now.against:
+        raise Refused(f"LVM would not make {want.path}", now.against, hint="name another --volume")
     if now.group_free < want.size:
         raise Refused(
             f"{want.group} has no room for {want.name}",

@@ -171,3 +171,9 @@ def test_half_a_volume_is_refused(name: str, size: str, what: str) -> None:
 
 def test_none_is_asked_for() -> None:
     assert volume.volume("", "", "/srv/pool") is None
+
+
+def test_a_group_in_which_lvm_would_make_nothing_is_refused_before_anything_is_written() -> None:
+    with pytest.raises(Refused, match="LVM would not make /dev/datavg/lvdevm") as refused:
+        plan(Volume(group_free=20 * GIB, extent=4 * MIB, against="Volume group datavg is exported"))
+    assert refused.value.details == "Volume group datavg is exported"
