@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from invoke import Config
+from fabric import Config
+from paramiko import SSHConfig
 
 from fabfile import inventory, namespace
 from fabfile.errors import Refused
@@ -61,7 +62,7 @@ def kept(machine: Machine) -> dict[str, str]:
 def connection(machine: Machine) -> Iterator[Connected]:
     """The same machine, as fab sees it."""
     hosts = inventory.load(machine.vm.directory.parent / "hosts.toml")
-    with Ways(hosts, Config()).to(hosts.hosts[machine.vm.name]) as connection:
+    with Ways(hosts, Config(ssh_config=SSHConfig())).to(hosts.hosts[machine.vm.name]) as connection:
         yield connection
 
 

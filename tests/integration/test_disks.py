@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from invoke import Config
+from fabric import Config
+from paramiko import SSHConfig
 
 from fabfile import inventory
 from fabfile.apply import apply
@@ -125,7 +126,7 @@ def pool(*devices: str, **settings: Any) -> Pool:
 def connection(machine: Machine) -> Iterator[Connected]:
     """The same machine, as fab sees it."""
     hosts = inventory.load(machine.vm.directory.parent / "hosts.toml")
-    with Ways(hosts, Config()).to(hosts.hosts[machine.vm.name]) as connection:
+    with Ways(hosts, Config(ssh_config=SSHConfig())).to(hosts.hosts[machine.vm.name]) as connection:
         yield connection
 
 

@@ -49,12 +49,24 @@ def _files(have: Facts, name: str, record: LoopRecord) -> list[Change]:
             _refuse_other(have, name, record, path, part, inode)
             deeds.append(gate.remove_file("", path, f"{part.device}:{part.inode}"))
             used += part.allocated
-    # The metadata that a repair kept, and what an interrupted one or pool.loop left.
-    others = " ".join(f"{words(path)}{end}" for path, end in (
-        (record.data, ".new"), (record.meta, ".new"), (record.meta, ".candidate"), (record.meta, ".[0-9]*Z"),
+    # What an interrupted repair or pool.loop left: whoever is interrupted records nothing.
+    left = " ".join(f"{words(path)}{end}" for path, end in (
+        (record.data, ".new"), (record.meta, ".new"), (record.meta, ".candidate"),
     ))  # fmt: skip
     why = f"remove {record.data} and {record.meta}, {sizes.human(used)}"
-    return [gate.joined(why, [*deeds, Command("", f"rm -f {others}")])]
+    return [gate.joined(why, [*deeds, Command("", f"{_kept(record)}rm -f {left}")])]
+
+
+def _kept(record: LoopRecord) -> str:
+    """Shell that removes the metadata that repairs and restores kept, which is known by its recorded inodes."""
+    if not record.kept_inodes:
+        return ""
+    known = words(f" {' '.join(record.kept_inodes)} ")
+    return (
+        f"for file in {words(record.meta)}.[0-9]*Z; do\n"
+        f'  case {known} in *" $(stat -c %i -- "$file" 2>/dev/null || echo none) "*)'
+        ' remove_file "$file" "$(inode "$file")" ;; esac\ndone\n'
+    )
 
 
 def _refuse_other(have: Facts, name: str, record: LoopRecord, path: str, file: Backing, recorded: str | None) -> None:
