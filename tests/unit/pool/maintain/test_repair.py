@@ -195,6 +195,16 @@ def test_lvms_record_is_changed_while_the_pool_is_down(machine: Make, capsys: py
     assert "LVM forgets its volume containerd/other" in said and "/etc/lvm/archive/before.vg" in said
 
 
+@pytest.mark.parametrize("broken", [{"fails": {"LVM's transaction id": 1}}, {"says": SAYS}])
+def test_where_lvms_record_cannot_be_changed_the_pool_is_started_again(
+    machine: Make, broken: dict[str, dict[str, str]]
+) -> None:
+    c = machine(with_thin(), **({"says": SAYS_LVM} | broken))
+    error = trouble(done("pool.repair", c, yes=True), "failed")
+    assert RELABEL in error.what or "was not changed" in error.what
+    assert c.done == [LOOK, stop(groups.NAME), RELABEL, start(groups.NAME)]
+
+
 def test_a_volume_of_lvms_that_is_mounted_is_refused_even_with_a_yes(machine: Make) -> None:
     have = with_thin()
     assert have.lvm and have.lvm.group
