@@ -87,6 +87,16 @@ def test_the_first_error_is_reported_where_the_start_fails_too(
     assert "start the pool pool and containerd.service: failed" in capsys.readouterr().err
 
 
+def test_the_first_error_is_reported_where_the_machine_is_lost_after_it(
+    machine: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    c = machine(on_files(), says=says(NAME), fails={"the new metadata takes": 1})
+    c.lost_at = "start the pool pool and containerd"
+    error = trouble(done("pool.restore", c), "failed")
+    assert error.what == f"pool.restore: {whole(NAME)[4]}: failed"
+    assert "is off" in capsys.readouterr().err
+
+
 @both
 def test_what_was_made_since_is_named_and_needs_a_yes(machine: Make, name: str) -> None:
     c = machine(POOLS[name](), says=says(name, then=(1,)))
