@@ -29,8 +29,7 @@ from fabfile.instance import Daemon
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from invoke import Context
-
+    from fabfile.context import Context
     from fabfile.host import Host
 
 

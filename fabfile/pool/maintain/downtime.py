@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from invoke import Context
-
 from fabfile import hints, target
 from fabfile.console import say
+from fabfile.context import Context
 from fabfile.errors import Failed, Refused, Unreachable
 from fabfile.plan import Command
 from fabfile.pool.maintain import session

@@ -6,10 +6,9 @@ containerd counts on, and only then takes the place of the old, which is kept.
 
 from __future__ import annotations
 
-from invoke import Context
-
 from fabfile import hints
 from fabfile.console import say
+from fabfile.context import Context
 from fabfile.errors import Failed, Problem, Refused
 from fabfile.outcome import result
 from fabfile.plan import Command
