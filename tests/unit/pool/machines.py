@@ -64,6 +64,12 @@ def with_status(have: Facts, **changes: Any) -> Facts:
     return with_pool(have, status=msgspec.structs.replace(have.pool.status, **changes))
 
 
+def full(have: Facts) -> Facts:
+    """The same machine where the pool has no room for metadata."""
+    assert have.pool.status
+    return with_status(have, mode="ro", used_meta=have.pool.status.total_meta)
+
+
 def without(have: Facts, tool: str) -> Facts:
     """The same machine without a program."""
     return msgspec.structs.replace(have, needs=have.needs - {tool})

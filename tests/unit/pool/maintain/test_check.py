@@ -10,7 +10,7 @@ import pytest
 from fabfile.pool.maintain.check import Checked
 from tests.unit.pool import groups
 from tests.unit.pool.loops import NAME
-from tests.unit.pool.machines import POOLS, Make, both, done, on_disks, on_files, trouble, with_status, without
+from tests.unit.pool.machines import POOLS, Make, both, done, full, on_disks, on_files, trouble, with_status, without
 
 LIVE = "a snapshot of its live metadata"
 
@@ -42,6 +42,15 @@ def test_what_the_kernel_refuses_is_not_asked_of_thin_check(machine: Make, name:
     report = done("pool.check", c)
     assert f"mode {now['mode']}" in trouble(report, "failed").details
     assert c.done == [] and not report.result.sound
+
+
+@both
+def test_full_metadata_is_not_called_damaged(machine: Make, name: str) -> None:
+    c = machine(full(POOLS[name]()))
+    error = trouble(done("pool.check", c), "failed")
+    assert "full" in f"{error.what} {error.details}" and "damaged" not in str(error)
+    assert "pool.grow" in error.hint
+    assert c.done == []
 
 
 def test_a_check_that_does_not_finish_is_no_verdict(machine: Make) -> None:

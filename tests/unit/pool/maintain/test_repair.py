@@ -16,6 +16,7 @@ from tests.unit.pool.machines import (
     Make,
     both,
     done,
+    full,
     on_disks,
     on_files,
     packed,
@@ -148,6 +149,14 @@ def test_a_device_that_nobody_releases_takes_a_reboot(machine: Make) -> None:
     assert "reboot the machine" in trouble(done("pool.repair", c, force=True), "refused").hint
 
 
+@both
+def test_metadata_that_is_only_full_is_left_alone(machine: Make, name: str) -> None:
+    c = machine(full(POOLS[name]()), says=SAYS)
+    error = trouble(done("pool.repair", c, yes=True), "refused")
+    assert error.what == f"the metadata of the pool {name} needs no repair" and "pool.grow" in error.hint
+    assert c.done == []
+
+
 def test_nothing_begins_where_a_program_is_missing(machine: Make) -> None:
     c = machine(without(on_files(), "thin_repair"), says=SAYS)
     assert trouble(done("pool.repair", c), "refused").what.startswith("thin_repair is missing")
@@ -203,6 +212,13 @@ def test_where_lvms_record_cannot_be_changed_the_pool_is_started_again(
     error = trouble(done("pool.repair", c, yes=True), "failed")
     assert RELABEL in error.what or "was not changed" in error.what
     assert c.done == [LOOK, stop(groups.NAME), RELABEL, start(groups.NAME)]
+
+
+def test_damaged_metadata_and_lvms_record_are_corrected_in_one_stop(machine: Make) -> None:
+    c = machine(on_disks(), says=SAYS_LVM | {"thin_check": f"bad\n@ids 3 0\n@checked 1 {LIVE}"})
+    report = done("pool.repair", c)
+    assert (report.status, report.result.looked_at) == ("changed", LIVE)
+    assert c.done == [*whole(groups.NAME)[:4], RELABEL, *whole(groups.NAME)[4:]]
 
 
 def test_a_volume_of_lvms_that_is_mounted_is_refused_even_with_a_yes(machine: Make) -> None:
