@@ -49,7 +49,7 @@ def format(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Mypy, strict, on fabfile/ and tasks.py."""
+    """Mypy, strict, on all Python files."""
     python(session, "-m", "mypy", *session.posargs)
 
 

@@ -15,7 +15,7 @@ from fabfile.plan import Change, Command, File, Upload, words
 from fabfile.target import quote
 
 if TYPE_CHECKING:
-    from invoke import Context
+    from fabfile.context import Context
 
 LOCK = "/run/containerd-devmapper.lock"
 GENERATION = "/run/containerd-devmapper.generation"

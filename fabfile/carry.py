@@ -27,7 +27,7 @@ from fabfile.console import say
 from fabfile.errors import Failed, Unreachable
 
 if TYPE_CHECKING:
-    from invoke import Context
+    from fabfile.context import Context
 
 SECONDS = 3600
 """Limit of a script that names no other: the longest builds containerd on the machine itself."""

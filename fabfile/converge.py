@@ -22,7 +22,7 @@ from fabfile.outcome import step as taken
 from fabfile.plan import Change, Step, describe
 
 if TYPE_CHECKING:
-    from invoke import Context
+    from fabfile.context import Context
 
 WIDTH = 58
 """Characters of a reason: a step's line has state, name, time and reason in 100."""

@@ -19,7 +19,7 @@ from fabfile.option import options
 from fabfile.selection import ALL, Chosen
 
 if TYPE_CHECKING:
-    from invoke import Context
+    from fabfile.context import Context
 
 FIXED = {"block_size": "loop", "chunk_size": "direct"}
 """Keys that one variant would ignore for the whole life of a pool → the variant that has them."""

@@ -15,7 +15,7 @@ from fabfile.carry import Answer
 from fabfile.errors import Failed
 
 if TYPE_CHECKING:
-    from invoke import Context
+    from fabfile.context import Context
 
 PROLOGUE = "umask 022; export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
 """The same environment for every script: messages we can parse, sbin also for a user who has none in PATH, and files

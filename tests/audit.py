@@ -54,7 +54,8 @@ def licence(name: str) -> str:
     """The licence that an installed distribution states."""
     known = metadata.metadata(name)
     classifiers = [each for each in known.get_all("Classifier") or () if each.startswith("License ::")]
-    return known.get("License-Expression") or "; ".join(classifiers) or (known.get("License") or "").partition("\n")[0]
+    expression, text = ("".join(known.get_all(key) or ()) for key in ("License-Expression", "License"))
+    return expression or "; ".join(classifiers) or text.partition("\n")[0]
 
 
 def advisories(requirements: dict[str, tuple[str, int]]) -> list[str]:

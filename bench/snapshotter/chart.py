@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from bench.snapshotter.kinds import KINDS
 from bench.snapshotter.measures import MEASURES, Measure
@@ -36,7 +37,7 @@ def draw(rows: Sequence[Row], stem: Path) -> None:
         figure.savefig(stem.with_suffix(suffix), dpi=120, metadata=metadata)
 
 
-def _panel(panel, measure: Measure, found: dict[str, Ratio]) -> None:
+def _panel(panel: Any, measure: Measure, found: dict[str, Ratio]) -> None:
     """One measure: a bar to the median, a whisker from the least to the most, a line where overlayfs is."""
     names = list(found)
     medians = [ratio.median for ratio in found.values()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -29,8 +29,7 @@ from fabfile.instance import Daemon
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from invoke import Context
-
+    from fabfile.context import Context
     from fabfile.host import Host
 
 
@@ -120,7 +119,22 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     disks: tuple[disks.Disk, ...] = ()
 
 
-MODULES = {
+class Fact(Protocol):
+    """What every module of MODULES provides; mypy checks it."""
+
+    def fragment(self, query: Query, /) -> str:
+        """The shell script that prints what `parse` reads; it runs in a subshell of its own."""
+
+    def parse(self, text: str, /) -> Any:
+        """The value of the field of `Facts`, from what the fragment printed.
+
+        Raises:
+            LookupError: the output is not understood.
+            ValueError: the same.
+        """
+
+
+MODULES: dict[str, Fact] = {
     "system": system,
     "needs": programs,
     "versions": versions,

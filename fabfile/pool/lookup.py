@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import msgspec
-from invoke import Context
 
 from fabfile import hints, inventory
+from fabfile.context import Context
 from fabfile.errors import Refused
 from fabfile.facts import Facts, Query, about, gather
 from fabfile.facts.record import LvmRecord

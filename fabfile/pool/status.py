@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from invoke import Context
-
 from fabfile import hints, sizes
 from fabfile.console import show
+from fabfile.context import Context
 from fabfile.errors import Failed
 from fabfile.facts import Facts
 from fabfile.outcome import result

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from invoke import Context
-
 from fabfile import inventory, systemd
+from fabfile.context import Context
 from fabfile.converge import converge
 from fabfile.errors import Refused
 from fabfile.facts import Facts, about

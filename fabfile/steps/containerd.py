@@ -5,10 +5,9 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from invoke import Context
-
 from fabfile import inventory, target
 from fabfile.console import say
+from fabfile.context import Context
 from fabfile.converge import converge
 from fabfile.errors import Pending
 from fabfile.facts import Facts, about, gather

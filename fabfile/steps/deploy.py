@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from invoke import Context
 
 from fabfile import inventory
+from fabfile.context import Context
 from fabfile.converge import converge
 from fabfile.host import Host
 from fabfile.outcome import Outcome

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from invoke import Context
 
 from fabfile import inventory
 from fabfile.console import show
+from fabfile.context import Context
 from fabfile.host import Host, Pool
 from fabfile.option import options
 from fabfile.outcome import result

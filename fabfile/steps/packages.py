@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from invoke import Context
-
 from fabfile import inventory
 from fabfile.apply import NOTE
+from fabfile.context import Context
 from fabfile.converge import converge
 from fabfile.distributions import BUILD, PACKAGES, RUN
 from fabfile.errors import Refused

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import msgspec
-from invoke import Context
 
 from fabfile import inventory, target
+from fabfile.context import Context
 from fabfile.errors import Problem
 from fabfile.facts import Facts, about, gather, together
 from fabfile.inventory import Host

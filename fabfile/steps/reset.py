@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from invoke import Context
-
 from fabfile import hints, inventory, target
 from fabfile.console import say
+from fabfile.context import Context
 from fabfile.converge import converge, pending, preview
 from fabfile.errors import Pending, Refused
 from fabfile.facts import Facts, about, gather

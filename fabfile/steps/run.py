@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import msgspec
-from invoke import Context
 
 from fabfile import target
 from fabfile.console import say, show, shown
+from fabfile.context import Context
 from fabfile.errors import Failed, Pending
 from fabfile.outcome import Outcome, note, result
 

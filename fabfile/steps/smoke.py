@@ -6,11 +6,11 @@ import re
 from typing import Any
 
 import msgspec
-from invoke import Context
 
 from fabfile import hints, inventory, target
 from fabfile.apply import hinted
 from fabfile.console import show
+from fabfile.context import Context
 from fabfile.converge import preview
 from fabfile.errors import Failed, Pending, Refused
 from fabfile.facts import Facts, about

@@ -6,11 +6,11 @@ import shlex
 from typing import Literal
 
 import msgspec
-from invoke import Context
 
 from fabfile import hints, sizes
 from fabfile.apply import RESTART_UDEV
 from fabfile.console import show
+from fabfile.context import Context
 from fabfile.distributions import RUN
 from fabfile.errors import Failed, Refused
 from fabfile.facts import Facts

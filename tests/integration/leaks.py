@@ -10,7 +10,7 @@ from pathlib import Path
 MARK = f"CONTAINERD_DEVMAPPER_TESTS={uuid.uuid4().hex}"
 """In the environment of every process that this session starts, and of theirs."""
 
-os.environ.update([MARK.split("=")])
+os.environ.update(dict([MARK.split("=")]))
 
 
 PODMAN = "/var/lib/containers/storage/overlay"

@@ -30,7 +30,7 @@ def inv(deployed: Machine, tmp_path_factory: pytest.TempPathFactory) -> Inv:
     # fab's hosts have no Python. The package lists came with the image.
     deployed.ssh("apt-get install -qq -y --no-install-recommends git python3 </dev/null")
     version = deployed.ssh("python3 -c 'import sys; print(*sys.version_info[:2], sep=chr(46))'").strip()
-    wanted = ["--no-deps", "--require-hashes", "-r", parcel / "checkout/requirements.lock"]
+    wanted: list[str | Path] = ["--no-deps", "--require-hashes", "-r", parcel / "checkout/requirements.lock"]
     only = ["--only-binary", ":all:", "--python-version", version]
     tools.run(sys.executable, "-m", "pip", "download", "-qq", *wanted, *only, "--dest", parcel / "wheels")
     with subprocess.Popen(["tar", "-C", parcel, "-cf", "-", "checkout", "wheels"], stdout=subprocess.PIPE) as sent:

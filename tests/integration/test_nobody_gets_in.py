@@ -116,7 +116,7 @@ STOCK = "echo 'disabled_plugins = [\"cri\"]' >/etc/containerd/config.toml"
 WARNED = """systemctl stop devmapper-pool-monitor@containerd-pool.timer
 cd /var/lib/containerd/devmapper; mv meta away
 systemctl start devmapper-pool-monitor@containerd-pool.service; mv away meta"""
-ROUNDS = (
+ROUNDS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
     (
         "000",
         (

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -118,7 +119,7 @@ def test_the_facts_ask_for_the_files_of_every_step_once() -> None:
 
 
 @pytest.mark.parametrize("other", [{"pool": "x"}, {"instance": "two"}, {"dir": "/x"}, {"bin_dir": "/x"}])
-def test_steps_about_two_machines_are_no_one_task(other: dict[str, str]) -> None:
+def test_steps_about_two_machines_are_no_one_task(other: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="different machines"):
         converge(Machine([PROVED]), [Step("a", nothing), Step("b", nothing, Query(**other))])
 

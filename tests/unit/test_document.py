@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from fabfile import address, document
 from fabfile.errors import Refused
+from fabfile.facts.config import DEVMAPPER
 from fabfile.lab import suites
 from fabfile.steps import settings as config
 from tests.unit.damage import damaged
@@ -53,12 +54,12 @@ def cleared(text: str) -> str | None:
 def test_any_configuration_is_edited_once_or_refused(text: str, want: config.Want) -> None:
     result = edited(text, want)
     if result is not None:
-        devmapper = tomllib.loads(result)["plugins"][config.DEVMAPPER if want.format > 1 else "devmapper"]
+        devmapper = tomllib.loads(result)["plugins"][DEVMAPPER if want.format > 1 else "devmapper"]
         assert devmapper["pool_name"] == "p"
         assert edited(result, want) == result, "nothing is left to do"
     left = cleared(text)
     if left is not None and left != text:
-        assert "p" not in str(tomllib.loads(left).get("plugins", {}).get(config.DEVMAPPER, {}).get("pool_name", ""))
+        assert "p" not in str(tomllib.loads(left).get("plugins", {}).get(DEVMAPPER, {}).get("pool_name", ""))
 
 
 NOT_TABLES: dict[str, Any] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -22,6 +21,7 @@ from fabfile.outcome import TaskReport
 from tests.reference import all_tasks
 from tests.unit.fakes import Machine
 from tests.unit.pool import groups, loops
+from tests.unit.pool.machines import done
 from tests.unit.pool.maintain import test_adopt, test_rescue
 from tests.unit.steps.conftest import having
 from tests.unit.steps.conftest import mirror as mirror
@@ -87,12 +87,6 @@ TASKS: dict[str, Try] = {
     "pool.reset": POOL,
 }
 """Of each that may do something: a machine on which it would, and what is typed."""
-
-
-def done(task: str, c: Any, **given: Any) -> TaskReport:
-    """What becomes of a task, as the executors do it."""
-    report, _ = outcome.perform(task, partial(tasks.ns[task].body, c, **given), remote=False)
-    return report
 
 
 def machine(have: Facts, monkeypatch: pytest.MonkeyPatch, *, dry: bool) -> Machine:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import ModuleType
 
 import msgspec
 import pytest
@@ -21,7 +20,7 @@ RECORDS = sorted(RECORDED.glob("*/*.txt"))
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_recorded_output_means(record: Path) -> None:
-    fact: ModuleType = facts.MODULES[record.parent.name]
+    fact = facts.MODULES[record.parent.name]
     value = msgspec.json.decode(msgspec.json.encode(fact.parse(record.read_text()), order="deterministic"))
     assert value == json.loads(record.with_suffix(".json").read_text())
 

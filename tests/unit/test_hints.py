@@ -5,19 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from invoke import Collection, Task
+from invoke import Collection
 
 import fabfile
 from fabfile import hints
 from fabfile.instance import Daemon
 from fabfile.inventory import Host
+from fabfile.task import Task
 from tests.unit import typed
 
 TWO = "two-pool"
 
 
 def tasks(of: Collection = fabfile.ns, before: str = "") -> dict[str, Task]:
-    found = {f"{before}{name}": task for name, task in of.tasks.items()}
+    found = {f"{before}{name}": task for name, task in of.tasks.items() if isinstance(task, Task)}
     for name, inner in of.collections.items():
         found |= tasks(inner, f"{before}{name}.")
     return found

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from fabfile import events, live
+from fabfile import console, events, live
 from fabfile.live import Board
 
 
@@ -67,8 +67,12 @@ def test_elsewhere_what_takes_long_is_mentioned(
 ) -> None:
     monkeypatch.setattr(live, "LONG", 0.01)
     mentioned = threading.Event()
-    say = live.say
-    monkeypatch.setattr(live, "say", lambda text: (say(text), mentioned.set()))
+
+    def say(text: str) -> None:
+        console.say(text)
+        mentioned.set()
+
+    monkeypatch.setattr(live, "say", say)
     with live.shown(plain=True):
         for kind, what in begun("a"):
             events.tell(kind, **what)

@@ -47,7 +47,4 @@ def _refused(command: str) -> str:
         (_, *called) = Parser(contexts=namespace.to_contexts(), initial=core).parse_argv(rest)
     except ParseError as error:
         return f"{command}: {error}"
-    if len(called) != 1:
-        return f"{command}: {len(called)} tasks"
-    missing = [flag for flag in called[0].missing_positional_args if flag.required]
-    return f"{command}: {missing} missing" if missing else ""
+    return f"{command}: {len(called)} tasks" if len(called) != 1 else ""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from invoke import Context
-
 from fabfile.console import say
+from fabfile.context import Context
 from fabfile.errors import Refused
 from fabfile.facts import Facts, about, gather
 from fabfile.host import Host

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-from invoke import Context
 
 from fabfile import sizes
 from fabfile.console import show
+from fabfile.context import Context
 from fabfile.facts import Facts, Query, gather
 from fabfile.facts.disks import Disk
 from fabfile.facts.lvm import Group

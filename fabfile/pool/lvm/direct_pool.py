@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from invoke import Context
 
 from fabfile import hints, inventory, sizes, systemd
 from fabfile.console import say
+from fabfile.context import Context
 from fabfile.converge import converge
 from fabfile.errors import Refused
 from fabfile.facts import Facts, about

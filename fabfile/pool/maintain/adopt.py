@@ -6,9 +6,9 @@ Nothing on the pool is written. Whatever about it cannot be proved is a refusal.
 from __future__ import annotations
 
 import msgspec
-from invoke import Context
 
 from fabfile import hints, inventory, sizes, systemd, target
+from fabfile.context import Context
 from fabfile.converge import converge
 from fabfile.errors import Refused
 from fabfile.facts import Facts, Query, about, gather

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import msgspec
-from invoke import Context
 
 from fabfile import sizes
 from fabfile.console import say
+from fabfile.context import Context
 from fabfile.errors import Failed
 from fabfile.outcome import result
 from fabfile.plan import Command

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import msgspec
-from invoke import Context
 
 from fabfile.console import show
+from fabfile.context import Context
 from fabfile.errors import Failed
 from fabfile.facts import Facts
 from fabfile.outcome import result

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from time import sleep
 
 import msgspec
-from invoke import Context
 
 from fabfile import hints
 from fabfile.bolt import Broken
 from fabfile.console import say
+from fabfile.context import Context
 from fabfile.errors import Failed
 from fabfile.plan import Change, Command, Upload, words
 from fabfile.pool.maintain import changes_since, containerd_records, session, thin_devices

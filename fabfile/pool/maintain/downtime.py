@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from invoke import Context
-
 from fabfile import hints, target
 from fabfile.console import say
-from fabfile.errors import Failed, Refused
+from fabfile.context import Context
+from fabfile.errors import Failed, Refused, Unreachable
 from fabfile.plan import Command
 from fabfile.pool.maintain import session
 from fabfile.pool.maintain.check import refusal
@@ -59,10 +58,10 @@ def start(found: Session, *, whole: bool = True) -> Command:
 
 
 def resume(c: Context, task: str, found: Session) -> None:
-    """Start what was stopped, after something failed; what speaks against that is only said."""
+    """Start what was stopped, after something failed: that is what is reported, and what goes wrong here only said."""
     try:
         session.do(c, task, found, [start(found)])
-    except Failed as error:
+    except (Failed, Unreachable) as error:
         say(str(error), error=True)
 
 

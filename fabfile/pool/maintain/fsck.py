@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import msgspec
-from invoke import Context
 
 from fabfile import hints, sizes, target
 from fabfile.console import show
+from fabfile.context import Context
 from fabfile.errors import Failed, Problem, Refused
 from fabfile.outcome import result
 from fabfile.plan import Command, words

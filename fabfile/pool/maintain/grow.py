@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from invoke import Context
-
 from fabfile import inventory
 from fabfile.console import say
+from fabfile.context import Context
 from fabfile.converge import converge
 from fabfile.outcome import Outcome
 from fabfile.pool import variants

@@ -7,10 +7,10 @@ the room that the pool would grow into.
 from __future__ import annotations
 
 import msgspec
-from invoke import Context
 
 from fabfile import sizes, target
 from fabfile.console import say
+from fabfile.context import Context
 from fabfile.outcome import result
 from fabfile.plan import Command
 from fabfile.pool.maintain import session

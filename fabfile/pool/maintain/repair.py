@@ -6,17 +6,16 @@ containerd counts on, and only then takes the place of the old, which is kept.
 
 from __future__ import annotations
 
-from invoke import Context
-
 from fabfile import hints
 from fabfile.console import say
-from fabfile.errors import Failed, Refused
+from fabfile.context import Context
+from fabfile.errors import Failed, Problem, Refused
 from fabfile.outcome import result
 from fabfile.plan import Command
 from fabfile.pool.health.advice import metadata_full
 from fabfile.pool.maintain import session, thin_devices, transaction
 from fabfile.pool.maintain.check import Checked, verdict
-from fabfile.pool.maintain.downtime import refuse_busy, start, stop, up_again
+from fabfile.pool.maintain.downtime import refuse_busy, resume, start, stop, up_again
 from fabfile.pool.maintain.kept import KEEP, prune
 from fabfile.pool.maintain.session import Session
 from fabfile.pool.maintain.thin_devices import View
@@ -119,7 +118,11 @@ def _relabel(c: Context, found: Session, *, force: bool, yes: bool) -> None:
             hint=f"to have LVM forget them: {hints.again(TASK, found.daemon, found.name, '--yes')}",
         )
     session.do(c, TASK, found, [stop(found, force=force)])
-    transaction.mend(c, TASK, found)
+    try:
+        transaction.mend(c, TASK, found)
+    except Problem:
+        resume(c, TASK, found)
+        raise
     for line in loses:
         say(line)
     session.do(c, TASK, found, [start(found)])

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from invoke import Context
-
 from fabfile import hints, sizes
 from fabfile.console import say
+from fabfile.context import Context
 from fabfile.errors import Failed, Refused
 from fabfile.facts import Facts
 from fabfile.facts.record import LoopRecord

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 import msgspec
-from invoke import Context
 
 from fabfile import hints
 from fabfile.bolt import Broken
 from fabfile.console import say
+from fabfile.context import Context
 from fabfile.errors import Failed, Problem, Refused
 from fabfile.outcome import result
 from fabfile.plan import Command

@@ -11,9 +11,9 @@ from pathlib import Path
 from time import monotonic
 
 import msgspec
-from invoke import Context
 
 from fabfile import hints, target
+from fabfile.context import Context
 from fabfile.converge import act, preview
 from fabfile.distributions import PACKAGES
 from fabfile.errors import Pending, Refused

@@ -6,9 +6,8 @@ removes it, what containerd keeps there goes, too.
 
 from __future__ import annotations
 
-from invoke import Context
-
 from fabfile.console import say
+from fabfile.context import Context
 from fabfile.errors import Failed, Refused
 from fabfile.facts.record import LvmRecord
 from fabfile.plan import Command

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import msgspec
-from invoke import Context
 
 from fabfile import hints, sizes, target
 from fabfile.console import say
+from fabfile.context import Context
 from fabfile.errors import Failed, Refused
 from fabfile.facts.record import LoopRecord
 from fabfile.outcome import result

@@ -45,7 +45,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     """What is on standard output, by the types that docs/json.md is made of."""
     whole: dict[str, Any] = json.loads(done.stdout)
-    report = msgspec.json.decode(done.stdout, type=FleetReport if "hosts" in whole else Report)
+    kind: type[FleetReport] | type[Report] = FleetReport if "hosts" in whole else Report
+    report = msgspec.json.decode(done.stdout, type=kind)
     assert (report.schema, report.exit_code) == (1, done.returncode)
     machines = report.hosts.values() if isinstance(report, FleetReport) else [report]
     for task in (task for machine in machines for task in machine.tasks if task.result is not None):

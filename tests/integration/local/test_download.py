@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import pytest
 
@@ -170,7 +171,7 @@ def test_exactly_the_commit_comes_from_a_server_of_plain_files(repository: tuple
     bare, commit = repository
 
     class Files(SimpleHTTPRequestHandler):
-        def __init__(self, *args: object) -> None:
+        def __init__(self, *args: Any) -> None:
             super().__init__(*args, directory=str(bare.parent))
 
         def log_message(self, *args: object) -> None:

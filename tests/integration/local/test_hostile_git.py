@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -231,7 +232,7 @@ def locked_server(mirror: Path) -> Iterator[tuple[str, list[str]]]:
     seen: list[str] = []
 
     class Files(SimpleHTTPRequestHandler):
-        def __init__(self, *args: object) -> None:
+        def __init__(self, *args: Any) -> None:
             super().__init__(*args, directory=str(mirror.parent))
 
         def do_GET(self) -> None:

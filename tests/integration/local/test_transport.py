@@ -46,8 +46,9 @@ def connect(server: sshd.Server) -> Iterator[Callable[..., Machine]]:
         file = where.inventory()
         file.write_text(file.read_text() + "".join(f"{key} = '{value}'\n" for key, value in keys.items()))
         known = inventory.load(file)
-        rules = SSHConfig.from_text(rules)
-        config = Config(ssh_config=rules, system_prefix="/nonexistent/", user_prefix="/nonexistent/")
+        config = Config(
+            ssh_config=SSHConfig.from_text(rules), system_prefix="/nonexistent/", user_prefix="/nonexistent/"
+        )
         made.append(Ways(known, config).to(known.hosts["h0"]))
         return made[-1]
 

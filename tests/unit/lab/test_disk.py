@@ -124,15 +124,16 @@ def test_user_mode_linux_is_told_of_each_sort_of_disk(monkeypatch: pytest.Monkey
     devices = [word for word in told["machine"] if word.startswith("virtio_uml.")]
     assert devices == [f"virtio_uml.device=own/disk{number}:2" for number in range(2, 8)]
     assert [*told["disks"]] == [f"own/disk{number}" for number in range(2, 8)]
+    special: list[dict[str, Any]] = [
+        {}, {"block": 4096, "physical": 4096}, {"physical": 4096}, {"read_only": True}, {"discard": False},
+        {"files": ["disk7.raw", "disk7.1.raw", "disk7.2.raw"], "size": 20 << 40},
+    ]  # fmt: skip
     assert [*told["disks"].values()] == [
         {
             "files": [f"disk{number}.raw"], "size": 1 << 30, "serial": f"lab-disk{number}", "block": 512,
             "physical": 512, "read_only": False, "discard": True, **differs,
         }
-        for number, differs in enumerate([
-            {}, {"block": 4096, "physical": 4096}, {"physical": 4096}, {"read_only": True}, {"discard": False},
-            {"files": ["disk7.raw", "disk7.1.raw", "disk7.2.raw"], "size": 20 << 40},
-        ], 2)
+        for number, differs in enumerate(special, 2)
     ]  # fmt: skip
 
 

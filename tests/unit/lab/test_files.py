@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -64,7 +65,7 @@ def test_a_link_in_a_directory_goes_and_what_it_leads_to_stays(tmp_path: Path) -
 
 
 def test_a_process_that_still_writes_gets_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tries, real = [], files.shutil.rmtree
+    tries, real = [], shutil.rmtree
 
     def busy(directory: Path) -> None:
         tries.append(directory)
@@ -73,7 +74,7 @@ def test_a_process_that_still_writes_gets_a_moment(tmp_path: Path, monkeypatch: 
         real(directory)
 
     (tmp_path / "tree").mkdir()
-    monkeypatch.setattr(files.shutil, "rmtree", busy)
+    monkeypatch.setattr(shutil, "rmtree", busy)
     files.remove(tmp_path / "tree")
     assert len(tries) == 3 and not (tmp_path / "tree").exists()
 
@@ -83,7 +84,7 @@ def test_one_that_never_stops_is_an_error(tmp_path: Path, monkeypatch: pytest.Mo
         raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(directory))
 
     (tmp_path / "tree").mkdir()
-    monkeypatch.setattr(files.shutil, "rmtree", busy)
+    monkeypatch.setattr(shutil, "rmtree", busy)
     with pytest.raises(Failed, match="cannot remove"):
         files.remove(tmp_path / "tree", limit=0)
 
@@ -118,7 +119,7 @@ def test_a_full_disk_is_the_reason_even_where_no_program_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, inodes: tuple[int, int], full: bool
 ) -> None:
     found = SimpleNamespace(f_bavail=free, f_frsize=4096, f_files=inodes[0], f_favail=inodes[1])
-    monkeypatch.setattr(files.os, "statvfs", lambda _: found)
+    monkeypatch.setattr(os, "statvfs", lambda _: found)
     with pytest.raises(Failed) as failed, files.writing(tmp_path / "not" / "yet", "LAB_DIR"):
         raise Failed("apt-get failed", "exit code 100")
     assert isinstance(failed.value, files.Unwritable) == full

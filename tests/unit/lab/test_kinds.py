@@ -14,6 +14,7 @@ from fabfile.lab.image import Image
 from fabfile.lab.kinds import kind as interface
 from fabfile.lab.kinds import kvm, qemu, uml, uml_cow
 from fabfile.lab.kinds.kind import Unfit
+from fabfile.lab.kinds.uml_kernel import UmlKernel
 from fabfile.lab.vm import Vm
 
 
@@ -66,7 +67,7 @@ def test_the_first_that_works_is_taken(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("LAB_MACHINE", raising=False)
-    works = Works(tmp_path)
+    works: object = Works(tmp_path)
     monkeypatch.setattr(kinds, "KINDS", {"kvm": Fails("kvm"), "uml": works, "tcg": Fails("tcg")})
     kind, image = kinds.choose("bookworm")
     assert kind is works and image.directory == tmp_path
@@ -143,7 +144,7 @@ def test_without_patchelf_the_processor_is_emulated(monkeypatch: pytest.MonkeyPa
 def test_where_no_program_can_be_run_in_the_lab_the_processor_is_emulated(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    computer(monkeypatch, tmp_path, *kvm.PROGRAMS, *uml.PROGRAMS)
+    computer(monkeypatch, tmp_path, *qemu.PROGRAMS, *uml.PROGRAMS)
     tcg_has_an_image(monkeypatch, tmp_path)
     monkeypatch.setattr("fabfile.lab.files.noexec", lambda directory: True)
     assert kinds.choose("bookworm")[0] is kinds.KINDS["tcg"]
@@ -155,12 +156,12 @@ def test_where_no_program_can_be_run_in_the_lab_the_processor_is_emulated(
 def test_a_kernel_that_cannot_be_had_or_does_not_boot_is_a_reason(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, newest: bool
 ) -> None:
-    computer(monkeypatch, tmp_path, *kvm.PROGRAMS, *uml.PROGRAMS)
+    computer(monkeypatch, tmp_path, *qemu.PROGRAMS, *uml.PROGRAMS)
 
-    def find(suite: str) -> uml.UmlKernel:
+    def find(suite: str) -> UmlKernel:
         if suite == "forky" and not newest:
             raise Failed("apt-get failed", "exit code 100\nE: 404 Not Found")
-        return uml.UmlKernel(tmp_path, f"of {suite}")
+        return UmlKernel(tmp_path, f"of {suite}")
 
     monkeypatch.setattr("fabfile.lab.kinds.uml_kernel.find", find)
     monkeypatch.setattr(uml, "_boot", lambda kernel, directory: f"Linux {kernel.version}: ptrace is forbidden")
@@ -173,9 +174,9 @@ def test_a_kernel_that_cannot_be_had_or_does_not_boot_is_a_reason(
 
 
 def test_a_full_cache_is_no_reason_to_try_another_kind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    computer(monkeypatch, tmp_path, *kvm.PROGRAMS, *uml.PROGRAMS)
+    computer(monkeypatch, tmp_path, *qemu.PROGRAMS, *uml.PROGRAMS)
 
-    def find(suite: str) -> uml.UmlKernel:
+    def find(suite: str) -> UmlKernel:
         raise Unwritable("no room is left in the cache")
 
     monkeypatch.setattr("fabfile.lab.kinds.uml_kernel.find", find)

@@ -14,7 +14,7 @@ from invoke import Context
 
 from fabfile import inventory, paths
 from fabfile.errors import Failed, Refused
-from fabfile.lab import demo, directory, machines, process, registry, store, throwaway, tools, vm
+from fabfile.lab import demo, directory, machines, mirror, process, registry, store, throwaway, tools, vm
 from fabfile.lab.vm import Vm
 
 
@@ -59,7 +59,7 @@ def test_a_broken_machine_is_listed_refused_and_taken_down(content: bytes, capsy
 
 
 def test_the_registry_outlives_the_last_machine_that_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine, ended = new(), []
+    machine, ended = new(), list[Path]()
     monkeypatch.setattr(registry, "stop", ended.append)
     machines.remove("lab-1")
     assert not machine.directory.exists() and ended == []
@@ -130,7 +130,7 @@ def offers(monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> N
             raise error
         return "http://10.0.2.2:15000"
 
-    monkeypatch.setattr(machines.lab_mirror, "build", lambda: Path("/a mirror"))
+    monkeypatch.setattr(mirror, "build", lambda: Path("/a mirror"))
     monkeypatch.setattr(registry, "start", start)
 
 

@@ -22,7 +22,7 @@ PREFACE = f"version = {{}}\nimports = ['{OTHER}']\n"
 
 
 def wanted(format: int = 2, **changes: Any) -> overrides.Wanted:
-    values = {
+    values: dict[str, Any] = {
         "daemon": Daemon(), "format": format, "pool": "pool", "root": "/srv/pool", "base_image_size": "10GB",
         "arch": "amd64",
     }  # fmt: skip

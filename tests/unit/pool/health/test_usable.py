@@ -70,7 +70,7 @@ def test_what_is_at_work_is_well(have: Facts) -> None:
 
 def down(**units: Unit) -> Facts:
     now = msgspec.structs.replace(pool(), table=None, status=None)
-    return with_units(now, **units)
+    return with_units(now, 4, **units)
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_a_pool_that_has_what_the_formula_gave_before_it_counted_devices_is_left
 )
 def test_other_parameters_are_refused_with_both_values(changes: dict[str, Any], found: list[str]) -> None:
     with pytest.raises(Refused, match="exists with") as refused:
-        loop_pool.plan(machine(**({"volume": "vg/lv"} if "volume" in changes else {})), want(**changes), None)
+        loop_pool.plan(machine(None, **({"volume": "vg/lv"} if "volume" in changes else {})), want(**changes), None)
     for line in found:
         assert line in refused.value.details
 

@@ -26,9 +26,8 @@ EXT4 = ("signature ext4,0x438,precious", "signature ext4,,")
 
 def there(**changes: Any) -> Volume:
     """The volume as asked for, with nothing on it."""
-    return Volume(
-        **{"group_free": 0, "size": 15 * GIB, "extent": 4 * MIB, "uuid": "u-1", "attr": "-wi-a-----"} | changes
-    )
+    made: dict[str, Any] = {"group_free": 0, "size": 15 * GIB, "extent": 4 * MIB, "uuid": "u-1", "attr": "-wi-a-----"}
+    return Volume(**made | changes)
 
 
 def look(*found: str) -> Disk:

@@ -15,7 +15,7 @@ from invoke import Context
 from fabfile.bolt import Broken
 from fabfile.errors import Refused
 from fabfile.facts import Query
-from fabfile.pool.maintain import comparison, disagreements, fsck, thin_devices
+from fabfile.pool.maintain import comparison, disagreements, fsck, session, thin_devices
 from fabfile.pool.maintain.disagreements import Orphans
 from fabfile.pool.maintain.session import Session
 from fabfile.pool.maintain.thin_devices import Device, Entry, Snapshot, Thin, View
@@ -139,7 +139,7 @@ def test_a_thin_id_counts_only_where_it_is_one_device_at_every_look(
     monkeypatch: pytest.MonkeyPatch, looks: list[str], left: tuple[int, ...]
 ) -> None:
     machine = Looks(*looks)
-    monkeypatch.setattr(comparison.session, "do", machine.do)
+    monkeypatch.setattr(session, "do", machine.do)
     monkeypatch.setattr(comparison, "APART", 0)
     result = comparison.look(Context(), "pool.fsck", FOUND, running=True)
     assert result.found.ids == left

@@ -38,7 +38,7 @@ KEYS = st.sampled_from(
     ]
 )  # fmt: skip
 TREES = st.recursive(
-    st.dictionaries(KEYS, VALUES, max_size=4).map(Content),
+    st.dictionaries(KEYS, VALUES, max_size=4).map(lambda tree: Content({**tree})),
     lambda inner: st.dictionaries(KEYS, VALUES | inner, max_size=4).map(Content),
     max_leaves=8,
 )

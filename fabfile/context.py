@@ -1,0 +1,17 @@
+"""What a task acts on: this machine, or a host."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class Context(Protocol):
+    """What is used of an Invoke `Context` (this machine) or a Fabric `Connection` (a host); no step asks which it is.
+
+    What only a connection has is looked up in one place each: `begin` in `carry`, `host` in `target`, `host_entry` in
+    `inventory` and `steps.origin`.
+    """
+
+    @property
+    def config(self) -> Any:
+        """Invoke's configuration, which has the core options: `config.run.dry` is --dry."""

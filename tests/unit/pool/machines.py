@@ -1,0 +1,191 @@
+"""A machine with a pool that does what it is told: each change is answered by its reason, and is remembered."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+import pytest
+
+import tasks
+from fabfile import apply, converge, facts, outcome
+from fabfile.errors import Unreachable
+from fabfile.facts import Facts, instances
+from fabfile.facts.containerd import Containerd, Plugin
+from fabfile.host import Host
+from fabfile.outcome import TaskReport
+from fabfile.plan import Change
+from fabfile.pool import units
+from fabfile.pool.maintain.thin_devices import Entry, Snapshot
+from tests.unit.fakes import Machine
+from tests.unit.pool import databases, groups, loops
+
+RUNS = Containerd(active=True, plugins=(Plugin("io.containerd.snapshotter.v1", "devmapper", "ok"),))
+"""A containerd that uses its pool."""
+
+
+def running(have: Facts, name: str) -> Facts:
+    """The same machine with the record of its pool among those of all pools, and with its containerd running."""
+    conf = units.conf(name)
+    lines = have.files[conf].content.splitlines()
+    made = instances.parse("".join(f"conf {conf}|{line}\n" for line in lines))
+    return msgspec.structs.replace(have, instances=made, containerd=RUNS)
+
+
+def on_files() -> Facts:
+    """A machine with a loop pool in use."""
+    return running(loops.machine(), loops.NAME)
+
+
+def on_disks() -> Facts:
+    """A machine with a direct pool in use."""
+    return running(groups.made(), groups.NAME)
+
+
+POOLS = {loops.NAME: on_files, groups.NAME: on_disks}
+"""Name of a pool → a machine that has it: one of each variant."""
+
+both = pytest.mark.parametrize("name", POOLS)
+"""A test of both variants."""
+
+
+def with_pool(have: Facts, **changes: Any) -> Facts:
+    """The same machine with another state of its pool."""
+    return msgspec.structs.replace(have, pool=msgspec.structs.replace(have.pool, **changes))
+
+
+def with_status(have: Facts, **changes: Any) -> Facts:
+    """The same machine where the kernel says something else of the pool."""
+    assert have.pool.status
+    return with_pool(have, status=msgspec.structs.replace(have.pool.status, **changes))
+
+
+def full(have: Facts) -> Facts:
+    """The same machine where the pool has no room for metadata."""
+    assert have.pool.status
+    return with_status(have, mode="ro", used_meta=have.pool.status.total_meta)
+
+
+def without(have: Facts, tool: str) -> Facts:
+    """The same machine without a program."""
+    return msgspec.structs.replace(have, needs=have.needs - {tool})
+
+
+def packed(**files: bytes) -> str:
+    """Copies of databases as a script prints them, by what it calls them."""
+    return "".join(f"{name} {base64.b64encode(gzip.compress(content)).decode()}\n" for name, content in files.items())
+
+
+def copies(name: str, numbers: Collection[int], prefix: str = "", *, box: int = 0) -> str:
+    """containerd's databases of a pool as a script prints them.
+
+    Args:
+        name: of the pool.
+        numbers: of its committed snapshots, which are their thin ids, too.
+        prefix: before the names of the databases.
+        box: number of the snapshot of a container `box`; 0: there is none.
+    """
+    entries = {(of := f"{name}-snap-{number}"): Entry(number, of, "", "Deactivated", 1) for number in numbers}
+    there = [Snapshot(number, f"default/{number}/k{number}", "Committed") for number in numbers]
+    last = max(numbers, default=0)
+    files = {f"{prefix}db": databases.pool(entries, last), f"{prefix}snap": databases.snapshots(there, last)}
+    keys = {f"k{number}": (f"default/{number}/k{number}", "") for number in numbers}
+    images = {} if prefix else {"records": databases.records(keys, {}, {"box": f"k{box}"} if box else {})}
+    return packed(**files, **images)
+
+
+class PoolMachine(Machine):
+    """Answers each change by its reason.
+
+    Args:
+        looks: the machine at one look after the other; the last is repeated.
+        says: the start of a change's reason → what it prints, one after the other; the last is repeated.
+        fails: the start of a change's reason → its exit code.
+        asked: a part of a script that changes nothing → what it prints.
+        becomes: the start of a change's reason → the machine as it is after that change.
+        dry: whether the user said --dry.
+    """
+
+    def __init__(
+        self,
+        looks: Sequence[Facts],
+        says: Mapping[str, str | Sequence[str]] | None = None,
+        fails: Mapping[str, int] | None = None,
+        asked: Mapping[str, str] | None = None,
+        becomes: Mapping[str, Facts] | None = None,
+        *,
+        dry: bool = False,
+    ) -> None:
+        super().__init__(["@@ system"], dry=dry)
+        self.host_entry = Host()
+        self.states = list(looks)
+        self.fails, self.asked, self.becomes = fails or {}, asked or {}, becomes or {}
+        self.says = {why: [text] if isinstance(text, str) else [*text] for why, text in (says or {}).items()}
+        self.planned: Sequence[Change] = ()
+        self.lost_at = ""
+        """The start of a change's reason: the machine is off by then."""
+        self.done: list[str] = []
+        """The reasons of all changes that were begun."""
+
+    def state(self) -> Facts:
+        """The machine as the next look shows it."""
+        return self.states.pop(0) if len(self.states) > 1 else self.states[0]
+
+    def apply(self, c: Any, name: str, changes: list[Change], have: Facts, look: str = "") -> str | None:
+        """Apply changes as ever, with their reasons known."""
+        self.planned = changes
+        return apply.apply(c, name, changes, have, look)
+
+    def answer(self, script: str, data: bytes) -> tuple[int, str]:
+        """Make the planned changes, or look."""
+        if apply.LOCK not in script:
+            said = [text for part, text in self.asked.items() if part in script]
+            return (0, said[0]) if said else super().answer(script, data)
+        self.scripts.append(script)
+        printed = ""
+        for number, change in enumerate(self.planned):
+            if self.lost_at and change.why.startswith(self.lost_at):
+                raise Unreachable("the machine is off")
+            self.done.append(change.why)
+            printed += f"@@{number}\n{self._said(change.why)}\n"
+            if code := next((code for why, code in self.fails.items() if change.why.startswith(why)), 0):
+                return code, f"{printed}{change.why} went wrong"
+            self.states = [have for why, have in self.becomes.items() if change.why.startswith(why)] or self.states
+        return 0, printed
+
+    def _said(self, reason: str) -> str:
+        said = next((said for why, said in self.says.items() if reason.startswith(why)), [""])
+        return said.pop(0) if len(said) > 1 else said[0]
+
+
+Make = Callable[..., PoolMachine]
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Make:
+    """Makes such a machine: the one that is looked at from then on."""
+
+    def make(*looks: Facts, **options: Any) -> PoolMachine:
+        c = PoolMachine(looks, **options)
+        monkeypatch.setattr(facts, "parse", lambda printed: c.state())
+        monkeypatch.setattr(converge, "apply", c.apply)
+        return c
+
+    return make
+
+
+def done(task: str, c: Any, **given: Any) -> TaskReport:
+    """What becomes of a task, as the executors do it."""
+    report, _ = outcome.perform(task, partial(tasks.ns[task].body, c, **given), remote=False)
+    return report
+
+
+def trouble(report: TaskReport, status: str) -> outcome.Trouble:
+    """The error of a task that ended with one."""
+    assert report.status == status, report.error
+    assert report.error
+    return report.error
