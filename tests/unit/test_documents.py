@@ -21,7 +21,7 @@ PAGES += sorted((REPOSITORY / "docs").glob("*.md"))
 
 PLACEHOLDERS = {
     "TASK": "deploy", "NAME": "lab-1", "HOSTS": "hosts", "DEV": "/dev/sdb", "DEVICE": "/dev/sdb", "POOL": "pool",
-    "SIZE": "1G", "DIR": "/srv/pool", "FILE": "/srv/file", "ID": "/dev/sdb",
+    "SIZE": "1G", "DIR": "/srv/pool", "FILE": "/dev/null", "ID": "/dev/sdb",
 }  # fmt: skip
 
 
