@@ -39,11 +39,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two, as one machine leaves half of two cores idle; one where tests may use this kernel's own loops and pools.
+    """Three, as two machines leave a quarter of two cores idle; one where tests may use this kernel's own loops.
 
     Each would take the other's for a leak of its own.
     """
-    return 1 if has_thin_pools() else 2
+    return 1 if has_thin_pools() else 3
 
 
 BEGIN = time()

@@ -23,7 +23,10 @@ from tests.integration.machine import until
 
 HOSTS = 3
 
-OWN_RUN = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /run && exec "$@"', "sh")
+HEARS = ("env", "--default-signal=INT")
+"""In front of a program that is to hear of Ctrl-C: where these tests run in the background, that is ignored."""
+
+OWN_RUN = (*HEARS, "unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /run && exec "$@"', "sh")
 """In front of a program that changes this machine: its lock is another one than everybody's."""
 
 

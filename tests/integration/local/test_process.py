@@ -72,9 +72,9 @@ def test_one_that_cannot_be_recorded_never_begins(tmp_path: Path) -> None:
     file = tmp_path / "process.json"
     (tmp_path / ".process.json.new").mkdir()
     with pytest.raises(OSError):
-        process.spawn(file, ["touch", "begun"], tmp_path / "log")
-    assert [child for child in children() if "begun" in child] == []
-    assert not (tmp_path / "begun").exists() and not file.exists()
+        process.spawn(file, ["touch", "begun-by-this-test"], tmp_path / "log")
+    assert [child for child in children() if "begun-by-this-test" in child] == []
+    assert not (tmp_path / "begun-by-this-test").exists() and not file.exists()
 
 
 def test_on_a_full_disk_the_directory_is_named_and_nothing_runs(tmp_path: Path) -> None:
@@ -91,14 +91,14 @@ with (lab / "ballast").open("wb", buffering=0) as out:
     except OSError:
         pass
 with files.writing(lab, "LAB_DIR"):
-    process.spawn(lab / "process.json", ["touch", "begun"], lab / "log")
+    process.spawn(lab / "process.json", ["touch", "begun-by-this-test"], lab / "log")
 """
     mount = f'mount -t tmpfs -o size=64k none \'{tmp_path}\' && exec "$0" -c "$1"'
     command = ["unshare", "--mount", "sh", "-c", f"{mount}; ", sys.executable, code]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert f"no room is left in {tmp_path}" in done.stderr and "No space left on device" in done.stderr
     assert "let LAB_DIR name a directory on another disk" in done.stderr
-    assert done.returncode == 1 and [child for child in children() if "begun" in child] == []
+    assert done.returncode == 1 and [child for child in children() if "begun-by-this-test" in child] == []
 
 
 def test_a_command_does_not_begin_if_we_are_killed_before_it_is_recorded(tmp_path: Path) -> None:
@@ -107,14 +107,14 @@ import os, signal
 from pathlib import Path
 from fabfile.lab import process
 process.record = lambda file, pid: os.kill(os.getpid(), signal.SIGKILL)
-process.spawn(Path({str(tmp_path)!r}) / "process.json", ["touch", "begun"], Path("/dev/null"))
+process.spawn(Path({str(tmp_path)!r}) / "process.json", ["touch", "begun-by-this-test"], Path("/dev/null"))
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
     end = monotonic() + 10
-    while running := [child for child in children() if "begun" in child]:
+    while running := [child for child in children() if "begun-by-this-test" in child]:
         assert monotonic() < end, running
         sleep(0.01)
-    assert not (tmp_path / "begun").exists()
+    assert not (tmp_path / "begun-by-this-test").exists()
 
 
 def children() -> list[str]:

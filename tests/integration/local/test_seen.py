@@ -17,7 +17,7 @@ import pytest
 
 from fabfile.paths import REPOSITORY
 from tests.integration.local import sshd
-from tests.integration.local.test_interruption import inventory, steps
+from tests.integration.local.test_interruption import HEARS, inventory, steps
 from tests.integration.machine import until
 
 
@@ -95,7 +95,7 @@ def test_ctrl_c_on_a_terminal(servers: list[sshd.Server], tmp_path: Path) -> Non
     command = [sys.executable, "-m", "tests.integration.local.harmless", "fab", "-H", "hosts", *steps(tmp_path)]
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        ["setsid", "--ctty", "--wait", *command], cwd=REPOSITORY, env=environment, stdin=theirs, stdout=theirs,
+        ["setsid", "--ctty", "--wait", *HEARS, *command], cwd=REPOSITORY, env=environment, stdin=theirs, stdout=theirs,
         stderr=theirs,
     )  # fmt: skip
     os.close(theirs)
