@@ -85,6 +85,12 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def record(session: nox.Session) -> None:
+    """Record a fact for the unit tests from a throwaway machine. After `--`: FACT [NAME]; --help."""
+    python(session, "-m", "tests.record", *session.posargs)
+
+
+@nox.session(default=False)
 def audit(session: nox.Session) -> None:
     """Lock files: hashes, licences, and advisories where the service is reached; download sizes; files on a host."""
     python(session, "-m", "tests.audit", *session.posargs)

@@ -27,7 +27,7 @@ from fabfile.facts import (
 from fabfile.instance import Daemon
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from fabfile.context import Context
     from fabfile.host import Host
@@ -221,8 +221,13 @@ fi
 """
 
 
-def script(query: Query) -> str:
-    """The facts script: each fragment in a subshell of its own, behind a line `@@ NAME`."""
+def script(query: Query, asked: Iterable[str] = MODULES) -> str:
+    """The facts script: each fragment in a subshell of its own, behind a line `@@ NAME`.
+
+    Args:
+        query: what to ask.
+        asked: names of the facts to ask for.
+    """
     monitor = f"devmapper-pool-monitor@{query.pool}"
     names = (query.daemon.unit, f"devmapper-pool@{query.pool}.service", f"{monitor}.timer", f"{monitor}.service")
     prelude = PRELUDE.format(
@@ -231,7 +236,7 @@ def script(query: Query) -> str:
         properties=" ".join(f"-p {name}" for name in units.PROPERTIES),
         units=" ".join(map(target.quote, names)),
     )
-    return prelude + "".join(f"echo '@@ {name}'\n(\n{module.fragment(query)}\n)\n" for name, module in MODULES.items())
+    return prelude + "".join(f"echo '@@ {name}'\n(\n{MODULES[name].fragment(query)}\n)\n" for name in asked)
 
 
 def parse(output: str) -> Facts:
