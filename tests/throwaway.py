@@ -26,17 +26,19 @@ def machine(suite: str = "bookworm", kind: str = "") -> Iterator[Vm]:
         suite: its Debian.
         kind: of machine; empty: the best that boots here.
     """
-    with tempfile.TemporaryDirectory(prefix="containerd-devmapper-lab-") as lab:
-        before = os.environ.get("LAB_DIR")
-        os.environ["LAB_DIR"] = lab
+    before = os.environ.get("LAB_DIR")
+    lab = os.environ["LAB_DIR"] = tempfile.mkdtemp(prefix="containerd-devmapper-lab-")
+    try:
         try:
             yield machines.up(1, suite, kind=kind)[0]
         finally:
             machines.down()
-            if before is None:
-                del os.environ["LAB_DIR"]
-            else:
-                os.environ["LAB_DIR"] = before
+        Path(lab).rmdir()
+    finally:
+        if before is None:
+            del os.environ["LAB_DIR"]
+        else:
+            os.environ["LAB_DIR"] = before
 
 
 def fab(*words: str, inventory: Path, codes: tuple[int, ...] = (0,), shown: bool = True) -> str:
