@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from invoke import Collection
 
+from fabfile import bytecode as bytecode
 from fabfile import commandline, tasks
 
 
