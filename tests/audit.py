@@ -14,7 +14,7 @@ from fabfile.catalogue import parse
 from fabfile.releases import MACHINES, load
 
 REPOSITORY = Path(__file__).parent.parent
-LOCKS = ("requirements.lock", "requirements-bench.lock")
+LOCKS = ("requirements.lock", "requirements-bench.lock", "requirements-peers.lock")
 ADVISORIES = "https://api.osv.dev/v1/querybatch"
 LIMIT = 20
 """Seconds for an answer of a service."""

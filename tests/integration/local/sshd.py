@@ -34,6 +34,7 @@ cat /etc/passwd "$d/users" >"$d/passwd"
 mount --bind "$d/passwd" /etc/passwd
 mount -t tmpfs none /run
 mkdir /run/sshd
+[ ! -d "$d/sbin" ] || mount --bind "$d/sbin" /usr/local/sbin
 grep -q ^sshd: /etc/passwd || echo 'sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin' >>"$d/passwd"
 export LD_LIBRARY_PATH="$libraries"
 exec "$program" -D -e -f /dev/null -h "$d/host" -o PidFile=none -o AuthorizedKeysFile="$d/id.pub" -o StrictModes=no \
@@ -98,7 +99,11 @@ def _program() -> tuple[Path, str]:
 
 @contextmanager
 def server(
-    directory: Path, hosts: int = 1, options: Sequence[str] = (), users: Mapping[str, str] | None = None
+    directory: Path,
+    hosts: int = 1,
+    options: Sequence[str] = (),
+    users: Mapping[str, str] | None = None,
+    programs: Sequence[str] = (),
 ) -> Iterator[Server]:
     """A server that ends with all its sessions.
 
@@ -107,6 +112,7 @@ def server(
         hosts: how many ports it has, at most 16.
         options: more of sshd's, `MaxStartups=2`.
         users: more names of root → the shell; their home is the directory of that name.
+        programs: names of programs that are there and do nothing, where this machine has none of that name.
     """
     program, libraries = _program()
     for name in ("host", "id"):
@@ -115,6 +121,10 @@ def server(
     (directory / "users").write_text("".join(lines))
     for name in users or {}:
         (directory / name).mkdir(exist_ok=True)
+    for name in programs:
+        if not tools.which(name):
+            (directory / "sbin").mkdir(exist_ok=True)
+            (directory / "sbin" / name).symlink_to("/bin/true")
     ports = free_ports(hosts)
     kind, key, *_ = (directory / "host.pub").read_text().split()
     (directory / "known").write_text("".join(f"[127.0.0.1]:{port} {kind} {key}\n" for port in ports))

@@ -1,0 +1,81 @@
+"""A fleet on this machine's loopback, by fab and by its peers: wall time, CPU and memory, as CSV and as a chart.
+
+The tools take turns in each round, from nothing: no connection is kept. Controller and hosts share this machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from bench.fleet import extras, figures, goals, peers, targets
+from bench.fleet.figures import Row
+from bench.fleet.tools import WAYS, Setting, run
+from fabfile.paths import REPOSITORY
+
+SIZES = (1, 8, 32, 128)
+EXTRA = 32
+"""Hosts, at most, for what only ours is asked."""
+
+
+def rounds(of: Setting, sizes: Sequence[int], count: int) -> Iterator[list[Row]]:
+    """The figures of each run."""
+    for hosts in sizes:
+        ways = [way for way in WAYS if hosts <= way.most]
+        for number in range(count):
+            first = number * len(ways) // count  # so that whatever drifts within a round favours nobody
+            for way in ways[first:] + ways[:first]:
+                cost = run(way, of._replace(size=hosts))
+                spent = f"{cost.wall:7.2f} s, CPU {cost.cpu:6.2f} s, of the hosts {cost.hosts:6.2f} s"
+                print(f"{hosts:4} {way.job:8} {way.tool:13} {spent}", flush=True)
+                yield figures.rows(number + 1, way.job, way.tool, hosts, cost)
+
+
+def measure(args: argparse.Namespace, directory: Path) -> list[Row]:
+    """All figures; what there is by now stays, whatever comes."""
+    found: list[Row] = []
+    file = args.out / "fleet.csv"
+    with targets.up(directory, max(args.sizes)) as fleet:
+        of = Setting(fleet, peers.installed(), max(args.sizes), args.at_once)
+        for way in WAYS:
+            run(way, of._replace(size=1))  # the first run writes byte code
+        for each in rounds(of, args.sizes, args.rounds):
+            found += each
+            figures.write(file, found)
+        few = of._replace(size=min(EXTRA, of.size))
+        found += extras.wait(few)
+        found += extras.known_hosts(few, args.rounds)
+    figures.write(file, found)
+    return found
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(word) for word in text.split(","))
+
+
+def main() -> int:
+    """Measure, write the files, print the tables; the exit code is 1 where a goal is missed."""
+    parser = argparse.ArgumentParser(prog="python -m bench.fleet", description=__doc__)
+    parser.add_argument("--sizes", type=_numbers, default=SIZES, help="numbers of hosts, with commas between them")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each tool has its turn at each size")
+    parser.add_argument("--at-once", type=int, default=64, help="how many hosts each tool does at a time")
+    parser.add_argument("--out", type=Path, default=REPOSITORY / "logs", help="directory of what is written")
+    args = parser.parse_args()
+    args.out.mkdir(exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # as on Ctrl-C, all that was started ends
+    with tempfile.TemporaryDirectory() as name:
+        found = measure(args, Path(name))
+    reached = goals.goals(found)
+    print(figures.table(found), goals.table(reached), sep="\n\n")
+    from bench.fleet import chart  # only the environment of `nox -s bench` has what it needs
+
+    chart.draw(found, args.out / "fleet")
+    return 0 if all(goal.reached for goal in reached) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""What is to be reached, and whether it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from bench.fleet.extras import KNOWN, KNOWN_HASHED, KNOWN_LONG, WAIT
+from bench.fleet.figures import Row, median, ratio, sizes
+from bench.fleet.tools import ANSIBLE, CHECKS, COMMAND, OURS, PARALLEL_SSH, PYINFRA
+
+MANY = 32
+"""Hosts from which the bare command of a library is the measure."""
+
+
+class Goal(NamedTuple):
+    """A figure and what it is at most."""
+
+    what: str
+    found: float
+    most: float
+    unit: str = ""
+
+    @property
+    def reached(self) -> bool:
+        """Whether it is met."""
+        return self.found <= self.most
+
+
+def goals(found: Sequence[Row]) -> list[Goal]:
+    """All that these figures can say."""
+    return [*_peers(found), *_growth(found), *_ours(found)]
+
+
+def _peers(found: Sequence[Row]) -> Iterator[Goal]:
+    checks = (CHECKS, OURS)
+    for count in sizes(found):
+        hosts = f"{count} host{'s' * (count != 1)}"
+        for measure in ("wall", "cpu"):
+            others = [(CHECKS, PYINFRA, 0.8, ""), (COMMAND, PARALLEL_SSH, 1.5, "'s bare command")]
+            for job, tool, most, what in others[: 2 if count >= MANY else 1]:
+                if (value := ratio(found, checks, (job, tool), count, measure)) is not None:
+                    yield Goal(f"checks, {hosts}, {measure}: times {tool}{what}", value, most)
+        if (value := ratio(found, checks, (CHECKS, ANSIBLE), count, "wall")) is not None:
+            yield Goal(f"checks, {hosts}, wall: times {ANSIBLE}", value, 0.2)
+
+
+def _growth(found: Sequence[Row]) -> Iterator[Goal]:
+    """CPU and memory that a host more costs, between neighbouring sizes from 8 on."""
+    counts = [count for count in sizes(found) if count >= 8]
+    costs: dict[str, list[float]] = {"cpu": [], "memory": []}
+    for name, each in costs.items():
+        medians = [median(found, CHECKS, OURS, count, name) or 0 for count in counts]
+        each += [(b - a) / (n - m) for (a, m), (b, n) in pairwise(zip(medians, counts, strict=True))]
+    for (first, then), count in zip(pairwise(costs["cpu"]), counts[2:], strict=True):
+        yield Goal(f"CPU of a host more, up to {count} hosts: times the one before", then / first, 1.2)
+    if costs["memory"]:
+        first, last = (median(found, CHECKS, OURS, count, "memory") or 0 for count in (counts[0], counts[-1]))
+        each_host = (last - first) / (counts[-1] - counts[0])
+        yield Goal(f"memory of a host more, {counts[0]} to {counts[-1]} hosts", each_host, 1, "MiB")
+
+
+def _ours(found: Sequence[Row]) -> Iterator[Goal]:
+    for count in sorted({row.size for row in found if row.job == WAIT}):
+        yield Goal(f"{count} hosts that sleep: CPU", median(found, WAIT, OURS, count, "cpu") or 0, 0.5, "s")
+    for count in sorted({row.size for row in found if row.job == KNOWN}):
+        own = median(found, KNOWN, OURS, count, "wall") or 0
+        for job in (KNOWN_LONG, KNOWN_HASHED):
+            more = (median(found, job, OURS, count, "wall") or 0) - own
+            yield Goal(f"{job}, {count} hosts: more than with their own keys alone", more, 0.5, "s")
+
+
+def table(of: Sequence[Goal]) -> str:
+    """A table in Markdown."""
+    lines = ["| goal | found | at most | |", "|---|---|---|---|"]
+    for goal in of:
+        unit = f" {goal.unit}" if goal.unit else ""
+        met = "reached" if goal.reached else "**missed**"
+        lines.append(f"| {goal.what} | {goal.found:.2f}{unit} | {goal.most}{unit} | {met} |")
+    return "\n".join(lines)

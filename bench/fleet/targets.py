@@ -1,0 +1,120 @@
+"""The hosts: OpenSSH's own server on this machine's loopback, a port a host, and the inventories of all tools."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from fabfile.distributions import RUN
+from tests.integration.local.sshd import server
+from tests.integration.machine import until
+
+ADDRESS = "127.0.0.1"
+PORTS = 16
+"""Of one sshd, at most."""
+
+OPTIONS = ("MaxStartups=1000",)
+"""Each host would count its own logins; here they are those of 16 hosts."""
+
+
+class Fleet(NamedTuple):
+    """Running hosts."""
+
+    directory: Path
+    """Has the key `id` that all hosts accept, the file `known` of their host keys, and inventories."""
+    ports: Sequence[int]
+    servers: Sequence[int] = ()
+    """The processes of sshd; each is the first one in a namespace, so all that it did not wait for ends up with it."""
+
+    def cpu(self) -> float:
+        """Seconds of CPU that hosts have used for all sessions up to now, once the last of them has ended."""
+        until(lambda: not any(map(_children, self.servers)), "has sessions that do not end", 60)
+        stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self.servers]
+        return sum(int(ticks) for stat in stats for ticks in stat[11:15]) / os.sysconf("SC_CLK_TCK")
+
+    def file(self, name: str, text: str) -> Path:
+        """A file in the directory, written if it is not there."""
+        file = self.directory / name
+        if not file.exists():
+            file.write_text(text)
+        return file
+
+    def hosts(self, count: int) -> list[tuple[str, int]]:
+        """Name and port of the first `count` hosts."""
+        return [(f"h{number}", port) for number, port in enumerate(self.ports[:count])]
+
+    def toml(self, count: int, at_once: int, known: str = "known") -> Path:
+        """Our inventory of the first `count` hosts.
+
+        Args:
+            count: of hosts.
+            at_once: how many of them at a time.
+            known: the name of the file of host keys.
+        """
+        lines = [
+            "[defaults]",
+            f"known_hosts = '{self.directory / known}'",
+            f"identity_file = '{self.directory / 'id'}'",
+            f"parallel = {at_once}",
+            *(f"[hosts.{name}]\naddress = '{ADDRESS}'\nport = {port}" for name, port in self.hosts(count)),
+        ]
+        return self.file(f"{known}-{count}-{at_once}.toml", "\n".join(lines) + "\n")
+
+    def ssh_config(self) -> Path:
+        """OpenSSH's configuration for all hosts."""
+        every = (
+            f"Host *\n  HostName {ADDRESS}\n  User root\n  IdentityFile {self.directory / 'id'}\n  IdentitiesOnly yes\n"
+            f"  UserKnownHostsFile {self.directory / 'known'}\n  StrictHostKeyChecking yes\n  LogLevel ERROR\n"
+        )
+        return self.file("config", "".join(f"Host {name}\n  Port {port}\n" for name, port in self.hosts(10**6)) + every)
+
+    def pyinfra(self, count: int) -> Path:
+        """pyinfra's inventory of the first `count` hosts."""
+        data = {
+            "ssh_hostname": ADDRESS, "ssh_user": "root", "ssh_key": str(self.directory / "id"),
+            "ssh_look_for_keys": False, "ssh_allow_agent": False,
+            "ssh_known_hosts_file": str(self.directory / "known"), "ssh_strict_host_key_checking": "yes",
+        }  # fmt: skip
+        hosts = [(name, {**data, "ssh_port": port}) for name, port in self.hosts(count)]
+        return self.file(f"pyinfra_{count}.py", f"hosts = {hosts!r}\n")
+
+    def ansible(self, count: int) -> Path:
+        """Ansible's inventory of the first `count` hosts; their Python is this machine's."""
+        lines = [
+            *(f"{name} ansible_port={port}" for name, port in self.hosts(count)),
+            f"[all:vars]\nansible_host={ADDRESS}\nansible_user=root",
+            f"ansible_ssh_private_key_file={self.directory / 'id'}",
+            f"ansible_ssh_common_args='-F {self.ssh_config()}'",
+            "ansible_python_interpreter=/usr/bin/python3",
+        ]
+        return self.file(f"ansible_{count}.ini", "\n".join(lines) + "\n")
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@contextmanager
+def up(directory: Path, count: int) -> Iterator[Fleet]:
+    """Hosts on which `packages` finds everything; programs that this machine lacks are there and do nothing.
+
+    Args:
+        directory: an empty one.
+        count: of hosts.
+    """
+    with ExitStack() as stack:
+        servers = []
+        for first in range(0, count, PORTS):
+            part = directory / f"sshd-{first}"
+            part.mkdir()
+            servers.append(stack.enter_context(server(part, min(PORTS, count - first), OPTIONS, programs=RUN)))
+        (directory / "known").write_text("".join((each.directory / "known").read_text() for each in servers))
+        (servers[0].directory / "id").rename(directory / "id")
+        accepted = (servers[0].directory / "id.pub").read_text()
+        for each in servers[1:]:
+            (each.directory / "id.pub").write_text(accepted)
+        sshd = [child for each in servers for child in _children(each.process.pid)]
+        yield Fleet(directory, [port for each in servers for port in each.ports], sshd)
