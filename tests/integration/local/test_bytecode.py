@@ -11,13 +11,13 @@ from pathlib import Path
 from fabfile.paths import REPOSITORY
 
 
-def compiled(checkout: Path, *options: str) -> set[str]:
+def compiled(checkout: Path, *options: str, umask: int = 0o022) -> set[str]:
     """What `inv --list` leaves compiled in a checkout."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     inv = Path(sys.executable).with_name("inv")
     subprocess.run(
         [sys.executable, *options, inv, "--list"],
-        cwd=checkout, env=environment, stdout=subprocess.DEVNULL, check=True,
+        cwd=checkout, env=environment, stdout=subprocess.DEVNULL, umask=umask, check=True,
     )  # fmt: skip
     return {file.name.partition(".")[0] for file in checkout.rglob("*.pyc")}
 
@@ -26,4 +26,5 @@ def test_compiled_modules_are_kept(tmp_path: Path) -> None:
     shutil.copytree(REPOSITORY / "fabfile", tmp_path / "fabfile", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(REPOSITORY / "tasks.py", tmp_path)
     assert not compiled(tmp_path, "-B")
+    assert not compiled(tmp_path, umask=0), "others could write to them"
     assert {"commandline", "converge", "packages"} <= compiled(tmp_path)
