@@ -63,7 +63,7 @@ def unit(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """Throwaway machines on a real kernel. After `--`: --machine KIND, --suite NAME, --keep, tests, pytest options."""
     tests = ["tests/integration", "--ignore=tests/integration/soak"]
-    options = ["-ra", "-v", "--durations=10", "--numprocesses=auto", "--dist=loadfile"]
+    options = ["-ra", "-v", "--durations=10", "--numprocesses=auto", "--dist=loadfile", "--no-loadscope-reorder"]
     python(session, "-m", "pytest", *chosen(session, tests), *options, *session.posargs)
 
 
