@@ -127,24 +127,24 @@ def test_any_netrc_is_a_password_none_or_refused(home: Path, text: str) -> None:
 
 
 SOURCES = [
-    "deb http://deb.debian.org/debian bookworm main\n",
+    "deb http://deb.example.org/debian bookworm main\n",
     "deb [arch=amd64 signed-by=/k] https://m.example.org/x/debian/ trixie main\n",
     "deb mirror+https://m.example.org/debian bookworm main\n",
-    "Types: deb\nURIs: http://a.example.org/ubuntu http://deb.debian.org/debian\nSuites: forky\n",
+    "Types: deb\nURIs: http://a.example.org/ubuntu http://deb.example.org/debian\nSuites: forky\n",
 ]
 
 
 @pytest.mark.parametrize(
     ("text", "mirror"),
     [
-        (SOURCES[0], "http://deb.debian.org/debian"),
+        (SOURCES[0], "http://deb.example.org/debian"),
         (SOURCES[1], "https://m.example.org/x/debian"),
         (SOURCES[2], "https://m.example.org/debian"),
-        (SOURCES[3], "http://deb.debian.org/debian"),
-        ("deb\t[trusted=yes]\thttp://deb.debian.org/debian\tbookworm main\n", "http://deb.debian.org/debian"),
+        (SOURCES[3], "http://deb.example.org/debian"),
+        ("deb\t[trusted=yes]\thttp://deb.example.org/debian\tbookworm main\n", "http://deb.example.org/debian"),
         (
             "# deb http://a.example.org/debian x\ndeb-src http://b.example.org/debian x\n" + SOURCES[0],
-            "http://deb.debian.org/debian",
+            "http://deb.example.org/debian",
         ),
     ],
 )

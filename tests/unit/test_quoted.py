@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -66,7 +67,7 @@ PATH = re.compile(r"`((?:fabfile|templates|tests|docs|bench)/[\w./-]*\w/?)(?:::\
 
 
 @pytest.mark.parametrize("page", [*PAGES, REPOSITORY / "fabfile/pool/__init__.py"], ids=lambda page: page.name)
-def test_every_path_that_is_named_exists(page) -> None:  # type: ignore[no-untyped-def]
+def test_every_path_that_is_named_exists(page: Path) -> None:
     named = [path for path in PATH.findall(page.read_text()) if "swap" not in path]  # the worked example's own
     assert [path for path in named if not (REPOSITORY / path).exists()] == []
 
@@ -75,7 +76,7 @@ LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([\w-]+))?\)")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_leads_somewhere(page) -> None:  # type: ignore[no-untyped-def]
+def test_every_link_leads_somewhere(page: Path) -> None:
     for file, anchor in LINK.findall(page.read_text()):
         target = page.parent / file if file else page
         assert target.exists(), file

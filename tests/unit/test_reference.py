@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from tests import reference
@@ -10,7 +13,7 @@ from tests import reference
 @pytest.mark.parametrize(
     ("file", "page"), [(reference.HOSTS, reference.hosts_page), (reference.JSON, reference.json_page)]
 )
-def test_the_page_is_up_to_date(file, page) -> None:  # type: ignore[no-untyped-def]
+def test_the_page_is_up_to_date(file: Path, page: Callable[[str], str]) -> None:
     text = file.read_text()
     assert page(text) == text
 

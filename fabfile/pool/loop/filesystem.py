@@ -35,8 +35,8 @@ def refuse_unfit(have: Facts, want: LoopSpec) -> None:
     if place.read_only:
         raise Refused(
             f"{want.dir} is on a file system that is mounted read-only",
-            f"mounted at {place.target}; after an error ext4 does that by itself, and the kernel's log tells of it",
-            hint=f"mount -o remount,rw {words(place.target.replace(chr(92) + 'x20', ' '))}",
+            f"mounted at {place.target}; ext4 remounts itself read-only after an error, see dmesg",
+            hint=words("mount", "-o", "remount,rw", place.target.replace(r"\x20", " ")),
         )
 
 

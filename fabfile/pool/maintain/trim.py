@@ -58,20 +58,20 @@ def _change(before: int, after: int) -> str:
 
 
 def refuse_without_discards(c: Context, found: Session) -> None:
-    """Refuse what would come to nothing: the pool would go down, and its disks would not take a discard.
+    """Refuse to take the pool down where the devices under it take no discards.
 
     Args:
         c: the machine.
-        found: the pool; of one that is down nothing is known.
+        found: the pool; nothing is known of one that is down.
 
     Raises:
-        Refused: a disk under the pool, or its file system, knows no discards.
+        Refused: the disk under the pool, or its file system, does not support discards.
     """
     table = found.have.pool.table
     if not table or not table.data:
         return
     limit = f"/sys/dev/block/{table.data}/queue/discard_max_bytes"
-    if target.sh(c, f"cat {target.quote(limit)}", "looking what its disks can do").strip() == "0":
+    if target.sh(c, f"cat {target.quote(limit)}", "checking whether its disks take discards", look=True).strip() == "0":
         raise Refused(
             f"{TASK}: the data device of the pool {found.name} takes no discards",
             f"{limit} is 0: the disk under it, or its file system, does not support them",
