@@ -60,6 +60,8 @@ class LoopRecord(Common, frozen=True, kw_only=True, tag="loop"):
     meta_ino: str | None = None
     kept_inodes: tuple[str, ...] = ()
     """Of metadata that a repair or a restore kept."""
+    unfinished_inodes: tuple[str, ...] = ()
+    """Of the file that is being made, or that an interrupted run left unfinished."""
 
     @property
     def dir(self) -> str:

@@ -26,6 +26,7 @@ from fabfile.pool.loop.filesystem import refuse_missing, refuse_unfit
 from fabfile.pool.loop.spec import LoopSpec, has_meta
 from fabfile.pool.loop.volume import Volume, volume
 from fabfile.pool.loop.volume import changes as volume_changes
+from fabfile.pool.safety import gate
 
 LOOP_OPTIONS = (
     "size", "meta_size", "name", "dir", "block_size", "volume", "volume_size",
@@ -174,12 +175,13 @@ def _backing(have: Facts, want: LoopSpec) -> list[Change]:
             hint=f"restore the file, or discard the pool: {_reset(want)}",
         )
     plan: list[Change] = []
+    conf = units.conf(want.name)
     if not meta:
         why = f"metadata file of {sizes.show(want.meta)} for {want.data // want.block} blocks of data"
-        plan.append(Command(why, _create(want.meta_file, f"fallocate -l {want.meta}")))
+        plan.append(_create(why, conf, want.meta_file, "fallocate", "-l", str(want.meta)))
     if not data:
         why = f"sparse data file of {sizes.show(want.data)}{_overcommit(have, want)}"
-        plan.append(Command(why, _create(want.data_file, f"truncate -s {want.data}")))
+        plan.append(_create(why, conf, want.data_file, "truncate", "-s", str(want.data)))
     return plan
 
 
@@ -193,13 +195,20 @@ def _overcommit(have: Facts, want: LoopSpec) -> str:
     )
 
 
-def _create(path: str, command: str) -> str:
-    dir, new, path = map(words, (path.rpartition("/")[0], f"{path}.new", path))
-    # On the disk before the next one is made: after a power cut there is no data file without metadata either.
-    return (
-        f"[ -d {dir} ] || mkdir -p {dir}\n[ ! -e {path} ] || {{ echo 'it exists by now'; exit 1; }}\n"
-        f"umask 077; [ ! -e {new} ] || rm {new}; {command} {new}\nsync {new}\nmv {new} {path}\nsync {dir} {dir}/.."
-    )
+def _create(why: str, conf: str, path: str, *command: str) -> Command:
+    """Make a file under another name first, by a command that takes that name as its last argument."""
+    dir, new = path.rpartition("/")[0], f"{path}.new"
+    lines = [
+        f"[ -d {words(dir)} ] || mkdir -p {words(dir)}",
+        f"[ ! -e {words(path)} ] || {{ echo 'it exists by now'; exit 1; }}",
+        words("begin_file", conf, new),
+        words(*command, new),
+        # On the disk before the next one is made: after a power cut there is no data file without metadata either.
+        words("sync", new),
+        words("mv", new, path),
+        words("sync", dir, f"{dir}/.."),
+    ]
+    return Command(why, "\n".join(lines), gate.functions())
 
 
 def _active(have: Facts, want: LoopSpec, written: list[Change]) -> list[Change]:

@@ -49,24 +49,15 @@ def _files(have: Facts, name: str, record: LoopRecord) -> list[Change]:
             _refuse_other(have, name, record, path, part, inode)
             deeds.append(gate.remove_file("", path, f"{part.device}:{part.inode}"))
             used += part.allocated
-    # What an interrupted repair or pool.loop left: whoever is interrupted records nothing.
-    left = " ".join(f"{words(path)}{end}" for path, end in (
-        (record.data, ".new"), (record.meta, ".new"), (record.meta, ".candidate"),
-    ))  # fmt: skip
     why = f"remove {record.data} and {record.meta}, {sizes.human(used)}"
-    return [gate.joined(why, [*deeds, Command("", f"{_kept(record)}rm -f {left}")])]
+    return [gate.joined(why, [*deeds, _beside(record)])]
 
 
-def _kept(record: LoopRecord) -> str:
-    """Shell that removes the metadata that repairs and restores kept, which is known by its recorded inodes."""
-    if not record.kept_inodes:
-        return ""
-    known = words(f" {' '.join(record.kept_inodes)} ")
-    return (
-        f"for file in {words(record.meta)}.[0-9]*Z; do\n"
-        f'  case {known} in *" $(stat -c %i -- "$file" 2>/dev/null || echo none) "*)'
-        ' remove_file "$file" "$(inode "$file")" ;; esac\ndone\n'
-    )
+def _beside(record: LoopRecord) -> Command:
+    """Remove the metadata that repairs kept, and what interrupted runs left, both known by their recorded inodes."""
+    known = " ".join((*record.kept_inodes, *record.unfinished_inodes))
+    unfinished = words(f"{record.data}.new", f"{record.meta}.new", record.candidate)
+    return Command("", f"{words('remove_ours', known)} {words(record.meta)}.[0-9]*Z {unfinished}")
 
 
 def _refuse_other(have: Facts, name: str, record: LoopRecord, path: str, file: Backing, recorded: str | None) -> None:

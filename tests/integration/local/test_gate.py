@@ -187,3 +187,48 @@ def test_lvms_record_of_a_pool_gets_another_id_and_loses_thin_volumes_and_messag
     want = re.sub(r"\t\t\t\tmessage1 \{.*?\}\n|\t\tother \{.*?\n\t\t\}\n", "", LVM, flags=re.DOTALL)
     assert done.stdout == want.replace("transaction_id = 1\n", "transaction_id = 4\n")
     assert "other" not in done.stdout.replace("another", "")
+
+
+def begun(directory: Path, script: str) -> tuple[int, str]:
+    """Run shell with the gate's functions on real files; `conf` is a pool's settings, which record nothing yet."""
+    conf = directory / "conf"
+    if not conf.exists():
+        conf.write_text("VARIANT=loop\n")
+    done = subprocess.run(
+        ["sh", "-c", f"set -eu\n{gate.functions()}\nconf={conf}\ncd {directory}\n{script}"],
+        capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_an_unfinished_file_is_known_by_its_inode(tmp_path: Path) -> None:
+    assert begun(tmp_path, "begin_file $conf data.new; echo half >data.new") == (0, "")
+    new = tmp_path / "data.new"
+    assert f"UNFINISHED_INODES={new.stat().st_ino}\n" in (tmp_path / "conf").read_text()
+    assert new.stat().st_mode & 0o777 == 0o600
+    assert begun(tmp_path, "begin_file $conf data.new; [ ! -s data.new ]") == (0, "")
+    assert begun(tmp_path, 'remove_ours "$(sed -n s/^UNFINISHED_INODES=//p $conf)" data.new') == (0, "")
+    assert not new.exists()
+
+
+def test_an_empty_file_that_a_killed_run_could_not_record_is_taken_over(tmp_path: Path) -> None:
+    (tmp_path / "data.new").touch()
+    assert begun(tmp_path, "begin_file $conf data.new; echo half >data.new") == (0, "")
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "directory"])
+def test_what_somebody_else_has_under_the_name_of_an_unfinished_file_stays(tmp_path: Path, kind: str) -> None:
+    other = tmp_path / "other"
+    other.write_text("mine\n")
+    new = tmp_path / "data.new"
+    if kind == "file":
+        new.write_text("mine\n")
+    elif kind == "link":
+        new.symlink_to(other)
+    else:
+        new.mkdir()
+    code, said = begun(tmp_path, "begin_file $conf data.new")
+    assert (code, "was not made by this program; move it away" in said) == (1, True)
+    assert begun(tmp_path, "remove_ours 12 data.new") == (0, "")
+    assert new.is_dir() or new.read_text() == "mine\n"
+    assert other.read_text() == "mine\n"

@@ -140,6 +140,7 @@ def test_its_files_are_on_the_disk_metadata_before_data() -> None:
     changes = loop_pool.plan(having(pool=Pool(place=ROOM)), want(), None)
     meta, data, *_ = (change.script.splitlines() for change in changes if isinstance(change, Command))
     for lines, name in ((meta, "meta"), (data, "data")):
+        assert f"begin_file /etc/devmapper-pool/pool.conf /srv/pool/{name}.new" in lines
         assert lines[-3:] == [
             f"sync /srv/pool/{name}.new",
             f"mv /srv/pool/{name}.new /srv/pool/{name}",

@@ -38,7 +38,6 @@ ALLOWED = {
 """File → what else may stand in it, and why."""
 
 PLAIN = {
-    "fabfile/pool/loop/remove.py": "what an interrupted run left beside a pool's files, under names of ours",
     "fabfile/pool/remove.py": "units, records and locks of ours below /etc, /run and /var/lib",
     "templates/pool/state.sh.j2": "containerd's own state, in its own directories",
     "templates/pool/common.sh.j2": "its own scratch directory",
