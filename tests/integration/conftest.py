@@ -20,8 +20,8 @@ import pytest
 
 from fabfile.lab import kinds, machines
 from fabfile.lab.container import has_thin_pools
+from tests.integration import forked, leaks, times
 from tests.integration import golden as golden_machine
-from tests.integration import leaks, times
 from tests.integration.golden import Golden
 from tests.integration.machine import BOOTED, LOGS, Machine, keep_logs
 
@@ -46,7 +46,7 @@ def pytest_xdist_auto_num_workers() -> int:
     return 1 if has_thin_pools() else 3
 
 
-LONGEST = ("test_debian_kernel", "test_states", "test_health_truth", "test_not_ours_disks", "test_metadata_truth")
+LONGEST = ("test_debian_kernel", "test_states", "test_not_ours_disks", "test_health_truth", "test_metadata_truth")
 """Files that begin first, so that none of them is left to run alone at the end."""
 
 
@@ -180,6 +180,13 @@ def alone(request: pytest.FixtureRequest) -> bool:
     """Whether no other tests run at the same time."""
     workers = getattr(request.config, "workerinput", {"workercount": 1})["workercount"]
     return bool(workers == 1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forks() -> Iterator[None]:
+    """Fab is forked, not started."""
+    with forked.serving():
+        yield
 
 
 @pytest.fixture(autouse=True)

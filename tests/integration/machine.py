@@ -6,7 +6,6 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from fabfile.lab import machines, vm
 from fabfile.lab.vm import Vm
 from fabfile.outcome import FleetReport
 from fabfile.paths import REPOSITORY
-from tests.integration import times
+from tests.integration import forked, times
 from tests.reference import all_tasks
 
 LIMIT = 300
@@ -212,10 +211,7 @@ def _fab(*args: str, code: int | None, inventory: Path | None) -> subprocess.Com
     lab = Path(os.environ["LAB_DIR"])
     environment = {**os.environ, "HOSTS_FILE": str(inventory or lab / "hosts.toml")}
     begin = monotonic()
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("fab")), *args],
-        cwd=REPOSITORY, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
+    done = forked.run(args, REPOSITORY, environment)
     task = next((word for word in args[2:] if not word.startswith("-")), "")
     times.note("command", f"fab {task}{' --dry' if '--dry' in args else ''}", monotonic() - begin)
     said = f"fab {' '.join(args)}: exit code {done.returncode}, expected {code}\n{done.stdout}{done.stderr}"

@@ -1,0 +1,122 @@
+"""`fab` without its start: a process that has imported all of it forks one for each command line.
+
+A start takes 0.35 s of CPU, more than the rest of most command lines takes here. The files in tests/integration/local
+start the real program. Each child begins as a new process would, with its own environment, directory and streams.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+_server: list[socket.socket] = []
+"""Where to send command lines to; empty: there is nobody."""
+
+LENGTH = 1 << 20
+"""Bytes of a request at most: a command line and an environment."""
+
+
+@contextmanager
+def serving() -> Iterator[None]:
+    """With the process that forks; without it `run` starts the program itself."""
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with here:
+        with there:
+            words = [sys.executable, "-m", __name__, str(there.fileno())]
+            process = subprocess.Popen(words, pass_fds=[there.fileno()], stdin=subprocess.DEVNULL)
+        _server.append(here)
+        yield
+        _server.remove(here)
+    process.wait()
+
+
+def run(args: Sequence[str], directory: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run fab and return what it printed.
+
+    Args:
+        args: the words behind the program's name.
+        directory: to run in.
+        environment: all of it.
+    """
+    if not _server:
+        words = [str(Path(sys.executable).with_name("fab")), *args]
+        return subprocess.run(
+            words, cwd=directory, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+        )
+    request = json.dumps([[*args], str(directory), dict(environment)]).encode()
+    answer, far = socket.socketpair()
+    with answer, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        with far:
+            socket.send_fds(_server[0], [request], [far.fileno(), out.fileno(), err.fileno()])
+        code = answer.recv(16)
+        assert code, "the process that forks fab has ended"
+        return subprocess.CompletedProcess(["fab", *args], int(code), _text(out), _text(err))
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode()
+
+
+def serve(requests: socket.socket) -> None:
+    """Fork for each request until nobody can send one; a child returns and goes on as fab."""
+    while True:
+        request, descriptors, _, _ = socket.recv_fds(requests, LENGTH, 3)
+        if not request:
+            os._exit(0)
+        answer, *streams = descriptors
+        if os.fork() == 0:
+            requests.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            if child := os.fork():
+                for each in streams:
+                    os.close(each)
+                code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+                os.write(answer, str(code).encode())
+                os._exit(0)
+            os.close(answer)
+            args, directory, environment = json.loads(request)
+            begin(args, directory, environment, streams)
+            return
+        for each in descriptors:
+            os.close(each)
+
+
+def begin(args: list[str], directory: str, environment: dict[str, str], streams: list[int]) -> None:
+    """Be as a new process would be."""
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(directory)
+    for stream, number in zip(streams, (1, 2), strict=True):
+        os.dup2(stream, number)
+        os.close(stream)
+    sys.argv = ["fab", *args]
+    random.seed()
+
+
+def main() -> None:
+    """Import what fab needs, then serve."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children that wait for fab
+    from fabric.main import program
+
+    import fabfile.fleet
+    import fabfile.ssh.machine
+    import fabfile.ssh.ways
+    import fabfile.tasks  # noqa: F401
+
+    serve(socket.socket(fileno=int(sys.argv[1])))
+    sys.exit(program.run())
+
+
+if __name__ == "__main__":
+    main()
