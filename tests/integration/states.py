@@ -7,30 +7,10 @@ and test_metadata_truth.py damaged metadata, test_growth.py full pools.
 
 from __future__ import annotations
 
-import re
-import shlex
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.integration.machine import Machine
-from tests.unit import typed
-
-Fab = Callable[..., str]
-
-LOOP, TWO, SMALL = "containerd-pool", "containerd--two-thinpool", "small-pool"
+LOOP, TWO = "containerd-pool", "containerd--two-thinpool"
 DIR = "/var/lib/containerd/devmapper"
-CTR = "ctr --address /run/containerd-two/containerd.sock"
-CTR_SMALL = "ctr --address /run/containerd-small/containerd.sock"
-SETTINGS = """
-[defaults.pool]
-size = "96M"
-meta_size = "2M"
-base_image_size = "512MB"
-threshold = 100
-"""
-"""Of the pool on files of the instance `small`: it is full soon, and does not grow by itself."""
-SHELL = re.compile(r"(?<![\w/-])(?:systemctl|dmsetup|lvchange|mount|mv|truncate|/\S+/ctr) .*?(?=; (?:or|where) |$)")
-"""A command of the machine's own in a hint, to its end or to the next way out."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +27,6 @@ class State:
     """Exit codes; doctor's is always 1."""
     checked: str = ""
     """What pool.check says, where that is something else."""
-    direct: bool = False
-    """About the pool on a disk, of the instance `two`."""
-    small: bool = False
-    """About that of the instance `small`."""
     way: str = ""
     """What the way out begins with."""
     then: tuple[tuple[str, ...], ...] = ()
@@ -60,38 +36,11 @@ class State:
     kept: bool = True
     """Whether the container `kept` still has its file afterwards."""
 
-    @property
-    def options(self) -> list[str]:
-        """Which containerd it is about."""
-        return ["--instance", "two"] if self.direct else ["--instance", "small"] if self.small else []
-
-    @property
-    def ctr(self) -> str:
-        """Its client."""
-        return CTR if self.direct else CTR_SMALL if self.small else "ctr"
-
-    @property
-    def pool(self) -> str:
-        """The name of its pool."""
-        return TWO if self.direct else SMALL if self.small else LOOP
-
-    @property
-    def daemon(self) -> str:
-        """The name of its unit."""
-        return "-".join(["containerd", *self.options[1:]])
-
-    @property
-    def variant(self) -> list[str]:
-        """The same for a deploy."""
-        return [*self.options, *(["--variant", "direct"] if self.direct else [])]
-
 
 RO = """t=$(dmsetup table $pool); set -- $t
 dmsetup reload $pool --table "$1 $2 $3 $4 $5 $6 $7 1 read_only"; dmsetup resume $pool"""
 
 RUN = "$ctr run -d --snapshotter devmapper $image runs sleep 10000"
-END = "{ $ctr tasks kill -s KILL runs; sleep 1; $ctr tasks rm runs; $ctr containers rm runs; } >/dev/null 2>&1"
-
 IDS = """systemctl stop $daemon $unit; vgcfgbackup -q -f /root/vg containerd-two >/dev/null
 sed -i 's/transaction_id = 0/transaction_id = 5/' /root/vg; vgcfgrestore -q -y --force -f /root/vg containerd-two
 systemctl start $unit || true"""
@@ -167,9 +116,8 @@ NO_UNIT = "rm /etc/systemd/system/$unit; systemctl daemon-reload"
 DOWN = "it is down: its unit does not run"
 GONE = "is missing: the pool would not start at the next boot"
 
-STATES = {
+ON_FILES = {
     "down": State(STOP, DOWN, status=1, deploy=0, way="systemctl restart"),
-    "down, direct": State(STOP, DOWN, status=1, deploy=0, direct=True, way="systemctl restart"),
     "read-only": State(RO, "the kernel has made it read-only: writes fail", check=1, way="check it: systemctl stop"),
     "needs check": State(
         NEEDS_CHECK,
@@ -188,25 +136,6 @@ STATES = {
         then=(("pool.repair",),),
         after=FORGET,
     ),
-    "metadata full": State(
-        FULL_METADATA,
-        "its metadata is full (",
-        check=1,
-        checked="cannot be checked before its metadata has room",
-        small=True,
-        way="--meta-size",
-        after=f"{EMPTY}\n{FORGET}",
-    ),
-    "full, writers wait": State(
-        FULL, "its data is full: writers wait, for 300 s", small=True, way="pool.grow", after=EMPTY
-    ),
-    "full, writers get errors": State(
-        ERROR,
-        "its data is full: writes fail",
-        small=True,
-        way="restart the containers that got errors",
-        after=EMPTY,
-    ),
     "metadata damaged, down": State(
         DAMAGED,
         f"the metadata in {DIR}/meta is damaged: keep it",
@@ -224,7 +153,6 @@ STATES = {
         way="systemctl start",
     ),
     "unit gone": State(NO_UNIT, GONE, deploy=0, way="pool.loop"),
-    "unit gone, down, direct": State(f"{STOP}; {NO_UNIT}", GONE, status=1, deploy=0, direct=True, way="pool.direct"),
     "udev silent": State(
         "kill -STOP $(pidof systemd-udevd)", "", check=2, deploy=0, way="systemctl restart systemd-udevd"
     ),
@@ -245,42 +173,39 @@ STATES = {
         then=(("pool.fsck", "--fix"), ("pool.fsck", "--fix", "--yes"), ("containers", "rm")),
         kept=False,
     ),
+}
+"""Of a pool on files."""
+
+ON_A_DISK = {
+    "down": State(STOP, DOWN, status=1, deploy=0, way="systemctl restart"),
+    "unit gone, down": State(f"{STOP}; {NO_UNIT}", GONE, status=1, deploy=0, way="pool.direct"),
     "thin volume of LVM's": State(
         THINS,
         "LVM has thin volumes of its own in containerd-two/thinpool",
         status=1,
         check=1,
-        direct=True,
         way="pool.repair",
         then=(("pool.repair", "--yes"),),
     ),
-    "transaction ids": State(IDS, "LVM expects transaction id 5", status=1, check=1, direct=True, way="pool.repair"),
+    "transaction ids": State(IDS, "LVM expects transaction id 5", status=1, check=1, way="pool.repair"),
 }
+"""Of a pool on a disk, for the instance `two`."""
 
-
-def out(fab: Fab, machine: Machine, hint: str, code: int | None = 0) -> str:
-    """Type the way out as it was printed, one after the other, and return what it said.
-
-    Args:
-        fab: runs fab with words behind the host's name.
-        machine: the machine.
-        hint: what was printed.
-        code: the exit code that each must have, or None for any.
-    """
-    assert typed.wrong(hint) == []
-    first, _, then = hint.partition("; then ")
-    commands = typed.commands(first)
-    found = SHELL.search(first)
-    if commands and not SHELL.search(first.partition(commands[0])[0]):
-        said = fab(*shlex.split(commands[0])[3:], code=code)
-    else:
-        assert found, hint
-        said = machine.ssh(found[0], code=code)
-    return said + (out(fab, machine, then, code) if typed.commands(then) or SHELL.search(then) else "")
-
-
-def hint_in(said: str, what: str = "") -> str:
-    """The first way out in what a command printed, of what is said to be `what`."""
-    found = re.findall(rf"(?:(?:fail|FAIL) .*{re.escape(what)}.*\n.*→|hint:) (.*)", said)
-    assert found, said
-    return str(found[0])
+FULL_ONES = {
+    "metadata full": State(
+        FULL_METADATA,
+        "its metadata is full (",
+        check=1,
+        checked="cannot be checked before its metadata has room",
+        way="--meta-size",
+        after=f"{EMPTY}\n{FORGET}",
+    ),
+    "full, writers wait": State(FULL, "its data is full: writers wait, for 300 s", way="pool.grow", after=EMPTY),
+    "full, writers get errors": State(
+        ERROR,
+        "its data is full: writes fail",
+        way="restart the containers that got errors",
+        after=EMPTY,
+    ),
+}
+"""Of a pool on files that is small and does not grow by itself."""

@@ -1,0 +1,41 @@
+"""Every state of a pool on a disk says what it is in each command, and is led out of by what that says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.conftest import started
+from tests.integration.golden import Golden
+from tests.integration.states import IDS, ON_A_DISK, TWO
+from tests.integration.way_out import Place, hint_in, named_and_left, out
+
+
+@pytest.fixture(scope="module")
+def place(
+    request: pytest.FixtureRequest, suite: str, golden: Golden, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Place]:
+    """The instance `two` on a disk, beside the default containerd on a pool on files."""
+    with started(request, suite, base=golden.disk) as machine:
+        inventory = tmp_path_factory.mktemp("two") / "hosts.toml"
+        lab = (machine.vm.directory.parent / "hosts.toml").read_text()
+        inventory.write_text(f'{lab}\n[defaults.pool]\nvariant = "direct"\n')
+        place = Place(machine, TWO, "two", inventory)
+        place.fab("deploy", *place.options, "--device", "/dev/disk/by-id/virtio-lab-disk")
+        place.fill()
+        yield place
+
+
+@pytest.mark.parametrize("name", ON_A_DISK)
+def test_a_state_is_named_by_every_command_and_has_a_way_out(place: Place, name: str) -> None:
+    named_and_left(place, ON_A_DISK[name])
+
+
+def test_what_lvm_asks_of_a_pool_and_what_the_pool_says_are_compared(place: Place) -> None:
+    """G5: with both numbers."""
+    place.shell(IDS, code=None)
+    said = place.fab("pool.check", *place.options, code=1)
+    assert "the pool's transaction id is 0, LVM expects 5" in said
+    out(place.fab, place.machine, hint_in(said))
+    place.well()

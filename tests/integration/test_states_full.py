@@ -1,0 +1,40 @@
+"""Every state of a full pool says what it is in each command, and is led out of by what that says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.conftest import started
+from tests.integration.golden import Golden
+from tests.integration.states import FULL_ONES
+from tests.integration.way_out import Place, named_and_left
+
+SETTINGS = """
+[defaults.pool]
+size = "96M"
+meta_size = "2M"
+base_image_size = "512MB"
+threshold = 100
+"""
+"""It is full soon, and does not grow by itself."""
+
+
+@pytest.fixture(scope="module")
+def place(
+    request: pytest.FixtureRequest, suite: str, golden: Golden, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Place]:
+    """The instance `small` on small files, beside the default containerd."""
+    with started(request, suite, base=golden.disk) as machine:
+        inventory = tmp_path_factory.mktemp("small") / "hosts.toml"
+        inventory.write_text((machine.vm.directory.parent / "hosts.toml").read_text() + SETTINGS)
+        place = Place(machine, "small-pool", "small", inventory)
+        place.fab("deploy", *place.options)
+        place.fill()
+        yield place
+
+
+@pytest.mark.parametrize("name", FULL_ONES)
+def test_a_state_is_named_by_every_command_and_has_a_way_out(place: Place, name: str) -> None:
+    named_and_left(place, FULL_ONES[name])
