@@ -27,7 +27,7 @@ from fabfile.facts import (
 from fabfile.instance import Daemon
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from fabfile.context import Context
     from fabfile.host import Host
@@ -152,6 +152,9 @@ MODULES: dict[str, Fact] = {
 }
 
 
+OF_MACHINE = ("system", "needs", "versions", "disks")
+"""Facts that do not depend on which containerd and pool the query is about, disks that it names apart."""
+
 WAIT = 60
 """Seconds for which a look waits for units that are starting or stopping."""
 
@@ -245,23 +248,28 @@ def parse(output: str) -> Facts:
     Raises:
         Failed: a section is missing, so the script did not run to its end; or one is not understood.
     """
+    return Facts(**_values(output, MODULES))
+
+
+def _values(output: str, asked: Collection[str]) -> dict[str, Any]:
+    """The fields of `Facts` that were asked for; see `parse`."""
     sections: dict[str, str] = {}
     for part in ("\n" + output).split("\n@@ ")[1:]:
         name, _, text = part.partition("\n")
         sections[name] = text
-    missing = [name for name in MODULES if name not in sections]
+    missing = [name for name in asked if name not in sections]
     if missing:
         raise Failed("the facts script did not finish", f"missing: {', '.join(missing)}\n{output[-500:]}")
     values = {}
-    for name, module in MODULES.items():
+    for name in asked:
         try:
-            values[name] = module.parse(sections[name])
+            values[name] = MODULES[name].parse(sections[name])
         except (LookupError, ValueError) as error:
             raise Failed(
                 f"cannot parse the {name} facts of this host",
                 f"{error!r:.500} in:\n{sections[name][:SHOWN]}",
             ) from error
-    return Facts(**values)
+    return values
 
 
 def gather(c: Context, query: Query) -> Facts:
@@ -271,3 +279,19 @@ def gather(c: Context, query: Query) -> Facts:
         Failed: the script failed or its answer was not understood.
     """
     return parse(target.sh(c, script(query), "looking at the machine", look=not query.prove))
+
+
+def gather_beside(c: Context, query: Query, have: Facts) -> Facts:
+    """Look at another containerd or pool of a machine that was looked at just now.
+
+    Args:
+        c: the machine.
+        query: what to ask.
+        have: what the first look found; what it says of the machine as a whole is not asked again.
+
+    Raises:
+        Failed: see `gather`.
+    """
+    asked = [name for name in MODULES if name not in OF_MACHINE]
+    output = target.sh(c, script(query, asked), "looking at the machine", look=True)
+    return msgspec.structs.replace(have, disks=(), **_values(output, asked))

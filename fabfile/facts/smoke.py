@@ -18,7 +18,7 @@ class Smoke(msgspec.Struct, frozen=True):
     state: str
     """What containerd kept then, and on which pool."""
     now: str = ""
-    """What it keeps now; empty where containerd does not answer."""
+    """What it keeps now; empty where containerd does not answer, or was not asked."""
 
     @property
     def holds(self) -> bool:
@@ -53,16 +53,17 @@ DATABASES = ("metadata.v1.bolt/meta.db", "snapshotter.v1.overlayfs/metadata.db")
 
 
 def fragment(query: Query) -> str:
-    """Print the record, and what is kept now; without a record nobody is asked."""
+    """Print the record and, if the query names the image of the proof, what is kept now."""
     from fabfile.target import quote
 
     record = quote(query.daemon.record)
-    return rf"""
-[ -r {record} ] || exit 0
-{functions(query)}
-while IFS= read -r line; do echo "record $line"; done <{record}
+    now = f"""{functions(query)}
 unit 1 ActiveState; [ "$value" != active ] || echo "now $(kept)"
 """
+    return rf"""
+[ -r {record} ] || exit 0
+while IFS= read -r line; do echo "record $line"; done <{record}
+{now if query.image else ""}"""
 
 
 def parse(text: str) -> Smoke | None:

@@ -7,7 +7,7 @@ import msgspec
 from fabfile import hints, inventory
 from fabfile.context import Context
 from fabfile.errors import Refused
-from fabfile.facts import Facts, Query, about, gather
+from fabfile.facts import Facts, Query, about, gather, gather_beside
 from fabfile.facts.record import LvmRecord
 from fabfile.instance import DEFAULT, Daemon
 from fabfile.inventory import Host, Pool
@@ -36,7 +36,24 @@ def look(c: Context, name: str, instance: str) -> tuple[Host, Query, Facts]:
     have = gather(c, query)
     host = msgspec.structs.replace(host, pool=meant(have, host, name))
     wanted = _query(host, host.pool.dm_name)
-    return host, wanted, have if wanted == query else gather(c, wanted)
+    return host, wanted, have if wanted == query else gather_beside(c, wanted, have)
+
+
+def look_beside(c: Context, name: str, daemon: Daemon, have: Facts) -> tuple[Host, Facts]:
+    """Another pool of a machine that was looked at just now. One round trip.
+
+    Args:
+        c: the machine.
+        name: of the pool, which is one that was made here.
+        daemon: the containerd that it was made for.
+        have: what was seen.
+
+    Returns:
+        The host with that pool, and what was seen of it.
+    """
+    host = inventory.of(c, daemon.instance or DEFAULT)
+    host = msgspec.structs.replace(host, pool=meant(have, host, name))
+    return host, gather_beside(c, _query(host, name), have)
 
 
 def _query(host: Host, name: str) -> Query:

@@ -15,14 +15,13 @@ from fabfile.distributions import RUN
 from fabfile.errors import Failed, Refused
 from fabfile.facts import Facts
 from fabfile.facts.units import UDEV
-from fabfile.instance import DEFAULT
 from fabfile.inventory import Host
 from fabfile.outcome import result
 from fabfile.plan import words
 from fabfile.pool import status as pool
 from fabfile.pool import units
 from fabfile.pool.health.advice import advice, free, more_data, more_metadata
-from fabfile.pool.lookup import look
+from fabfile.pool.lookup import look, look_beside
 from fabfile.pool.ownership import owner, refuse_stale
 from fabfile.steps import foreign, overrides, refusals, smoke
 
@@ -69,7 +68,7 @@ def diagnose(c: Context, instance: str) -> None:
     found += _refused(refused, found)
     for name, record in have.instances.pools.items():
         if name != host.pool.dm_name:
-            other, _, there = look(c, name, owner(record).instance or DEFAULT)
+            other, there = look_beside(c, name, owner(record), have)
             found += [msgspec.structs.replace(one, what=f"{name}: {one.what}") for one in of_pool(other, there)]
     result(found)
     for check in found:
