@@ -56,7 +56,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def unit(session: nox.Session) -> None:
     """No process, no socket, seconds. After `--`: any option of pytest."""
-    python(session, "-m", "pytest", "tests/unit", "-q", *session.posargs)
+    python(session, "-m", "pytest", "tests/unit", "-q", "--numprocesses=auto", *session.posargs)
 
 
 @nox.session
