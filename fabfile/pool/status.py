@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fabfile import hints, sizes
-from fabfile.console import show
+from fabfile.answer import show
 from fabfile.context import Context
 from fabfile.errors import Failed
 from fabfile.facts import Facts

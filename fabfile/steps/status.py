@@ -8,8 +8,8 @@ from typing import Literal
 import msgspec
 
 from fabfile import hints, sizes
+from fabfile.answer import show
 from fabfile.apply import RESTART_UDEV
-from fabfile.console import show
 from fabfile.context import Context
 from fabfile.distributions import RUN
 from fabfile.errors import Failed, Refused
