@@ -99,6 +99,11 @@ class Task(invoke.Task[Any]):
         super().__init__(body, positional=tuple(positional), auto_shortflags=False, **rest)
         self.answers, self.together = answers, together
 
+    @property
+    def takes_steps(self) -> bool:
+        """Whether it makes plans and takes steps, instead of only looking or becoming a shell."""
+        return DIFF.name in self.options
+
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
         """Its options, for Invoke's parser."""
         names = [*self.positional, *(name for name in self.options if name not in self.positional)]
