@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from fabfile import target
+from fabfile import activity, target
 from fabfile.errors import Failed, Problem, Refused
 from fabfile.facts import Facts
 from fabfile.facts.units import UDEV
@@ -23,6 +23,8 @@ BUSY, STALE = 75, 76
 """Exit codes of the apply script: another operator holds the lock; the machine changed since it was looked at."""
 RESTART_UDEV = "systemctl restart systemd-udevd"
 """What helps a udev that does not answer."""
+LONGEST = 20
+"""Characters that are more than a mark of the apply script has."""
 REFUSED = 77
 """Exit code of a change that looked once more and did nothing; of the first one it means that nothing was touched."""
 
@@ -47,7 +49,9 @@ def apply(c: Context, name: str, changes: list[Change], have: Facts, look: str =
     script = apply_script(changes, staged, have.system.generation)
     if look:
         script += f"set +e; echo\n{look}\nexit 0\n"  # whether it looked to the end is seen in what it says
-    result = target.run(c, script)
+    progress = Progress(changes)
+    with activity.doing(progress.__str__):
+        result = target.run(c, script, hear=progress.hear)
     target.unstage(c, [path for path, _ in staged.values()])
     begun = result.stdout.startswith("@@")  # from here on an exit code is a change's, whatever its number
     if result.exited == STALE and not begun:
@@ -59,6 +63,25 @@ def apply(c: Context, name: str, changes: list[Change], have: Facts, look: str =
     if result.exited:
         raise _failure(name, changes, result.stdout + result.stderr, result.exited)
     return str(result.stdout)
+
+
+class Progress:
+    """Which change is being made, by the marks in what the script prints."""
+
+    def __init__(self, changes: Sequence[Change]) -> None:
+        self._changes, self._number, self._rest = changes, -1, b""
+
+    def hear(self, piece: bytes) -> None:
+        """Take some of what it prints."""
+        *lines, rest = (self._rest + piece).split(b"\n")
+        self._rest = rest[-LONGEST:]  # of a line that never ends, enough to tell that it is no mark
+        for line in lines:
+            if line == b"@@%d" % (self._number + 1) and self._number + 1 < len(self._changes):
+                self._number += 1
+
+    def __str__(self) -> str:
+        """Why it is made; empty before the first."""
+        return self._changes[self._number].why if self._number >= 0 else ""
 
 
 def apply_script(changes: Sequence[Change], staged: dict[int, tuple[str, str]], generation: str) -> str:

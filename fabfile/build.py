@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import shutil
 from pathlib import Path
 from time import monotonic
 
 import msgspec
 
-from fabfile import interruption, kept, paths
+from fabfile import activity, interruption, kept, paths
 from fabfile.console import say
 from fabfile.download import locked
 from fabfile.errors import Failed, Refused
@@ -32,6 +33,13 @@ CGO_TOOLS = {
 
 LOG_LINES = 20
 """Lines of a failed build's log that are shown."""
+
+
+PACKAGE = re.compile(rb"[a-z0-9][A-Za-z0-9._~+-]*(/[A-Za-z0-9._~+-]+)*")
+"""A line with the name of a package, which Go prints when it begins to compile it."""
+
+MOST_READ = 1 << 20
+"""Bytes of a log that are looked at at once."""
 
 
 class Build(msgspec.Struct, frozen=True):
@@ -143,6 +151,8 @@ def _is_there(tool: str) -> bool:
 def _build(build: Build) -> None:
     source, directory = build.release.containerd.path(), build.archive.parent
     script, log, goroot = directory / "build.sh", directory / "build.log", directory / "go"
+    # Go's own settings come from this file where the script, by which a build is known, leaves them empty.
+    verbose = directory / "go.env"
     script.write_text(build.script)
     start = monotonic()
     try:
@@ -150,10 +160,33 @@ def _build(build: Build) -> None:
             _unpack(build.release.go.path(), goroot)
             say(f"building {build.label} with go {build.release.go.version}, tags {TAGS} (log: {log})")
             command = ("sh", script, source, goroot, directory)
-            _run(f"building {build.label}", log, command, GOCACHE=str(paths.cache() / "gocache"))
+            verbose.write_text("GOFLAGS=-v\n")
+            log.unlink(missing_ok=True)  # of a build that failed: its packages are not this one's
+            with activity.doing(Compiled(build.label, log).__str__):
+                environment = {"GOCACHE": str(paths.cache() / "gocache"), "GOENV": str(verbose)}
+                _run(f"building {build.label}", log, command, **environment)
     finally:
+        verbose.unlink(missing_ok=True)
         shutil.rmtree(goroot, ignore_errors=True)
     say(f"built {build.label}  {monotonic() - start:.1f} s")
+
+
+class Compiled:
+    """How many packages a build has compiled, counted in its log."""
+
+    def __init__(self, label: str, log: Path) -> None:
+        self._label, self._log = label, log
+        self._count, self._read = 0, 0
+
+    def __str__(self) -> str:
+        """The count by now."""
+        if self._log.exists():
+            with self._log.open("rb") as stream:
+                stream.seek(self._read)
+                *lines, rest = stream.read(MOST_READ).split(b"\n")
+                self._read = stream.tell() - len(rest)
+            self._count += sum(bool(PACKAGE.fullmatch(line)) for line in lines)
+        return f"building {self._label}: {self._count} packages compiled"
 
 
 def _unpack(archive: Path, wanted: Path) -> None:
@@ -178,5 +211,7 @@ def _run(doing: str, log: Path, command: tuple[str | Path, ...], **environment: 
         with interruption.ended_with(process):
             process.wait()
     if process.returncode:
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+        # Go goes on with other packages, and their names would hide what is wrong with one.
+        lines = [line for line in log.read_bytes().splitlines() if b"/" not in line or not PACKAGE.fullmatch(line)]
+        tail = b"\n".join(lines[-LOG_LINES:]).decode(errors="replace")
         raise Failed(f"{doing} failed", f"exit code {process.returncode}\n{tail}", hint=f"full log: {log}")

@@ -67,6 +67,9 @@ ANOTHER_USER = re.compile(r"[Pp]lease log ?in as the user [\"']?([A-Za-z0-9_][A-
 """What a cloud image says to root, and then it closes the connection."""
 
 
+Hear = Callable[[bytes], None]
+
+
 class Answer(msgspec.Struct, frozen=True):
     """What a script printed, and its exit code. Bytes that are no UTF-8 are surrogates: `encoded` gives them back."""
 
@@ -113,6 +116,7 @@ def script(
     limit: float = SECONDS,
     most: int = MOST,
     look: bool = False,
+    hear: Hear | None = None,
 ) -> Answer:
     """Run a POSIX sh script as root and return its answer, whatever its exit code.
 
@@ -123,6 +127,7 @@ def script(
         limit: seconds.
         most: bytes of output.
         look: whether it changes nothing, and so may be cut by the first Ctrl-C.
+        hear: is called with what comes on standard output, as it comes, marks and all.
 
     Raises:
         Interrupted: it was cut, or must not begin any more.
@@ -140,7 +145,7 @@ def script(
     with ExitStack() as stack:
         stream = begin(command)
         stack.enter_context(interruption.cut_by(stream.cancel, look=look))
-        out, err, why = _exchange(stream, pieces, limit, most, ends=data is not None)
+        out, err, why = _exchange(stream, pieces, limit, most, hear, ends=data is not None)
     code = stream.exit_code()
     if os.environ.get(DEBUG):
         say(f"{text}\n# {monotonic() - start:.2f} s, exit code {code}, printed {len(out)} bytes", error=True)
@@ -152,7 +157,7 @@ def script(
 
 
 def _exchange(
-    stream: Stream, data: Iterable[bytes], limit: float, most: int, *, ends: bool
+    stream: Stream, data: Iterable[bytes], limit: float, most: int, hear: Hear | None, *, ends: bool
 ) -> tuple[bytes, bytes, str]:
     """Write `data`, read both outputs to their ends, and return them and which limit was reached, if one was."""
     reasons: list[str] = []
@@ -165,6 +170,8 @@ def _exchange(
     def read(name: str, source: Callable[[int], bytes]) -> None:
         while piece := source(PIECE):
             got[name] += piece
+            if hear and name == "out":
+                hear(piece)
             if sum(map(len, got.values())) > most:
                 return stop(f"it printed more than {most >> 20} MiB")
         return None

@@ -95,16 +95,15 @@ def only_this_thread() -> None:
         _only = threading.current_thread()
 
 
-def show(text: str) -> None:
-    """Print the answer of a task that only looks; with --json the document has it, and nobody wants it twice."""
-    if not _document:
-        say(text)
-
-
 def keep_for_document() -> None:
     """From now on standard output is for one JSON document, and everything else goes to standard error."""
     global _document
     _document = True
+
+
+def has_document() -> bool:
+    """Whether standard output is for one JSON document."""
+    return _document
 
 
 def for_people() -> TextIO:

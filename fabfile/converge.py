@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from fabfile import facts, interruption, target
+from fabfile import answer, facts, interruption, target, traits
 from fabfile.apply import apply, notes
 from fabfile.console import say
 from fabfile.errors import Failed, Pending, Refused
@@ -59,6 +59,7 @@ def converge(c: Context, steps: Sequence[Step], *, prove: bool = False) -> list[
     have = gather(c, msgspec.structs.replace(query, prove=prove and not target.is_dry(c)))
     if target.is_dry(c):
         outcomes = preview([(step.name, step.plan(have)) for step in steps])
+        answer.compare(lambda: traits.of(have, query.pool))
         if pending(outcomes):
             raise Pending
         return outcomes
@@ -172,9 +173,10 @@ def preview(plans: list[tuple[str, list[Change]]]) -> list[Outcome]:
     before = ""
     for name, changes in plans:
         again = f"  planned again after {before}" if before else ""
-        say(f"{'pending' if changes else 'ok':8} {name}{again}")
+        lines = [f"{'pending' if changes else 'ok':8} {name}{again}"]
         for change in changes:
-            say("\n".join(f"    {line}" for line in describe(change, diff=with_diff())))
+            lines += [f"    {line}" for line in describe(change, diff=with_diff())]
+        answer.show("\n".join(lines), always=True)
         outcome = Outcome(name, "pending" if changes else "ok", _reason(changes), 0, changes)
         note(outcome)
         outcomes.append(outcome)

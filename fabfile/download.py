@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
-from fabfile import kept, web
+from fabfile import activity, kept, web
 from fabfile.catalogue import LARGEST
 from fabfile.console import say
 from fabfile.errors import Failed
@@ -34,7 +34,8 @@ def locked(wanted: Path) -> Iterator[None]:
         hint = "name another directory for it: export XDG_CACHE_HOME=/another/directory"
         raise Failed(f"cannot use the cache {wanted.parent}", str(error), hint=hint) from error
     with lock, kept.room(wanted.parent):
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        with activity.doing(lambda: f"waiting for {wanted.name}, which is being made"):
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
@@ -52,21 +53,23 @@ def fetch(url: str, wanted: Path, sha256: str, size: int = 0) -> None:
     """
     import hashlib
 
-    start, digest, came = monotonic(), hashlib.sha256(), 0
+    start, digest = monotonic(), hashlib.sha256()
+    transfer = activity.Transfer(f"downloading {wanted.name}", size)
     part = wanted.with_name(f".{wanted.name}.part")
 
     def begin(length: int | None) -> None:
         if length is not None:
             _check_size(url, length, size)
+            transfer.size = length
         say(f"downloading {url}" + (f" ({human(length)})" if length else ""))
 
     try:
-        with part.open("wb") as out:
+        with part.open("wb") as out, activity.doing(transfer.__str__):
             for block in web.blocks(url, size or LARGEST, begin):
                 digest.update(block)
                 out.write(block)
-                came += len(block)
-        _check_size(url, came, size)
+                transfer.came += len(block)
+        _check_size(url, transfer.came, size)
         if digest.hexdigest() != sha256:
             raise Failed(
                 f"{url} has the wrong digest",

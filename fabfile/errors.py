@@ -56,6 +56,10 @@ class Failed(Problem):
     code = 1
 
 
+class Found(Failed):
+    """A task that looks found something wrong: its answer, which has been shown, says what."""
+
+
 class Refused(Problem):
     """Bad input or an unsafe target; nothing was touched."""
 

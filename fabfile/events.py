@@ -66,6 +66,11 @@ def on(host: str = "", task: str = "") -> Iterator[None]:
         _at.reset(token)
 
 
+def host() -> str:
+    """The host that this thread's events are about; empty: this machine."""
+    return _at.get()[0]
+
+
 def tell(
     event: Kind,
     *,

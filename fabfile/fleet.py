@@ -15,6 +15,7 @@ from fabfile.errors import Interrupted, Refused
 from fabfile.inventory import Host, Inventory
 from fabfile.outcome import FleetReport, HostReport, Trouble
 from fabfile.ssh.ways import Ways
+from fabfile.together import Together
 
 STATUSES = ("ok", "changed", "pending", "refused", "failed", "unreachable", "interrupted")
 
@@ -40,11 +41,16 @@ class Executor(FabricExecutor):
                 report = FleetReport(error.code, {}, Trouble(error.what, error.details, error.hint))
                 outcome.publish(report)
             raise
+        names, plain = [host.name for host in hosts], bool(self._option("plain"))
+        together = Together(calls, names, dry=bool(self.config.run.dry), plain=plain)
         with interruption.listening(here=False), events.written(self._option("events")):
-            with Ways(known, self.config) as ways, live.shown(plain=bool(self._option("plain"))):
-                events.tell("run-begin", hosts=[host.name for host in hosts])
-                reports = crew.each(hosts, known.parallel, lambda host: self._host(host, ways, calls), given_up)
+            with Ways(known, self.config) as ways, live.shown(plain=plain):
+                events.tell("run-begin", hosts=names)
+                reports = crew.each(
+                    hosts, known.parallel, lambda host: self._host(host, ways, calls, together), given_up
+                )
             console.only_this_thread()
+            together.show()
             code = outcome.exit_code([report.status for report in reports.values()])
             events.tell("run-end", exit_code=code)
             summary(reports)
@@ -70,7 +76,7 @@ class Executor(FabricExecutor):
     def _option(self, name: str) -> str:
         return commandline.typed(self.core, name)
 
-    def _host(self, host: Host, ways: Ways, calls: Sequence[Any]) -> HostReport:
+    def _host(self, host: Host, ways: Ways, calls: Sequence[Any], together: Together) -> HostReport:
         start, whole = monotonic(), HostReport()
         if interruption.asked():
             left_out = interruption.before(outcome.task_name(calls[0]))
@@ -81,8 +87,10 @@ class Executor(FabricExecutor):
             connection = None
             try:
                 connection = ways.to(host)
-                for call in calls:
-                    if not outcome.take(call, connection, whole, remote=True):
+                for number, call in enumerate(calls):
+                    with together.of(number, host.name):
+                        follows = outcome.take(call, connection, whole, remote=True)
+                    if not follows:
                         break
             except Exception as error:
                 whole.status, whole.error, text = outcome.explained(error, remote=True)

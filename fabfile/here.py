@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 from invoke import Executor as InvokeExecutor
 from invoke.exceptions import Exit
 
-from fabfile import commandline, console, events, interruption, outcome
+from fabfile import commandline, console, events, interruption, live, outcome
 from fabfile.outcome import Report
 
 
@@ -25,14 +26,18 @@ class Executor(InvokeExecutor):
         if as_json:
             console.keep_for_document()
         whole = Report()
-        file = commandline.typed(self.core, "events")
+        file, plain = commandline.typed(self.core, "events"), bool(commandline.typed(self.core, "plain"))
         with interruption.listening(here=True), events.written(file):
             events.tell("run-begin")
             try:
                 for call in calls:
                     self.config.load_collection(self.collection.configuration(call.called_as))
                     self.config.load_shell_env()
-                    if not outcome.take(call, call.make_context(self.config), whole, remote=False):
+                    # A task that takes no steps may have the terminal for itself, as lab.shell has.
+                    view = live.shown(plain=plain) if getattr(call.task, "takes_steps", False) else nullcontext()
+                    with view:
+                        follows = outcome.take(call, call.make_context(self.config), whole, remote=False)
+                    if not follows:
                         break
             except KeyboardInterrupt:  # between two tasks
                 whole.status = "interrupted"

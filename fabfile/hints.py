@@ -125,3 +125,17 @@ def command(task: str, daemon: Daemon | str = "", name: str = "", *options: str 
     if task in NAMED and name and (name != own or task in DESTROYS):
         said += ["--name", name]
     return shlex.join([*at.words, task, *said, *map(str, options)])
+
+
+def parts(hint: str, host: str) -> tuple[str, ...]:
+    """A hint, cut where it names the host: hints for several hosts that are the same but for that are equal."""
+    return tuple(hint.split(_words(host)))
+
+
+def joined(parts: Sequence[str], hosts: str) -> str:
+    """The hint for all of `hosts`, as -H takes them."""
+    return _words(hosts).join(parts)
+
+
+def _words(hosts: str) -> str:
+    return shlex.join(["fab", "-H", hosts]) + " "

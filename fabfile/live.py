@@ -10,9 +10,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from fabfile import console, events
+from fabfile import activity, console, events
 from fabfile.console import printable, say
 from fabfile.events import Event
 
@@ -25,47 +25,81 @@ LONG = 30
 SPARE = 6
 """Lines of a terminal that are left for what is said."""
 
+SOON = 0.5
+"""Seconds after which something is drawn."""
+
+TICK = 0.2
+"""Seconds between two looks whether there is something to draw."""
+
 BEGIN = "connecting"
 
 
+class Doing(NamedTuple):
+    """What a host is doing."""
+
+    what: str
+    since: float
+    shown: bool = True
+    """Whether it is worth a line by itself; a task of this machine is only while there is more to say of it."""
+
+
+class Row(NamedTuple):
+    """A line about a host."""
+
+    host: str
+    what: str
+    activity: str
+    seconds: float
+
+    def __str__(self) -> str:
+        """It, where nothing is drawn."""
+        words = ": ".join(filter(None, [self.host, self.what, self.activity]))
+        return f"{words}, for {self.seconds:.0f} s"
+
+
 class Board:
-    """What each host is doing, and since when."""
+    """What each host is doing, and since when; this machine has no name."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.doing: dict[str, tuple[str, float]] = {}
-        self.left = 0
+        self.doing: dict[str, Doing] = {}
+        self.hosts = self.left = 0
         self.ended: dict[str, int] = {}
 
     def hear(self, event: Event) -> None:
         """Take an event."""
         with self.lock:
             if event.event == "run-begin":
-                self.left = len(event.hosts)
+                self.hosts = self.left = len(event.hosts)
             elif event.event == "host-begin":
-                self.doing[event.host] = (BEGIN, monotonic())
+                self.doing[event.host] = Doing(BEGIN, monotonic())
                 self.left -= 1
             elif event.event == "host-end":
                 if self.doing.pop(event.host, None) is None:
                     self.left -= 1
                 self.ended[event.status] = self.ended.get(event.status, 0) + 1
-            elif event.event in ("step-begin", "task-begin"):
-                self.doing[event.host] = (event.step or event.task, monotonic())
-            elif event.event == "step-end":
-                self.doing[event.host] = (event.task, monotonic())
+            elif event.event in ("task-begin", "step-begin", "step-end"):
+                step = event.step if event.event == "step-begin" else ""
+                self.doing[event.host] = Doing(step or event.task, monotonic(), bool(event.host or step))
+            elif event.event == "task-end" and not event.host:
+                self.doing.clear()
 
-    def rows(self, most: int) -> list[tuple[str, str, float]]:
-        """Host, what it does, seconds: those whose steps take longest, at most so many; each keeps its place."""
+    def rows(self, most: int | None = None) -> list[Row]:
+        """Those whose steps take longest, at most so many; each keeps its place."""
         now = monotonic()
         with self.lock:
-            longest = set(sorted(self.doing, key=lambda host: self.doing[host][1])[:most])
-            return [(host, what, now - since) for host, (what, since) in self.doing.items() if host in longest]
+            doing = dict(self.doing)
+        longest = set(sorted(doing, key=lambda host: doing[host].since)[:most])
+        rows = [Row(host, what, activity.of(host), now - since) for host, (what, since, _) in doing.items()
+                if host in longest]  # fmt: skip
+        return [row for row in rows if row.activity or doing[row.host].shown]
 
     def totals(self) -> str:
-        """What there is besides the rows."""
+        """What there is besides the rows; where there are no hosts, nothing."""
         with self.lock:
             ended = [f"{status} {count}" for status, count in self.ended.items()]
-            return "  ".join([*ended, f"running {len(self.doing)}", *([f"waiting {self.left}"] if self.left else [])])
+            running = [f"running {len(self.doing)}"] if self.hosts else []
+            return "  ".join([*ended, *running, *([f"waiting {self.left}"] if self.left else [])])
 
     def __rich_console__(self, terminal: Console, options: ConsoleOptions) -> RenderResult:
         """It, drawn; names and steps are no markup, and have no escapes for a terminal."""
@@ -73,11 +107,16 @@ class Board:
         from rich.text import Text
 
         table = Table.grid(padding=(0, 2))
-        for host, what, seconds in self.rows(max(terminal.height - SPARE, 4)):
-            table.add_row(Text(printable(host)), Text(printable(what)), Text(f"{seconds:.0f} s", justify="right"))
+        for cut in (False, False, True, False):  # only a column that may wrap makes room for the others
+            table.add_column(no_wrap=not cut)
+        for row in self.rows(max(terminal.height - SPARE, 4)):
+            host, what, at = (printable(word).partition("\n")[0] for word in (row.host, row.what, row.activity))
+            line = Text(at, no_wrap=True, overflow="ellipsis")
+            table.add_row(Text(host), Text(what), line, Text(f"{row.seconds:.0f} s", justify="right"))
         if table.rows:
             yield table
-        yield Text(self.totals())
+        if totals := self.totals():
+            yield Text(totals)
 
 
 @contextmanager
@@ -87,9 +126,16 @@ def shown(*, plain: bool) -> Iterator[None]:
     Args:
         plain: no terminal, or one that is not to be drawn on.
     """
-    board = Board()
-    with events.heard_by(board.hear), _in_lines(board) if plain or not is_terminal() else _drawn(board):
-        yield
+    board, over = Board(), threading.Event()
+    show = _mention if plain or not is_terminal() else _draw
+    thread = threading.Thread(target=show, args=(board, over), daemon=True)
+    with events.heard_by(board.hear):
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
 
 def is_terminal() -> bool:
@@ -98,29 +144,20 @@ def is_terminal() -> bool:
     return bool(stream and stream.isatty() and os.environ.get("TERM", "dumb") != "dumb")
 
 
-@contextmanager
-def _drawn(board: Board) -> Iterator[None]:
-    from rich.console import Console
-    from rich.live import Live
+def _draw(board: Board, over: threading.Event) -> None:
+    """Draw the board for as long as there is something on it: what is over at once needs none."""
+    while not over.wait(TICK):
+        if any(row.seconds >= SOON for row in board.rows(1)):
+            from rich.console import Console
+            from rich.live import Live
 
-    with Live(board, console=Console(file=console.for_people()), refresh_per_second=2, transient=True):
-        yield
-
-
-@contextmanager
-def _in_lines(board: Board) -> Iterator[None]:
-    over = threading.Event()
-    thread = threading.Thread(target=_mention, args=(board, over), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+            with Live(board, console=Console(file=console.for_people()), refresh_per_second=2, transient=True):
+                while board.rows(1) and not over.wait(TICK):
+                    pass
 
 
 def _mention(board: Board, over: threading.Event) -> None:
     while not over.wait(LONG):
-        for host, what, seconds in board.rows(len(board.doing)):
-            if seconds >= LONG:
-                say(f"{host}: {what}, for {seconds:.0f} s")
+        for row in board.rows():
+            if row.seconds >= LONG:
+                say(str(row))

@@ -15,8 +15,8 @@ from typing import Any, Literal
 import msgspec
 from invoke.exceptions import Exit
 
-from fabfile import console, events, hints, interruption
-from fabfile.errors import Failed, Interrupted, Pending, Problem, Refused, Unreachable
+from fabfile import answer, console, events, hints, interruption
+from fabfile.errors import Failed, Found, Interrupted, Pending, Problem, Refused, Unreachable
 
 SCHEMA = 1
 """Grows when a field is removed or changes its meaning; a new field leaves it."""
@@ -200,7 +200,8 @@ def explained(error: Exception, *, remote: bool = False) -> tuple[Status, Troubl
         error = Failed("the connection was lost", str(error), hint="run it again")
     if isinstance(error, Problem):
         status: Status = next((status for kind, status in KINDS.items() if isinstance(error, kind)), "failed")
-        return status, Trouble(error.what, error.details, error.hint), str(error)
+        told = isinstance(error, Found) and answer.is_kept()  # its answer follows, together with those of other hosts
+        return status, Trouble(error.what, error.details, error.hint), "" if told else str(error)
     if isinstance(error, Exit):
         return "failed", Trouble(str(error)), str(error)
     import traceback

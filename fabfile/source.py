@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from fabfile import kept, paths, tree
+from fabfile import activity, kept, paths, tree
 from fabfile.console import say
 from fabfile.download import locked
 from fabfile.errors import Failed, Refused
@@ -60,10 +60,11 @@ def _archive(git: Git, wanted: Path, record: Path) -> None:
         raise Refused("git is missing here", "it fetches containerd's source", hint="apt-get install git")
     for left in wanted.parent.glob(f".{git.commit}-*"):
         shutil.rmtree(left, ignore_errors=True)
-    say(f"fetching containerd {git.version} from {git.url}")
+    doing = f"fetching containerd {git.version}"
+    say(f"{doing} from {git.url}")
     temporary = tempfile.TemporaryDirectory(dir=wanted.parent, prefix=f".{git.commit}-")
     # A full disk is full no more once the directory is gone.
-    with temporary as directory, kept.room(wanted.parent):
+    with temporary as directory, kept.room(wanted.parent), activity.doing(lambda: doing):
         repository = Repository(Path(directory), git.url)
         _fetch(git, repository)
         commit, part = repository.directory / "commit", repository.directory / "source.tar"

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fabfile import carry
+from fabfile import activity, carry
+from fabfile.activity import Transfer
 from fabfile.carry import Answer
 from fabfile.errors import Failed
 
@@ -40,7 +41,9 @@ RATE = 64 << 10
 quote = shlex.quote
 
 
-def run(c: Context, script: str, *, limit: float = carry.SECONDS, look: bool = False) -> Answer:
+def run(
+    c: Context, script: str, *, limit: float = carry.SECONDS, look: bool = False, hear: carry.Hear | None = None
+) -> Answer:
     """Run a POSIX sh script as root and return its answer, whatever the exit code; never affected by --dry.
 
     Args:
@@ -48,13 +51,14 @@ def run(c: Context, script: str, *, limit: float = carry.SECONDS, look: bool = F
         script: the text of the script; every value in it went through `quote`.
         limit: seconds.
         look: whether it changes nothing, and so may be cut by the first Ctrl-C.
+        hear: is called with what it prints, as it comes.
 
     Raises:
         Interrupted: it was cut, or must not begin any more.
         Failed: the connection was lost before the script ended, a limit was reached, or root is not to be had.
         Unreachable: the machine could not be reached.
     """
-    return carry.script(c, PROLOGUE + script, limit=limit, look=look)
+    return carry.script(c, PROLOGUE + script, limit=limit, look=look, hear=hear)
 
 
 def sh(c: Context, script: str, doing: str, *, limit: float = carry.SECONDS, look: bool = False) -> str:
@@ -93,17 +97,20 @@ def stage(c: Context, source: Path, name: str) -> str:
         return str(source)
     size = source.stat().st_size
     script = f"{PROLOGUE}set -eu; size={size}\n{STAGE}"
-    answer = carry.script(c, script, data=_pieces(source), limit=60 + size / RATE)
+    transfer = activity.Transfer(f"uploading {name}", size)
+    with activity.doing(transfer.__str__):
+        answer = carry.script(c, script, data=_pieces(source, transfer), limit=60 + size / RATE)
     if answer.exited:
         room = "is there room in /var/tmp? df -h /var/tmp; then run it again"
         raise Failed(f"could not upload {name} to the machine", answer.stdout + answer.stderr, hint=room)
     return answer.stdout.strip()
 
 
-def _pieces(source: Path) -> Iterator[bytes]:
+def _pieces(source: Path, transfer: Transfer) -> Iterator[bytes]:
     with source.open("rb") as stream:
         while piece := stream.read(1 << 20):
             yield piece
+            transfer.came += len(piece)
 
 
 def unstage(c: Context, paths: list[str]) -> None:

@@ -11,7 +11,8 @@ import msgspec
 from invoke import Context
 
 from fabfile import paths
-from fabfile.console import say, show
+from fabfile.answer import show
+from fabfile.console import say
 from fabfile.errors import Pending
 from fabfile.outcome import Outcome, note, result
 from fabfile.target import is_dry, quote

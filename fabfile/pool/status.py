@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fabfile import hints, sizes
-from fabfile.console import show
+from fabfile.answer import show
 from fabfile.context import Context
 from fabfile.errors import Failed
 from fabfile.facts import Facts
@@ -48,15 +48,14 @@ def describe(name: str, have: Facts) -> list[str]:
     """The lines that show a pool to a person."""
     pool = have.pool
     if not pool.status or not pool.table:
-        state = "DOWN" if name in have.instances.pools else "none"
-        return [f"pool {name}: {state}", *_wrong(have, name)]
+        return [f"pool {name}: {state(name, have)}", *_wrong(have, name)]
     block = pool.table.block_sectors * sizes.SECTOR
     used, total = pool.status.used_data * block, pool.status.total_data * block
     meta = f"{sizes.human(pool.status.used_meta * 4096)} of {sizes.human(pool.status.total_meta * 4096)}"
     lines = [
-        f"pool {name}: {pool.status.mode}{', NEEDS CHECK' * pool.status.needs_check}{', SUSPENDED' * pool.suspended}",
-        f"  data      {sizes.human(used)} of {sizes.human(total)} ({_percent(used, total)}), {sizes.show(block)} block",
-        f"  metadata  {meta} ({_percent(pool.status.used_meta, pool.status.total_meta)})",
+        f"pool {name}: {state(name, have)}",
+        f"  data      {sizes.human(used)} of {sizes.human(total)} ({percent(used, total)}), {sizes.show(block)} block",
+        f"  metadata  {meta} ({percent(pool.status.used_meta, pool.status.total_meta)})",
         f"  at boot   {'yes' if pool.enabled else 'NO: its unit is not enabled'}",
         f"  when full {FULL[pool.table.when_full]}",
     ]
@@ -103,5 +102,14 @@ def _wrong(have: Facts, name: str) -> list[str]:
     return lines
 
 
-def _percent(part: int, whole: int) -> str:
+def state(name: str, have: Facts) -> str:
+    """How a pool is, in a few words."""
+    pool = have.pool
+    if not pool.status or not pool.table:
+        return "DOWN" if name in have.instances.pools else "none"
+    return f"{pool.status.mode}{', NEEDS CHECK' * pool.status.needs_check}{', SUSPENDED' * pool.suspended}"
+
+
+def percent(part: int, whole: int) -> str:
+    """A part in percent of the whole."""
     return f"{100 * part / whole:.1f}%" if whole else "-"

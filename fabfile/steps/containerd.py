@@ -6,6 +6,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from fabfile import inventory, target
+from fabfile.answer import show
 from fabfile.console import say
 from fabfile.context import Context
 from fabfile.converge import converge
@@ -92,7 +93,8 @@ def build_containerd(c: Context, on: str, **given: Any) -> list[Outcome]:
     wanted = built(host, gather(c, about(host)).system.arch)
     there, start = wanted.is_kept, monotonic()
     if target.is_dry(c):
-        say(f"{'ok' if there else 'pending':8} containerd.build\n    * build {wanted.label} on this controller")
+        plan = f"{'ok' if there else 'pending':8} containerd.build\n    * build {wanted.label} on this controller"
+        show(plan, always=True)
         note(Outcome("containerd.build", "ok" if there else "pending", wanted.label, 0))
         if not there:
             raise Pending

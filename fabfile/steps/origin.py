@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from fabfile import inventory
-from fabfile.console import show
+from fabfile.answer import show
 from fabfile.context import Context
 from fabfile.host import Host, Pool
 from fabfile.option import options

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fabfile import hints, inventory, target
+from fabfile.answer import show
 from fabfile.console import say
 from fabfile.context import Context
 from fabfile.converge import converge, pending, preview
@@ -52,7 +53,7 @@ def remove_pools(c: Context, name: str, instance: str, *, yes: bool, force: bool
         return _preview(c, parts)
     todo = {part: changes for part in parts if (changes := part.step.plan(gather(c, part.step.query)))}
     if not todo:
-        say(f"{'nothing was made here' if all else f'there is no pool {pool}'}: nothing to do")
+        show(f"{'nothing was made here' if all else f'there is no pool {pool}'}: nothing to do", always=True)
         return []
     typed = ["", ""] if all else [host.daemon.instance, names[0]]
     _refuse(c, todo, typed, yes=yes, force=force)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from fabfile import target
-from fabfile.console import say, show, shown
+from fabfile.answer import show
+from fabfile.console import say, shown
 from fabfile.context import Context
 from fabfile.errors import Failed, Pending
 from fabfile.outcome import Outcome, note, result
@@ -27,7 +28,7 @@ def run_command(c: Context, command: str) -> None:
         Failed: its exit code is not 0.
     """
     if target.is_dry(c):
-        say(f"pending  run\n    $ {command}")
+        show(f"pending  run\n    $ {command}", always=True)
         note(Outcome("run", "pending", command, 0))
         raise Pending
     done = target.run(c, command)

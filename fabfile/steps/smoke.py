@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from fabfile import hints, inventory, target
+from fabfile.answer import show
 from fabfile.apply import hinted
-from fabfile.console import show
 from fabfile.context import Context
 from fabfile.converge import preview
 from fabfile.errors import Failed, Pending, Refused

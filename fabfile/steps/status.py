@@ -8,11 +8,11 @@ from typing import Literal
 import msgspec
 
 from fabfile import hints, sizes
+from fabfile.answer import compare, show
 from fabfile.apply import RESTART_UDEV
-from fabfile.console import show
 from fabfile.context import Context
 from fabfile.distributions import RUN
-from fabfile.errors import Failed, Refused
+from fabfile.errors import Found, Refused
 from fabfile.facts import Facts
 from fabfile.facts.units import UDEV
 from fabfile.inventory import Host
@@ -23,7 +23,7 @@ from fabfile.pool import units
 from fabfile.pool.health.advice import advice, free, more_data, more_metadata
 from fabfile.pool.lookup import look, look_beside
 from fabfile.pool.ownership import owner, refuse_stale
-from fabfile.steps import foreign, overrides, refusals, smoke
+from fabfile.steps import foreign, overrides, overview, refusals, smoke
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -39,6 +39,7 @@ def show_machine(c: Context, instance: str) -> None:
     """Show what is installed, what runs, and the pool of an instance."""
     host, _, have = look(c, "", instance)
     result(have)
+    compare(lambda: overview.row(host, have))
     plugin = have.containerd.plugin("snapshotter", "devmapper")
     state = "running" if have.containerd.active else have.containerd.changing or "not running"
     show(
@@ -61,7 +62,7 @@ def diagnose(c: Context, instance: str) -> None:
     """Show all that doctor looks at, of an instance and of every pool.
 
     Raises:
-        Failed: something would fail.
+        Found: something would fail.
     """
     host, have, refused = refusals.look(c, instance)
     found = checks(host, have)
@@ -71,13 +72,14 @@ def diagnose(c: Context, instance: str) -> None:
             other, there = look_beside(c, name, owner(record), have)
             found += [msgspec.structs.replace(one, what=f"{name}: {one.what}") for one in of_pool(other, there)]
     result(found)
+    compare(lambda: found)
     for check in found:
         show(f"{check.result:5} {check.what:22} {check.found}")
         if check.hint and check.result != "ok":
             show(f"      → {check.hint}")
     failed = [check.what for check in found if check.result == "fail"]
     if failed:
-        raise Failed(f"doctor: {', '.join(failed)}", "see above")
+        raise Found(f"doctor: {', '.join(failed)}", "see above")
 
 
 def checks(host: Host, have: Facts) -> list[Check]:

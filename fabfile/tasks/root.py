@@ -9,6 +9,7 @@ from invoke import Context
 from fabfile.facts import Facts
 from fabfile.host import Host, Pool
 from fabfile.option import about
+from fabfile.steps import findings, overview
 from fabfile.steps.deploy import POOL_OPTIONS, deploy_host
 from fabfile.steps.packages import install_packages
 from fabfile.steps.run import Ran, run_command
@@ -41,13 +42,13 @@ def smoke(c: Context, instance: Instance = "", **given: Any) -> None:
     prove_containers(c, instance, **given)
 
 
-@task(answers=Facts)
+@task(answers=Facts, together=overview.table)
 def status(c: Context, instance: Instance = "") -> None:
     """Show installed versions, whether containerd runs, and the pool."""
     show_machine(c, instance)
 
 
-@task(answers=list[Check])
+@task(answers=list[Check], together=findings.table)
 def doctor(c: Context, instance: Instance = "") -> None:
     """Find what would make a deploy or a container fail, or keep a pool from starting at boot, and suggest fixes."""
     diagnose(c, instance)

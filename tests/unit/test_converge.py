@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fabfile import facts, outcome, plan
+from fabfile import answer, facts, outcome, plan
 from fabfile.apply import BUSY, STALE
 from fabfile.converge import converge
 from fabfile.errors import Failed, Pending, Refused
@@ -139,6 +139,16 @@ def test_dry_says_what_would_change_and_only_looks(capsys: pytest.CaptureFixture
         "pending  prove",
         "    * prove it",
     ]
+
+
+def test_on_one_of_several_hosts_a_plan_is_kept_with_what_the_hosts_are_compared_by(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(Pending), answer.kept() as kept:
+        converge(Machine([FRESH], dry=True), steps(prove))
+    assert kept.text == ["pending  prove\n    * prove it"]
+    assert kept.row["runc"] == "none" and kept.row["kernel"].startswith("6.")
+    assert capsys.readouterr().out == ""
 
 
 def test_dry_on_a_converged_machine_ends_well() -> None:

@@ -16,6 +16,7 @@ from fabfile.fleet import Executor, summary
 from fabfile.inventory import Host, Inventory
 from fabfile.outcome import HostReport, Outcome, TaskReport, Trouble, exit_code
 from fabfile.ssh.ways import Ways
+from fabfile.together import Together
 
 
 def result(status: Any, what: str = "") -> HostReport:
@@ -73,7 +74,8 @@ def test_a_bug_met_on_one_host_is_shown_whole_and_fails_that_host_only(capsys: p
     inventory = Inventory(Path("hosts.toml"), Host(), 1, {"h1": host}, {})
     config = Config(ssh_config=SSHConfig())
     executor, ways = Executor(Collection(), config), Ways(inventory, config)
-    result = executor._host(host, ways, [SimpleNamespace(task=broken, called_as="broken", args=(), kwargs={})])
+    calls = [SimpleNamespace(task=broken, called_as="broken", args=(), kwargs={})]
+    result = executor._host(host, ways, calls, Together(calls, ["h1"], dry=False, plain=True))
     assert result.status == "failed"
     assert result.error
     assert result.error.what == "KeyError: 'volume'"

@@ -14,6 +14,10 @@ from fabfile.paths import REPOSITORY
 PLANNING = ("fabfile.plan", "fabfile.apply", "fabfile.converge")
 
 LAYERS = (
+    "activity",
+    "alike",
+    "answer",
+    "together",
     "errors",
     "daemon",
     "console",

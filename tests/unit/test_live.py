@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import threading
+import queue
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from fabfile import console, events, live
+from fabfile import activity, console, events, live
 from fabfile.live import Board
 
 
@@ -57,6 +57,29 @@ def test_more_hosts_than_lines_are_the_ones_that_take_longest() -> None:
     assert lines[0].startswith("h0 ") and lines[-1] == "running 100  waiting 1"
 
 
+def test_what_a_host_is_at_is_beside_its_step_and_never_takes_a_second_line() -> None:
+    new = board(*begun("a"), ("step-begin", {"host": "a", "step": "containerd.install"}))
+    with events.on("a"), activity.doing(lambda: f"building containerd: {'x' * 100}"):
+        lines = drawn(new)
+    assert len(lines) == 2 and lines[0].startswith("a  containerd.install  building containerd: xxx")
+    assert lines[0].endswith("…  0 s")
+
+
+def test_this_machine_is_shown_while_there_is_something_to_say_and_is_not_counted() -> None:
+    new = board(("run-begin", {}), ("task-begin", {}))
+    assert drawn(new) == []
+    with activity.doing(lambda: "downloading go"):
+        assert drawn(new) == ["    downloading go  0 s"]
+    with events.heard_by(new.hear):
+        events.tell("step-begin", step="packages")
+        assert drawn(new) == ["  packages    0 s"]
+        events.tell("step-end", step="packages")
+        assert drawn(new) == []
+        events.tell("step-begin", step="runc.install")
+        events.tell("task-end", status="failed")
+    assert drawn(new) == [] and new.rows() == []
+
+
 def test_nothing_that_a_terminal_would_obey_is_drawn() -> None:
     lines = drawn(board(*begun("[bold]a[/]"), ("step-begin", {"host": "[bold]a[/]", "step": "\x1b[2J"})))
     assert lines[0].startswith("[bold]a[/]  \\x1b[2J")
@@ -66,15 +89,19 @@ def test_elsewhere_what_takes_long_is_mentioned(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(live, "LONG", 0.01)
-    mentioned = threading.Event()
+    said: queue.Queue[str] = queue.Queue()
 
     def say(text: str) -> None:
         console.say(text)
-        mentioned.set()
+        said.put(text)
 
     monkeypatch.setattr(live, "say", say)
     with live.shown(plain=True):
+        with activity.doing(lambda: "downloading go: 1.0M of 2.0M"):
+            events.tell("step-begin", step="toolchain.go")
+            assert said.get(timeout=10) == "toolchain.go: downloading go: 1.0M of 2.0M, for 0 s"
         for kind, what in begun("a"):
             events.tell(kind, **what)
-        assert mentioned.wait(10)
+        while said.get(timeout=10) != "a: connecting, for 0 s":
+            pass
     assert "a: connecting, for 0 s" in capsys.readouterr().out

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from fabfile import sizes
-from fabfile.console import show
+from fabfile.answer import show
 from fabfile.context import Context
 from fabfile.facts import Facts, Query, gather
 from fabfile.facts.disks import Disk

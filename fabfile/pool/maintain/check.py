@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fabfile.console import show
+from fabfile.answer import show
 from fabfile.context import Context
 from fabfile.errors import Failed
 from fabfile.facts import Facts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from fabfile import hints, sizes, target
-from fabfile.console import show
+from fabfile.answer import show
 from fabfile.context import Context
 from fabfile.errors import Failed, Problem, Refused
 from fabfile.outcome import result

@@ -20,7 +20,7 @@ from fabfile.facts import Facts, Query
 from fabfile.option import about
 from fabfile.plan import Change, Command, Step
 from fabfile.task import task
-from fabfile.tasks.root import run
+from fabfile.tasks.root import doctor, run, status
 
 NAMES = ("first", "second", "third")
 
@@ -37,7 +37,7 @@ def _step(directory: Path, host: str, name: str) -> Step:
     return Step(name, plan, Query(files=(str(path),)))
 
 
-@task
+@task(diff=True)
 def steps(c: Context, directory: Directory) -> None:
     """Three steps, each a file."""
     host = c.host_entry.name if hasattr(c, "host_entry") else "here"
@@ -53,7 +53,7 @@ def look(c: Context, directory: Directory) -> None:
 def main() -> None:
     """Be inv or fab."""
     door, *words = sys.argv[1:]
-    tasks = Collection(steps, look, run)
+    tasks = Collection(steps, look, run, status, doctor)
     if door == "fab":
         program = Fab(
             name="Fabric", namespace=tasks, executor_class=fleet.Executor, config_class=Config, version="test"

@@ -6,16 +6,18 @@ import hashlib
 import os
 import subprocess
 import tarfile
+import threading
 from pathlib import Path
 
 import pytest
 
-from fabfile import paths
+from fabfile import activity, paths
 from fabfile.build import Build
 from fabfile.errors import Failed
 from fabfile.facts.system import ARCHITECTURES
 from fabfile.releases import Artefact, Release
 from fabfile.source import Git
+from tests.integration.machine import until
 
 MAKEFILE = """bin/%:
 \tmkdir -p bin
@@ -75,6 +77,32 @@ def test_a_build_is_kept_and_one_that_is_damaged_is_made_anew(tmp_path: Path, da
         ".containerd.tar.gz.lock", "build.log", "build.sh", "containerd.tar.gz", "containerd.tar.gz.sha256",
         "unpack.log",
     ]  # fmt: skip
+
+
+def test_a_build_says_how_many_packages_are_compiled(tmp_path: Path) -> None:
+    """The toolchain is told to name them, without a change of the script by which a build is known."""
+    makefile = """bin/%:
+\tcat $(GOENV)
+\techo internal/goos; echo github.com/containerd/containerd
+\twhile [ ! -e $$GOPATH/../seen ]; do sleep 0.05; done
+\tmkdir -p bin; echo "snapshots/devmapper $(VERSION)" >$@
+"""
+    build = build_of(tmp_path, makefile)
+    thread = threading.Thread(target=build.path)
+    thread.start()
+    until(lambda: activity.of("").endswith(f"building {build.label}: 2 packages compiled"), "is not counted", 20)
+    (build.archive.parent / "seen").touch()
+    thread.join(30)
+    assert build.is_kept and activity.of("") == ""
+    assert "GOFLAGS=-v" in (build.archive.parent / "build.log").read_text()
+
+
+def test_the_error_of_a_package_is_not_hidden_by_the_names_of_others(tmp_path: Path) -> None:
+    names = "; ".join(f"echo example.com/package{number}" for number in range(40))
+    build = build_of(tmp_path, f"bin/%:\n\t@echo x/y.go:1:2: undefined; {names}; exit 1\n")
+    with pytest.raises(Failed, match="undefined") as caught:
+        build.path()
+    assert "example.com/package39" not in caught.value.details
 
 
 def test_a_build_that_fails_keeps_only_its_log(tmp_path: Path) -> None:

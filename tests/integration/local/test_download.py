@@ -7,6 +7,7 @@ import subprocess
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
@@ -14,11 +15,12 @@ from typing import Any
 
 import pytest
 
-from fabfile import paths
+from fabfile import activity, events, paths
 from fabfile import web as web_module
 from fabfile.errors import Failed
 from fabfile.releases import Artefact
 from fabfile.source import Git
+from tests.integration.machine import until
 
 CONTENT = bytes(range(256)) * 8192
 RELEASED = Event()
@@ -109,6 +111,22 @@ def test_a_mirror_that_is_down_fails_with_the_way_to_another(cache: Path) -> Non
     with pytest.raises(Failed, match=r"cannot download http://127\.0\.0\.1:9/runc(.|\n)*refused(.|\n)*--mirror"):
         artefact("http://127.0.0.1:9/runc").path()
     assert leftovers(cache) == []
+
+
+def test_a_download_and_whoever_waits_for_it_say_so(web: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def path(host: str) -> None:
+        with events.on(host), suppress(Failed):
+            artefact(f"{web}/stalls").path()
+
+    monkeypatch.setattr(web_module, "TIMEOUT", 3)
+    threads = [Thread(target=path, args=(host,)) for host in ("one", "two")]
+    for thread in threads:
+        thread.start()
+    until(lambda: "1000B of 2.0M" in activity.of("one") + activity.of("two"), "is not told", 20)
+    until(lambda: "waiting for runc-1.amd64" in activity.of("one") + activity.of("two"), "is not told", 20)
+    for thread in threads:
+        thread.join(30)
+    assert activity.of("one") == activity.of("two") == ""
 
 
 @pytest.mark.parametrize("path", ["/good", "/chunked"])

@@ -12,13 +12,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from itertools import pairwise
 from pathlib import Path
+from time import sleep
 
 import pytest
 
 from fabfile.paths import REPOSITORY
 from tests.integration.local import sshd
-from tests.integration.local.test_interruption import HEARS, inventory, steps
+from tests.integration.local.test_interruption import OWN_RUN, inventory, steps
 from tests.integration.machine import until
+
+HIDES, SHOWS = "\x1b[?25l", "\x1b[?25h"
+"""What hides a terminal's cursor, and shows it again."""
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +32,15 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[sshd.Serv
         yield [stack.enter_context(sshd.server(tmp_path_factory.mktemp("sshd"))) for _ in range(2)]
 
 
-def run(servers: list[sshd.Server], directory: Path, *words: str, terminal: bool = True) -> tuple[int, str, str]:
+def run(
+    servers: list[sshd.Server], directory: Path, *words: str, terminal: bool = True, door: str = "fab"
+) -> tuple[int, str, str]:
     """Exit code, what a terminal got, and standard output where that is no terminal."""
     (directory / "seconds").write_text("1.2")
     environment = {**os.environ, "HOSTS_FILE": str(inventory(servers, directory)), "TERM": "xterm"}
-    command = [sys.executable, "-m", "tests.integration.local.harmless", "fab", *words]
+    command = [sys.executable, "-m", "tests.integration.local.harmless", door, *words]
+    if door == "inv":
+        command = [*OWN_RUN, *command]
     ours, theirs = pty.openpty()
     with (directory / "out").open("w") as out:
         process = subprocess.Popen(
@@ -50,12 +58,33 @@ def test_a_terminal_shows_each_host_while_it_works_and_the_lines_stay(
     code, screen, _ = run(servers, tmp_path, "-H", "hosts", *steps(tmp_path))
     assert code == 0, screen
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen).replace("\r", "\n")
-    assert re.search(r"^h[01]  first  +[0-9] s", plain, re.MULTILINE)
+    assert re.search(r"^h[01]  first  make first  +[0-9] s", plain, re.MULTILINE)
     assert "running 2" in plain
     assert re.search(r"^h0: changed  third .* make third", plain, re.MULTILINE)
     assert plain.rstrip().endswith("ok 0  changed 2  failed 0  unreachable 0")
     table = [line.split()[:2] for line in plain.splitlines() if re.match(r"h[01]  changed", line)]
     assert table == [["h0", "changed"], ["h1", "changed"]]
+
+
+def test_this_machine_shows_its_step_and_what_it_is_at(tmp_path: Path) -> None:
+    code, screen, _ = run([], tmp_path, *steps(tmp_path), door="inv")
+    assert code == 0, screen
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen).replace("\r", "\n")
+    assert re.search(r"^  second  make second  +[0-9] s", plain, re.MULTILINE)
+    assert "running" not in plain
+    assert re.search(r"^changed  third .* make third", plain, re.MULTILINE)
+    assert screen.count(SHOWS) == screen.count(HIDES) > 0
+
+
+@pytest.mark.parametrize("words", [("--plain",), ("--dry",)])
+def test_this_machine_needs_no_display_in_lines_or_for_a_plan(tmp_path: Path, words: tuple[str, ...]) -> None:
+    _, screen, _ = run([], tmp_path, *words, *steps(tmp_path), door="inv")
+    assert "third" in screen and "\x1b" not in screen
+
+
+def test_a_task_without_steps_has_the_terminal_for_itself(tmp_path: Path) -> None:
+    code, screen, _ = run([], tmp_path, "look", "--directory", str(tmp_path), door="inv")
+    assert (code, screen) == (0, "")
 
 
 @pytest.mark.parametrize("words", [("--plain",), ()])
@@ -89,25 +118,40 @@ def test_the_document_and_the_events_are_whole_beside_a_terminal(servers: list[s
         assert own[3]["status"] == "changed" and own[3]["seconds"] >= 1.2
 
 
-def test_ctrl_c_on_a_terminal(servers: list[sshd.Server], tmp_path: Path) -> None:
-    (tmp_path / "seconds").write_text("1.5")
-    environment = {**os.environ, "HOSTS_FILE": str(inventory(servers, tmp_path)), "TERM": "xterm"}
-    command = [sys.executable, "-m", "tests.integration.local.harmless", "fab", "-H", "hosts", *steps(tmp_path)]
+def interrupted(directory: Path, inventory: Path, door: str, *begun: str) -> str:
+    """What a terminal gets of a run that Ctrl-C ends once files are there."""
+    (directory / "seconds").write_text("1.5")
+    environment = {**os.environ, "HOSTS_FILE": str(inventory), "TERM": "xterm"}
+    hosts = ("-H", "hosts") if door == "fab" else ()
+    command = [sys.executable, "-m", "tests.integration.local.harmless", door, *hosts, *steps(directory)]
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        ["setsid", "--ctty", "--wait", *HEARS, *command], cwd=REPOSITORY, env=environment, stdin=theirs, stdout=theirs,
-        stderr=theirs,
+        ["setsid", "--ctty", "--wait", *OWN_RUN, *command], cwd=REPOSITORY, env=environment, stdin=theirs,
+        stdout=theirs, stderr=theirs,
     )  # fmt: skip
     os.close(theirs)
-    until(lambda: (tmp_path / "h0.first.pid").exists() and (tmp_path / "h1.first.pid").exists(), "does not begin", 30)
+    until(lambda: all((directory / f"{name}.first.pid").exists() for name in begun), "does not begin", 30)
+    sleep(0.8)  # by then it is drawn
     os.write(ours, b"\x03")
     screen = _all(ours)
     assert process.wait(60) == 130, screen
     assert "interrupted: nothing more is started" in screen
+    assert screen.count(SHOWS) == screen.count(HIDES) > 0
+    assert {path.name for path in directory.glob("*.first")} == {f"{name}.first" for name in begun}
+    assert not list(directory.glob("*.second"))
+    return screen
+
+
+def test_ctrl_c_on_a_terminal(servers: list[sshd.Server], tmp_path: Path) -> None:
+    screen = interrupted(tmp_path, inventory(servers, tmp_path), "fab", "h0", "h1")
     assert "h0: first, since " in screen and "interrupted before second" in screen
-    assert {path.name for path in tmp_path.glob("*.first")} == {"h0.first", "h1.first"}
-    assert not list(tmp_path.glob("*.second"))
     assert screen.rstrip().endswith("ok 0  changed 0  failed 0  unreachable 0  interrupted 2")
+
+
+def test_ctrl_c_on_a_terminal_of_this_machine(tmp_path: Path) -> None:
+    screen = interrupted(tmp_path, inventory([], tmp_path), "inv", "here")
+    assert "  first, since " in screen
+    assert "error: interrupted before second" in screen
 
 
 def _all(terminal: int) -> str:
