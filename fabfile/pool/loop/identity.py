@@ -20,7 +20,7 @@ FILES = ("FS_UUID", "MOUNT", "DATA_INO", "META_INO")
 """The file system that the files are on, where it is mounted, and the inodes of both."""
 
 KEYS = (MAKING, "VOLUME_UUID", *FILES, "KEPT_INODES", "UNFINISHED_INODES")
-"""All that is recorded, in the order in which a new pool's settings have it; kept metadata and unfinished files last."""
+"""All that is recorded, in the order in which a new pool's settings have it; what repairs add comes last."""
 
 
 def kept(text: str) -> dict[str, str]:
