@@ -27,7 +27,7 @@ from fabfile.facts import (
 from fabfile.instance import Daemon
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from fabfile.context import Context
     from fabfile.host import Host
@@ -152,8 +152,8 @@ MODULES: dict[str, Fact] = {
 }
 
 
-OF_MACHINE = ("system", "needs", "versions", "disks")
-"""Facts that do not depend on which containerd and pool the query is about, disks that it names apart."""
+BESIDE = tuple(name for name in MODULES if name not in ("system", "needs", "versions", "disks"))
+"""Facts that depend on which containerd and pool the query is about; disks are asked for by their names."""
 
 WAIT = 60
 """Seconds for which a look waits for units that are starting or stopping."""
@@ -242,17 +242,17 @@ def script(query: Query, asked: Iterable[str] = MODULES) -> str:
     return prelude + "".join(f"echo '@@ {name}'\n(\n{MODULES[name].fragment(query)}\n)\n" for name in asked)
 
 
-def parse(output: str) -> Facts:
+def parse(output: str, have: Facts | None = None) -> Facts:
     """The facts in what the script printed.
+
+    Args:
+        output: it.
+        have: those of an earlier look, if the script asked for BESIDE only.
 
     Raises:
         Failed: a section is missing, so the script did not run to its end; or one is not understood.
     """
-    return Facts(**_values(output, MODULES))
-
-
-def _values(output: str, asked: Collection[str]) -> dict[str, Any]:
-    """The fields of `Facts` that were asked for; see `parse`."""
+    asked = BESIDE if have else tuple(MODULES)
     sections: dict[str, str] = {}
     for part in ("\n" + output).split("\n@@ ")[1:]:
         name, _, text = part.partition("\n")
@@ -269,7 +269,7 @@ def _values(output: str, asked: Collection[str]) -> dict[str, Any]:
                 f"cannot parse the {name} facts of this host",
                 f"{error!r:.500} in:\n{sections[name][:SHOWN]}",
             ) from error
-    return values
+    return msgspec.structs.replace(have, disks=(), **values) if have else Facts(**values)
 
 
 def gather(c: Context, query: Query) -> Facts:
@@ -292,6 +292,4 @@ def gather_beside(c: Context, query: Query, have: Facts) -> Facts:
     Raises:
         Failed: see `gather`.
     """
-    asked = [name for name in MODULES if name not in OF_MACHINE]
-    output = target.sh(c, script(query, asked), "looking at the machine", look=True)
-    return msgspec.structs.replace(have, disks=(), **_values(output, asked))
+    return parse(target.sh(c, script(query, BESIDE), "looking at the machine", look=True), have)

@@ -91,7 +91,7 @@ TASKS: dict[str, Try] = {
 
 def machine(have: Facts, monkeypatch: pytest.MonkeyPatch, *, dry: bool) -> Machine:
     """A machine that is as `have`, whenever it is looked at."""
-    monkeypatch.setattr(facts, "parse", lambda printed: have)
+    monkeypatch.setattr(facts, "parse", lambda *_: have)
     c = Machine(["@@ system"], dry=dry)
     c.host_entry = Host()
     return c

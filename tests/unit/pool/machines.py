@@ -171,7 +171,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Make:
 
     def make(*looks: Facts, **options: Any) -> PoolMachine:
         c = PoolMachine(looks, **options)
-        monkeypatch.setattr(facts, "parse", lambda printed: c.state())
+        monkeypatch.setattr(facts, "parse", lambda *_: c.state())
         monkeypatch.setattr(converge, "apply", c.apply)
         return c
 
