@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bench._run import write_csv
 from bench.fleet import extras, figures, goals, peers, targets
 from bench.fleet.figures import Row
 from bench.fleet.tools import WAYS, Setting, run
@@ -45,11 +46,11 @@ def measure(args: argparse.Namespace, directory: Path) -> list[Row]:
             run(way, of._replace(size=1))  # the first run writes byte code
         for each in rounds(of, args.sizes, args.rounds):
             found += each
-            figures.write(file, found)
+            write_csv(file, Row._fields, found)
         few = of._replace(size=min(EXTRA, of.size))
         found += extras.wait(few)
         found += extras.known_hosts(few, args.rounds)
-    figures.write(file, found)
+    write_csv(file, Row._fields, found)
     return found
 
 

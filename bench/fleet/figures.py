@@ -1,11 +1,9 @@
-"""What was measured: as CSV, as medians and ratios, and as a table."""
+"""The figures of a comparison, their medians and ratios, and a table of them."""
 
 from __future__ import annotations
 
-import csv
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from bench.fleet.clock import Cost
@@ -31,24 +29,6 @@ class Row(NamedTuple):
 def rows(number: int, job: str, tool: str, hosts: int, cost: Cost) -> list[Row]:
     """The figures of a run."""
     return [Row(number, job, tool, hosts, name, unit, getattr(cost, name)) for name, unit in UNITS.items()]
-
-
-def write(file: Path, found: Sequence[Row]) -> None:
-    """Write the figures as CSV, with a line of headings."""
-    with file.open("w", newline="") as out:
-        lines = csv.writer(out, lineterminator="\n")
-        lines.writerow(Row._fields)
-        lines.writerows((*row[:-1], f"{row.value:.3f}") for row in found)
-
-
-def read(file: Path) -> list[Row]:
-    """The figures of a file that `write` wrote."""
-    with file.open(newline="") as lines:
-        return [
-            Row(int(row["round"]), row["job"], row["tool"], int(row["size"]), row["measure"], row["unit"],
-                float(row["value"]))
-            for row in csv.DictReader(lines)
-        ]  # fmt: skip
 
 
 def values(found: Sequence[Row], job: str, tool: str, hosts: int, measure: str) -> dict[int, float]:

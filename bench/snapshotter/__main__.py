@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench._run import write_csv
 from bench.snapshotter import image, kinds, result
 from bench.snapshotter.kinds import KINDS
 from bench.snapshotter.measures import measure
@@ -48,7 +49,8 @@ def main() -> int:
         try:
             for each in rounds(lab, args.rounds):
                 found += each
-                result.write(args.out / "snapshotter.csv", found)  # what there is by now stays, whatever comes
+                # After each round, so that a later failure loses none of the earlier figures.
+                write_csv(args.out / "snapshotter.csv", Row._fields, found)
         finally:
             machines.down()
     print(result.table(found))

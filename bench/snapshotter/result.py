@@ -1,11 +1,9 @@
-"""What was measured, as CSV, as ratios and as a table."""
+"""The figures of a comparison, their ratios, and a table of them."""
 
 from __future__ import annotations
 
-import csv
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from bench.snapshotter.kinds import FLOOR, KINDS
@@ -39,23 +37,6 @@ def ratios(rows: Sequence[Row], kind: str, measure: str) -> Ratio:
     figures = {(row.round, row.kind): row.value for row in rows if row.measure == measure}
     each = [value / figures[number, FLOOR.name] for (number, of), value in figures.items() if of == kind]
     return Ratio(statistics.median(each), min(each), max(each))
-
-
-def write(file: Path, rows: Sequence[Row]) -> None:
-    """Write the figures as CSV, with a line of headings."""
-    with file.open("w", newline="") as out:
-        lines = csv.writer(out, lineterminator="\n")
-        lines.writerow(Row._fields)
-        lines.writerows((*row[:-1], f"{row.value:.3f}") for row in rows)
-
-
-def read(file: Path) -> list[Row]:
-    """The figures of a file that `write` wrote."""
-    with file.open(newline="") as lines:
-        return [
-            Row(int(row["round"]), row["kind"], row["measure"], row["unit"], float(row["value"]))
-            for row in csv.DictReader(lines)
-        ]
 
 
 def table(rows: Sequence[Row]) -> str:
