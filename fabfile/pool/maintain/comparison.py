@@ -78,9 +78,14 @@ def _with_holders(c: Context, task: str, found: Session, seen: Seen) -> Seen:
     )
 
 
-def _look(c: Context, task: str, found: Session, *, running: bool) -> Seen:
+def reading(found: Session) -> Command:
+    """Print what the pool, containerd's two databases and device mapper each have of the thin devices."""
     script = render("pool/thins.sh.j2", pool=found, daemon=found.daemon)
-    printed = session.do(c, task, found, [Command("the four records of the thin devices", script)], looks=True)
+    return Command("the four records of the thin devices", script)
+
+
+def _look(c: Context, task: str, found: Session, *, running: bool) -> Seen:
+    printed = session.do(c, task, found, [reading(found)], looks=True)
     lines = printed.splitlines()
     try:
         seen, files = thin_devices.parse(lines), thin_devices.unpack(lines)

@@ -14,7 +14,7 @@ from fabfile.errors import Failed, Problem, Refused
 from fabfile.outcome import result
 from fabfile.plan import Command
 from fabfile.pool.health import missing
-from fabfile.pool.maintain import changes_since, comparison, containerd_records, session, thin_devices
+from fabfile.pool.maintain import changes_since, comparison, containerd_records, session, thin_devices, transaction
 from fabfile.pool.maintain.check import verdict
 from fabfile.pool.maintain.disagreements import numbers
 from fabfile.pool.maintain.downtime import refuse_busy, resume, start, stop, up_again
@@ -25,6 +25,12 @@ from fabfile.pool.maintain.thin_devices import Entry
 from fabfile.render import render
 
 TASK = "pool.restore"
+
+DEPENDS = (
+    "depending on the backup: before containerd starts, correct its databases and remove devices without an owner;"
+    " afterwards, have containerd forget lost snapshots and unpack their images again"
+)
+"""What `comparison.mend` and `comparison.forget` do, which only the new metadata shows."""
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -76,7 +82,7 @@ def restore_pool(c: Context, from_: str, name: str, instance: str, *, force: boo
     found = session.find(c, name, instance, TOOLS, without=frozenset({"meta"}), lvm=True)
     if any(loss.up for loss in missing.losses(found.have, found.name)):
         missing.refuse(found.have, found.name)
-    session.only_planned(c, TASK, [*_making(found, from_), stop(found, force=force)])
+    session.only_planned(c, TASK, _planned(found, from_, force=force), then=DEPENDS)
     refuse_busy(c, TASK, found, force=force)
     state = verdict(c, TASK, found)
     if missing.losses(found.have, found.name):
@@ -90,9 +96,8 @@ def restore_pool(c: Context, from_: str, name: str, instance: str, *, force: boo
     result(Restored(made.source, made.age, made.losses))
     for line in (f"{made.source}: {hours(made.age)}; what was written since is lost", *made.losses):
         say(line)
-    finish = [stop(found, force=force), swap(found, made.path), start(found, whole=False)]
     try:
-        printed = session.do(c, TASK, found, finish)
+        printed = session.do(c, TASK, found, _replacing(found, made.path, force=force))
         means = comparison.mend(c, TASK, found, stale=made.stale)
     except Problem:
         resume(c, TASK, found)
@@ -108,6 +113,17 @@ def _making(found: Session, source: str) -> list[Command]:
     script = render("pool/common.sh.j2", pool=found) + found.render("restore", source=source)
     database = Command("devices that containerd uses", render("pool/database.sh.j2", pool=found))
     return [Command(f"new metadata from {source or 'the newest backup'}", script), database]
+
+
+def _replacing(found: Session, candidate: str, *, force: bool) -> list[Command]:
+    return [stop(found, force=force), swap(found, candidate), start(found, whole=False)]
+
+
+def _planned(found: Session, source: str, *, force: bool) -> list[Command]:
+    """Everything that a restore does whatever the backup contains. LVM's name for new metadata has the TIME in it."""
+    candidate = found.record.candidate or f"/dev/{transaction.record(found).path}_before_TIME"
+    replacing = _replacing(found, candidate, force=force)
+    return [*_making(found, source), *replacing, comparison.reading(found), start(found), prune(found, KEEP)]
 
 
 def _made(found: Session, printed: str) -> Candidate:

@@ -13,6 +13,7 @@ from time import monotonic
 import msgspec
 
 from fabfile import hints, target
+from fabfile.console import say
 from fabfile.context import Context
 from fabfile.converge import act, preview
 from fabfile.distributions import PACKAGES
@@ -192,14 +193,22 @@ def do(c: Context, task: str, found: Session, changes: Sequence[Change], *, look
     return "\n".join(line for line in done.printed.splitlines() if not line.startswith("@@"))
 
 
-def only_planned(c: Context, task: str, changes: Sequence[Change]) -> None:
+def only_planned(c: Context, task: str, changes: Sequence[Change], *, then: str = "") -> None:
     """With --dry, show the changes and go no further.
+
+    Args:
+        c: the machine.
+        task: name of the task that would make the changes.
+        changes: what it would do.
+        then: what it would also do, depending on what the changes find.
 
     Raises:
         Pending: with --dry.
     """
     if target.is_dry(c):
         preview([(task, [*changes])])
+        if then:
+            say(f"    {then}")
         raise Pending
 
 

@@ -167,9 +167,12 @@ def test_nothing_begins_where_a_program_is_missing(machine: Make) -> None:
 
 
 @both
-def test_dry_makes_no_new_metadata(machine: Make, name: str) -> None:
+def test_dry_shows_everything_and_makes_no_new_metadata(
+    machine: Make, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     c = machine(POOLS[name](), dry=True)
     report = done("pool.restore", c)
-    assert [change.why for change in report.steps[0].changes] == whole(name)[1:4]
+    assert [change.why for change in report.steps[0].changes] == whole(name)[1:]
+    assert "depending on the backup: " in capsys.readouterr().out
     assert (report.status, c.done) == ("pending", [])
     assert "apply" not in c.log
