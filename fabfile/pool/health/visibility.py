@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 
 from fabfile import hints
 from fabfile.facts import Facts
-from fabfile.facts.lvm import Lvm, Volume
+from fabfile.facts.lvm import Lvm
 from fabfile.facts.record import LvmRecord, Record
+from fabfile.facts.volume_group import Volume
 from fabfile.plan import words
 from fabfile.pool.health import rerun
 from fabfile.pool.health.finding import Advice

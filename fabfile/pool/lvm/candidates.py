@@ -11,7 +11,7 @@ from fabfile.console import show
 from fabfile.context import Context
 from fabfile.facts import Facts, Query, gather
 from fabfile.facts.disks import Disk
-from fabfile.facts.lvm import Group
+from fabfile.facts.volume_group import Group
 from fabfile.outcome import result
 from fabfile.pool.lvm import volume_group as group_module
 from fabfile.pool.safety import disk_checks

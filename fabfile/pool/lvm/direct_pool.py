@@ -14,8 +14,8 @@ from fabfile.converge import converge
 from fabfile.errors import Refused
 from fabfile.facts import Facts, about
 from fabfile.facts.disks import Disk
-from fabfile.facts.lvm import Group, Volume
 from fabfile.facts.record import LoopRecord, LvmRecord
+from fabfile.facts.volume_group import Group, Volume
 from fabfile.host import Host
 from fabfile.instance import Daemon
 from fabfile.outcome import Outcome

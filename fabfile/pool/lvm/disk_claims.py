@@ -8,8 +8,8 @@ from fabfile import hints
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.disks import Disk
-from fabfile.facts.lvm import Group
 from fabfile.facts.record import LvmRecord
+from fabfile.facts.volume_group import Group
 from fabfile.host import lvm_name
 from fabfile.plan import Change, Command, words
 from fabfile.pool.lvm import identity as ours

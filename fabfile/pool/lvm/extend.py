@@ -8,8 +8,8 @@ from fabfile import hints, inventory, sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts, about
 from fabfile.facts.disks import Disk
-from fabfile.facts.lvm import Group, Volume
 from fabfile.facts.record import LvmRecord
+from fabfile.facts.volume_group import Group, Volume
 from fabfile.host import Host
 from fabfile.plan import Change, Command, Step, file, words
 from fabfile.pool import limits, units

@@ -5,8 +5,9 @@ from __future__ import annotations
 from fabfile import hints, sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts
-from fabfile.facts.lvm import Group, Lvm, Volume
+from fabfile.facts.lvm import Lvm
 from fabfile.facts.record import LvmRecord, Record
+from fabfile.facts.volume_group import Group, Volume
 from fabfile.plan import Change, Command, file, words
 from fabfile.pool import units
 from fabfile.pool.health import visibility

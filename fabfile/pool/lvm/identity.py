@@ -17,8 +17,9 @@ import msgspec
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.disks import Disk
-from fabfile.facts.lvm import Group, Lvm, Volume
+from fabfile.facts.lvm import Lvm
 from fabfile.facts.record import LoopRecord, LvmRecord
+from fabfile.facts.volume_group import Group, Volume
 from fabfile.plan import words
 from fabfile.pool import units
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.disks import Disk
-from fabfile.facts.lvm import Group
+from fabfile.facts.volume_group import Group
 from fabfile.plan import Command
 
 

@@ -9,8 +9,8 @@ import msgspec
 from fabfile import hints, inventory, sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts
-from fabfile.facts.lvm import Group, Volume
 from fabfile.facts.record import LvmRecord, Record, differences
+from fabfile.facts.volume_group import Group, Volume
 from fabfile.pool import limits
 from fabfile.pool.health import rerun
 from fabfile.pool.lvm import layout, volume_group

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from fabfile import hints
 from fabfile.errors import Refused
 from fabfile.facts import Facts
-from fabfile.facts.lvm import Group, Lvm
+from fabfile.facts.lvm import Lvm
 from fabfile.facts.record import LvmRecord
+from fabfile.facts.volume_group import Group
 from fabfile.plan import Change, words
 
 PROFILES = "/etc/lvm/profile"

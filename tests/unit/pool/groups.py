@@ -11,8 +11,9 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts, disks, record
 from fabfile.facts import pool as pool_facts
 from fabfile.facts.files import FileFact
-from fabfile.facts.lvm import Group, Lvm, Volume
+from fabfile.facts.lvm import Lvm
 from fabfile.facts.record import LvmRecord
+from fabfile.facts.volume_group import Group, Volume
 from fabfile.inventory import Host, Pool
 from fabfile.plan import Change, File
 from fabfile.pool import units

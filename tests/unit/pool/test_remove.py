@@ -13,9 +13,10 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.files import FileFact
 from fabfile.facts.instances import Instances
-from fabfile.facts.lvm import Device, Hidden, Lvm, Volume
+from fabfile.facts.lvm import Device, Hidden, Lvm
 from fabfile.facts.pool import Pool as PoolFact
 from fabfile.facts.under import Volume as Under
+from fabfile.facts.volume_group import Volume
 from fabfile.instance import Daemon
 from fabfile.plan import Change, Command, File, words
 from fabfile.pool import remove, units

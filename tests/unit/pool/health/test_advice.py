@@ -6,9 +6,10 @@ import msgspec
 import pytest
 
 from fabfile.facts.instances import Instances
-from fabfile.facts.lvm import Group, Lvm
+from fabfile.facts.lvm import Lvm
 from fabfile.facts.pool import Place, Pool
 from fabfile.facts.units import Unit, Units
+from fabfile.facts.volume_group import Group
 from fabfile.plan import Command
 from fabfile.pool import units
 from fabfile.pool.health.advice import advice

@@ -9,9 +9,10 @@ import pytest
 
 from fabfile.errors import Refused
 from fabfile.facts import Facts
-from fabfile.facts.lvm import Hidden, Volume
+from fabfile.facts.lvm import Hidden
 from fabfile.facts.pool import Pool as Now
 from fabfile.facts.units import Unit, Units
+from fabfile.facts.volume_group import Volume
 from fabfile.pool import units
 from fabfile.pool.health import usable
 from fabfile.pool.health.advice import advice

@@ -9,7 +9,8 @@ import pytest
 
 from fabfile.errors import Refused
 from fabfile.facts import Query, disks
-from fabfile.facts.lvm import Group, Lvm
+from fabfile.facts.lvm import Lvm
+from fabfile.facts.volume_group import Group
 from fabfile.outcome import as_json
 from fabfile.pool.lvm.candidates import offers, table
 from fabfile.pool.safety import disk_checks

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from fabfile.facts import Facts
-from fabfile.facts.lvm import Volume
+from fabfile.facts.volume_group import Volume
 from fabfile.pool.maintain.check import Checked
 from fabfile.pool.maintain.thin_devices import Entry
 from tests.unit.pool import databases, groups
