@@ -123,3 +123,10 @@ def refused(have: Facts, want: Pool, wipes: tuple[str, ...] = ()) -> Refused:
     with pytest.raises(Refused) as refused:
         plan(have, want, wipes)
     return refused.value
+
+
+def with_disk(have: Facts, **changes: Any) -> Facts:
+    """The machine of `made` with the look at its disk as it is while the pool is on it."""
+    (look,) = have.disks
+    seen = f"{empty().seen}\nnode 254:0 dm-0 containerd-thinpool lvm\nsignature LVM2_member,0x218,"
+    return msgspec.structs.replace(have, disks=(msgspec.structs.replace(look, seen=seen, **changes),))

@@ -13,10 +13,11 @@ from fabfile.facts.instances import Instances
 from fabfile.instance import OURS, Daemon
 from fabfile.pool import units
 from tests.unit.pool import groups
+from tests.unit.pool.groups import with_disk
 from tests.unit.pool.loops import NAME
 from tests.unit.pool.machines import Make, both, done, on_disks, on_files, trouble
 from tests.unit.pool.machines import machine as machine
-from tests.unit.pool.test_remove import bare, with_disk
+from tests.unit.pool.removals import bare
 
 POOLS = {NAME: on_files(), groups.NAME: with_disk(on_disks())}
 WHOLE = {
