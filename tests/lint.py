@@ -35,7 +35,7 @@ def is_shell(path: Path) -> bool:
 
 def rendered(directory: Path, templates: list[Path]) -> Iterator[Path]:
     """The examples of what we send to machines, each written to a file; every shell template has one."""
-    from fabfile.examples import shell_examples
+    from tests.shell_examples import shell_examples
 
     examples = shell_examples()
     for name, text in examples.items():
@@ -45,7 +45,7 @@ def rendered(directory: Path, templates: list[Path]) -> Iterator[Path]:
     for template in templates:
         stem = template.name.removesuffix(".sh.j2")
         if stem != template.name and not any(stem in name for name in examples):
-            raise ValueError(f"{template.relative_to(REPOSITORY)} has no example in fabfile/examples.py")
+            raise ValueError(f"{template.relative_to(REPOSITORY)} has no example in tests/shell_examples.py")
 
 
 def planned(directory: Path) -> Iterator[Path]:
