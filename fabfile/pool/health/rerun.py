@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fabfile import hints, inventory, sizes
+from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.record import LvmRecord, Record
 from fabfile.instance import DEFAULT
@@ -28,6 +29,26 @@ def command(name: str, recorded: Record) -> str:
         "block-size": sizes.show(recorded.block),
     }
     return hints.command("pool.loop", daemon, name, *_options(made, stock))
+
+
+def reset(name: str, instance: str) -> str:
+    """The command line of pool.reset that removes a pool with everything on it."""
+    return hints.command("pool.reset", instance, name, "--yes")
+
+
+def differs(name: str, instance: str, recorded: Record, differences: Sequence[str], *, another: str) -> Refused:
+    """The error for a pool that exists with other parameters than requested.
+
+    Args:
+        name: the pool's name.
+        instance: the containerd instance that it was requested for.
+        recorded: the record of the existing pool.
+        differences: one line for each parameter.
+        another: the option that names another pool, `--name` or `--lv`.
+    """
+    keep, remove = command(name, recorded), reset(name, instance)
+    hint = f"to keep it: {keep}; to remove it: {remove}; or choose another {another}"
+    return Refused(f"the pool {name} exists with other parameters", "\n".join(differences), hint)
 
 
 def stopped(have: Facts, name: str) -> str:

@@ -108,12 +108,7 @@ def _refuse_other(have: Facts, want: LoopSpec, there: Record | None) -> LoopReco
         return None
     differ = _differences(there, want)
     if differ or not isinstance(there, LoopRecord):
-        raise Refused(
-            f"the pool {want.name} exists with other parameters",
-            "\n".join(differ),
-            hint=f"to keep it: {rerun.command(want.name, there)}; to remove it: {_reset(want)}; "
-            "or choose another --name",
-        )
+        raise rerun.differs(want.name, want.instance, there, differ, another="--name")
     _refuse_other_size(want, there, rerun.command(want.name, there))
     return there
 
@@ -147,12 +142,8 @@ def _refuse_other_size(want: LoopSpec, now: LoopRecord, there: str) -> None:
         return
     hint = f"to make it larger: {hints.command('pool.grow', want.instance, want.name, *grow)}"
     if less or not grow:
-        hint = f"a pool cannot shrink; to keep it: {there}; to remove it: {_reset(want)}"
+        hint = f"a pool cannot shrink; to keep it: {there}; to remove it: {rerun.reset(want.name, want.instance)}"
     raise Refused(f"the pool {want.name} exists with another size", "\n".join(differ), hint=hint)
-
-
-def _reset(want: LoopSpec) -> str:
-    return hints.command("pool.reset", want.instance, want.name, "--yes")
 
 
 def _sizes(asked: tuple[int, ...]) -> str:
@@ -166,12 +157,12 @@ def _backing(have: Facts, want: LoopSpec) -> list[Change]:
         raise Refused(
             f"{want.meta_file} is missing beside {want.data_file}",
             "without its metadata the pool's content cannot be read; a new file would hide the loss",
-            hint=f"restore the file, or discard the pool: {_reset(want)}",
+            hint=f"restore the file, or discard the pool: {rerun.reset(want.name, want.instance)}",
         )
     if meta and meta.used and not data:
         raise Refused(
             f"{want.data_file} is missing beside metadata in use",
-            hint=f"restore the file, or discard the pool: {_reset(want)}",
+            hint=f"restore the file, or discard the pool: {rerun.reset(want.name, want.instance)}",
         )
     plan: list[Change] = []
     if not meta:

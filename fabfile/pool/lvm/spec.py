@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from fabfile import hints, inventory, sizes
+from fabfile import inventory, sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.record import LvmRecord, Record, differences
@@ -115,7 +115,7 @@ def refuse_other(have: Facts, want: LvmSpec, recorded: LvmRecord | None, now: Gr
         raise Refused(
             f"the pool {want.path} was made here, and is gone",
             "LVM does not know it; a new one would hide the loss",
-            hint=f"reattach its disks, or discard the pool: {_reset(want)}",
+            hint=f"reattach its disks, or discard the pool: {rerun.reset(want.name, want.instance)}",
         )
     if pool and recorded.lv_uuid and pool.uuid != recorded.lv_uuid:
         raise Refused(
@@ -138,12 +138,7 @@ def refuse_parameters(want: LvmSpec, recorded: Record) -> LvmRecord:
     """
     differ = differences(recorded, asked(want, recorded if isinstance(recorded, LvmRecord) else None))
     if differ or not isinstance(recorded, LvmRecord):
-        raise Refused(
-            f"the pool {want.name} exists with other parameters",
-            "\n".join(differ),
-            hint=f"to keep it: {rerun.command(want.name, recorded)}; to remove it: {_reset(want)}; "
-            "or choose another --lv",
-        )
+        raise rerun.differs(want.name, want.instance, recorded, differ, another="--lv")
     return recorded
 
 
@@ -161,10 +156,6 @@ def _refuse_taken(have: Facts, want: LvmSpec, pool: Volume | None, now: Group | 
             f"{sizes.human(now.extents * now.extent)} on {' '.join(now.devices)}; it was not made here",
             hint="choose another --vg; or, to make the pool in its free extents, leave out --device",
         )
-
-
-def _reset(want: LvmSpec) -> str:
-    return hints.command("pool.reset", want.instance, want.name, "--yes")
 
 
 def _refuse_volume(want: LvmSpec, pool: Volume) -> None:

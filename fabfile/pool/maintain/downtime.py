@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from fabfile import hints, target
 from fabfile.console import say
 from fabfile.context import Context
-from fabfile.errors import Failed, Refused, Unreachable
+from fabfile.errors import Failed, Problem, Refused, Unreachable
 from fabfile.plan import Command
 from fabfile.pool.maintain import session
 from fabfile.pool.maintain.check import refusal
@@ -55,6 +58,33 @@ def start(found: Session, *, whole: bool = True) -> Command:
     script = render("pool/start.sh.j2", pool=found, daemon=found.daemon, whole=whole)
     what = f"start the pool {found.name}"
     return Command(f"{what} and {found.daemon.unit}" if whole else what, script)
+
+
+@contextmanager
+def down(c: Context, task: str, found: Session) -> Iterator[None]:
+    """Within it containerd, or the pool as well, may be stopped; afterwards both are started and checked.
+
+    If something fails within it, both are started all the same, and that first failure is what is reported.
+
+    Raises:
+        Failed: the pool does not work afterwards, or containerd does not use it.
+    """
+    try:
+        yield
+    except Problem:
+        resume(c, task, found)
+        raise
+    start_again(c, task, found)
+
+
+def start_again(c: Context, task: str, found: Session) -> None:
+    """Start the pool and containerd, and check both.
+
+    Raises:
+        Failed: the pool does not work, or containerd does not use it.
+    """
+    session.do(c, task, found, [start(found)])
+    up_again(c, found, task)
 
 
 def resume(c: Context, task: str, found: Session) -> None:

@@ -7,14 +7,14 @@ import msgspec
 from fabfile import hints, sizes, target
 from fabfile.console import show
 from fabfile.context import Context
-from fabfile.errors import Failed, Problem, Refused
+from fabfile.errors import Failed, Refused
 from fabfile.outcome import result
 from fabfile.plan import Command, words
 from fabfile.pool.maintain import changes_since, comparison, session
 from fabfile.pool.maintain.comparison import Seen
 from fabfile.pool.maintain.containerd_records import Affected
 from fabfile.pool.maintain.disagreements import Orphans, lines
-from fabfile.pool.maintain.downtime import resume, start, up_again
+from fabfile.pool.maintain.downtime import down
 from fabfile.pool.maintain.session import Session
 from fabfile.pool.maintain.thin_devices import View
 
@@ -98,15 +98,10 @@ def _fixed(c: Context, found: Session, *, yes: bool) -> Affected:
     unit = found.daemon.unit
     stop = Command(f"stop {unit}: no device is created meanwhile", words("systemctl", "stop", unit))
     session.do(c, TASK, found, [stop])
-    try:
+    with down(c, TASK, found):
         seen = comparison.look(c, TASK, found, running=False)
         refuse_all(found, seen.found, seen.view, yes=yes)
         means = comparison.mend(c, TASK, found, seen)
-    except Problem:
-        resume(c, TASK, found)
-        raise
-    session.do(c, TASK, found, [start(found)])
-    up_again(c, found, TASK)
     comparison.forget(c, TASK, found, means)
     return means
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from fabfile import hints
 from fabfile.console import say
 from fabfile.context import Context
-from fabfile.errors import Failed, Problem, Refused
+from fabfile.errors import Failed, Refused
 from fabfile.outcome import result
 from fabfile.plan import Command
 from fabfile.pool.health.advice import metadata_full
 from fabfile.pool.maintain import session, thin_devices, transaction
 from fabfile.pool.maintain.check import Checked, verdict
-from fabfile.pool.maintain.downtime import refuse_busy, resume, start, stop, up_again
+from fabfile.pool.maintain.downtime import down, refuse_busy, start, start_again, stop, up_again
 from fabfile.pool.maintain.kept import KEEP, prune
 from fabfile.pool.maintain.session import Session
 from fabfile.pool.maintain.thin_devices import View
@@ -70,8 +70,7 @@ def repair_pool(c: Context, name: str, instance: str, *, force: bool, yes: bool)
     result(Checked(found.name, state.good, state.what))
     if state.good:
         if found.have.pool.status is None:
-            session.do(c, TASK, found, [start(found)])
-            up_again(c, found, TASK)
+            start_again(c, TASK, found)
         say(f"pool {found.name}: sound ({state.what}): nothing to repair")
         return
     say(f"pool {found.name}: {state.what}{': not sound' * (state.what != state.ids)}\n{state.details}".rstrip())
@@ -118,14 +117,9 @@ def _relabel(c: Context, found: Session, *, force: bool, yes: bool) -> None:
             hint=f"to have LVM forget them: {hints.again(TASK, found.daemon, found.name, '--yes')}",
         )
     session.do(c, TASK, found, [stop(found, force=force)])
-    try:
+    with down(c, TASK, found):
         transaction.mend(c, TASK, found)
-    except Problem:
-        resume(c, TASK, found)
-        raise
-    for line in loses:
-        say(line)
-    session.do(c, TASK, found, [start(found)])
-    up_again(c, found, TASK)
+        for line in loses:
+            say(line)
     fix = found.command("pool.fsck", "--fix")
     say(f"devices that containerd could not activate meanwhile are Faulty in its database; to repair that: {fix}")

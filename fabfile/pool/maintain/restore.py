@@ -10,14 +10,14 @@ from fabfile import hints
 from fabfile.bolt import Broken
 from fabfile.console import say
 from fabfile.context import Context
-from fabfile.errors import Failed, Problem, Refused
+from fabfile.errors import Failed, Refused
 from fabfile.outcome import result
 from fabfile.plan import Command
 from fabfile.pool.health import missing
 from fabfile.pool.maintain import changes_since, comparison, containerd_records, session, thin_devices, transaction
 from fabfile.pool.maintain.check import verdict
 from fabfile.pool.maintain.disagreements import numbers
-from fabfile.pool.maintain.downtime import refuse_busy, resume, start, stop, up_again
+from fabfile.pool.maintain.downtime import down, refuse_busy, start, stop
 from fabfile.pool.maintain.kept import KEEP, prune
 from fabfile.pool.maintain.repair import TOOLS, kept, swap
 from fabfile.pool.maintain.session import Session
@@ -96,14 +96,9 @@ def restore_pool(c: Context, from_: str, name: str, instance: str, *, force: boo
     result(Restored(made.source, made.age, made.losses))
     for line in (f"{made.source}: {hours(made.age)}; what was written since is lost", *made.losses):
         say(line)
-    try:
+    with down(c, TASK, found):
         printed = session.do(c, TASK, found, _replacing(found, made.path, force=force))
         means = comparison.mend(c, TASK, found, stale=made.stale)
-    except Problem:
-        resume(c, TASK, found)
-        raise
-    session.do(c, TASK, found, [start(found)])
-    up_again(c, found, TASK)
     comparison.forget(c, TASK, found, means)
     say(f"the old metadata: {kept(printed)}")
     session.do(c, TASK, found, [prune(found, KEEP)])
