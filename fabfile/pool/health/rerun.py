@@ -1,4 +1,4 @@
-"""The command that asks for a pool of ours as it was made, so that it changes nothing and starts what does not run."""
+"""Commands that repeat the creation of an existing pool unchanged, which starts what is stopped, or remove it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from fabfile.pool.ownership import owner
 
 
 def command(name: str, recorded: Record) -> str:
-    """pool.loop or pool.direct, with what the inventory says otherwise, or not at all."""
+    """The pool.loop or pool.direct command line that created an existing pool, without what the inventory says.
+
+    Args:
+        name: the pool's name.
+        recorded: its record.
+    """
     daemon = owner(recorded)
     stock = inventory.on_instance(hints.door().host, daemon.instance or DEFAULT).pool
     if isinstance(recorded, LvmRecord):
@@ -52,7 +57,10 @@ def differs(name: str, instance: str, recorded: Record, differences: Sequence[st
 
 
 def stopped(have: Facts, name: str) -> str:
-    """The unit of the containerd that is set up on a pool of ours, where it does not run: no pool brings it back."""
+    """Return the unit of the containerd that is configured for a pool of ours, if it is loaded and not running.
+
+    Activating the pool does not start it again. Empty: it runs, or there is none.
+    """
     recorded = have.instances.pools.get(name)
     if recorded is None:
         return ""
