@@ -101,10 +101,19 @@ def explicit_metadata(size: str) -> int:
     Raises:
         Refused: it is not a size, or is outside of what the kernel uses.
     """
+    return meta_size(size) // META_BLOCK * META_BLOCK
+
+
+def meta_size(size: str) -> int:
+    """Parse the size of a metadata device into bytes.
+
+    Raises:
+        Refused: it is not a size, or is outside of what the kernel uses.
+    """
     meta = sizes.parse(size, "pool.meta_size", least=META_LEAST)
     if meta > META_MOST:
         raise Refused(f"pool.meta_size: {size!r} is useless", f"the kernel uses at most {sizes.human(META_MOST)}")
-    return meta // META_BLOCK * META_BLOCK
+    return meta
 
 
 def check_autoextend(threshold: int, percent: int, max_size: str, data: int) -> int:

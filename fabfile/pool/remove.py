@@ -131,8 +131,8 @@ def _state(pool: Removal) -> Command:
 
 
 def _own(have: Facts, pool: Removal, *, recorded: bool) -> list[Change]:
-    # While there is a record, all of them are removed again: facts do not show empty directories that an interrupted run
-    # left behind, and the script that takes the pool down may have been written a moment ago.
+    # While there is a record, all of them are removed again: facts do not show empty directories that an
+    # interrupted run left behind, and the script that takes the pool down may have been written a moment ago.
     paths = (*pool.own, *variants.of(pool.record).files(pool.name))
     there = [path for path in paths if recorded or path in have.files]
     if not there:
@@ -159,7 +159,7 @@ def emptied(*directories: str) -> list[str]:
 
 def _forget(pool: Removal) -> str:
     directory = pool.query().dir
-    # Version 0.1 did not record this; outside of containerd's root the directory existed before the pool.
+    # An earlier version did not record this; outside of containerd's root the directory existed before the pool.
     said = pool.record.dir_made
     made = within(directory, pool.daemon) if said is None else said
     marks = (f"{units.RUN_DIR}/{pool.name}.{end}" for end in ("lock", "warning", "watched", "checked"))

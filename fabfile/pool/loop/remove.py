@@ -1,4 +1,4 @@
-"""What a loop pool stands on, taken away: its files, then as much of their volume as was made with it."""
+"""Removal of what is under a loop pool: its files, and what was created of their volume."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from fabfile.pool.safety import gate
 
 
 def plan(have: Facts, name: str, record: LoopRecord, force: bool) -> list[Change]:
-    """Remove what there is of it; the directory that the volume is mounted at goes later.
+    """Plan the removal. The directory at which the volume is mounted goes later, with the record.
 
     Args:
-        have: the machine.
-        name: of the pool.
-        record: its record, as it was first seen.
-        force: of no meaning here: what is in use was refused, or ended, before.
+        have: facts of the machine.
+        name: the pool's name.
+        record: its record as it was before the removal.
+        force: unused; whatever uses the pool was refused or ended before.
 
     Raises:
-        Refused: a file or a volume is not the recorded one, or LVM is told not to look at the volume's disks.
+        Refused: a file or volume is not the recorded one, or LVM ignores the volume's disks.
     """
     conf = units.conf(name)
     return [*_files(have, name, record), *volume.undone(have, record, name, conf, record.dir)]
 
 
 def _files(have: Facts, name: str, record: LoopRecord) -> list[Change]:
-    """Remove the files, as far as they are the pool's and can be reached."""
+    """Remove the files that are the pool's and can be reached."""
     now = have.pool.volume
     if now and now.hidden:
         group = (record.volume or "").partition("/")[0]
@@ -49,7 +49,7 @@ def _files(have: Facts, name: str, record: LoopRecord) -> list[Change]:
             _refuse_other(have, name, record, path, part, inode)
             deeds.append(gate.remove_file("", path, f"{part.device}:{part.inode}"))
             used += part.allocated
-    # What an interrupted repair or pool.loop left: whoever is interrupted records nothing.
+    # Left behind by an interrupted pool.loop or repair, which records nothing about them.
     left = " ".join(f"{words(path)}{end}" for path, end in (
         (record.data, ".new"), (record.meta, ".new"), (record.meta, ".candidate"),
     ))  # fmt: skip
@@ -58,7 +58,7 @@ def _files(have: Facts, name: str, record: LoopRecord) -> list[Change]:
 
 
 def _kept(record: LoopRecord) -> str:
-    """Shell that removes the metadata that repairs and restores kept, which is known by its recorded inodes."""
+    """Shell that removes the metadata that repairs and restores kept, by the recorded inodes."""
     if not record.kept_inodes:
         return ""
     known = words(f" {' '.join(record.kept_inodes)} ")
