@@ -211,7 +211,7 @@ def _format(now: facts.Volume, want: Volume, conf: str, looked: list[str]) -> Ch
 
 
 def _mounted(have: Facts, now: facts.Volume, want: Volume, recorded: LoopRecord | None) -> list[Change]:
-    """Mount it, now and at every boot; replace the line of an earlier version, which keeps the boot waiting for the disk."""
+    """Mount it, now and at every boot; replace the line of an earlier version, which makes boot depend on the disk."""
     old = f"{want.path} {want.dir} ext4 defaults 0 2"
     # The UUID is known only when the script runs.
     line = words(fstab.line("@", want.dir)).replace("@", f"'\"$(blkid -p -s UUID -o value {words(want.path)})\"'", 1)

@@ -205,8 +205,8 @@ def test_a_database_that_is_missing_or_knows_nothing_deletes_nothing() -> None:
     ],
 )
 def test_the_way_out(left: Orphans, says: str) -> None:
-    assert says in fsck.way_out(FOUND, left)
-    assert bool(says) == bool(fsck.way_out(FOUND, left))
+    assert says in fsck.remedy(FOUND, left)
+    assert bool(says) == bool(fsck.remedy(FOUND, left))
 
 
 def test_lines_of_the_script_are_read_and_other_talk_is_not() -> None:

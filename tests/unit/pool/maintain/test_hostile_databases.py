@@ -68,7 +68,7 @@ def test_any_databases_are_judged_and_mended_or_broken(files: tuple[bytes, bytes
         unpacked = thin_devices.unpack(lines)
         found = orphans(seen, running=running)
         known = containerd_records.read(unpacked.records)
-        todo = corrections.mending(seen, unpacked, found, ())
+        todo = corrections.corrections(seen, unpacked, found, ())
         means = containerd_records.affected(known, todo.lost)
     except Broken as broken:
         assert str(broken) and len(str(broken)) < 2000
