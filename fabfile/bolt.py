@@ -85,18 +85,22 @@ class Bucket(msgspec.Struct, frozen=True):
         return next((value for name, value in self if name == key), None)
 
     def bucket(self, *keys: bytes) -> Bucket:
-        """The bucket `key`, or the one at the end of a path of them.
+        """Return the bucket at the end of a path of keys.
 
         Raises:
             Broken: there is no such bucket.
         """
+        found = self.find(*keys)
+        if found is None:
+            raise Broken(f"no bucket {b'/'.join(keys).decode(errors='replace')!r}")
+        return found
+
+    def find(self, *keys: bytes) -> Bucket | None:
+        """Return the bucket at the end of a path of keys; None if there is none."""
         found: bytes | Bucket | None = self
         for key in keys:
             found = found.get(key) if isinstance(found, Bucket) else None
-            if not isinstance(found, Bucket):
-                raise Broken(f"no bucket {key.decode(errors='replace')!r}")
-        assert isinstance(found, Bucket)
-        return found
+        return found if isinstance(found, Bucket) else None
 
     def buckets(self) -> Iterator[tuple[bytes, Bucket]]:
         """The keys that hold buckets, with those."""

@@ -1,4 +1,4 @@
-"""What LVM knows: the volume group that a direct pool is in, its volumes and disks, and LVM's own settings."""
+"""LVM's view of the host: volume groups, the disks that they are on, and LVM's own settings."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ SETTINGS = (
     "devices/use_devicesfile",
     "global/thin_check_executable",
 )
-"""What of lvm.conf a plan depends on."""
+"""The settings of lvm.conf that plans depend on."""
 
 ALL_DEVICES = 'devices { use_devicesfile=0 filter=["a|.*|"] global_filter=["a|.*|"] }'
 """Settings with which LVM hides no disk."""
 
 
 class Device(msgspec.Struct, frozen=True):
-    """What a physical volume is on."""
+    """The device of a physical volume."""
 
     sector: int
-    """Logical, in bytes."""
+    """Logical sector size in bytes."""
     size: int
     serial: str = ""
 
@@ -50,41 +50,41 @@ class Hidden(msgspec.Struct, frozen=True):
 
 
 class Lvm(msgspec.Struct, frozen=True):
-    """LVM's view of the host, as far as a direct pool needs it."""
+    """LVM's view of the host, as far as direct pools need it."""
 
     settings: dict[str, str]
     groups: tuple[Group, ...] = ()
-    """Those of the asked name: more than one is a mistake that LVM itself warns of."""
+    """Volume groups of the queried name; more than one is an error that LVM warns about."""
     physical: dict[str, str] = {}
-    """Device of each physical volume → its group, or an empty name."""
+    """Device of each physical volume → name of its volume group, or empty."""
     profile: str | None = None
-    """Content of the pool's profile."""
+    """Content of the pool's LVM profile."""
     said: tuple[str, ...] = ()
     """LVM's warnings."""
     uuids: dict[str, str] = {}
     """Device of each physical volume → its UUID."""
     every: tuple[Group, ...] = ()
-    """All groups, those of other hosts included."""
+    """All volume groups, those of other hosts included."""
     system: str = ""
-    """This host's system ID."""
+    """System ID of this host."""
     seed: str = ""
-    """Random, another one at each look: what identities of new things are made of."""
+    """Random and new each time; identities of new objects are derived from it."""
     devices: dict[str, Device] = {}
-    """Device of each physical volume → what it is."""
+    """Device of each physical volume → its properties."""
     names: dict[str, str] = {}
-    """UUID of each volume and of each group, without hyphens → `VG/LV`, or `VG`."""
+    """UUID of each volume and volume group, without hyphens → `VG/LV`, or `VG`."""
     suspended: tuple[str, ...] = ()
-    """Devices for which LVM would wait for ever: where there are any it was not asked, and the rest is empty."""
+    """Suspended devices, for which LVM would wait for ever; if there are any, it was not queried."""
     hidden: dict[str, Hidden] = {}
-    """Device → what only LVM's devices file or filters hide; sought where the group is not seen, or misses a disk."""
+    """Device → physical volume that devices file or filters hide; searched if the group is missing or lacks a disk."""
 
     @property
     def group(self) -> Group | None:
-        """The group of the asked name."""
+        """The volume group of the queried name."""
         return self.groups[0] if self.groups else None
 
     def by_uuid(self, uuid: str) -> Group | None:
-        """The group with this UUID, whatever its name."""
+        """Return the volume group with this UUID, whatever its name; None if there is none."""
         return next((group for group in (*self.every, *self.groups) if uuid and group.uuid == uuid), None)
 
 
@@ -97,14 +97,14 @@ $pvs --config '{ALL_DEVICES}' 2>/dev/null | while read -r name of; do
   echo "hidden $(readlink -e "$name" || echo "$name") $of"
 done
 """
-"""Shell, the last of its script: all physical volumes, where `$report` does not show the group `$vg`, or not whole."""
+"""Shell, the last part: print all physical volumes if `$report` does not show the complete group `$vg`."""
 
 
 def fragment(query: Query) -> str:
-    """One report for everything, as each start of LVM scans all disks; none where it would wait for a suspended one."""
+    """Make one report for everything, as each LVM command scans all disks; none while LVM would wait for ever."""
     from fabfile.target import quote
 
-    how = "--foreign --nohints --units b --nosuffix --reportformat json"  # LVM's hints leave out a disk that was copied
+    how = "--foreign --nohints --units b --nosuffix --reportformat json"  # LVM's hints omit a disk that is a copy
     reports = " ".join(f"--configreport {name} -o {fields}" for name, fields in REPORT.items())
     return rf"""
 vg={quote(query.vg)} name={quote(query.pool)}
@@ -145,9 +145,9 @@ echo "$report"
 
 
 def parse(text: str) -> Lvm | None:
-    """The fact in the fragment's output; None where LVM is not there or was not asked.
+    """Parse the fragment's output; None if LVM is not installed or was not queried.
 
-    A device has one name here, the kernel's, whichever of its names LVM prefers.
+    Each device has one name here, the kernel's, whichever name LVM prefers.
     """
     if not text.strip():
         return None

@@ -16,11 +16,11 @@ REPORT = {
 """Part of a report → the fields to ask for."""
 
 Rows = dict[str, list[dict[str, str]]]
-"""A part of LVM's report: what it is about → rows, each field → value."""
+"""A report: kind of object → rows, each field → value."""
 
 
 class Volume(msgspec.Struct, frozen=True):
-    """A logical volume that LVM shows; sizes in bytes."""
+    """A logical volume. Sizes are in bytes."""
 
     name: str
     type: str
@@ -30,53 +30,53 @@ class Volume(msgspec.Struct, frozen=True):
     active: bool = False
     chunk: int = 0
     thins: int = 0
-    """Thin volumes that LVM itself has in it."""
+    """Number of thin volumes that LVM itself has in it."""
     when_full: str = ""
     profile: str = ""
     monitor: str = ""
-    """`monitored` where dmeventd watches it."""
+    """`monitored` if dmeventd watches it."""
     uuid: str = ""
     partial: bool = False
-    """Some of it was on a disk that is missing."""
+    """A part of it is on a disk that is missing."""
     tags: tuple[str, ...] = ()
     transaction: int | None = None
-    """The transaction id that LVM expects of a pool."""
+    """Transaction id that LVM expects a pool to have."""
     pool: str = ""
-    """Of a thin volume: the pool that it is in."""
+    """Name of the pool that a thin volume is in."""
     thin: int | None = None
-    """Of a thin volume: its thin id."""
+    """Thin id of a thin volume."""
     open: bool = False
-    """Somebody has it open."""
+    """A process or a device above it has it open."""
 
 
 class Group(msgspec.Struct, frozen=True):
-    """A volume group."""
+    """A volume group. `extents`, `free` and `closed_free` are numbers of extents."""
 
     uuid: str
     extent: int
-    """Bytes."""
+    """Size of an extent in bytes."""
     extents: int
     free: int
     missing: int
-    """Physical volumes that are not there."""
+    """Number of physical volumes that are missing."""
     attr: str
     lock_type: str
     devices: tuple[str, ...]
     volumes: dict[str, Volume]
     name: str = ""
     system: str = ""
-    """System ID of the host that it belongs to, where it has one."""
+    """System ID of the host that it belongs to, if it has one."""
     closed: tuple[str, ...] = ()
-    """Those of its devices on which LVM may allocate nothing."""
+    """Devices on which LVM may allocate nothing."""
     closed_free: int = 0
-    """Free extents on those."""
+    """Free extents on `closed` devices."""
     twice: tuple[str, ...] = ()
-    """Those of its devices of which there is a second one with the same identity."""
+    """Devices whose identity another device has, too."""
     tags: tuple[str, ...] = ()
 
     @property
     def partial(self) -> list[Volume]:
-        """Its volumes that are partly on disks that are missing."""
+        """The volumes that are partly on missing disks."""
         return [volume for volume in self.volumes.values() if volume.partial]
 
 
@@ -85,6 +85,11 @@ class _Report(msgspec.Struct):
 
 
 def report(text: str) -> list[Rows]:
+    """Parse LVM's JSON into one report for each volume group.
+
+    Raises:
+        ValueError: it is not what was asked for.
+    """
     try:
         return msgspec.json.decode(text, type=_Report).report
     except RecursionError as error:
@@ -92,6 +97,7 @@ def report(text: str) -> list[Rows]:
 
 
 def names(parts: list[Rows]) -> dict[str, str]:
+    """Map the UUID of each volume group and volume, without hyphens, to `VG` or `VG/LV`."""
     found = {}
     for part in parts:
         for vg in part.get("vg", []):
@@ -102,6 +108,7 @@ def names(parts: list[Rows]) -> dict[str, str]:
 
 
 def group(part: Rows) -> Group:
+    """Build a volume group from its report."""
     (vg,) = part["vg"]
     segments: dict[str, dict[str, str]] = {}
     for segment in part.get("seg", []):

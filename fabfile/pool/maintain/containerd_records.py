@@ -119,10 +119,8 @@ def _namespace(space: str, bucket: Bucket) -> Records:
 
 def _path(bucket: Bucket, *keys: bytes) -> Iterator[tuple[bytes, Bucket]]:
     """The buckets within the bucket at the end of a path; none if it does not exist."""
-    found: bytes | Bucket | None = bucket
-    for key in keys:
-        found = found.get(key) if isinstance(found, Bucket) else None
-    return found.buckets() if isinstance(found, Bucket) else iter(())
+    found = bucket.find(*keys)
+    return found.buckets() if found else iter(())
 
 
 def _objects(bucket: Bucket, *keys: bytes) -> Iterator[tuple[str, dict[str, str]]]:
@@ -134,8 +132,8 @@ def _values(bucket: Bucket) -> dict[str, str]:
 
 
 def _labels(blob: Bucket) -> dict[str, str]:
-    labels = blob.get(b"labels")
-    return _values(labels) if isinstance(labels, Bucket) else {}
+    labels = blob.find(b"labels")
+    return _values(labels) if labels else {}
 
 
 def _tops(digest: str, labels: dict[str, dict[str, str]]) -> set[str]:

@@ -189,10 +189,8 @@ def uvarint(value: bytes) -> int:
 
 def sequence(content: bytes, *path: bytes) -> int:
     """Return the last number that the bucket at the end of `path` assigned; 0 if there is no such bucket."""
-    found: bytes | Bucket | None = load(content)
-    for key in path:
-        found = found.get(key) if isinstance(found, Bucket) else None
-    return found.sequence if isinstance(found, Bucket) else 0
+    found = load(content).find(*path)
+    return found.sequence if found else 0
 
 
 def parse(lines: Iterable[str]) -> View:
