@@ -176,16 +176,14 @@ SHOWN
 """Shell function that tells whether the units in `units`, as systemctl printed them, have come to rest.
 
 `changing` gets the numbers of the others. At boot, or after a restart, a unit is not yet in its final state while it
-has a
-job, even one that waits for other units, or while it starts or stops. One that failed and waits for its next start
-(auto-restart) is at rest: it does not run.
+has a job, even one that waits for other units, or while it starts or stops. One that failed and waits for its next
+start (auto-restart) is at rest: it does not run.
 """
 
-# What takes time here is to start programs and subshells: one systemctl and one dmsetup serve all fragments.
-# `unit N PROPERTY` sets `value` to what systemctl printed for the N-th unit; `way N` prints the state of a unit that
-# did
-# not come to rest. `pools` has all thin pools, a line `NAME: TABLE` each.
-# The units are containerd's, the pool's, the timer of its monitor, and the monitor, which may run at any time.
+# What takes time here is to start programs and subshells: one systemctl and one dmsetup serve all fragments. `unit N
+# PROPERTY` sets `value` to what systemctl printed for the N-th unit; `way N` prints the state of a unit that did not
+# come to rest. `pools` has all thin pools, a line `NAME: TABLE` each. The units are containerd's, the pool's, the timer
+# of its monitor, and the monitor, which may run at any time.
 PRELUDE = """
 units='' pools='' changing=''
 {at_rest}

@@ -1,8 +1,7 @@
 """The record of a pool of ours, /etc/devmapper-pool/NAME.conf, as a type for each variant.
 
 Shell scripts read the same file, so it consists of `KEY=value` lines. Records of every version are understood: what
-only
-later versions write has a default, or is None if a missing line has a meaning.
+only later versions write has a default, or is None if a missing line has a meaning.
 """
 
 from __future__ import annotations

@@ -30,10 +30,8 @@ def functions(query: Query) -> str:
     """The shell function `kept`, which prints in one line what a container runs from, apart from programs and settings.
 
     Files are identified by inode and time of birth, which change if databases are wiped, metadata is repaired or
-    restored, or
-    the pool is created again. For a direct pool, LVM's UUID changes. The image is identified by its digest, and is
-    missing
-    once it was removed.
+    restored, or the pool is created again. For a direct pool, LVM's UUID changes. The image is identified by its
+    digest, and is missing once it was removed.
     """
     from fabfile.target import quote
 

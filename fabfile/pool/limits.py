@@ -75,9 +75,8 @@ def earlier_size(data: int, block: int) -> int:
     """Compute the size that `metadata_size` returned before it counted devices.
 
     A pool created then with a computed size has this much, and counts as what was requested. The formula is 48 bytes
-    per
-    block, rounded up to MiB, between 2 MiB and 15.81 GiB: the kernel's thin-provisioning.rst, "Setting up a fresh pool
-    device".
+    per block, rounded up to MiB, between 2 MiB and 15.81 GiB: the kernel's thin-provisioning.rst, "Setting up a fresh
+    pool device".
     """
     return min(max(-(-(48 * data // block) // MIB) * MIB, META_LEAST), META_MOST)
 

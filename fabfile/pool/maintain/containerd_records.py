@@ -1,8 +1,7 @@
 """What containerd itself knows about snapshots: which image or container of which namespace needs which one.
 
 Its database `meta.db` has a snapshot under the name that an image or container uses; the snapshotter's database calls
-it
-NAMESPACE/NUMBER/NAME. Labels lead from an image's manifests to its configuration, and from that to its top snapshot.
+it NAMESPACE/NUMBER/NAME. Labels lead from an image's manifests to its configuration, and from that to its top snapshot.
 """
 
 from __future__ import annotations

@@ -78,8 +78,7 @@ def _whole(seen: View, found: Orphans) -> dict[str, str]:
     """Map each Faulty entry with an intact device to the state that it should have.
 
     A snapshot is recorded after its device was created. If it owns an entry, and the pool has a device with an id that
-    no
-    other entry has, then that device is complete, provided it is a copy of its parent or was committed.
+    no other entry has, then that device is complete, provided it is a copy of its parent or was committed.
     """
     entries = (seen.database or {}).values()
     owners = numbers(seen)
