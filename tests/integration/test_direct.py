@@ -44,7 +44,7 @@ GOOD = ["monitored", "containerd-thinpool", "queue", "512.00k", "", "/dev/mapper
         (["--lv", "x_tdata"], "pool.lv"),
     ],
 )
-def test_what_cannot_be_is_refused(machine: Machine, args: list[str], what: str) -> None:
+def test_impossible_values_are_refused(machine: Machine, args: list[str], what: str) -> None:
     said = machine.fab("pool.direct", *POOL, *args, code=2)
     assert what in said
     if "autoextend" in what:

@@ -18,7 +18,7 @@ def artefact(url: str, content: bytes, file: str = "runc-1.amd64", size: int = 0
     return Artefact("runc", "1", url, sha256(content), file, size)
 
 
-def test_a_file_is_fetched_once_and_kept_by_its_digest(tmp_path: Path) -> None:
+def test_a_file_is_downloaded_once_and_cached_under_its_digest(tmp_path: Path) -> None:
     origin = tmp_path / "runc"
     origin.write_bytes(b"good")
     wanted = artefact(origin.as_uri(), b"good")
@@ -40,7 +40,7 @@ def test_a_file_of_another_size_is_not_kept(tmp_path: Path, sent: bytes) -> None
 
 
 @pytest.mark.parametrize("damaged", [b"", b"evil"])
-def test_what_is_damaged_in_the_cache_is_fetched_again(tmp_path: Path, damaged: bytes) -> None:
+def test_a_damaged_cached_file_is_downloaded_again(tmp_path: Path, damaged: bytes) -> None:
     origin = tmp_path / "runc"
     origin.write_bytes(b"good")
     wanted = artefact(origin.as_uri(), b"good")
@@ -69,7 +69,7 @@ def test_a_wrong_digest_fails_with_both_and_keeps_nothing(tmp_path: Path) -> Non
     assert [path.name for path in (paths.cache() / "artefacts").rglob("*runc*")] == [".runc-1.amd64.lock"]
 
 
-def test_a_full_disk_is_told_with_its_directory_and_how_to_name_another(tmp_path: Path) -> None:
+def test_a_full_disk_is_named_with_how_to_use_another_one(tmp_path: Path) -> None:
     origin, directory = tmp_path / "runc", paths.cache() / "artefacts" / sha256(b"good")
     origin.write_bytes(b"good")
     directory.mkdir(parents=True)
@@ -80,7 +80,7 @@ def test_a_full_disk_is_told_with_its_directory_and_how_to_name_another(tmp_path
     assert "export XDG_CACHE_HOME=" in caught.value.hint
 
 
-def test_a_program_that_found_the_disk_full_is_told_so_too(tmp_path: Path) -> None:
+def test_a_full_disk_that_a_program_reports_is_named(tmp_path: Path) -> None:
     with pytest.raises(Failed, match=f"the disk is full: {tmp_path}"), kept.room(tmp_path), kept.room(tmp_path):
         raise Failed("unpacking failed", "tar: x: Cannot write: No space left on device")
 
@@ -115,7 +115,7 @@ def zipped(tmp_path: Path, name: str = "bin/protoc", content: bytes = b"program"
     return artefact(origin.as_uri(), origin.read_bytes(), "protoc.zip")
 
 
-def test_a_converted_archive_that_is_damaged_is_made_anew(tmp_path: Path) -> None:
+def test_a_damaged_converted_archive_is_made_again(tmp_path: Path) -> None:
     wanted = zipped(tmp_path)
     good = wanted.path().read_bytes()
     wanted.path().write_bytes(b"")
@@ -130,7 +130,7 @@ def test_a_zip_archive_with_a_file_outside_fails(tmp_path: Path, name: str) -> N
         zipped(tmp_path, name).path()
 
 
-def test_a_zip_archive_that_unpacks_to_too_much_or_is_none_fails(
+def test_a_zip_archive_that_is_damaged_or_unpacks_to_too_much_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(releases, "MOST_UNPACKED", 1 << 20)

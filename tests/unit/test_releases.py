@@ -1,4 +1,4 @@
-"""releases.toml as it is, mistakes in one, and the way of a file into the cache, from a mirror directory."""
+"""releases.toml, mistakes in one, and mirrors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OWN = [name for name, content in REAL["set"].items() if not content.get("from_mi
 
 @pytest.fixture(autouse=True)
 def forget() -> Iterator[None]:
-    """Every test reads for itself."""
+    """Have every test read the table again."""
     releases.load.cache_clear()
     yield
     releases.load.cache_clear()
@@ -32,7 +32,7 @@ def sha256(content: bytes) -> str:
 
 
 def mirror_with(directory: Path, **changes: Any) -> str:
-    """A mirror directory that has a `lab` release, described with `changes`; its files are the word of their part."""
+    """A mirror directory with a `lab` release, defined with `changes`; each file contains the name of its part."""
     tables = {
         "set": {"lab": {"go": "1.19.8", "protoc": "3.21.12", "runc": "1.1.5", "containerd": "1.6.20"}},
         "go": {"1.19.8": {"amd64": sha256(b"go")}},

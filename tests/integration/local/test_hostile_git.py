@@ -153,7 +153,7 @@ def test_nothing_that_looks_like_an_option_or_a_command_is_run(
 
 @pytest.mark.parametrize("name", ["COMMIT.tar", "COMMIT.commit"])
 @pytest.mark.parametrize("damage", ["empty", "cut", "changed", "other", "gone"])
-def test_what_is_damaged_in_the_cache_is_fetched_again(mirror: Path, name: str, damage: str) -> None:
+def test_a_damaged_cached_file_is_downloaded_again(mirror: Path, name: str, damage: str) -> None:
     asked = wanted(mirror)
     good = asked.path().read_bytes()
     file = paths.cache() / "sources" / name.replace("COMMIT", asked.commit)

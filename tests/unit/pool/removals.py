@@ -28,6 +28,6 @@ def scripts(changes: list[Change]) -> str:
 
 
 def bare(have: Facts) -> Facts:
-    """The same machine without any file, pool or group of ours."""
+    """The same machine without any file, pool or volume group of ours."""
     lvm = msgspec.structs.replace(have.lvm, groups=(), physical={}, profile=None) if have.lvm else None
     return msgspec.structs.replace(have, files={}, pool=PoolFact(), lvm=lvm)

@@ -1,4 +1,4 @@
-"""What takes a pool away again, purely from the facts."""
+"""The plan that removes a pool."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.unit.pool.groups import with_disk
 from tests.unit.pool.removals import bare, going, scripts, whys
 
 
-def test_a_loop_pool_goes_in_the_one_order_that_works() -> None:
+def test_a_loop_pool_is_removed_in_the_only_order_that_works() -> None:
     have = loops.machine()
     changes = remove.plan(have, going(have, loops.NAME))
     assert whys(changes) == [
@@ -30,7 +30,7 @@ def test_a_loop_pool_goes_in_the_one_order_that_works() -> None:
     assert units.conf(loops.NAME) not in scripts(changes[:-1])
 
 
-def test_what_is_gone_is_nothing_to_do_and_what_stayed_is() -> None:
+def test_what_is_gone_needs_no_removal_and_what_is_left_does() -> None:
     have = loops.machine()
     pool = going(have, loops.NAME)
     assert remove.plan(bare(have), pool) == []
@@ -40,7 +40,7 @@ def test_what_is_gone_is_nothing_to_do_and_what_stayed_is() -> None:
 
 
 @pytest.mark.parametrize("have", [loops.machine(), with_disk(groups.made())])
-def test_what_an_interrupted_reset_left_empty_goes_too(have: Facts) -> None:
+def test_empty_directories_of_an_interrupted_reset_are_removed(have: Facts) -> None:
     (conf,) = (path for path in have.files if path.startswith(units.CONF_DIR))
     left = msgspec.structs.replace(bare(have), files={conf: have.files[conf]})
     name = conf.rpartition("/")[2].removesuffix(".conf")
@@ -51,7 +51,7 @@ def test_what_an_interrupted_reset_left_empty_goes_too(have: Facts) -> None:
     assert script.index("daemon-reload") < script.rindex(conf)
 
 
-def test_another_pool_keeps_what_they_share_and_another_daemon_what_it_has() -> None:
+def test_shared_files_stay_with_another_pool_and_state_with_another_containerd() -> None:
     have = loops.machine()
     changes = remove.plan(have, going(have, loops.NAME, last=False, uses=False))
     assert units.SCRIPT not in scripts([change for change in changes if change.why.startswith("remove")])

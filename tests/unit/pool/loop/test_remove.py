@@ -23,7 +23,7 @@ MADE = Under(group_free=0, size=15 * GIB, uuid="u-1", filesystem="ext4", filesys
 
 
 def undone(settings: dict[str, str], now: Under = MADE) -> list[Change]:
-    """What goes of a volume, on a machine whose fstab has lines of ours and others."""
+    """Plan the removal of a volume on a machine whose fstab has lines of ours and of others."""
     ours = [fstab.line("f-1", "/srv/pool"), "/dev/vg/lv /srv/pool ext4 noatime 0 2"]
     text = "\n".join(["# a comment", "UUID=1 / ext4 defaults 0 1", "UUID=f-1 /mnt ext4 defaults 0 2", *ours])
     have = msgspec.structs.replace(
@@ -41,7 +41,7 @@ def undone(settings: dict[str, str], now: Under = MADE) -> list[Change]:
         ("", []),
     ],
 )
-def test_of_a_volume_goes_what_was_made(made: str, done: list[str]) -> None:
+def test_only_what_was_created_of_a_volume_is_removed(made: str, done: list[str]) -> None:
     changes = undone(RECORDED | {"VOLUME_MADE": made})
     assert [why in change.why for why, change in zip(done, changes, strict=True)] == [True] * len(done)
     assert "/mnt" not in scripts(changes)
@@ -49,7 +49,7 @@ def test_of_a_volume_goes_what_was_made(made: str, done: list[str]) -> None:
         assert "remove_lv vg/lv u-1" in scripts(changes)
 
 
-def test_what_is_not_the_recorded_one_stays() -> None:
+def test_a_volume_with_another_identity_stays() -> None:
     made = {"VOLUME_MADE": "volume filesystem mount"}
     other = msgspec.structs.replace(MADE, uuid="u-2", mounted="")
     assert "remove_lv" not in scripts(undone(RECORDED | made, other))
@@ -60,7 +60,7 @@ def test_what_is_not_the_recorded_one_stays() -> None:
     assert "remove_lv" in scripts(undone(interrupted, msgspec.structs.replace(MADE, tags=("devmapper-pool.pool",))))
 
 
-def test_a_volume_whose_disk_is_lost_loses_its_line_and_its_mount() -> None:
+def test_the_line_and_mount_of_a_volume_on_a_lost_disk_are_removed() -> None:
     lost = Under(group_free=None, mounted="/srv/pool")
     changes = undone(RECORDED | {"VOLUME_MADE": "volume filesystem mount"}, lost)
     assert whys(changes)[-1] == "unmount /srv/pool"
@@ -68,7 +68,7 @@ def test_a_volume_whose_disk_is_lost_loses_its_line_and_its_mount() -> None:
     assert "remove_lv" not in scripts(changes)
 
 
-def test_settings_of_an_earlier_version_know_the_volume_by_its_mount_and_record_it_first() -> None:
+def test_a_record_of_an_earlier_version_identifies_the_volume_by_its_mount() -> None:
     old = {"VOLUME": "vg/lv", "VOLUME_MADE": "volume filesystem mount"}
     record, *_, removal = undone(old)
     assert "VOLUME_UUID u-1" in scripts([record])
@@ -87,7 +87,7 @@ def test_a_file_that_is_not_the_recorded_one_is_not_removed() -> None:
     assert "remove_file /srv/pool/data" in scripts(remove.plan(up, going(up, loops.NAME)))
 
 
-def test_files_on_a_file_system_that_is_not_mounted_stay_and_that_is_said() -> None:
+def test_files_on_an_unmounted_file_system_stay_and_are_reported() -> None:
     have = loops.known(loops.machine(PoolFact(place=loops.ROOM)), MOUNT="/srv/pool")
     changes = remove.plan(have, going(have, loops.NAME))
     assert "remove_file" not in scripts(changes)
@@ -95,7 +95,7 @@ def test_files_on_a_file_system_that_is_not_mounted_stay_and_that_is_said() -> N
 
 
 @pytest.mark.parametrize(("made", "goes"), [(True, True), (False, False), (None, False)])
-def test_a_mount_point_goes_where_it_was_made_for_the_pool(made: bool | None, goes: bool) -> None:
+def test_a_mount_point_is_removed_only_if_created_for_the_pool(made: bool | None, goes: bool) -> None:
     have = loops.machine()
     pool = going(have, loops.NAME)
     pool = msgspec.structs.replace(pool, record=msgspec.structs.replace(pool.record, dir_made=made))
@@ -115,13 +115,13 @@ def test_a_mount_point_goes_where_it_was_made_for_the_pool(made: bool | None, go
         (None, {"VOLUME_MADE": "volume"}, ("volume",)),
     ],
 )
-def test_what_is_made_of_a_volume_is_recorded_before_and_stays_so(
+def test_what_is_created_of_a_volume_is_recorded_first_and_stays_recorded(
     now: Under | None, recorded: dict[str, str] | None, made: tuple[str, ...]
 ) -> None:
     assert volume.made(now, None if recorded is None else loops.record(**recorded)) == made
 
 
-def test_a_loop_pool_on_a_volume_that_lvm_does_not_look_at_stays() -> None:
+def test_a_loop_pool_on_a_volume_that_lvm_ignores_stays() -> None:
     hidden = Under(hidden=("/dev/vdb",), hides={"use_devicesfile": "1"}, left=("vg-lv", "254:0"), mounted="/srv/pool")
     have = loops.known(loops.machine(loops.pool(volume=hidden)), VOLUME="vg/lv", VOLUME_UUID="u", VOLUME_MADE="volume")
     with pytest.raises(Refused) as refused:

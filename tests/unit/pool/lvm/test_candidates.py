@@ -1,4 +1,4 @@
-"""What a pool could be made on: the words of the refusals, for every disk and volume group."""
+"""What a pool could be created on: the words of the refusals, for every disk and volume group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plan of a direct pool, purely from the facts."""
+"""The plan that creates a direct pool."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.unit.pool.groups import (
 )
 
 
-def test_an_empty_machine_gets_all_of_it_in_order() -> None:
+def test_an_empty_machine_gets_everything_in_order() -> None:
     changes = plan(fresh(), asked())
     assert whys(changes) == [
         "look at /dev/vdb once more",
@@ -63,24 +63,24 @@ def test_an_empty_machine_gets_all_of_it_in_order() -> None:
     ]
 
 
-def test_each_write_to_a_disk_is_behind_a_look_at_it() -> None:
+def test_each_write_to_a_disk_follows_an_inspection_of_it() -> None:
     for change in plan(fresh(empty(), empty("/dev/vdd")), asked("/dev/vdb", "/dev/vdd")):
         if isinstance(change, Command) and "/dev/vdb" in change.script and "--test" not in change.script:
             assert change.functions == gate.functions()
             assert change.script.count("same_disk /dev/vd") == 2
 
 
-def test_a_pool_that_is_there_is_left_alone() -> None:
+def test_an_existing_pool_is_left_alone() -> None:
     assert plan(made(), asked()) == []
     assert plan(with_volume(made(), size=5000 << 22), asked()) == []  # dmeventd was at it
 
 
 def begun() -> dict[str, FileFact]:
-    """What is on the machine when the group was still to be made."""
+    """The files of a machine on which the volume group was not yet created."""
     return written(plan(fresh(), asked()))
 
 
-def test_after_an_interruption_it_goes_on() -> None:
+def test_an_interrupted_creation_is_continued() -> None:
     uuid = keyvalue.settings(begun()[units.conf(NAME)].content)["PV_UUIDS"]
     have = fresh(labelled(uuid=uuid), files=begun())
     changes = plan(have, asked())
@@ -92,7 +92,7 @@ def test_after_an_interruption_it_goes_on() -> None:
     assert "volume group theirs" in refused(with_a_group, asked()).details
 
 
-def test_a_disk_that_left_and_holds_something_else_by_now_is_nobodys() -> None:
+def test_a_recorded_disk_with_other_content_is_no_longer_ours() -> None:
     """N6: a recorded serial number and unknown bytes are no interrupted creation."""
     other = empty(bytes=(512, 0))
     assert refused(fresh(other, files=begun()), asked()).hint == "if its content may be destroyed: --wipe /dev/vdb"
@@ -106,7 +106,7 @@ def test_a_group_without_its_pool_gets_one() -> None:
 
 
 def recorded_without(have: Facts, *keys: str, absent: bool = False) -> Facts:
-    """The same with settings in which identities are empty, or, as an earlier version wrote them, absent."""
+    """The same machine with identities missing from the record: empty, or absent as in an earlier version."""
     conf = have.files[units.conf(NAME)]
     empty = {key: None if absent else () if key.endswith("UUIDS") else "" for key in identity.KEYS if key in keys}
     ids = groups.recorded(units.conf(NAME), conf.content, **{key.lower(): value for key, value in empty.items()})
@@ -128,7 +128,7 @@ def test_identities_that_an_earlier_version_did_not_record_are_recorded_where_al
     assert keyvalue.settings(written(plan(interrupted, asked()))[units.conf(NAME)].content)["LV_UUID"] == "volume-uuid"
 
 
-def test_what_is_changed_in_a_pool() -> None:
+def test_settings_that_may_change_in_an_existing_pool() -> None:
     assert whys(plan(made(), asked(when_full="error"))) == ["when full: error"]
     assert whys(plan(made(), asked(percent=10))) == ["LVM profile: at 80% used it grows by 10%"]
     assert whys(plan(made(), asked(threshold=100))) == ["LVM profile: it never grows by itself"]
@@ -146,7 +146,7 @@ def test_what_is_not_ours_is_refused() -> None:
     assert not any("vgcreate" in change.script for change in without if isinstance(change, Command))
 
 
-def test_a_pool_that_was_there_and_is_gone_is_not_made_again() -> None:
+def test_a_lost_pool_is_not_created_again() -> None:
     have = made(lvm=Lvm(SETTINGS), disks=(empty(),), pool=pool_facts.Pool())
     assert "was made here, and is gone" in refused(have, asked()).what
 
@@ -185,7 +185,7 @@ def test_wipe_destroys_what_it_says_and_only_what_is_named() -> None:
     assert plan(made(), asked(), ("/dev/vdb",)) == []
 
 
-def test_the_recorded_pool_is_what_was_made() -> None:
+def test_the_recorded_facts_match_the_plan() -> None:
     now = lvm.parse(recorded("lvm", "deployed"))
     assert now and now.group
     assert now.group.volumes["thinpool"].dm_name == NAME
@@ -198,7 +198,7 @@ def test_the_recorded_pool_is_what_was_made() -> None:
     assert plan(have, asked()) == []
 
 
-def test_lvm_and_disks_are_asked_only_for_a_direct_pool() -> None:
+def test_lvm_and_disks_are_queried_only_for_a_direct_pool() -> None:
     query = direct_pool.step(Host(pool=asked())).query
     assert (query.vg, query.devices) == ("containerd", ("/dev/vdb",))
     assert facts.disks.fragment(facts.Query()) == ":"

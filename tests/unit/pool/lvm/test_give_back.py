@@ -28,7 +28,7 @@ from tests.unit.pool.removals import bare, going, scripts, whys
 DIRECT = groups.NAME
 
 
-def test_a_direct_pool_takes_its_group_and_its_disks_along() -> None:
+def test_a_direct_pool_is_removed_with_its_group_and_disks() -> None:
     have = with_disk(groups.made())
     changes = remove.plan(have, going(have, DIRECT))
     assert whys(changes)[1:4] == [
@@ -44,7 +44,7 @@ def test_a_direct_pool_takes_its_group_and_its_disks_along() -> None:
 
 
 def told(pool: remove.Removal, have: Facts, **changes: str) -> tuple[Facts, remove.Removal]:
-    """The same machine and pool with other settings."""
+    """The same machine and pool with other values in the record."""
     conf = units.conf(pool.name)
     text = units.rewritten(have.files[conf].content, {key: f"'{value}'" for key, value in changes.items()})
     have = msgspec.structs.replace(have, files=have.files | {conf: FileFact(text, 0o644)})
@@ -56,13 +56,13 @@ def plan_told(have: Facts, **changes: str) -> list[Change]:
 
 
 def with_volumes(have: Facts, *more: Volume, **changes: Any) -> Facts:
-    """The same with more volumes in the group."""
+    """The same machine with more volumes in the group."""
     assert have.lvm
     assert have.lvm.group
     return groups.with_group(have, volumes=have.lvm.group.volumes | {of.name: of for of in more}, **changes)
 
 
-def test_a_group_that_was_there_or_holds_something_else_stays() -> None:
+def test_a_group_that_existed_before_or_has_other_volumes_stays() -> None:
     have = with_disk(groups.made())
     changes = plan_told(with_volumes(have, Volume("mine", "linear", 1 << 30, uuid="theirs")))
     assert "remove_vg" not in scripts(changes)
@@ -83,21 +83,21 @@ def test_a_group_that_was_there_or_holds_something_else_stays() -> None:
 @pytest.mark.parametrize(
     ("key", "deed"), [("PV_UUIDS", "blank_pv"), ("LV_UUID", "remove_lv"), ("VG_UUID", "remove_vg")]
 )
-def test_only_what_has_a_recorded_identity_goes(key: str, deed: str) -> None:
+def test_only_what_has_a_recorded_identity_is_removed(key: str, deed: str) -> None:
     have = with_disk(groups.made())
     assert deed in scripts(plan_told(have))
     assert deed not in scripts(plan_told(have, **{key: "another"}))
 
 
 def test_the_disk_with_our_label_is_wiped_whatever_its_name() -> None:
-    """N5: two disks without serial numbers changed names at boot."""
+    """N5: two disks without serial numbers swapped names at boot."""
     moved = groups.labelled("/dev/vdc", group="containerd", group_uuid="group-uuid")
     changes = plan_told(msgspec.structs.replace(with_disk(groups.made()), disks=(groups.empty(), moved)))
     assert [why for why in whys(changes) if why.startswith("wipe")] == ["wipe /dev/vdc (vdc-serial)"]
 
 
-def test_only_volumes_that_a_repair_kept_go_and_none_by_its_name() -> None:
-    """N3: a volume of the user's that is called as those are."""
+def test_volumes_kept_by_repairs_are_removed_by_identity_never_by_name() -> None:
+    """N3: a volume of the user's with such a name."""
     kept = [Volume(f"thinpool_meta{n}", "linear", 1 << 20, uuid=f"kept{n}") for n in (0, 1)]
     changes = plan_told(with_volumes(with_disk(groups.made()), *kept), KEPT_UUIDS="kept1")
     (removed,) = [why for why in whys(changes) if why.startswith("remove containerd/")]
@@ -105,7 +105,7 @@ def test_only_volumes_that_a_repair_kept_go_and_none_by_its_name() -> None:
     assert removed.endswith("with thinpool_meta0")
 
 
-def test_a_group_that_lost_a_disk_with_parts_of_others_is_not_changed_unless_that_is_said() -> None:
+def test_a_group_that_lost_a_disk_of_others_is_changed_only_with_force() -> None:
     """N2, N10."""
     user = Volume("user", "linear", 1 << 30, uuid="theirs", partial=True)
     have = with_volumes(with_disk(groups.made()), user, missing=1)
@@ -122,7 +122,7 @@ def test_a_group_that_lost_a_disk_with_parts_of_others_is_not_changed_unless_tha
     assert "forget_missing containerd group-uuid\nremove_vg containerd group-uuid" in scripts(remove.plan(alone, pool))
 
 
-def test_what_an_earlier_version_did_not_record_is_recorded_before_anything_goes() -> None:
+def test_missing_identities_are_recorded_before_anything_is_removed() -> None:
     have = with_disk(groups.made())
     conf = units.conf(DIRECT)
     settings = keyvalue.settings(have.files[conf].content)
@@ -137,7 +137,7 @@ def test_what_an_earlier_version_did_not_record_is_recorded_before_anything_goes
     assert "wipe /dev/vdb (vdb-serial)" in whys(changes)
 
 
-def test_a_group_that_another_pool_of_ours_is_in_goes_with_that() -> None:
+def test_a_group_is_handed_over_to_another_pool_of_ours_in_it() -> None:
     have = with_volumes(with_disk(groups.made()), Volume("second", "thin-pool", 1 << 30, uuid="u-second"))
     theirs = groups.RECORD | {"LV": "second", "VG_UUID": "group-uuid", "OWN_GROUP": "no", "PV_UUIDS": "", "DISKS": "x"}
     have = msgspec.structs.replace(have, instances=Instances(settings={"containerd-second": theirs}))
@@ -154,7 +154,7 @@ def test_a_group_that_another_pool_of_ours_is_in_goes_with_that() -> None:
     assert "blank_pv" not in handed
 
 
-def test_thin_volumes_of_lvms_own_are_refused_and_of_two_groups_of_a_name_ours_goes() -> None:
+def test_lvms_thin_volumes_are_refused_and_of_two_groups_of_one_name_ours_is_removed() -> None:
     have = groups.made()
     assert have.lvm
     with pytest.raises(Refused, match="not containerd's alone"):
@@ -164,7 +164,7 @@ def test_thin_volumes_of_lvms_own_are_refused_and_of_two_groups_of_a_name_ours_g
     assert "remove_vg containerd group-uuid" in scripts(remove.plan(twice, going(have, DIRECT)))
 
 
-def test_a_look_that_differs_stops_the_wipe() -> None:
+def test_a_different_inspection_stops_the_wipe() -> None:
     have = with_disk(groups.made())
     wipe = next(change for change in remove.plan(have, going(have, DIRECT)) if change.why.startswith("wipe"))
     assert isinstance(wipe, Command)
@@ -173,7 +173,7 @@ def test_a_look_that_differs_stops_the_wipe() -> None:
     assert wipe.script.endswith(f" /dev/vdb {20 * GIB} {groups.PV}")
 
 
-def test_while_lvm_cannot_be_asked_nothing_is_taken_for_gone() -> None:
+def test_while_lvm_cannot_be_queried_nothing_counts_as_gone() -> None:
     have = groups.made()
     pool = going(have, DIRECT)
     blind = msgspec.structs.replace(have, lvm=Lvm({}, suspended=("other",)))
@@ -183,7 +183,7 @@ def test_while_lvm_cannot_be_asked_nothing_is_taken_for_gone() -> None:
     assert groups.refused(groups.fresh(groups.empty(), lvm=blind.lvm), groups.asked()).hint == "dmsetup resume other"
 
 
-def test_what_lvm_does_not_look_at_is_not_taken_for_gone_either() -> None:
+def test_what_lvm_ignores_does_not_count_as_gone() -> None:
     have = groups.made()
     assert have.lvm
     blind = Lvm(
@@ -195,6 +195,6 @@ def test_what_lvm_does_not_look_at_is_not_taken_for_gone_either() -> None:
     assert "LVM ignores /dev/vdb of containerd: it is not in /etc/lvm/devices/system.devices" in refused.value.details
     assert refused.value.hint.startswith("lvm lvmdevices --adddev /dev/vdb; then ")
     assert typed.wrong(refused.value.hint) == []
-    # In a group that LVM shows the hidden disk of somebody else's is not what the pool is on.
+    # In a group that LVM shows, a hidden disk of others is not what the pool is on.
     other = msgspec.structs.replace(have.lvm, hidden={"/dev/vdc": Hidden("other", "containerd", "group-uuid")})
     assert remove.plan(msgspec.structs.replace(have, lvm=other), going(have, DIRECT))

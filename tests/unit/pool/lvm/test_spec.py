@@ -74,19 +74,19 @@ def test_a_pool_that_containerd_could_not_use_is_refused(change: dict[str, Any],
         ({"devices": ("/dev/sdb;reboot",)}, "pool.devices"),
     ],
 )
-def test_values_that_cannot_be_are_refused_by_their_key(change: dict[str, Any], key: str) -> None:
+def test_invalid_values_are_refused_by_their_key(change: dict[str, Any], key: str) -> None:
     with pytest.raises(Refused) as refused:
         direct_pool.step(Host(pool=msgspec.structs.replace(asked(), **change)))
     assert refused.value.what.startswith(f"{key}: ")
 
 
-def test_hyphens_are_doubled_as_lvm_does_it() -> None:
+def test_hyphens_are_doubled_as_in_lvm() -> None:
     want = asked(vg="my-vg", lv="a-b")
     assert want.dm_name == "my--vg-a--b"
     assert units.conf("my--vg-a--b") in direct_pool.step(Host(pool=want)).query.files
 
 
-def test_the_pool_of_the_other_variant_with_that_name_is_refused_with_both_ways_out() -> None:
+def test_a_pool_of_the_other_variant_with_that_name_is_refused_with_both_fixes() -> None:
     text = "VARIANT=loop\nDATA=/srv/x/data\nMETA=/srv/x/meta\nBLOCK_SECTORS=128\n"
     text += f"ASKED_BYTES={100 * GIB}\nASKED_META_BYTES={GIB}\n"
     have = fresh(files={units.conf(NAME): FileFact(text, 0o644)})

@@ -34,25 +34,25 @@ from tests.unit.steps.conftest import having
         ({"twice": ("/dev/vdb",)}, "the volume group containerd cannot be used"),
     ],
 )
-def test_a_group_of_the_name_that_is_not_ours_is_refused(change: dict[str, Any], says: str) -> None:
+def test_a_foreign_group_of_that_name_is_refused(change: dict[str, Any], says: str) -> None:
     assert refused(with_group(made(), **change), asked()).what == says
 
 
-def test_a_volume_of_the_name_that_is_not_ours_is_refused() -> None:
+def test_a_foreign_volume_of_that_name_is_refused() -> None:
     said = refused(with_volume(made(), uuid="another"), asked())
     assert said.what == "containerd/thinpool is not the volume that was recorded"
 
 
 def test_a_group_that_lost_a_disk_of_others_is_used_and_not_changed() -> None:
-    """N10: the pool lies whole on the other disks."""
+    """N10: the pool is completely on the other disks."""
     have = with_group(made(), missing=1)
     assert plan(have, asked()) == []
     assert "disks of the volume group containerd are missing" in refused(have, asked(when_full="error")).what
     assert "part of the pool" in refused(with_volume(have, partial=True), asked()).details
 
 
-def test_what_lvm_would_refuse_half_way_is_refused_before() -> None:
-    """N14: sectors of two sizes, volume_list, disks that may not be allocated from, another host's group."""
+def test_what_lvm_would_refuse_half_way_is_refused_first() -> None:
+    """N14: different sector sizes, volume_list, disks closed for allocation, another host's group."""
     two = fresh(empty(), empty("/dev/vdd", sector=4096))
     assert "different sectors" in refused(two, asked("/dev/vdb", "/dev/vdd")).what
     listed = fresh(lvm=Lvm(SETTINGS | {"volume_list": '["root", "@tag"]'}))
@@ -76,7 +76,7 @@ def test_a_group_that_cannot_be_used_is_refused(change: dict[str, Any], says: st
     assert says in refused(with_group(made(), **change), asked()).details
 
 
-def test_two_groups_of_one_name_and_a_machine_that_watches_nothing() -> None:
+def test_two_groups_of_one_name_and_an_lvm_without_monitoring_are_refused() -> None:
     have = made()
     assert have.lvm
     twice = msgspec.structs.replace(have.lvm, groups=have.lvm.groups * 2)

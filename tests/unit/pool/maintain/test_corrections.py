@@ -1,4 +1,4 @@
-"""What brings pool, databases and device mapper together: what is whole stays, and one time is enough."""
+"""Corrections reconcile pool, databases and device mapper: what is intact stays, and one round is enough."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def snapshot(number: int, parent: int = 0) -> Snapshot:
     return Snapshot(number, f"default/{number}/key", "Committed", f"default/{parent}/key" if parent else "")
 
 
-def test_where_all_agree_nothing_is_done() -> None:
+def test_consistent_records_need_no_correction() -> None:
     seen, files = look({1}, [entry(1, 1)], [snapshot(1)])
     assert not corrections(seen, files, orphans(seen, running=False)).changes
 
 
-def test_an_entry_without_a_snapshot_goes_with_its_device_and_its_id() -> None:
+def test_an_entry_without_a_snapshot_is_removed_with_its_device_and_id() -> None:
     device = Device("pool-snap-4", 3, open=False, number="254:7")
     seen, files = look({1, 3}, [entry(1, 1), entry(4, 3, "Activated")], [snapshot(1)], (device,))
     todo = corrections(seen, files, orphans(seen, running=False))
@@ -63,7 +63,7 @@ def test_an_id_that_two_entries_name_stays() -> None:
     assert content(load(todo.files.pool)).at(b"device_ids").items == {b"3": b"\1"}
 
 
-def test_what_a_snapshot_lost_is_marked_and_not_given_out_again() -> None:
+def test_a_lost_device_is_marked_and_its_id_not_assigned_again() -> None:
     seen, files = look({1}, [entry(1, 1), entry(2, 2)], [snapshot(1), snapshot(2)])
     todo = corrections(
         seen, files, orphans(seen, running=False), [seen.database["pool-snap-1"]] if seen.database else []
@@ -77,7 +77,7 @@ def test_what_a_snapshot_lost_is_marked_and_not_given_out_again() -> None:
     assert b"a field of later versions" in todo.files.pool
 
 
-def test_a_snapshot_without_an_entry_goes_unless_another_stands_on_it() -> None:
+def test_a_snapshot_without_an_entry_is_removed_unless_another_is_based_on_it() -> None:
     seen, files = look({2}, [entry(2, 2)], [snapshot(1), snapshot(2, 1), snapshot(3)])
     todo = corrections(seen, files, orphans(seen, running=False))
     assert todo.lost == ("default/1/key", "default/3/key")
@@ -105,7 +105,7 @@ states = st.sampled_from(["Created", "Activated", "Deactivated", "Faulty", "Crea
     st.sets(st.integers(1, 12)),
     st.integers(0, 14),
 )
-def test_after_it_only_what_is_lost_is_left(
+def test_corrections_leave_only_losses(
     ids: set[int], made: dict[int, tuple[int, str]], there: dict[int, int], active: set[int], last: int
 ) -> None:
     entries = [entry(number, id, state) for number, (id, state) in made.items()]
@@ -114,7 +114,7 @@ def test_after_it_only_what_is_lost_is_left(
     devices = tuple(Device(f"pool-snap-{n}", n, open=n % 5 == 0, number=f"254:{n}") for n in active)
     seen, files = look(ids, entries, owners, devices, last)
     todo = corrections(seen, files, orphans(seen, running=False))
-    # Nothing that a snapshot owns and that is whole is touched.
+    # Nothing that is intact and that a snapshot owns is touched.
     whole = {of.id for of in entries if of.id in ids and number(of) in there and of.state not in ("Faulty",)}
     assert not whole & set(todo.ids)
     opened = {device.id for device in devices if device.open}
@@ -139,8 +139,8 @@ def number(of: Entry) -> int:
     return int(of.name.rpartition("-")[2])
 
 
-def test_an_entry_that_is_faulty_and_whole_is_good_again() -> None:
-    """What containerd could not activate while the pool did not answer is not lost."""
+def test_a_faulty_entry_with_an_intact_device_is_marked_good() -> None:
+    """What containerd could not activate while the pool did not respond is not lost."""
     layer, of = entry(1, 1, "Faulty"), Entry(2, "pool-snap-2", "pool-snap-1", "Faulty", 10 << 30, "invalid argument")
     running = Snapshot(2, "default/2/c", "Active", "default/1/key")
     seen, files = look({1, 2}, [layer, of], [snapshot(1), running])
@@ -154,7 +154,7 @@ def test_an_entry_that_is_faulty_and_whole_is_good_again() -> None:
     assert not orphans(again, running=False).count
 
 
-def test_a_faulty_entry_without_blocks_or_that_was_not_made_to_its_end_is_lost() -> None:
+def test_a_faulty_entry_without_blocks_or_with_an_incomplete_device_is_lost() -> None:
     first = Snapshot(1, "default/1/key", "Active", "")
     for ids, there in (({2}, snapshot(1)), ({1, 2}, first)):
         seen, files = look(ids, [entry(1, 1, "Faulty"), entry(9, 2)], [there, snapshot(9)])
