@@ -34,7 +34,7 @@ def is_shell(path: Path) -> bool:
 
 
 def rendered(directory: Path, templates: list[Path]) -> Iterator[Path]:
-    """The examples of what we send to machines, each written to a file; every shell template has one."""
+    """Write the rendered examples to files; every shell template must have one."""
     from tests.shell_examples import shell_examples
 
     examples = shell_examples()

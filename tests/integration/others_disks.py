@@ -1,4 +1,4 @@
-"""A machine with disks that belong to others, and what a test does to them."""
+"""A machine with disks that belong to others, and what tests do to them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fabfile.lab import machines
 from tests.integration.machine import BOOTED, Machine
 
 KINDS = ("ours", "second", "user", "loop", "open", "foreign", "exported", "big", "moved", "free")
-"""What the small disks are for; the first is the machine's disk 2."""
+"""Purposes of the small disks; the first is the machine's disk 2."""
 
 
 SMALL = ("--data-percent", "30", "--meta-size", "4M", "--threshold", "100")
@@ -33,7 +33,7 @@ def disk(machine: Machine, kind: str) -> str:
 
 
 def emptied(machine: Machine, *kinds: str) -> None:
-    """Leave nothing on disks, as their owner would."""
+    """Empty disks, as their owner would."""
     for kind in kinds:
         path = disk(machine, kind)
         machine.ssh(f"pvremove -q {path}; wipefs -q -a {path}; head -c 4M /dev/zero >{path}; sync")
@@ -50,9 +50,10 @@ def sums(machine: Machine, *kinds: str) -> str:
 
 @contextmanager
 def pulled(machine: Machine, kind: str, group: str) -> Iterator[None]:
-    """A disk is pulled out, whoever uses it, and put in again: its driver lets go of it, and takes it back.
+    """Pull a disk out, even if it is in use, and put it back in, by unbinding and binding its driver.
 
-    The device-mapper devices of its volume group go before it comes back: else it would get another name.
+    The device-mapper devices of its volume group are removed before it comes back, as it would get another name
+    otherwise.
     """
     path = disk(machine, kind)
     at = machine.ssh(f"readlink -e /sys/block/{path.rpartition('/')[2]}/device").strip()
@@ -61,7 +62,7 @@ def pulled(machine: Machine, kind: str, group: str) -> Iterator[None]:
         yield
     finally:
         remove = f"dmsetup ls | grep '^{group}-' | while read -r name _; do dmsetup remove $name 2>&1; done"
-        machine.ssh("\n".join([remove] * 3))  # a pool, what it is on, and what that is on
+        machine.ssh("\n".join([remove] * 3))  # a pool, its devices, and what these are on
         machine.ssh(f"echo {at.rpartition('/')[2]} >/sys/bus/virtio/drivers/virtio_blk/bind; udevadm settle")
         now = machine.ssh(f"readlink -e /dev/disk/by-id/virtio-{serial(kind)}; dmsetup ls --tree").splitlines()
     assert now[0] == path, now
@@ -72,7 +73,7 @@ def serial(kind: str) -> str:
 
 
 def started_again(machine: Machine, *exchanged: str, without: int = 0) -> None:
-    """Switch it off and on again; meanwhile two disks change places, or the last ones are taken out."""
+    """Power the machine off and on; meanwhile two disks swap places, or the last ones are taken out."""
     machine.power_off()
     if exchanged:
         one, other = (machine.vm.directory / f"disk{KINDS.index(kind) + 2}.raw" for kind in exchanged)

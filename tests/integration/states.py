@@ -1,8 +1,8 @@
-"""States of a pool in which something is wrong: how each comes about, what every command says, and what leads out.
+"""Broken states of a pool: how to reach each one, what every command reports, and the fix.
 
-What a row names as the way out is printed by a command, and typed as it was printed. Beside these, test_health_truth.py
-has the states that LVM and systemd bring about, test_not_ours_files.py those of a volume and its mount, test_repair.py
-and test_metadata_truth.py damaged metadata, test_growth.py full pools.
+The fix in a row is printed by a command, and typed as printed. Other states are in test_health_truth.py (LVM and
+systemd), test_not_ours_files.py (a volume and its mount), test_repair.py and test_metadata_truth.py (damaged metadata),
+and test_growth.py (full pools).
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ meta_size = "2M"
 base_image_size = "512MB"
 threshold = 100
 """
-"""Of the pool on files of the instance `small`: it is full soon, and does not grow by itself."""
+"""The loop pool of the instance `small`: it is soon full, and does not grow by itself."""
 SHELL = re.compile(r"(?<![\w/-])(?:systemctl|dmsetup|lvchange|mount|mv|truncate|/\S+/ctr) .*?(?=; (?:or|where) |$)")
-"""A command of the machine's own in a hint, to its end or to the next way out."""
+"""A command of the machine's own in a hint, up to its end or the next alternative."""
 
 
 @dataclass(frozen=True)
@@ -38,36 +38,36 @@ class State:
     """A row."""
 
     make: str
-    """Shell that brings it about. `$image` is an image with a shell; `$ctr` and `$unit` are those of the variant."""
+    """Shell that reaches the state. `$image` is an image with a shell; `$ctr` and `$unit` are those of the variant."""
     says: str
-    """What status, doctor, and whoever refuses say."""
+    """Text that status, doctor, and refusals contain."""
     status: int = 0
     check: int = 0
     deploy: int = 2
-    """Exit codes; doctor's is always 1."""
+    """Exit code of a deploy; doctor's is always 1."""
     checked: str = ""
-    """What pool.check says, where that is something else."""
+    """Text that pool.check contains, if it differs."""
     direct: bool = False
-    """About the pool on a disk, of the instance `two`."""
+    """The state is of the direct pool of the instance `two`."""
     small: bool = False
-    """About that of the instance `small`."""
+    """The state is of the pool of the instance `small`."""
     way: str = ""
-    """What the way out begins with."""
+    """Start of the fix."""
     then: tuple[tuple[str, ...], ...] = ()
-    """Further commands, as the way out names them in its turn."""
+    """Further commands, as the output of the fix names them."""
     after: str = ""
-    """Shell that takes away, at last, what was needed to bring it about."""
+    """Shell that finally undoes what was needed to reach the state."""
     kept: bool = True
     """Whether the container `kept` still has its file afterwards."""
 
     @property
     def options(self) -> list[str]:
-        """Which containerd it is about."""
+        """Options that select its containerd."""
         return ["--instance", "two"] if self.direct else ["--instance", "small"] if self.small else []
 
     @property
     def ctr(self) -> str:
-        """Its client."""
+        """Its ctr command."""
         return CTR if self.direct else CTR_SMALL if self.small else "ctr"
 
     @property
@@ -82,7 +82,7 @@ class State:
 
     @property
     def variant(self) -> list[str]:
-        """The same for a deploy."""
+        """Options of a deploy for it."""
         return [*self.options, *(["--variant", "direct"] if self.direct else [])]
 
 
@@ -259,13 +259,13 @@ STATES = {
 
 
 def out(fab: Fab, machine: Machine, hint: str, code: int | None = 0) -> str:
-    """Type the way out as it was printed, one after the other, and return what it said.
+    """Type the fix as it was printed, command by command, and return the output.
 
     Args:
-        fab: runs fab with words behind the host's name.
+        fab: runs fab with words after the host's name.
         machine: the machine.
         hint: what was printed.
-        code: the exit code that each must have, or None for any.
+        code: required exit code of each; None: any.
     """
     assert typed.wrong(hint) == []
     first, _, then = hint.partition("; then ")
@@ -280,7 +280,7 @@ def out(fab: Fab, machine: Machine, hint: str, code: int | None = 0) -> str:
 
 
 def hint_in(said: str, what: str = "") -> str:
-    """The first way out in what a command printed, of what is said to be `what`."""
+    """Return the first fix in the output of a command, optionally of the finding `what`."""
     found = re.findall(rf"(?:(?:fail|FAIL) .*{re.escape(what)}.*\n.*→|hint:) (.*)", said)
     assert found, said
     return str(found[0])

@@ -97,7 +97,7 @@ def told(case: Case, *task: str, code: int) -> tuple[str, list[str]]:
     return said, hint
 
 
-def test_f22_one_refusal_names_all_of_it(case: Case) -> None:
+def test_f22_one_refusal_names_everything(case: Case) -> None:
     before = case.machine.state()
     said, _ = told(case, "deploy", code=2)
     for what in (

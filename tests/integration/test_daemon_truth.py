@@ -114,7 +114,7 @@ def test_f12_a_line_of_config_toml_that_disables_what_has_to_run(machine: Machin
     well(machine)
 
 
-def test_f11_a_container_that_is_on_another_pool_is_no_proof(machine: Machine) -> None:
+def test_f11_a_container_on_another_pool_proves_nothing(machine: Machine) -> None:
     """Everything was green, and the pool had 0 blocks."""
     machine.ssh("""cd /root; truncate -s 2G d; truncate -s 8M m
         dmsetup create other --table "0 4194304 thin-pool $(losetup -f --show m) $(losetup -f --show d) 128 0" """)
@@ -189,7 +189,7 @@ dmsetup remove --retry hurt
 """The first 256 KiB of an image's file system, which no device of containerd's shows."""
 
 
-def test_g9_an_image_whose_file_system_is_damaged_has_a_way_out(machine: Machine) -> None:
+def test_g9_an_image_with_a_damaged_file_system_has_a_fix(machine: Machine) -> None:
     machine.ssh(HURT)
     assert "cannot be mounted" in machine.fab("doctor", code=1)
     assert "no container can start on the pool containerd-pool" in machine.fab("deploy", code=2)

@@ -15,7 +15,7 @@ from tests.integration.machine import Machine, until
 KERNEL = "debian"
 
 
-def test_it_is_debians_own(bare: Machine) -> None:
+def test_the_kernel_is_debians_own(bare: Machine) -> None:
     assert "-cloud-amd64" in bare.ssh("uname -r")
     assert bare.ssh("systemd-detect-virt").strip() in ("kvm", "qemu")
 

@@ -57,7 +57,7 @@ def busy(case: Case) -> writer.Writer:
     return writer.start(case.machine, "busy", pace=3)
 
 
-def test_it_grows_under_a_container_and_never_shrinks(case: Case, busy: writer.Writer) -> None:
+def test_a_pool_grows_under_a_container_and_never_shrinks(case: Case, busy: writer.Writer) -> None:
     said = case.fab("pool.grow", "--size", "144M", "--meta-size", "5M")
     assert "data 128M → 144M; metadata 4M → 5M" in said
     assert 'set size = "144M", meta_size = "5M"' in said
@@ -68,7 +68,7 @@ def test_it_grows_under_a_container_and_never_shrinks(case: Case, busy: writer.W
     busy.reaches(busy.written + 1)
 
 
-def test_two_at_once_are_one_after_the_other(case: Case) -> None:
+def test_two_concurrent_growths_run_one_after_the_other(case: Case) -> None:
     def grow(*args: str) -> str:
         said = case.fab("pool.grow", *args, code=None)
         # On a slow machine the one lasts longer than the other waits.
@@ -123,7 +123,7 @@ def test_the_timer_lets_it_grow_before_it_is_full(case: Case, busy: writer.Write
     assert busy.failed == 0
 
 
-def test_it_says_that_its_file_system_has_no_room(case: Case, busy: writer.Writer) -> None:
+def test_a_pool_without_room_on_its_file_system_warns(case: Case, busy: writer.Writer) -> None:
     case.machine.ssh(
         "touch /run/writer/stop; fallocate -l $(($(df -B1 --output=avail / | tail -n1) - (300 << 20))) /ballast"
     )

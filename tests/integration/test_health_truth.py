@@ -52,7 +52,7 @@ def told(machine: Machine, *task: str, code: int = 1) -> tuple[str, str]:
     return said, hints[0]
 
 
-def test_both_pools_are_well_and_doctor_looks_at_both(machine: Machine) -> None:
+def test_both_pools_are_healthy_and_doctor_checks_both(machine: Machine) -> None:
     """N12: with several pools it looked at none."""
     well(machine)
     until(lambda: "s ago, to let it grow" in machine.fab("pool.status"), "was not looked at", 40)
@@ -71,7 +71,7 @@ def test_a_suspended_pool(machine: Machine, options: list[str]) -> None:
     well(machine)
 
 
-def test_a_pool_that_takes_no_writes(machine: Machine) -> None:
+def test_a_pool_that_accepts_no_writes(machine: Machine) -> None:
     """N11: deploy found nothing to do."""
     machine.ssh(f"""set -e
         t=$(dmsetup table {TWO}); set -- $t
@@ -204,7 +204,7 @@ def test_dmeventd_that_was_killed_is_seen(machine: Machine) -> None:
     well(machine)
 
 
-def test_a_full_run_ends_within_limits_and_is_said(machine: Machine) -> None:
+def test_a_full_run_directory_ends_within_limits_and_is_reported(machine: Machine) -> None:
     """N21: the monitor waited for ever for udev and held the pool's lock."""
     shown = machine.ssh(f"systemctl show -p TimeoutStartUSec {MONITOR}.service devmapper-pool@containerd-pool").split()
     assert "TimeoutStartUSec=infinity" not in shown
@@ -277,7 +277,7 @@ FAILED = "^(devmapper-pool|containerd|blk-avail).*(Failed|timed out)"
 """How systemd says in the journal that a unit of ours did not go down."""
 
 
-def test_it_goes_down_in_order_under_containers_that_write(machine: Machine, request: pytest.FixtureRequest) -> None:
+def test_a_pool_is_stopped_in_order_under_writing_containers(machine: Machine, request: pytest.FixtureRequest) -> None:
     """N23, F18: a unit that failed, and minutes until what nobody had ended ran into every limit."""
     machine.ssh("mkdir -p /var/log/journal; systemctl restart systemd-journald")
     for turn in range(int(request.config.getoption("--rounds"))):

@@ -70,7 +70,7 @@ def attack(machine: Machine, secret: str, command: list[str], code: int = 0) -> 
 
 
 @pytest.mark.parametrize("protected", ["as Debian has it", "0"])
-def test_an_upload_is_roots_from_its_first_byte_to_its_use(attacked: Machine, protected: str) -> None:
+def test_an_upload_belongs_to_root_from_its_first_byte_to_its_use(attacked: Machine, protected: str) -> None:
     if protected == "0":
         attacked.ssh("; ".join(f"sysctl -q -w fs.{name}=0" for name in SYSCTLS))
     good = attacked.ssh("sha256sum /opt/runc/current/bin/runc").split()[0]

@@ -48,7 +48,7 @@ def untouched(machine: Machine) -> str:
         ("exported", "a physical volume of the volume group away, exported"),
     ],
 )
-def test_a_disk_in_use_is_refused_also_with_wipe(machine: Machine, kind: str, says: str) -> None:
+def test_a_disk_in_use_is_refused_even_with_wipe(machine: Machine, kind: str, says: str) -> None:
     """N4, N7."""
     before, state = sums(machine, kind), untouched(machine)
     said = direct(machine, "--device", disk(machine, kind), "--wipe", disk(machine, kind), code=2)
@@ -57,7 +57,7 @@ def test_a_disk_in_use_is_refused_also_with_wipe(machine: Machine, kind: str, sa
     assert (sums(machine, kind), untouched(machine)) == (before, state)
 
 
-def test_a_disk_that_cannot_be_read_is_refused_also_with_wipe(machine: Machine) -> None:
+def test_a_disk_that_cannot_be_read_is_refused_even_with_wipe(machine: Machine) -> None:
     """N15."""
     path = disk(machine, "free")
     machine.ssh(f"dmsetup create bad --table '0 8 error\n8 600000 linear {path} 8'")
@@ -67,7 +67,7 @@ def test_a_disk_that_cannot_be_read_is_refused_also_with_wipe(machine: Machine) 
     machine.ssh("dmsetup remove bad")
 
 
-def test_disks_says_of_each_whether_it_can_be_used_in_the_words_of_the_refusal(machine: Machine) -> None:
+def test_pool_disks_explains_each_disk_in_the_words_of_the_refusal(machine: Machine) -> None:
     offers = machine.fab_json("pool.disks")["result"]
     found = {offer["device"]: offer for offer in offers if offer["kind"] == "disk"}
     assert found[disk(machine, "free")]["against"] == []
@@ -110,7 +110,7 @@ def test_a_pool_records_what_is_its_own(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("hidden", [("ours", "second"), ("second",)], ids="-".join)
-def test_a_pool_of_which_lvm_sees_not_all_is_not_half_removed(machine: Machine, hidden: tuple[str, ...]) -> None:
+def test_a_pool_that_lvm_sees_only_partly_is_not_half_removed(machine: Machine, hidden: tuple[str, ...]) -> None:
     """A filter or a devices file hides it: its record and units went, and on the disks all of it stayed."""
     state = f"pvs --noheadings -o pv_name,vg_name; lvs --noheadings containerd; {RECORDS}"
     before = machine.ssh(state)
@@ -125,7 +125,7 @@ def test_a_pool_of_which_lvm_sees_not_all_is_not_half_removed(machine: Machine, 
     assert machine.ssh(state) == before
 
 
-def test_a_disk_that_left_the_group_is_nobodys(machine: Machine) -> None:
+def test_a_disk_that_left_the_group_is_no_longer_ours(machine: Machine) -> None:
     """N6: grow takes it, its owner takes it out again and writes to it."""
     path = disk(machine, "user")
     machine.fab("pool.grow", "--name", "containerd-thinpool", "--device", path)
@@ -176,7 +176,7 @@ def test_a_pool_in_a_group_of_others_that_lost_a_disk_is_used_and_its_group_not_
     emptied(machine, "ours", "second")
 
 
-def test_two_pools_in_a_group_that_was_made_for_one_leave_nothing(machine: Machine) -> None:
+def test_two_pools_in_a_group_created_for_one_leave_nothing(machine: Machine) -> None:
     path = disk(machine, "big")
     machine.fab("pool.direct", "--device", path, "--data-percent", "25", "--meta-size", "4M", "--threshold", "100")
     second = (
@@ -207,7 +207,7 @@ def test_two_pools_in_a_group_that_was_made_for_one_leave_nothing(machine: Machi
     assert machine.ssh(f"vgs --noheadings containerd 2>/dev/null; wipefs {path}", code=None) == ""
 
 
-def test_a_disk_that_has_two_names_is_one_disk(machine: Machine) -> None:
+def test_a_disk_with_two_names_is_one_disk(machine: Machine) -> None:
     """F21: a cloud's rule gives it a name that LVM prefers."""
     one, other = disk(machine, "ours"), disk(machine, "second")
     names = {one: "/dev/sdf", other: "/dev/sdg"}
@@ -239,7 +239,7 @@ def told(machine: Machine, task: str) -> str:
 TASKS = ("doctor", "pool.status", "pool.check")
 
 
-def test_a_pool_whose_disk_is_pulled_out_is_said_to_have_lost_it(machine: Machine) -> None:
+def test_a_pool_whose_disk_is_pulled_out_is_reported_as_such(machine: Machine) -> None:
     """N12: the metadata was blamed, and repair advised."""
     direct(machine, "--device", disk(machine, "free"))
     with pulled(machine, "free", "containerd"):
@@ -252,7 +252,7 @@ def test_a_pool_whose_disk_is_pulled_out_is_said_to_have_lost_it(machine: Machin
     machine.fab("pool.check", "--name", "containerd-thinpool")
 
 
-def test_the_same_when_it_is_missing_at_boot(machine: Machine) -> None:
+def test_a_disk_missing_at_boot_is_reported(machine: Machine) -> None:
     """N12: the machine boots, and every task names the disk."""
     machine.ssh(f"vgcreate -q theirs {disk(machine, 'moved')}; lvcreate -q -y -L 8M -n user theirs")
     machine.ssh("head -c 8M /dev/urandom >/dev/theirs/user; sync")
@@ -266,7 +266,7 @@ def test_the_same_when_it_is_missing_at_boot(machine: Machine) -> None:
     assert "a new one would hide the loss" in said
 
 
-def test_disks_that_change_places_are_known_by_their_labels(machine: Machine) -> None:
+def test_disks_that_swap_places_are_recognised_by_their_labels(machine: Machine) -> None:
     """N5: by name and serial number ours is another's physical volume by now, and ours is where that was."""
     ours, moved = disk(machine, "free"), disk(machine, "moved")
     started_again(machine, "free", "moved")
@@ -279,7 +279,7 @@ def test_disks_that_change_places_are_known_by_their_labels(machine: Machine) ->
     assert machine.ssh(f"wipefs {moved}; head -c 4M {moved} | tr -d '\\0' | wc -c").split() == ["0"]
 
 
-def test_what_others_had_is_still_there(machine: Machine) -> None:
+def test_what_belongs_to_others_is_still_there(machine: Machine) -> None:
     machine.ssh(f"mount -o ro {disk(machine, 'loop')} /srv/loop")
     assert machine.ssh("cat /srv/loop/file") == "precious\n"
     assert "far" in machine.ssh("vgs --foreign --noheadings -o vg_name")

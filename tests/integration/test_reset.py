@@ -70,7 +70,7 @@ def breaking(program: str, then: str) -> str:
     return f"printf %s {shlex.quote(text)} >/usr/local/sbin/{program}; chmod +x /usr/local/sbin/{program}"
 
 
-def test_half_a_pool_goes_too(machine: Machine, fresh: tuple[str, list[str]], on_volume: Path) -> None:
+def test_half_a_pool_is_removed(machine: Machine, fresh: tuple[str, list[str]], on_volume: Path) -> None:
     machine.ssh(breaking("lvcreate", "exit 1"))
     machine.fab("pool.loop", code=1, inventory=on_volume)
     machine.ssh("rm /usr/local/sbin/lvcreate")
@@ -79,7 +79,7 @@ def test_half_a_pool_goes_too(machine: Machine, fresh: tuple[str, list[str]], on
     assert blocks(machine) == fresh[0]
 
 
-def test_a_direct_pool_goes_with_the_group_and_the_disk_that_were_made_for_it(
+def test_a_direct_pool_is_removed_with_the_group_and_disk_created_for_it(
     machine: Machine, fresh: tuple[str, list[str]]
 ) -> None:
     machine.fab("deploy", "--variant", "direct", "--device", DISK)
@@ -121,7 +121,7 @@ def test_a_pool_in_use_stays(machine: Machine, on_volume: Path) -> None:
     assert "containers run in default: one" in machine.fab("pool.reset", "--yes", code=2, inventory=on_volume)
 
 
-def test_all_of_it_goes(machine: Machine, fresh: tuple[str, list[str]], on_volume: Path) -> None:
+def test_everything_is_removed(machine: Machine, fresh: tuple[str, list[str]], on_volume: Path) -> None:
     said = machine.fab("pool.reset", "--all", "--yes", "--force", inventory=on_volume)
     assert "distribution packages remain" in said
     assert files(machine) == fresh[1]

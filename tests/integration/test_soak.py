@@ -163,6 +163,6 @@ def test_nothing_acknowledged_is_lost(
         print(f" {kept} acknowledged records are there, and {sum(more)} more", end=" ")
 
 
-def test_a_deploy_finds_nothing_to_mend(writers: list[Writer]) -> None:
+def test_a_deploy_finds_nothing_to_repair(writers: list[Writer]) -> None:
     for options in ([], DIRECT):
         assert "ok 1  changed 0" in writers[0].machine.fab("deploy", *options)

@@ -72,7 +72,7 @@ def well(machine: Machine, state: State, small: Path) -> None:
 
 
 @pytest.mark.parametrize("name", STATES)
-def test_a_state_is_named_by_every_command_and_has_a_way_out(machine: Machine, small: Path, name: str) -> None:
+def test_a_state_is_named_by_every_command_and_has_a_fix(machine: Machine, small: Path, name: str) -> None:
     state = STATES[name]
     fab = of(machine, state, small)
     shell(machine, state, state.make, code=None)
@@ -120,5 +120,5 @@ def test_f15_a_new_pool_is_not_made_under_the_state_of_another(machine: Machine,
     well(machine, STATES["databases gone"], small)
 
 
-def test_f16_what_can_still_be_written_is_told_before_it_is_too_little(machine: Machine) -> None:
+def test_f16_the_remaining_room_is_reported_before_it_is_too_little(machine: Machine) -> None:
     assert "can still be written before / is full" in machine.fab("doctor")

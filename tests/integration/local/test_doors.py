@@ -125,13 +125,13 @@ def test_standard_output_is_one_document(run: Run, line: str) -> None:
         assert done.stderr.count("error: ") >= 1, "a person reads it too"
 
 
-def test_every_host_is_in_it_with_its_error(run: Run) -> None:
+def test_the_document_has_every_host_with_its_error(run: Run) -> None:
     hosts = document(run("fab -H a,b status --json"))["hosts"]
     assert {name: host["status"] for name, host in hosts.items()} == {"a": "unreachable", "b": "unreachable"}
     assert all("cannot connect" in host["error"]["what"] for host in hosts.values())
 
 
-def test_what_would_be_done_is_in_it(run: Run) -> None:
+def test_the_document_has_the_plan(run: Run) -> None:
     (task,) = document(run("inv --dry run 'echo $HOME' --json"))["tasks"]
     assert [(step["status"], step["reason"]) for step in task["steps"]] == [("pending", "echo $HOME")]
 

@@ -93,7 +93,7 @@ def leftovers(cache: Path) -> list[str]:
         ("/stalls", "timed out"),
     ],
 )
-def test_what_does_not_come_whole_and_right_fails_and_is_not_kept(
+def test_an_incomplete_or_wrong_download_fails_and_is_not_kept(
     web: str, cache: Path, path: str, details: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(web_module, "TIMEOUT", 1)
@@ -105,7 +105,7 @@ def test_what_does_not_come_whole_and_right_fails_and_is_not_kept(
     assert leftovers(cache) == []
 
 
-def test_a_mirror_that_is_down_fails_with_the_way_to_another(cache: Path) -> None:
+def test_a_mirror_that_is_down_fails_with_how_to_use_another(cache: Path) -> None:
     with pytest.raises(Failed, match=r"cannot download http://127\.0\.0\.1:9/runc(.|\n)*refused(.|\n)*--mirror"):
         artefact("http://127.0.0.1:9/runc").path()
     assert leftovers(cache) == []
@@ -183,9 +183,7 @@ def test_exactly_the_commit_comes_from_a_server_of_plain_files(repository: tuple
 
 
 @pytest.mark.parametrize("commit", ["0" * 40, None])
-def test_a_repository_without_the_commit_or_none_at_all_fails(
-    repository: tuple[Path, str], cache: Path, commit: str | None
-) -> None:
+def test_a_missing_commit_or_repository_fails(repository: tuple[Path, str], cache: Path, commit: str | None) -> None:
     bare, tagged = repository
     url = bare.as_uri() if commit else "http://127.0.0.1:9/containerd.git"
     with pytest.raises(Failed) as caught:

@@ -30,7 +30,7 @@ def expected(used: int, total: int, threshold: int, percent: int, least: int, mo
 
 @settings(max_examples=30, deadline=None)
 @given(CASES)
-def test_the_shell_counts_as_python_does(cases: list[tuple[int, int, int, int, int, int]]) -> None:
+def test_the_shell_computes_like_python(cases: list[tuple[int, int, int, int, int, int]]) -> None:
     script, wanted = render("pool/next-size.sh.j2"), []
     for total, full, threshold, percent, least, most in cases:
         used = total * full // 100

@@ -57,7 +57,7 @@ def test_a_command_is_killed_with_us(tmp_path: Path, front: tuple[str, ...], scr
     until_free(lock)
 
 
-def test_mounts_that_a_command_leaves_go_with_it(tmp_path: Path) -> None:
+def test_mounts_of_a_command_disappear_with_it(tmp_path: Path) -> None:
     mount = 'mount -t tmpfs none "$1" && touch "$1/file" && ls "$1"'
     assert tools.run(*tools.PRIVATE_MOUNTS, "sh", "-c", mount, "sh", tmp_path) == "file\n"
     assert not list(tmp_path.iterdir())

@@ -153,13 +153,15 @@ def report(capsys: pytest.CaptureFixture[str]) -> Report:
     return say
 
 
-def test_a_loop_pool_its_growth_its_containerd_and_its_end(
+def test_faults_in_the_creation_growth_and_removal_of_a_loop_pool(
     machine: Machine, numbers: Iterable[int], report: Report
 ) -> None:
     survive(machine, LOOP, numbers)
     report(LOOP)
 
 
-def test_a_direct_pool_its_growth_and_its_end(machine: Machine, numbers: Iterable[int], report: Report) -> None:
+def test_faults_in_the_creation_growth_and_removal_of_a_direct_pool(
+    machine: Machine, numbers: Iterable[int], report: Report
+) -> None:
     survive(machine, DIRECT, numbers)
     report(DIRECT)

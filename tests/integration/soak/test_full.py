@@ -77,7 +77,7 @@ def test_a_full_pool_may_give_errors_at_once(case: Case, busy: writer.Writer) ->
     goes_on(busy)
 
 
-def test_or_let_writers_wait(case: Case, busy: writer.Writer) -> None:
+def test_a_full_pool_may_let_writers_wait(case: Case, busy: writer.Writer) -> None:
     case.inventory.write_text(case.inventory.read_text().replace('when_full = "error"', 'when_full = "queue"'))
     assert "writes to a full pool wait for space" in case.fab("deploy")
     busy.restart()
@@ -98,7 +98,7 @@ def test_or_let_writers_wait(case: Case, busy: writer.Writer) -> None:
     goes_on(busy)
 
 
-def test_removing_is_a_way_out_too(case: Case, busy: writer.Writer) -> None:
+def test_removing_containers_frees_a_full_pool(case: Case, busy: writer.Writer) -> None:
     case.machine.ssh(f"echo 300 >{TIMEOUT}")
     case.machine.ssh("ctr containers create --snapshotter devmapper $(ctr images ls -q | grep busybox) idle")
     case.machine.in_snapshot("idle", "dd if=/dev/urandom of=file bs=1M count=16 conv=fsync status=none")
@@ -127,7 +127,7 @@ done
 """Empty devices fill metadata with the least of data: a block of it each."""
 
 
-def test_metadata_may_be_full(case: Case) -> None:
+def test_metadata_may_fill_up(case: Case) -> None:
     case.machine.ssh(f"FROM=1000000 MOST=440 u=0 m=''; {FILL}")
     busy = writer.start(case.machine, "metadata")
     case.machine.ssh(f"FROM=2000000 MOST=512 u=0 m=''; {FILL}")
