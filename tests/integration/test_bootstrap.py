@@ -33,7 +33,7 @@ mkdir /tmp/home; touch /tmp/home/begun
 git init -q . && git add -A && exec ./bootstrap nox -s lint types unit
 """
 OF_APT = re.compile(r"/var/(lib/(dpkg|apt)|cache|log)/|/etc/|/usr/|find: ")
-"""What the installation of shellcheck writes."""
+"""The files that installing shellcheck writes."""
 
 OLD_PYTHON = r"printf '#!/bin/sh\n[ $1 = -c ] && echo || echo Python 3.9.2\n'"
 

@@ -1,4 +1,4 @@
-"""The main job on Debian's own kernel, whatever the other tests run on: what User-mode Linux cannot prove of it.
+"""The main job on Debian's own kernel, for what User-mode Linux cannot prove.
 
 A deploy, a container after a reboot and after a power cut, and a direct pool that dmeventd lets grow. The tests build
 on each other.

@@ -51,7 +51,7 @@ REFUSED = {
     "smoke --registry ftp://x": "is not an address",
     "smoke --image 'a b'": "is not an image",
 }
-"""Command line → what the refusal says."""
+"""Command line → the text of the refusal."""
 
 
 def test_bad_input_is_refused_before_anything_is_touched(deployed: Machine) -> None:
@@ -70,7 +70,7 @@ FAILS = {
     "containerd.install --release 2.3 --mirror http://127.0.0.1:9": "cannot fetch containerd 2.3.4 from http://127.0.0.1:9",
     "toolchain.go --release 2.3 --mirror http://127.0.0.1:9": "cannot download http://127.0.0.1:9/go1.26.5",
 }
-"""Command line → what is said of a mirror that is down."""
+"""Command line → the error about a mirror that is down."""
 
 MISTAKES = {
     "[hosts.a\n": "is not TOML",
@@ -78,7 +78,7 @@ MISTAKES = {
     "[hosts.a]\nport = 'ssh'\n": "hosts.a.port: Expected `int`, got `str`",
     "[hosts.a]\naddress = '192.0.2.1'\n[hosts.b]\naddress = '192.0.2.1'\n": "hosts.b and hosts.a have one address",
 }
-"""Content of hosts.toml → what is said of it."""
+"""Contents of hosts.toml → the error about them."""
 
 
 def test_a_mirror_that_is_down_fails_before_anything_is_touched(deployed: Machine) -> None:

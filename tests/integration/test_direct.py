@@ -1,4 +1,4 @@
-"""A pool on a whole disk: made by LVM, containers on it, watched, grown, and back after a reboot and a power cut."""
+"""A pool on a whole disk: made by LVM, used by containers, monitored, grown, and up after a reboot and a power cut."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ POOL = ["--device", DEVICE]
 
 @pytest.fixture(scope="module")
 def machine(request: pytest.FixtureRequest, suite: str, golden: Golden) -> Iterator[Machine]:
-    """A machine that has containerd, whose loop pool was given up, and three empty disks."""
+    """A machine with containerd, whose loop pool was removed, and three empty disks."""
     with started(request, suite, base=golden.disk, disks=["1G", "1G"]) as machine:
         machine.fab("pool.reset", "--yes")
         yield machine
 
 
 def report(machine: Machine) -> list[str]:
-    """What LVM says of the pool."""
+    """LVM's report on the pool."""
     fields = "seg_monitor,lv_profile,lv_when_full,chunk_size,zero,lv_dm_path,thin_count"
     line = machine.ssh(f"lvs --noheadings --separator , --units k -o {fields} containerd/thinpool")
     return line.strip().split(",")

@@ -1,4 +1,4 @@
-"""Every task that can write, on a machine full of disks of others: only what it was asked to take has changed.
+"""Every task that can write, on a machine full of foreign disks: only the disks it was asked to take change.
 
 The machine has a deployed containerd, and the disks of `zoo`. The tests build on one another.
 """
@@ -32,7 +32,7 @@ from tests.integration.zoo import CASES, Case
 BAD = [case for case in CASES if case.says]
 
 SMALL = ("--data-percent", "50", "--meta-size", "4M", "--threshold", "100")
-"""Of a disk of 160M."""
+"""Options of pool.direct that suit a disk of 160M."""
 
 OURS = "two-thinpool"
 """The name of the direct pool that these tests make: of the group `two`, on the disk `free`."""
@@ -54,7 +54,7 @@ def machine(request: pytest.FixtureRequest, suite: str, golden: Golden) -> Itera
 
 @pytest.fixture(scope="module")
 def kept(machine: Machine) -> dict[str, str]:
-    """What is on each disk; a test that takes one writes down what is on it then."""
+    """The expected contents of each disk, updated by the tests that take one."""
     return zoo.sums(machine)
 
 
@@ -134,7 +134,7 @@ def test_a_plan_uses_the_named_disk_and_no_other(machine: Machine, seen: Facts) 
 
 
 def offers(machine: Machine) -> dict[str, dict[str, Any]]:
-    """What pool.disks says of each device."""
+    """What pool.disks reports about each device."""
     found = machine.fab_json("pool.disks")["result"]
     return {offer["device"]: offer for offer in found if offer["kind"] != "group"}
 
@@ -253,7 +253,7 @@ TRIES: tuple[tuple[str, Any, int], ...] = (
     ("pool.reset --yes --force --name mpatha", (), 0),
     ("pool.disks", (), 0),
 )
-"""What is typed → the disks on which anything may change → the exit code."""
+"""Command line → the disks on which anything may change → exit code."""
 
 
 def test_every_task_is_tried() -> None:

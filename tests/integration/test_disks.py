@@ -1,4 +1,4 @@
-"""Disks that are in use or hold something: each kind is refused by itself, with its name, and keeps every byte."""
+"""Disks that are in use or hold data: each kind is refused by its own message, and keeps every byte."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ CATALOGUE = {
     "empty": (),
     "gone": (),
 }
-"""Kind → what the refusal must say; the last two are good. The n-th is the machine's n-th small disk."""
+"""Kind → the text of its refusal; the last two are usable. The n-th row is the machine's n-th small disk."""
 
 MAKE = r"""
 set -eu
@@ -99,7 +99,7 @@ OTHERS = {
     "/dev/vd": "it does not exist",
     EMPTY: "",
 }
-"""Other devices of the machine; the last is good."""
+"""Other devices of the machine; the last is usable."""
 
 
 @pytest.fixture(scope="module")
@@ -138,12 +138,12 @@ def seen(connection: Connected, machine: Machine) -> Facts:
 
 @pytest.fixture(scope="module")
 def kept(machine: Machine, seen: Facts) -> dict[str, str]:
-    """The sums, before anything is tried."""
+    """The digests before anything is tried."""
     return sums(machine)
 
 
 def refusal(seen: Facts, settings: Pool, wipes: tuple[str, ...] = ()) -> Refused:
-    """What the plan of a pool on its disks is refused with."""
+    """The message with which the plan of a pool on these disks is refused."""
     with pytest.raises(Refused) as refused:
         direct_pool.step(Host(pool=settings), wipes).plan(seen)
     assert refused.value.code == 2

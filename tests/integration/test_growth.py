@@ -20,7 +20,7 @@ TIMER = "devmapper-pool-monitor@containerd-pool.timer"
 MONITOR = "devmapper-pool-monitor@containerd-pool.service"
 NO_SPACE_TIMEOUT = "/sys/module/dm_thin_pool/parameters/no_space_timeout"
 KILLER = "/usr/local/sbin/dmsetup"
-"""In the pool's script it comes before the real one: whoever reloads a table is killed before it."""
+"""A dmsetup found before the real one: it kills the process that reloads a table just before the reload."""
 
 POOL = """
 [defaults.pool]
@@ -46,14 +46,14 @@ def case(
 
 
 def total(case: Case, device: str = "containerd-pool") -> tuple[int, int]:
-    """Blocks of data and of metadata that the kernel has."""
+    """The total data and metadata blocks, as the kernel reports them."""
     words = case.machine.ssh(f"dmsetup status {device}").split()
     return int(words[5].partition("/")[2]), int(words[4].partition("/")[2])
 
 
 @pytest.fixture(scope="module")
 def busy(case: Case) -> writer.Writer:
-    """A container that writes to it, all the while."""
+    """A container that writes to the pool all the time."""
     return writer.start(case.machine, "busy", pace=3)
 
 
@@ -104,7 +104,7 @@ def test_the_timer_lets_it_grow_before_it_is_full(case: Case, busy: writer.Write
     busy.hurry()
 
     def full() -> bool:
-        """At its maximum; before that it may be full, too, for as long as nobody looks."""
+        """Full at its maximum size; before that, a pool may be full only until the monitor looks again."""
         return total(case)[0] == 220 * 16 and "out_of_data" in case.machine.ssh("dmsetup status containerd-pool")
 
     until(full, "is not full", 180)

@@ -67,13 +67,13 @@ def odd(tmp_path_factory: pytest.TempPathFactory, suite: str, lab: Path) -> Iter
 
 @pytest.fixture(scope="module", autouse=True)
 def started(odd: Path, suite: str) -> list[str]:
-    """What two that started a machine each, at once, said."""
+    """The output of two processes that each started a machine at the same time."""
     both = [begin("lab.up", "--machine", "uml", "--suite", suite) for _ in range(2)]
     return [end(each) for each in both]
 
 
 def gone(pid: int) -> bool:
-    """Whether a process has ended; whoever started it need not have noticed yet."""
+    """Whether a process has ended, even if its parent has not reaped it yet."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes() == b""
     except OSError:

@@ -1,4 +1,4 @@
-"""Disks, volume groups and volumes of others: nothing that pool.direct, pool.grow and pool.reset do destroys any.
+"""Foreign disks, volume groups and volumes: pool.direct, pool.grow and pool.reset destroy none of them.
 
 The tests build on one another; N1, N2, … are the situations in which something of others was destroyed once.
 """
@@ -18,7 +18,7 @@ from tests.integration.others_disks import KINDS, MAKE, direct, disk, emptied, p
 
 @pytest.fixture(scope="module")
 def machine(request: pytest.FixtureRequest, lab: object, suite: str) -> Iterator[Machine]:
-    """A machine with disks of others."""
+    """A machine with foreign disks."""
     with started(request, suite, disks=["300M"] * len(KINDS), mirror=False) as machine:
         names = "\n".join(f"{kind}={disk(machine, kind)}" for kind in KINDS)
         machine.ssh(f"{names}\n{MAKE}")
@@ -28,11 +28,11 @@ def machine(request: pytest.FixtureRequest, lab: object, suite: str) -> Iterator
 RECORDS = (
     "dmsetup table | sort; cat /etc/devmapper-pool/*; systemctl list-units --all --plain --no-legend 'devmapper-pool*'"
 )
-"""What is there of our pools beside LVM's volumes."""
+"""What exists of our pools apart from LVM's volumes."""
 
 
 def untouched(machine: Machine) -> str:
-    """All that a refused task could have left."""
+    """Everything that a refused task could have left behind."""
     return machine.ssh(
         "ls /etc/devmapper-pool /etc/systemd/system/devmapper* /etc/lvm/profile 2>&1; vgs -a; pvs", code=None
     )
@@ -232,7 +232,7 @@ def test_a_disk_with_two_names_is_one_disk(machine: Machine) -> None:
 
 
 def told(machine: Machine, task: str) -> str:
-    """What a task says of a pool that is not well."""
+    """The message of a task about a pool that is not sound."""
     return machine.fab(task, *(() if task == "doctor" else ("--name", "containerd-thinpool")), code=None)
 
 

@@ -1,7 +1,7 @@
-"""A loop pool touches no volume, file or mount point that is not its own, and is never replaced where it is lost.
+"""A loop pool touches no foreign volume, file or mount point, and a lost pool is never replaced by a new one.
 
 One machine with a volume group of somebody else's, on a disk that can vanish. The tests build on each other; those with
-an N and a number are inputs that once destroyed something, hid a loss, or had no way out.
+an N and a number are inputs that once destroyed something, hid a loss, or had no remedy.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LEFT = """
 losetup -n -O NAME,BACK-FILE; dmsetup ls | grep -v -e '^flaky' -e '^uv-'; cat /etc/fstab; grep -e ' /srv' /proc/mounts
 find /etc/devmapper-pool /srv /etc/systemd/system -path '*devmapper*' -o -path '/srv/*'; systemctl --failed --no-legend
 """
-"""All that a pool could leave behind."""
+"""Everything that a pool could leave behind."""
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ THEIRS = {
     "inactive": ("mkfs.xfs -q -f --unsupported $lv; lvchange -an uv/inactive", "is not active"),
     "small": ("lvreduce -q -f -y -L 200M $lv", "it has 200M, requested: 400M"),
 }
-"""Name of a volume → what makes it what it is, and what the refusal must say."""
+"""Name of a volume → the shell that sets it up, and the text of the refusal."""
 
 CLEAR = {
     "opened": "kill $(pidof sleep)",
@@ -169,7 +169,7 @@ def test_a_volume_that_lvm_ignores_is_not_half_removed(machine: Machine) -> None
 
 
 def test_a_volume_of_the_same_name_is_not_the_pools(machine: Machine) -> None:
-    """It boots without the volume, too."""
+    """The machine also boots without the volume."""
     machine.ssh(f"systemctl stop {UNIT}; umount {DIR}; lvrename -q uv/pool uv/away; lvcreate -q -y -L 600M -n pool uv")
     said = machine.fab(*loop("pool", "600M"), code=2)
     assert "uv/pool is another volume" in said
@@ -293,7 +293,7 @@ echo {text} | dd of=/dev/mapper/t{number} bs=1M count=1 conv=fsync,sync status=n
 
 
 def content(machine: Machine, number: int) -> str:
-    """What is there at its beginning."""
+    """The first line of a thin device."""
     return machine.ssh(
         f'dmsetup create t{number} --table "0 65536 thin /dev/mapper/{POOL} {number}"\n'
         f"head -n 1 /dev/mapper/t{number}; dmsetup remove --retry t{number}"

@@ -1,4 +1,4 @@
-"""What is true only a moment later, and what must still be true after a power cut. The tests build on each other."""
+"""Races with changes that take effect a moment later, and power cuts. The tests build on each other."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def drop_in(unit: str, text: str) -> str:
 
 
 def without(unit: str) -> str:
-    """Shell that takes them away."""
+    """Shell that removes those lines."""
     return f"rm -r /run/systemd/system/{unit}.d; systemctl daemon-reload"
 
 
 def main_pid(machine: Machine) -> str:
-    """The containerd that runs."""
+    """The main process id of containerd, as systemd prints it."""
     return machine.ssh(f"systemctl show -p MainPID {DAEMON.unit}")
 
 

@@ -1,4 +1,4 @@
-"""Metadata that is checked, backed up, damaged and brought back; what does not belong together; space given back.
+"""Metadata is checked, backed up, damaged and restored; records that do not match; space that is given back.
 
 One machine with both variants: the default containerd on a loop pool, the instance `two` on a disk. The tests of a
 variant build on each other.
@@ -97,7 +97,7 @@ count=1"""
 
 
 def alive(machine: Machine, of: Variant) -> None:
-    """The container still has its file, and containerd takes the pool."""
+    """The container still has its file, and containerd accepts the pool."""
     assert machine.in_snapshot("kept", "cat file", of.ctr) == "still here\n"
     assert re.search(r"snapshotter\.v1\s+devmapper\s+\S+\s+ok", machine.ssh(f"{of.ctr} plugins ls"))
     assert "sound (a snapshot of its live metadata)" in machine.fab("pool.check", *of.options)

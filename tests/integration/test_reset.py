@@ -1,4 +1,4 @@
-"""A machine on which pools were made and taken away again is as it was before. The tests build on each other."""
+"""A machine on which pools were made and removed is as it was before. The tests build on each other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.integration.conftest import started
 from tests.integration.machine import Machine
 
 DISK, OTHER = "/dev/disk/by-id/virtio-lab-disk", "/dev/disk/by-id/virtio-lab-disk2"
-"""One for a direct pool; one that is a volume group of somebody else's."""
+"""One disk for a direct pool; one with a foreign volume group."""
 
 BLOCKS = f"""
 losetup -n -l; dmsetup ls; dmsetup table; cat /proc/mounts; cat /etc/fstab
@@ -21,7 +21,7 @@ lvs -a --noheadings -o vg_name,lv_name; pvs --noheadings -o pv_name,vg_name
 wipefs {DISK} {OTHER}; head -c 4M {DISK} | tr -d '\\0' | wc -c; tail -c 4M {DISK} | tr -d '\\0' | wc -c
 find /etc/devmapper-pool /etc/lvm/profile /var/lib/containerd/devmapper 2>/dev/null | sort
 """
-"""All that a pool could leave behind."""
+"""Everything that a pool could leave behind."""
 
 FILES = """
 find /etc /opt /usr/local /srv /var/lib /var/tmp -xdev -printf '%p %y %m %l\\n' | sort
@@ -49,7 +49,7 @@ def machine(request: pytest.FixtureRequest, lab: Path, suite: str) -> Iterator[M
 
 @pytest.fixture(scope="module")
 def fresh(machine: Machine) -> tuple[str, list[str]]:
-    """It, before the first deploy."""
+    """The machine's block devices and files before the first deploy."""
     return blocks(machine), files(machine)
 
 
@@ -65,7 +65,7 @@ def on_volume(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def breaking(program: str, then: str) -> str:
-    """A program that does its work and then `then`, in the place where it is found first."""
+    """Install a wrapper, found first in PATH, that runs the program and then `then`."""
     text = f'#!/bin/sh\n/sbin/{program} "$@" || exit\n{then}\n'
     return f"printf %s {shlex.quote(text)} >/usr/local/sbin/{program}; chmod +x /usr/local/sbin/{program}"
 

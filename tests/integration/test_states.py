@@ -1,4 +1,4 @@
-"""Every state says what it is in each command, and is led out of by what that says, typed as it stands.
+"""Every command names each state, and the remedy it prints works when typed as printed.
 
 One machine: the default containerd on a pool on files, the instance `two` on a disk, `small` on small files; on each a
 container with a file.
@@ -29,7 +29,7 @@ def small(lab: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def machine(request: pytest.FixtureRequest, suite: str, golden: Golden, small: Path) -> Iterator[Machine]:
-    """A machine with the pools, and a backup of each with all that is on it."""
+    """A machine with the pools, and a backup of each with all of its contents."""
     with started(request, suite, base=golden.disk) as machine:
         device = "/dev/disk/by-id/virtio-lab-disk"
         machine.fab("deploy", "--instance", "two", "--variant", "direct", "--device", device)
@@ -45,7 +45,7 @@ def machine(request: pytest.FixtureRequest, suite: str, golden: Golden, small: P
 
 
 def of(machine: Machine, state: State, small: Path) -> Fab:
-    """What runs fab with the inventory that a state's pool is in."""
+    """A function that runs fab with the inventory of a state's pool."""
     return partial(machine.fab, inventory=small if state.small else None)
 
 
@@ -62,7 +62,7 @@ def shell(machine: Machine, state: State, script: str, code: int | None = 0) -> 
 
 
 def well(machine: Machine, state: State, small: Path) -> None:
-    """doctor and deploy are content, and nothing of the container is lost that was not said to be."""
+    """doctor and deploy find nothing wrong, and the container lost only what was announced."""
     fab = of(machine, state, small)
     assert " fail " not in fab("doctor", *state.options)
     fab("deploy", *state.variant)

@@ -175,13 +175,13 @@ def test_killed_in_the_middle_the_next_run_finishes(c: Context, run_dir: Path, t
 
 
 class Tarball(msgspec.Struct, frozen=True):
-    """A source that is there."""
+    """An existing source file."""
 
     file: str
     label: str = "tarball-1"
 
     def path(self) -> Path:
-        """Where it is."""
+        """The path of the source."""
         return Path(self.file)
 
 

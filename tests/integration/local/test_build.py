@@ -1,4 +1,4 @@
-"""A build with the real script, make and tar, of a source that takes no time: kept whole, or made anew."""
+"""Build a tiny source with the real script, make and tar: a build is cached whole, or made anew."""
 
 from __future__ import annotations
 

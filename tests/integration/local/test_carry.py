@@ -1,4 +1,4 @@
-"""Scripts on this machine itself, through the same way as on any other: input, output, limits, and their end."""
+"""Scripts on the local machine, by the same code path as on a remote host: input, output, limits and termination."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.integration.leaks import marked
 from tests.integration.machine import until
 
 NAME = "CONTAINERD_DEVMAPPER_SCRIPT"
-"""In the environment of a script: other tests run scripts at the same time."""
+"""Set in the environment of the scripts, to tell them from those of other tests running at the same time."""
 
 
 @pytest.fixture

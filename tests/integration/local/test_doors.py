@@ -24,7 +24,7 @@ Run = Callable[[str], subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Runs a command line, with an inventory of two hosts that nobody answers for."""
+    """Run a command line with an inventory of two unreachable hosts."""
     directory = tmp_path_factory.mktemp("doors")
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
@@ -43,7 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    """What is on standard output, by the types that docs/json.md is made of."""
+    """Standard output, decoded with the types from which docs/json.md is generated."""
     whole: dict[str, Any] = json.loads(done.stdout)
     kind: type[FleetReport] | type[Report] = FleetReport if "hosts" in whole else Report
     report = msgspec.json.decode(done.stdout, type=kind)
@@ -112,7 +112,7 @@ DOCUMENTS = {
     "fab status --json": 2,
     "fab -H a --json": 2,
 }
-"""Command line → exit code, which is also in the document."""
+"""Command line → exit code, which the JSON document also states."""
 
 
 @pytest.mark.parametrize("line", DOCUMENTS)

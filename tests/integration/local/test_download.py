@@ -1,4 +1,4 @@
-"""Downloads over real HTTP and real git, from servers that misbehave in each of the usual ways."""
+"""Downloads over real HTTP and git from servers that misbehave in the usual ways."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Misbehaving(BaseHTTPRequestHandler):
-    """Serves CONTENT at /good and what its path says elsewhere; every request is remembered."""
+    """Serves CONTENT at /good, and at any other path the fault that the path names. Keeps every request."""
 
     seen: list[str]
 

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, with their mode, whatever is in them; read back as they were written."""
+"""Files are written atomically, with their mode and any content, and read back unchanged."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ texts = st.lists(lines, max_size=5).map(lambda found: "".join(f"{line}\n" for li
 
 
 def write(*changes: Change, run: Path) -> subprocess.CompletedProcess[str]:
-    """Run the apply script in a plain shell, with a generation that always fits."""
+    """Run the apply script in a plain shell, with a generation that always matches."""
     (run / "generation").write_text("0\n")
     script = PROLOGUE + apply_script(changes, {}, "0")
     return subprocess.run(["sh", "-c", script], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
 
 
 def look(*paths: Path) -> dict[str, files.FileFact]:
-    """The fact, from its own fragment in a plain shell."""
+    """The fact, gathered by running its fragment in a plain shell."""
     script = PROLOGUE + files.fragment(Query(files=tuple(map(str, paths))))
     done = subprocess.run(["sh", "-c", script], capture_output=True, check=True, stdin=subprocess.DEVNULL)
     return files.parse(done.stdout.decode())
 
 
 def names(directory: Path) -> list[str]:
-    """What is in a directory."""
+    """The contents of a directory."""
     return sorted(path.name for path in directory.iterdir())
 
 

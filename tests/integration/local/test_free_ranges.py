@@ -1,4 +1,4 @@
-"""What a trim discards: the shell's reading of thin_dump, which hosts run, against sets of blocks in Python."""
+"""The ranges that a trim discards: the shell's reading of thin_dump, compared with sets of blocks in Python."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def dump(blocks: int, runs: list[tuple[int, int]]) -> str:
 
 
 def free(xml: str) -> list[tuple[int, int]]:
-    """What the shell finds free, in bytes."""
+    """The ranges that the shell finds free, in bytes."""
     script = render("pool/free-ranges.sh.j2") + "free_ranges\n"
     done = subprocess.run(["sh", "-euc", script], input=xml, capture_output=True, text=True, check=True)
     assert done.stderr == ""

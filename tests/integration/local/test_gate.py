@@ -1,4 +1,4 @@
-"""The gate in a real shell: it does nothing to what is not the recorded one, by whatever it is asked to destroy it."""
+"""The gate in a real shell: no operation of it destroys anything whose identity is not the recorded one."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ CALLED = (
 
 
 def run(change: Command, directory: Path, answers: dict[str, str]) -> tuple[int, str, list[str]]:
-    """Run a deed on a machine that is made of programs that answer `answers` and write down how they were called."""
+    """Run an operation with stub programs in PATH, which print `answers` and record how they were called."""
     bin = directory / "bin"
     bin.mkdir(exist_ok=True)
     log = directory / "log"

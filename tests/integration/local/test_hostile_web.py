@@ -1,4 +1,4 @@
-"""Downloads from servers that lie, never end, send too much or lead astray: one clear error, soon, and nothing kept."""
+"""Downloads from servers that lie, never finish, send too much or redirect wrongly: one clear error, nothing kept."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood"
 SHA256 = hashlib.sha256(b"good").hexdigest()
 
 Answer = Callable[[socket.socket, str, Event], None]
-"""Answers a request, whose text it gets, until it is told to stop."""
+"""A function that gets the text of a request and answers it until it is told to stop."""
 
 
 @contextmanager
 def server(answer: Answer) -> Iterator[str]:
-    """The address, without a protocol, of a server that answers every connection so."""
+    """The address (host:port) of a server that answers every connection with this function."""
     listening, over = socket.create_server(("127.0.0.1", 0)), Event()
 
     def serve(client: socket.socket) -> None:
@@ -66,7 +66,7 @@ def says(content: bytes) -> Answer:
 
 
 def drips(start: bytes, piece: bytes, pause: float) -> Answer:
-    """Sends a beginning, and then piece after piece without an end."""
+    """An answer with this beginning, followed by the same piece for ever."""
 
     def answer(client: socket.socket, _: str, over: Event) -> None:
         client.sendall(start)
@@ -78,7 +78,7 @@ def drips(start: bytes, piece: bytes, pause: float) -> Answer:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache and home, and little patience."""
+    """An empty cache and home, and short timeouts."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("NETRC", raising=False)
@@ -87,7 +87,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def fetch(url: str) -> str:
-    """What is said of the file at an address."""
+    """The message about the file at an address."""
     start = monotonic()
     with pytest.raises(Failed) as caught:
         Artefact("runc", "1", url, SHA256, "runc").path()

@@ -1,4 +1,4 @@
-"""When a look has to wait: the shell that judges it, on what systemctl showed of real units."""
+"""Whether a look has to wait, as decided by the shell from recorded `systemctl show` output of real units."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that one command starts and another ends, for real."""
+"""Real processes that one command starts and another ends."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_process_that_cannot_be_recorded_never_starts(tmp_path: Path) -> None:
 
 
 def test_on_a_full_disk_the_directory_is_named_and_nothing_runs(tmp_path: Path) -> None:
-    """As root, in mounts of its own: a file system that is full when the record is written."""
+    """Runs as root in a mount namespace of its own, where the file system is full when the record is written."""
     code = f"""
 from pathlib import Path
 from fabfile.lab import files, process
@@ -118,7 +118,7 @@ process.spawn(Path({str(tmp_path)!r}) / "process.json", ["touch", "begun-by-this
 
 
 def children() -> list[str]:
-    """The command lines of all processes that are there, and no zombies, which have none."""
+    """The command lines of all running processes. Zombies have none and are left out."""
     found = []
     for directory in Path("/proc").glob("[0-9]*"):
         if directory.name != str(os.getpid()):

@@ -1,4 +1,4 @@
-"""Making something for the cache: killed and started again at once, twice at a time, on a full disk."""
+"""Making a cache entry: killed and restarted at once, by two processes at a time, on a full disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from time import monotonic, sleep
 import pytest
 
 LIMIT = 20
-"""Seconds for what was begun to show."""
+"""Seconds to wait for a process that was started to show its effect."""
 
 MAKE = """
 import sys

@@ -1,4 +1,4 @@
-"""Whether User-mode Linux boots where something that it uses is forbidden or small, asked by its own probe."""
+"""The probe for User-mode Linux, where something that it needs is forbidden or too small."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def cache(tmp_path: Path, suite: str) -> Path:
 
 
 def ask(cache: Path, suite: str, *before: str, **options: Any) -> tuple[str, str]:
-    """What the probe says in a process of its own."""
+    """The answer of the probe, run in a process of its own."""
     command = [*before, sys.executable, "-c", ASK, suite]
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache.parent)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, **options)

@@ -1,4 +1,4 @@
-"""Full pools, of data and of metadata: what happens, what is said, and that the way out as it is said leads out.
+"""Full pools, of data and of metadata: what happens, what is reported, and that the remedy named in the report works.
 
 docs/full-pools.md tells it; a change here is one there. The tests build on each other.
 """
@@ -44,12 +44,12 @@ def busy(case: Case) -> writer.Writer:
 
 
 def mode(case: Case) -> str:
-    """The pool's, as the kernel says it."""
+    """The mode of the pool (rw, ro, out_of_data_space) in the kernel's status line."""
     return case.machine.ssh("dmsetup status containerd-pool").split()[7]
 
 
 def way_out(case: Case, busy: writer.Writer, what: str) -> str:
-    """See that doctor and pool.status say `what`, do what they say is the way out, and return all of that."""
+    """Check that doctor and pool.status report `what`, apply the remedy that they name, and return their output."""
     busy.slow()
     assert what in case.fab("doctor", code=1)
     said = re.search(rf"FAIL +{re.escape(what)}.*\n.*→ (.*)", case.fab("pool.status"))
@@ -62,7 +62,7 @@ def way_out(case: Case, busy: writer.Writer, what: str) -> str:
 
 
 def goes_on(busy: writer.Writer) -> None:
-    """It writes again, and all that it ever synced is there."""
+    """The container writes again, and everything it ever synced is still there."""
     busy.reaches(busy.written + 2, 60)
     assert busy.lost() == ""
 
