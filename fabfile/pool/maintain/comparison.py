@@ -14,13 +14,14 @@ from fabfile.console import say
 from fabfile.context import Context
 from fabfile.errors import Failed
 from fabfile.plan import Change, Command, Upload, words
-from fabfile.pool.maintain import changes_since, containerd_records, session, thin_devices
+from fabfile.pool.maintain import changes_since, containerd_records, database_files, session, thin_devices
 from fabfile.pool.maintain.check import refusal
 from fabfile.pool.maintain.containerd_records import Affected
 from fabfile.pool.maintain.corrections import Corrections, corrections
+from fabfile.pool.maintain.database_files import Files
 from fabfile.pool.maintain.disagreements import Orphans, agreed, orphans
 from fabfile.pool.maintain.session import Blob, Session
-from fabfile.pool.maintain.thin_devices import Entry, Files, View
+from fabfile.pool.maintain.thin_devices import Entry, View
 from fabfile.render import render
 
 APART = 2.0
@@ -96,7 +97,7 @@ def _look(c: Context, task: str, found: Session, *, running: bool) -> Seen:
     printed = session.do(c, task, found, [reading(found)], looks=True)
     lines = printed.splitlines()
     try:
-        seen, files = thin_devices.parse(lines), thin_devices.unpack(lines)
+        seen, files = thin_devices.parse(lines), database_files.unpack(lines)
         known = [one.backend for one in containerd_records.read(files.records).snapshots]
         return Seen(seen, files, orphans(seen, running=running, known=known))
     except Broken as error:

@@ -14,8 +14,9 @@ import msgspec
 from fabfile.bolt import load, page_size, transaction
 from fabfile.boltwriter import Content, content, dump
 from fabfile.pool.maintain import thin_devices
+from fabfile.pool.maintain.database_files import Files
 from fabfile.pool.maintain.disagreements import Orphans, numbers
-from fabfile.pool.maintain.thin_devices import Device, Entry, Files, View
+from fabfile.pool.maintain.thin_devices import Device, Entry, View
 
 FREE, TAKEN, FAULTY = b"\0", b"\1", b"\2"
 """States of a thin id in containerd's database."""

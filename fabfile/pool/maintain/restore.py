@@ -14,7 +14,15 @@ from fabfile.errors import Refused
 from fabfile.outcome import result
 from fabfile.plan import Command
 from fabfile.pool.health import missing
-from fabfile.pool.maintain import changes_since, comparison, containerd_records, session, thin_devices, transaction
+from fabfile.pool.maintain import (
+    changes_since,
+    comparison,
+    containerd_records,
+    database_files,
+    session,
+    thin_devices,
+    transaction,
+)
 from fabfile.pool.maintain.check import verdict
 from fabfile.pool.maintain.disagreements import numbers
 from fabfile.pool.maintain.downtime import down, refuse_busy, start, stop
@@ -132,9 +140,9 @@ def _made(found: Session, printed: str) -> Candidate:
     age, identity, *path = session.answer(printed, "candidate") or ["0", "", ""]
     try:
         now = thin_devices.parse(lines)
-        copies = [thin_devices.unpack(lines, prefix) for prefix in ("then-", "then-after-")]
+        copies = [database_files.unpack(lines, prefix) for prefix in ("then-", "then-after-")]
         then = [thin_devices.known(of) for of in copies if of.pool is not None]
-        known = containerd_records.read(thin_devices.unpack(lines).records)
+        known = containerd_records.read(database_files.unpack(lines).records)
     except Broken as error:
         raise thin_devices.unreadable(TASK, error) from error
     stale = changes_since.stale(now, then, now.ids)

@@ -10,8 +10,9 @@ from fabfile.bolt import load
 from fabfile.boltwriter import content
 from fabfile.pool.maintain import thin_devices
 from fabfile.pool.maintain.corrections import corrections
+from fabfile.pool.maintain.database_files import Files
 from fabfile.pool.maintain.disagreements import orphans
-from fabfile.pool.maintain.thin_devices import Device, Entry, Files, Snapshot, Thin, View
+from fabfile.pool.maintain.thin_devices import Device, Entry, Snapshot, Thin, View
 from tests.unit.pool import databases
 
 

@@ -15,7 +15,7 @@ from invoke import Context
 from fabfile.bolt import Broken
 from fabfile.errors import Refused
 from fabfile.facts import Query
-from fabfile.pool.maintain import comparison, disagreements, fsck, session, thin_devices
+from fabfile.pool.maintain import comparison, database_files, disagreements, fsck, session, thin_devices
 from fabfile.pool.maintain.disagreements import Orphans
 from fabfile.pool.maintain.session import Session
 from fabfile.pool.maintain.thin_devices import Device, Entry, Snapshot, Thin, View
@@ -237,7 +237,7 @@ def packed(content: bytes) -> str:
         packed(gzip.compress(b"x" * 1000)[:-9]),
         packed(b"no gzip"),
         "no base64 !",
-        packed(gzip.compress(bytes(thin_devices.LARGEST + 1), 9)),
+        packed(gzip.compress(bytes(database_files.LARGEST + 1), 9)),
     ],
     ids=["no bolt", "cut", "no gzip", "no base64", "bomb"],
 )

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fabfile.bolt import Broken
 from fabfile.boltwriter import Content, dump
-from fabfile.pool.maintain import containerd_records, corrections, thin_devices
+from fabfile.pool.maintain import containerd_records, corrections, database_files, thin_devices
 from fabfile.pool.maintain.disagreements import Orphans, orphans
 from tests.unit.pool import databases
 
@@ -65,7 +65,7 @@ def test_any_databases_are_compared_and_corrected_or_broken(files: tuple[bytes, 
     lines = [f"{name} {b64encode(gzip.compress(file)).decode()}" for name, file in zip(names, files, strict=True)]
     try:
         seen = thin_devices.parse(["id 1 5 1", "id 7 5 2", "dm p-snap-1 1 0 thin 252:1", *lines])
-        unpacked = thin_devices.unpack(lines)
+        unpacked = database_files.unpack(lines)
         found = orphans(seen, running=running)
         known = containerd_records.read(unpacked.records)
         todo = corrections.corrections(seen, unpacked, found, ())
