@@ -27,7 +27,7 @@ ROUNDS = 21
 
 
 def install(directory: Path, host: Container, key: Path) -> None:
-    """Everything but the pool, by fab."""
+    """Deploy everything except the pool, by fab."""
     known = directory / "known_hosts"
     known.write_text(f"[127.0.0.1]:{host.port} {host.host_key}\n")
     defaults = {"identity_file": str(key), "known_hosts": str(known), "release": "lab", "mirror": str(mirror.build())}
@@ -41,20 +41,20 @@ def install(directory: Path, host: Container, key: Path) -> None:
 
 
 def seconds(times: str) -> float:
-    """CPU of the finished children in the output of the shell's `times`: user and system, each `MmS.SSs`."""
+    """Return the CPU seconds of child processes, from the output of the shell's `times`, `MmS.SSs` each."""
     pairs = [word.rstrip("s").split("m") for word in times.splitlines()[1].split()]
     return sum(60 * int(minutes) + float(rest) for minutes, rest in pairs)
 
 
 def measure(host: Container) -> list[float]:
-    """Seconds of CPU, round by round."""
+    """Return CPU seconds, one figure per round."""
     script = target.PROLOGUE + facts.script(Query(files=("/etc/containerd/config.toml",)))
     loop = f"cat >/run/look <<'LOOK'\n{script}\nLOOK\nsh /run/look >/dev/null; times"
     return [seconds("\n".join(host.sh(loop).splitlines()[-2:])) for _ in range(ROUNDS + 1)][1:]
 
 
 def main() -> int:
-    """Print the figures; the exit code is 1 above the limit."""
+    """Print the figures; the exit code is 1 if the limit is exceeded."""
     with tempfile.TemporaryDirectory() as name:
         directory, (port,) = Path(name), free_ports(1)
         key = directory / "key"

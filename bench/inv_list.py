@@ -15,14 +15,14 @@ HERE = Path(__file__).resolve().parent.parent
 
 
 def seconds(command: list[str]) -> float:
-    """The wall time of one run, in seconds."""
+    """Return the wall time of one run in seconds."""
     start = perf_counter()
     subprocess.run(command, cwd=HERE, stdout=subprocess.DEVNULL, check=True)
     return perf_counter() - start
 
 
 def main() -> int:
-    """Print the table; the exit code is 1 above the limit."""
+    """Print the table; the exit code is 1 if the limit is exceeded."""
     inv = Path(sys.executable).with_name("inv")
     commands = {
         'python -c "import invoke"': [sys.executable, "-c", "import invoke"],

@@ -34,20 +34,20 @@ LENGTH_IN_SECTORS=$((DATA_SIZE / 512))
 sudo dmsetup create "${POOL_NAME}" --table "0 ${LENGTH_IN_SECTORS} thin-pool ${META_DEV} ${DATA_DEV} 128 32768"
 dmsetup ls
 """
-"""The page's own script, with the shell's arithmetic in the place of bc."""
+"""The page's own script, with shell arithmetic instead of bc."""
 
 UNDO_RECIPE = "dmsetup remove recipe && losetup -D && rm -r /var/lib/recipe"
 
 
 def seconds(command: list[str], **environment: str) -> float:
-    """The wall time of one run, in seconds."""
+    """Return the wall time of one run in seconds."""
     start = perf_counter()
     run(command, **environment)
     return perf_counter() - start
 
 
 def measure() -> list[tuple[float, float]]:
-    """Seconds of ours and of the recipe, round by round."""
+    """Return the seconds of ours and of the recipe, one pair per round."""
     from fabfile.lab import machines
 
     (machine,) = machines.up(1)
@@ -60,11 +60,11 @@ def measure() -> list[tuple[float, float]]:
         recipe = seconds(machine.ssh(RECIPE))
         seconds(machine.ssh(UNDO_RECIPE))
         rounds.append((ours, recipe))
-    return rounds[1:]  # the first loads kernel modules and programs
+    return rounds[1:]  # the first run loads kernel modules and programs
 
 
 def main() -> int:
-    """Print the table; the exit code is 1 above the limit."""
+    """Print the table; the exit code is 1 if the limit is exceeded."""
     from fabfile.lab import machines
 
     with tempfile.TemporaryDirectory() as directory:

@@ -1,4 +1,4 @@
-"""Door for fab: the tasks, on hosts."""
+"""Entry point of fab: the tasks, on hosts."""
 
 from __future__ import annotations
 

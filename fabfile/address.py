@@ -1,6 +1,7 @@
-"""Addresses of files and repositories: their grammar, where they may lead, and the credentials that go with them.
+"""Addresses of files and repositories: their grammar, redirects, and credentials.
 
-A password leaves an address where the address is read: what is passed on, printed and given to other programs has none.
+A password is removed from an address as soon as that is read: what is passed on, printed or given to other programs has
+none.
 """
 
 from __future__ import annotations
@@ -20,26 +21,26 @@ GRAMMAR = re.compile(
 )
 
 STRONGER = {"http": ("http", "https"), "https": ("https",), "file": ("file",)}
-"""Protocol of an address → protocols of the addresses that it may lead to."""
+"""Protocol of an address → protocols that it may redirect to."""
 
 _credentials: dict[str, str] = {}
-"""Address → the Authorization header for what is below it."""
+"""Address → Authorization header for everything below it."""
 
 
 def clean(address: str, what: str) -> str:
-    """The address without its credentials, which are remembered for what is below it.
+    """Return an address without its credentials, which are remembered for everything below it.
 
     Args:
         address: `http://`, `https://` or `file://`.
-        what: what it is the address of, for the error.
+        what: name of the address, for the error.
 
     Raises:
-        Refused: it is no such address, or has blanks, control characters, `..`, a query or a fragment.
+        Refused: it is no such address, or contains blanks, control characters, `..`, a query or a fragment.
     """
     parts = GRAMMAR.fullmatch(address)
     path = unquote(parts["path"]) if parts else ""
     if not parts or not path.isprintable() or ".." in path.split("/"):
-        # Where the grammar does not hold, nobody knows which part is the password.
+        # In an invalid address nobody knows which part is the password.
         shown = "" if "@" in address else f": {address!r:.200}"
         raise Refused(
             f"{what}: not a usable address{shown}",
@@ -54,10 +55,10 @@ def clean(address: str, what: str) -> str:
 
 
 def authorization(address: str) -> str:
-    """The Authorization header that goes with an address: from the address itself or from netrc; empty for none.
+    """Return the Authorization header for an address, from the address itself or from netrc; empty if there is none.
 
     Raises:
-        Refused: the netrc file is broken, or others may read the password in it.
+        Refused: the netrc file is damaged, or others may read the password in it.
     """
     scheme, host = urlsplit(address).scheme, urlsplit(address).hostname
     if scheme not in ("http", "https") or not host:
@@ -67,18 +68,18 @@ def authorization(address: str) -> str:
 
 
 def may_lead(address: str, to: str) -> bool:
-    """Whether a server may redirect from one address to another: never to a weaker or another protocol."""
+    """Return whether a redirect is allowed: to the same or a stronger protocol."""
     return urlsplit(to).scheme in STRONGER.get(urlsplit(address).scheme, ())
 
 
 def same_server(one: str, another: str) -> bool:
-    """Whether two addresses are of one protocol, host and port: credentials of one are good for the other."""
+    """Return whether two addresses have the same protocol, host and port, and so share credentials."""
     first, second = urlsplit(one), urlsplit(another)
     return (first.scheme, first.netloc.lower()) == (second.scheme, second.netloc.lower())
 
 
 def file_path(address: str) -> Path:
-    """The path of a `file://` address."""
+    """Return the path of a `file://` address."""
     return Path(os.fsdecode(_bytes(urlsplit(address).path)))
 
 
@@ -96,7 +97,7 @@ def _netrc(host: str) -> str:
         entry = netrc(file).hosts.get(host)
     except FileNotFoundError:
         return ""
-    except NetrcParseError as error:  # its message may hold the password
+    except NetrcParseError as error:  # its message may contain the password
         raise Refused(f"{file}, line {error.lineno}: cannot be read", "see netrc(5)") from error
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"cannot read {file}", type(error).__name__) from error

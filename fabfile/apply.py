@@ -1,4 +1,4 @@
-"""Make changes true on a machine: one script under the machine's lock, which stops at the first that fails."""
+"""Apply changes to a machine: one script under the machine's lock, which stops at the first failure."""
 
 from __future__ import annotations
 
@@ -20,20 +20,32 @@ if TYPE_CHECKING:
 LOCK = "/run/containerd-devmapper.lock"
 GENERATION = "/run/containerd-devmapper.generation"
 BUSY, STALE = 75, 76
-"""Exit codes of the apply script: another operator holds the lock; the machine changed since it was looked at."""
+"""Exit codes of the apply script: another operator holds the lock; the machine changed after the facts."""
 RESTART_UDEV = "systemctl restart systemd-udevd"
-"""What helps a udev that does not answer."""
+"""What makes udev respond again."""
 LONGEST = 20
 """Characters that are more than a mark of the apply script has."""
 REFUSED = 77
-"""Exit code of a change that looked once more and did nothing; of the first one it means that nothing was touched."""
+"""Exit code of a change that checked its target and did nothing; from the first one: nothing was changed at all."""
 
 
 def apply(c: Context, name: str, changes: list[Change], have: Facts, look: str = "") -> str | None:
-    """Apply `changes` in one command, under the machine's lock, and return what they printed, each behind its mark.
+    """Apply changes in one command, under the machine's lock.
 
-    None: somebody else was faster, plan again. `look` is the facts script, to save a round trip: what the machine says
-    of itself then comes after what the changes printed.
+    Args:
+        c: the machine.
+        name: name of the step or task.
+        changes: what to do.
+        have: the facts that the changes were planned from.
+        look: the facts script, to be run after the changes, which saves a round trip.
+
+    Returns:
+        What the changes printed, each after its mark, and then the output of `look`. None if the machine was changed
+        by somebody else since the facts were gathered, so that the changes must be planned again.
+
+    Raises:
+        Refused: udev does not respond, or the first change refused its target.
+        Failed: a change failed, or another operator holds the lock.
     """
     if have.units.silent:
         raise Refused(
@@ -48,12 +60,12 @@ def apply(c: Context, name: str, changes: list[Change], have: Facts, look: str =
             staged[number] = (target.stage(c, path, change.source.label), sha256(path))
     script = apply_script(changes, staged, have.system.generation)
     if look:
-        script += f"set +e; echo\n{look}\nexit 0\n"  # whether it looked to the end is seen in what it says
+        script += f"set +e; echo\n{look}\nexit 0\n"  # its output shows whether it finished
     progress = Progress(changes)
     with activity.doing(progress.__str__):
         result = target.run(c, script, hear=progress.hear)
     target.unstage(c, [path for path, _ in staged.values()])
-    begun = result.stdout.startswith("@@")  # from here on an exit code is a change's, whatever its number
+    begun = result.stdout.startswith("@@")  # from here on, an exit code is that of a change
     if result.exited == STALE and not begun:
         return None
     if result.exited == BUSY and not begun:
@@ -85,10 +97,15 @@ class Progress:
 
 
 def apply_script(changes: Sequence[Change], staged: dict[int, tuple[str, str]], generation: str) -> str:
-    """One script that makes all changes in order and stops at the first that fails.
+    """Compose the script that makes all changes in order, and stops at the first failure.
 
-    The lock is the kernel's (flock): it ends with the script, however that ends. A generation counts the changes made
-    on this machine; a plan made for an older one is not applied.
+    The lock (flock) is the kernel's, and ends with the script in any case. The generation counts the changes made to
+    this machine; changes planned for an older one are not applied.
+
+    Args:
+        changes: what to do.
+        staged: number of an upload → path and digest of its file on the machine.
+        generation: the generation that the changes were planned for.
     """
     lines = [
         f"exec 9>>{LOCK}",
@@ -104,24 +121,24 @@ def apply_script(changes: Sequence[Change], staged: dict[int, tuple[str, str]], 
         if not isinstance(change, File):
             lines += _durable(written)
             written = []
-        # Closing 9: a daemon that a change starts must not inherit the lock.
+        # Descriptor 9 is closed, so that a daemon started by a change does not inherit the lock.
         lines += [f"echo @@{number}", "(set -eu", *_script(change, staged.get(number)), ") 9>&- </dev/null 2>&1"]
         if isinstance(change, File):
             written.append(change)
-    # A shell may run the last command without a process of its own: then what closes 9 for a change closes it for us,
-    # and the lock is gone while the change goes on.
+    # A shell may run its last command without forking; then closing 9 for that change would release the lock while the
+    # change is still running.
     return "\n".join([*lines, *_durable(written), ":"]) + "\n"
 
 
 def _durable(written: Sequence[File]) -> list[str]:
-    """Have files and their names on the disk before they are used: after a power cut there is what we said there is.
+    """Sync files and their directory entries before they are used, so that they survive a power cut.
 
-    The content of a file is one thing to sync, its name in its directory is another, and so is a new directory's name.
+    The content of a file, its entry in its directory, and the entry of a new directory have to be synced separately.
     """
     paths: list[str] = []
     for change in written:
         parent = PurePosixPath(change.path).parent
-        # The content of a file that took another's place was synced before it did.
+        # A file that replaces another one is synced before that.
         paths += [str(parent)] if change.before is not None else [change.path, str(parent), str(parent.parent)]
     return [words("sync", *dict.fromkeys(paths))] if paths else []
 
@@ -140,10 +157,10 @@ def _script(change: Change, staged: tuple[str, str] | None) -> list[str]:
             ]
         case File():
             path, directory = quote(change.path), quote(str(PurePosixPath(change.path).parent))
-            # Most of a small script's time is the programs that it starts: none where the shell itself will do.
+            # Starting programs takes most of a small script's time, so the shell itself does what it can.
             lines = [
                 f"[ -d {directory} ] || mkdir -p {directory}",
-                # Always the same name, under the lock: what a killed run left is taken away by the next one.
+                # Always the same name, under the lock, so that the next run removes what a killed one left.
                 f"set -- {quote(change.path + '.new')}; trap 'rm -f \"$1\"' EXIT",
                 '[ ! -e "$1" ] || rm -f "$1"',
                 f'umask {0o777 & ~change.mode & ~0o111:03o}; printf %s {quote(change.content)} >"$1"; umask 022',
@@ -155,7 +172,7 @@ def _script(change: Change, staged: tuple[str, str] | None) -> list[str]:
             if change.backup:
                 backup = quote(change.backup)
                 lines.append(f"[ ! -e {path} ] || {{ cp -p {path} {backup}; sync {backup}; }}")
-            # An old file is replaced by one that is on the disk; new ones are synced together, before they are used.
+            # A replacement is synced before it is renamed; new files are synced together, before they are used.
             sync = [] if change.before is None else ['sync "$1"']
             return [*lines, *sync, f'mv -fT "$1" {path}; trap - EXIT']
 
@@ -180,20 +197,20 @@ def _failure(name: str, changes: list[Change], output: str, code: int) -> Proble
 
 
 NOTE = "note: "
-"""How a line of a script's output begins that a person is to see although nothing failed."""
+"""Prefix of a line in a script's output that is shown to the operator although nothing failed."""
 
 HINT = "hint: "
-"""How a line of a script's output begins that says what to do about its failure."""
+"""Prefix of a line in a script's output that tells how to fix its failure."""
 
 
 def notes(output: str) -> list[str]:
-    """What changes noted in what they printed."""
+    """Return the notes in the output of changes."""
     printed = output.partition("\n@@ ")[0].splitlines()
     return [line.removeprefix(NOTE) for line in printed if line.startswith(NOTE)]
 
 
 def hinted(output: str) -> tuple[str, str]:
-    """What a script printed, and apart from it the hint that it gave; empty where it gave none."""
+    """Separate the output of a script from its last hint, which is empty if there is none."""
     lines = output.splitlines()
     hints = [line.removeprefix(HINT) for line in lines if line.startswith(HINT)]
     return "\n".join(line for line in lines if not line.startswith(HINT)), hints[-1] if hints else ""

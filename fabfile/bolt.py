@@ -1,10 +1,10 @@
 """Read a bolt file, the format of containerd's databases, from its bytes.
 
-Whatever the bytes are, reading them ends soon and in bounded memory: with what is in the file, or with `Broken`.
+Whatever the bytes are, reading ends soon and in bounded memory, with the content of the file or with `Broken`.
 
-Layout (bbolt, internal/common): pages of one size; pages 0 and 1 are metas, of which the valid one with the higher
-transaction is the state of the file; a tree of branch and leaf pages for each bucket; a small bucket lies inline in the
-value of its key. Numbers are little-endian, as on every machine that we have containerd for.
+Layout (bbolt, internal/common): pages of equal size; pages 0 and 1 are metas, of which the valid one with the higher
+transaction is current; a tree of branch and leaf pages for each bucket; a small bucket is stored inline as the value of
+its key. Numbers are little-endian, as on every architecture that we have containerd for.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ _LEAF = struct.Struct("<IIII")  # flags, position, key size, value size
 _BUCKET = struct.Struct("<QQ")  # root page (0: inline), sequence
 
 DEPTH = 64
-"""No real tree is deeper: a page that leads back to itself is."""
+"""Limit for the depth of a tree; a deeper one has a page that leads back to itself."""
 
 
 class Broken(ValueError):
-    """The bytes are no bolt file, or one that was copied while it was written."""
+    """The bytes are not a bolt file, or were copied while it was being written."""
 
 
 class Image(msgspec.Struct, frozen=True):
-    """The bytes of a file, and which bucket each of its pages was found in."""
+    """The bytes of a file, and the bucket in which each of its pages was found."""
 
     file: bytes
     page_size: int
     claims: dict[int, int] = {}
-    """Page → the bucket whose page it is, as the offset of that bucket's element."""
+    """Page → its bucket, as the offset of that bucket's element."""
 
     def claim(self, number: int, pages: int, origin: int) -> None:
-        """Note that pages belong to a bucket.
+        """Record that pages belong to a bucket.
 
         Raises:
-            Broken: one of them is another bucket's: what is shared would be read again and again.
+            Broken: they are not in the file, or belong to another bucket; shared pages could be read over and over.
         """
         if (number + pages) * self.page_size > len(self.file):
             raise Broken(f"it ends at {len(self.file)}, within page {number}")
@@ -59,47 +59,51 @@ class Image(msgspec.Struct, frozen=True):
 
 
 class Bucket(msgspec.Struct, frozen=True):
-    """A bucket: keys in their order, with values or buckets."""
+    """A bucket: keys in order, with values or buckets."""
 
     image: Image
     start: int
-    """Offset of its root page, or of what lies inline."""
+    """Offset of its root page, or of its inline content."""
     end: int
-    """Where that ends, if it lies inline; else 0."""
+    """End of its inline content; 0 if it is not inline."""
     origin: int
     """Offset of its element."""
     sequence: int = 0
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes | Bucket]]:
-        """Keys with what they hold. Every page is visited once, and no more bytes come out than lie in it.
+        """Iterate over the keys and their values. Every page is visited once, so the result is no larger than the file.
 
         Raises:
-            Broken: a page is not what it should be.
+            Broken: a page is damaged.
         """
         if self.end:
             return self._page(self.start, self.end, set(), DEPTH)
         return self._walk(self.start // self.image.page_size, set(), DEPTH)
 
     def get(self, key: bytes) -> bytes | Bucket | None:
-        """What `key` holds; None where it is not in the bucket."""
+        """Return the value of a key; None if it is not in the bucket."""
         return next((value for name, value in self if name == key), None)
 
     def bucket(self, *keys: bytes) -> Bucket:
-        """The bucket `key`, or the one at the end of a path of them.
+        """Return the bucket at the end of a path of keys.
 
         Raises:
             Broken: there is no such bucket.
         """
+        found = self.find(*keys)
+        if found is None:
+            raise Broken(f"no bucket {b'/'.join(keys).decode(errors='replace')!r}")
+        return found
+
+    def find(self, *keys: bytes) -> Bucket | None:
+        """Return the bucket at the end of a path of keys; None if there is none."""
         found: bytes | Bucket | None = self
         for key in keys:
             found = found.get(key) if isinstance(found, Bucket) else None
-            if not isinstance(found, Bucket):
-                raise Broken(f"no bucket {key.decode(errors='replace')!r}")
-        assert isinstance(found, Bucket)
-        return found
+        return found if isinstance(found, Bucket) else None
 
     def buckets(self) -> Iterator[tuple[bytes, Bucket]]:
-        """The keys that hold buckets, with those."""
+        """Iterate over the keys that have buckets, and these."""
         return ((key, value) for key, value in self if isinstance(value, Bucket))
 
     def _walk(self, number: int, seen: set[int], depth: int) -> Iterator[tuple[bytes, bytes | Bucket]]:
@@ -144,7 +148,7 @@ class Bucket(msgspec.Struct, frozen=True):
 
 
 def load(file: bytes) -> Bucket:
-    """The root bucket of a bolt file's content.
+    """Return the root bucket of a bolt file.
 
     Raises:
         Broken: neither of its two metas is valid.
@@ -154,7 +158,7 @@ def load(file: bytes) -> Bucket:
 
 
 def transaction(file: bytes) -> int:
-    """The number of the last transaction of a bolt file's content.
+    """Return the number of the last transaction of a bolt file.
 
     Raises:
         Broken: neither of its two metas is valid.
@@ -163,7 +167,7 @@ def transaction(file: bytes) -> int:
 
 
 def page_size(file: bytes) -> int:
-    """Bytes of a page of a bolt file.
+    """Return the page size of a bolt file in bytes.
 
     Raises:
         Broken: neither of its two metas is valid.
@@ -172,7 +176,7 @@ def page_size(file: bytes) -> int:
 
 
 def _newest(file: bytes) -> tuple[int, int, int, int]:
-    # The second meta tells the page size where the first one is torn: all sizes that bolt itself tries.
+    # If the first meta is damaged, the second one is searched at all page sizes that bolt itself tries.
     offsets = [0, *(1024 << shift for shift in range(7))]
     metas = [meta for offset in offsets if (meta := _meta(file, offset))]
     if not metas:
@@ -181,7 +185,7 @@ def _newest(file: bytes) -> tuple[int, int, int, int]:
 
 
 def _meta(file: bytes, offset: int) -> tuple[int, int, int, int] | None:
-    """Transaction, page size, root page and sequence of the meta page at `offset`, if a valid one is there."""
+    """Transaction, page size, root page and sequence of a valid meta page at `offset`; None if there is none."""
     try:
         _, flags, _, _ = _unpack(_HEADER, file, offset)
         fields = _unpack(_META, file, offset + _HEADER.size)
@@ -197,7 +201,7 @@ def _meta(file: bytes, offset: int) -> tuple[int, int, int, int] | None:
 
 
 def fnv1a(data: bytes) -> int:
-    """The 64-bit FNV-1a hash, which a meta page carries of itself."""
+    """Return the 64-bit FNV-1a hash, the checksum of a meta page."""
     value = 0xCBF29CE484222325
     for byte in data:
         value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF

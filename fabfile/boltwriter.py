@@ -1,7 +1,7 @@
-"""Write a whole bolt file, the format of containerd's databases: for changes that are made while nobody has it open.
+"""Write a bolt file, the format of containerd's databases, while no process has it open.
 
-Nothing is changed in place. All content becomes a new file without a free page, which its opener takes as it takes one
-that it compacted itself. The layout is described in bolt.py.
+Nothing is changed in place. All content goes into a new file without free pages, as if bolt had compacted it. The
+layout is described in bolt.py.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ import msgspec
 from fabfile.bolt import BRANCH, BUCKET, LEAF, MAGIC, META, VERSION, Broken, Bucket, fnv1a
 
 FREELIST = 0x10
-"""Flag of the page that names the free pages."""
+"""Flag of the page that lists free pages."""
 
 FIRST = 3
-"""The first page that is neither a meta nor the freelist."""
+"""Number of the first page after the metas and the freelist."""
 
 DEEPEST = 16
-"""Buckets within buckets; containerd has six."""
+"""Limit for the nesting of buckets; containerd has six levels."""
 
 
 class Content(msgspec.Struct):
-    """What is in a bucket. It may be changed."""
+    """The content of a bucket, which may be modified."""
 
     items: dict[bytes, bytes | Content] = {}
     sequence: int = 0
 
     def at(self, *keys: bytes) -> Content:
-        """The bucket at the end of a path of keys.
+        """Return the bucket at the end of a path of keys.
 
         Raises:
             Broken: there is no such bucket.
@@ -44,10 +44,14 @@ class Content(msgspec.Struct):
 
 
 def content(bucket: Bucket, deepest: int = DEEPEST) -> Content:
-    """All that is in a bucket.
+    """Read the whole content of a bucket.
+
+    Args:
+        bucket: the bucket.
+        deepest: limit for the nesting of buckets.
 
     Raises:
-        Broken: a page is not what it should be, or buckets lie deeper than that in each other.
+        Broken: a page is damaged, or buckets are nested too deeply.
     """
     if not deepest:
         raise Broken("buckets lie too deep in each other")
@@ -56,12 +60,12 @@ def content(bucket: Bucket, deepest: int = DEEPEST) -> Content:
 
 
 def dump(root: Content, page_size: int, transaction: int) -> bytes:
-    """The bytes of a file that holds `root` and says that `transaction` was its last one.
+    """Return the bytes of a new file.
 
     Args:
-        root: the content of the root bucket.
-        page_size: bytes; bolt takes a file with the page size that its metas name.
-        transaction: a number above that of the file which this one replaces.
+        root: content of the root bucket.
+        page_size: size of a page in bytes; bolt accepts the size that the metas state.
+        transaction: number of its last transaction, higher than that of the file which it replaces.
     """
     pages = _Pages(page_size)
     number = pages.bucket(root)
@@ -72,21 +76,21 @@ def dump(root: Content, page_size: int, transaction: int) -> bytes:
 
 
 def _meta(which: int, page_size: int, root: int, sequence: int, end: int, transaction: int) -> bytes:
-    # Bolt writes the meta of a transaction to the page of its parity; the other is that of the one before.
+    # bolt writes the meta of a transaction to the page of its parity; the other page has the transaction before.
     own = transaction if transaction % 2 == which else transaction - 1
     body = struct.pack("<IIIIQQQQQ", MAGIC, VERSION, page_size, 0, root, sequence, 2, end, own)
     return struct.pack("<QHHI", which, META, 0, 0) + body + struct.pack("<Q", fnv1a(body))
 
 
 class _Pages:
-    """The pages behind the freelist, as they come."""
+    """The pages after the freelist."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.data = bytearray()
 
     def bucket(self, bucket: Content) -> int:
-        """Write the pages of a bucket and return the number of its root."""
+        """Write the pages of a bucket, and return the number of its root page."""
         pairs = [(key, *self._value(value)) for key, value in sorted(bucket.items.items())]
         level = [(part[0][0] if part else b"", self._leaf(part)) for part in self._split(pairs)]
         while len(level) > 1:
@@ -96,7 +100,7 @@ class _Pages:
         return level[0][1]
 
     def _value(self, value: bytes | Content) -> tuple[int, bytes]:
-        """Flags and bytes of what a key holds: a small bucket without buckets lies inline, as bolt has it."""
+        """Flags and bytes of a value; a small bucket without buckets is stored inline, as bolt does."""
         if isinstance(value, bytes):
             return 0, value
         flat = [(key, 0, inner) for key, inner in sorted(value.items.items()) if isinstance(inner, bytes)]
@@ -137,7 +141,7 @@ class _Pages:
 
 
 def _elements(pairs: list[tuple[bytes, int, bytes]]) -> bytes:
-    """The elements of a leaf, key, flags and value each, with what they hold behind them."""
+    """The elements of a leaf, followed by their keys and values."""
     heads, data = bytearray(), bytearray()
     for index, (key, flags, value) in enumerate(pairs):
         heads += struct.pack("<IIII", flags, 16 * (len(pairs) - index) + len(data), len(key), len(value))

@@ -1,4 +1,4 @@
-"""containerd built once on this controller for a (source, tags, Go, architecture) key, whatever the number of hosts."""
+"""Builds of containerd on this controller: one for each source, Go and architecture, for any number of hosts."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ CGO_TOOLS = {
     "/usr/include/stdlib.h": "libc6-dev",
     "/usr/include/seccomp.h": "libseccomp-dev",
 }
-"""What a build needs here, and what one with cgo needs besides → its Debian package."""
+"""What every build needs here, and what one with cgo needs in addition → Debian package."""
 
 LOG_LINES = 20
-"""Lines of a failed build's log that are shown."""
+"""Number of lines of a failed build's log that are shown."""
 
 
 PACKAGE = re.compile(rb"[a-z0-9][A-Za-z0-9._~+-]*(/[A-Za-z0-9._~+-]+)*")
@@ -49,13 +49,13 @@ class Build(msgspec.Struct, frozen=True):
 
     @property
     def programs(self) -> tuple[str, ...]:
-        """What is built; the shims of version 1 went with GOPATH."""
+        """Names of the programs; the shims of version 1 disappeared together with GOPATH."""
         old = ("containerd-shim", "containerd-shim-runc-v1") if self.release.containerd.mode == "gopath" else ()
         return ("containerd", "ctr", "containerd-shim-runc-v2", *old)
 
     @property
     def script(self) -> str:
-        """The shell script that builds it: arguments source archive, Go toolchain, directory for the result."""
+        """The shell script that builds it. Arguments: source archive, Go toolchain, directory for the result."""
         source = self.release.containerd
         return render(
             "containerd/build.sh.j2",
@@ -69,7 +69,7 @@ class Build(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """Version, and the digest of all that the build depends on."""
+        """Version, and a digest of everything that the build depends on."""
         parts = (self.release.containerd.commit, self.release.go.sha256, self.release.arch, self.script)
         return f"{self.release.containerd.version}-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:12]}"
 
@@ -80,22 +80,22 @@ class Build(msgspec.Struct, frozen=True):
 
     @property
     def archive(self) -> Path:
-        """Where the finished build is kept."""
+        """Path of the finished build in the cache."""
         return kept.inside(paths.cache() / "builds", self.key) / "containerd.tar.gz"
 
     @property
     def is_kept(self) -> bool:
-        """Whether the cache has it, whole and as it was made."""
+        """Whether the cache has it, undamaged."""
         return kept.intact(self.archive)
 
     def check(self, libc: str = "") -> None:
-        """Refuse at once what could not be built or used, instead of after minutes.
+        """Refuse at once what could not be built, or would not run on the host.
 
         Args:
-            libc: the host's C library as `getconf GNU_LIBC_VERSION` says it; only a build with cgo depends on it.
+            libc: the host's C library as `getconf GNU_LIBC_VERSION` prints it; only builds with cgo depend on it.
 
         Raises:
-            Refused: the controller is of another architecture, lacks a tool, or has a newer C library than the host.
+            Refused: the controller has another architecture, lacks a tool, or has a newer C library than the host.
         """
         here = libc_version(" ".join(platform.libc_ver()))
         if self.release.containerd.cgo and libc and here > libc_version(libc):
@@ -108,11 +108,11 @@ class Build(msgspec.Struct, frozen=True):
             _check_tools(self.release)
 
     def path(self) -> Path:
-        """Build it, or find it in the cache.
+        """Build it, or find it in the cache, and return the path of the archive.
 
         Raises:
             Refused: this controller lacks what a build needs.
-            Failed: the source or toolchain could not be fetched; the build failed.
+            Failed: source or toolchain could not be downloaded, or the build failed.
         """
         with locked(self.archive):
             if not self.is_kept:
@@ -123,7 +123,7 @@ class Build(msgspec.Struct, frozen=True):
 
 
 def libc_version(text: str) -> tuple[int, ...]:
-    """`glibc 2.36` → (2, 36), to compare; empty where it is not glibc."""
+    """Parse `glibc 2.36` into (2, 36), which can be compared; empty if it is not glibc."""
     name, _, version = text.partition(" ")
     return tuple(int(part) for part in version.split(".") if part.isdigit()) if name == "glibc" else ()
 
@@ -156,7 +156,7 @@ def _build(build: Build) -> None:
     script.write_text(build.script)
     start = monotonic()
     try:
-        with kept.room(directory):  # a full disk is full no more once the toolchain is gone
+        with kept.room(directory):  # the toolchain is removed before the full disk is examined
             _unpack(build.release.go.path(), goroot)
             say(f"building {build.label} with go {build.release.go.version}, tags {TAGS} (log: {log})")
             command = ("sh", script, source, goroot, directory)
@@ -190,8 +190,8 @@ class Compiled:
 
 
 def _unpack(archive: Path, wanted: Path) -> None:
-    """Unpack a Go toolchain for one build, from the archive whose digest was compared; never in /usr/local."""
-    if wanted.exists():  # of a build that was killed
+    """Unpack a Go toolchain, whose digest was verified, for one build; never to /usr/local."""
+    if wanted.exists():  # left behind by a build that was killed
         shutil.rmtree(wanted)
     wanted.mkdir()
     command = ("tar", "-xzf", archive, "-C", wanted, "--strip-components=1", "--no-same-owner")
@@ -199,7 +199,7 @@ def _unpack(archive: Path, wanted: Path) -> None:
 
 
 def _run(doing: str, log: Path, command: tuple[str | Path, ...], **environment: str) -> None:
-    """Run a command that depends on nothing of this environment but PATH; all that it says goes to `log`."""
+    """Run a command in an environment with PATH alone; its output goes to `log`."""
     import subprocess
 
     with log.open("wb") as out:

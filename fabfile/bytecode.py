@@ -1,7 +1,7 @@
-"""Compiled modules are kept: Invoke turns that off, and every start would compile all of ours anew, for 0.1 s.
+"""Keep compiled modules, which Invoke turns off: compiling all of ours at every start would take 0.1 s.
 
-It has to be imported before the others. Python's own -B and PYTHONDONTWRITEBYTECODE are obeyed. Where the umask lets
-others write to new files nothing is kept: whoever can change a compiled module runs what he likes as us.
+This module has to be imported first. Python's own -B and PYTHONDONTWRITEBYTECODE are respected. Nothing is kept if the
+umask lets others write to new files: whoever can change a compiled module can run code as us.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import sys
 
 OTHERS = 0o022
-"""What a umask has to take away."""
+"""Permissions that the umask has to remove."""
 
 mask = os.umask(OTHERS)
 os.umask(mask)

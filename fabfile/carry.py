@@ -1,8 +1,8 @@
-"""Carry a script, and data for it, to one machine and bring its answer back: bytes in, bytes out, within limits.
+"""Run a script, with data for it, on one machine, and return its output: bytes in, bytes out, within limits.
 
-The script travels on standard input, not in the command line: arguments are readable for every user of the machine and
-limited to 128 KiB. What it prints stands between two marks, so that a login shell that prints something, or that runs
-something else, is noticed. When the connection ends, so does the script.
+The script travels on standard input instead of the command line, as arguments are visible to every user of the machine
+and limited to 128 KiB. Its output is between two marks, so a login shell that prints something, or runs something else,
+is noticed. When the connection ends, so does the script.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
     from fabfile.context import Context
 
 SECONDS = 3600
-"""Limit of a script that names no other: the longest builds containerd on the machine itself."""
+"""Default time limit of a script in seconds; the longest one builds containerd on the machine itself."""
 
 MOST = 64 << 20
-"""Limit of what a script prints, in bytes; the largest answer, that of a file, is far below it."""
+"""Default limit for the output of a script in bytes; the largest one, the content of a file, is far below it."""
 
 PIECE = 1 << 16
-"""Bytes read at once."""
+"""Number of bytes read at once."""
 
 DEBUG = "DEBUG_SCRIPTS"
-"""Environment variable: if it is not empty, every script is printed on standard error, with its seconds."""
+"""Environment variable: if it is set, every script is printed on standard error, with its time in seconds."""
 
 AS_ROOT = 'if [ "$(id -u)" -eq 0 ]; then exec sh -c "$0"; else exec sudo -n sh -c "$0"; fi'
-"""Runs its $0 as root. No character of it means anything to csh or fish within single quotes."""
+"""Runs its $0 as root. Within single quotes none of its characters is special in csh or fish."""
 
 BODY = """
 exec 3<&0 </dev/null
@@ -58,20 +58,20 @@ exit "$code"
 """
 
 WATCH = "(trap '' TERM; read -r _ <&3; kill -TERM 0; sleep 2; kill -KILL 0) >/dev/null 2>&1 & watch=$!; exec 3<&-"
-"""Ends the process group once standard input ends: that is, with the connection."""
+"""Ends the process group when standard input ends, that is, with the connection."""
 
 UNWATCH = '(exec 2>/dev/null; kill -KILL "$watch") 2>/dev/null'
 
 
 ANOTHER_USER = re.compile(r"[Pp]lease log ?in as the user [\"']?([A-Za-z0-9_][A-Za-z0-9_.-]*)")
-"""What a cloud image says to root, and then it closes the connection."""
+"""What a cloud image prints for root before it closes the connection."""
 
 
 Hear = Callable[[bytes], None]
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What a script printed, and its exit code. Bytes that are no UTF-8 are surrogates: `encoded` gives them back."""
+    """The output of a script and its exit code. Bytes that are not UTF-8 are surrogates, which `encoded` turns back."""
 
     exited: int
     stdout: str = ""
@@ -79,32 +79,32 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Stream(Protocol):
-    """A command that was begun."""
+    """A running command."""
 
     def read(self, size: int) -> bytes:
-        """Some of its standard output, nothing at its end."""
+        """Read from its standard output; empty at its end."""
 
     def read_error(self, size: int) -> bytes:
-        """Some of its standard error, nothing at its end."""
+        """Read from its standard error; empty at its end."""
 
     def write(self, data: bytes) -> None:
         """Write to its standard input."""
 
     def end_input(self) -> None:
-        """End its standard input."""
+        """Close its standard input."""
 
     def cancel(self) -> None:
-        """End it: the reads end too."""
+        """Stop it; its outputs end as well."""
 
     def exit_code(self) -> int | None:
-        """Its exit code, or None where the connection was lost before it came."""
+        """Return its exit code; None if the connection was lost before that."""
 
     def lost(self) -> str:
-        """Why the connection was lost, where that is known."""
+        """Return why the connection was lost; empty if not known."""
 
 
 def encoded(text: str) -> bytes:
-    """The very bytes that `text` was read from."""
+    """Return the bytes that `text` was decoded from."""
     return text.encode(errors="surrogateescape")
 
 
@@ -118,20 +118,20 @@ def script(
     look: bool = False,
     hear: Hear | None = None,
 ) -> Answer:
-    """Run a POSIX sh script as root and return its answer, whatever its exit code.
+    """Run a POSIX sh script as root, and return its output, whatever its exit code.
 
     Args:
         c: the machine.
         text: the script; every value in it went through `quote`. It has no standard input.
-        data: what it can read from descriptor 3, to its end. A script with data is not watched: it ends with them.
-        limit: seconds.
-        most: bytes of output.
-        look: whether it changes nothing, and so may be cut by the first Ctrl-C.
-        hear: is called with what comes on standard output, as it comes, marks and all.
+        data: what it can read from descriptor 3. A script with data is not watched; it ends with them.
+        limit: time limit in seconds.
+        most: limit for the output in bytes.
+        look: whether it changes nothing, so that the first Ctrl-C may stop it.
+        hear: called with standard output as it arrives, marks included.
 
     Raises:
-        Interrupted: it was cut, or must not begin any more.
-        Failed: the connection was lost, a limit was reached, or something else was run in the script's place.
+        Interrupted: it was stopped, or was not started any more.
+        Failed: the connection was lost, a limit was reached, or something else ran in place of the script.
         Unreachable: the machine could not be reached.
     """
     mark = f"@@{secrets.token_hex(8)}"
@@ -159,7 +159,7 @@ def script(
 def _exchange(
     stream: Stream, data: Iterable[bytes], limit: float, most: int, hear: Hear | None, *, ends: bool
 ) -> tuple[bytes, bytes, str]:
-    """Write `data`, read both outputs to their ends, and return them and which limit was reached, if one was."""
+    """Write `data` and read both outputs to their ends; return them, and which limit was reached, if any."""
     reasons: list[str] = []
     got = {"out": bytearray(), "err": bytearray()}
 
@@ -178,7 +178,7 @@ def _exchange(
 
     timer = threading.Timer(limit, stop, [f"it took longer than {limit:.0f} s"])
     errors = threading.Thread(target=read, args=("err", stream.read_error), daemon=True)
-    timer.daemon = True  # a thread that nobody waits for any more must not keep the program
+    timer.daemon = True  # a thread that is no longer waited for must not keep the process alive
     timer.start()
     errors.start()
     try:
@@ -190,7 +190,7 @@ def _exchange(
         errors.join()
     finally:
         timer.cancel()
-        if errors.is_alive():  # we were interrupted: what runs there ends with the connection
+        if errors.is_alive():  # we were interrupted; what runs there ends with the connection
             stream.cancel()
     return bytes(got["out"]), bytes(got["err"]), reasons[0] if reasons else ""
 
@@ -207,7 +207,7 @@ def _answer(out: bytes, err: bytes, code: int | None, mark: str) -> Answer:
             _tail(b"", err),
             hint="run it again: it continues where it stopped",
         )
-    if begun:  # the shell itself was ended, by a signal for example
+    if begun:  # the shell itself was ended, for example by a signal
         return Answer(code, rest, errors)
     if user := ANOTHER_USER.search(text + errors):
         raise Unreachable(
@@ -251,7 +251,7 @@ class Local:
             while view:
                 view = view[self.process.stdin.write(view) :]
         except BrokenPipeError:
-            return  # it ended before it read all; its exit code and output say why
+            return  # it ended before it read everything; exit code and output tell why
 
     def end_input(self) -> None:
         """See `Stream`."""
@@ -259,7 +259,7 @@ class Local:
         self.process.stdin.close()
 
     def cancel(self) -> None:
-        """See `Stream`. What runs as root is not ours to kill: it ends with its input, by its own watch."""
+        """See `Stream`. We may not kill what runs as root, but it watches its input and ends with that."""
         self.end_input()
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)

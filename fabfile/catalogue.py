@@ -1,4 +1,4 @@
-"""releases.toml as it is written, ours or a mirror's: its grammar, checked where it is read and within bounds."""
+"""releases.toml, ours or a mirror's: its grammar, which is checked when it is read, and its limits."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from fabfile import document
 from fabfile.errors import Refused
 
 PARTS = ("go", "protoc", "runc")
-"""What is downloaded as a file; containerd comes as a commit."""
+"""What is downloaded as a file; containerd is fetched as a commit."""
 
 MOST = 64 << 10
-"""Characters of a table."""
+"""Limit for the characters of the file."""
 
 LARGEST = 1 << 30
-"""Bytes of a file that is downloaded: several times a Go toolchain."""
+"""Limit for the size of a downloaded file in bytes: several times that of a Go toolchain."""
 
 LONGEST = 1000
-"""Characters of a line: the time to read a key of many parts grows with the square of their number."""
+"""Limit for the characters of a line: the time for parsing a dotted key grows with the square of its parts."""
 
 _VERSION = r"(?!.*\.\.)[0-9A-Za-z][0-9A-Za-z.+~_-]{0,63}"
 _REF = r"refs/(heads|tags)/(?!.*(\.\.|//|/\.|\.lock(/|\Z)|[./]\Z))[0-9A-Za-z][0-9A-Za-z._+/-]{0,199}"
 
-# `$` would also match before a line feed at the end.
+# `$` would also match before a trailing line feed.
 Version = Annotated[str, msgspec.Meta(pattern=rf"\A{_VERSION}\Z")]
 Chosen = Annotated[str, msgspec.Meta(pattern=rf"\A({_VERSION})?\Z")]
 Arch = Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9_]{1,16}\Z")]
@@ -36,18 +36,18 @@ Ref = Annotated[str, msgspec.Meta(pattern=rf"\A{_REF}\Z")]
 
 
 class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file that is downloaded: its SHA-256 in hex, and its bytes; 0 where nobody wrote them down."""
+    """A file to download: its SHA-256 in hexadecimal, and its size in bytes; 0 if not known."""
 
     sha256: Sum
     size: Annotated[int, msgspec.Meta(ge=0, le=LARGEST)] = 0
 
 
 Files = dict[Version, dict[Arch, Sum | File]]
-"""Version → architecture → the file, or its digest alone where nobody wrote its size down."""
+"""Version → architecture → file, or only its digest if its size is not known."""
 
 
 class Set(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[set.NAME]: a version of each part, or the word that a mirror has them."""
+    """[set.NAME]: a version of each part, or that a mirror states them."""
 
     containerd: Chosen = ""
     go: Chosen = ""
@@ -57,7 +57,7 @@ class Set(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Commit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[containerd.VERSION]: where in the repository it is, and how it is built."""
+    """[containerd.VERSION]: a commit in the repository, and how it is built."""
 
     ref: Ref
     commit: Id
@@ -75,7 +75,7 @@ class Places(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All of releases.toml."""
+    """The whole of releases.toml."""
 
     url: Places
     file: Places
@@ -87,33 +87,33 @@ class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def parse(text: str, where: str) -> dict[str, Any]:
-    """The tables of a releases.toml.
+    """Parse a releases.toml into tables.
 
     Args:
-        text: all of it.
-        where: the file or address, for the error.
+        text: its content.
+        where: its file or address, for the error.
 
     Raises:
-        Refused: it is not TOML, or larger or deeper than one of these can be.
+        Refused: it is not TOML, or exceeds the limits.
     """
     if len(text) > MOST or any(len(line) > LONGEST for line in text.splitlines()):
         raise Refused(f"{where} is too large", f"at most {MOST} characters, {LONGEST} of them in a line")
     try:
         return document.loads(text)
-    except ValueError as error:  # TOMLDecodeError is one; a number of too many digits another
+    except ValueError as error:  # TOMLDecodeError is one, and so is the error for a number with too many digits
         raise Refused(f"{where} is not TOML", f"{error!s:.500}") from error
 
 
 def convert(raw: dict[str, Any], where: str, name: str) -> Catalogue:
-    """The tables as a catalogue that has the release `name` and all that it names.
+    """Convert tables to a catalogue that has the release set `name` and all versions in it.
 
     Args:
         raw: the tables.
-        where: the file or address, for the error.
-        name: of the release set.
+        where: their file or address, for the error.
+        name: name of the release set.
 
     Raises:
-        Refused: an unknown key, a wrong type, a version, ref or digest that is none, or nothing of that name.
+        Refused: a key is unknown, a value is not valid, or the release set or one of its versions is missing.
     """
     try:
         catalogue = msgspec.convert(raw, Catalogue)
@@ -131,16 +131,16 @@ def convert(raw: dict[str, Any], where: str, name: str) -> Catalogue:
 
 
 def described(file: str | File) -> File:
-    """A file of a catalogue, also of one that has its digest alone."""
+    """Return a file of a catalogue, also if only its digest is known."""
     return File(file) if isinstance(file, str) else file
 
 
 def fill(pattern: str, names: Mapping[str, str]) -> str:
-    """`pattern` with the names in braces filled in. Nothing else in it has a meaning: what is left is for a grammar.
+    """Fill in the names in braces of a pattern; nothing else in it is special.
 
     Args:
-        pattern: such as `go{version}.linux-{arch}.tar.gz`.
-        names: name → what is put there.
+        pattern: for example `go{version}.linux-{arch}.tar.gz`.
+        names: name → value.
     """
     known = "|".join(map(re.escape, names))
     return re.sub(rf"\{{({known})\}}", lambda found: names[found[1]], pattern)

@@ -1,7 +1,7 @@
-"""The one place that writes to the terminal: short lines, one thread at a time, each behind its host's name.
+"""The only place that writes to the terminal: lines with the host's name in front, one thread at a time.
 
-What machines, mirrors and files say may hold anything: control characters are shown, not obeyed, and a password in an
-address is not shown at all.
+What machines, mirrors and files print may contain anything: control characters are escaped, and passwords in addresses
+are masked.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TextIO
 _lock = threading.Lock()
 _prefix = threading.local()
 _only: threading.Thread | None = None
-"""The one thread that still says something: others were not waited for."""
+"""The only thread that still prints; others are no longer waited for."""
 _document = False
 """Whether standard output is for one JSON document."""
 
@@ -31,43 +31,43 @@ CREDENTIALS = re.compile(
 
 
 def printable(text: str) -> str:
-    """`text` with every character that a terminal would obey, or that is no character, as an escape such as `\\x1b`.
+    """Return `text` with escapes such as `\\x1b` for control characters and invalid characters.
 
-    Line feeds and tabs stay; of credentials in addresses only `***` does.
+    Line feeds and tabs are kept; credentials in addresses are replaced by `***`.
     """
     return "\n".join(map(_printable, masked(text).split("\n")))
 
 
 def _printable(line: str) -> str:
-    """The usual line costs nothing: a host may say megabytes."""
+    """A line without such characters is returned as it is, as the output of a host may have megabytes."""
     if line.isprintable():
         return line
     return "".join(each if each.isprintable() or each == "\t" else _escape(each) for each in line)
 
 
 def masked(text: str) -> str:
-    """`text` with `***` for credentials in addresses."""
+    """Replace credentials in addresses by `***`."""
     if "://" not in text or "@" not in text:
         return text
     return CREDENTIALS.sub(lambda found: f"{found[1] or found[2]}***@", text)
 
 
 def shown(value: object, most: int = 60) -> str:
-    """A value as it was written, in quotes, for an error: no more than `most` characters of it, and no password."""
+    """Quote a value for an error, with at most `most` characters and without passwords."""
     text = repr(masked(value) if isinstance(value, str) else value)
     return text if len(text) <= most else f"{text[: most - 20]}…{text[-8:]} ({len(text)} characters)"
 
 
 def _escape(character: str) -> str:
     code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that was no UTF-8
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that was not UTF-8
         code -= 0xDC00
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 @contextmanager
 def prefixed(name: str) -> Iterator[None]:
-    """Within it, every line that this thread says starts with `name`."""
+    """Start every line that this thread prints within this context with `name`."""
     _prefix.text = f"{name}: "
     try:
         yield
@@ -76,10 +76,10 @@ def prefixed(name: str) -> Iterator[None]:
 
 
 def say(text: str = "", *, error: bool = False) -> None:
-    """Print `text`, every line with this thread's prefix, never mixed with another thread's lines.
+    """Print `text`, every line with this thread's prefix, without mixing it with another thread's lines.
 
-    Output that cannot be written ends no change half-way: a character that the terminal lacks is escaped, and where
-    nobody reads any more, or the disk of a log is full, nothing is printed from then on.
+    Output that cannot be written does not interrupt a change: characters that the terminal lacks are escaped, and if
+    the reader is gone or the disk of a log is full, nothing is printed from then on.
     """
     prefix = getattr(_prefix, "text", "")
     stream = sys.stderr if error else for_people()
@@ -89,14 +89,14 @@ def say(text: str = "", *, error: bool = False) -> None:
 
 
 def only_this_thread() -> None:
-    """From now on no other thread says anything."""
+    """Let no other thread print anything from now on."""
     global _only
     with _lock:
         _only = threading.current_thread()
 
 
 def keep_for_document() -> None:
-    """From now on standard output is for one JSON document, and everything else goes to standard error."""
+    """Use standard output for one JSON document from now on, and standard error for everything else."""
     global _document
     _document = True
 
@@ -107,25 +107,25 @@ def has_document() -> bool:
 
 
 def for_people() -> TextIO:
-    """The stream that people read: standard output, or with --json standard error."""
+    """Return the stream for people: standard output, or with --json standard error."""
     return sys.stderr if _document else sys.stdout
 
 
 def write_document(text: str) -> OSError | None:
-    """Print the JSON document; the error where it could not be written whole."""
+    """Print the JSON document; return the error if it could not be written completely."""
     with _lock:
         return _write(sys.stdout, [text])
 
 
 def only_print() -> None:
-    """This run only prints, by Invoke's hand: a reader that goes away ends it, a character it lacks does not."""
+    """Prepare a run in which Invoke only prints: it ends with its reader, and missing characters are escaped."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _write(stream: TextIO, lines: list[str]) -> OSError | None:
-    """Print lines; from the first that cannot be written on, none."""
+    """Print lines; after the first error, none."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     try:
         for line in lines:
@@ -137,7 +137,7 @@ def _write(stream: TextIO, lines: list[str]) -> OSError | None:
 
 
 def _silence(stream: TextIO) -> None:
-    """Have a stream that takes nothing any more lead nowhere."""
+    """Redirect a broken stream to nowhere."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

@@ -6,12 +6,12 @@ from typing import Any, Protocol
 
 
 class Context(Protocol):
-    """What is used of an Invoke `Context` (this machine) or a Fabric `Connection` (a host); no step asks which it is.
+    """What we use of an Invoke `Context` (this machine) or a Fabric `Connection` (a host); steps see no difference.
 
-    What only a connection has is looked up in one place each: `begin` in `carry`, `host` in `target`, `host_entry` in
+    What only a connection has is used in one place each: `begin` in `carry`, `host` in `target`, `host_entry` in
     `inventory` and `steps.origin`.
     """
 
     @property
     def config(self) -> Any:
-        """Invoke's configuration, which has the core options: `config.run.dry` is --dry."""
+        """Invoke's configuration with the core options; `config.run.dry` is --dry."""

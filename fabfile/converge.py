@@ -1,7 +1,7 @@
-"""The one loop that makes changes: gather → plan → apply, and again where somebody else was faster.
+"""The only loop that makes changes: gather, plan, apply, and again if somebody else was faster.
 
-The same plan is shown by --dry and is applied. After a step's changes the machine is looked at again, and whatever is
-still to be done then is a failure.
+The plan that --dry shows is the plan that is applied. After the changes of a step, facts are gathered again, and
+whatever is still to be done is a failure.
 """
 
 from __future__ import annotations
@@ -25,36 +25,39 @@ if TYPE_CHECKING:
     from fabfile.context import Context
 
 WIDTH = 58
-"""Characters of a reason: a step's line has state, name, time and reason in 100."""
+"""Limit for the characters of a reason, so that a step's line with state, name and time fits in 100."""
 
 TRIES = 3
-"""Plans for one step: each is made anew because somebody else changed the machine since it was looked at."""
+"""Number of plans for one step, if somebody else keeps changing the machine between facts and changes."""
 
 
 class Done(NamedTuple):
     """What became of a plan."""
 
     changes: list[Change]
-    """Those that were made; none where there was nothing to do."""
+    """The changes that were made."""
     printed: str
     have: Facts
-    """The machine as it was looked at last."""
+    """The facts that the plan was made from."""
 
 
 def converge(c: Context, steps: Sequence[Step], *, prove: bool = False) -> list[Outcome]:
-    """Make `steps` true in their order and say what became of each. With --dry only say what would change.
+    """Converge steps in order, and print the outcome of each. With --dry, only print what would change.
 
     Args:
         c: the machine.
-        steps: in the order in which they depend on each other.
-        prove: unless with --dry, have the snapshotter make a snapshot in the first look; see Query.prove.
+        steps: the steps, in the order of their dependencies.
+        prove: unless with --dry, have containerd make a snapshot while facts are gathered first; see `Query.prove`.
+
+    Returns:
+        The outcome of each step.
 
     Raises:
         Pending: with --dry, if anything would change.
-        Problem: the first step that failed or refused; later steps are not tried.
+        Problem: the first step that failed or was refused; later steps are not tried.
     """
     query = facts.together([step.query for step in steps])
-    # What changes are made for is proved by them: only the look before the first one tries what is there.
+    # Changes are proved by their own checks, so only the facts before the first change include a snapshot.
     look = facts.script(query)
     have = gather(c, msgspec.structs.replace(query, prove=prove and not target.is_dry(c)))
     if target.is_dry(c):
@@ -65,7 +68,8 @@ def converge(c: Context, steps: Sequence[Step], *, prove: bool = False) -> list[
         return outcomes
     names = [step.name for step in steps]
     to_come(names)
-    # Every plan is made once before the first change: a refusal of a late step comes before anything is touched.
+    # All plans are made once before the first change, so that a refusal of a late step comes before anything is
+    # changed.
     for step in steps:
         step.plan(have)
     outcomes = []
@@ -86,7 +90,7 @@ def converge(c: Context, steps: Sequence[Step], *, prove: bool = False) -> list[
 def _make_true(
     c: Context, step: Step, query: Query, have: Facts, look: str, outcomes: Sequence[Outcome]
 ) -> tuple[list[Change], Facts]:
-    """Apply a step's plan, and return it with what the machine says then."""
+    """Apply a step's plan; return the changes, and the facts after them."""
     changes, printed, have = act(c, step.name, lambda have: _planned(step, have, outcomes), have, query, look)
     if changes:
         for line in notes(printed):
@@ -99,15 +103,15 @@ def _make_true(
 def act(
     c: Context, name: str, plan: Callable[[Facts], list[Change]], have: Facts, query: Query, look: str = ""
 ) -> Done:
-    """Do what `plan` says; where somebody else changed the machine since it was looked at, look and plan again.
+    """Apply a plan; if somebody else has changed the machine meanwhile, gather facts and plan again.
 
     Args:
         c: the machine.
-        name: of the step or task.
-        plan: what to do.
-        have: the machine as it was looked at.
-        query: what to ask it for another plan.
-        look: script that follows the changes, see `apply`.
+        name: name of the step or task.
+        plan: makes the plan.
+        have: the facts gathered last.
+        query: query for gathering them again.
+        look: script that is run after the changes; see `apply`.
 
     Raises:
         Failed: a change failed, or the machine keeps changing.
@@ -126,7 +130,7 @@ def act(
 
 
 def _planned(step: Step, have: Facts, outcomes: Sequence[Outcome]) -> list[Change]:
-    """The step's plan; once anything was changed, its refusal is a failure."""
+    """The step's plan; once something was changed, its refusal is a failure."""
     try:
         return step.plan(have)
     except Refused as wrong:
@@ -155,7 +159,7 @@ def _must_be_done(step: Step, have: Facts) -> None:
 
 
 def _say(outcome: Outcome) -> None:
-    """One line, and where the reasons are too long for it, one more for each change."""
+    """Print one line, and one for each change if the reasons do not fit into it."""
     short = len(outcome.reason) <= WIDTH
     reason = outcome.reason if short else f"{len(outcome.changes)} change{'s' * (len(outcome.changes) > 1)}"
     say(f"{outcome.status:8} {outcome.step:22} {outcome.seconds:6.1f} s  {reason}")
@@ -164,10 +168,10 @@ def _say(outcome: Outcome) -> None:
 
 
 def preview(plans: list[tuple[str, list[Change]]]) -> list[Outcome]:
-    """Show the plans. A later step is planned again after an earlier one's changes, and that is said.
+    """Print plans; a step that will be planned again after the changes of an earlier one is marked.
 
     Returns:
-        What would become of each.
+        The outcome of each.
     """
     outcomes: list[Outcome] = []
     before = ""
@@ -185,5 +189,5 @@ def preview(plans: list[tuple[str, list[Change]]]) -> list[Outcome]:
 
 
 def pending(outcomes: Sequence[Outcome]) -> bool:
-    """Whether something would be done."""
+    """Return whether something would be done."""
     return any(outcome.status == "pending" for outcome in outcomes)

@@ -1,4 +1,4 @@
-"""Which programs a host needs, and which package of which distribution has them."""
+"""The programs that a host needs, and the packages that contain them."""
 
 from __future__ import annotations
 

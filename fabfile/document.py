@@ -1,4 +1,4 @@
-"""TOML that somebody else wrote: the reading of it ends soon, in bounded memory, and with one kind of error."""
+"""TOML that others wrote: reading it ends soon, in bounded memory, and with one kind of error."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ if TYPE_CHECKING:
     from tomlkit import TOMLDocument
 
 MOST = 128 << 10
-"""Characters: ten times what `containerd config default` prints. tomlkit's time grows with the square of the tables."""
+"""Limit for characters: ten times `containerd config default`; tomlkit's time is quadratic in the tables."""
 
 DOTS = 1000
-"""In a line: tomllib's time to read a key grows with the square of the number of its parts."""
+"""Limit for dots in a line; tomllib's time for a key is quadratic in the number of its parts."""
 
 OWN_LINES = "write the table in lines of its own: [NAME], and a key on each line"
 
 
 def checked(text: str) -> str:
-    """The text itself, where a parser of TOML is done with it in seconds.
+    """Return the text, if a TOML parser can read it within seconds.
 
     Raises:
-        ValueError: it is larger than that.
+        ValueError: it exceeds the limits.
     """
     if len(text) > MOST:
         raise ValueError(f"{len(text)} characters of TOML, at most {MOST}")
@@ -32,10 +32,10 @@ def checked(text: str) -> str:
 
 
 def loads(text: str) -> dict[str, Any]:
-    """The tables of a document.
+    """Parse a document into tables.
 
     Raises:
-        ValueError: it is not TOML, or too large to be read.
+        ValueError: it is not TOML, or exceeds the limits.
     """
     import tomllib
 
@@ -46,14 +46,14 @@ def loads(text: str) -> dict[str, Any]:
 
 
 def editable(text: str, where: str) -> TOMLDocument:
-    """A document of which single keys can be changed; the rest of it stays as it is written.
+    """Parse a document so that single keys can be changed; everything else keeps its form.
 
     Args:
-        text: all of it.
+        text: its content.
         where: its file, for the error.
 
     Raises:
-        Refused: it is not TOML, or too large to be read.
+        Refused: it is not TOML, or exceeds the limits.
     """
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
@@ -67,16 +67,16 @@ def editable(text: str, where: str) -> TOMLDocument:
 
 
 def table(parent: Any, key: str, where: str, *, super_table: bool = False) -> Any:
-    """The table `key` of another one, made where it is not there.
+    """Return a table within another one; it is created if it does not exist.
 
     Args:
-        parent: the other one, of an editable document.
-        key: its name.
-        where: the document's file, for the error.
-        super_table: a new one holds tables only, and gets no line of its own.
+        parent: the other table, of an editable document.
+        key: name of the table.
+        where: file of the document, for the error.
+        super_table: a new table contains only tables, and gets no header.
 
     Raises:
-        Refused: there is something else of that name, or `parent` stands in one line, which cannot hold a table.
+        Refused: the key is not a table, or `parent` is an inline table, which cannot contain one.
     """
     import tomlkit
     from tomlkit.items import InlineTable
@@ -91,10 +91,10 @@ def table(parent: Any, key: str, where: str, *, super_table: bool = False) -> An
 
 
 def written(document: TOMLDocument, where: str) -> str:
-    """The text of a document that was edited.
+    """Return the text of an edited document.
 
     Raises:
-        Refused: read again, that text would say something else: a key that stands behind a table belongs to it.
+        Refused: when read again, the text would mean something else, as a key after a table belongs to that table.
     """
     text = document.as_string()
     try:

@@ -1,4 +1,4 @@
-"""The one way a file comes to this controller: from a URL, whole, with the digest that it must have, once."""
+"""Download files to this controller: completely, with the required digest, and once."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from fabfile.sizes import human
 UNUSED = "it was discarded; check that the mirror is the right one"
 
 MOST_TEXT = 64 << 10
-"""Bytes of the largest text that is taken: ten times our own releases.toml."""
+"""Limit for the size of a text in bytes: ten times our own releases.toml."""
 
 
 @contextmanager
 def locked(wanted: Path) -> Iterator[None]:
-    """Within it, no other thread or process makes `wanted`; its directory exists.
+    """Lock `wanted` against other threads and processes, and create its directory.
 
     Raises:
-        Failed: the directory cannot be made or written, or its disk is full.
+        Failed: the directory cannot be created or written to, or its disk is full.
     """
     try:
         wanted.parent.mkdir(parents=True, exist_ok=True)
@@ -40,16 +40,16 @@ def locked(wanted: Path) -> Iterator[None]:
 
 
 def fetch(url: str, wanted: Path, sha256: str, size: int = 0) -> None:
-    """Download `url` to `wanted`. The name appears only when the content is whole and has its size and digest.
+    """Download a file. Its name appears only after its size and digest have been verified.
 
     Args:
-        url: `http://`, `https://` or `file://`; the usual proxy variables are honoured.
-        wanted: where to put it; the caller holds its lock.
-        sha256: of the content, in hex.
-        size: bytes of it; 0 where nobody knows: it has a limit all the same.
+        url: `http://`, `https://` or `file://`; the usual proxy variables are respected.
+        wanted: path of the file; the caller holds its lock.
+        sha256: its digest, in hexadecimal.
+        size: its size in bytes; 0: unknown, so that a general limit applies.
 
     Raises:
-        Failed: it could not be had, ended early, or has another size or digest. Nothing of it is kept.
+        Failed: it could not be downloaded completely, or has another size or digest. Nothing of it is kept.
     """
     import hashlib
 
@@ -88,10 +88,10 @@ def _check_size(url: str, size: int, wanted: int) -> None:
 
 
 def read(url: str) -> str:
-    """The text of a small file.
+    """Return the content of a small text file.
 
     Raises:
-        Failed: it could not be had, is no text, or is larger than `MOST_TEXT`.
+        Failed: it could not be downloaded, is not text, or is larger than `MOST_TEXT`.
     """
     content = b"".join(web.blocks(url, MOST_TEXT))
     try:

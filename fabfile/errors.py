@@ -1,7 +1,7 @@
-"""What can go wrong, in three parts: what, the details, what to do next.
+"""Errors in three parts: what is wrong, the details, and what to do next.
 
-Every expected failure is an `invoke.Exit`, which `inv` and `fab` print without a traceback and turn into the
-exit code of the process.
+Every expected failure is an `invoke.Exit`, which `inv` and `fab` print without a traceback and turn into the exit code
+of the process.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from invoke.exceptions import Exit
 from fabfile.console import printable
 
 MOST = 64 << 10
-"""Characters of the details."""
+"""Limit for the characters of the details."""
 
 
 class Problem(Exit):
     """An expected failure.
 
     Args:
-        what: one sentence, what is wrong.
-        details: the evidence: command, exit code, output, the two values that differ.
-        hint: what to do next, preferably a command to type.
+        what: what is wrong, in one sentence.
+        details: the evidence: command, exit code, output, or two values that differ.
+        hint: what to do next, preferably a command.
     """
 
     code = 1
@@ -43,7 +43,7 @@ class Problem(Exit):
 
 
 def _bounded(text: str) -> str:
-    """What fits on a terminal of what a machine printed: its beginning and its end."""
+    """Shorten text to its beginning and its end."""
     left_out = len(text) - MOST
     if left_out <= 0:
         return text
@@ -51,7 +51,7 @@ def _bounded(text: str) -> str:
 
 
 class Failed(Problem):
-    """Something was tried and did not work."""
+    """Something was tried and failed."""
 
     code = 1
 
@@ -61,25 +61,25 @@ class Found(Failed):
 
 
 class Refused(Problem):
-    """Bad input or an unsafe target; nothing was touched."""
+    """The input is not valid, or the target is not safe; nothing was changed."""
 
     code = 2
 
 
 class Unreachable(Problem):
-    """The host could not be reached or could not be trusted."""
+    """The host could not be reached, or could not be trusted."""
 
     code = 4
 
 
 class Interrupted(Problem):
-    """Ctrl-C or a signal: it was not begun, or was cut."""
+    """Ctrl-C or a signal kept something from starting, or stopped it."""
 
     code = 130
 
 
 class Pending(Exit):
-    """With --dry: changes are pending. The plan has been printed already."""
+    """With --dry: changes are pending. The plan has already been printed."""
 
     def __init__(self) -> None:
         super().__init__(message=None, code=3)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from errno import EACCES, EISDIR
 from pathlib import Path
 from time import monotonic, time
 from typing import Literal
@@ -105,13 +107,22 @@ class Timer:
 
 
 def check(path: str) -> None:
-    """Refuse a file of events that cannot be written.
+    """Refuse an event file that cannot be written, without creating it: that is left to the run.
+
+    Args:
+        path: the file, as given by --events.
 
     Raises:
-        Refused: with the reason.
+        Refused: it is a directory, its directory does not exist, or a permission is missing.
     """
+    file = Path(path).expanduser()
     try:
-        Path(path).expanduser().open("a").close()
+        if file.is_dir():
+            raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(file))
+        place = file if file.exists() else file.parent
+        place.stat()
+        if not os.access(place, os.W_OK if place == file else os.W_OK | os.X_OK):
+            raise PermissionError(EACCES, os.strerror(EACCES), str(place))
     except OSError as error:
         raise Refused(f"--events: cannot write {path}", str(error)) from error
 

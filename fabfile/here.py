@@ -13,13 +13,13 @@ from fabfile.outcome import Report
 
 
 class Executor(InvokeExecutor):
-    """Runs the tasks of a command line one after the other, up to the first that does not end well."""
+    """Runs the tasks of a command line in order, up to the first that does not succeed."""
 
     def execute(self, *tasks: Any) -> Any:
         """Run the tasks.
 
         Raises:
-            Exit: with the code of the task that did not end well.
+            Exit: with the code of the task that did not succeed.
         """
         calls = self.normalize(tasks)
         as_json = any(call.kwargs.get("json") for call in calls)

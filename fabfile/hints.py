@@ -1,6 +1,6 @@
-"""Hints that work as they stand: the command with everything that names the same machine, containerd and pool.
+"""Hints that can be pasted: commands with the options that select the same machine, containerd and pool.
 
-A hint that leaves out `--instance` or `--name` is about another pool, and whoever types it loses that one.
+A hint without its `--instance` or `--name` would be about another pool, which the operator could lose.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ NAMED = frozenset(
         "pool.trim",
     }
 )
-"""Tasks that take --name, the pool; a unit test compares it with the tasks."""
+"""Tasks with --name, the pool; a unit test compares this with the tasks."""
 
 DESTROYS = frozenset({"pool.reset"})
-"""Tasks whose hint names the pool whatever the inventory says: it may be another inventory by then."""
+"""Tasks whose hint always names the pool, as the inventory may have changed by the time it is typed."""
 
 WHOLE = frozenset(
     {
@@ -52,11 +52,11 @@ WHOLE = frozenset(
         "toolchain.protoc",
     }
 )
-"""Tasks that take no --instance: they are about the machine."""
+"""Tasks without --instance, as they are about the whole machine."""
 
 
 class Door(msgspec.Struct, frozen=True):
-    """How a person came in: the words before the task, and what the inventory says of the machine."""
+    """How the operator reached the machine: the words before the task, and the machine's settings."""
 
     words: tuple[str, ...]
     host: Host
@@ -68,7 +68,7 @@ _typed: ContextVar[tuple[str, Sequence[str]]] = ContextVar("typed", default=("",
 
 @contextmanager
 def entered(host: Host) -> Iterator[None]:
-    """Within it, hints are commands for `host` by fab; elsewhere they are for this machine by inv."""
+    """Make hints for `host` and fab within this context; elsewhere they are for this machine and inv."""
     token = _door.set(Door(("fab", "-H", host.name), host))
     try:
         yield
@@ -78,7 +78,7 @@ def entered(host: Host) -> Iterator[None]:
 
 @contextmanager
 def typed(task: str, options: Sequence[str]) -> Iterator[None]:
-    """Within it, `again` repeats `options`, which were typed behind `task`."""
+    """Let `again` repeat `options`, which were typed after `task`, within this context."""
     token = _typed.set((task, options))
     try:
         yield
@@ -87,34 +87,34 @@ def typed(task: str, options: Sequence[str]) -> Iterator[None]:
 
 
 def again(task: str, daemon: Daemon | str = "", name: str = "", *options: str) -> str:
-    """The command that was typed, completed by `options`; for the rest see `command`."""
+    """Return the command that was typed, with additional options; for the other arguments see `command`."""
     was, said = _typed.get()
     said = [*said, *(each for each in options if each not in said)] if was == task else list(options)
-    if "--all" in said:  # the whole machine: there is no one instance and no one pool
+    if "--all" in said:  # the whole machine: neither one instance nor one pool
         return shlex.join([*door().words, task, *said])
     return command(task, daemon, name, *said)
 
 
 def door() -> Door:
-    """How the person who reads the hint came in."""
+    """Return how the operator reached the machine."""
     return _door.get() or Door(("inv",), _here())
 
 
 def _here() -> Host:
     try:
         return inventory.load().defaults
-    except Refused:  # the task itself says what is wrong with the inventory
+    except Refused:  # the task itself reports what is wrong with the inventory
         return Host()
 
 
 def command(task: str, daemon: Daemon | str = "", name: str = "", *options: str | int) -> str:
-    """The command that does `task` to that containerd and that pool, as it is to be typed.
+    """Return the command line of a task on a containerd and a pool.
 
     Args:
-        task: its name, `pool.reset`.
+        task: its name, such as `pool.reset`.
         daemon: the containerd, or the name of its instance.
-        name: of the pool; left out where the inventory names that pool itself, or the task asks for none.
-        options: what else belongs to it, `--yes`.
+        name: pool name; omitted if the inventory has the same one, or the task takes none.
+        options: other options, such as `--yes`.
     """
     at = door()
     instance = daemon.instance if isinstance(daemon, Daemon) else daemon

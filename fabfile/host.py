@@ -1,4 +1,4 @@
-"""What may be said of a host, declared once: hosts.toml's validation, flags, help and docs/hosts.md come from here."""
+"""The settings of a host, declared once: validation of hosts.toml, flags, help and docs/hosts.md derive from them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from fabfile.option import about, size_of
 
 
 def check_address(text: str, name: str) -> None:
-    """Refuse what is not just a host name or an IP address.
+    """Refuse what is not simply a host name or an IP address.
 
     Raises:
-        Refused: with where the rest of it belongs.
+        Refused: with the key that the rest belongs to.
     """
-    import ipaddress  # `inv --list` is not to wait for it
+    import ipaddress  # it is slow to import, and `inv --list` does not need it
 
     user, at, _ = text.rpartition("@")
     if "://" in text:
@@ -45,31 +45,19 @@ def check_address(text: str, name: str) -> None:
 
 
 def check_user(text: str, name: str) -> None:
-    """Refuse what sshd would take for several words or for an option.
-
-    Raises:
-        Refused: such a name.
-    """
+    """Refuse a login name that sshd would take for several words, or for an option."""
     if not re.fullmatch(r"[^\s:\x00-\x1f\x7f-][^\s:\x00-\x1f\x7f]{0,63}", text):
         raise Refused(f"{name}: {shown(text)} is not a login name", "without blanks and colons, at most 64 characters")
 
 
 def check_label(text: str, name: str) -> None:
-    """Refuse a label that could not be typed.
-
-    Raises:
-        Refused: such a label.
-    """
+    """Refuse a label that cannot be typed after -H."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._=/+-]{0,62}", text):
         raise Refused(f"{name}: {shown(text)} is not a label", "letters, digits and . _ = / + -, at most 63")
 
 
 def check_path(text: str, name: str) -> None:
-    """Refuse a path in the home directory of a user that there is not.
-
-    Raises:
-        Refused: such a path.
-    """
+    """Refuse a path in the home directory of an unknown user."""
     try:
         Path(text).expanduser()
     except RuntimeError as error:
@@ -77,11 +65,7 @@ def check_path(text: str, name: str) -> None:
 
 
 def check_directory(text: str, name: str) -> None:
-    """Refuse what is not an absolute, plain path below the root of a machine.
-
-    Raises:
-        Refused: such a path.
-    """
+    """Refuse a path that is not absolute and normalised."""
     if not re.fullmatch(r"(/[A-Za-z0-9_.+@:-]+)+/?", text) or ".." in text.split("/"):
         raise Refused(
             f"{name}: {shown(text)} is not an absolute directory",
@@ -91,22 +75,18 @@ def check_directory(text: str, name: str) -> None:
 
 
 def size_or_share(text: str, name: str) -> None:
-    """Refuse what is neither a size nor a percentage.
-
-    Raises:
-        Refused: see `sizes.parse`.
-    """
+    """Refuse what is neither a size nor a percentage."""
     if not re.fullmatch(r"[0-9]{1,2}%", text):
         sizes.parse(text, name)
 
 
 def lvm_name(group: str, volume: str) -> str:
-    """The name of a volume's device: both names with their hyphens doubled."""
+    """Return the device-mapper name of a volume: both names with their hyphens doubled."""
     return "-".join(name.replace("-", "--") for name in (group, volume))
 
 
 class Pool(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A machine's thin pool, as asked for; each variant reads its own keys of it."""
+    """The requested pool of a machine; each variant reads its own keys."""
 
     variant: Annotated[Literal["loop", "direct"], about("pool variant: two files, or whole disks by LVM")] = "loop"
     dir: Annotated[
@@ -157,16 +137,15 @@ class Pool(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     ] = "512K"
 
     def given(self, options: dict[str, Any]) -> Pool:
-        """This pool, with what was typed."""
+        """Return this pool with the settings that were typed."""
         tuples = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
         return msgspec.structs.replace(self, **tuples)
 
     @property
     def dm_name(self) -> str:
-        """The name of the pool's device, which is also its unit's and containerd's `pool_name`.
+        """The name of the pool's device, of its unit, and of containerd's `pool_name`.
 
-        Of a direct pool it is LVM's own: both names with their hyphens doubled. What LVM says of the pool that is there
-        is compared with it.
+        For a direct pool it is LVM's name, with hyphens doubled, and is compared with what LVM reports.
         """
         if self.variant == "loop":
             return self.name
@@ -174,7 +153,7 @@ class Pool(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One machine and what it should become."""
+    """The settings of a machine."""
 
     name: str = ""
     address: Annotated[str, about("host name or IP address; by default the host's name", check=check_address)] = ""

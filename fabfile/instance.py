@@ -1,4 +1,4 @@
-"""One containerd of a machine: the default one, or an instance beside it. What must never be shared is derived here."""
+"""A containerd on a machine, the default one or an additional instance, and the paths that instances must not share."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import msgspec
 from fabfile.errors import Refused
 
 DEFAULT = "default"
-"""How to ask for the containerd that a plain `ctr` talks to, where the inventory names another instance."""
+"""Name of the default containerd, for selecting it if the inventory names another instance."""
 
 OURS = "# Written by containerd-devmapper"
-"""How every unit of ours begins."""
+"""First line of every unit of ours."""
 
 TAKEN = {
     "config": "/etc/containerd/config.toml is the default containerd's",
@@ -22,10 +22,10 @@ TAKEN = {
 
 
 class Daemon(msgspec.Struct, frozen=True):
-    """The paths of one containerd. Programs are shared: an upgrade is an upgrade of all."""
+    """The paths of one containerd. Programs are shared by all, and so is an upgrade."""
 
     instance: str = ""
-    """Empty: the default containerd."""
+    """Name of the instance; empty: the default containerd."""
     bin_dir: str = "/usr/local/bin"
 
     @property
@@ -44,71 +44,71 @@ class Daemon(msgspec.Struct, frozen=True):
 
     @property
     def drop_in(self) -> str:
-        """What ties the unit to the pool."""
+        """Path of the drop-in that ties its unit to the pool."""
         return f"{self.unit_path}.d/10-devmapper-pool.conf"
 
     @property
     def config(self) -> str:
-        """Its configuration."""
+        """Path of its configuration."""
         return f"/etc/containerd/{self.instance or 'config'}.toml"
 
     @property
     def mke2fs(self) -> str:
-        """How the file systems that it makes on thin devices are made."""
+        """Path of the mke2fs configuration for its file systems on thin devices."""
         return f"{self.config.removesuffix('.toml')}-mke2fs.conf"
 
     @property
     def root(self) -> str:
-        """What it keeps: images, metadata."""
+        """Directory of what it stores permanently: images, metadata."""
         return f"/var/lib/containerd{self._suffix}"
 
     @property
     def state(self) -> str:
-        """What it keeps while the machine runs: containers, sockets."""
+        """Directory of what it stores until a reboot: containers, sockets."""
         return f"/run/containerd{self._suffix}"
 
     @property
     def socket(self) -> str:
-        """Where it answers."""
+        """Path of its socket."""
         return f"{self.state}/containerd.sock"
 
     @property
     def loaded(self) -> str:
-        """The digest of what it made of its files when it was started."""
+        """Path of a file with the digest of its complete configuration at the time it was started."""
         return f"{self.state}/devmapper-loaded"
 
     @property
     def record(self) -> str:
-        """What last ran a container on both of its snapshotters."""
+        """Path of the record of its last smoke test that passed."""
         return f"/var/lib/containerd-devmapper/smoke{self._suffix}"
 
     @property
     def command(self) -> str:
-        """How its unit starts it."""
+        """The command line in its unit."""
         config = f" --config {self.config}" if self.instance else ""
         return f"{self.bin_dir}/containerd{config}"
 
     @property
     def ctr(self) -> str:
-        """The words of a shell command that talks to it; `-n NAMESPACE` and the rest go behind."""
+        """Shell words of a ctr command for it, to be followed by options such as `-n NAMESPACE`."""
         address = ["--address", self.socket] if self.instance else []
         return shlex.join([f"{self.bin_dir}/ctr", *address])
 
     @property
     def option(self) -> str:
-        """What names it on our command line, with a blank before it."""
+        """Its option on our command line, with a leading blank."""
         return f" --instance {self.instance}" if self.instance else ""
 
     def __str__(self) -> str:
-        """What to call it."""
+        """How messages call it."""
         return f"the containerd instance {self.instance}" if self.instance else "the default containerd"
 
 
 def check_instance(name: str) -> None:
-    """Refuse a name that a unit, a path or a socket would not carry, or whose paths belong to something else.
+    """Refuse an instance name that is not valid in units and paths, or whose paths belong to something else.
 
     Raises:
-        Refused: such a name.
+        Refused: with what is valid, or what the name is used for.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,31}", name):
         raise Refused(

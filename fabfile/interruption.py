@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM: what has not begun stops, and what must not be cut is waited for; the second time it is cut.
+"""Ctrl-C and SIGTERM: the first one lets running changes finish and starts nothing more, the second one stops them.
 
-A unit is what is left out as a whole or done as a whole: a step, or a task that has no steps. Until the first script of
-a unit that changes something begins, all of it may be cut; from then on only the second signal does. What runs on a
-host ends with its connection, and the next run converges.
+A unit is skipped or done as a whole: a step, or a task without steps. It may be stopped until its first script that
+changes something begins; from then on only the second signal does that. What runs on a host ends with its connection,
+and the next run converges.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     import subprocess
 
 NOTHING, STOP, CUT = 0, 1, 2
-"""What was asked for."""
+"""What has been requested."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 GRACE = 10
-"""Seconds for all hosts to end once their connections were cut, and after which the next signal ends this program."""
+"""Seconds for all hosts to end after their connections were cut; after that, another signal ends this program."""
 
 QUIET = 10
 """Seconds between two lists of what is waited for."""
@@ -41,24 +41,24 @@ AGAIN = "run the same command again: it continues from there"
 
 
 class Unit(msgspec.Struct):
-    """What is left out as a whole, or done as a whole."""
+    """Something that is skipped or done as a whole."""
 
     name: str
     later: str = ""
-    """What comes after it and will not begin either."""
+    """What would come after it, and will not be started either."""
     since: float = 0.0
-    """When its first change began, in seconds of the epoch; 0: it may be cut."""
+    """When its first change began, in seconds since 1970; 0: it may be stopped."""
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A host, and how its report is given up: it may hang where nothing can be cut."""
+    """A host, and how to give up waiting for its thread, which may hang where nothing can be stopped."""
 
     host: str = ""
     leave: Callable[[], None] | None = None
 
 
 class Work:
-    """Something that goes on, and that `cut` ends."""
+    """A running operation, which `cut` stops."""
 
     def __init__(self, unit: Unit, host: str, cut: Callable[[], None]) -> None:
         self.unit, self.host, self.cut = unit, host, cut
@@ -66,7 +66,7 @@ class Work:
         self.ended = self.was_cut = False
 
     def end(self) -> None:
-        """Cut it, unless it has ended."""
+        """Stop it, unless it has ended."""
         with self.lock:
             if not self.ended:
                 self.was_cut = True
@@ -79,17 +79,17 @@ _works: set[Work] = set()
 _lock = threading.Lock()
 _asked, _when = NOTHING, 0.0
 _signals: queue.SimpleQueue[int] = queue.SimpleQueue()
-"""Unlike every lock, a SimpleQueue may be used by a signal handler whatever it interrupted."""
+"""Unlike locks, a SimpleQueue may be used by a signal handler, whatever that interrupted."""
 
 
 def asked() -> int:
-    """NOTHING, STOP or CUT."""
+    """Return what has been requested: NOTHING, STOP or CUT."""
     return _asked
 
 
 @contextmanager
 def entered(host: str, leave: Callable[[], None]) -> Iterator[None]:
-    """Within it, this thread works on `host`; `leave` has its report taken without waiting for the thread."""
+    """Work on `host` in this thread, within this context; `leave` makes others stop waiting for the thread."""
     token = _place.set(Place(host, leave))
     try:
         yield
@@ -99,14 +99,14 @@ def entered(host: str, leave: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def unit(name: str, later: str = "") -> Iterator[None]:
-    """Within it is a unit.
+    """Make this context a unit.
 
     Args:
-        name: of the step or task.
+        name: name of the step or task.
         later: what comes after it, for the error.
 
     Raises:
-        Interrupted: it has not begun, or was cut.
+        Interrupted: it was not started, or was stopped.
     """
     now = Unit(name, later)
     if _asked:
@@ -121,7 +121,7 @@ def unit(name: str, later: str = "") -> Iterator[None]:
 
 
 def before(name: str, later: str = "") -> Interrupted:
-    """The error where something has not begun."""
+    """The error for something that was not started."""
     rest = ", ".join(filter(None, [name, later]))
     return Interrupted(f"interrupted before {name}", f"not started: {rest}", hint=AGAIN)
 
@@ -136,14 +136,14 @@ def _cut(unit: Unit) -> Interrupted:
 
 @contextmanager
 def cut_by(cut: Callable[[], None], *, look: bool = True) -> Iterator[None]:
-    """Within it something goes on that may be cut.
+    """Run an operation that may be stopped within this context.
 
     Args:
-        cut: ends it, from another thread.
-        look: whether it changes nothing: the first signal cuts it, too, unless its unit has changed something.
+        cut: stops it, from another thread.
+        look: whether it changes nothing, so that the first signal stops it, unless its unit has changed something.
 
     Raises:
-        Interrupted: it was cut, or must not begin any more.
+        Interrupted: it was stopped, or was not started any more.
     """
     now, place = _unit.get() or Unit("this"), _place.get() or Place()
     work = Work(now, place.host, cut)
@@ -170,7 +170,7 @@ def cut_by(cut: Callable[[], None], *, look: bool = True) -> Iterator[None]:
 
 @contextmanager
 def connecting() -> Iterator[None]:
-    """Within it this thread connects: where that is cut, nobody waits for the thread, which may for long."""
+    """Connect within this context; if that is stopped, the thread is not waited for, as it may hang for long."""
     place = _place.get()
     with cut_by((place and place.leave) or (lambda: None)):
         yield
@@ -178,7 +178,7 @@ def connecting() -> Iterator[None]:
 
 @contextmanager
 def ended_with(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Within it a program runs here, in a session of its own; at the end of it, however it ends, none of it does."""
+    """Run a program in a session of its own within this context; at its end, all of its processes are killed."""
 
     def kill() -> None:
         with suppress(ProcessLookupError):
@@ -195,17 +195,17 @@ def ended_with(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 @contextmanager
 def kept() -> Iterator[None]:
-    """Within it is a change that no script makes, such as a program that has its own way with a signal."""
+    """Make a change without a script within this context, for example by a program that handles signals itself."""
     with cut_by(lambda: None, look=False):
         yield
 
 
 @contextmanager
 def listening(*, here: bool) -> Iterator[None]:
-    """Within it, signals are handled so; one that whoever started us has ignored stays ignored.
+    """Handle signals within this context; one that was ignored when we were started stays ignored.
 
     Args:
-        here: whether the main thread itself does the work, and is interrupted; else it waits for others.
+        here: whether the main thread does the work and is interrupted; otherwise it waits for other threads.
     """
     global _asked
     _asked = NOTHING
@@ -224,7 +224,7 @@ def listening(*, here: bool) -> Iterator[None]:
 
 def _handler(here: bool) -> Callable[[int, FrameType | None], None]:
     def handle(number: int, frame: FrameType | None) -> None:
-        """Note it, and nothing that needs a lock: the thread that it interrupts may hold that."""
+        """Record the signal without taking a lock, which the interrupted thread may hold."""
         global _asked, _when
         if _asked == CUT:
             if time.monotonic() - _when > GRACE:
@@ -241,7 +241,7 @@ def _handler(here: bool) -> Callable[[int, FrameType | None], None]:
 
 
 def _watch() -> None:
-    """Say what becomes of what goes on, and cut what may be cut."""
+    """Print what becomes of running operations, and stop those that may be stopped."""
     wait: float | None = None
     while True:
         with suppress(queue.Empty):
@@ -252,7 +252,9 @@ def _watch() -> None:
             works = list(_works)
         left = [work for work in works if work.unit.since and _asked == STOP]
         for work in set(works) - set(left):
-            threading.Thread(target=work.end, daemon=True).start()  # one that hangs is not in the way of others
+            threading.Thread(
+                target=work.end, daemon=True
+            ).start()  # in a thread, so that one that hangs does not delay others
         if wait is None:
             say(
                 f"\ninterrupted: {'stopping all that runs' if _asked == CUT else 'nothing more is started'}", error=True

@@ -1,4 +1,4 @@
-"""Files kept in the cache: on the disk before they count, and compared with a digest before each use."""
+"""Files kept in the cache: synced before they count, and verified by digest before each use."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from fabfile.errors import Failed, Refused
 from fabfile.sizes import human
 
 NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._+~-]{0,199}")
-"""A file's name that a mirror or a table may give: not hidden, one component, nothing special to a shell."""
+"""A file name that a mirror or a table may state: one component, not hidden, not special to a shell."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_ROOM = ("No space left on device", "Disk quota exceeded")
-"""What programs print then; they run with LC_ALL=C."""
+"""Messages of programs about a full disk; they run with LC_ALL=C."""
 
 LEAST = 8 << 20
-"""Bytes: where a disk has less than this left after something failed, that is taken for the reason."""
+"""After a failure, a disk with fewer free bytes is considered the cause."""
 
 FULL_DISK = "the disk is full"
 
 
 def inside(directory: Path, name: str) -> Path:
-    """The path of `name` directly in `directory`.
+    """Return the path of `name` directly in `directory`.
 
     Raises:
         Refused: the name is not a plain file name.
@@ -37,7 +37,7 @@ def inside(directory: Path, name: str) -> Path:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hex."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     import hashlib
 
     with path.open("rb") as stream:
@@ -45,14 +45,14 @@ def sha256(path: Path) -> str:
 
 
 def settle(part: Path, wanted: Path) -> None:
-    """Give a finished file its name, for good: after a power cut there is the whole file, or none of that name."""
+    """Rename a finished file so that even after a power cut it is there completely, or not at all."""
     _sync(part)
     part.rename(wanted)
     _sync(wanted.parent)
 
 
 def record(path: Path) -> None:
-    """Write down the digest of a file that was made here, for `intact`."""
+    """Record the digest of a file that was made here, for `intact`."""
     _sync(path)
     part, wanted = path.with_name(f".{path.name}.sha256.part"), _record_of(path)
     part.write_text(f"{sha256(path)}\n")
@@ -60,7 +60,7 @@ def record(path: Path) -> None:
 
 
 def intact(path: Path) -> bool:
-    """Whether a file is there and still has the digest that `record` wrote down."""
+    """Return whether a file exists and has the recorded digest."""
     try:
         return path.is_file() and _record_of(path).read_text() == f"{sha256(path)}\n"
     except (FileNotFoundError, UnicodeDecodeError):
@@ -69,7 +69,7 @@ def intact(path: Path) -> bool:
 
 @contextmanager
 def room(directory: Path) -> Iterator[None]:
-    """Within it, a disk that is full is told as one, with the directory and how to name another.
+    """Report a full disk as such within this context, with the directory and how to use another one.
 
     Raises:
         Failed: the disk is full.
@@ -81,7 +81,7 @@ def room(directory: Path) -> Iterator[None]:
             raise
         raise _full(directory, str(error)) from error
     except Failed as error:
-        # A kind of its own, or one from within, has said it already.
+        # A more specific error, or one from within, has reported it already.
         if type(error) is not Failed or error.what.startswith(FULL_DISK) or not _no_room(directory, error.details):
             raise
         raise _full(directory, str(error)) from error

@@ -1,7 +1,7 @@
-"""What may be set, declared once: on a field of the inventory or on a parameter of a task.
+"""Options, declared once: on a field of the inventory, or on a parameter of a task.
 
-The declaration is the annotation: `Annotated[int, Meta(ge=1, le=100, description="…")]`. hosts.toml is validated by it,
-and flags, `--help` and docs/hosts.md are made of it.
+The declaration is the annotation, `Annotated[int, Meta(ge=1, le=100, description="…")]`. hosts.toml is validated by it,
+and flags, `--help` and docs/hosts.md are made from it.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ from fabfile.console import shown
 from fabfile.errors import Refused
 
 LONGEST = 4096
-"""Characters in a value: more is a mistake, and no path, address or command that a machine would take."""
+"""Limit for the characters of a value: a longer one is a mistake."""
 
 Check = Callable[[str, str], object]
-"""Refuses a text; its second argument is what to call the option in the error."""
+"""Refuses a text; its second argument is the name of the option in the error."""
 
 
 def about(description: str, *, check: Check | None = None, unit: str = "", **limits: Any) -> Meta:
-    """The declaration that stands beside a type in `Annotated`.
+    """Declare an option, beside its type in `Annotated`.
 
     Args:
         description: a noun phrase, with the unit of a number.
-        check: refuses a text that the option cannot have.
-        unit: what kind of text it is.
-        limits: `ge` and `le`, of a number.
+        check: refuses texts that are not valid.
+        unit: kind of text.
+        limits: `ge` and `le` of a number.
     """
     return Meta(description=description, extra={"check": check, "unit": unit}, **limits)
 
 
 def size_of(description: str, *, least: int = 1, containerd: bool = False) -> Meta:
-    """The declaration of a size; see `sizes.parse`."""
+    """Declare an option that is a size; see `sizes.parse`."""
     return about(
         description, check=lambda text, name: sizes.parse(text, name, least=least, containerd=containerd), unit="size"
     )
 
 
 class Option(msgspec.Struct, frozen=True):
-    """One of them, as a task or a table of hosts.toml has it."""
+    """An option of a task, or a key of hosts.toml."""
 
     name: str
-    """In Python and in hosts.toml; with hyphens it is the flag."""
+    """Its name in Python and in hosts.toml; with hyphens it is the flag."""
     kind: type
-    """str, int, bool; list where it may be repeated."""
+    """str, int, bool; list if it may be repeated."""
     meaning: str
     default: Any = None
     choices: tuple[str, ...] = ()
@@ -59,23 +59,23 @@ class Option(msgspec.Struct, frozen=True):
     most: int | None = None
     check: Check | None = None
     unit: str = ""
-    """What kind of text it is: a size."""
+    """Kind of text: `size`."""
     setting: bool = False
-    """Whether hosts.toml has it, too: what that says is the default then."""
+    """Whether hosts.toml has it, too, which then has its default."""
 
     @property
     def key(self) -> str:
-        """What Invoke calls it: `device` for the field `devices`, `from` for the parameter `from_`."""
+        """Its name in Invoke: `device` for the field `devices`, `from` for the parameter `from_`."""
         return (self.name.removesuffix("s") if self.kind is list else self.name).rstrip("_")
 
     @property
     def flag(self) -> str:
-        """As it is typed."""
+        """The flag, as it is typed."""
         return "--" + self.key.replace("_", "-")
 
     @property
     def limits(self) -> str:
-        """What it may be; empty: any text."""
+        """Valid values; empty: any text."""
         if self.choices:
             return " or ".join(self.choices)
         if self.least is not None and self.most is not None:
@@ -84,7 +84,7 @@ class Option(msgspec.Struct, frozen=True):
 
     @property
     def help(self) -> str:
-        """What --help says of it."""
+        """Its text in --help."""
         more = [self.limits] if self.limits else []
         if self.kind is list:
             more.append("may be repeated")
@@ -93,10 +93,10 @@ class Option(msgspec.Struct, frozen=True):
         return f"{self.meaning} ({'; '.join(more)})" if more else self.meaning
 
     def read(self, text: str) -> Any:
-        """The value that was typed.
+        """Parse the value that was typed.
 
         Raises:
-            Refused: it cannot be that.
+            Refused: it is not valid.
         """
         self.refuse_text(text, self.flag)
         if not text.strip():
@@ -122,7 +122,7 @@ class Option(msgspec.Struct, frozen=True):
         return number
 
     def refuse_text(self, text: str, name: str) -> None:
-        """Refuse a text that no option can have.
+        """Refuse a text that is not valid for any option.
 
         Raises:
             Refused: it has control characters, or is too long.
@@ -138,12 +138,12 @@ class Option(msgspec.Struct, frozen=True):
 
 
 def option(name: str, annotation: Any, default: Any = None, *, setting: bool = False) -> Option:
-    """The option that an annotation declares.
+    """Return the option that an annotation declares.
 
     Raises:
-        TypeError: it declares none: a mistake in the program.
+        TypeError: it declares none, which is a mistake in this program.
     """
-    if get_origin(annotation) in (Union, UnionType):  # where its default is None
+    if get_origin(annotation) in (Union, UnionType):  # if its default is None
         annotation = next(each for each in get_args(annotation) if each is not type(None))
     base: Any = annotation
     metas: list[Any] = []
@@ -159,9 +159,9 @@ def option(name: str, annotation: Any, default: Any = None, *, setting: bool = F
     return Option(name, kind, meta.description, default, choices, least, most, check, unit, setting)
 
 
-@cache  # for each table of hosts.toml
+@cache  # once for each table of hosts.toml
 def options(of: type[msgspec.Struct]) -> dict[str, Option]:
-    """The options that the fields of a table declare; a table in it is none of them."""
+    """Return the options that the fields of a table declare; nested tables are left out."""
     return {
         field.name: option(field.name, field.type, field.default, setting=True)
         for field in msgspec.structs.fields(of)

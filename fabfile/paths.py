@@ -1,4 +1,4 @@
-"""Where things are kept on the controller, outside the repository except for the lab's own state."""
+"""Paths on the controller."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def cache() -> Path:
-    """Expensive things under a digest: artefacts, builds, lab images. Safe to delete at any time."""
+    """Directory of downloads, builds and lab images, under digests. It may be deleted at any time."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "containerd-devmapper"
 
 
 def lab() -> Path:
-    """State of the running lab: inventory, keys, overlays, process ids. LAB_DIR names another place."""
-    # Path.resolve() raises where links go round in circles.
+    """Directory of the running lab, LAB_DIR: inventory, keys, overlays, process ids."""
+    # Path.resolve() raises an error for circular links.
     return Path(os.path.realpath(os.environ.get("LAB_DIR") or REPOSITORY / ".lab"))
 
 
 def inventory() -> Path:
-    """hosts.toml, or the file that HOSTS_FILE names."""
+    """Path of hosts.toml, HOSTS_FILE."""
     return Path(os.environ.get("HOSTS_FILE") or REPOSITORY / "hosts.toml")

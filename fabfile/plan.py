@@ -1,4 +1,4 @@
-"""A step's changes as data: what --dry shows, what --json has, and what apply.py makes true.
+"""Changes as data: what --dry shows, what --json contains, and what apply.py applies.
 
 A step is a name and a pure function from facts to changes.
 """
@@ -18,30 +18,30 @@ from fabfile.facts import Facts, Query
 
 
 class Source(Protocol):
-    """A file of the controller that may have to be fetched or built first."""
+    """A file on the controller that may have to be downloaded or built first."""
 
     @property
     def label(self) -> str:
-        """Name, version and key, unique to the content: `go-1.26.5-5c2c3b16caef`."""
+        """Name, version and key, unique to its content: `go-1.26.5-5c2c3b16caef`."""
 
     def path(self) -> Path:
-        """Fetch or build it, verified, and return where it is."""
+        """Download or build it, verify it, and return its path."""
 
 
 class Command(msgspec.Struct, frozen=True, tag="command"):
-    """Run `script` (POSIX sh, as root). It may be run twice: it is repeatable."""
+    """Run `script`, POSIX sh as root. It must be repeatable."""
 
     why: str
     script: str
     functions: str = ""
-    """Shell functions that the script calls; left out where a plan is shown to a person."""
+    """Shell functions that the script calls; not shown with the plan."""
 
 
 class File(msgspec.Struct, frozen=True, tag="file"):
-    """Make `path` hold `content`, atomically, with a backup beside it if `backup` names one.
+    """Write `content` to the file `path`, atomically.
 
-    `validate` is a command that gets the new file's temporary path as $1 and refuses it by its exit code. A file that
-    is replaced keeps its owner.
+    `validate` is a command that gets the path of the new file as $1 and rejects it by its exit code. `backup` is the
+    path for a copy of the old file. A file that is replaced keeps its owner.
     """
 
     why: str
@@ -54,7 +54,7 @@ class File(msgspec.Struct, frozen=True, tag="file"):
 
 
 class Upload(msgspec.Struct, frozen=True, tag="upload"):
-    """Bring `source` to the machine, verify its digest there, and run `script` with its path as $1."""
+    """Upload `source`, verify its digest there, and run `script` with its path as $1."""
 
     why: str
     source: Any  # a Source; msgspec needs a concrete type here
@@ -65,16 +65,16 @@ Change = Command | File | Upload
 
 
 class Step(msgspec.Struct, frozen=True):
-    """A noun to converge: its plan is a pure function of the facts."""
+    """Something to converge: its plan is a pure function of the facts."""
 
     name: str
     plan: Callable[[Facts], list[Change]]
     query: Query = Query()
-    """What the plan wants to know."""
+    """The facts that the plan needs."""
 
 
 def file(have: Facts, why: str, path: str, content: str, **options: Any) -> list[Change]:
-    """The change, if any, that makes `path` hold `content`; its mode is 0644 unless `mode` says otherwise."""
+    """Return the change, if any, after which `path` contains `content`, with `mode`, by default 0644."""
     now, mode = have.files.get(path), options.pop("mode", 0o644)
     if now and now.content == content and now.mode == mode:
         return []
@@ -82,11 +82,11 @@ def file(have: Facts, why: str, path: str, content: str, **options: Any) -> list
 
 
 def describe(change: Change, *, diff: bool = False) -> list[str]:
-    """The lines that show a change to a person.
+    """Return the lines that show a change to an operator.
 
     Args:
-        change: it.
-        diff: also the commands, and how a file that is there differs; else a single line.
+        change: the change.
+        diff: include the commands, and the differences of an existing file; otherwise it is a single line.
     """
     what = f"* {change.why}"
     match change:
@@ -114,5 +114,5 @@ def _behind(change: Change) -> list[str]:
 
 
 def words(*parts: str | int | Path) -> str:
-    """Quote `parts` as the words of a shell command."""
+    """Quote `parts` as words of a shell command."""
     return shlex.join(map(str, parts))

@@ -1,4 +1,4 @@
-"""releases.toml → artefacts with a digest, each under its URL or under the same file name in a mirror."""
+"""Release sets: artefacts with digests, at their official URLs or under the same file names in a mirror."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from zipfile import ZipFile
 
 MACHINES = {"amd64": "x86_64", "arm64": "aarch_64"}
-"""Our names of architectures → protoc's."""
+"""Our name of an architecture → protoc's."""
 
 MOST_UNPACKED = 1 << 30
-"""Bytes that a zip archive may hold."""
+"""Limit for the unpacked size of a zip archive in bytes."""
 
 
 class Artefact(msgspec.Struct, frozen=True):
@@ -35,7 +35,7 @@ class Artefact(msgspec.Struct, frozen=True):
     sha256: str
     file: str
     size: int = 0
-    """Bytes; 0 where the catalogue does not say it."""
+    """In bytes; 0: not known."""
 
     @property
     def label(self) -> str:
@@ -44,17 +44,17 @@ class Artefact(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """Version and the start of its digest: the name of its directory under /opt."""
+        """Version and the start of its digest: the name of its directory below /opt."""
         return f"{self.version}-{self.sha256[:12]}"
 
     def path(self) -> Path:
-        """Fetch it, or find it in the cache, and return what a machine unpacks (a zip as a tar archive).
+        """Download it, or find it in the cache, and return the path of what a machine unpacks; zip becomes tar.
 
-        What the cache has is compared with size and digest at each use, and fetched again where it is something else.
+        The cached file is verified by size and digest at each use, and downloaded again if it differs.
 
         Raises:
-            Refused: its name is no plain file name.
-            Failed: it could not be fetched, is not whole, or has another digest.
+            Refused: its name is not a plain file name.
+            Failed: it could not be downloaded, is incomplete, or has another digest.
         """
         wanted = kept.inside(paths.cache() / "artefacts" / self.sha256, self.file)
         with download.locked(wanted):
@@ -71,7 +71,7 @@ class Artefact(msgspec.Struct, frozen=True):
 
 
 class Release(msgspec.Struct, frozen=True):
-    """A set of versions that go together, on one architecture."""
+    """A set of versions that belong together, for one architecture."""
 
     name: str
     arch: str
@@ -81,12 +81,12 @@ class Release(msgspec.Struct, frozen=True):
 
     @property
     def go(self) -> Artefact:
-        """The toolchain that builds it. Refused where there is none for this architecture; so the others."""
+        """The Go toolchain that builds containerd; like the others, refused if there is none for this architecture."""
         return self._part("go")
 
     @property
     def protoc(self) -> Artefact:
-        """The compiler of protocol buffers."""
+        """The protocol buffer compiler."""
         return self._part("protoc")
 
     @property
@@ -104,19 +104,18 @@ class Release(msgspec.Struct, frozen=True):
         return self.parts[name]
 
 
-@cache  # a deploy asks several times for every host
+@cache  # a deploy calls it several times per host
 def load(name: str, arch: str, mirror: str = "") -> Release:
-    """A release set.
+    """Load a release set.
 
     Args:
-        name: of the set, such as `2.3`.
+        name: name of the set, such as `2.3`.
         arch: `amd64` or `arm64`.
-        mirror: a directory or HTTP address that has the files, by their names; empty for the official addresses.
+        mirror: directory or HTTP address with the files, by their names; empty: the official addresses.
 
     Raises:
-        Refused: no such set; a mirror that is no directory and no address; a table with an unknown key, a wrong
-            type, or a version that is nowhere described.
-        Failed: the mirror has to say what it holds, and does not answer.
+        Refused: there is no such set, the mirror is neither a directory nor an address, or a table is not valid.
+        Failed: the set is defined by the mirror, which does not respond.
     """
     file = paths.REPOSITORY / "releases.toml"
     raw = catalogue.parse(file.read_text(), str(file))
@@ -143,17 +142,17 @@ def load(name: str, arch: str, mirror: str = "") -> Release:
 
 
 def assembled(tables: Catalogue, name: str, arch: str, base: str, where: str) -> Release:
-    """The release `name` of a catalogue, each part under its address.
+    """Build a release set from a catalogue, each part with its address.
 
     Args:
         tables: the catalogue.
-        name: of the set, which is in it.
+        name: name of the set, which exists.
         arch: `amd64` or `arm64`.
-        base: the address of a mirror; empty for the official ones.
-        where: the catalogue's file or address, for errors.
+        base: address of a mirror; empty: the official addresses.
+        where: file or address of the catalogue, for errors.
 
     Raises:
-        Refused: a file name or an address that cannot be one.
+        Refused: a file name or an address is not valid.
     """
     chosen = tables.set[name]
     parts = {}
@@ -180,7 +179,7 @@ def _file_name(name: str, where: str) -> str:
 
 
 def base_url(mirror: str) -> str:
-    """The address of a mirror that was given as an address or as a directory, without credentials; empty for none.
+    """Return the address of a mirror given as an address or a directory, without credentials; empty if none is given.
 
     Raises:
         Refused: it is neither.
@@ -199,7 +198,7 @@ def base_url(mirror: str) -> str:
 
 
 def _as_tar(archive: Path) -> Path:
-    """The zip archive as a tar archive beside it: a machine need not have unzip."""
+    """Convert a zip archive to a tar archive beside it, so that machines need no unzip."""
     import zipfile
     from zlib import error as ZlibError
 
@@ -233,7 +232,7 @@ def _convert(source: ZipFile, out: IO[bytes]) -> None:
             if not entry.filename.isprintable() or {"", ".", ".."} & set(entry.filename.split("/")):
                 raise ValueError(f"it has a file outside its directory: {entry.filename!r:.200}")
             info = tarfile.TarInfo(entry.filename)
-            # Whether it is a program; everybody may read it (some releases of protoc say otherwise of their files).
+            # Programs are executable, and everything is readable, which some releases of protoc do not state.
             info.size, info.mode = entry.file_size, 0o755 if (entry.external_attr >> 16) & 0o100 else 0o644
             with source.open(entry) as stream:
                 tar.addfile(info, stream)

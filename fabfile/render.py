@@ -1,4 +1,4 @@
-"""templates/*.j2 → text. A name that is not given is an error, never an empty string."""
+"""Fill in templates/*.j2. A missing value is an error, never an empty string."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
-        autoescape=False,  # shell, TOML and unit files; a template quotes with the filter `sh`
+        autoescape=False,  # shell, TOML and unit files; templates quote with the filter `sh`
     )
     environment.filters["sh"] = lambda value: quote(str(value))
     return environment
 
 
 def render(name: str, /, **values: Any) -> str:
-    """The template `name` under templates/, filled in.
+    """Fill in the template `name` below templates/.
 
     Raises:
-        jinja2.UndefinedError: a value that the template needs was not given.
+        jinja2.UndefinedError: a value that the template needs is missing.
     """
     return _environment().get_template(name).render(**values)

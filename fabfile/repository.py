@@ -1,6 +1,6 @@
-"""A git repository of ours for a single fetch: git with an environment and configuration of its own, within limits.
+"""A git repository for a single fetch: git runs with its own environment and configuration, within limits.
 
-Whatever the caller's environment, ~/.gitconfig, templates, hooks and attributes say, none of it is seen here.
+The caller's environment, ~/.gitconfig, templates, hooks and attributes have no effect on it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from fabfile.errors import Failed
 from fabfile.web import HINT, TIMEOUT
 
 SECONDS = 3600
-"""For all of a fetch: a mirror of plain files sends the whole history."""
+"""Limit for the whole fetch; a mirror of plain files sends the entire history."""
 
 MOST = 2 << 30
-"""Bytes of any file that git writes: ten times containerd's history."""
+"""Limit for each file that git writes in bytes: ten times containerd's history."""
 
 CONFIG = """[core]
 	hooksPath = /dev/null
@@ -34,31 +34,31 @@ CONFIG = """[core]
 	lowSpeedLimit = 1
 	lowSpeedTime = {timeout}
 {more}"""
-# A server that stops sending is given up. One that prepares much sends a few bytes every 5 s: a higher limit of speed
-# would end it.
+# Give up if a server stops sending. One with much to prepare sends a few bytes every 5 s, and must not be given up, so
+# the speed limit is no higher.
 
 
 class Done(msgspec.Struct, frozen=True):
-    """What became of a git command."""
+    """The outcome of a git command."""
 
     exited: int
     stdout: Path
     stderr: str
-    """Its end."""
+    """The end of its standard error."""
 
 
 class Repository:
     """An empty bare repository in a directory."""
 
     def __init__(self, directory: Path, url: str) -> None:
-        """Make one.
+        """Create it.
 
         Args:
-            directory: an empty one, which is git's home as well.
-            url: what will be fetched from, without credentials.
+            directory: an empty directory, which also becomes git's home.
+            url: where to fetch from, without credentials.
 
         Raises:
-            Failed: git could not make it.
+            Failed: git could not create it.
         """
         self.directory, self.url, self.until = directory, url, monotonic() + SECONDS
         self._commands = 0
@@ -68,7 +68,7 @@ class Repository:
             raise Failed("git init failed", f"exit code {done.exited}\n{done.stderr}")
 
     def fetch(self, what: str, *options: str) -> Done:
-        """Fetch a ref, or a commit where the server allows that."""
+        """Fetch a ref, or a commit if the server allows that."""
         quiet = ("-q", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
         return self.run("fetch", *quiet, *options, "--", self.url, what)
 
@@ -77,12 +77,12 @@ class Repository:
 
         Args:
             args: the command and its arguments.
-            stdin: what it reads.
-            most: bytes of any file that it writes, its output too.
-            repository: whether the repository is there already.
+            stdin: file for its standard input.
+            most: limit for each file that it writes, its output included, in bytes.
+            repository: whether the repository exists already.
 
         Raises:
-            Failed: the time for all of it is over.
+            Failed: the time limit for the whole fetch was reached.
         """
         self._commands += 1
         out, err = (self.directory / f"{name}{self._commands}" for name in ("out", "err"))
@@ -106,11 +106,11 @@ class Repository:
 
 
 def environment(home: Path, url: str) -> dict[str, str]:
-    """The environment that git runs in.
+    """Return the environment in which git runs.
 
     Args:
         home: a directory of ours with the file `config`.
-        url: what is fetched from; its password goes here, because arguments are readable for every user.
+        url: where to fetch from; its password goes into the environment, as arguments are visible to every user.
     """
     dropped = ("SSH_ASKPASS", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")
     own = {key: value for key, value in os.environ.items() if not key.startswith("GIT_") and key not in dropped}
@@ -122,7 +122,7 @@ def environment(home: Path, url: str) -> dict[str, str]:
         "GIT_CONFIG_GLOBAL": str(home / "config"),
         "GIT_ATTR_NOSYSTEM": "1",
         "GIT_ALLOW_PROTOCOL": ":".join(address.STRONGER.get(url.partition(":")[0], ())),
-        "GIT_TERMINAL_PROMPT": "0",  # nobody is asked for a password
+        "GIT_TERMINAL_PROMPT": "0",  # nobody can answer a password prompt
         "GIT_ASKPASS": "",
         "GIT_NO_REPLACE_OBJECTS": "1",
         "GIT_CONFIG_COUNT": str(len(settings)),
@@ -133,7 +133,7 @@ def environment(home: Path, url: str) -> dict[str, str]:
 
 
 def _trusted(url: str) -> str:
-    """Root's directories may be read by git as one's own may: root can do everything here anyway."""
+    """Let git read a directory of root's like one's own; root can do everything here anyway."""
     if not url.startswith("file:"):
         return ""
     path = address.file_path(url).resolve()
@@ -143,7 +143,7 @@ def _trusted(url: str) -> str:
 
 
 def _authority() -> str:
-    """The certificates that the rest of a deploy trusts are git's as well."""
+    """Let git trust the same certificate authorities as the rest of a deploy."""
     file = os.environ.get("SSL_CERT_FILE", "")
     return f"[http]\n\tsslCAInfo = {_value(file)}\n" if file else ""
 

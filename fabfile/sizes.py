@@ -1,4 +1,4 @@
-"""Sizes as people write them: `100G`, `1.5TiB`, `64k`; always binary, always with a unit."""
+"""Sizes as people write them, `100G`, `1.5TiB`, `64k`: always binary, always with a unit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fabfile.errors import Refused
 
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50, "E": 1 << 60}
 LARGEST = 1 << 60
-"""1 EiB: beyond it a device-mapper table in 512-byte sectors stops making sense on any real machine."""
+"""1 EiB: no machine has a device-mapper table larger than that."""
 
 SECTOR = 512
 """Bytes in a sector, the unit of every device-mapper table."""
@@ -20,17 +20,18 @@ SIZE = re.compile(r"(\d{1,20}(?:\.\d{1,20})?)([KMGTPE])(I?B)?", re.ASCII | re.IG
 
 
 def parse(text: str, option: str = "size", *, least: int = 1, containerd: bool = False) -> int:
-    """Bytes of a size such as `100G`, `512MiB` or `1.5t`.
+    """Parse a size such as `100G`, `512MiB` or `1.5t` into bytes.
 
     Args:
-        text: a number and one of K, M, G, T, P, E, alone or followed by `iB`, in capitals or not: all binary.
-        option: what to call it in an error.
-        least: the smallest size, in bytes, that is accepted.
-        containerd: `GB` is accepted and means `GiB`, as containerd reads it in its own configuration.
+        text: a number and one of K, M, G, T, P, E, optionally followed by `iB`; case does not matter, and all are
+            binary.
+        option: name of the option, for the error.
+        least: the smallest valid size in bytes.
+        containerd: accept `GB` in the sense of `GiB`, as in containerd's own configuration.
 
     Raises:
-        Refused: no unit, another unit, a decimal unit such as GB, not positive, a fraction of a byte, smaller than
-            `least`, larger than 1 EiB.
+        Refused: there is no unit, an unknown or a decimal one such as GB; or the size is not a whole number of bytes,
+            less than `least`, or more than 1 EiB.
     """
     match = SIZE.fullmatch(text.strip())
     if not match:
@@ -39,7 +40,7 @@ def parse(text: str, option: str = "size", *, least: int = 1, containerd: bool =
             "a size is a number and a binary unit, without a sign: 512M, 100G, 1.5T",
             hint=f"for example {_flag(option)} 100G",
         )
-    from fractions import Fraction  # `inv --list` is not to wait for it
+    from fractions import Fraction  # it is slow to import, and `inv --list` does not need it
 
     number, unit, suffix = Fraction(match[1]), match[2].upper(), (match[3] or "").upper()
     if suffix == "B" and not containerd:
@@ -59,7 +60,7 @@ def parse(text: str, option: str = "size", *, least: int = 1, containerd: bool =
 
 
 def _ambiguous(option: str, text: str, number: str, unit: str) -> Refused:
-    """Nobody knows whether a person who writes 100GB means 1000 or 1024: a pool is not made on a guess."""
+    """The error for 100GB, which may mean powers of 1000 or 1024: a pool must not be created on a guess."""
     from fractions import Fraction
 
     power = "KMGTPE".index(unit) + 1
@@ -76,7 +77,7 @@ def _flag(option: str) -> str:
 
 
 def show(size: int) -> str:
-    """The shortest exact form of a number of bytes, which `parse` reads back from 1 KiB on: `75M`, `1536M`, `1.5K`."""
+    """Format bytes exactly and as short as possible, `75M`, `1536M`, `1.5K`; from 1 KiB on, `parse` reads it back."""
     for unit, factor in reversed(UNITS.items()):
         if size and size % factor == 0:
             return f"{size // factor}{unit}"
@@ -88,13 +89,13 @@ def show(size: int) -> str:
 
 
 def exact(size: int) -> str:
-    """A number of bytes as `parse` reads it again; one that is no whole number of KiB is rounded down to it."""
+    """Format bytes so that `parse` reads them back, rounded down to KiB."""
     unit, factor = next(((u, f) for u, f in reversed(UNITS.items()) if size % f == 0), ("K", KIB))
     return f"{size // factor}{unit}"
 
 
 def human(size: int) -> str:
-    """A number of bytes for reading, with one decimal: `47.3G`."""
+    """Format bytes for people, with one decimal: `47.3G`."""
     for unit, factor in reversed(UNITS.items()):
         if size >= factor:
             return f"{size / factor:.1f}{unit}"

@@ -1,4 +1,4 @@
-"""containerd's source at one commit, from its repository or from the same repository under a mirror."""
+"""containerd's source at one commit, from its repository, or from the same repository in a mirror."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fabfile.repository import MOST, Repository
 from fabfile.web import HINT
 
 MOST_LISTED = 64 << 20
-"""Bytes of a tree's listing: a small repository can describe a tree without end."""
+"""Limit for the listing of a tree in bytes: a small repository can describe an endless tree."""
 
 
 class Git(msgspec.Struct, frozen=True):
@@ -29,7 +29,7 @@ class Git(msgspec.Struct, frozen=True):
     commit: str
     mode: Literal["gopath", "module"]
     cgo: bool = False
-    """Build with a C compiler against the machine's own libraries, as the 2020 recipe did; else statically."""
+    """Build with a C compiler and against the machine's libraries, as the 2020 recipe did; otherwise statically."""
 
     @property
     def label(self) -> str:
@@ -37,13 +37,13 @@ class Git(msgspec.Struct, frozen=True):
         return f"containerd-source-{self.version}-{self.commit[:12]}"
 
     def path(self) -> Path:
-        """Fetch the commit, or find it in the cache, and return a tar archive of exactly its tree.
+        """Fetch the commit, or find it in the cache, and return the path of a tar archive of exactly its tree.
 
-        What the cache has is compared with the commit at each use, and fetched again where it is something else.
+        The cached archive is verified against the commit at each use, and fetched again if it differs.
 
         Raises:
             Refused: this controller has no git.
-            Failed: the repository does not answer, or has no such commit.
+            Failed: the repository does not respond, or has no such commit.
         """
         wanted = kept.inside(paths.cache() / "sources", f"{self.commit}.tar")
         record = wanted.with_suffix(".commit")
@@ -63,7 +63,7 @@ def _archive(git: Git, wanted: Path, record: Path) -> None:
     doing = f"fetching containerd {git.version}"
     say(f"{doing} from {git.url}")
     temporary = tempfile.TemporaryDirectory(dir=wanted.parent, prefix=f".{git.commit}-")
-    # A full disk is full no more once the directory is gone.
+    # The directory is removed before the full disk is examined.
     with temporary as directory, kept.room(wanted.parent), activity.doing(lambda: doing):
         repository = Repository(Path(directory), git.url)
         _fetch(git, repository)
@@ -80,12 +80,12 @@ def _archive(git: Git, wanted: Path, record: Path) -> None:
 
 
 def _fetch(git: Git, repository: Repository) -> None:
-    # One commit where the server lets us ask for it; else (a mirror of plain files) the ref with its history.
+    # One commit if the server allows that; otherwise, as from a mirror of plain files, the ref with its history.
     fetched = repository.fetch(git.commit, "--depth=1")
     if fetched.exited:
         fetched = repository.fetch(git.ref)
     if fetched.exited or repository.run("cat-file", "-e", f"{git.commit}^{{commit}}").exited:
-        # What git suggests then, a line in ~/.gitconfig, is not read here.
+        # git suggests a line in ~/.gitconfig, which has no effect here.
         foreign = "dubious ownership" in fetched.stderr
         raise Failed(
             f"cannot fetch containerd {git.version} from {git.url}",
@@ -95,7 +95,7 @@ def _fetch(git: Git, repository: Repository) -> None:
 
 
 def _write(git: Git, repository: Repository, archive: Path, when: int) -> None:
-    """Write the archive from git's objects as they are: `git archive` would obey the attributes in the tree."""
+    """Write the archive from git's objects, as `git archive` would follow attributes in the tree."""
     listing = _output(repository, "ls-tree", "-r", "-z", "--full-tree", git.commit, most=MOST_LISTED)
     wanted = list(tree.entries(listing.read_bytes()))
     ids = repository.directory / "ids"

@@ -1,7 +1,7 @@
-"""systemd's units: enabled and started with as few reloads of the manager as the truth allows.
+"""Enable and start systemd units, with as few reloads of systemd as possible.
 
-A reload runs every generator and reads every unit again: on a slow machine that takes longer than making a pool. It is
-needed for a unit that changed under systemd; of one that is new, systemd itself is asked right before the start.
+A reload runs every generator and reads every unit again, which takes longer than creating a pool on a slow machine. It
+is needed for a unit that changed; for a new one, systemd itself is asked right before the start.
 """
 
 from __future__ import annotations
@@ -16,29 +16,30 @@ UNITS = "/etc/systemd/system/"
 
 
 def start(changes: Sequence[Change], *units: str, restart: bool = False, otherwise: str = "") -> str:
-    """The script that enables `units`, now and at every boot.
+    """Return the script that enables and starts units.
 
     Args:
-        changes: what is written before, other units and drop-ins among it.
-        units: what to enable and start.
-        restart: restart the first, for a unit that counts as started but is not.
-        otherwise: what to do where it does not start.
+        changes: changes made before, among them units and drop-ins.
+        units: names of the units.
+        restart: restart the first one, which counts as active but is not.
+        otherwise: hint for the case that they do not start.
     """
     names, first = words(*units), words(units[0])
-    # A restart waits for its own unit. One that the unit pulls in is started after it, and somewhat later: whoever
-    # looks at once sees it down. So each is started by its name, which waits for it.
+    # A restart waits for its own unit, and units that this one pulls in start somewhat later: facts gathered at once
+    # would
+    # show them as inactive. So each is started by name as well, which waits for it.
     doing = [f"restart {first}"] * restart + [f"start {names}"] * (not restart or len(units) > 1)
     written = [c for c in changes if isinstance(c, File) and c.path.startswith(UNITS)]
-    # A drop-in whose directory is new is not noticed by systemd 252, though it is what a unit is read from again.
+    # systemd 252 does not notice a drop-in whose directory is new, although it rereads units for other ones.
     stale = any(file.before is not None or ".d/" in file.path for file in written)
     ask = f"case $(systemctl show -p NeedDaemonReload {names}) in *=yes*) systemctl daemon-reload ;; esac"
     hint = f"{words('echo', f'hint: {otherwise}')}; " if otherwise else ""
     return "\n".join(
         [
-            # The links are what counts; facts look at them, not at what the manager remembers.
+            # Facts look at the links in the file system, not at systemd's memory of them.
             f"systemctl -q --no-reload enable {names}",
             f"sync {UNITS} {UNITS}*.wants",
-            # In systemd 257 a unit that was looked for before it was there needs a reload, too.
+            # systemd 257 needs a reload also for a unit that it looked for before the unit existed.
             "systemctl daemon-reload" if stale else ask,
             f"{{ {' && '.join(f'systemctl {verb}' for verb in doing)}; }} ||",
             f"  {{ systemctl status --no-pager -n 20 {names}; {hint}exit 1; }}",
@@ -47,7 +48,7 @@ def start(changes: Sequence[Change], *units: str, restart: bool = False, otherwi
 
 
 def unread(have: Facts, *units: str) -> bool:
-    """Whether systemd has one of the units in memory without its file: a new file is not read by itself then."""
+    """Return whether systemd has one of the units in memory without its file, so that it needs a reload."""
     found = map(have.units.of, units)
     return any(unit.load == "error" or (unit.load == "not-found" and unit.active == "active") for unit in found)
 
@@ -56,11 +57,11 @@ def refuse_changing(unit: str, changing: str) -> None:
     """Refuse to interfere with a unit that is still starting or stopping.
 
     Args:
-        unit: its name.
-        changing: what systemd said of it after a wait; empty where it has come to rest.
+        unit: name of the unit.
+        changing: its state after a wait; empty if it has come to rest.
 
     Raises:
-        Refused: it has not. To restart a pool's unit now would end a check of its metadata half-way.
+        Refused: it has not come to rest. Restarting a pool's unit now would interrupt a check of its metadata.
     """
     if changing:
         raise Refused(
@@ -71,12 +72,12 @@ def refuse_changing(unit: str, changing: str) -> None:
 
 
 def run(unit: str) -> str:
-    """The script that runs a unit that comes to its end by itself, and fails with what it says where it does not."""
+    """Return the script that runs a unit which ends by itself, and fails with its status if it fails."""
     return f"systemctl start {words(unit)} || {{ systemctl status --no-pager -n 20 {words(unit)}; exit 1; }}"
 
 
 def refuse_masked(have: Facts, *units: str) -> None:
-    """Refuse to start what somebody masked; writing its unit again would unmask it silently.
+    """Refuse to start a masked unit; writing it again would silently unmask it.
 
     Raises:
         Refused: with the command that unmasks it.

@@ -1,4 +1,4 @@
-"""`@task`: Invoke's, with options that are declared once, refused by name, and have no short forms by chance."""
+"""`@task`: Invoke's, with options that are declared once, clear errors, and no automatic short flags."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ DIFF = Option("diff", bool, "commands and file differences behind each line of t
 
 
 ANEW = frozenset({"diff", "instance", "json", "name"})
-"""Options that a hint does not repeat: which pool is meant is said anew, and a hint is for a person."""
+"""Options that a hint does not repeat: it selects the pool itself, and is for a person."""
 
 
 class Flag(Argument):
-    """An option as Invoke's parser sees it."""
+    """An option, as Invoke's parser sees it."""
 
     def __init__(self, option: Option, *, positional: bool = False) -> None:
         self.option = option
@@ -49,10 +49,10 @@ class Flag(Argument):
         )
 
     def set_value(self, value: Any, cast: bool = True) -> None:
-        """Take what was typed.
+        """Take the value that was typed.
 
         Raises:
-            Refused: it cannot be that.
+            Refused: it is not valid.
         """
         if self.positional and str(value).startswith("-"):
             raise Refused(
@@ -67,16 +67,16 @@ class Flag(Argument):
 
 
 class Task(invoke.Task[Any]):
-    """A task whose body gets only what was given: its own defaults, and hosts.toml, hold for the rest.
+    """A task whose body gets only the options that were given; its own defaults and hosts.toml supply the others.
 
     Args:
-        body: it; its parameters are annotated as options.
-        settings: a table of hosts.toml, and which of its fields are options, which reach the body's `**given`.
-        positional: options whose flag may be left out.
-        json: whether --json has a meaning.
-        answers: the type of its `result` in the document; None: it has none. docs/json.md describes it.
-        diff: whether it shows plans.
-        together: what is shown of its answers on several hosts, see `together.View`; None: each is shown by itself.
+        body: the function; its parameters are annotated as options.
+        settings: tables of hosts.toml, and which of their fields are options; the body gets these as `**given`.
+        positional: options whose flag may be omitted.
+        json: whether the task has --json.
+        answers: type of its `result` in the document, which docs/json.md describes; None: it has none.
+        diff: whether the task has --diff.
+        together: how its answers of several hosts are shown, see `together.View`; None: each by itself.
     """
 
     def __init__(
@@ -105,12 +105,12 @@ class Task(invoke.Task[Any]):
         return DIFF.name in self.options
 
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
-        """Its options, for Invoke's parser."""
+        """Return its options for Invoke's parser."""
         names = [*self.positional, *(name for name in self.options if name not in self.positional)]
         return [Flag(self.options[name], positional=name in self.positional) for name in names]
 
     def typed(self, given: Mapping[str, Any]) -> list[str]:
-        """What was given, as it is typed, except for which pool and how it is shown."""
+        """Return the given options as they are typed, without those in `ANEW`."""
         words: list[str] = []
         for own in self.options.values():
             value = given.get(own.key)
@@ -120,7 +120,7 @@ class Task(invoke.Task[Any]):
         return words
 
     def __call__(self, *args: Any, **given: Any) -> Any:
-        """Do it; what was not given is left to the body."""
+        """Run the task; options that were not given are left to the body."""
         names = {own.key: own.name for own in self.options.values()}
         given = {names[key]: value for key, value in given.items() if value is not None and value != []}
         given.pop(JSON.name, None)
@@ -129,7 +129,7 @@ class Task(invoke.Task[Any]):
 
 
 def _declared(body: Callable[..., Any]) -> list[Option]:
-    """The options that the parameters of a body declare, behind the context."""
+    """The options that the parameters of a body declare, after the context."""
     _, *parameters = inspect.signature(body, eval_str=True).parameters.values()
     return [
         option.option(each.name, each.annotation, None if each.default is each.empty else each.default)
@@ -143,5 +143,5 @@ def task(body: Callable[..., Any], /) -> Task: ...
 @overload
 def task(**options: Any) -> Callable[[Callable[..., Any]], Task]: ...
 def task(body: Callable[..., Any] | None = None, /, **options: Any) -> Task | Callable[[Callable[..., Any]], Task]:
-    """The decorator; its arguments are those of `Task`."""
+    """Decorate a task; the arguments are those of `Task`."""
     return Task(body) if body else lambda body: Task(body, **options)

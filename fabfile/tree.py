@@ -1,4 +1,4 @@
-"""A git tree as a tar archive, and back: the archive of a commit is proved by the commit's own id, without git."""
+"""A git tree as a tar archive: such an archive can be verified against a commit's id without git."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import IO, Any
 import msgspec
 
 MOST = 2 << 30
-"""Bytes of all files of a tree."""
+"""Limit for all files of a tree together in bytes."""
 
 LARGEST = 256 << 20
-"""Bytes of one of them."""
+"""Limit for one file in bytes."""
 
 DEPTH = 64
-"""Directories in each other."""
+"""Limit for the depth of directories."""
 
 FILE, PROGRAM, LINK, FOLDER = "100644", "100755", "120000", "40000"
 
@@ -32,10 +32,10 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 def entries(listing: bytes) -> Iterator[Entry]:
-    """What `git ls-tree -r -z` prints.
+    """Parse the output of `git ls-tree -r -z`.
 
     Raises:
-        ValueError: something that cannot be in the archive: a submodule, another mode, a path that leads elsewhere.
+        ValueError: something is not allowed in the archive: a submodule, another mode, or a path that leads elsewhere.
     """
     for line in listing.split(b"\0")[:-1]:
         about, _, name = line.partition(b"\t")
@@ -53,13 +53,13 @@ def write(archive: Path, wanted: list[Entry], objects: IO[bytes], when: int) -> 
     """Write the archive.
 
     Args:
-        archive: the file to write.
-        wanted: the tree's files.
-        objects: what `git cat-file --batch` prints for each of their ids once, in the order in which they come first.
-        when: the time of all files, in seconds since 1970.
+        archive: path of the archive.
+        wanted: files of the tree.
+        objects: output of `git cat-file --batch` for each of their ids once, in the order of first occurrence.
+        when: time of all files in seconds since 1970.
 
     Raises:
-        ValueError: an object is missing or no file's, or too large.
+        ValueError: an object is missing, is not a file, or is too large.
     """
     places: dict[str, list[Entry]] = {}
     for entry in wanted:
@@ -94,10 +94,10 @@ def _add(tar: tarfile.TarFile, entry: Entry, content: bytes, when: int) -> None:
 
 
 def of_archive(archive: Path) -> str:
-    """The id of the tree that an archive holds.
+    """Return the id of the tree in an archive.
 
     Raises:
-        ValueError: it holds something else than files and links, or cannot be read.
+        ValueError: the archive is damaged, or contains something else than files and links.
     """
     root: dict[bytes, Any] = {}
     try:
@@ -139,15 +139,15 @@ def _tree(folder: dict[bytes, Any]) -> str:
 
 
 def object_id(kind: str, content: bytes) -> str:
-    """The id that git gives an object."""
+    """Return git's id of an object."""
     return hashlib.sha1(f"{kind} {len(content)}\0".encode() + content, usedforsecurity=False).hexdigest()
 
 
 def of_commit(commit: bytes) -> tuple[str, int]:
-    """The id of a commit's tree, and its time in seconds since 1970.
+    """Return the id of a commit's tree, and its time in seconds since 1970.
 
     Raises:
-        ValueError: it is no commit.
+        ValueError: it is not a commit.
     """
     head = commit.partition(b"\n\n")[0]
     found = re.match(rb"tree ([0-9a-f]{40})\n", head)
@@ -158,12 +158,12 @@ def of_commit(commit: bytes) -> tuple[str, int]:
 
 
 def is_of(archive: Path, record: Path, commit: str) -> bool:
-    """Whether an archive is the tree of a commit, to the last byte.
+    """Return whether an archive is exactly the tree of a commit.
 
     Args:
-        archive: the archive.
-        record: the file with the commit object itself, which the commit's id is the digest of.
-        commit: its id.
+        archive: path of the archive.
+        record: file with the commit object, whose digest is the commit's id.
+        commit: id of the commit.
     """
     try:
         content = record.read_bytes()

@@ -1,4 +1,4 @@
-"""The bytes at an address: over HTTP or from a file, within limits of size, speed and time."""
+"""Download over HTTP, or read from a file, within limits of size, speed and time."""
 
 from __future__ import annotations
 
@@ -21,31 +21,32 @@ from fabfile.errors import Failed
 from fabfile.sizes import human
 
 TIMEOUT = 30
-"""Seconds without a byte before a download is given up, and the time over which its speed is measured."""
+"""Seconds without a byte after which a download is given up, and over which its speed is measured."""
 
 SLOWEST = 8 << 10
-"""Bytes a second below which it is given up."""
+"""Bytes per second below which a download is given up."""
 
 WHOLE = 3600
-"""Seconds for all of it."""
+"""Limit for a whole download in seconds."""
 
 BLOCK = 1 << 20
-"""Bytes read at a time."""
+"""Number of bytes read at once."""
 
 HINT = "check the address, or name a mirror that has it: --mirror DIRECTORY or --mirror http://HOST/DIR"
 LOGIN = "name user and password in ~/.netrc: machine HOST login USER password PASSWORD"
 
 
 def blocks(url: str, most: int, begin: Callable[[int | None], None] = lambda length: None) -> Iterator[bytes]:
-    """The content at an address, piece by piece.
+    """Yield the content at an address in pieces.
 
     Args:
-        url: `http://`, `https://` or `file://`; the usual proxy variables are honoured.
-        most: bytes.
-        begin: is called with the length that was announced, or None, before the first piece.
+        url: `http://`, `https://` or `file://`; the usual proxy variables are respected.
+        most: limit for its size in bytes.
+        begin: called before the first piece, with the announced length or None.
 
     Raises:
-        Failed: it could not be had, is larger than `most`, came too slowly, ended early, or leads to a weaker protocol.
+        Failed: it cannot be downloaded, is larger than `most`, is too slow or incomplete, or redirects to a weaker
+            protocol.
     """
     with Watch() as watch, interruption.cut_by(partial(watch.end, "interrupted")):
         try:
@@ -75,14 +76,14 @@ def blocks(url: str, most: int, begin: Callable[[int | None], None] = lambda len
 
 
 class Watch:
-    """Looks at one download from outside, and ends its connections when it is too slow or takes too long.
+    """Watches one download from another thread, and ends its connections if it is too slow or takes too long.
 
-    A time limit of the socket's own begins again with every byte.
+    The socket's own timeout would start again with every byte.
     """
 
     def __init__(self) -> None:
         self.size = 0
-        """Bytes that came."""
+        """Number of bytes received."""
         self.reason = ""
         """Why it was ended."""
         self._held: list[socket.socket] = []
@@ -100,7 +101,7 @@ class Watch:
             held.close()
 
     def connect(self, *args: Any) -> socket.socket:
-        """Like `socket.create_connection`, for a connection that is watched."""
+        """Like `socket.create_connection`, for a connection to be watched."""
         connection = socket.create_connection(*args)
         with self._lock:
             self._held.append(connection.dup())  # TLS takes the socket away from its first owner
@@ -130,10 +131,10 @@ class Watch:
 
 
 def content_length(values: list[str]) -> int | None:
-    """The length that the Content-Length headers of an answer announce; None where there is none.
+    """Return the length in the Content-Length headers of a response; None if there is none.
 
     Raises:
-        ValueError: they are no number, or different ones.
+        ValueError: they are not numbers, or differ.
     """
     wanted = set(values)
     if not wanted:
@@ -151,7 +152,7 @@ class _Readable(Protocol):
 @contextmanager
 def _opened(url: str, watch: Watch) -> Iterator[tuple[_Readable, int | None]]:
     if url.startswith("file:"):
-        # A fifo without a writer must not hold us up.
+        # A FIFO without a writer must not block us.
         with os.fdopen(os.open(address.file_path(url), os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
@@ -172,7 +173,7 @@ def _opened(url: str, watch: Watch) -> Iterator[tuple[_Readable, int | None]]:
 def _authorized(wanted: request.Request, value: str = "") -> request.Request:
     value = value or address.authorization(wanted.full_url)
     if value:
-        wanted.add_unredirected_header("Authorization", value)  # another server must not get it
+        wanted.add_unredirected_header("Authorization", value)  # it must not be sent to another server
     return wanted
 
 
@@ -207,12 +208,12 @@ class _Https(request.HTTPSHandler):
 
 
 class _Redirect(request.HTTPRedirectHandler):
-    """Follows to the same or a stronger protocol, and gives a password only to the server that it is for."""
+    """Redirects only to the same or a stronger protocol, and sends a password only to its own server."""
 
     def redirect_request(
         self, req: request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> request.Request | None:
-        fp.close()  # else all of its body would be read
+        fp.close()  # otherwise its whole body would be read
         to = urljoin(req.full_url, newurl)
         if not address.may_lead(req.full_url, to):
             raise ValueError(f"it leads to a weaker or another protocol: {to.partition('?')[0]!r:.200}")

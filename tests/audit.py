@@ -1,4 +1,4 @@
-"""What `nox -s audit` checks: hashes and licences of the lock files, what is known against them, and sizes."""
+"""What `nox -s audit` checks: hashes and licences of the lock files, known advisories, and sizes."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ REPOSITORY = Path(__file__).parent.parent
 LOCKS = ("requirements.lock", "requirements-bench.lock", "requirements-peers.lock")
 ADVISORIES = "https://api.osv.dev/v1/querybatch"
 LIMIT = 20
-"""Seconds for an answer of a service."""
+"""Seconds to wait for a service."""
 
 LICENCES = re.compile(
     r"\b(MIT|BSD|Apache|PSF|Python Software Foundation|ISC|MPL|Mozilla|LGPL|Lesser General|Unlicense|0BSD|Zlib|HPND)",
     re.IGNORECASE,
 )
-"""Licences under which a dependency may be used and passed on beside Apache-2.0."""
+"""Licences under which a dependency may be used and redistributed beside Apache-2.0."""
 
 PROGRAMS = (("codespell", "GPL-2.0-only"),)
-"""Programs that only lint runs, with other licences: nothing imports them or passes them on."""
+"""Programs with other licences that only lint runs: nothing imports or redistributes them."""
 
 
 def locked(text: str) -> dict[str, tuple[str, int]]:
-    """Name → version and number of hashes, of each requirement in a lock file.
+    """Parse a lock file into name → version and number of hashes.
 
     Raises:
-        ValueError: a requirement without an exact version.
+        ValueError: a requirement has no exact version.
     """
     found: dict[str, tuple[str, int]] = {}
     name = ""
@@ -51,7 +51,7 @@ def locked(text: str) -> dict[str, tuple[str, int]]:
 
 
 def licence(name: str) -> str:
-    """The licence that an installed distribution states."""
+    """Return the licence that an installed distribution states."""
     known = metadata.metadata(name)
     classifiers = [each for each in known.get_all("Classifier") or () if each.startswith("License ::")]
     expression, text = ("".join(known.get_all(key) or ()) for key in ("License-Expression", "License"))
@@ -59,7 +59,7 @@ def licence(name: str) -> str:
 
 
 def advisories(requirements: dict[str, tuple[str, int]]) -> list[str]:
-    """Known advisories, a line each.
+    """Return known advisories, a line each.
 
     Raises:
         URLError: the service was not reached.
@@ -82,7 +82,7 @@ def advisories(requirements: dict[str, tuple[str, int]]) -> list[str]:
 
 
 def sizes() -> list[str]:
-    """What the servers say of the files in releases.toml whose size there is another one, or is missing, a line each.
+    """Return the files whose size in releases.toml is missing or differs from the server's, a line each.
 
     Raises:
         URLError: a server was not reached.
@@ -98,13 +98,13 @@ def sizes() -> list[str]:
 
 
 def own_sets() -> list[str]:
-    """The release sets that need no mirror."""
+    """Return the release sets that need no mirror."""
     sets = parse((REPOSITORY / "releases.toml").read_text(), "releases.toml")["set"]
     return [name for name, content in sets.items() if not content.get("from_mirror")]
 
 
 def main() -> int:
-    """Print every finding; the exit code is 1 if there is one."""
+    """Print all findings; the exit code is 1 if there are any."""
     wrong = []
     for lock in LOCKS:
         requirements = locked((REPOSITORY / lock).read_text())

@@ -34,8 +34,8 @@ def is_shell(path: Path) -> bool:
 
 
 def rendered(directory: Path, templates: list[Path]) -> Iterator[Path]:
-    """The examples of what we send to machines, each written to a file; every shell template has one."""
-    from fabfile.examples import shell_examples
+    """Write the rendered examples to files; every shell template must have one."""
+    from tests.shell_examples import shell_examples
 
     examples = shell_examples()
     for name, text in examples.items():
@@ -45,25 +45,33 @@ def rendered(directory: Path, templates: list[Path]) -> Iterator[Path]:
     for template in templates:
         stem = template.name.removesuffix(".sh.j2")
         if stem != template.name and not any(stem in name for name in examples):
-            raise ValueError(f"{template.relative_to(REPOSITORY)} has no example in fabfile/examples.py")
+            raise ValueError(f"{template.relative_to(REPOSITORY)} has no example in tests/shell_examples.py")
 
 
 def planned(directory: Path) -> Iterator[Path]:
-    """Every script in the plans of all tasks, each written to a file: many are made of strings and have no template."""
+    """Write every script in the plans of all tasks to a file, for both variants of a pool.
+
+    Many scripts are composed of strings, and have no template.
+
+    Raises:
+        ValueError: a task failed, so its scripts would go unchecked.
+    """
     from tests.unit import test_every_task as every
     from tests.unit.steps.conftest import make_mirror
 
     (mirror := directory / "mirror").mkdir()
     known: set[str] = set()
-    for name in every.TASKS:
+    for tried in every.TRIES:
         with pytest.MonkeyPatch.context() as patch:
-            report, _ = every.planned(name, make_mirror(mirror), patch)
+            report, _ = every.planned(tried, make_mirror(mirror), patch)
         changes = [change for step in report.steps for change in step.changes]
-        for number, change in enumerate(changes):
+        if report.error:
+            raise ValueError(f"{tried[0]}: {report.error.what}")
+        for change in changes:
             text = "\n".join(getattr(change, part, "") for part in ("functions", "script", "validate")).strip()
             if text and text not in known:
                 known.add(text)
-                path = directory / f"{name}, change {number}.sh"
+                path = directory / f"{tried[0]}, {len(known)}.sh"
                 path.write_text(f"#!/bin/sh\n{text}\n")
                 yield path
 

@@ -3,7 +3,7 @@
     python -m tests.picture
 
 The machine is called node-1, as in docs/first-host.md. What it downloads comes from the lab; no path and no address of
-the computer that runs this may be in the picture.
+this computer may be in the picture.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from tests import throwaway
 PICTURE = paths.REPOSITORY / "docs" / "deploy.svg"
 
 NAME, SIZE = "node-1", "8G"
-"""Of the machine, and of its pool, which fits on its disk with what it may grow by."""
+"""Name of the machine, and size of its pool, which fits on its disk together with its growth."""
 
 COLUMNS, BYTES = 100, 100_000
-"""Width of the picture's terminal, and the most that the file may have."""
+"""Width of the picture's terminal, and the size limit of the file."""
 
 COMMANDS: tuple[tuple[tuple[str, ...], int], ...] = (
     (("--dry", "deploy"), 3),
@@ -38,11 +38,11 @@ COMMANDS: tuple[tuple[tuple[str, ...], int], ...] = (
     (("pool.status",), 0),
     (("doctor",), 0),
 )
-"""What follows `fab -H hosts`, and its exit code."""
+"""Words after `fab -H hosts`, and the exit code."""
 
 
 def inventory(lab: Path, file: Path) -> Path:
-    """Write the lab's inventory, with its one machine under another name and a pool of another size."""
+    """Write the lab's inventory, with another name for its machine and another size for its pool."""
     found = tomllib.loads((lab / throwaway.INVENTORY).read_text())
     (machine,) = found["hosts"].values()
     file.write_text(tomlkit.dumps({**found, "hosts": {NAME: {**machine, "pool": {"size": SIZE}}}}))
@@ -50,7 +50,7 @@ def inventory(lab: Path, file: Path) -> Path:
 
 
 def private(inventory: Path) -> list[str]:
-    """What must not be in the picture: paths and addresses of this computer and of its lab."""
+    """List what must not be in the picture: paths and addresses of this computer and its lab."""
     defaults = tomllib.loads(inventory.read_text())["defaults"]
     lab, registry = Path(defaults["identity_file"]).parent, str(defaults["registry"]).partition("://")[2]
     places = [inventory.parent, lab, paths.cache(), paths.REPOSITORY, Path.home(), Path(sys.prefix)]
@@ -58,10 +58,10 @@ def private(inventory: Path) -> list[str]:
 
 
 def taken(inventory: Path) -> list[tuple[str, str]]:
-    """Each command and what it printed.
+    """Run the commands; return each with its output.
 
     Raises:
-        SystemExit: a command failed, or printed something that is not for others.
+        SystemExit: a command failed, or printed something private.
     """
     found = []
     for words, code in COMMANDS:
@@ -74,14 +74,14 @@ def taken(inventory: Path) -> list[tuple[str, str]]:
 
 
 def drawn(outputs: list[tuple[str, str]]) -> str:
-    """The SVG of a terminal with these commands and outputs; the same for the same."""
+    """Return the SVG of a terminal with these commands and outputs; it is reproducible."""
     with Path(os.devnull).open("w") as nowhere:
         console = Console(record=True, width=COLUMNS, file=nowhere, force_terminal=True, highlight=False)
         for number, (command, said) in enumerate(outputs):
             console.print(Text.assemble("\n" * bool(number), ("$ ", "green"), (command, "bold")))
             console.print(Text(said.rstrip("\n"), overflow="fold"))
         svg = console.export_svg(title="containerd on device mapper", unique_id="deploy")
-    # A page may not load fonts from elsewhere; the reader's own will do.
+    # A page may not load fonts from elsewhere, so the reader's own are used.
     return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
 
 

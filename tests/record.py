@@ -31,20 +31,20 @@ from tests import throwaway
 from tests.unit.fakes import RECORDED
 
 STATES = ("fresh", "deployed")
-"""The states that a throwaway machine is brought into here, in this order."""
+"""States of a throwaway machine that can be recorded, in this order."""
 
 QUERY = {field.name: field.type for field in msgspec.structs.fields(Query)}
 
 
 def query(host: Host, asked: Sequence[str] = ()) -> Query:
-    """What a deploy of `host` asks, which also proves it, with other values for some fields.
+    """Return the query of a deploy of `host`, including its proof, with other values for some fields.
 
     Args:
         host: the machine.
-        asked: `FIELD=VALUE`, a tuple's items with commas between them.
+        asked: `FIELD=VALUE`; items of a tuple are separated by commas.
 
     Raises:
-        Refused: no field of `Query`, or no value for it.
+        Refused: there is no such field of `Query`, or the value is not valid for it.
     """
     found = facts.together([step.query for step in deploy.steps(host)])
     changes: dict[str, Any] = {"prove": True}
@@ -61,10 +61,10 @@ def query(host: Host, asked: Sequence[str] = ()) -> Query:
 
 
 def printed(c: Context, fact: str, asked: Query) -> str:
-    """What the fact's fragment prints on a machine, to the last byte.
+    """Return what the fact's fragment prints on a machine, byte for byte.
 
     Raises:
-        Failed: the script failed, or did not come to the fragment.
+        Failed: the script failed, or ended before the fragment.
     """
     output = target.sh(c, facts.script(asked, [fact]), f"recording {fact}", limit=300)
     before, mark, text = output.partition(f"@@ {fact}\n")
@@ -74,10 +74,10 @@ def printed(c: Context, fact: str, asked: Query) -> str:
 
 
 def meaning(fact: str, text: str) -> str:
-    """The JSON of what the parser makes of a record: the same for the same text.
+    """Return the JSON of a parsed record; it is reproducible.
 
     Raises:
-        Failed: the parser does not understand it.
+        Failed: the parser does not understand the record.
     """
     try:
         value = facts.MODULES[fact].parse(text)
@@ -87,16 +87,16 @@ def meaning(fact: str, text: str) -> str:
 
 
 def write(fact: str, name: str, text: str, directory: Path = RECORDED) -> None:
-    """Write a record and its meaning. A record that the parser does not understand is written, to fix that by.
+    """Write a record and its meaning. A record that the parser does not understand is written as well, for fixing it.
 
     Args:
-        fact: its name.
-        name: of the state of the machine.
-        text: what the fragment printed.
-        directory: where the directories of all facts are.
+        fact: name of the fact.
+        name: name of the machine's state.
+        text: output of the fragment.
+        directory: directory with the directories of all facts.
 
     Raises:
-        Failed: the parser does not understand it.
+        Failed: the parser does not understand the record.
     """
     place = directory / fact
     place.mkdir(exist_ok=True)
@@ -112,17 +112,17 @@ def _write(file: Path, content: str) -> None:
 
 
 def of_host(known: Inventory, name: str, fact: str, asked: Sequence[str]) -> str:
-    """What the fragment prints on a host of an inventory."""
+    """Return what the fragment prints on a host of an inventory."""
     (host,) = known.resolve([name])
     with Ways(known, Config()) as ways, closing(ways.to(host)) as connection:
         return printed(connection, fact, query(host, asked))
 
 
 def records(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
-    """Name and text of each record that the command line asks for.
+    """Yield name and text of each requested record.
 
     Raises:
-        Refused: a state that a throwaway machine is not brought into.
+        Refused: a throwaway machine cannot be brought into that state.
     """
     if options.parse:
         for file in sorted((RECORDED / options.fact).glob(f"{options.name or '*'}.txt")):
@@ -140,10 +140,10 @@ def records(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
 
 
 def options(words: Sequence[str]) -> argparse.Namespace:
-    """The command line.
+    """Parse the command line.
 
     Raises:
-        SystemExit: it is wrong, or only asks for help.
+        SystemExit: it is not valid, or only asks for help.
     """
     parser = argparse.ArgumentParser(prog="nox -s record --", description=str(__doc__).partition("\n")[0])
     parser.add_argument("fact", metavar="FACT", choices=list(facts.MODULES), help=", ".join(facts.MODULES))
@@ -162,7 +162,7 @@ def options(words: Sequence[str]) -> argparse.Namespace:
 
 
 def main(words: Sequence[str]) -> int:
-    """Record what the command line asks for."""
+    """Make the requested records."""
     given = options(words)
     try:
         for name, text in records(given):

@@ -1,7 +1,7 @@
-"""The generated parts of docs, options and fields of the JSON document: `python -m tests.reference` writes them.
+"""The generated parts of the docs, options and fields of the JSON document: `python -m tests.reference` writes them.
 
-What a field of the document means stands in docs/json.md itself, and is kept; a new one starts with the docstring that
-stands below it in the code.
+The meaning of a field of the document is edited in docs/json.md, and kept; for a new field, it starts as the docstring
+of the field in the code.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NAMES = {str: "text", int: "integer", float: "number", bool: "boolean", Any: "an
 
 
 def all_tasks(of: Collection = tasks.ns, before: str = "") -> dict[str, Task]:
-    """Every task by its full name."""
+    """Map the full name of every task to it."""
     found = {f"{before}{name}": task for name, task in of.tasks.items() if isinstance(task, Task)}
     for name, inner in of.collections.items():
         found |= all_tasks(inner, f"{before}{name}.")
@@ -39,7 +39,7 @@ def all_tasks(of: Collection = tasks.ns, before: str = "") -> dict[str, Task]:
 
 
 def structs() -> list[type[msgspec.Struct]]:
-    """Every struct that can be in the document, in the order in which a reader meets them."""
+    """List every struct that can be in the document, in the order in which a reader meets them."""
     found: dict[type[msgspec.Struct], None] = {}
 
     def walk(kind: Any) -> None:
@@ -58,14 +58,14 @@ def structs() -> list[type[msgspec.Struct]]:
 
 
 def name(kind: type) -> str:
-    """What a struct is called in the docs: two of one name have their modules before it."""
+    """Return the name of a struct in the docs, qualified by its module."""
     room, *rest = kind.__module__.removeprefix("fabfile.").removeprefix("steps.").split(".")
     module = ".".join([room, *(rest[-1:] if room == "pool" else rest)])  # its rooms are nobody's business outside
     return f"{module}.{kind.__name__}"
 
 
 def show(kind: Any) -> str:
-    """A type in JSON's words."""
+    """Return the name of a type in JSON terms."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return show(inner[0])
@@ -85,7 +85,7 @@ def show(kind: Any) -> str:
 
 
 def docstrings(kind: type) -> dict[str, str]:
-    """The docstrings below the fields of a struct."""
+    """Return the docstrings of a struct's fields."""
     (cls,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     assert isinstance(cls, ast.ClassDef)
     found = {}
@@ -97,7 +97,7 @@ def docstrings(kind: type) -> dict[str, str]:
 
 
 def meanings(text: str) -> dict[tuple[str, str], str]:
-    """(struct, field) → what the docs say of it."""
+    """Map (struct, field) to the meaning in the docs."""
     found, struct = {}, ""
     for line in text.splitlines():
         if line.startswith("### "):
@@ -108,7 +108,7 @@ def meanings(text: str) -> dict[tuple[str, str], str]:
 
 
 def json_tables(known: dict[tuple[str, str], str]) -> Iterator[str]:
-    """The lines of docs/json.md below its mark."""
+    """Yield the lines of docs/json.md below its mark."""
     yield from ("", "## Results of tasks", "", "| task | `result` |", "|---|---|")
     for task, each in all_tasks().items():
         if "json" in each.options:
@@ -127,13 +127,13 @@ def json_tables(known: dict[tuple[str, str], str]) -> Iterator[str]:
 
 
 def json_page(text: str) -> str:
-    """docs/json.md with its tables made anew."""
+    """Return docs/json.md with regenerated tables."""
     head = text.partition(MARK)[0]
     return head + MARK + "\n".join(json_tables(meanings(text))).rstrip() + "\n"
 
 
 def hosts_page(text: str) -> str:
-    """docs/hosts.md with its tables made anew."""
+    """Return docs/hosts.md with regenerated tables."""
     head = text.partition(MARK)[0]
     flags: dict[str, list[str]] = {}
     for task, each in all_tasks().items():

@@ -1,4 +1,4 @@
-"""One throwaway machine in a lab of its own, for a program beside the tests: to record a fact, to take a picture."""
+"""One throwaway machine in a lab of its own, for programs beside the tests that record a fact or take a picture."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ INVENTORY = "hosts.toml"
 
 @contextmanager
 def machine(suite: str = "bookworm", kind: str = "") -> Iterator[Vm]:
-    """A machine on which nothing was done yet; it and its lab are gone afterwards.
+    """Start an empty machine; it and its lab are removed afterwards.
 
     Args:
-        suite: its Debian.
-        kind: of machine; empty: the best that boots here.
+        suite: name of its Debian generation.
+        kind: kind of machine; empty: the best one that boots here.
     """
     before = os.environ.get("LAB_DIR")
     lab = os.environ["LAB_DIR"] = tempfile.mkdtemp(prefix="containerd-devmapper-lab-")
@@ -42,16 +42,16 @@ def machine(suite: str = "bookworm", kind: str = "") -> Iterator[Vm]:
 
 
 def fab(*words: str, inventory: Path, codes: tuple[int, ...] = (0,), shown: bool = True) -> str:
-    """Run fab as a user would.
+    """Run fab as an operator would.
 
     Args:
-        words: what follows `fab` on the command line.
-        inventory: what HOSTS_FILE names.
-        codes: exit codes that are right.
-        shown: whether its output goes to where this program's own does, instead of being returned.
+        words: words after `fab` on the command line.
+        inventory: value of HOSTS_FILE.
+        codes: valid exit codes.
+        shown: print its output instead of returning it.
 
     Raises:
-        SystemExit: another exit code.
+        SystemExit: the exit code is another one.
     """
     done = subprocess.run(
         [str(Path(sys.executable).with_name("fab")), *words],

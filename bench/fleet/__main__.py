@@ -1,6 +1,6 @@
-"""A fleet on this machine's loopback, by fab and by its peers: wall time, CPU and memory, as CSV and as a chart.
+"""A fleet on this machine's loopback, by fab and its peers: wall time, CPU and memory, as CSV and as a chart.
 
-The tools take turns in each round, from nothing: no connection is kept. Controller and hosts share this machine.
+The tools take turns in each round, and no connection is kept. Controller and hosts share this machine.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bench._run import write_csv
 from bench.fleet import extras, figures, goals, peers, targets
 from bench.fleet.figures import Row
 from bench.fleet.tools import WAYS, Setting, run
@@ -19,15 +20,15 @@ from fabfile.paths import REPOSITORY
 
 SIZES = (1, 8, 32, 128)
 EXTRA = 32
-"""Hosts, at most, for what only ours is asked."""
+"""Limit for the number of hosts in what only our tool is measured with."""
 
 
 def rounds(of: Setting, sizes: Sequence[int], count: int) -> Iterator[list[Row]]:
-    """The figures of each run."""
+    """Yield the figures of each run."""
     for hosts in sizes:
         ways = [way for way in WAYS if hosts <= way.most]
         for number in range(count):
-            first = number * len(ways) // count  # so that whatever drifts within a round favours nobody
+            first = number * len(ways) // count  # so that a drift within a round favours no tool
             for way in ways[first:] + ways[:first]:
                 cost = run(way, of._replace(size=hosts))
                 spent = f"{cost.wall:7.2f} s, CPU {cost.cpu:6.2f} s, of the hosts {cost.hosts:6.2f} s"
@@ -36,7 +37,7 @@ def rounds(of: Setting, sizes: Sequence[int], count: int) -> Iterator[list[Row]]
 
 
 def measure(args: argparse.Namespace, directory: Path) -> list[Row]:
-    """All figures; what there is by now stays, whatever comes."""
+    """Return all figures, which are also written while they come in."""
     found: list[Row] = []
     file = args.out / "fleet.csv"
     with targets.up(directory, max(args.sizes)) as fleet:
@@ -45,11 +46,11 @@ def measure(args: argparse.Namespace, directory: Path) -> list[Row]:
             run(way, of._replace(size=1))  # the first run writes byte code
         for each in rounds(of, args.sizes, args.rounds):
             found += each
-            figures.write(file, found)
+            write_csv(file, Row._fields, found)
         few = of._replace(size=min(EXTRA, of.size))
         found += extras.wait(few)
         found += extras.known_hosts(few, args.rounds)
-    figures.write(file, found)
+    write_csv(file, Row._fields, found)
     return found
 
 
@@ -58,7 +59,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def main() -> int:
-    """Measure, write the files, print the tables; the exit code is 1 where a goal is missed."""
+    """Measure, write the files, and print the tables; the exit code is 1 if a goal is missed."""
     parser = argparse.ArgumentParser(prog="python -m bench.fleet", description=__doc__)
     parser.add_argument("--sizes", type=_numbers, default=SIZES, help="numbers of hosts, with commas between them")
     parser.add_argument("--rounds", type=int, default=3, help="how often each tool has its turn at each size")
@@ -66,12 +67,13 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=REPOSITORY / "logs", help="directory of what is written")
     args = parser.parse_args()
     args.out.mkdir(exist_ok=True)
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # as on Ctrl-C, all that was started ends
+    # As with Ctrl-C, everything that was started is stopped.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with tempfile.TemporaryDirectory() as name:
         found = measure(args, Path(name))
     reached = goals.goals(found)
     print(figures.table(found), goals.table(reached), sep="\n\n")
-    from bench.fleet import chart  # only the environment of `nox -s bench` has what it needs
+    from bench.fleet import chart  # only the environment of `nox -s bench` has its requirements
 
     chart.draw(found, args.out / "fleet")
     return 0 if all(goal.reached for goal in reached) else 1

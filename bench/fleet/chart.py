@@ -1,4 +1,4 @@
-"""The figures as lines over the number of hosts, a panel for each job and measure: PNG and SVG."""
+"""Line charts over the number of hosts, a panel for each job and measure, as PNG and SVG."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def draw(found: Sequence[Row], stem: Path) -> None:
 
 
 def _panel(panel: Any, found: Sequence[Row], job: str, measure: str) -> None:
-    """One job and measure: a line for each tool."""
+    """Draw one job and measure, a line for each tool."""
     counts = sizes(found)
     for way in WAYS:
         if way.job == job:

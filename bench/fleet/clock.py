@@ -1,4 +1,4 @@
-"""What one run of a tool costs the controller."""
+"""The cost of one run of a tool on the controller."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ LIMIT = 900
 
 
 class Cost(NamedTuple):
-    """Of one run, with all processes that it started and waited for."""
+    """The cost of one run, with all processes that it started and waited for."""
 
     wall: float
-    """Seconds."""
+    """In seconds."""
     cpu: float
-    """Seconds, of user and system."""
+    """User plus system time in seconds."""
     memory: float
-    """MiB that the largest of the processes had at its peak."""
+    """Peak memory of the largest process in MiB."""
     hosts: float = 0
-    """Seconds of CPU that all hosts used for it; here they share the controller's cores."""
+    """CPU seconds of all hosts, which share the controller's cores here."""
 
 
 def measure(command: Sequence[str], environment: Mapping[str, str], directory: Path) -> Cost:

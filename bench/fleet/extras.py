@@ -1,4 +1,4 @@
-"""What only ours is asked: hosts that are waited for, and a long file of known host keys."""
+"""What only our tool is measured with: hosts that sleep, and a long file of known host keys."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.fleet.targets import Fleet
 from bench.fleet.tools import OURS, Setting, Way, fab, run
 
 SLEEP = 20
-"""Seconds."""
+"""In seconds."""
 
 LINES = 100_000
 
@@ -19,13 +19,13 @@ WAIT, KNOWN, KNOWN_LONG, KNOWN_HASHED = "wait", "known_hosts", "known_hosts, lon
 
 
 def wait(of: Setting) -> Iterator[Row]:
-    """The cost of hosts that do nothing for a while, all at once."""
+    """Yield the cost of hosts that sleep, all at the same time."""
     way = Way(WAIT, OURS, fab("run", "--command", f"sleep {SLEEP}"))
     yield from rows(1, WAIT, OURS, of.size, run(way, of._replace(at_once=of.size)))
 
 
 def known_hosts(of: Setting, rounds: int) -> Iterator[Row]:
-    """The cost of one command with the hosts' own keys alone, and behind those of many others."""
+    """Yield the cost of one command with the hosts' own keys alone, and with those keys behind many others."""
     names = {KNOWN: "known", KNOWN_LONG: _long(of.fleet, hashed=False), KNOWN_HASHED: _long(of.fleet, hashed=True)}
     for number in range(1, rounds + 1):
         for job, known in names.items():
@@ -34,7 +34,7 @@ def known_hosts(of: Setting, rounds: int) -> Iterator[Row]:
 
 
 def _long(fleet: Fleet, *, hashed: bool) -> str:
-    """The name of a file with the keys of many other hosts and then of ours."""
+    """Write a file with the keys of many other hosts, followed by ours; return its name."""
     made = random.Random(LINES)
 
     def line(number: int) -> str:
@@ -44,7 +44,8 @@ def _long(fleet: Fleet, *, hashed: bool) -> str:
         return f"{name} ssh-ed25519 {key}\n"
 
     name = "known-hashed" if hashed else "known-long"
-    with (fleet.directory / name).open("w") as file:  # not at once: what we have in memory counts for what we start
+    # In pieces, as our own memory would count as that of the processes that we start.
+    with (fleet.directory / name).open("w") as file:
         file.writelines(map(line, range(LINES)))
         file.write((fleet.directory / "known").read_text())
     return name

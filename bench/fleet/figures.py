@@ -1,18 +1,16 @@
-"""What was measured: as CSV, as medians and ratios, and as a table."""
+"""The figures of a comparison, their medians and ratios, and a table of them."""
 
 from __future__ import annotations
 
-import csv
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from bench.fleet.clock import Cost
 from bench.fleet.tools import WAYS
 
 UNITS = {"wall": "s", "cpu": "s", "memory": "MiB", "hosts": "s"}
-"""Of the fields of a `Cost`."""
+"""Units of the fields of a `Cost`."""
 
 
 class Row(NamedTuple):
@@ -22,43 +20,25 @@ class Row(NamedTuple):
     job: str
     tool: str
     size: int
-    """How many hosts."""
+    """Number of hosts."""
     measure: str
     unit: str
     value: float
 
 
 def rows(number: int, job: str, tool: str, hosts: int, cost: Cost) -> list[Row]:
-    """The figures of a run."""
+    """Return the figures of a run."""
     return [Row(number, job, tool, hosts, name, unit, getattr(cost, name)) for name, unit in UNITS.items()]
 
 
-def write(file: Path, found: Sequence[Row]) -> None:
-    """Write the figures as CSV, with a line of headings."""
-    with file.open("w", newline="") as out:
-        lines = csv.writer(out, lineterminator="\n")
-        lines.writerow(Row._fields)
-        lines.writerows((*row[:-1], f"{row.value:.3f}") for row in found)
-
-
-def read(file: Path) -> list[Row]:
-    """The figures of a file that `write` wrote."""
-    with file.open(newline="") as lines:
-        return [
-            Row(int(row["round"]), row["job"], row["tool"], int(row["size"]), row["measure"], row["unit"],
-                float(row["value"]))
-            for row in csv.DictReader(lines)
-        ]  # fmt: skip
-
-
 def values(found: Sequence[Row], job: str, tool: str, hosts: int, measure: str) -> dict[int, float]:
-    """Round → figure; nothing where it was not measured."""
+    """Map each round to its figure; empty if it was not measured."""
     wanted = (job, tool, hosts, measure)
     return {row.round: row.value for row in found if (row.job, row.tool, row.size, row.measure) == wanted}
 
 
 def median(found: Sequence[Row], job: str, tool: str, hosts: int, measure: str) -> float | None:
-    """The median of all rounds, if it was measured."""
+    """Return the median of all rounds, or None if it was not measured."""
     of = values(found, job, tool, hosts, measure)
     return statistics.median(of.values()) if of else None
 
@@ -66,13 +46,13 @@ def median(found: Sequence[Row], job: str, tool: str, hosts: int, measure: str) 
 def ratio(
     found: Sequence[Row], ours: tuple[str, str], other: tuple[str, str], hosts: int, measure: str
 ) -> float | None:
-    """How often a figure has another one in it: the median of the rounds, each divided by the same round's.
+    """Return the ratio of two figures: the median over the rounds, each figure divided by the other of the same round.
 
     Args:
         found: all figures.
         ours: job and tool.
-        other: those it is divided by.
-        hosts: how many.
+        other: job and tool to divide by.
+        hosts: number of hosts.
         measure: which figure.
     """
     mine, theirs = (values(found, job, tool, hosts, measure) for job, tool in (ours, other))
@@ -80,12 +60,12 @@ def ratio(
 
 
 def sizes(found: Sequence[Row]) -> list[int]:
-    """How many hosts the tools were compared on, in order."""
+    """Return the numbers of hosts on which the tools were compared, in order."""
     return sorted({row.size for row in found if row.job in {way.job for way in WAYS}})
 
 
 def table(found: Sequence[Row]) -> str:
-    """Medians of wall and CPU seconds as a table in Markdown."""
+    """Return a Markdown table of the medians of wall and CPU seconds."""
     counts = sizes(found)
     heads = [f"{count} host{'s' * (count != 1)}" for count in counts]
     lines = [f"| wall s / controller CPU s | {' | '.join(heads)} |", f"|---|{'---|' * len(heads)}"]

@@ -1,4 +1,4 @@
-"""What is to be reached, and whether it was."""
+"""The goals of the comparison, and whether they are met."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from bench.fleet.figures import Row, median, ratio, sizes
 from bench.fleet.tools import ANSIBLE, CHECKS, COMMAND, OURS, PARALLEL_SSH, PYINFRA
 
 MANY = 32
-"""Hosts from which the bare command of a library is the measure."""
+"""Number of hosts from which the bare command of a library is the reference."""
 
 
 class Goal(NamedTuple):
-    """A figure and what it is at most."""
+    """A figure and its limit."""
 
     what: str
     found: float
@@ -24,12 +24,12 @@ class Goal(NamedTuple):
 
     @property
     def reached(self) -> bool:
-        """Whether it is met."""
+        """Whether the goal is met."""
         return self.found <= self.most
 
 
 def goals(found: Sequence[Row]) -> list[Goal]:
-    """All that these figures can say."""
+    """Return all goals that these figures can decide."""
     return [*_peers(found), *_growth(found), *_ours(found)]
 
 
@@ -47,7 +47,7 @@ def _peers(found: Sequence[Row]) -> Iterator[Goal]:
 
 
 def _growth(found: Sequence[Row]) -> Iterator[Goal]:
-    """CPU and memory that a host more costs, between neighbouring sizes from 8 on."""
+    """CPU and memory of one more host, between adjacent numbers of hosts from 8 on."""
     counts = [count for count in sizes(found) if count >= 8]
     costs: dict[str, list[float]] = {"cpu": [], "memory": []}
     for name, each in costs.items():
@@ -72,7 +72,7 @@ def _ours(found: Sequence[Row]) -> Iterator[Goal]:
 
 
 def table(of: Sequence[Goal]) -> str:
-    """A table in Markdown."""
+    """Return a Markdown table of the goals."""
     lines = ["| goal | found | at most | |", "|---|---|---|---|"]
     for goal in of:
         unit = f" {goal.unit}" if goal.unit else ""

@@ -1,4 +1,4 @@
-"""The tools that are compared with ours: in an environment of their own, for they want other versions than we do."""
+"""The other tools, in an environment of their own, as they need other versions than we do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOCK = REPOSITORY / "requirements-peers.lock"
 
 
 def installed() -> Path:
-    """A directory for PYTHONPATH, in the cache: made from the lock file if it is not there."""
+    """Return a directory for PYTHONPATH, in the cache; it is made from the lock file if it does not exist."""
     version = "{}.{}".format(*sys.version_info)
     wanted = paths.cache() / "peers" / f"{version}-{sha256(LOCK)[:12]}"
 

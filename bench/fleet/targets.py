@@ -1,4 +1,4 @@
-"""The hosts: OpenSSH's own server on this machine's loopback, a port a host, and the inventories of all tools."""
+"""The hosts: OpenSSH's own server on this machine's loopback, one port per host, and inventories for all tools."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from tests.integration.machine import until
 
 ADDRESS = "127.0.0.1"
 PORTS = 16
-"""Of one sshd, at most."""
+"""Limit for the ports of one sshd."""
 
 OPTIONS = ("MaxStartups=1000",)
-"""Each host would count its own logins; here they are those of 16 hosts."""
+"""A real host counts only its own logins; this server has those of 16 hosts."""
 
 
 class Fleet(NamedTuple):
     """Running hosts."""
 
     directory: Path
-    """Has the key `id` that all hosts accept, the file `known` of their host keys, and inventories."""
+    """Directory with the key `id` that all hosts accept, their host keys in `known`, and inventories."""
     ports: Sequence[int]
     servers: Sequence[int] = ()
-    """The processes of sshd; each is the first one in a namespace, so all that it did not wait for ends up with it."""
+    """Ids of the sshd processes; each is the first one in a PID namespace, so orphans there become its children."""
 
     def cpu(self) -> float:
-        """Seconds of CPU that hosts have used for all sessions up to now, once the last of them has ended."""
+        """Return the CPU seconds that hosts have used for all sessions so far, after the last one has ended."""
         until(lambda: not any(map(_children, self.servers)), "has sessions that do not end", 60)
         stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self.servers]
         return sum(int(ticks) for stat in stats for ticks in stat[11:15]) / os.sysconf("SC_CLK_TCK")
 
     def file(self, name: str, text: str) -> Path:
-        """A file in the directory, written if it is not there."""
+        """Write a file in the directory, unless it exists, and return its path."""
         file = self.directory / name
         if not file.exists():
             file.write_text(text)
         return file
 
     def hosts(self, count: int) -> list[tuple[str, int]]:
-        """Name and port of the first `count` hosts."""
+        """Return names and ports of the first `count` hosts."""
         return [(f"h{number}", port) for number, port in enumerate(self.ports[:count])]
 
     def toml(self, count: int, at_once: int, known: str = "known") -> Path:
@@ -64,7 +64,7 @@ class Fleet(NamedTuple):
         return self.file(f"{known}-{count}-{at_once}.toml", "\n".join(lines) + "\n")
 
     def ssh_config(self) -> Path:
-        """OpenSSH's configuration for all hosts."""
+        """Return OpenSSH's configuration for all hosts."""
         every = (
             f"Host *\n  HostName {ADDRESS}\n  User root\n  IdentityFile {self.directory / 'id'}\n  IdentitiesOnly yes\n"
             f"  UserKnownHostsFile {self.directory / 'known'}\n  StrictHostKeyChecking yes\n  LogLevel ERROR\n"
@@ -72,7 +72,7 @@ class Fleet(NamedTuple):
         return self.file("config", "".join(f"Host {name}\n  Port {port}\n" for name, port in self.hosts(10**6)) + every)
 
     def pyinfra(self, count: int) -> Path:
-        """pyinfra's inventory of the first `count` hosts."""
+        """Return pyinfra's inventory of the first `count` hosts."""
         data = {
             "ssh_hostname": ADDRESS, "ssh_user": "root", "ssh_key": str(self.directory / "id"),
             "ssh_look_for_keys": False, "ssh_allow_agent": False,
@@ -82,7 +82,7 @@ class Fleet(NamedTuple):
         return self.file(f"pyinfra_{count}.py", f"hosts = {hosts!r}\n")
 
     def ansible(self, count: int) -> Path:
-        """Ansible's inventory of the first `count` hosts; their Python is this machine's."""
+        """Return Ansible's inventory of the first `count` hosts; their Python is this machine's."""
         lines = [
             *(f"{name} ansible_port={port}" for name, port in self.hosts(count)),
             f"[all:vars]\nansible_host={ADDRESS}\nansible_user=root",

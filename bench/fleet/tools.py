@@ -1,4 +1,4 @@
-"""What is compared, each tool at its best settings, and the commands that run it."""
+"""The tools to be compared, each with its best settings, and the commands that run them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from fabfile.target import PROLOGUE
 HERE = Path(__file__).parent
 
 LACKING = f"{PROLOGUE}for program in {' '.join(RUN)}; do command -v $program >/dev/null || echo $program; done"
-"""Prints which programs a host lacks, as one command."""
+"""A command that prints the programs that a host lacks."""
 
 COMMAND, CHECKS = "command", "checks"
-"""Run `true`; ask which distribution it is and which programs it lacks, and find that nothing is to be done."""
+"""Jobs: run `true`; determine the distribution and missing programs, and find that nothing is to be done."""
 
 OURS, OPENSSH, PARALLEL_SSH, PYINFRA, ANSIBLE = "fab", "OpenSSH", "parallel-ssh", "pyinfra", "Ansible"
 
@@ -31,11 +31,11 @@ class Setting(NamedTuple):
 
     fleet: Fleet
     peers: Path
-    """A directory of PYTHONPATH."""
+    """Directory for PYTHONPATH."""
     size: int
-    """How many hosts."""
+    """Number of hosts."""
     at_once: int
-    """How many of them at a time."""
+    """Number of hosts at a time."""
 
 
 class Way(NamedTuple):
@@ -45,11 +45,11 @@ class Way(NamedTuple):
     tool: str
     command: Callable[[Setting], list[str]]
     most: int = 10**6
-    """Hosts with which it still ends in bearable time."""
+    """Number of hosts up to which it ends within bearable time."""
 
 
 def fab(*words: str) -> Callable[[Setting], list[str]]:
-    """Ours, on all hosts of the inventory."""
+    """Make fab's command, for all hosts of the inventory."""
     return lambda of: [sys.executable, str(Path(sys.executable).with_name("fab")), "-H", "hosts", *words]
 
 
@@ -135,7 +135,7 @@ def run(way: Way, of: Setting, known: str = "known") -> Cost:
 
 
 def _end_masters(sockets: Path, given: Mapping[str, str]) -> None:
-    """End the masters of OpenSSH that Ansible leaves for its next run; those that nobody ends go after a minute."""
+    """Stop the OpenSSH masters that Ansible leaves for its next run; any others end after a minute."""
     for socket in sockets.glob("*"):
         subprocess.run(
             ["ssh", "-F", "/dev/null", "-o", f"ControlPath={socket}", "-O", "exit", "any"],

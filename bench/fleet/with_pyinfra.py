@@ -1,4 +1,4 @@
-"""Ask a host which distribution it is and which programs it lacks, with pyinfra: a deploy in its own environment."""
+"""Determine a host's distribution and missing programs with pyinfra: a deploy in its own environment."""
 
 import os
 

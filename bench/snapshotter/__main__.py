@@ -1,6 +1,6 @@
-"""devmapper against overlayfs on one throwaway machine: first pull, start, I/O and space, as CSV and as a chart.
+"""Compare devmapper with overlayfs on a throwaway machine: first pull, start, I/O and space, as CSV and as a chart.
 
-Every figure is divided by overlayfs's of the same round; the kinds take turns in each round.
+Every figure is divided by that of overlayfs in the same round; the kinds take turns in each round.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench._run import write_csv
 from bench.snapshotter import image, kinds, result
 from bench.snapshotter.kinds import KINDS
 from bench.snapshotter.measures import measure
@@ -21,11 +22,11 @@ from fabfile.paths import REPOSITORY
 
 
 def rounds(lab: Path, count: int) -> Iterator[list[Row]]:
-    """The figures of each round, from a machine that is up for it."""
+    """Yield the figures of each round, from a machine that is started for this."""
     bench = kinds.up(lab, image.NAME)
     image.push(lab, mirror.build())
     for number in range(count):
-        first = number % len(KINDS)  # so that each is first once, and whatever drifts within a round favours nobody
+        first = number % len(KINDS)  # so that each is first once, and a drift within a round favours none
         found = []
         for kind in KINDS[first:] + KINDS[:first]:
             figures = measure(bench, kind)
@@ -35,7 +36,7 @@ def rounds(lab: Path, count: int) -> Iterator[list[Row]]:
 
 
 def main() -> int:
-    """Measure, write the files, print the table."""
+    """Measure, write the files, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m bench.snapshotter", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="how often each kind has its turn")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "logs", help="directory of what is written")
@@ -48,11 +49,12 @@ def main() -> int:
         try:
             for each in rounds(lab, args.rounds):
                 found += each
-                result.write(args.out / "snapshotter.csv", found)  # what there is by now stays, whatever comes
+                # After each round, so that a later failure loses none of the earlier figures.
+                write_csv(args.out / "snapshotter.csv", Row._fields, found)
         finally:
             machines.down()
     print(result.table(found))
-    from bench.snapshotter import chart  # only the environment of `nox -s bench` has what it needs
+    from bench.snapshotter import chart  # only the environment of `nox -s bench` has its requirements
 
     chart.draw(found, args.out / "snapshotter")
     return 0

@@ -1,4 +1,4 @@
-"""The figures as bars, a panel for each measure: PNG and SVG."""
+"""Bar charts, a panel for each measure, as PNG and SVG."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def draw(rows: Sequence[Row], stem: Path) -> None:
 
 
 def _panel(panel: Any, measure: Measure, found: dict[str, Ratio]) -> None:
-    """One measure: a bar to the median, a whisker from the least to the most, a line where overlayfs is."""
+    """Draw one measure: a bar up to the median, a whisker from least to most, and a line at overlayfs."""
     names = list(found)
     medians = [ratio.median for ratio in found.values()]
     whiskers = [

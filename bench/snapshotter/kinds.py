@@ -1,4 +1,4 @@
-"""What is compared, and the throwaway machine on which the product makes it."""
+"""The snapshotters to be compared, and the throwaway machine on which they are deployed."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ ZEROS = """version = 2
 [plugins."io.containerd.snapshotter.v1.devmapper"]
 fs_options = "nodiscard,lazy_itable_init=0,lazy_journal_init=0"
 """
-"""containerd's own default: mkfs writes inode tables and journal. The product has it leave them out on loop pools."""
+"""containerd's default: mkfs writes inode tables and journal, which a deploy leaves out on loop pools."""
 
 PAGE_CACHE = "losetup -n -O NAME -j {dir}/data | xargs losetup --direct-io=off"
-"""What is a file goes through the page cache, too, as losetup does it by itself."""
+"""Let the files use the page cache, too, as losetup does by default."""
 
 DISKS = ("24G", SIZE, SIZE)
-"""The first holds /var/lib, so overlayfs and the files of loop pools; the others are direct pools. All are alike."""
+"""The first disk holds /var/lib, so overlayfs and the files of loop pools; direct pools are on the others."""
 
 MOVE = """set -e
 disk=/dev/disk/by-id/virtio-lab-disk2
@@ -43,11 +43,11 @@ class Kind(NamedTuple):
     name: str
     snapshotter: str = "devmapper"
     instance: str = ""
-    """Its containerd; the default one has overlayfs as well as a pool."""
+    """Name of its containerd instance; the default one has overlayfs as well as a pool."""
     config: str = ""
-    """What that containerd's configuration has before the product adds its own keys."""
+    """Configuration of that containerd before a deploy adds our keys."""
     after: str = ""
-    """A script for when it is deployed; `dir` is where its pool's files are."""
+    """Script to run after the deploy; `dir` is the directory of its pool's files."""
     pool: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -65,17 +65,17 @@ KINDS = (
     Kind("direct 512K", instance="direct-512k", pool=_direct(4, "512K")),
 )
 FLOOR = KINDS[0]
-"""What the others are compared with."""
+"""The kind with which the others are compared."""
 
 
 class Bench(NamedTuple):
-    """The machine."""
+    """The machine of the comparison."""
 
     vm: Vm
     image: str
-    """What is pulled."""
+    """Name of the image that is pulled."""
     hosts: dict[str, Host]
-    """Kind → its containerd and pool, as the product knows them."""
+    """Kind → its containerd and pool."""
 
     def ssh(self, script: str) -> str:
         """Run a script as root and return what it printed.
@@ -87,7 +87,7 @@ class Bench(NamedTuple):
 
 
 def up(lab: Path, image: str) -> Bench:
-    """A machine that has every kind, each made by `fab deploy`.
+    """Start a machine with every kind, each made by `fab deploy`.
 
     Args:
         lab: the lab's directory.
@@ -102,7 +102,7 @@ def up(lab: Path, image: str) -> Bench:
 
 
 def _deployed(vm: Vm, lab: Path, kind: Kind) -> Host:
-    """Deploy one kind; where the product has nothing to do it only looks."""
+    """Deploy one kind, unless there is nothing to do."""
     settings = toml.loads((lab / "hosts.toml").read_text())
     settings["defaults"] |= {"instance": kind.instance, "pool": {"size": SIZE, **kind.pool}}
     file = lab / f"{kind.instance or 'default'}.toml"

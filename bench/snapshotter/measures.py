@@ -1,4 +1,4 @@
-"""What is measured of a kind: first pull, container start, I/O in a container, space. Less is better of all of them."""
+"""The measures of a kind: first pull, container start, I/O in a container, space. Less is better for all of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MIB = 1 << 20
 
 
 class Measure(NamedTuple):
-    """One figure: seconds, or MiB."""
+    """One measure, in seconds or MiB."""
 
     name: str
     title: str
@@ -57,7 +57,7 @@ MOUNTS = " ".join(f"--mount type=bind,src={path},dst={path},options=rbind:ro" fo
 
 
 def measure(bench: Bench, kind: Kind) -> dict[Measure, float]:
-    """All figures of a kind, once; afterwards nothing of it is left in its containerd."""
+    """Measure a kind once; afterwards nothing of it is left in its containerd."""
     ctr = bench.hosts[kind.name].daemon.ctr
     with_snapshotter = f"--snapshotter {kind.snapshotter}"
     pull, sync = _laps(bench, f"{ctr} images pull --plain-http {with_snapshotter} {bench.image} >/dev/null", "sync")
@@ -75,7 +75,7 @@ def measure(bench: Bench, kind: Kind) -> dict[Measure, float]:
 
 
 def _laps(bench: Bench, *commands: str) -> list[float]:
-    """The seconds that each of the commands took, one after the other, the first one from cold caches."""
+    """Return the seconds that each command took, run in order, the first one with cold caches."""
     lines = [COLD, "date +%s.%N", *(f"{command} </dev/null\ndate +%s.%N" for command in commands)]
     times = list(map(float, bench.ssh("set -e\n" + "\n".join(lines)).split()))
     return [after - before for before, after in pairwise(times)]
@@ -86,13 +86,13 @@ def _fio(bench: Bench, ctr: str, options: str) -> str:
 
 
 def seconds(report: str) -> float:
-    """The run time of the one job in fio's JSON report, the last fsync included."""
+    """Return the run time of the only job in fio's JSON report, including the last fsync, in seconds."""
     (job,) = json.loads(report)["jobs"]
     return sum(float(job[way]["runtime"]) for way in ("read", "write")) / 1000
 
 
 def _space(bench: Bench, kind: Kind) -> float:
-    """MiB that the kind's snapshots take, of the file system or of the pool."""
+    """MiB that the kind's snapshots take up in the file system or the pool."""
     if kind.snapshotter == "overlayfs":
         root = bench.hosts[kind.name].daemon.root
         return float(bench.ssh(f"sync; du -sk {root}/io.containerd.snapshotter.v1.overlayfs").split()[0]) / 1024
@@ -102,5 +102,5 @@ def _space(bench: Bench, kind: Kind) -> float:
 
 
 def used(table: str, status: str) -> int:
-    """Bytes that a thin pool has given out, from its lines of `dmsetup table` and `dmsetup status`."""
+    """Return the bytes that a thin pool has provisioned, from its lines of `dmsetup table` and `dmsetup status`."""
     return int(status.split()[5].partition("/")[0]) * int(table.split()[5]) * 512

@@ -1,11 +1,9 @@
-"""What was measured, as CSV, as ratios and as a table."""
+"""The figures of a comparison, their ratios, and a table of them."""
 
 from __future__ import annotations
 
-import csv
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from bench.snapshotter.kinds import FLOOR, KINDS
@@ -23,43 +21,26 @@ class Row(NamedTuple):
 
 
 class Ratio(NamedTuple):
-    """A kind's figure divided by overlayfs's, over all rounds."""
+    """A kind's figure divided by that of overlayfs, over all rounds."""
 
     median: float
     least: float
     most: float
 
     def __str__(self) -> str:
-        """As the table has it."""
+        """Format it as in the table."""
         return f"{self.median:.2f} ({self.least:.2f} to {self.most:.2f})"
 
 
 def ratios(rows: Sequence[Row], kind: str, measure: str) -> Ratio:
-    """How `kind` compares with overlayfs: each figure is divided by overlayfs's of the same round."""
+    """Compare `kind` with overlayfs: each figure is divided by that of overlayfs in the same round."""
     figures = {(row.round, row.kind): row.value for row in rows if row.measure == measure}
     each = [value / figures[number, FLOOR.name] for (number, of), value in figures.items() if of == kind]
     return Ratio(statistics.median(each), min(each), max(each))
 
 
-def write(file: Path, rows: Sequence[Row]) -> None:
-    """Write the figures as CSV, with a line of headings."""
-    with file.open("w", newline="") as out:
-        lines = csv.writer(out, lineterminator="\n")
-        lines.writerow(Row._fields)
-        lines.writerows((*row[:-1], f"{row.value:.3f}") for row in rows)
-
-
-def read(file: Path) -> list[Row]:
-    """The figures of a file that `write` wrote."""
-    with file.open(newline="") as lines:
-        return [
-            Row(int(row["round"]), row["kind"], row["measure"], row["unit"], float(row["value"]))
-            for row in csv.DictReader(lines)
-        ]
-
-
 def table(rows: Sequence[Row]) -> str:
-    """The ratios as a table in Markdown: median (least to most)."""
+    """Return a Markdown table of the ratios: median (least to most)."""
     names = [kind.name for kind in KINDS[1:]]
     lines = [f"| times {FLOOR.name} | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
     for measure in MEASURES:

@@ -1,4 +1,4 @@
-"""What a machine is now: a fact is a shell fragment and a pure parser; one script brings all in one round trip."""
+"""The state of a machine. A fact is a shell fragment and a pure parser; one script gathers all in one round trip."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ if TYPE_CHECKING:
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """What to ask: the names and paths that facts depend on."""
+    """The names and paths that facts depend on."""
 
     files: tuple[str, ...] = ()
     pool: str = "containerd-pool"
     dir: str = "/var/lib/containerd/devmapper"
     volume: str = ""
     vg: str = ""
-    """The volume group of a direct pool; LVM is asked only if there is one, here or in the pool's settings."""
+    """Volume group of a direct pool; LVM is queried only if one is named here or in the pool's record."""
     devices: tuple[str, ...] = ()
-    """Disks to look at before something is written to them."""
+    """Disks to inspect, before something is written to them."""
     all_disks: bool = False
-    """Look at every disk and partition that there is."""
+    """Inspect every disk and partition."""
     bin_dir: str = "/usr/local/bin"
     instance: str = ""
     image: str = ""
-    """The image of the proof, as containerd knows it."""
+    """Image of the smoke test, as containerd knows it."""
     prove: bool = False
-    """Have the snapshotter make a snapshot and remove it again: the one thing in a look that is written."""
+    """Have the snapshotter make and remove a snapshot: the only thing that gathering facts can write."""
 
     @property
     def daemon(self) -> Daemon:
@@ -60,11 +60,11 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def about(host: Host, **more: Any) -> Query:
-    """What to ask a machine about its containerd and its pool, of whatever variant.
+    """Make the query about a machine's containerd and pool, of either variant.
 
     Args:
         host: the machine.
-        more: fields of the query besides.
+        more: other fields of the query, or other values.
     """
     pool = host.pool
     known = {
@@ -78,10 +78,10 @@ def about(host: Host, **more: Any) -> Query:
 
 
 def together(queries: Sequence[Query]) -> Query:
-    """All that is asked, about one machine, containerd and pool, at once.
+    """Combine queries about the same machine, containerd and pool into one.
 
     Raises:
-        ValueError: they are about different ones: a mistake in the program.
+        ValueError: they are about different ones, which is a mistake in this program.
     """
     values: dict[str, Any] = {}
     for field in Query.__struct_fields__:
@@ -99,7 +99,7 @@ def together(queries: Sequence[Query]) -> Query:
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """The facts of a host; what is absent is None."""
+    """The facts of a host; what does not exist is null."""
 
     system: system.System
     needs: frozenset[str]
@@ -112,7 +112,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     instances: instances.Instances
     smoke: smoke.Smoke | None
     proof: str | None = None
-    """Empty: containerd made a snapshot on the pool just now; else why it did not. None: that was not tried."""
+    """Empty: containerd has just made a snapshot on the pool; otherwise why it could not. None: this was not tried."""
     units: units.Units = units.Units()
     known: known.Known = known.Known()
     lvm: lvm.Lvm | None = None
@@ -120,13 +120,13 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fact(Protocol):
-    """What every module of MODULES provides; mypy checks it."""
+    """What every module in `MODULES` provides; mypy checks it."""
 
     def fragment(self, query: Query, /) -> str:
-        """The shell script that prints what `parse` reads; it runs in a subshell of its own."""
+        """Return the shell script that prints what `parse` reads; it runs in a subshell."""
 
     def parse(self, text: str, /) -> Any:
-        """The value of the field of `Facts`, from what the fragment printed.
+        """Parse what the fragment printed into the value of the field of `Facts`.
 
         Raises:
             LookupError: the output is not understood.
@@ -156,10 +156,10 @@ BESIDE = tuple(name for name in MODULES if name not in ("system", "needs", "vers
 """Facts that depend on which containerd and pool the query is about; disks are asked for by their names."""
 
 WAIT = 60
-"""Seconds for which a look waits for units that are starting or stopping."""
+"""Seconds that the script waits for units that are starting or stopping."""
 
 SHOWN = 2000
-"""Characters of an answer that is not understood, in the error."""
+"""Limit for the characters of a fragment's output in an error."""
 
 AT_REST = """
 at_rest() {
@@ -176,17 +176,17 @@ SHOWN
   [ -z "$changing" ]
 }
 """
-"""Whether the units in `units`, which systemctl showed, have come to rest; `changing` are the numbers of the others.
+"""Shell function that tells whether the units in `units`, as systemctl printed them, have come to rest.
 
-At boot, and after somebody's restart, a unit is not yet what it will be: while it has a job, even one that only waits
-for others, and within its start or stop. One that failed and will be tried again (auto-restart) is at rest: it does not
-run.
+`changing` gets the numbers of the others. At boot, or after a restart, a unit is not yet in its final state while it
+has a job, even one that waits for other units, or while it starts or stops. One that failed and waits for its next
+start (auto-restart) is at rest: it does not run.
 """
 
-# Programs and subshells are what a look costs: one systemctl and one dmsetup serve all fragments. `unit N PROPERTY`
-# sets `value` to what systemctl printed for the N-th unit; `way N` prints where that is if it did not come to rest.
-# `pools` are all thin pools, a line `NAME: TABLE` each.
-# The units: containerd's, the pool's, the timer of its monitor, the monitor; the last may be at work at any time.
+# What takes time here is to start programs and subshells: one systemctl and one dmsetup serve all fragments. `unit N
+# PROPERTY` sets `value` to what systemctl printed for the N-th unit; `way N` prints the state of a unit that did not
+# come to rest. `pools` has all thin pools, a line `NAME: TABLE` each. The units are containerd's, the pool's, the timer
+# of its monitor, and the monitor, which may run at any time.
 PRELUDE = """
 units='' pools='' changing=''
 {at_rest}
@@ -225,11 +225,11 @@ fi
 
 
 def script(query: Query, asked: Iterable[str] = MODULES) -> str:
-    """The facts script: each fragment in a subshell of its own, behind a line `@@ NAME`.
+    """Compose the facts script: each fragment in a subshell, after a line `@@ NAME`.
 
     Args:
-        query: what to ask.
-        asked: names of the facts to ask for.
+        query: what the facts are about.
+        asked: names of the facts to gather.
     """
     monitor = f"devmapper-pool-monitor@{query.pool}"
     names = (query.daemon.unit, f"devmapper-pool@{query.pool}.service", f"{monitor}.timer", f"{monitor}.service")
@@ -243,14 +243,14 @@ def script(query: Query, asked: Iterable[str] = MODULES) -> str:
 
 
 def parse(output: str, have: Facts | None = None) -> Facts:
-    """The facts in what the script printed.
+    """Parse the output of the facts script.
 
     Args:
         output: it.
         have: those of an earlier look, if the script asked for BESIDE only.
 
     Raises:
-        Failed: a section is missing, so the script did not run to its end; or one is not understood.
+        Failed: a section is missing, so the script did not finish; or a section cannot be parsed.
     """
     asked = BESIDE if have else tuple(MODULES)
     sections: dict[str, str] = {}
@@ -273,10 +273,10 @@ def parse(output: str, have: Facts | None = None) -> Facts:
 
 
 def gather(c: Context, query: Query) -> Facts:
-    """Look at the machine: one command, nothing is changed, also with --dry.
+    """Gather the facts of a machine with one command; nothing is changed, unless `query.prove` is set.
 
     Raises:
-        Failed: the script failed or its answer was not understood.
+        Failed: the script failed, or its output cannot be parsed.
     """
     return parse(target.sh(c, script(query), "looking at the machine", look=not query.prove))
 

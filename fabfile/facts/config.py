@@ -1,4 +1,4 @@
-"""What a containerd is configured for: every file that it reads, in its order, and what it makes of them itself."""
+"""What a containerd is configured for: every file that it reads, in order, and what containerd itself makes of them."""
 
 from __future__ import annotations
 
@@ -33,48 +33,48 @@ KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "unpack_config": (("plugins", TRANSFER, "unpack_config"),),
 }
-"""What matters to us → where it is in a file, in the formats from the newest to the oldest."""
+"""A setting that matters to us → where it is in a file, from the newest format to the oldest."""
 
 
 class Value(msgspec.Struct, frozen=True):
     """A setting in a file."""
 
     text: str
-    """As text; of a list, its items, one a line."""
+    """As text; the items of a list, a line each."""
     line: int
-    """Of the file, from 1; 0 where it was not found."""
+    """Number of the line that it is in, from 1; 0 if not found."""
 
 
 class Source(msgspec.Struct, frozen=True):
     """A file that containerd reads."""
 
     path: str
-    """Where it is."""
+    """Path of the file."""
     digest: str = ""
-    """Of its text."""
+    """Digest of its text."""
     values: dict[str, Value] = {}
-    """Key of KEYS → what it says of that."""
+    """Key of `KEYS` → value."""
     sections: dict[str, int] = {}
-    """Plugin that it has a table of, in any format → line. Before 2.0 such a table replaces all former ones."""
+    """Plugin that the file has a table for, in any format → line. Before 2.0 such a table replaces all earlier ones."""
     disabled: dict[str, int] = {}
-    """Names in its `disabled_plugins` → line."""
+    """Plugin in its `disabled_plugins` → line."""
     problem: str = ""
     """Why it cannot be read."""
 
 
 class Config(msgspec.Struct, frozen=True):
-    """What decides how a containerd runs."""
+    """What determines how a containerd runs."""
 
     sources: tuple[Source, ...] = ()
-    """The file itself, and then its imports in the order in which containerd merges them; nothing without the file."""
+    """The configuration file and its imports, in the order in which containerd merges them; empty without a file."""
     dump: dict[str, str] | None = None
-    """What the containerd that is installed makes of them, for KEYS; None where there is no file, or it does not."""
+    """What the installed containerd makes of them, for `KEYS`; None if there is no file, or containerd fails."""
     digest: str = ""
-    """Of all that it makes of them."""
+    """Digest of the complete configuration that containerd makes of them."""
     problem: str = ""
-    """What it says against them, then."""
+    """Errors that containerd, or its output, has."""
     commands: dict[str, str] = {}
-    """Drop-in of its unit, not ours → the ExecStart in it, which is what starts containerd."""
+    """Drop-in of its unit that is not ours → the ExecStart in it, which is how containerd is started."""
 
 
 FILES = r"""
@@ -105,7 +105,7 @@ read_all() {
       case $import in '') continue ;; /*) ;; *) import=${file%/*}/$import ;; esac
       for path in $import; do
         case $path in
-          *'*'*) continue ;; # nothing is called so
+          *'*'*) continue ;; # a pattern that matched nothing
           */./* | */../*) path=$(realpath -ms -- "$path") ;;
         esac
         set -- "$@" "$path"
@@ -116,22 +116,22 @@ IMPORTS
   done
 }
 """
-"""Shell: what a file imports, one a line; and the text of a file and of all that it imports, however deep."""
+"""Shell functions: print the files that a file imports, and print the text of a file and of everything it imports."""
 
 SHOWN = r"""awk '/^[ \t]*\[/ {
   off = 1
   if (/devmapper|transfer\.v1\.local|server\.v1\.grpc["\047]?\]|^[ \t]*\[grpc\]|cri\.v1\.images["\047]?\]/) off = 0
   if (/(grpc\.v1\.cri["\047]?|[ .]cri)\.containerd\]/ || /^[ \t]*\[plugins\]/) off = 0
 } !off { print "dump " $0 }'"""
-"""The part of a dump that KEYS are in: no more of it leaves the machine, as it may hold the passwords of registries."""
+"""The part of a dump with `KEYS`. The rest does not leave the host, as it may contain passwords of registries."""
 
 
 DIGEST = "grep -v '^imports = ' | sha256sum | cut -c 1-16"
-"""Shell: the digest of a dump. Before 2.0 the files in it come in any order."""
+"""Shell: print the digest of a dump. Before 2.0 the imports in it are in random order."""
 
 
 def fragment(query: Query) -> str:
-    """Print the files, what containerd makes of them, and what else may start it otherwise."""
+    """Print the files, what containerd makes of them, and drop-ins that start it in another way."""
     from fabfile.target import quote
 
     daemon = query.daemon
@@ -161,7 +161,7 @@ fi
 
 
 def parse(text: str) -> Config:
-    """The fact in the fragment's output."""
+    """Parse the fragment's output."""
     texts: dict[str, list[str]] = {}
     missing, dump, problem, digest = set[str](), list[str](), list[str](), ""
     commands: dict[str, str] = {}
@@ -193,7 +193,7 @@ def parse(text: str) -> Config:
 
 
 def _dumped(text: str) -> tuple[dict[str, str] | None, list[str]]:
-    """The values in a dump, or what is wrong with it; never the text, which may hold a password."""
+    """Parse a dump into values, or errors; these never contain its text, in which there may be a password."""
     import tomllib
 
     try:
@@ -203,7 +203,7 @@ def _dumped(text: str) -> tuple[dict[str, str] | None, list[str]]:
 
 
 def source(path: str, text: str) -> Source:
-    """What matters to us in a file, and which lines it is in."""
+    """Parse the settings in a file that matter to us, with their lines."""
     import tomllib
 
     digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
@@ -229,7 +229,7 @@ def source(path: str, text: str) -> Source:
 
 
 def values(document: dict[str, Any]) -> dict[str, str]:
-    """What a document says of KEYS, as text."""
+    """Return the settings in a document, by key of `KEYS`, as text."""
     found: dict[str, str] = {}
     for key, places in KEYS.items():
         said = [value for place in places if (value := _at(document, place)) is not None]
@@ -254,7 +254,7 @@ def _text(value: Any) -> str:
 
 
 def _lines(text: str) -> list[tuple[int, tuple[str, ...]]]:
-    """Which tables and keys begin in which lines, as far as lines tell by themselves."""
+    """Find the lines in which tables and keys begin, as far as single lines show it."""
     import tomllib
 
     found: list[tuple[int, tuple[str, ...]]] = []
@@ -269,12 +269,12 @@ def _lines(text: str) -> list[tuple[int, tuple[str, ...]]]:
             elif key:
                 found.append((number, (*table, *_way(tomllib.loads(f"{key[1]} = 0")))))
         except tomllib.TOMLDecodeError:
-            continue  # the middle of a list, or of a text
+            continue  # the middle of a list or of a string
     return found
 
 
 def _item(text: str, name: str, begin: int) -> int:
-    """The line of a list that begins in line `begin` in which `name` is."""
+    """The line with an item of the list that begins in line `begin`."""
     for number, line in enumerate(text.split("\n"), 1):
         if number >= begin and name in line.partition("#")[0]:
             return number
@@ -290,7 +290,7 @@ def _way(document: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _line(lines: list[tuple[int, tuple[str, ...]]], place: tuple[str, ...]) -> int:
-    """The last line that begins `place`, or else one that it is within."""
+    """The last line that begins `place`, or else one of a table around it."""
     exact = [number for number, way in lines if way == place]
     near = [number for number, way in lines if place[: len(way)] == way or way[: len(place)] == place]
     return max(exact or near or [0])

@@ -1,4 +1,4 @@
-"""The containerd daemon: whose it is, what runs, and what it says of its plugins."""
+"""The containerd daemon: its origin, what runs, and the state of its plugins."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ class Containerd(msgspec.Struct, frozen=True):
     """The containerd in question."""
 
     foreign: str | None = None
-    """Path of a containerd that is not ours, such as a package's."""
+    """Path of a containerd that is not ours, such as a distribution's package."""
     package: str = ""
-    """Of that one."""
+    """Package that owns it."""
     active: bool = False
     changing: str = ""
-    """Its unit's state if that is still starting or stopping, although it was waited for; see facts.WAIT."""
+    """State of its unit, if that is still starting or stopping after `facts.WAIT` seconds."""
     enabled: bool = False
     stale: bool = False
-    """systemd has an older version of its unit than there is on disk."""
+    """systemd has loaded an older version of its unit than is on disk."""
     exe: str | None = None
-    """What the running daemon was started from; ` (deleted)` at its end if that was replaced."""
+    """What the running daemon was started from; it ends with ` (deleted)` if that was replaced."""
     command: str = ""
     """Its command line."""
     settings: str | None = None
-    """The digest of the settings it was started with."""
+    """Digest of the settings that it was started with."""
     loaded: str = ""
-    """Config.digest when it was started; empty where its unit does not note that yet."""
+    """`Config.digest` at the time it was started; empty if its unit does not record that yet."""
     plugins: tuple[Plugin, ...] = ()
     reason: str = ""
-    """What containerd says of a devmapper plugin that is not ok."""
+    """containerd's error about a devmapper plugin that is not ok."""
 
     def plugin(self, type: str, id: str) -> Plugin | None:
-        """The plugin of this type (without its `io.containerd.` and version) and id."""
+        """Return the plugin of a type, without its prefix `io.containerd.` and its version, and an id."""
         return next((p for p in self.plugins if f".{type}." in p.type and p.id == id), None)
 
 
 def fragment(query: Query) -> str:
-    """Ask systemd, /proc and the daemon; ctr only where a daemon answers."""
+    """Query systemd, /proc and the daemon; ctr is run only if the daemon is active."""
     from fabfile.target import quote
 
     program, ctr, loaded = quote(f"{query.bin_dir}/ctr"), query.daemon.ctr, quote(query.daemon.loaded)
@@ -89,7 +89,7 @@ echo "$rows" | awk '
 
 
 def parse(text: str) -> Containerd:
-    """The fact in the fragment's output."""
+    """Parse the fragment's output."""
     found: dict[str, str] = {}
     plugins, reasons = [], []
     for line in text.splitlines():

@@ -1,8 +1,8 @@
-"""Devices that something may be written to: which they are, and everything on them and above them.
+"""Devices that may be written to: their identity, and everything on them and above them.
 
-Nothing that lsblk says is believed alone: signatures are read from the disk itself, by two programs that each know some
-that the other does not, the first and the last 4 MiB are read, whoever uses it is looked for in the whole machine, and
-LVM is asked without its filters. The look is templates/pool/look.sh.j2.
+lsblk alone is not trusted. Signatures are read from the disk by two programs, each of which knows some that the other
+does not; the first and last 4 MiB are read; users are searched for on the whole machine; and LVM is queried without its
+filters. The script is templates/pool/look.sh.j2.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
     from fabfile.facts import Query
 
 IDENTITY = ("asked", "real", "number", "size", "sector", "read-only", "serial", "sequence")
-"""The lines that say which disk it is: an empty disk has these, and itself as its only node."""
+"""Keys of the lines that identify a disk; an empty disk has only these, and itself as its only node."""
 
 NAMES = ("model", "link")
-"""Lines that are told of a disk when all are listed, and are not part of the look."""
+"""Keys of the lines that are printed only when all disks are listed, and are not part of the inspection."""
 
 
 class Node(msgspec.Struct, frozen=True):
-    """A block device: the disk, a partition, or what is made of them."""
+    """A block device: the disk, a partition, or something built on them."""
 
     number: str
     kernel: str
     name: str
     type: str
-    """As lsblk names it: disk, part, loop, lvm, crypt, mpath, raid1, …"""
+    """Type as `lsblk` prints it: disk, part, loop, lvm, crypt, mpath, raid1, …"""
 
 
 class Signature(msgspec.Struct, frozen=True):
-    """What is written on a disk."""
+    """A signature on a disk."""
 
     type: str
     offset: str = ""
@@ -44,13 +44,13 @@ class Signature(msgspec.Struct, frozen=True):
 
 
 class Physical(msgspec.Struct, frozen=True):
-    """A physical volume of LVM's, as LVM shows it without filters."""
+    """A physical volume, as LVM shows it without filters."""
 
     number: str
-    """Of the device: the disk or a partition of it."""
+    """Number of its device: the disk or a partition of it."""
     uuid: str
     group: str = ""
-    """Name; empty where it is in none."""
+    """Name of its volume group; empty if it is in none."""
     group_uuid: str = ""
     group_attr: str = ""
     attr: str = ""
@@ -62,49 +62,49 @@ Part = TypeVar("Part", Node, Signature, Physical)
 
 
 class Disk(msgspec.Struct, frozen=True):
-    """A queried device; `real` is empty if it does not exist."""
+    """An inspected device; `real` is empty if it does not exist."""
 
     asked: str
     real: str = ""
     special: str = ""
-    """What it is where it is no block device."""
+    """Type of the file, if it is not a block device."""
     number: str = ""
     size: int = 0
     sector: int = 512
-    """Logical, in bytes."""
+    """Logical sector size in bytes."""
     read_only: bool = False
     serial: str = ""
     nodes: tuple[Node, ...] = ()
     mounts: tuple[str, ...] = ()
     swaps: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
-    """What has it in a way that no device above it shows, such as a mounted btrfs of several devices."""
+    """Users that show as no device above it, such as a mounted btrfs on several devices."""
     root: bool = False
-    """Something that the root file system is on."""
+    """The root file system is on it."""
     multipath: bool = False
     exclusive: bool = False
-    """Somebody has it open exclusively."""
+    """Something has it open exclusively."""
     signatures: tuple[Signature, ...] = ()
     inside: dict[str, str] = {}
-    """Kernel name of a partition → what is in it."""
+    """Kernel name of a partition → its content."""
     bytes: tuple[int, int] = (0, 0)
-    """How many bytes of the first and of the last 4 MiB are not zero."""
+    """Number of bytes that are not zero in its first and its last 4 MiB."""
     unreadable: tuple[str, ...] = ()
-    """What reading those said."""
+    """Errors of reading those."""
     opened: tuple[str, ...] = ()
-    """Process id and name of whoever keeps it, or what is above it, open."""
+    """Process id and name of each process that has it, or a device above it, open."""
     physical: tuple[Physical, ...] = ()
     lvm: tuple[str, ...] = ()
-    """Why LVM would not take it."""
+    """Why LVM would not use it."""
     model: str = ""
     links: tuple[str, ...] = ()
-    """Its names in /dev/disk/by-id, told only when all disks are listed."""
+    """Its names in /dev/disk/by-id; only when all disks are listed."""
     seen: str = ""
-    """The whole look, as text: another look that differs is another state, or another disk."""
+    """The complete output of the inspection. If a later one differs, the disk changed, or is another one."""
 
     @property
     def bare(self) -> str:
-        """What a look will say once nothing is on it any more."""
+        """What an inspection will print once the disk is empty."""
         kept, nodes = [], 0
         for line in self.seen.splitlines():
             key = line.partition(" ")[0]
@@ -116,7 +116,7 @@ class Disk(msgspec.Struct, frozen=True):
 
 @cache
 def functions() -> str:
-    """Shell functions: `look DEVICE` says all of it. The script that writes to a disk takes the same look again."""
+    """Shell functions: `look DEVICE` inspects a disk. A script that writes to the disk calls it again right before."""
     return render("pool/look.sh.j2")
 
 
@@ -132,11 +132,11 @@ MODELS
 $links
 LINKS
 done"""
-"""Look at every disk and partition, RAM disks (major number 1) and optical drives (11) left out."""
+"""Shell: inspect every disk and partition except RAM disks (major number 1) and optical drives (11)."""
 
 
 def fragment(query: Query) -> str:
-    """Look at each of the query's devices, or at all that there are."""
+    """Inspect the devices of the query, or all of them."""
     from fabfile.target import quote
 
     if query.all_disks:
@@ -147,7 +147,7 @@ def fragment(query: Query) -> str:
 
 
 def parse(text: str) -> tuple[Disk, ...]:
-    """The disks, in the order in which they were asked for."""
+    """Parse the inspections, in the order of the query."""
     looks: list[list[str]] = []
     for line in filter(None, text.splitlines()):
         if line.startswith("asked "):
@@ -198,7 +198,7 @@ def _disk(look: list[str]) -> Disk:
 
 
 def _inside(lines: list[str]) -> dict[str, str]:
-    """What is in each partition; of several things none hides another."""
+    """Map each partition to all that is in it."""
     found: dict[str, str] = {}
     for line in lines:
         of, _, what = line.partition(" ")
@@ -207,7 +207,11 @@ def _inside(lines: list[str]) -> dict[str, str]:
 
 
 def _made(kind: type[Part], words: list[str]) -> Part:
-    """The part of a look that `words` are the fields of."""
+    """Build a part of an inspection from its fields.
+
+    Raises:
+        ValueError: the number of fields is wrong.
+    """
     try:
         return kind(*words)
     except TypeError as error:

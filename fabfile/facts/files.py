@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 class FileFact(msgspec.Struct, frozen=True):
-    """A file that is there."""
+    """An existing file."""
 
     content: str
     mode: int
 
 
 def fragment(query: Query) -> str:
-    """One `stat` and one `awk` for all files: a `@file MODE PATH` line each, then content lines behind `|`."""
+    """Print `@mode MODE PATH` for each file, then `@file PATH` and its lines after `|`: one `stat` and one `awk`."""
     names = " ".join(map(quote, query.files))
-    # awk alone would leave empty files out; stat alone has no content.
+    # awk prints nothing for empty files, and stat has no content.
     return rf"""
 set --
 for f in {names}; do [ ! -f "$f" ] || set -- "$@" "$f"; done
@@ -33,7 +33,7 @@ awk 'FNR == 1 {{ print "@file " FILENAME }} {{ print "|" $0 }}' "$@"
 
 
 def parse(text: str) -> dict[str, FileFact]:
-    """Path → file; a file that is not there is not in it."""
+    """Parse path → file; files that do not exist are left out."""
     modes: dict[str, int] = {}
     content: dict[str, list[str]] = {}
     path = ""

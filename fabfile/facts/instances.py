@@ -1,4 +1,4 @@
-"""Who uses which pool: the configuration of every containerd of the machine, and the settings of every pool of ours."""
+"""Who uses which pool: the configuration of every containerd on the machine, and the record of every pool of ours."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
     from fabfile.facts import Query
 
 PLUGINS = ("io.containerd.snapshotter.v1.devmapper", "devmapper")
-"""The snapshotter's table under `plugins`, in the formats of config.toml."""
+"""Names of the snapshotter's table under `plugins`, in the formats of config.toml."""
 
 
 class Config(msgspec.Struct, frozen=True):
-    """What a containerd is configured for; empty where its configuration has no such key."""
+    """What a containerd is configured for; empty if its configuration lacks the key."""
 
     root: str = ""
     pool: str = ""
     pool_root: str = ""
-    """The snapshotter's own directory: its databases."""
+    """Directory of the snapshotter's databases."""
     base_image_size: str = ""
 
 
 class Instances(msgspec.Struct, frozen=True):
-    """Every containerd and every pool of the machine, not only the ones in question."""
+    """Every containerd and every pool on the machine, not only those in question."""
 
     configs: dict[str, Config] = {}
-    """Path in /etc/containerd → what it says. What no unit names, or is no TOML, is not in it."""
+    """Path in /etc/containerd → its settings. Files that no unit names, or that are not TOML, are left out."""
     settings: dict[str, dict[str, str]] = msgspec.field(default={}, name="pools")
-    """Name of a pool of ours → its settings."""
+    """Name of a pool of ours → the lines of its record."""
     active: frozenset[str] = frozenset()
-    """Names of the thin pools that the kernel has, ours or not."""
+    """Names of all active thin pools, ours or not."""
     backing: dict[str, str] = {}
-    """Name of such a pool → the file that the loop device of its data is on."""
+    """Name of an active pool → the file behind the loop device of its data."""
 
     @property
     def pools(self) -> dict[str, Record]:
@@ -47,7 +47,7 @@ class Instances(msgspec.Struct, frozen=True):
 
 
 def fragment(query: Query) -> str:
-    """Print the files, each line behind `toml PATH|` or `conf PATH|`: there are a handful, of some lines each."""
+    """Print the files, each line after `toml PATH|` or `conf PATH|`; they are few and short."""
     return r"""
 set --
 for f in /etc/containerd/*.toml; do
@@ -68,10 +68,10 @@ POOLS
 
 
 def parse(text: str) -> Instances:
-    """The fact in the fragment's output.
+    """Parse the fragment's output.
 
     Raises:
-        Failed: the record of a pool cannot be understood.
+        Failed: the record of a pool is damaged.
     """
     files: dict[tuple[str, str], list[str]] = {}
     active: set[str] = set()
@@ -99,11 +99,11 @@ def parse(text: str) -> Instances:
 
 
 def _config(text: str) -> Config | None:
-    document.checked(text)  # too large is an error of its own: containerd may well use such a file
+    document.checked(text)  # a file that is too large is an error: containerd may well use it
     try:
         content = document.loads(text)
     except ValueError:
-        return None  # of whoever wrote it; our own is refused where it is edited
+        return None  # the file of somebody else; our own is refused where it is edited
     plugins = content.get("plugins")
     tables = [plugins.get(name) for name in PLUGINS] if isinstance(plugins, dict) else []
     devmapper: dict[str, object] = next((table for table in tables if isinstance(table, dict)), {})

@@ -1,4 +1,4 @@
-"""What containerd's databases have of thin devices, where there is no pool yet, or nothing on it: another pool's."""
+"""What containerd's databases list although there is no pool, or nothing on it: they belong to another pool."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from fabfile.facts import Query
 
 MOST = 64 << 20
-"""Bytes of a database that is looked into."""
+"""Limit for the size of a database in bytes."""
 
 
 class Known(msgspec.Struct, frozen=True):
-    """Counts of what the databases name; null if not looked for, or not readable."""
+    """Counts of what the databases list; null if not counted, or not readable."""
 
     entries: int | None = None
-    """Devices in the pool's database. Of a pool that has blocks in use: at least one, or none."""
+    """Devices in the pool's database. If the pool has blocks in use, only whether there are any: 1 or 0."""
     snapshots: int | None = None
-    """In the snapshotter's database."""
+    """Snapshots in the snapshotter's database."""
     records: int | None = None
-    """Snapshots of this snapshotter in containerd's own."""
+    """Snapshots of this snapshotter in containerd's own database."""
     paths: tuple[str, ...] = ()
-    """The databases that are there."""
+    """Paths of the databases that exist."""
 
 
 def fragment(query: Query) -> str:
-    """All of the databases where the pool is not recorded or has no block in use, else whether there is any entry."""
+    """Print all databases if the pool has no record or no block in use; otherwise only whether there is any device."""
     from fabfile.target import quote
 
     records = quote(f"{query.daemon.root}/io.containerd.metadata.v1.bolt/meta.db")
@@ -59,7 +59,7 @@ pack entries "$database"; pack snapshots "$snapshots"; pack records "$records"
 
 
 def parse(text: str) -> Known:
-    """The fact in the fragment's output. A database that is written to just then may be torn: that is unknown."""
+    """Parse the fragment's output. A database that is being written to may be inconsistent, and counts as unknown."""
     found = dict(line.split(" ", 1) for line in text.splitlines() if " " in line)
     some = found.get("some")
     entries = _count(found.get("entries", ""), (b"devices",)) if some is None else int(some or 0)
@@ -79,19 +79,12 @@ def _load(packed: str) -> Bucket | None:
         return None
 
 
-def _at(bucket: Bucket | None, path: tuple[bytes, ...]) -> Bucket | None:
-    found: bytes | Bucket | None = bucket
-    for key in path:
-        found = found.get(key) if isinstance(found, Bucket) else None
-    return found if isinstance(found, Bucket) else None
-
-
 def _count(packed: str, path: tuple[bytes, ...]) -> int | None:
     root = _load(packed) if packed else None
     if root is None:
         return None
     try:
-        bucket = _at(root, path)
+        bucket = root.find(*path)
         return sum(1 for _ in bucket) if bucket else 0
     except Broken:
         return None
@@ -102,8 +95,8 @@ def _records(packed: str) -> int | None:
     if root is None:
         return None
     try:
-        spaces = _at(root, (b"v1",))
-        named = (_at(space, (b"snapshots", b"devmapper")) for _, space in (spaces.buckets() if spaces else ()))
+        spaces = root.find(b"v1")
+        named = (space.find(b"snapshots", b"devmapper") for _, space in (spaces.buckets() if spaces else ()))
         return sum(sum(1 for _ in bucket) for bucket in named if bucket)
     except Broken:
         return None

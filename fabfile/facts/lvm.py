@@ -1,4 +1,4 @@
-"""What LVM knows: the volume group that a direct pool is in, its volumes and disks, and LVM's own settings."""
+"""LVM's view of the host: volume groups, the disks that they are on, and LVM's own settings."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from fabfile.facts import volume_group
+from fabfile.facts.volume_group import REPORT, Group
 from fabfile.keyvalue import lines
 
 if TYPE_CHECKING:
@@ -24,92 +26,17 @@ SETTINGS = (
     "devices/use_devicesfile",
     "global/thin_check_executable",
 )
-"""What of lvm.conf a plan depends on."""
+"""The settings of lvm.conf that plans depend on."""
 
 ALL_DEVICES = 'devices { use_devicesfile=0 filter=["a|.*|"] global_filter=["a|.*|"] }'
 """Settings with which LVM hides no disk."""
 
-REPORT = {
-    "vg": "vg_name,vg_uuid,vg_extent_size,vg_extent_count,vg_free_count,vg_missing_pv_count,vg_attr,vg_lock_type"
-    ",vg_systemid,vg_tags",
-    "pv": "pv_name,vg_name,pv_uuid,pv_attr,pv_free",
-    "lv": "lv_name,lv_size,lv_metadata_size,lv_dm_path,lv_active,lv_when_full,lv_profile,lv_uuid,lv_health_status"
-    ",lv_tags,lv_device_open",
-    "seg": "lv_name,segtype,chunk_size,thin_count,seg_monitor,transaction_id,thin_id,pool_lv",
-    "pvseg": "pv_name",
-}
-
-
-Rows = dict[str, list[dict[str, str]]]
-"""A part of LVM's report: what it is about → rows, each field → value."""
-
-
-class Volume(msgspec.Struct, frozen=True):
-    """A logical volume that LVM shows; sizes in bytes."""
-
-    name: str
-    type: str
-    size: int
-    meta: int = 0
-    dm_name: str = ""
-    active: bool = False
-    chunk: int = 0
-    thins: int = 0
-    """Thin volumes that LVM itself has in it."""
-    when_full: str = ""
-    profile: str = ""
-    monitor: str = ""
-    """`monitored` where dmeventd watches it."""
-    uuid: str = ""
-    partial: bool = False
-    """Some of it was on a disk that is missing."""
-    tags: tuple[str, ...] = ()
-    transaction: int | None = None
-    """The transaction id that LVM expects of a pool."""
-    pool: str = ""
-    """Of a thin volume: the pool that it is in."""
-    thin: int | None = None
-    """Of a thin volume: its thin id."""
-    open: bool = False
-    """Somebody has it open."""
-
-
-class Group(msgspec.Struct, frozen=True):
-    """A volume group."""
-
-    uuid: str
-    extent: int
-    """Bytes."""
-    extents: int
-    free: int
-    missing: int
-    """Physical volumes that are not there."""
-    attr: str
-    lock_type: str
-    devices: tuple[str, ...]
-    volumes: dict[str, Volume]
-    name: str = ""
-    system: str = ""
-    """System ID of the host that it belongs to, where it has one."""
-    closed: tuple[str, ...] = ()
-    """Those of its devices on which LVM may allocate nothing."""
-    closed_free: int = 0
-    """Free extents on those."""
-    twice: tuple[str, ...] = ()
-    """Those of its devices of which there is a second one with the same identity."""
-    tags: tuple[str, ...] = ()
-
-    @property
-    def partial(self) -> list[Volume]:
-        """Its volumes that are partly on disks that are missing."""
-        return [volume for volume in self.volumes.values() if volume.partial]
-
 
 class Device(msgspec.Struct, frozen=True):
-    """What a physical volume is on."""
+    """The device of a physical volume."""
 
     sector: int
-    """Logical, in bytes."""
+    """Logical sector size in bytes."""
     size: int
     serial: str = ""
 
@@ -123,41 +50,41 @@ class Hidden(msgspec.Struct, frozen=True):
 
 
 class Lvm(msgspec.Struct, frozen=True):
-    """LVM's view of the host, as far as a direct pool needs it."""
+    """LVM's view of the host, as far as direct pools need it."""
 
     settings: dict[str, str]
     groups: tuple[Group, ...] = ()
-    """Those of the asked name: more than one is a mistake that LVM itself warns of."""
+    """Volume groups of the queried name; more than one is an error that LVM warns about."""
     physical: dict[str, str] = {}
-    """Device of each physical volume → its group, or an empty name."""
+    """Device of each physical volume → name of its volume group, or empty."""
     profile: str | None = None
-    """Content of the pool's profile."""
+    """Content of the pool's LVM profile."""
     said: tuple[str, ...] = ()
     """LVM's warnings."""
     uuids: dict[str, str] = {}
     """Device of each physical volume → its UUID."""
     every: tuple[Group, ...] = ()
-    """All groups, those of other hosts included."""
+    """All volume groups, those of other hosts included."""
     system: str = ""
-    """This host's system ID."""
+    """System ID of this host."""
     seed: str = ""
-    """Random, another one at each look: what identities of new things are made of."""
+    """Random and new each time; identities of new objects are derived from it."""
     devices: dict[str, Device] = {}
-    """Device of each physical volume → what it is."""
+    """Device of each physical volume → its properties."""
     names: dict[str, str] = {}
-    """UUID of each volume and of each group, without hyphens → `VG/LV`, or `VG`."""
+    """UUID of each volume and volume group, without hyphens → `VG/LV`, or `VG`."""
     suspended: tuple[str, ...] = ()
-    """Devices for which LVM would wait for ever: where there are any it was not asked, and the rest is empty."""
+    """Suspended devices, for which LVM would wait for ever; if there are any, it was not queried."""
     hidden: dict[str, Hidden] = {}
-    """Device → what only LVM's devices file or filters hide; sought where the group is not seen, or misses a disk."""
+    """Device → physical volume that devices file or filters hide; searched if the group is missing or lacks a disk."""
 
     @property
     def group(self) -> Group | None:
-        """The group of the asked name."""
+        """The volume group of the queried name."""
         return self.groups[0] if self.groups else None
 
     def by_uuid(self, uuid: str) -> Group | None:
-        """The group with this UUID, whatever its name."""
+        """Return the volume group with this UUID, whatever its name; None if there is none."""
         return next((group for group in (*self.every, *self.groups) if uuid and group.uuid == uuid), None)
 
 
@@ -170,14 +97,14 @@ $pvs --config '{ALL_DEVICES}' 2>/dev/null | while read -r name of; do
   echo "hidden $(readlink -e "$name" || echo "$name") $of"
 done
 """
-"""Shell, the last of its script: all physical volumes, where `$report` does not show the group `$vg`, or not whole."""
+"""Shell, the last part: print all physical volumes if `$report` does not show the complete group `$vg`."""
 
 
 def fragment(query: Query) -> str:
-    """One report for everything, as each start of LVM scans all disks; none where it would wait for a suspended one."""
+    """Make one report for everything, as each LVM command scans all disks; none while LVM would wait for ever."""
     from fabfile.target import quote
 
-    how = "--foreign --nohints --units b --nosuffix --reportformat json"  # LVM's hints leave out a disk that was copied
+    how = "--foreign --nohints --units b --nosuffix --reportformat json"  # LVM's hints omit a disk that is a copy
     reports = " ".join(f"--configreport {name} -o {fields}" for name, fields in REPORT.items())
     return rf"""
 vg={quote(query.vg)} name={quote(query.pool)}
@@ -218,9 +145,9 @@ echo "$report"
 
 
 def parse(text: str) -> Lvm | None:
-    """The fact in the fragment's output; None where LVM is not there or was not asked.
+    """Parse the fragment's output; None if LVM is not installed or was not queried.
 
-    A device has one name here, the kernel's, whichever of its names LVM prefers.
+    Each device has one name here, the kernel's, whichever name LVM prefers.
     """
     if not text.strip():
         return None
@@ -244,15 +171,15 @@ def parse(text: str) -> Lvm | None:
     settings = dict(line.removeprefix("set ").split("=", 1) for line in plain if line.startswith("set "))
     disks = [[*line.split()[1:], "", ""] for line in plain if line.startswith("hidden ")]
     found = lines("\n".join(plain))
-    parts = _report("\n".join(report)) if report else []
+    parts = volume_group.report("\n".join(report)) if report else []
     for pv in (pv for part in parts for pv in part.get("pv", [])):
         pv["pv_name"] = aliases.get(pv["pv_name"], pv["pv_name"])
     asked = [part for part in parts if any(vg["vg_name"] == found["group"] for vg in part.get("vg", []))]
     physical = {pv["pv_name"]: pv["vg_name"] for part in parts for pv in part.get("pv", [])}
     return Lvm(
         settings={key: value.strip('"') for key, value in settings.items()},
-        groups=tuple(map(_group, asked)),
-        every=tuple(_group(part) for part in parts if part.get("vg")),
+        groups=tuple(map(volume_group.group, asked)),
+        every=tuple(volume_group.group(part) for part in parts if part.get("vg")),
         system=found["system"],
         seed=found["seed"],
         devices=devices,
@@ -260,76 +187,7 @@ def parse(text: str) -> Lvm | None:
         uuids={pv["pv_name"]: pv["pv_uuid"] for part in parts for pv in part.get("pv", [])},
         profile="".join(profile) if "profile" in found else None,
         said=tuple(said),
-        names=_names(parts),
+        names=volume_group.names(parts),
         suspended=tuple(line.partition(" ")[2] for line in plain if line.startswith("suspended ")),
         hidden={name: Hidden(uuid, group, of) for name, uuid, of, group, *_ in disks if name not in physical},
-    )
-
-
-class _Report(msgspec.Struct):
-    report: list[Rows]
-
-
-def _report(text: str) -> list[Rows]:
-    try:
-        return msgspec.json.decode(text, type=_Report).report
-    except RecursionError as error:
-        raise ValueError("objects within objects without end") from error
-
-
-def _names(parts: list[Rows]) -> dict[str, str]:
-    names = {}
-    for part in parts:
-        for vg in part.get("vg", []):
-            if vg["vg_name"]:
-                names[vg["vg_uuid"].replace("-", "")] = vg["vg_name"]
-                names |= {lv["lv_uuid"].replace("-", ""): f"{vg['vg_name']}/{lv['lv_name']}" for lv in part["lv"]}
-    return names
-
-
-def _group(part: Rows) -> Group:
-    (vg,) = part["vg"]
-    segments: dict[str, dict[str, str]] = {}
-    for segment in part.get("seg", []):
-        segments.setdefault(segment["lv_name"], segment)
-    return Group(
-        uuid=vg["vg_uuid"],
-        extent=int(vg["vg_extent_size"]),
-        extents=int(vg["vg_extent_count"]),
-        free=int(vg["vg_free_count"]),
-        missing=int(vg["vg_missing_pv_count"]),
-        attr=vg["vg_attr"],
-        lock_type=vg["vg_lock_type"],
-        devices=tuple(pv["pv_name"] for pv in part["pv"]),
-        name=vg["vg_name"],
-        system=vg["vg_systemid"],
-        closed=tuple(pv["pv_name"] for pv in part["pv"] if pv["pv_attr"][:1] != "a"),
-        closed_free=sum(int(pv["pv_free"]) for pv in part["pv"] if pv["pv_attr"][:1] != "a")
-        // int(vg["vg_extent_size"]),
-        twice=tuple(pv["pv_name"] for pv in part["pv"] if pv["pv_attr"][:1] == "d"),
-        tags=tuple(filter(None, vg["vg_tags"].split(","))),
-        volumes={lv["lv_name"]: _volume(lv, segments.get(lv["lv_name"], {})) for lv in part.get("lv", [])},
-    )
-
-
-def _volume(lv: dict[str, str], segment: dict[str, str]) -> Volume:
-    return Volume(
-        name=lv["lv_name"],
-        type=segment.get("segtype", ""),
-        size=int(lv["lv_size"]),
-        meta=int(lv["lv_metadata_size"] or 0),
-        dm_name=lv["lv_dm_path"].rpartition("/")[2],
-        active=lv["lv_active"] == "active",
-        chunk=int(segment.get("chunk_size") or 0),
-        thins=int(segment.get("thin_count") or 0),
-        when_full=lv["lv_when_full"],
-        profile=lv["lv_profile"],
-        monitor=segment.get("seg_monitor", ""),
-        uuid=lv["lv_uuid"],
-        partial=lv["lv_health_status"] == "partial",
-        tags=tuple(filter(None, lv["lv_tags"].split(","))),
-        transaction=int(segment["transaction_id"]) if segment.get("transaction_id") else None,
-        pool=segment.get("pool_lv", "").strip("[]"),
-        thin=int(segment["thin_id"]) if segment.get("thin_id") else None,
-        open=lv.get("lv_device_open") == "open",
     )

@@ -1,4 +1,4 @@
-"""One thin pool and what it stands on: dm table and status, files, loop devices, the file system, the volume."""
+"""One thin pool and what is under it: device-mapper table and status, files, loop devices, file system and volume."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Status(msgspec.Struct, frozen=True):
-    """The pool's line of `dmsetup status`; blocks of 4 KiB for metadata, of the pool's block size for data."""
+    """The pool's line of `dmsetup status`. Metadata blocks have 4 KiB, data blocks the pool's block size."""
 
     used_meta: int
     total_meta: int
@@ -25,7 +25,7 @@ class Status(msgspec.Struct, frozen=True):
     """`rw`, `ro`, `out_of_data_space`, or `Fail`."""
     needs_check: bool
     when_full: str = ""
-    """What it does now with writes that find no space: `queue` or `error`; queueing ends after no_space_timeout."""
+    """Current treatment of writes that find no space: `queue` or `error`; queueing ends after `no_space_timeout`."""
     transaction: int = 0
     """The pool's transaction id."""
 
@@ -37,13 +37,13 @@ class Table(msgspec.Struct, frozen=True):
     sectors: int
     meta: str = ""
     data: str = ""
-    """Device numbers, `7:1`."""
+    """Device numbers, such as `7:1`."""
     block_sectors: int = 0
     low_water: int = 0
     when_full: str = "queue"
-    """What it should do with writes that find no space: `queue` or `error`."""
+    """Configured treatment of writes that find no space: `queue` or `error`."""
     features: tuple[str, ...] = ()
-    """The words at its end."""
+    """Optional features, the words at the end of the line."""
 
 
 class Backing(msgspec.Struct, frozen=True):
@@ -51,22 +51,22 @@ class Backing(msgspec.Struct, frozen=True):
 
     size: int
     allocated: int
-    """Bytes on the file system."""
+    """Bytes that it takes on the file system."""
     used: bool
-    """Of the metadata: its first 4 KiB hold something, a superblock."""
+    """For metadata: its first 4 KiB, the superblock, are not all zero."""
     loops: tuple[str, ...] = ()
-    """Device numbers of the loop devices on it."""
+    """Numbers of the loop devices on it."""
     device: str = ""
-    """Device number of the file system that it is on, another one after each boot."""
+    """Device number of the file system that it is on, which differs after each boot."""
     inode: int = 0
 
 
 class Place(msgspec.Struct, frozen=True):
-    """The file system that the pool's directory is, or would be, on."""
+    """The file system of the pool's directory, or of its nearest existing parent."""
 
     type: str
     target: str
-    """Where it is mounted, blanks as `\\x20`."""
+    """Its mount point, with blanks as `\\x20`."""
     free: int
     uuid: str = ""
     read_only: bool = False
@@ -74,7 +74,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Pool(msgspec.Struct, frozen=True):
-    """A thin pool and what it stands on."""
+    """A thin pool and what is under it."""
 
     table: Table | None = None
     status: Status | None = None
@@ -82,25 +82,25 @@ class Pool(msgspec.Struct, frozen=True):
     meta: Backing | None = None
     data_loop: Loop | None = None
     meta_loop: Loop | None = None
-    """The devices that the kernel's table names, or else those that are left on the pool's files, deleted or not."""
+    """The loop devices in the kernel's table, or else those still attached to the pool's files, deleted or not."""
     place: Place | None = None
     missing: int = 0
-    """How many names at the end of the directory's path do not exist."""
+    """Number of components at the end of the directory's path that do not exist."""
     volume: Volume | None = None
     suspended: bool = False
-    """`dmsetup suspend` holds all that is read and written."""
+    """Suspended by `dmsetup suspend`, so all I/O waits."""
     uuid: str = ""
-    """Device mapper's; of a volume of LVM's: `LVM-`, its group's UUID and its own without hyphens, and a suffix."""
+    """Device mapper's UUID; of an LVM volume `LVM-`, the UUIDs of group and volume without hyphens, and a suffix."""
     active: bool = False
     changing: str = ""
-    """The state of its unit or its monitor if that is still starting or stopping, although it was waited for."""
+    """State of its unit or its monitor, if that is still starting or stopping after `facts.WAIT` seconds."""
     enabled: bool = False
     monitor: bool = False
-    """The timer that grows it runs."""
+    """The timer of its monitor is active."""
     stale: bool = False
-    """systemd has older versions of its units than there are on disk."""
+    """systemd has loaded older versions of its units than are on disk."""
     warning: str = ""
-    """What the monitor says."""
+    """The monitor's warning."""
     no_space_timeout: int | None = None
     """Seconds for which the kernel queues writes to a full pool; 0: for ever."""
 
@@ -110,8 +110,8 @@ measure() {
   [ -z "$table" ] || status=$(dmsetup status "$name" 2>/dev/null)
   [ $# -eq 0 ] || files=$(stat -c 'file %s %b %B %d %i %n' "$@")
 }
-# While a pool grows, under its own lock, its files are longer than its devices. Whoever looks just then, or has read
-# the table before, would take that for a growth that was interrupted.
+# While the pool grows, under its own lock, its files are longer than its devices. Seen at that moment, or with a table
+# read before, this would look like an interrupted growth.
 growing() {
   data=0 meta=0
   while read -r _ size _ _ _ _ path; do case $path in */data) data=$size ;; */meta) meta=$size ;; esac; done <<FILES
@@ -128,17 +128,17 @@ FILES
   [ "$data" -ge $(((sectors + block) * 512)) ] || [ "$meta" -ge $(((total + 1) * 4096)) ]
 }
 """
-"""Shell: the status of the pool, the sizes of its files, and whether it is just growing."""
+"""Shell functions: get the status of the pool and the sizes of its files, and tell whether it is growing right now."""
 
 
 def fragment(query: Query) -> str:
-    """Ask the kernel about the pool `query.pool` and the directory `query.dir`."""
+    """Query the kernel about the pool `query.pool`, and the directory `query.dir`."""
     from fabfile.target import quote
 
     name, dir, volume = quote(query.pool), quote(query.dir), quote(query.volume)
     return rf"""
 name={name} dir={dir} volume={volume}
-# A pool of ours knows where it is.
+# A pool of ours has its directory in its record.
 DATA='' conf=/etc/devmapper-pool/$name.conf
 # shellcheck source=/dev/null
 [ ! -r "$conf" ] || . "$conf"
@@ -147,7 +147,7 @@ table=''
 while read -r pool rest; do [ "$pool" != "$name:" ] || table=$rest; done <<POOLS
 $pools
 POOLS
-# A device of another target: the kernel's own names of devices, not udev's links, which come later.
+# A device with another target: names as in the kernel, since udev's links appear later.
 [ -n "$table" ] || for f in /sys/block/dm-*/dm/name; do
   if read -r other <"$f" && [ "$other" = "$name" ]; then table=$(dmsetup table "$name" 2>/dev/null); fi
 done 2>/dev/null
@@ -171,7 +171,7 @@ fi
 while [ ! -d "$dir/" ] && [ "$dir" != "${{dir%/*}}" ]; do dir=${{dir%/*}} missing=$((missing + 1)); done
 [ "$missing" = 0 ] || echo "missing $missing"
 echo "place $(findmnt -n -r -b -o FSTYPE,AVAIL,TARGET,UUID -T "$dir/")"
-[ -w "$dir/" ] || echo "read_only yes" # for root, that is how it is mounted
+[ -w "$dir/" ] || echo "read_only yes" # root can write unless the file system is mounted read-only
 unit 2 ActiveState; echo "active $value"; unit 3 ActiveState; echo "monitor $value"; way 3; way 2
 unit 2 NeedDaemonReload; stale=$value; unit 3 NeedDaemonReload
 case $stale$value in *yes*) echo "stale yes" ;; esac
@@ -183,7 +183,7 @@ if [ -r "$timeout" ] && read -r seconds <"$timeout"; then echo "no_space_timeout
 
 
 def parse(text: str) -> Pool:
-    """The fact in the fragment's output."""
+    """Parse the fragment's output."""
     found: dict[str, list[str]] = {}
     files: dict[str, list[int]] = {}
     loops: list[Loop] = []
@@ -223,7 +223,7 @@ def parse(text: str) -> Pool:
 
 
 def parse_table(words: list[str]) -> Table:
-    """`0 209715200 thin-pool 7:1 7:0 128 32768 …`, or the line of another target."""
+    """Parse `0 209715200 thin-pool 7:1 7:0 128 32768 …`, or the line of another target."""
     _, sectors, target, *rest = words
     if target != "thin-pool":
         return Table(target, int(sectors))
@@ -232,7 +232,7 @@ def parse_table(words: list[str]) -> Table:
 
 
 def parse_status(words: list[str]) -> Status | None:
-    """The status line; older kernels leave out its tail. None for another target than thin-pool."""
+    """Parse the status line, whose end older kernels leave out; None if the target is not thin-pool."""
     _, _, target, *rest = words
     if target != "thin-pool":
         return None
@@ -250,7 +250,7 @@ def parse_status(words: list[str]) -> Status | None:
 
 
 def _backing(numbers: list[int] | None, loops: list[Loop], *, used: bool) -> Backing | None:
-    """The file of `numbers` (size, blocks, bytes a block, device, inode) and the loop devices on this very inode."""
+    """The file with `numbers` (size, blocks, bytes per block, device, inode), and the loop devices on its inode."""
     if not numbers:
         return None
     size, blocks, block, number, inode = numbers

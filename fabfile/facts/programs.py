@@ -1,4 +1,4 @@
-"""Which of the programs and headers that we need are there: a look for a file, so any origin will do."""
+"""Which of the programs and headers that we need exist; files are checked, so their origin does not matter."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PROBES = {
 """Need → a command to find in PATH, or an absolute path that must exist."""
 
 PREZEROED = "assume_storage_prezeroed"
-"""An option of mke2fs since 1.47 (misc/mke2fs.c): no zeros are written where a device reads as such already."""
+"""Option of mke2fs since 1.47 (misc/mke2fs.c): do not write zeros to a device that reads as zeros already."""
 
 
 def fragment(query: Query) -> str:
@@ -44,6 +44,6 @@ for n in {paths}; do [ ! -e "$n" ] || echo "$n"; done
 
 
 def parse(text: str) -> frozenset[str]:
-    """The needs that are met."""
+    """Parse the needs that are met."""
     found = set(text.split())
     return frozenset(need for need, probe in PROBES.items() if probe in found) | (found & {PREZEROED})

@@ -1,4 +1,4 @@
-"""Whether containerd can make a snapshot of an image on the pool: tried where that is asked for, and removed again."""
+"""Whether containerd can make a snapshot of an image on the pool; tried only if the query asks for it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ if TYPE_CHECKING:
     from fabfile.facts import Query
 
 PREFIX = "containerd-devmapper-proof"
-"""How the names of such snapshots begin."""
+"""Prefix of the names of such snapshots."""
 
 UNMOUNTED = "cannot be mounted"
-"""What is said of a snapshot that could be made and is of no use."""
+"""Error about a snapshot that could be made, but not mounted."""
 
 ELSEWHERE = "is not on the pool"
-"""What is said of a snapshot whose device is on another one."""
+"""Error about a snapshot whose device is on another pool."""
 
 
 def fragment(query: Query) -> str:
-    """Nothing, or the one part of a look that writes: it has the daemon make a snapshot, and remove it."""
+    """Have containerd make a snapshot and remove it, if the query asks for it: the only fragment that writes."""
     from fabfile.render import render
 
     if not query.prove:
@@ -28,5 +28,5 @@ def fragment(query: Query) -> str:
 
 
 def parse(text: str) -> str | None:
-    """Empty: it could; else what containerd, or the mount, said. None: that was not tried."""
+    """Parse the result: empty if it worked, otherwise the error of containerd or of the mount; None: not tried."""
     return text.removeprefix("proof").strip() if text.startswith("proof") else None

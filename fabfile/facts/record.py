@@ -1,7 +1,7 @@
 """The record of a pool of ours, /etc/devmapper-pool/NAME.conf, as a type for each variant.
 
-A shell reads the same file, so it is made of `KEY=value` lines. Files of every version are understood: what only later
-ones write has a default, or is None where a missing line means something.
+Shell scripts read the same file, so it consists of `KEY=value` lines. Records of every version are understood: what
+only later versions write has a default, or is None if a missing line has a meaning.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Common(msgspec.Struct, frozen=True, kw_only=True, tag_field="VARIANT", ren
     """What both variants record."""
 
     instance: str = ""
-    """The containerd that the pool is for; empty: the default one."""
+    """The containerd instance that uses the pool; empty: the default one."""
 
 
 class LoopRecord(Common, frozen=True, kw_only=True, tag="loop"):
-    """A pool on two files. Sizes in bytes."""
+    """The record of a loop pool. Sizes are in bytes."""
 
     data: str
     meta: str
@@ -39,48 +39,48 @@ class LoopRecord(Common, frozen=True, kw_only=True, tag="loop"):
     block_sectors: int
     asked_bytes: tuple[int, ...]
     asked_meta_bytes: tuple[int, ...]
-    """Every size that was asked for, in order: the first, and those that pool.grow was told."""
+    """Every size that was requested, in order: the first one, and those given to pool.grow."""
     when_full: Literal["queue", "error"] = "queue"
     threshold: int = 100
-    """Percent used at which it grows by itself; 100: never."""
+    """Percent used at which it grows; 100: never."""
     percent: int = 0
     max_bytes: int = 0
     dir_made: bool | None = None
-    """Whether the directory was made for the files; None: earlier versions did not record it."""
+    """Whether the directory was created for the files; None: an earlier version did not record it."""
     volume: str = ""
-    """VG/LV that the files are on, where one was asked for."""
+    """VG/LV that the files are on, if one was requested."""
     volume_made: tuple[str, ...] = ()
-    """What of that was made with the pool: see `loop.volume.MADE`."""
+    """What of it was created with the pool; see `loop.volume.MADE`."""
     making: bool | None = None
-    """Whether it was never whole: what is missing of it was not made yet. None: an earlier version wrote the record."""
+    """Whether the pool was never complete, so missing parts may be created. None: an earlier version wrote this."""
     volume_uuid: str | None = None
     fs_uuid: str | None = None
     mount: str | None = None
     data_ino: str | None = None
     meta_ino: str | None = None
     kept_inodes: tuple[str, ...] = ()
-    """Of metadata that a repair or a restore kept."""
+    """Inodes of metadata that repairs and restores kept."""
     unfinished_inodes: tuple[str, ...] = ()
-    """Of the file that is being made, or that an interrupted run left unfinished."""
+    """Inode of the file that is being made, or that an interrupted run left unfinished."""
 
     @property
     def dir(self) -> str:
-        """The directory of the files."""
+        """Directory of the files."""
         return self.data.rpartition("/")[0] or "/"
 
     @property
     def files_dir(self) -> str:
-        """The same."""
+        """Directory of the files."""
         return self.dir
 
     @property
     def volume_dir(self) -> str:
-        """Where a volume is mounted that goes with the pool; empty: there is none."""
+        """Where a volume is mounted that was created with the pool; empty: none was."""
         return self.dir if {"volume", "filesystem"} & set(self.volume_made) else ""
 
     @property
     def where(self) -> dict[str, str]:
-        """What a `Query` is to say of what it stands on."""
+        """The fields of a `Query` that tell what is under the pool."""
         return {"dir": self.dir, "volume": self.volume}
 
     @property
@@ -90,38 +90,38 @@ class LoopRecord(Common, frozen=True, kw_only=True, tag="loop"):
 
     @property
     def block(self) -> int:
-        """Bytes in a block."""
+        """Size of a block in bytes."""
         return self.block_sectors * SECTOR
 
     @property
     def meta_size(self) -> int:
-        """The largest metadata that was asked for."""
+        """The largest metadata size that was requested, in bytes."""
         return max(self.asked_meta_bytes)
 
     @property
     def candidate(self) -> str:
-        """Where a repair makes new metadata, which then takes the place of the old."""
+        """Path at which a repair makes new metadata, before that replaces the old."""
         return f"{self.meta}.candidate"
 
 
 class LvmRecord(Common, frozen=True, kw_only=True, tag="direct"):
-    """A pool that LVM made. Sizes in bytes."""
+    """The record of a direct pool. Sizes are in bytes."""
 
     vg: str
     lv: str
     chunk_bytes: int
     dir: str = ""
-    """Of containerd's snapshotter."""
+    """Directory of containerd's snapshotter."""
     data_percent: int | None = None
     meta_size: str | None = None
-    """As it was asked for."""
+    """As requested."""
     asked_bytes: int = 0
     asked_meta_bytes: int = 0
-    """What pool.grow was asked for last; 0: nothing."""
+    """What pool.grow was given last; 0: nothing."""
     own_group: bool = False
-    """Whether the volume group was made for the pool, and goes with it."""
+    """Whether the volume group was created for the pool, and is removed with it."""
     disks: tuple[str, ...] = ()
-    """Serial number or path, and size, of each disk that was taken for it."""
+    """Serial number or path, and size, of each disk that was taken for the pool."""
     vg_uuid: str | None = None
     lv_uuid: str | None = None
     pv_uuids: tuple[str, ...] | None = None
@@ -130,85 +130,85 @@ class LvmRecord(Common, frozen=True, kw_only=True, tag="direct"):
 
     @property
     def path(self) -> str:
-        """As LVM's commands name it: VG/LV."""
+        """VG/LV, as LVM's commands name it."""
         return f"{self.vg}/{self.lv}"
 
     @property
     def physicals(self) -> tuple[str, ...]:
-        """UUIDs of the physical volumes that were made for it, as far as they were recorded."""
+        """UUIDs of the physical volumes that were created for it, as far as recorded."""
         return self.pv_uuids or ()
 
     @property
     def volumes(self) -> tuple[str, ...]:
-        """UUIDs of its volumes: itself, and metadata that a repair or a restore kept, as far as they were recorded."""
+        """UUIDs of its volumes, as far as recorded: the pool, and metadata that repairs and restores kept."""
         return tuple(uuid for uuid in (self.lv_uuid, *(self.kept_uuids or ())) if uuid)
 
     @property
     def block(self) -> int:
-        """Bytes in a block."""
+        """Size of a block, LVM's chunk, in bytes."""
         return self.chunk_bytes
 
     @property
     def files_dir(self) -> str:
-        """The directory of its files: it has none."""
+        """Directory of its files: it has none."""
         return ""
 
     @property
     def volume_dir(self) -> str:
-        """As of a pool on files: it has none."""
+        """Where a volume of a loop pool is mounted: there is none."""
         return ""
 
     @property
     def dir_made(self) -> None:
-        """Nobody recorded that."""
+        """Whether a directory was created for it: not recorded."""
         return None
 
     @property
     def where(self) -> dict[str, str]:
-        """What a `Query` is to say of what it stands on."""
+        """The fields of a `Query` that tell what is under the pool."""
         return {"vg": self.vg}
 
     @property
     def monitored(self) -> bool:
-        """Whether a timer of ours lets it grow: LVM's dmeventd does."""
+        """Whether a timer of ours lets it grow: no, as dmeventd does."""
         return False
 
     @property
     def candidate(self) -> str:
-        """Nowhere: LVM makes new metadata and puts it in the place of the old as one change."""
+        """Path at which a repair makes new metadata: none, as LVM makes it and replaces the old in one step."""
         return ""
 
 
 Record = LoopRecord | LvmRecord
 
 VARIANTS: dict[str, type[LoopRecord | LvmRecord]] = {"loop": LoopRecord, "direct": LvmRecord}
-"""What VARIANT says → the type."""
+"""VARIANT in the record → type."""
 
 EARLIER = {"ASKED_BYTES": ("DATA_SECTORS", SECTOR), "ASKED_META_BYTES": ("META_BYTES", 1)}
-"""What a loop pool of version 0.1, which could not grow, has in their place, and the bytes in each of those."""
+"""What version 0.1, whose pools could not grow, wrote instead of two keys, and the number of bytes in its unit."""
 
 
 def variant(of: Record) -> str:
-    """What the record says in VARIANT, as the inventory does."""
+    """Return the variant of a pool, as in its record and in the inventory."""
     return str(of.__struct_config__.tag)
 
 
 def conf(name: str) -> str:
-    """Path of a pool's record. Where it exists, the pool is ours."""
+    """Return the path of a pool's record. If it exists, the pool is ours."""
     return f"{CONF_DIR}/{name}.conf"
 
 
 def parse(path: str, text: str) -> Record:
-    """The record in the file `path`.
+    """Parse the text of the record at `path`.
 
     Raises:
-        Failed: it cannot be understood: another variant, a key that is missing, a value that cannot be.
+        Failed: it is damaged: its variant is unknown, a key is missing, or a value is not valid.
     """
     return read(path, settings(text))
 
 
 def read(path: str, found: dict[str, str]) -> Record:
-    """The record that these lines are, key → value; as in `parse`."""
+    """Build the record from its lines, key → value; see `parse`."""
     kind = VARIANTS.get(found.get("VARIANT", "loop"))  # version 0.1 knew no other
     if kind is None:
         raise _damaged(path, [f"VARIANT is {found['VARIANT']!r:.100}"])
@@ -236,7 +236,7 @@ def read(path: str, found: dict[str, str]) -> Record:
 
 
 def _refused(found: dict[str, str]) -> list[str]:
-    """Values that lead somewhere else, in a script of root's or in a hint that a person types, or that divide by 0."""
+    """Values that would lead a script of root's, or a command that a hint suggests, elsewhere; or that divide by 0."""
     paths = {key: found[key] for key in ("DATA", "META") if found.get(key)}
     wrong = [f"{key} is no absolute path: {path!r:.100}" for key, path in paths.items() if not path.startswith("/")]
     wrong += [f"{key} is 0" for key in ("BLOCK_SECTORS", "CHUNK_BYTES") if set(found.get(key, "")) == {"0"}]
@@ -249,10 +249,10 @@ def _refused(found: dict[str, str]) -> list[str]:
 
 
 def _value(kind: Any, text: str) -> Any:
-    """A value as the type of its field has it; None where nothing is said.
+    """Convert a value to the type of its field; None if it is empty.
 
     Raises:
-        ValueError: it cannot be; with what it is not.
+        ValueError: it is not valid; the text completes "KEY is …".
     """
     inner = [one for one in get_args(kind) if one is not NoneType] if isinstance(kind, UnionType) else [kind]
     kind = inner[0]
@@ -281,7 +281,7 @@ def _damaged(path: str, wrong: list[str]) -> Failed:
 
 
 def differences(has: Record, wants: Record) -> list[str]:
-    """A line for each key in which the record of a pool is not the one that is wanted."""
+    """List the keys in which two records differ, a line each."""
     if type(has) is not type(wants):
         return [f"VARIANT: it has {variant(has)}, requested: {variant(wants)}"]
     pairs = [
@@ -292,5 +292,5 @@ def differences(has: Record, wants: Record) -> list[str]:
 
 
 def plainly(mount: str) -> str:
-    """A mount point as it is recorded: what a shell could take for more than a word is left out."""
+    """Return a mount point as it is recorded, without characters that are special to a shell."""
     return re.sub(r"[^A-Za-z0-9_.+@:/-]", "_", mount)

@@ -1,4 +1,4 @@
-"""The proof that was recorded: what ran a container on both snapshotters, and whether that is what there is now."""
+"""The recorded result of the last smoke test that passed, and whether it still applies."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ class Smoke(msgspec.Struct, frozen=True):
     """The record of the last smoke test that passed."""
 
     setup: str
-    """Versions, settings, pool and image that it was made with."""
+    """Versions, settings, pool and image of that test."""
     state: str
-    """What containerd kept then, and on which pool."""
+    """What containerd stored at that time, and on which pool."""
     now: str = ""
-    """What it keeps now; empty where containerd does not answer, or was not asked."""
+    """What it stores now; empty if containerd does not run, or was not asked."""
 
     @property
     def holds(self) -> bool:
-        """Whether containerd still keeps what it ran a container from."""
+        """Whether containerd still stores what the test ran a container from."""
         return self.state == self.now != ""
 
 
 def functions(query: Query) -> str:
-    """The shell function `kept`, one line: what a container runs from, besides programs and settings.
+    """The shell function `kept`, which prints in one line what a container runs from, apart from programs and settings.
 
-    Files are named by inode and time of birth: databases that were wiped, metadata that was repaired or restored, and a
-    pool made anew, are other files. Of a direct pool it is LVM's UUID that changes. The image is named by its digest,
-    and is not there once it was removed.
+    Files are identified by inode and time of birth, which change if databases are wiped, metadata is repaired or
+    restored, or the pool is created again. For a direct pool, LVM's UUID changes. The image is identified by its
+    digest, and is missing once it was removed.
     """
     from fabfile.target import quote
 
@@ -40,7 +40,7 @@ def functions(query: Query) -> str:
     files += [f"{daemon.root}/io.containerd.{plugin}" for plugin in DATABASES]
     return rf"""
 kept() {{
-  # shellcheck disable=SC2046 # its words; what is missing is left out
+  # shellcheck disable=SC2046 # one word per file; missing files are left out
   set -- $(stat -c '%i,%W' {" ".join(map(quote, files))} 2>/dev/null)
   image=$(timeout 20 {daemon.ctr} images ls {quote(f"name=={query.image}")} </dev/null | awk 'NR > 1 {{ print $3 }}')
   [ -z "$image" ] || echo "$* $(dmsetup info -c --noheadings -o uuid {pool} 2>/dev/null) $image"
@@ -49,11 +49,11 @@ kept() {{
 
 
 DATABASES = ("metadata.v1.bolt/meta.db", "snapshotter.v1.overlayfs/metadata.db")
-"""Where containerd keeps images and containers, and its other snapshotter what it has, behind `io.containerd.`."""
+"""Databases of images and containers, and of the other snapshotter, without their prefix `io.containerd.`."""
 
 
 def fragment(query: Query) -> str:
-    """Print the record and, if the query names the image of the proof, what is kept now."""
+    """Print the record and, if the query names the image of the proof, what is stored now."""
     from fabfile.target import quote
 
     record = quote(query.daemon.record)
@@ -67,8 +67,8 @@ while IFS= read -r line; do echo "record $line"; done <{record}
 
 
 def parse(text: str) -> Smoke | None:
-    """The fact in the fragment's output; None where nothing was proved yet."""
+    """Parse the fragment's output; None if no test has passed yet."""
     record = [line.partition(" ")[2] for line in text.splitlines() if line.startswith("record ")]
     now = [line.removeprefix("now ") for line in text.splitlines() if line.startswith("now ")]
-    # Version 0.1 recorded the setup alone.
+    # Version 0.1 recorded only the setup.
     return Smoke(record[0], " ".join(record[1:]), " ".join(now)) if record else None

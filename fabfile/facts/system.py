@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fabfile.facts import Query
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-"""`uname -m` → the name that Go, containerd and runc releases use."""
+"""`uname -m` → the name that releases of Go, containerd and runc use."""
 
 
 class System(msgspec.Struct, frozen=True):
@@ -21,18 +21,18 @@ class System(msgspec.Struct, frozen=True):
     distribution: str
     version: str
     family: str
-    """`debian` or `redhat`, the package manager's family; the distribution's own name where it is neither."""
+    """Family by package manager, `debian` or `redhat`; the distribution's own name if it is neither."""
     kernel: str
     arch: str
     systemd: bool
     thin_pool: bool
-    """The kernel has dm-thin-pool: built in, loaded, or as a module to load."""
+    """The kernel has dm-thin-pool: built in, loaded, or as a module."""
     libc: str
     generation: str
 
 
 def fragment(query: Query) -> str:
-    """Print one `key value` line a fact."""
+    """Print a `key value` line for each fact."""
     return r"""
 # shellcheck source=/dev/null
 [ ! -r /etc/os-release ] || . /etc/os-release
@@ -50,7 +50,7 @@ echo "generation ${generation:-0}"
 
 
 def parse(text: str) -> System:
-    """The fact in the fragment's output."""
+    """Parse the fragment's output."""
     found = lines(text)
     like = f"{found['id']} {found['like']}".split()
     family = next((f for f, names in FAMILIES.items() if names & set(like)), found["id"])

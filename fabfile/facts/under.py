@@ -1,4 +1,4 @@
-"""What is under a pool's files, and on them: the logical volume of their directory, and the loop devices."""
+"""What is under a loop pool: the logical volume that its directory is on, and the loop devices on its files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import msgspec
 from fabfile.facts.lvm import ALL_DEVICES
 
 LOOPS = r"""
-# A file that was deleted is still what its device is on.
+# A deleted file is still in use by its device.
 set -- /sys/block/loop*/loop
 if [ -d "$1" ]; then
   echo "directory $(cd -P "$dir" 2>/dev/null && pwd || echo "$dir")"
@@ -17,7 +17,7 @@ if [ -d "$1" ]; then
   done
 fi
 """
-"""Shell: all loop devices, where there are any, and the directory `$dir` as the kernel names it."""
+"""Shell: print all loop devices, if there are any, and the directory `$dir` as the kernel names it."""
 
 VOLUME = r"""
 [ -z "${VOLUME-}" ] || volume=$VOLUME
@@ -33,7 +33,7 @@ if [ -z "$group" ]; then
 fi
 found=$(lvs --noheadings --nosuffix --units b -o lv_size,lv_uuid,lv_attr,lv_tags "$volume" 2>/dev/null)
 echo "volume $found"
-# What LVM would say against making it: of a group that is exported, misses disks, or has a name twice.
+# What LVM says against creating it: the group is exported, misses disks, or has a name that is not unique.
 if [ -n "$group" ] && [ -z "$found" ]; then
   said=$(lvm lvcreate --test -y -l 1 -n "${volume#*/}" "${volume%/*}" 2>&1 </dev/null) ||
     echo "against $(echo "$said" | sed '/TEST MODE/d' | tail -n 1)"
@@ -42,7 +42,7 @@ id=$(echo "${VOLUME_UUID-}" | tr -d -)
 if [ -z "$found" ] && [ -n "$id" ]; then
   # shellcheck disable=SC2046 # its words
   echo renamed $(lvs --noheadings -o vg_name,lv_name -S "lv_uuid=$VOLUME_UUID" 2>/dev/null)
-  # Of a disk that vanished under it LVM knows nothing any more; the kernel has the volume until it is taken away.
+  # If a disk vanished, LVM no longer knows the volume, but the kernel still has its device.
   dmsetup info -c --noheadings --separator ' ' -o major,minor,name,uuid 2>/dev/null |
     while read -r major minor dev uuid; do case $uuid in LVM-*"$id") echo "left $dev $major:$minor" ;; esac; done
 fi
@@ -50,62 +50,62 @@ if [ -e "/dev/$volume" ]; then
   echo "filesystem $(blkid -p -s TYPE -o value "/dev/$volume" 2>/dev/null)"
   echo "filesystem_uuid $(blkid -p -s UUID -o value "/dev/$volume" 2>/dev/null)"
 fi
-# The link in /dev goes with a disk that vanishes; the mount stays.
+# A link in /dev vanishes together with its disk; the mount stays.
 mapped=/dev/mapper/$(echo "$volume" | sed 's/-/--/g; s,/,-,')
 echo "mounted $({ findmnt -n -o TARGET -S "/dev/$volume" || findmnt -n -o TARGET -S "$mapped"; } | head -n 1)"
 """
 VOLUME = VOLUME.replace("@ALL_DEVICES@", ALL_DEVICES)
-"""Shell, the last of its script: the volume in the pool's settings, or else `$volume`."""
+"""Shell, the last part: print the volume in the pool's record, or else `$volume`."""
 
 DELETED = " (deleted)"
-"""What the kernel says behind the path of a file without a name."""
+"""What the kernel appends to the path of a deleted file."""
 
 
 class Loop(msgspec.Struct, frozen=True):
-    """A loop device on a file that is, or was, at the path of one of the pool's."""
+    """A loop device on a file that is, or was, at the path of one of the pool's files."""
 
     number: str
-    """Its device number, `7:1`."""
+    """Device number, such as `7:1`."""
     size: int
     file: str
     deleted: bool
-    """Whether that file has no name any more: what is in it lives as long as the device."""
+    """Whether the file was deleted; its content exists as long as the device."""
     device: str
-    """Device number of the file system that the file is on."""
+    """Number of the device with the file's file system."""
     inode: int
 
     @property
     def path(self) -> str:
-        """Its device node."""
+        """Path of its device node."""
         return f"/dev/loop{self.number.partition(':')[2]}"
 
 
 class Volume(msgspec.Struct, frozen=True):
-    """The logical volume under the directory, as far as it is there."""
+    """The logical volume under the directory, as far as it exists."""
 
     group_free: int | None = None
-    """Bytes; None where there is no such volume group."""
+    """Free bytes in the volume group; None if there is no such group."""
     size: int | None = None
     filesystem: str = ""
     mounted: str = ""
     extent: int = 1
-    """Bytes, of the group."""
+    """Bytes in an extent of the group."""
     uuid: str = ""
     attr: str = ""
-    """As lvs shows it: the fifth character is `a` for an active volume, the ninth `p` for one that misses a disk."""
+    """Attributes as lvs shows them: the fifth is `a` for an active volume, the ninth `p` if a disk is missing."""
     tags: tuple[str, ...] = ()
     filesystem_uuid: str = ""
     left: tuple[str, ...] = ()
-    """Name and number of the recorded volume's device, where the kernel has it and LVM knows no such volume."""
+    """Name and number of the recorded volume's device, if the kernel still has it and LVM does not know the volume."""
 
     against: str = ""
-    """What LVM says against making it, where it does not exist."""
+    """What LVM says against creating it, if it does not exist."""
     renamed: str = ""
-    """`VG/LV` of the recorded volume, where that has another name by now."""
+    """`VG/LV` of the recorded volume, if it has been renamed."""
     hidden: tuple[str, ...] = ()
-    """Disks of the group, where LVM's devices file or filters hide them, and so the group."""
+    """Disks of the group, if LVM's devices file or filters hide them, and thereby the group."""
     hides: dict[str, str] = {}
-    """What LVM's configuration says of devices file and filters, where the group is not seen."""
+    """LVM's settings for devices file and filters, if the group is not found."""
 
     @property
     def active(self) -> bool:
@@ -119,21 +119,21 @@ class Volume(msgspec.Struct, frozen=True):
 
 
 def loop(values: list[str]) -> Loop:
-    """What a line says: its number, device and inode of its file, sectors, path of the file."""
+    """Parse a line: number of the device, device and inode of its file, sectors, path of the file."""
     number, device, inode, sectors, *path = values
     file = " ".join(path)
     return Loop(number, int(sectors) * 512, file.removesuffix(DELETED), file.endswith(DELETED), device, int(inode))
 
 
 def on(loops: list[Loop], number: str, path: str) -> Loop | None:
-    """The device of that number, which a pool that is up has; or else one that is left on the file."""
+    """Return the device with this number, as in the table of an active pool, or else the one on the file at `path`."""
     if number:
         return next((loop for loop in loops if loop.number == number), None)
     return next((loop for loop in loops if loop.file == path), None)
 
 
 def volume(found: dict[str, list[str]]) -> Volume:
-    """The volume in the lines of VOLUME, key → words."""
+    """Build the volume from the output of `VOLUME`, key → words."""
     group, words = found.get("group", []), found.get("volume", [])
     size, uuid, attr, tags, *_ = [*words, "", "", "", ""]
     return Volume(

@@ -1,4 +1,4 @@
-"""What systemd says of the units that matter, and when a look at the pool last went well."""
+"""The state of the units in question, and when the pool was last checked, backed up and looked at by its monitor."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ PROPERTIES = (
     "ExecMainStartTimestampMonotonic",
     "ExecMainExitTimestampMonotonic",
 )
-"""What systemctl is asked for; one call serves every fact."""
+"""Properties that systemctl prints; one call serves all facts."""
 
 
 MARKS = {"watched": "watched", "checked": "checked"}
-"""End of the name of a mark in /run → what went well at its time."""
+"""Extension of a file in /run → what succeeded at its modification time."""
 
 UDEV = 3
-"""Seconds within which udev has to answer."""
+"""Seconds within which udev has to respond."""
 
 
 class Unit(msgspec.Struct, frozen=True):
@@ -42,36 +42,36 @@ class Unit(msgspec.Struct, frozen=True):
     result: str = ""
     """`success`, or why it failed: `exit-code`, `timeout`."""
     started: int | None = None
-    """Seconds since its main process last started; None: never since the boot."""
+    """Seconds since its main process was last started; None: not since boot."""
     ended: int | None = None
     """Seconds since its main process last ended."""
     last: str = ""
-    """The last line that its processes wrote, where it failed."""
+    """The last line of its log, if it failed."""
 
 
 class Units(msgspec.Struct, frozen=True):
-    """The units in question, and when they last succeeded. Seconds by the host's clock, which may have jumped."""
+    """The units in question, and when they last succeeded, by the host's clock, which may have been set meanwhile."""
 
     units: dict[str, Unit] = {}
     watched: int | None = None
-    """Seconds since the monitor last looked without an error; None: not since the boot."""
+    """Seconds since the monitor last ran without an error; None: not since boot."""
     checked: int | None = None
-    """Seconds since the metadata was last proved sound; None: not since the boot."""
+    """Seconds since the metadata was last found sound; None: not since boot."""
     backup: int | None = None
     """Seconds since the newest backup of the metadata was made; None: there is none."""
     room: int | None = None
-    """Bytes free in /run. Where it is full, udev answers nobody, and all that makes a device waits for it for ever."""
+    """Free bytes in /run. If it is full, udev does not respond, and whatever creates a device waits for it."""
 
     silent: bool = False
-    """udev runs and does not answer: whatever makes a device or takes one away waits for it for ever."""
+    """udev runs but does not respond, so whatever creates or removes a device waits for udev for ever."""
 
     def of(self, name: str) -> Unit:
-        """The unit `name`."""
+        """Return the unit `name`; one without a state if it is not known."""
         return self.units.get(name, Unit())
 
 
 def fragment(query: Query) -> str:
-    """Hand on what systemctl said; the journal is read only for a unit that failed."""
+    """Pass on what systemctl printed; the journal is read only for a unit that failed."""
     from fabfile.target import quote
 
     name = quote(query.pool)
@@ -94,7 +94,7 @@ done <<SHOWN
 $units
 
 SHOWN
-# Without its socket no udev runs here, and nobody waits for one.
+# Without its socket udev does not run here, and nothing waits for it.
 if [ -S /run/udev/control ] && ! udevadm control --ping --timeout={UDEV} 2>/dev/null; then echo "silent yes"; fi
 echo "room $(stat -f -c '%a %S' /run 2>/dev/null)"
 set --
@@ -107,7 +107,7 @@ for file in /var/lib/containerd-devmapper/backup/"$name"/*.xml.gz; do [ ! -e "$f
 
 
 def parse(text: str) -> Units:
-    """The fact in the fragment's output."""
+    """Parse the fragment's output."""
     blocks: list[dict[str, str]] = [{}]
     last: dict[str, str] = {}
     uptime = now = 0

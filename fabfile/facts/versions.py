@@ -1,4 +1,4 @@
-"""What is installed side by side under /opt: versions there, the current one, and the links that lead to it."""
+"""What is installed side by side under /opt: the versions, the current one, and the links to it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Versions(msgspec.Struct, frozen=True):
     """One product under /opt/NAME."""
 
     current: str | None = None
-    """Name of the directory that /opt/NAME/current leads to."""
+    """Name of the directory that /opt/NAME/current links to."""
     installed: frozenset[str] = frozenset()
     links: dict[str, str] = {}
-    """Path of a link outside /opt → where it leads, for every link into /opt/NAME; and what is no link: path → ''."""
+    """Path of a link outside of /opt → its target in /opt, or empty if it leads elsewhere or is not a link."""
 
 
 def fragment(query: Query) -> str:
-    """For each name: its directories, `current`, and the links that ours would be or that block them."""
+    """Print the directories and `current` of each name, and the links that are ours or in the way of ours."""
     from fabfile.target import quote
 
     bin_dir = quote(query.bin_dir)
@@ -48,7 +48,7 @@ done
 
 
 def parse(text: str) -> dict[str, Versions]:
-    """Name → versions, for every name; an empty one where nothing is installed."""
+    """Parse name → versions, for every name; empty if nothing is installed."""
     current: dict[str, str] = {}
     installed: dict[str, set[str]] = {name: set() for name in NAMES}
     links: dict[str, str] = {}

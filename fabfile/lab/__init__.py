@@ -1,1 +1,1 @@
-"""Throwaway machines for newcomers and for the tests."""
+"""The lab: throwaway machines, for newcomers and for the tests."""

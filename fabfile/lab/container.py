@@ -1,7 +1,7 @@
-"""Throwaway privileged containers with systemd and sshd: on this machine's kernel where that has dm-thin, else in a VM.
+"""Throwaway privileged containers with systemd and sshd, on this machine's kernel if it has dm-thin, otherwise in a VM.
 
-A container's root is an overlay on the lab's disk image. It has a name, a port, and a directory of its own for what
-cannot lie on an overlay: containerd's state and the pool.
+A container's root is an overlay on the lab's disk image. What cannot lie on an overlay, containerd's state and the
+pool, is in a directory of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fabfile.plan import words
 CAP_SYS_RESOURCE = 24
 
 Run = Callable[[str], str]
-"""Runs a shell script where the containers are and returns what it printed."""
+"""Runs a shell script where the containers are, and returns its output."""
 
 SHARED = """
 set -eu
@@ -39,7 +39,7 @@ printf '%s\\n' 'Port {port}' 'ListenAddress {listen}' 'HostKey /etc/ssh/lab_key'
 [ -e $d/key ] || ssh-keygen -q -t ed25519 -N '' -C {name} -f $d/key
 printf '%s\\n' {authorized} >$d/authorized
 chmod 600 $d/key $d/authorized
-# By this libdm knows that a udevd is there to wait for; it would make no node of a device itself.
+# This tells libdm that there is a udevd to wait for; otherwise it would create device nodes itself.
 udev=''; [ ! -e /run/udev/control ] || udev=--volume=/run/udev:/run/udev:ro
 {podman} run --detach --privileged --systemd=always --ipc=host --network=host --pids-limit=0 {flags} $udev \\
   --name={name} --hostname={name} --volume=/dev:/dev --volume=$d/containerd:/var/lib/containerd \\
@@ -58,7 +58,7 @@ set -eu
 rm -rf /srv/lab/{name}
 """
 
-# The machine's own udevd answers for all who share its IPC namespace and /dev; a second one would race with it.
+# The machine's own udevd serves everyone who shares its IPC namespace and /dev; a second one would race with it.
 MASKED = (
     "systemd-udevd.service", "systemd-udevd-kernel.socket", "systemd-udevd-control.socket", "systemd-networkd.service",
     "systemd-networkd.socket", "lvm2-monitor.service", "lvm2-lvmpolld.socket", "dm-event.socket",
@@ -67,7 +67,7 @@ MASKED = (
 
 LEFT = r"""
 for d in /sys/block/loop*/loop /sys/block/dm-*; do [ ! -e "$d" ] || echo "$d"; done
-# Podman mounts its storage over itself at its first run, and leaves it so.
+# Podman mounts its storage over itself when it first runs, and leaves it so.
 cut -d' ' -f2 /proc/mounts | grep -v -e ^/srv/lab -e '^/var/lib/containers/storage/overlay$'
 ps -eo args | grep -E '^[^ []*(conmon|containerd|dmeventd)' || true
 """
@@ -79,32 +79,36 @@ class Container:
 
     name: str
     port: int
-    """The port of 127.0.0.1 on this machine that leads to its sshd."""
+    """Port of 127.0.0.1 on this machine that leads to its sshd."""
     inner: int
-    """The port of 127.0.0.1 where it runs, for another container that is a gateway."""
+    """Port of 127.0.0.1 where it runs, for another container that serves as a gateway."""
     host_key: str
     run: Run
     podman: str
 
     def sh(self, script: str) -> str:
-        """Run a script in it, past SSH."""
+        """Run a script in it, bypassing SSH."""
         return self.run(f"{self.podman} exec {self.name} sh -c {shlex.quote(script)}")
 
 
 @dataclass(frozen=True)
 class Site:
-    """Where containers run."""
+    """A place where containers run."""
 
     run: Run
     podman: str
     flags: str
     listen: str
     authorized: str
-    """The public key that may log in."""
+    """Public key that may log in."""
 
     @contextmanager
     def container(self, name: str, port: int, inner: int) -> Iterator[Container]:
-        """A container that listens on `inner`; whatever is left of it where it ran is a failure."""
+        """Run a container that listens on port `inner` there, and on `port` here.
+
+        Raises:
+            Failed: the container left something behind.
+        """
         before = set(self.run(LEFT).splitlines())
         values = {"name": name, "port": inner, "listen": self.listen, "podman": self.podman, "flags": self.flags}
         masks = " ".join(f"--volume=/dev/null:/etc/systemd/system/{unit}:ro" for unit in MASKED)
@@ -119,7 +123,7 @@ class Site:
 
 
 def inside(vm: Vm) -> Site:
-    """In a VM, on its own disk: overlays lie on the empty second one, as they cannot lie below themselves."""
+    """Run containers in a VM; overlays are on its empty second disk, as an overlay cannot lie below itself."""
 
     def run(script: str) -> str:
         return tools.run(*vm.ssh(script))
@@ -127,7 +131,7 @@ def inside(vm: Vm) -> Site:
     disk = words(machines.disk(vm, 1))
     run(f"mkfs.ext4 -q {disk} && mkdir -p /var/lib/containers && mount {disk} /var/lib/containers")
     run(SHARED.format(mount="mount --bind /"))
-    # Podman puts the overlays of root directories where it keeps what is running: in memory, unless told otherwise.
+    # Podman keeps the overlays of root directories with its run-time state, by default in memory.
     podman = "podman --runroot=/var/lib/containers/run"
     authorized = (vm.directory.parent / "id_ed25519.pub").read_text().strip()
     return Site(run, podman, "", "0.0.0.0", authorized)
@@ -135,7 +139,7 @@ def inside(vm: Vm) -> Site:
 
 @contextmanager
 def here(base: image.Image, authorized: str) -> Iterator[Site]:
-    """On this machine's own kernel."""
+    """Run containers on this machine's own kernel."""
 
     def run(script: str) -> str:
         return tools.run("sh", "-c", script)
@@ -144,12 +148,12 @@ def here(base: image.Image, authorized: str) -> Iterator[Site]:
     try:
         yield Site(run, "podman", " ".join(flags()), "127.0.0.1", authorized)
     finally:
-        # Nothing but what is empty: whoever had a /srv/lab before keeps it.
+        # Only what is empty is removed: a /srv/lab that existed before is kept.
         run("umount /srv/lab/root; rmdir /srv/lab/root /srv/lab/containers; rmdir --ignore-fail-on-non-empty /srv/lab")
 
 
 def flags() -> list[str]:
-    """What podman needs on this machine: without CAP_SYS_RESOURCE crun refuses, and limits cannot be raised."""
+    """Options that podman needs here: without CAP_SYS_RESOURCE, crun refuses to run, and limits cannot be raised."""
     status = Path("/proc/self/status").read_text()
     capabilities = int(status.partition("CapEff:")[2].split()[0], 16)
     if capabilities >> CAP_SYS_RESOURCE & 1:
@@ -158,7 +162,7 @@ def flags() -> list[str]:
 
 
 def has_thin_pools() -> bool:
-    """Whether this machine's kernel can hold a pool: dm-thin-pool is there or can be loaded."""
+    """Return whether this machine's kernel can have pools: dm-thin-pool is there, or can be loaded."""
     if shutil.which("modprobe"):
         subprocess.run(["modprobe", "-q", "dm_thin_pool"], check=False, capture_output=True)
     return Path("/sys/module/dm_thin_pool").exists()

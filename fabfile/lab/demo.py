@@ -1,4 +1,4 @@
-"""The demonstration: a throwaway machine, a deploy over SSH, containers on devmapper and on overlayfs."""
+"""The demo: a throwaway machine, a deploy over SSH, containers on devmapper and on overlayfs."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from fabfile.lab.throwaway import only_planned
 
 
 def run_demo(c: Context, suite: str, kind: str, *, keep: bool) -> None:
-    """Deploy on a machine made for that, and run containers on it.
+    """Deploy to a machine made for this, and run containers on it.
 
     Args:
         c: this machine.
-        suite: its Debian.
-        kind: of machine; empty: the best that boots here.
-        keep: it is left running.
+        suite: its Debian generation.
+        kind: kind of machine; empty: the best one that boots here.
+        keep: do not remove the machine at the end.
 
     Raises:
         Pending: with --dry.
         Refused: there is a lab already.
+        Failed: a step failed.
     """
     import subprocess
     import threading
@@ -46,7 +47,7 @@ def run_demo(c: Context, suite: str, kind: str, *, keep: bool) -> None:
     try:
         for args in (["deploy"], ["smoke"], ["pool.status"]):
             say(f"\n$ fab -H {name} {' '.join(args)}")
-            with interruption.kept():  # fab has got the same signal, and ends in good order
+            with interruption.kept():  # fab got the same signal, and ends in an orderly way
                 done = subprocess.run([*fab, *args], cwd=paths.REPOSITORY, env=environment, check=False)
             if done.returncode:
                 raise Failed(
@@ -61,7 +62,7 @@ def run_demo(c: Context, suite: str, kind: str, *, keep: bool) -> None:
 
 
 def _build() -> None:
-    """Build the demo's containerd while its machine is made. Should that fail, the deploy tries again and says why."""
+    """Build containerd while the machine is made. If that fails, the deploy tries again and reports the cause."""
     import subprocess
 
     from fabfile.lab import mirror
@@ -69,6 +70,6 @@ def _build() -> None:
     try:
         holds = mirror.build()
     except Problem:
-        return  # machines.up meets the same, and reports it
+        return  # machines.up fails in the same way, and reports it
     build = ["containerd.build", "--release", "lab", "--mirror", str(holds)]
     subprocess.run([sys.executable, "-m", "invoke", *build], cwd=paths.REPOSITORY, check=False)

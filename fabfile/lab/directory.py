@@ -1,7 +1,7 @@
-"""The lab's directory: whose it is, who may change it now, and what is removed from it.
+"""The lab's directory: a mark that makes it ours, a lock, and what is removed from it.
 
-It has a mark, whose content we wrote; a directory without one is never touched. What is removed from a marked one is
-what we make there, by name. Everything else stays, and is named.
+A directory without our mark is never touched. From a marked one, only what we create there is removed, by name;
+everything else stays, and is listed.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from fabfile.lab import files, hosts, vm
 from fabfile.target import quote
 
 MARK = ".containerd-devmapper-lab"
-"""Name of the mark, which is also what is locked."""
+"""Name of the mark, which is also the file that is locked."""
 
 TEXT = "A lab of containerd-devmapper. lab.down removes from this directory what lab.up made in it"
 FOUND, MADE = f"{TEXT}.\n", f"{TEXT}, and the directory.\n"
-"""What a mark says: of a directory that was there, and of one that we made."""
+"""Content of the mark in a directory that existed before, and in one that we created."""
 
 REGISTRY = ".registry"
 
 FILES = (vm.KEY, f"{vm.KEY}.pub", hosts.FILE, vm.KNOWN_HOSTS)
-"""The files that we make in it, each perhaps half made under the name `.NAME.new`."""
+"""Names of the files that we create in it; a partly written one is called `.NAME.new`."""
 
 MACHINE = re.compile("lab-[1-9][0-9]*")
-"""Names of machines, which are directories."""
+"""Names of machines, and of their directories."""
 
 
 def is_lab(lab: Path) -> bool:
-    """Whether a directory has our mark."""
+    """Return whether a directory has our mark."""
     return _text(lab / MARK) in (FOUND, MADE)
 
 
@@ -48,17 +48,17 @@ def _text(mark: Path) -> str | None:
 
 
 def check(lab: Path) -> bool:
-    """Whether there is a lab: True if a directory has our mark, False if it is empty or does not exist.
+    """Return whether there is a lab: True if the directory has our mark, False if it is empty or does not exist.
 
     Raises:
-        Refused: it holds what is not ours, is no directory, or others may write to it.
+        Refused: it contains other files, is not a directory, or can be written to by others.
     """
     if lab.is_dir():
         _check_owner(lab)
     if is_lab(lab):
         return True
     if os.path.lexists(lab) and (not lab.is_dir() or any(not _is_half_a_mark(path) for path in lab.iterdir())):
-        # Both looks may fall on either side of another lab.up's first moments.
+        # Another lab.up may have created the mark between the two checks.
         if is_lab(lab):
             return True
         raise Refused(
@@ -70,7 +70,7 @@ def check(lab: Path) -> bool:
 
 
 def _check_owner(lab: Path) -> None:
-    """Refuse a directory in which another user could exchange a file that we write to, or remove."""
+    """Refuse a directory in which another user could replace a file that we write to or remove."""
     found = lab.stat()
     if found.st_uid != os.geteuid():
         what, hint = f"{lab} belongs to user {found.st_uid}", "let LAB_DIR name a new directory"
@@ -82,13 +82,13 @@ def _check_owner(lab: Path) -> None:
 
 
 def _is_half_a_mark(path: Path) -> bool:
-    """Whether a lab.up that was killed, or is not yet further, left this."""
+    """Whether a file is the partly written mark of another lab.up, killed or still running."""
     text = _text(path) if path.name == MARK else None
     return text is not None and (FOUND.startswith(text) or MADE.startswith(text))
 
 
 def names(lab: Path) -> list[str]:
-    """The names of the machines' directories, whole or not, in the order of their numbers."""
+    """List the names of the machines' directories, complete or not, by number."""
     if not lab.is_dir():
         return []
     found = [path.name for path in lab.iterdir() if MACHINE.fullmatch(path.name) and _is_directory(path)]
@@ -97,11 +97,11 @@ def names(lab: Path) -> list[str]:
 
 @contextmanager
 def locked(lab: Path) -> Iterator[None]:
-    """Within it, no other process changes the lab. Its directory is there and ours; it goes if nothing is left in it.
+    """Lock the lab against other processes, and create its directory, which is removed if nothing is left in it.
 
     Raises:
         Refused: the directory is not ours.
-        Failed: it cannot be made or written to.
+        Failed: it cannot be created or written to.
     """
     with files.writing(lab, "LAB_DIR"):
         while not (lock := _lock(lab)):
@@ -114,12 +114,12 @@ def locked(lab: Path) -> Iterator[None]:
                 ours = (lab / MARK).read_text() == MADE
                 (lab / MARK).unlink()
                 if ours:
-                    with suppress(OSError):  # a lab.up that waited has put its own mark there
+                    with suppress(OSError):  # a lab.up that was waiting has put its own mark there
                         lab.rmdir()
 
 
 def _lock(lab: Path) -> IO[str] | None:
-    """The lab's lock, or None where the lab was taken away while we waited for it."""
+    """The lab's lock; None if the directory was removed while we waited for it."""
     made = not lab.exists()
     lab.mkdir(parents=True, exist_ok=True, mode=0o700)
     check(lab)
@@ -139,7 +139,7 @@ def _lock(lab: Path) -> IO[str] | None:
 
 
 def _mark(lab: Path, lock: IO[str], made: bool) -> None:
-    """Write the mark, unless it is there."""
+    """Write the mark, unless it exists."""
     if check(lab):
         return
     lock.seek(0)
@@ -149,10 +149,10 @@ def _mark(lab: Path, lock: IO[str], made: bool) -> None:
 
 
 def clear(lab: Path) -> None:
-    """Remove what is the lab's own, once its machines are gone; what else there is stays, and is named.
+    """Remove the lab's own files, after its machines; everything else stays, and is listed.
 
     Raises:
-        Failed: something of it could not be removed.
+        Failed: a file could not be removed.
     """
     own = {name for file in FILES for name in (file, f".{file}.new", f".{file}.new.pub")}
     stays = []

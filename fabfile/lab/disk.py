@@ -1,4 +1,4 @@
-"""A further disk of a lab machine: how large it is, and what it can and cannot do."""
+"""An additional disk of a lab machine: its size, and its properties."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from fabfile import sizes
 from fabfile.errors import Refused
 
 MOST = 25
-"""Further disks of a machine: an emulated PC has 30 free slots, and every machine needs five of them."""
+"""Limit for the additional disks of a machine: an emulated PC has 30 free slots, of which each machine needs five."""
 
 BLOCKS = (512, 4096)
-"""Bytes that a block of a disk may have."""
+"""Block sizes that a disk may have, in bytes."""
 
 LARGEST = 1 << 50
-"""Bytes in the largest disk."""
+"""Size of the largest possible disk in bytes."""
 
 
 class Disk(msgspec.Struct, frozen=True):
     """An empty disk.
 
     Args:
-        size: such as `1G`; a disk takes only the space of what is written to it.
+        size: for example `1G`; a disk takes up only the space of what is written to it.
         block: bytes in a logical block: 512, or 4096 (4Kn).
-        physical: bytes in a physical block: the same as `block` unless given; 4096 with a `block` of 512 is 512e.
+        physical: bytes in a physical block; 0: as `block`. 4096 with a `block` of 512 is 512e.
         read_only: whether every write fails.
-        discard: whether it supports discard.
+        discard: whether the disk supports discard.
 
     Raises:
-        Refused: not a size, not a whole number of blocks, too large, or blocks of another size.
+        Refused: the size is not valid, too large, or not a whole number of blocks; or a block size is not valid.
     """
 
     size: str
@@ -40,7 +40,7 @@ class Disk(msgspec.Struct, frozen=True):
     discard: bool = True
 
     def __post_init__(self) -> None:
-        """Check it."""
+        """Validate the fields."""
         if self.block not in BLOCKS or self.physical not in (0, *BLOCKS) or 0 < self.physical < self.block:
             raise Refused(
                 f"disks: no disk has logical blocks of {self.block} and physical ones of {self.physical} bytes",
@@ -58,13 +58,13 @@ class Disk(msgspec.Struct, frozen=True):
 
 
 def disks(wanted: Sequence[str | Disk]) -> tuple[Disk, ...]:
-    """The further disks of a machine.
+    """Build the additional disks of a machine.
 
     Args:
-        wanted: sizes of plain disks, or disks.
+        wanted: disks, or sizes of plain disks.
 
     Raises:
-        Refused: more than a machine can have, or not a size.
+        Refused: there are too many, or a size is not valid.
     """
     if len(wanted) > MOST:
         raise Refused(f"disks: {len(wanted)} disks", f"at most {MOST}, besides the one that every machine has")
@@ -72,12 +72,12 @@ def disks(wanted: Sequence[str | Disk]) -> tuple[Disk, ...]:
 
 
 def numbered(disks: Sequence[Disk]) -> Iterator[tuple[int, Disk]]:
-    """Further disks with their numbers, of which the first is 2; see `Kind.disk`."""
+    """Number additional disks, from 2 on; see `Kind.disk`."""
     return enumerate(disks, 2)
 
 
 def serial(number: int) -> str:
-    """The serial number of a further disk, whose name is then /dev/disk/by-id/virtio-SERIAL.
+    """Return the serial number of an additional disk, which is then /dev/disk/by-id/virtio-SERIAL.
 
     Args:
         number: see `Kind.disk`.

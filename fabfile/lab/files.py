@@ -1,4 +1,4 @@
-"""The lab's own files and directories: written whole or not at all, removed with care, and a full disk told as one."""
+"""The lab's files and directories: atomic writes, careful removal, and errors that name a full disk as the cause."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from fabfile.target import quote
 MOUNTS = Path("/proc/self/mountinfo")
 
 LIMIT = 10.0
-"""Seconds for the last process of a killed run to stop writing into a directory that has to go."""
+"""Seconds to wait for the last process of a killed run to stop writing into a directory that is being removed."""
 
 ROOM = 16 << 20
-"""Bytes: where a disk has less than this left after something failed, that is taken for the reason."""
+"""After a failure, a disk with fewer free bytes is considered the cause."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 UNWRITABLE = (
@@ -31,35 +31,35 @@ UNWRITABLE = (
 )  # fmt: skip
 
 NO_ROOM = ("No space left on device", "Disk quota exceeded", "don't have enough free space")
-"""What programs print where a disk is full; they run with LC_ALL=C.UTF-8."""
+"""Messages of programs about a full disk; they run with LC_ALL=C.UTF-8."""
 
 
 class Unwritable(Failed):
-    """A directory where the lab keeps things is full or cannot be written to."""
+    """A directory that the lab writes to is full, or cannot be written to."""
 
 
 def write(file: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all: whoever reads it finds the old content or the new one, even after a kill."""
+    """Write a file atomically: readers see the old content or the new one, even after a kill."""
     part = file.with_name(f".{file.name}.new")
     part.write_bytes(content.encode() if isinstance(content, str) else content)
     part.replace(file)
 
 
 def mounted(directory: Path) -> list[str]:
-    """The mount points in a directory, itself included."""
+    """List the mount points within a directory, and the directory itself if it is one."""
     inside = f"{directory.resolve()}/"
-    # Blanks, tabs, newlines and backslashes are octal there; see proc(5).
+    # Blanks, tabs, newlines and backslashes are in octal there; see proc(5).
     fields = [line.split(" ")[4] for line in MOUNTS.read_text(errors="surrogateescape").splitlines()]
     places = [re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), field) for field in fields]
     return [place for place in places if f"{place}/".startswith(inside)]
 
 
 def remove(directory: Path, limit: float = LIMIT) -> None:
-    """Remove a directory that the lab made, if it is there: never what a link leads to or what is mounted in it.
+    """Remove a directory that the lab created, if it exists, without following links or entering mounts.
 
     Args:
-        directory: what to remove.
-        limit: seconds to try for, as a process of a killed run may still be writing there.
+        directory: the directory.
+        limit: seconds to keep trying, as a process of a killed run may still be writing to it.
 
     Raises:
         Failed: it is a link or a file, something is mounted in it, or it could not be removed.
@@ -78,7 +78,7 @@ def remove(directory: Path, limit: float = LIMIT) -> None:
             )
         try:
             shutil.rmtree(directory)
-        except PermissionError:  # files of an image, which an ordinary user owns in the user namespace only
+        except PermissionError:  # files of an image, which an ordinary user owns only within the user namespace
             if not os.geteuid():
                 raise
             tools.run("rm", "-rf", "--one-file-system", directory, before=tools.as_root())
@@ -89,7 +89,7 @@ def remove(directory: Path, limit: float = LIMIT) -> None:
 
 
 def fresh(directory: Path) -> None:
-    """Make an empty directory; what a killed run left in its place is removed.
+    """Create an empty directory, in place of what a killed run left there.
 
     Raises:
         Failed: what is there could not be removed.
@@ -99,7 +99,7 @@ def fresh(directory: Path) -> None:
 
 
 def discard(directory: Path) -> None:
-    """Remove a directory of what failed; if that fails too, it is said, and does not hide the first failure."""
+    """Remove a directory after a failure; a second failure is only printed, so that the first one is reported."""
     try:
         remove(directory)
     except Failed as failed:
@@ -108,10 +108,10 @@ def discard(directory: Path) -> None:
 
 @contextmanager
 def writing(directory: Path, variable: str) -> Iterator[None]:
-    """Within it, a full or read-only disk is reported as such, with the way to use another one.
+    """Report a full or read-only disk as such within this context, and tell how to use another one.
 
     Args:
-        directory: what is written to.
+        directory: the directory that is written to.
         variable: the environment variable that names it.
 
     Raises:
@@ -145,18 +145,18 @@ def _no_room(directory: Path, variable: str, evidence: str) -> Unwritable:
 
 
 def noexec(directory: Path) -> bool:
-    """Whether no program can be run in a directory, because its file system is mounted so."""
+    """Return whether the directory's file system is mounted with noexec."""
     return bool(_statvfs(directory).f_flag & os.ST_NOEXEC)
 
 
 def _statvfs(directory: Path) -> os.statvfs_result:
-    """Of the file system that a directory is on, or would be made on."""
+    """The status of the file system that a directory is, or would be, on."""
     while not directory.exists():
         directory = directory.parent
     return os.statvfs(directory)
 
 
 def _full(directory: Path) -> bool:
-    """Whether its disk is short of room or of inodes; a file system that does not count inodes says 0 of 0."""
+    """Whether its file system is short of bytes or inodes; one that does not count inodes reports 0 of 0."""
     found = _statvfs(directory)
     return found.f_bavail * found.f_frsize < ROOM or (found.f_files > 0 and found.f_favail == 0)

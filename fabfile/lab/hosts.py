@@ -1,4 +1,4 @@
-"""The lab's inventory, and the pinned keys of its machines."""
+"""The lab's inventory, and the pinned host keys of its machines."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ FILE = "hosts.toml"
 
 
 def write(lab: Path, machines: Sequence[Vm], **settings: str) -> None:
-    """Write both for the machines that there are.
+    """Write both files for the existing machines.
 
     Args:
         lab: the lab's directory.
         machines: all of its machines.
-        settings: for the inventory's defaults; what an earlier one had there stays.
+        settings: settings for the inventory's defaults; those of an earlier inventory are kept.
     """
     import tomlkit
 
@@ -28,7 +28,7 @@ def write(lab: Path, machines: Sequence[Vm], **settings: str) -> None:
     defaults = {"user": "root", "identity_file": str(lab / vm.KEY), "known_hosts": str(keys), "release": "lab"}
     hosts = {machine.name: {"address": "127.0.0.1", "port": machine.port} for machine in machines}
     files.write(keys, "".join(line for machine in machines for line in machine.known_hosts()))
-    # Not by the package toml, which gets some backslashes wrong.
+    # Not the package toml, which escapes some backslashes wrongly.
     files.write(inventory, tomlkit.dumps({"defaults": {**_earlier(inventory), **defaults, **settings}, "hosts": hosts}))
 
 
@@ -37,6 +37,6 @@ def _earlier(inventory: Path) -> dict[str, Any]:
         return {}
     try:
         return dict(tomllib.loads(inventory.read_text())["defaults"])
-    except (ValueError, KeyError, TypeError) as error:  # somebody edited it; that must not keep a machine from ending
+    except (ValueError, KeyError, TypeError) as error:  # somebody edited it; a machine must still be removable
         say(f"{inventory} cannot be read and is written again: {error!r}")
         return {}

@@ -1,4 +1,4 @@
-"""The lab's disk image: a minimal Debian made from packages, cached by digest of what goes in."""
+"""The lab's disk image: a minimal Debian made from packages, cached under a digest of its ingredients."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PACKAGES = (
     "e2fsprogs",
     "iproute2",
     "kmod",
-    # What the step `packages` would install: under emulation that takes minutes (its test is in a container).
+    # What the step `packages` would install; that takes minutes under emulation, and is tested in a container instead.
     "lvm2",
     "netbase",
     "openssh-server",
@@ -37,7 +37,7 @@ PACKAGES = (
 SIZE = "12G"
 
 KERNELS = ("vmlinuz", "initrd", "kernel/*")
-"""Files of an image whose content is compared at each use."""
+"""Files of an image whose content is verified at each use."""
 
 OPTIONS = (
     "--variant=minbase",
@@ -50,59 +50,63 @@ OPTIONS = (
 
 
 class Kernel(Protocol):
-    """What boots an image."""
+    """The kernel that boots an image."""
 
     @property
     def name(self) -> str:
-        """Of its family, for the image's directory."""
+        """Name of its family, for the image's directory."""
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """Debian packages that the image has for it."""
+        """Debian packages that the image needs for it."""
 
     @property
     def key(self) -> str:
-        """What the image depends on besides the packages: another kernel, another key."""
+        """What the image depends on apart from packages; it differs for each kernel."""
 
     def finish(self, tree: Path, part: Path, log: Path) -> str:
-        """Finish the root directory `tree`, put what lies beside the image into `part`, and return the version."""
+        """Finish the root directory `tree`, write files beside the image to `part`, and return the version."""
 
 
 class Image(msgspec.Struct, frozen=True):
-    """A built image: files in a directory of the cache."""
+    """A complete image: files in a directory of the cache."""
 
     suite: str
     directory: Path
     overlay: Path | None = None
-    """The written part of the root disk of a machine that was shut down, to start others from what was done on it."""
+    """Written part of the root disk of a machine that was shut down, from which others start in its place."""
 
     @property
     def root(self) -> Path:
-        """The root file system, which is never written to."""
+        """Path of the root file system, which is never written to."""
         return self.directory / "root.img"
 
     @property
     def disk(self) -> Path:
-        """What a new machine's root disk is an overlay of."""
+        """Path of what the root disk of a new machine is an overlay of."""
         return self.overlay or self.root
 
     @property
     def id(self) -> str:
-        """Which making of the image this is, as an overlay belongs to one very file; nothing where it is gone."""
+        """Identity of this build of the image, as an overlay fits only that one file; empty if it is gone."""
         return store.identity(self.directory)
 
     @property
     def version(self) -> str:
-        """Its kernel's version."""
+        """Version of its kernel."""
         return (self.directory / "version").read_text()
 
 
 def build(suite: str, kernel: Kernel) -> Image:
-    """Build the image of a suite, or find it in the cache.
+    """Find the image of a suite in the cache, or build it.
+
+    Args:
+        suite: name of the Debian generation.
+        kernel: what boots the image.
 
     Raises:
-        Refused: an unknown suite, or no Debian mirror.
-        Failed: a package could not be had; the log's place is in the hint.
+        Refused: the suite is unknown, or there is no Debian mirror.
+        Failed: a package could not be downloaded; the hint names the log.
     """
     suites.check(suite)
     setup = render("lab/setup.sh.j2")
@@ -128,7 +132,7 @@ def _make(part: Path, log: Path, command: list[str], setup: str, kernel: Kernel)
     tools.aside(part, *options, command[-1], tools.ASIDE / tree.name, suites.mirror(), log=log)
     (part / "version").write_text(kernel.finish(tree, part, log))
     lazy = "lazy_itable_init=1,lazy_journal_init=1"
-    # Names, not paths: it runs where they are, so it does not matter what their directory is called.
+    # Names instead of paths: it runs in that directory, so its name does not matter.
     tools.run(
         "mke2fs",
         "-q",

@@ -1,4 +1,4 @@
-"""The running lab: its machines, keys and inventory, all under one directory that goes with them."""
+"""The running lab: its machines, keys and inventory, all in one directory that is removed with them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from fabfile.lab.progress import progress
 from fabfile.lab.vm import Broken, Vm
 
 MOST = 16
-"""Machines at once: a slip of the finger is not to fill the memory."""
+"""Limit for the number of machines started at once, against typing errors that fill the memory."""
 
 MEMORY = (512, 65536)
-"""MiB, least and most for a machine: with less Debian's kernel does not unpack its initial RAM disk."""
+"""Least and most memory of a machine in MiB; with less, Debian's kernel does not unpack its initial RAM disk."""
 
 
 def look() -> tuple[list[Vm], dict[str, str]]:
-    """The lab's machines by name, running or not; and what else is there by the name of one → what is wrong with it."""
+    """Return the lab's machines, running or not, and the broken ones: name → what is wrong."""
     found, broken = [], {}
     for name in directory.names(paths.lab()):
         try:
@@ -45,12 +45,12 @@ def look() -> tuple[list[Vm], dict[str, str]]:
 
 
 def machines() -> list[Vm]:
-    """The lab's machines, running or not, by name."""
+    """List the lab's machines, running or not, by name."""
     return look()[0]
 
 
 def get(name: str) -> Vm:
-    """A machine by name.
+    """Return a machine by name.
 
     Raises:
         Refused: there is none of this name, or it is broken.
@@ -79,22 +79,25 @@ def up(
     disks: Sequence[str | Disk] = (),
     kind: str = "",
 ) -> list[Vm]:
-    """Start `count` more machines and wait until SSH answers on all of them.
+    """Start machines, and wait until SSH works on all of them.
 
     Args:
-        count: how many.
-        suite: Debian's name of the generation.
+        count: number of machines.
+        suite: name of the Debian generation.
         memory: MiB for each.
-        forward: ports in the machine that get a port of 127.0.0.1 too.
-        mirror: also make the lab's mirror and run its registry.
-        base: what their disks are overlays of, instead of the suite's own image; made by a machine of the same kind.
-        disks: further empty disks, besides the one of 20G that each has: sizes of plain ones, or `Disk`s.
-        kind: kvm, uml or tcg; debian: one of those with Debian's own kernel; nothing: see `kinds.choose`.
+        forward: ports of the machine that also get a port of 127.0.0.1.
+        mirror: also build the lab's mirror and run its registry.
+        base: image for their disks instead of the suite's; it must be from a machine of the same kind.
+        disks: additional empty disks, apart from the one of 20G that each machine has: `Disk`s, or sizes of plain ones.
+        kind: kvm, uml or tcg; debian: one of those with Debian's own kernel; empty: see `kinds.choose`.
+
+    Returns:
+        The new machines.
 
     Raises:
-        Refused: no root, a missing program, an unknown suite, a count or memory out of bounds, disks that a machine
-            cannot have, a directory not ours.
-        Failed: an image, a mirror or a boot failed; machines that were started are ended again, their files stay.
+        Refused: a program is missing, the suite is unknown, a count, memory or disk is not valid, or the directory is
+            not ours.
+        Failed: an image, the mirror or a boot failed; started machines are stopped, and their files stay.
     """
     suites.check(suite)
     if not 1 <= count <= MOST:
@@ -106,7 +109,7 @@ def up(
     new: list[Vm] = []
     with ThreadPoolExecutor(count) as threads, _ended_on_failure(new):
         with _changing() as lab:
-            offered = threads.submit(_offered, lab) if mirror else None  # beside the image: each has a minute to do
+            offered = threads.submit(_offered, lab) if mirror else None  # beside the image, as each takes a minute
             chosen, own = kinds.choose(suite, kind)
             base = base or own
             settings = offered.result() if offered else {}
@@ -122,12 +125,12 @@ def up(
 
 
 def kill(machine: Vm) -> None:
-    """End a machine as a power cut would, and only it."""
+    """Stop a machine as a power cut would."""
     process.end(machine.process, kinds.KINDS[machine.kind].end)
 
 
 def restart(machine: Vm) -> None:
-    """Start a machine that was ended, with its disks as they were, and wait for it.
+    """Start a stopped machine with its disks as they were, and wait for it.
 
     Raises:
         Failed: its image is gone from the cache, or it did not boot.
@@ -145,16 +148,19 @@ def restart(machine: Vm) -> None:
 
 
 def disk(machine: Vm, number: int) -> str:
-    """A machine's own name of one of its disks; see `Kind.disk`."""
+    """Return a machine's own name for one of its disks; see `Kind.disk`."""
     return kinds.KINDS[machine.kind].disk(machine, number)
 
 
 def down(name: str = "") -> None:
-    """End one machine, or the whole lab: no process and no file of it stays.
+    """Stop and remove one machine, or the whole lab with all processes and files.
+
+    Args:
+        name: name of the machine; empty: the whole lab.
 
     Raises:
-        Refused: no machine of this name, or LAB_DIR is not a lab's directory.
-        Failed: something could not be ended or removed.
+        Refused: there is no machine of this name, or LAB_DIR is not a lab's directory.
+        Failed: something could not be stopped or removed.
     """
     lab = paths.lab()
     there = directory.check(lab)
@@ -174,11 +180,11 @@ def down(name: str = "") -> None:
 
 
 def remove(name: str) -> None:
-    """End one machine. The lab stays, with its registry, so that the next machine finds that at the same address.
+    """Stop and remove one machine; the lab stays with its registry, at the same address for the next machine.
 
     Raises:
-        Refused: no machine of this name, or LAB_DIR is not a lab's directory.
-        Failed: something could not be ended or removed.
+        Refused: there is no machine of this name, or LAB_DIR is not a lab's directory.
+        Failed: something could not be stopped or removed.
     """
     lab = paths.lab()
     if not directory.check(lab) or name not in directory.names(lab):
@@ -189,11 +195,11 @@ def remove(name: str) -> None:
 
 
 def _remove(place: Path) -> None:
-    """End what runs in a machine's directory, whole or not, and remove it."""
+    """Stop what runs in a machine's directory, complete or not, and remove the directory."""
     try:
         end = kinds.KINDS[vm.read(place).kind].end
     except (Broken, KeyError):
-        end = SIGTERM  # which lets the supervisor of a User-mode Linux machine end the others first
+        end = SIGTERM  # it lets the supervisor of a User-mode Linux machine stop the others first
     process.end(place / vm.PROCESS, end)
     files.remove(place)
     say(f"{place.name}: gone")
@@ -201,7 +207,7 @@ def _remove(place: Path) -> None:
 
 @contextmanager
 def _changing() -> Iterator[Path]:
-    """The lab's directory, locked, with nothing half made in it; a failure leaves nothing that was never started."""
+    """Lock the lab and remove incomplete machines; after a failure, remove the machines that were never started."""
     lab = paths.lab()
     with directory.locked(lab), files.writing(lab, "LAB_DIR"):
         for name in directory.names(lab):
@@ -227,13 +233,13 @@ def _ended_on_failure(new: list[Vm]) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            for machine in new:  # all of them, even if one does not end
+            for machine in new:  # all of them, even if one cannot be stopped
                 stack.callback(kill, machine)
             raise
 
 
 def offer() -> dict[str, str]:
-    """Make the lab's mirror and run its registry, as up does, and return both as settings of the inventory."""
+    """Build the lab's mirror and run its registry, as `up` does; return both as settings of the inventory."""
     with _changing() as lab:
         settings = _offered(lab)
         hosts.write(lab, machines(), **settings)
@@ -248,7 +254,7 @@ def _offered(lab: Path) -> dict[str, str]:
 def _create(
     lab: Path, kind: Kind, base: image.Image, memory: int, forward: Sequence[int], disks: tuple[Disk, ...]
 ) -> Vm:
-    """Make a new machine's directory: its keys, its disks, and last the file by which it is known."""
+    """Create the directory of a new machine: keys, disks, and last the file that makes it complete."""
     authorized = _key(lab)
     name = next(f"lab-{n}" for n in count_from(1) if not os.path.lexists(lab / f"lab-{n}"))
     place = lab / name
@@ -269,7 +275,7 @@ def _create(
 
 
 def _key(lab: Path) -> str:
-    """The public key that may log in to the lab's machines; it is made with the first of them."""
+    """The public key that may log in to the lab's machines; the key pair is created with the first machine."""
     key, public = lab / vm.KEY, lab / f"{vm.KEY}.pub"
     if not key.exists():
         new = lab / f".{vm.KEY}.new"

@@ -1,4 +1,4 @@
-"""The lab's mirror: what the product downloads, made from Debian packages, under the names that it expects."""
+"""The lab's mirror: what a deploy downloads, made from Debian packages, under the names that it expects."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from fabfile.paths import REPOSITORY
 from fabfile.render import render
 
 SUITE = "bookworm"
-"""Always this one, so that a controller of any generation gets the same."""
+"""Always this one, so that every controller gets the same content."""
 
 GO = "1.19"
 
 TABLE = "digest and size of each file"
-"""What its releases.toml says."""
+"""What its releases.toml contains."""
 
 PROGRAMS = ("releases.toml", "docker-registry", "hello", "busybox")
-"""Files whose content is compared at each use. Of the others releases.toml has the digest, and git has its own."""
+"""Files whose content is verified at each use; releases.toml has digests of the others, and git has its own."""
 
 OPTIONS = (
     "--variant=custom",
@@ -34,10 +34,13 @@ OPTIONS = (
 
 
 def build() -> Path:
-    """Make the mirror, or find it in the cache; return its directory.
+    """Find the mirror in the cache, or build it.
+
+    Returns:
+        Its directory.
 
     Raises:
-        Failed: a package could not be had, or the mirror could not be made of them.
+        Failed: a package could not be downloaded, or the mirror could not be made.
     """
     hello = REPOSITORY / "templates" / "lab" / "hello.go"
     script = render("lab/mirror.sh.j2", go=GO)
@@ -68,7 +71,7 @@ def _make(part: Path, log: Path, script: str, hello: Path) -> None:
 
 
 def _arrange(out: Path, mirror: Path) -> None:
-    """Give what was made the names of releases.toml, and write down versions and digests."""
+    """Rename what was built as in releases.toml, and write versions and digests."""
     import toml
 
     versions = dict(line.split() for line in (out / "versions").read_text().splitlines())
@@ -97,6 +100,6 @@ def _zip(tree: Path, archive: Path) -> None:
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as out:
         for path in sorted(tree.rglob("*")):
             info = zipfile.ZipInfo.from_file(path, str(path.relative_to(tree)))
-            info.date_time = (1980, 1, 1, 0, 0, 0)  # so that the same packages give the same digest
+            info.date_time = (1980, 1, 1, 0, 0, 0)  # so that the same packages always give the same digest
             if path.is_file():
                 out.writestr(info, path.read_bytes(), zipfile.ZIP_DEFLATED, 1)

@@ -1,4 +1,4 @@
-"""Questions that only a real boot answers, asked once: the answer is remembered under all that it depends on."""
+"""Questions that only an actual boot can answer; the answers are cached under everything that they depend on."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ STATUS = Path("/proc/self/status")
 SECURITY = (Path("/proc/sys/kernel/yama/ptrace_scope"), Path("/proc/self/attr/current"))
 
 WORKS, NOT = "yes\n", "no: "
-"""How answers are written: an empty file is none, so a power cut does not make one."""
+"""Prefixes of cached answers; an empty file is none, so a power cut does not leave one."""
 
 
 def remembered(name: str, depends: Sequence[str], ask: Callable[[Path], str]) -> str:
-    """Why something does not work here, or nothing: from an earlier time, or asked now.
+    """Return why something does not work here, from the cache or by trying it; empty: it works.
 
     Args:
-        name: what it is about, such as `kvm`.
-        depends: all that the answer depends on.
-        ask: finds it out in an empty directory; takes seconds.
+        name: what is tried, such as `kvm`.
+        depends: everything that the answer depends on.
+        ask: tries it in an empty directory, which takes seconds; returns the reason, or empty.
 
     Raises:
-        Failed: it could not be asked.
+        Failed: it could not be tried.
     """
     digest = hashlib.sha256("\0".join(depends).encode()).hexdigest()[:16]
     answer = paths.cache() / "probes" / f"{name}-{digest}"
@@ -56,25 +56,25 @@ def _ask(directory: Path, ask: Callable[[Path], str]) -> str:
 
 
 def confinement() -> list[str]:
-    """What may forbid here what is allowed elsewhere: a container may share the cache, but not the answers in it."""
+    """Security settings of this process: containers may share the cache, but the answers in it depend on these."""
     found = [line for line in STATUS.read_text().splitlines() if line.startswith(("CapEff", "NoNewPrivs", "Seccomp"))]
     for file in SECURITY:
-        with suppress(OSError):  # not there without Yama, or without a security module that has profiles
+        with suppress(OSError):  # they do not exist without Yama, or without a security module with profiles
             found.append(file.read_text().strip())
     return found
 
 
 def says(command: Sequence[str | Path], words: bytes, limit: float, **options: Any) -> bool:
-    """Run a command until it has printed some words, then end it.
+    """Run a command until it has printed some text, then end it.
 
     Args:
         command: program and arguments.
-        words: what to wait for in its standard output.
-        limit: seconds to wait for them.
-        options: of subprocess.Popen.
+        words: the text to wait for in its standard output.
+        limit: seconds to wait.
+        options: options of subprocess.Popen.
 
     Returns:
-        Whether they came.
+        Whether the text was printed.
     """
     end, printed = monotonic() + limit, b""
     with subprocess.Popen(

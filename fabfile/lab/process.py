@@ -1,6 +1,6 @@
-"""A process that one command starts and another ends: known by its id, its start time and the boot, never by its name.
+"""Processes that one command starts and another ends, known by id, start time and boot, never by name.
 
-A process id alone may belong to somebody else by the time it is used; together with the start time it cannot.
+A process id alone may have been reused by then; together with the start time it is unique.
 """
 
 from __future__ import annotations
@@ -19,50 +19,50 @@ from fabfile.errors import Failed
 from fabfile.lab import files
 
 LIMIT = 30.0
-"""Seconds for a process to be gone after SIGKILL; only one that waits for a broken disk takes longer than a few."""
+"""Seconds for a process to end after SIGKILL; only one that waits for a broken disk takes more than a few."""
 
 
 class Process(msgspec.Struct, frozen=True):
-    """One process of this boot of this machine."""
+    """A process of the current boot of this machine."""
 
     pid: int
     started: int
-    """Clock ticks since boot, from field 22 of /proc/PID/stat, proc(5)."""
+    """Clock ticks since boot, field 22 of /proc/PID/stat; see proc(5)."""
     boot: str
     """The kernel's random id of this boot."""
 
 
 def boot_id() -> str:
-    """The kernel's id of this boot."""
+    """Return the kernel's id of this boot."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def start_time(pid: int) -> int:
-    """When a process started, in clock ticks since boot.
+    """Return when a process started, in clock ticks since boot.
 
     Raises:
         OSError: there is no such process.
     """
     stat = Path(f"/proc/{pid}/stat").read_text()
-    # The second field is the program's name, which may hold blanks and parentheses.
+    # The second field is the name of the program, which may contain blanks and parentheses.
     return int(stat.rpartition(")")[2].split()[19])
 
 
 WAIT = ("sh", "-c", 'read -r go && exec "$@"', "sh")
-"""In front of a command: it begins once it was recorded; if we are killed before, it never does."""
+"""Prefix of a command that delays it until it was recorded; if we are killed before, it never starts."""
 
 
 def spawn(file: Path, command: Sequence[str | Path], log: Path, descriptors: Sequence[int] = ()) -> None:
-    """Start a command in the background, in a session of its own and with no input, and record it.
+    """Start a command in the background, in a session of its own and without input, and record it.
 
     Args:
-        file: where it is recorded; its directory is the command's working directory.
+        file: the record; its directory is the command's working directory.
         command: program and arguments.
-        log: what its output is appended to.
+        log: file to which its output is appended.
         descriptors: file descriptors that it inherits.
 
     Raises:
-        OSError: it could not be started or recorded; then it does not run.
+        OSError: it could not be started or recorded, and does not run.
     """
     with log.open("ab") as out:
         begun = subprocess.Popen(
@@ -82,16 +82,16 @@ def spawn(file: Path, command: Sequence[str | Path], log: Path, descriptors: Seq
 
 
 def record(file: Path, pid: int) -> None:
-    """Write down a process that was just started, atomically.
+    """Record a process that was just started, atomically.
 
     Raises:
-        OSError: it could not be written, or the process is gone already.
+        OSError: the record could not be written, or the process has ended already.
     """
     files.write(file, msgspec.json.encode(Process(pid, start_time(pid), boot_id())))
 
 
 def read(file: Path) -> int | None:
-    """The id of the recorded process if that very process still runs, else None."""
+    """Return the id of the recorded process if exactly that process still runs, otherwise None."""
     try:
         known = msgspec.json.decode(file.read_bytes(), type=Process)
         alive = known.boot == boot_id() and known.started == start_time(known.pid) and not _zombie(known.pid)
@@ -101,15 +101,15 @@ def read(file: Path) -> int | None:
 
 
 def end(file: Path, sign: signal.Signals = signal.SIGKILL, limit: float = LIMIT) -> None:
-    """End the recorded process, if it still runs, and wait until it is gone.
+    """End the recorded process, if it still runs, and wait for that.
 
     Args:
-        file: where it was recorded.
-        sign: the signal; after half of `limit` it is SIGKILL whatever was asked for.
+        file: its record.
+        sign: the signal; after half of `limit`, SIGKILL is sent.
         limit: seconds to wait.
 
     Raises:
-        Failed: it is still there after `limit`.
+        Failed: it still runs after `limit`.
     """
     pid = read(file)
     if pid is None:
@@ -120,7 +120,7 @@ def end(file: Path, sign: signal.Signals = signal.SIGKILL, limit: float = LIMIT)
         except ProcessLookupError:
             return
         stack.callback(os.close, descriptor)
-        if read(file) != pid:  # it ended just before the descriptor was opened, and another has its number now
+        if read(file) != pid:  # it ended just before the descriptor was opened, and its id was reused
             return
         for each in (sign, signal.SIGKILL):
             signal.pidfd_send_signal(descriptor, each)
@@ -138,4 +138,4 @@ def _reap(pid: int) -> None:
     try:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
-        return  # an earlier command started it: not ours to reap
+        return  # an earlier command started it, so it is not our child

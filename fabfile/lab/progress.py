@@ -1,4 +1,4 @@
-"""What takes its time, and how long it has taken so far."""
+"""Progress of operations that take a while, with the seconds so far."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 _lock = threading.Lock()
 
 QUIET = 15
-"""Seconds between two lines where they stay, as in a CI's log."""
+"""Seconds between two lines of output that is not a terminal, such as a CI log."""
 
 
 @contextmanager
 def progress(what: str) -> Iterator[None]:
-    """Within it, `what` is shown with the seconds since: in place on a terminal, else as a line now and then."""
+    """Show `what` and the seconds so far within this context: in place on a terminal, otherwise in a few lines."""
     with _in_place(what) if _is_terminal() else _in_lines(what):
         yield
 
 
 def _is_terminal() -> bool:
     stream = for_people()
-    return bool(stream and stream.isatty())  # there is none where whoever started us closed it
+    return bool(stream and stream.isatty())  # it is None if our standard error was closed
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def _in_place(what: str) -> Iterator[None]:
 
 @functools.cache
 def _bar() -> Progress:
-    """The one live display that a terminal can have: threads that work side by side each have a line of it."""
+    """The only live display of the terminal, in which concurrent threads have a line each."""
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 

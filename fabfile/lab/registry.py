@@ -1,4 +1,4 @@
-"""A real registry beside the machines, with hello-world and busybox in it: Debian's docker-registry on 127.0.0.1."""
+"""A registry beside the machines, with the images hello-world and busybox: Debian's docker-registry on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ IMAGES = {
     "library/hello-world": ("hello", ["/hello"], ()),
     "library/busybox": ("bin/busybox", ["/bin/sh"], ("sh", "cat", "dd", "fsync", "sha256sum", "sleep", "sync", "rm")),
 }
-"""Image → its one static program, the command, and the names that lead to the program."""
+"""Image → its static program, its command, and the names of links to the program."""
 
 TAG = "latest"
 PORT = 15000
-"""The registry's port, unless another lab has it."""
+"""The registry's port, unless another lab uses it."""
 
 PORT_FILE, READY = "port", "ready"
-"""Names in its directory: of its port, and of the file that says that its images are in it."""
+"""Names of files in its directory: one with its port, and one that exists once its images are complete."""
 
 CONTROLLER = "10.0.2.2"
-"""This machine, as qemu's user network shows it to the lab's machines."""
+"""This machine's address in qemu's user network."""
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG = "application/vnd.docker.container.image.v1+json"
@@ -41,14 +41,21 @@ LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
 
 def start(lab: Path, mirror: Path) -> str:
-    """Run the lab's registry, unless it runs, and return the address that the machines know it by.
+    """Run the lab's registry, unless it runs already.
+
+    Args:
+        lab: the lab's directory.
+        mirror: directory of the mirror, which has the programs.
+
+    Returns:
+        Its address, as seen from the machines.
 
     Raises:
-        Failed: it did not start, or did not take the image.
+        Failed: it did not start, or did not accept an image.
     """
     place = lab / REGISTRY
     if not _runs(place):
-        stop(lab)  # it may hang, or have been started by a lab.up that was killed before it pushed the images
+        stop(lab)  # it may hang, or be left by a lab.up that was killed before it pushed the images
         (place / READY).unlink(missing_ok=True)
         try:
             _begin(lab, mirror)
@@ -60,7 +67,7 @@ def start(lab: Path, mirror: Path) -> str:
 
 
 def _runs(place: Path) -> bool:
-    """Whether the registry runs, has its images and answers."""
+    """Whether the registry runs, has its images, and responds."""
     if process.read(place / vm.PROCESS) is None or not (place / READY).exists():
         return False
     try:
@@ -82,7 +89,7 @@ def _begin(lab: Path, mirror: Path) -> None:
         "http": {"addr": f"127.0.0.1:{port}"},
     }
     file = place / "config.yml"
-    # YAML is a superset of JSON, except that it has no surrogates, and takes DEL only when it is escaped.
+    # YAML is a superset of JSON, except for surrogates, and for DEL, which must be escaped.
     files.write(file, json.dumps(settings, ensure_ascii=False).replace("\x7f", "\\u007f"))
     process.spawn(place / vm.PROCESS, [mirror / "docker-registry", "serve", file], place / "log")
     _wait(place, f"http://127.0.0.1:{port}")
@@ -91,7 +98,7 @@ def _begin(lab: Path, mirror: Path) -> None:
 
 
 def _port(place: Path) -> int:
-    """The port that this registry had, or PORT: whoever knows its address finds it again; else any that is free."""
+    """The port that this registry had before, or PORT, so that its address stays the same; or else any free one."""
     earlier = place / PORT_FILE
     for port in (*([int(earlier.read_text())] if earlier.exists() else []), PORT):
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
@@ -100,16 +107,16 @@ def _port(place: Path) -> int:
 
 
 def push(lab: Path, image: str, layers: Sequence[bytes], command: Sequence[str]) -> None:
-    """Push an image to the lab's registry, through its own API.
+    """Push an image to the lab's registry.
 
     Args:
-        lab: whose registry runs.
-        image: its name; the tag is TAG.
-        layers: tar archives, the lowest first.
+        lab: the lab's directory.
+        image: name of the image; its tag is `TAG`.
+        layers: tar archives, the lowest layer first.
         command: what a container of it runs.
 
     Raises:
-        Failed: the registry did not take it.
+        Failed: the registry did not accept it.
     """
     base = f"http://127.0.0.1:{(lab / REGISTRY / PORT_FILE).read_text()}"
     config = json.dumps(
@@ -130,7 +137,7 @@ def push(lab: Path, image: str, layers: Sequence[bytes], command: Sequence[str])
 
 
 def layer(mirror: Path, program: str, links: Sequence[str]) -> bytes:
-    """A tar archive of the mirror's `program`, and links to it beside it."""
+    """Return a tar archive with a program of the mirror, and links to it in the same directory."""
     file, raw = mirror / Path(program).name, io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w") as out:
         info = tarfile.TarInfo(program)
@@ -145,7 +152,7 @@ def layer(mirror: Path, program: str, links: Sequence[str]) -> bytes:
 
 
 def stop(lab: Path) -> None:
-    """End the lab's registry, and only it."""
+    """Stop the lab's registry."""
     process.end(lab / REGISTRY / vm.PROCESS, signal.SIGTERM, limit=6)
 
 
@@ -154,7 +161,7 @@ def _digest(data: bytes) -> str:
 
 
 def _blob(base: str, image: str, data: bytes) -> dict[str, Any]:
-    """Upload a blob and return what a manifest says of it."""
+    """Upload a blob, and return its entry for a manifest."""
     digest = _digest(data)
     place = str(_request("POST", f"{base}/v2/{image}/blobs/uploads/", b"").headers["Location"])
     _request("PUT", f"{place}{'&' if '?' in place else '?'}digest={digest}", data)
@@ -167,8 +174,8 @@ def _request(method: str, url: str, data: bytes, type: str = "application/octet-
 
     request = Request(url, data=data if method != "GET" else None, method=method, headers={"Content-Type": type})
     try:
-        return build_opener(ProxyHandler({})).open(request, timeout=limit)  # it is on loopback: never through a proxy
-    except (OSError, HTTPException) as error:  # URLError is an OSError; one that hangs is a TimeoutError
+        return build_opener(ProxyHandler({})).open(request, timeout=limit)  # it is on loopback
+    except (OSError, HTTPException) as error:  # URLError is an OSError; a request that hangs raises TimeoutError
         raise Failed(f"the lab's registry did not take {method} {url}", str(error)) from error
 
 

@@ -1,7 +1,7 @@
-"""What takes long to make, in the cache: made once, whole or not at all, and looked at before each use.
+"""Cached directories that take long to make: made once, completely or not at all, and verified before each use.
 
-A directory of the cache has a manifest with the size of each file and the digest of some. A file that was cut short or
-emptied (by a full disk, a power cut or a hand) is noticed, and all of it made anew.
+Each has a manifest with the sizes of its files and the digests of some. If a file was truncated or emptied, by a full
+disk, a power cut or an operator, the directory is made again.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from fabfile.releases import locked
 from fabfile.target import quote
 
 MANIFEST = ".manifest.json"
-"""Also the mark of a directory that is ours to remove."""
+"""Name of the manifest, which also marks a directory as ours."""
 
 FORMAT = "manifest 1"
-"""For the digests in names: what was made before there were manifests has another name."""
+"""Part of the digests in names, so that directories from before there were manifests have other names."""
 
 Make = Callable[[Path, Path], None]
-"""Makes the content of an empty directory. The second path is of a log file that stays when it fails."""
+"""Fills an empty directory, its first argument; the second is a log file, which is kept after a failure."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -42,10 +42,10 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What a directory of the cache held when it was made."""
+    """The content of a cached directory."""
 
     id: str
-    """Of this very making: what is built on it knows by that whether it is still the same."""
+    """Identity of this build, by which what depends on it can tell whether it is still the same."""
     files: dict[str, Entry]
 
 
@@ -54,15 +54,15 @@ def find(wanted: Path, make: Make, doing: str = "", digests: Sequence[str] = ())
 
     Args:
         wanted: the directory.
-        make: makes it.
-        doing: what is shown while it is made; nothing where `make` shows something itself.
-        digests: patterns of names in it whose content is compared at each use, not only their size.
+        make: fills it.
+        doing: text to show meanwhile; empty: `make` shows something itself.
+        digests: patterns for names of files whose content is verified at each use, not only the size.
 
     Returns:
-        The seconds that it took to make, or None where it was there.
+        The seconds that it took to make; None if it was cached.
 
     Raises:
-        Failed: it could not be made; nothing is left but the log.
+        Failed: it could not be made; only the log is left.
     """
     with locked(wanted):
         if wanted.exists():
@@ -75,7 +75,8 @@ def find(wanted: Path, make: Make, doing: str = "", digests: Sequence[str] = ())
         for left in wanted.parent.glob(f".{glob.escape(wanted.name)}.*.part"):
             files.remove(left)
         log.unlink(missing_ok=True)
-        # A name of its own: the last process of a killed run, which ends just now, must not write into this one.
+        # A unique name: the last process of a killed run, which may still be ending, must not write into this
+        # directory.
         part = wanted.with_name(f".{wanted.name}.{os.getpid()}.part")
         try:
             with files.writing(wanted.parent, "XDG_CACHE_HOME"):
@@ -94,7 +95,7 @@ def find(wanted: Path, make: Make, doing: str = "", digests: Sequence[str] = ())
 
 
 def identity(directory: Path) -> str:
-    """Which making of a directory this is, or nothing where it is gone or no longer readable."""
+    """Return the identity of a cached directory; empty if it is gone or unreadable."""
     try:
         return _read(directory).id
     except (OSError, msgspec.DecodeError):
@@ -116,10 +117,10 @@ def _write_manifest(part: Path, digests: Sequence[str]) -> None:
 
 
 def _damage(wanted: Path) -> str:
-    """What is wrong with a directory of the cache, or nothing.
+    """What is wrong with a cached directory; empty if nothing is.
 
     Raises:
-        Failed: it is none that we made.
+        Failed: it is not a directory that we made.
     """
     try:
         manifest = _read(wanted)

@@ -1,4 +1,4 @@
-"""The Debian generations that the lab knows, and where this machine gets Debian from."""
+"""The Debian generations of the lab, and the mirror from which this machine gets Debian."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from fabfile.errors import Refused
 SUITES: dict[str, tuple[str, ...]] = {
     "bookworm": (),
     "trixie": (),
-    # A mirror of a suite in development may lag behind the date up to which it vouches for itself.
+    # The mirror of a suite in development may lag behind, so that its release file has expired.
     "forky": ('--aptopt=Acquire::Check-Valid-Until "false"',),
 }
-"""Suite → its own options of mmdebstrap."""
+"""Suite → options of mmdebstrap for it."""
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
@@ -28,7 +28,7 @@ def check(suite: str) -> None:
 
 
 def mirror(sources: Path = Path("/etc/apt")) -> str:
-    """The address of Debian's archive in this machine's apt sources.
+    """Return the address of Debian's archive in this machine's apt sources.
 
     Raises:
         Refused: there is none.
@@ -45,7 +45,7 @@ def mirror(sources: Path = Path("/etc/apt")) -> str:
 
 
 def _one_line(line: str) -> list[str]:
-    """The address in a line of the old format: `deb [options] ADDRESS SUITE …`."""
+    """The address in a line of the old format, `deb [options] ADDRESS SUITE …`."""
     kind, rest = [*line.split(maxsplit=1), "", ""][:2]
     if rest.startswith("["):
         rest = rest.partition("]")[2]
@@ -53,6 +53,6 @@ def _one_line(line: str) -> list[str]:
 
 
 def _uris(line: str) -> list[str]:
-    """The addresses in a line `URIs: ADDRESS…` of the new one."""
+    """The addresses in a line `URIs: ADDRESS…` of the new format."""
     key, _, rest = line.partition(":")
     return rest.split() if key == "URIs" else []

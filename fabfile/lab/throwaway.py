@@ -1,4 +1,4 @@
-"""Throwaway machines as a person asks for them: start, list, open a shell on one, end."""
+"""Throwaway machines for an operator: start, list, open a shell, remove."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ class LabMachine(msgspec.Struct, frozen=True):
     name: str
     running: bool = False
     port: int = 0
-    """Of 127.0.0.1, on which its SSH answers."""
+    """Port of 127.0.0.1 that leads to its SSH."""
     kind: str = ""
     """kvm, uml or tcg."""
     broken: str = ""
-    """Why it cannot be used; only `inv lab.down` can then be done with it."""
+    """Why it cannot be used; only `inv lab.down` accepts it."""
 
 
 def start_machines(c: Context, count: int, suite: str, memory: int, kind: str) -> None:
-    """Start machines and write their inventory.
+    """Start machines, and write their inventory.
 
     Args:
         c: this machine.
-        count: how many.
-        suite: their Debian.
-        memory: of each, in MiB.
-        kind: of machine; empty: the best that boots here.
+        count: number of machines.
+        suite: name of the Debian generation.
+        memory: MiB for each.
+        kind: kind of machine; empty: the best one that boots here.
 
     Raises:
         Pending: with --dry.
@@ -54,7 +54,7 @@ def start_machines(c: Context, count: int, suite: str, memory: int, kind: str) -
 
 
 def only_planned(c: Context, task: str, what: str) -> None:
-    """With --dry, say what would be done.
+    """With --dry, print what would be done and end the task.
 
     Raises:
         Pending: with --dry.
@@ -70,7 +70,7 @@ def _changed(task: str, what: str) -> None:
 
 
 def list_machines() -> None:
-    """List the lab's machines."""
+    """Print the lab's machines."""
     from fabfile.lab import machines
 
     found, broken = machines.look()
@@ -85,10 +85,11 @@ def list_machines() -> None:
 
 
 def open_shell(c: Context, name: str) -> None:
-    """Become a shell on a machine of the lab.
+    """Replace this process by a shell on a machine of the lab.
 
     Raises:
         Pending: with --dry.
+        Refused: there is no such machine.
     """
     from fabfile.lab import machines
 
@@ -98,15 +99,15 @@ def open_shell(c: Context, name: str) -> None:
 
 
 def names_a_machine(words: Sequence[str]) -> bool:
-    """Whether a command line has a machine's name after lab.down: Invoke's positional arguments cannot be left out."""
+    """Return whether a machine's name follows lab.down; positional arguments of Invoke cannot be optional."""
     return any(task == "lab.down" and re.fullmatch(r"lab-\d+", name) for task, name in pairwise(words))
 
 
 def end_machines(c: Context, name: str) -> None:
-    """End one machine or, where `name` is empty, the whole lab with all its files.
+    """Stop and remove one machine or, if `name` is empty, the whole lab with all its files.
 
     Raises:
-        Pending: with --dry, if there is anything to end.
+        Pending: with --dry, if there is anything to remove.
     """
     from fabfile.lab import directory, machines
 

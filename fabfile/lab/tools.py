@@ -1,4 +1,4 @@
-"""The programs that the lab needs on this machine, and how it runs them."""
+"""The programs that the lab needs on this machine, and how they are run."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ NEEDED = {
 }
 
 PRIVATE_MOUNTS = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
-"""In front of a program that mounts: when it ends or is killed, so do its mounts and all processes that it started.
+"""Prefix of a program that mounts: when the program ends, its mounts and all processes that it started are gone.
 
-So no clean-up walks into /dev or /sys, and nothing goes on writing in a directory that the next run makes anew.
+So no clean-up descends into /dev or /sys, and nothing keeps writing to a directory that the next run creates again.
 """
 
 USER_NAMESPACE = ("unshare", "--user", "--map-root-user", "--map-auto")
-"""In front of a program: an ordinary user is root for it, and has the user ids of /etc/subuid besides."""
+"""Prefix of a program that needs root: an ordinary user is root within it, and has the user ids of /etc/subuid."""
 
 ENDS_WITH_US = ("setpriv", "--pdeathsig=KILL")
-"""In front of a command: it is killed when we are. What it starts in the background is not, but see PRIVATE_MOUNTS."""
+"""Prefix of a command: it is killed when we are, but not what it starts in the background; see PRIVATE_MOUNTS."""
 
 MESSAGES = {"LC_ALL": "C.UTF-8"}
-"""Programs print messages that we know, and take names that are not ASCII."""
+"""So that programs print messages that we know, and accept names that are not ASCII."""
 
 ASIDE = Path("/mnt")
-"""What `aside` calls the directory that it is given."""
+"""The path at which a command run by `aside` sees its directory."""
 
 
 def which(program: str) -> str | None:
-    """Where a program is, if it is there: an ordinary user has mke2fs, too, though not in PATH."""
+    """Return the path of a program, or None; /usr/sbin is searched as well, as an ordinary user's PATH lacks it."""
     return shutil.which(program, path=_path())
 
 
@@ -51,7 +51,7 @@ def _path() -> str:
 
 
 def check() -> None:
-    """Refuse a machine that cannot run the lab, listing all that it lacks and the command that installs it."""
+    """Refuse a machine that cannot run the lab, with everything it lacks, and the command that installs it."""
     for variable, directory in (("LAB_DIR", paths.lab()), ("XDG_CACHE_HOME", paths.cache())):
         try:
             str(directory).encode()
@@ -82,7 +82,7 @@ def _check_user_namespace() -> None:
 
 
 def as_root() -> tuple[str, ...]:
-    """What stands in front of a program that root would run, to make an image: nothing where we are root."""
+    """Return the prefix for a program that needs root to make an image; empty if we are root."""
     return USER_NAMESPACE if os.geteuid() else ()
 
 
@@ -93,17 +93,17 @@ def run(
     cwd: Path | None = None,
     before: Sequence[str | Path] = (),
 ) -> str:
-    """Run a command and return what it printed. It is killed when we are.
+    """Run a command and return its output. It is killed when we are.
 
     Args:
         command: program and arguments.
-        log: a file that gets the output too.
+        log: file to which the output is appended as well.
         input: standard input.
-        cwd: the directory to run it in.
-        before: what runs the command, such as PRIVATE_MOUNTS.
+        cwd: working directory.
+        before: prefix of the command, such as PRIVATE_MOUNTS.
 
     Raises:
-        Failed: a non-zero exit code, or there is no such program.
+        Failed: its exit code is not 0, or there is no such program.
     """
     args: Sequence[str] = [str(part) for part in command]
     done = subprocess.run(
@@ -120,7 +120,7 @@ def run(
         except OSError:
             if not done.returncode:
                 raise
-            log = None  # on a full disk: what the command says of that is the better error
+            log = None  # on a full disk, the command's own message is the better error
     if done.returncode:
         tail = "\n".join(output.splitlines()[-15:])
         raise Failed(
@@ -132,17 +132,17 @@ def run(
 
 
 def aside(directory: Path, *command: str | Path, log: Path) -> str:
-    """Run a command as `run` does, with mounts of its own, in a directory that it sees as ASIDE.
+    """Run a command like `run`, with private mounts, in a directory that it sees as ASIDE.
 
-    So no path that it is given has a blank or a quote in it: mmdebstrap and apt do not take all of those.
+    So none of its paths contains blanks or quotes, which mmdebstrap and apt do not all accept.
 
     Args:
-        directory: where it runs.
+        directory: working directory.
         command: program and arguments.
-        log: a file that gets the output too.
+        log: file to which the output is appended as well.
 
     Raises:
-        Failed: a non-zero exit code.
+        Failed: its exit code is not 0.
     """
     bind = ("sh", "-c", 'mount --bind . "$0" && cd "$0" && exec "$@"', ASIDE)
     return run(*command, log=log, cwd=directory, before=(*as_root(), *PRIVATE_MOUNTS, *bind))

@@ -1,6 +1,6 @@
-"""One machine of the lab: wait, look. All of it is in one directory, and goes with it.
+"""One machine of the lab: its directory, its state, and how to reach it.
 
-How it is started, and what its disks are called, is its kind's: see `kinds`.
+How it is started, and the names of its disks, depend on its kind: see `kinds`.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from fabfile.lab import files, process, tools
 from fabfile.lab.disk import Disk
 
 SHORTEST, LONGEST = 1.0, 15.0
-"""Seconds for SSH to answer while a machine boots."""
+"""Least and most seconds to wait for SSH in one attempt while a machine boots."""
 
 BOOT_LIMIT = 300
-"""Seconds until a boot counts as failed: the slowest takes about 30 alone, some more when several share two cores."""
+"""Seconds after which a boot has failed; the slowest takes about 30, and more if several machines share two cores."""
 
 KEY, KNOWN_HOSTS = "id_ed25519", "known_hosts"
-"""Names in the lab's directory: of the key that may log in to its machines, and of their pinned keys."""
+"""Names in the lab's directory: the key that may log in to its machines, and their pinned host keys."""
 
 DISK = "20G"
 """Size of the empty disk that every machine has."""
 
 
 FILE, PROCESS = "vm.json", "process.json"
-"""Names in a machine's directory: of what says that it is whole, and of the record of its process."""
+"""Names in a machine's directory: the file that makes it complete, and the record of its process."""
 
 
 class Broken(Failed):
-    """A machine's directory that holds no machine."""
+    """The directory of a machine is incomplete or damaged."""
 
 
 class Vm(msgspec.Struct, frozen=True):
-    """A machine of the lab, by the directory that holds it."""
+    """A machine of the lab."""
 
     directory: Path
     kind: str
@@ -51,54 +51,54 @@ class Vm(msgspec.Struct, frozen=True):
     image: Path
     """Directory of the image that its root disk is an overlay of."""
     port: int
-    """The port of 127.0.0.1 that leads to its SSH."""
+    """Port of 127.0.0.1 that leads to its SSH."""
     kernel: str = ""
     """Version of the kernel that it boots."""
     forward: tuple[tuple[int, int], ...] = ()
-    """More forwarded ports: (here, in the machine)."""
+    """Other forwarded ports: (here, in the machine)."""
     memory: int = 1536
-    """MiB."""
+    """In MiB."""
     host_key: str = ""
     """Its public host key, which is pinned."""
     image_id: str = ""
-    """The very making of its image, which is all that its overlay fits: see `Image.id`."""
+    """Identity of the image that its overlay belongs to; see `Image.id`."""
     disks: tuple[Disk, ...] = ()
-    """Its further disks."""
+    """Its additional disks."""
 
     @property
     def name(self) -> str:
-        """The directory's name is the machine's."""
+        """Its name, which is that of its directory."""
         return self.directory.name
 
     @property
     def console(self) -> Path:
-        """What the machine printed on its console."""
+        """Path of the log of its console."""
         return self.directory / "console.log"
 
     @property
     def log(self) -> Path:
-        """What the program that runs it printed."""
+        """Path of the log of the program that runs it."""
         return self.directory / "machine.log"
 
     @property
     def process(self) -> Path:
-        """Where its process is recorded."""
+        """Path of the record of its process."""
         return self.directory / PROCESS
 
     @property
     def pid(self) -> int | None:
-        """Its process, if that still runs."""
+        """Id of its process; None if it does not run."""
         return process.read(self.process)
 
     def known_hosts(self) -> list[str]:
-        """Its lines in a known_hosts file, one for each port by which it is reached."""
+        """Return its lines for a known_hosts file, one for each port that leads to it."""
         return [f"[127.0.0.1]:{port} {self.host_key}" for port in (self.port, *(here for here, _ in self.forward))]
 
     def ssh(self, *command: str, connect: int = 5) -> list[str]:
-        """The command line that opens SSH to it: the lab's key, the pinned host key, nothing of the user's own.
+        """Return the command line of ssh, with the lab's key and pinned host key, and without the user's settings.
 
         Args:
-            command: what to run there; nothing for a shell.
+            command: what to run there; nothing: a shell.
             connect: seconds to wait for the connection.
         """
         options = [
@@ -106,19 +106,19 @@ class Vm(msgspec.Struct, frozen=True):
             "StrictHostKeyChecking=yes",
             "IdentitiesOnly=yes",
             "BatchMode=yes",
-            # A machine that reboots does not close its connections, and qemu's network does not, either.
+            # Neither a machine that reboots nor qemu's network closes its connections.
             "ServerAliveInterval=5",
             f"ConnectTimeout={connect}",
             "LogLevel=ERROR",
         ]
         flags = [part for option in options for part in ("-o", option)]
-        # In the lab's directory, and with names only: ssh splits paths at blanks, and replaces %h and ${HOME} in them.
+        # In the lab's directory with relative names: ssh splits paths at blanks, and expands %h and ${HOME} in them.
         place = ["env", f"--chdir={self.directory.parent}"]
         return [*place, "ssh", "-F", "none", *flags, "-i", KEY, "-p", str(self.port), "root@127.0.0.1", *command]
 
 
 def free_ports(count: int) -> list[int]:
-    """TCP ports of 127.0.0.1 that nobody listens on; all are bound at once, so they differ."""
+    """Return free TCP ports of 127.0.0.1; all are bound at the same time, so they differ."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [int(s.getsockname()[1]) for s in sockets]
     for s in sockets:
@@ -127,16 +127,16 @@ def free_ports(count: int) -> list[int]:
 
 
 def write(vm: Vm) -> None:
-    """Write the file by which a machine is known, atomically."""
+    """Write the file that makes a machine complete, atomically."""
     state = {field: value for field, value in msgspec.structs.asdict(vm).items() if field != "directory"}
     files.write(vm.directory / FILE, msgspec.json.encode(state, enc_hook=str))
 
 
 def read(directory: Path) -> Vm:
-    """The machine of a directory.
+    """Read the machine of a directory.
 
     Raises:
-        Broken: it holds none, or one that cannot be read.
+        Broken: the directory is incomplete or damaged.
     """
     file = directory / FILE
     try:
@@ -153,7 +153,7 @@ def _path(type: type, value: str | Path) -> Path:
 
 
 def seed(directory: Path, authorized: str) -> str:
-    """Write a machine's seed disk (name, host key, who may log in) and return its public host key."""
+    """Write a machine's seed disk, with its name, host key and authorized key; return its public host key."""
     key, name = directory / "host_key", directory.name
     tools.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", key)
     public = key.with_suffix(".pub").read_text()
@@ -177,19 +177,19 @@ def seed(directory: Path, authorized: str) -> str:
 
 
 def answers(vm: Vm, limit: int = 5) -> bool:
-    """Whether SSH answers within `limit` seconds, with the host key that was given to the machine."""
+    """Return whether SSH works within `limit` seconds, with the host key that the machine was given."""
     command = vm.ssh("true", connect=limit)
     return subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False).returncode == 0
 
 
 def wait(vm: Vm, limit: float = BOOT_LIMIT) -> float:
-    """Wait until SSH answers and return the seconds it took.
+    """Wait until SSH works, and return the seconds that it took.
 
-    An attempt that comes before the machine has a network is never answered, so the first ones are short. A slow
-    machine has to serve each of them to its end all the same, so later ones are longer.
+    The first attempts are short, as one made before the machine has a network is never answered. Later ones are longer,
+    because a slow machine has to serve every attempt, even one that was given up.
 
     Raises:
-        Failed: the machine stopped, or did not answer in time; with the end of its console.
+        Failed: the machine stopped, or took too long; with the end of its console.
     """
     begin, attempt = monotonic(), SHORTEST
     while not answers(vm, round(attempt)):
@@ -203,7 +203,7 @@ def wait(vm: Vm, limit: float = BOOT_LIMIT) -> float:
 
 
 def _tail(vm: Vm) -> str:
-    """The end of its console, and of what the program that runs it printed."""
+    """The end of its console, and of the output of the program that runs it."""
     logs = [file for file in (vm.console, vm.log) if file.exists()]
     return "\n".join(line for file in logs for line in _last(file, 8192).splitlines()[-25:])
 

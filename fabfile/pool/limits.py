@@ -1,4 +1,4 @@
-"""What every thin pool has in common: sizes, limits and the arithmetic between them."""
+"""Limits that every thin pool has, and the arithmetic of data, block and metadata sizes."""
 
 from __future__ import annotations
 
@@ -14,80 +14,122 @@ from fabfile.instance import Daemon
 from fabfile.sizes import GIB, KIB, MIB
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-"""A subset of device-mapper names that is also safe in a unit's name and a path."""
+"""A subset of device-mapper's names that is also safe in a unit name and in a path."""
 
 BLOCK_STEP, BLOCK_MOST = 64 * KIB, GIB
-"""Kernel: 128 to 2097152 sectors, a multiple of 128 (Documentation/admin-guide/device-mapper/thin-provisioning)."""
+"""In the kernel: 128 to 2097152 sectors, a multiple of 128; see its thin-provisioning.rst."""
 
 META_LEAST, META_MOST = 2 * MIB, 16192 * MIB
-"""Kernel: at least 2 MiB, useless above 15.81 GiB."""
+"""In the kernel: at least 2 MiB, and nothing above 15.81 GiB is used."""
 
 META_BLOCK = 4 * KIB
 
 DEVICES = 1000
-"""Thin devices, images' layers and containers, that a pool's metadata has room for by default."""
+"""Number of thin devices (image layers and containers) that the metadata has room for by default."""
 
 LEAF = 126
-"""Blocks of data that a block of metadata tells the places of where it is half full."""
+"""Number of data blocks that a half-full metadata leaf block maps."""
 
 DATA_LEAST = 64 * MIB
-"""Below it no base image fits; a guard against a forgotten unit."""
+"""Smaller than any base image, so a smaller size probably lacks its unit."""
 
 
 class Growth(msgspec.Struct, frozen=True):
-    """What a person asked for of a pool that is to be larger, as written."""
+    """The growth of a pool that an operator requested, as typed."""
 
     size: str = ""
-    """That its data should have then; empty: as it is."""
+    """New size of the data device; empty: unchanged."""
     meta_size: str = ""
-    """That its metadata should have then; empty: as it is, or what the data needs."""
+    """New size of the metadata device; empty: what the data needs, at least the current size."""
     devices: tuple[str, ...] = ()
-    """Disks that its volume group should have then, besides those that it has."""
+    """Disks to add to the volume group."""
     wipes: tuple[str, ...] = ()
-    """Those of them whose content may be destroyed."""
+    """Those of `devices` whose content may be destroyed."""
 
 
 def metadata_size(data: int, block: int) -> int:
-    """Bytes of metadata for `data` bytes in blocks of `block` bytes, in whole MiB, at most 15.81 GiB.
+    """Compute the size of a pool's metadata device.
 
-    The larger of two: the kernel's 48 bytes a block, and what `DEVICES` devices need.
+    It is the larger of the kernel's 48 bytes per block and the need of `DEVICES` thin devices, rounded up to whole MiB.
+
+    Args:
+        data: size of the data device in bytes.
+        block: size of a block in bytes.
+
+    Returns:
+        Bytes, at most `META_MOST`.
     """
     return min(-(-max(48 * data // block, needed(data, block)) // MIB) * MIB, META_MOST)
 
 
 def needed(data: int, block: int) -> int:
-    """Bytes of metadata that `thin_metadata_size` names for `DEVICES` devices, which share `data` bytes.
+    """Compute the metadata that `DEVICES` thin devices need which share the data device, as `thin_metadata_size` does.
 
-    A superblock, a root for each device, and leaves that are half full: thin-provisioning-tools,
-    src/thin/metadata_size.rs.
+    That is a superblock, a root per device, and half-full leaves; from src/thin/metadata_size.rs of
+    thin-provisioning-tools. Sizes are in bytes, as in `metadata_size`.
     """
     return META_BLOCK * (1 + -(-(data // block) // LEAF) + DEVICES)
 
 
 def earlier_size(data: int, block: int) -> int:
-    """Bytes that `metadata_size` named until it counted devices: a pool that has so much has what was asked for.
+    """Compute the size that `metadata_size` returned before it counted devices.
 
-    48 bytes a block, between 2 MiB and 15.81 GiB: the kernel's guide, thin-provisioning.rst, "Setting up a fresh pool
-    device". It is rounded up.
+    A pool created then with a computed size has this much, and counts as what was requested. The formula is 48 bytes
+    per block, rounded up to MiB, between 2 MiB and 15.81 GiB: the kernel's thin-provisioning.rst, "Setting up a fresh
+    pool device".
     """
     return min(max(-(-(48 * data // block) // MIB) * MIB, META_LEAST), META_MOST)
 
 
 def data_size(size: str, block: int) -> int:
-    """Bytes of a data device, at least `DATA_LEAST` and a block."""
+    """Parse the size of a data device.
+
+    Args:
+        size: as written, for example `100G`.
+        block: size of a block in bytes.
+
+    Raises:
+        Refused: it is not a size, or is less than `DATA_LEAST` or one block.
+    """
     return sizes.parse(size, "pool.size", least=max(DATA_LEAST, block))
 
 
 def explicit_metadata(size: str) -> int:
-    """Bytes of a metadata device: whole blocks of 4 KiB, as much as the kernel uses."""
+    """Parse the size of a metadata device into bytes, rounded down to whole metadata blocks of 4 KiB.
+
+    Raises:
+        Refused: it is not a size, or is outside of what the kernel uses.
+    """
+    return meta_size(size) // META_BLOCK * META_BLOCK
+
+
+def meta_size(size: str) -> int:
+    """Parse the size of a metadata device into bytes.
+
+    Raises:
+        Refused: it is not a size, or is outside of what the kernel uses.
+    """
     meta = sizes.parse(size, "pool.meta_size", least=META_LEAST)
     if meta > META_MOST:
         raise Refused(f"pool.meta_size: {size!r} is useless", f"the kernel uses at most {sizes.human(META_MOST)}")
-    return meta // META_BLOCK * META_BLOCK
+    return meta
 
 
 def check_autoextend(threshold: int, percent: int, max_size: str, data: int) -> int:
-    """Refuse settings by which a pool of `data` bytes could not grow; the maximum in bytes, 0 for none."""
+    """Check the settings of automatic growth.
+
+    Args:
+        threshold: percent used at which the pool grows; 100: never.
+        percent: growth step in percent of the current size.
+        max_size: limit of automatic growth, as written; empty: none.
+        data: size of the data device in bytes.
+
+    Returns:
+        The limit in bytes; 0: none.
+
+    Raises:
+        Refused: a value is out of range, or the limit is less than the pool's size.
+    """
     if not 1 <= threshold <= 100:
         raise Refused(f"pool.threshold: {threshold} is not a threshold", "percent used, 1 to 100; 100: never grow")
     if not 1 <= percent <= 1000:
@@ -99,13 +141,16 @@ def check_autoextend(threshold: int, percent: int, max_size: str, data: int) -> 
 
 
 def refuse_growth(now: facts.Pool, daemon: Daemon, name: str, unit: str) -> None:
-    """Refuse to enlarge a pool that is not active, or in a state in which the kernel lets nothing grow.
+    """Refuse to enlarge a pool that is inactive, or whose metadata the kernel does not let grow.
 
     Args:
-        now: the pool as it is.
-        daemon: whose it is.
-        name: its name.
-        unit: what activates it.
+        now: the state of the pool.
+        daemon: the containerd instance that it belongs to.
+        name: the pool's name.
+        unit: the systemd unit that activates it.
+
+    Raises:
+        Refused: with the command that activates or repairs the pool.
     """
     if not now.table or not now.status:
         raise Refused(
@@ -121,7 +166,7 @@ def refuse_growth(now: facts.Pool, daemon: Daemon, name: str, unit: str) -> None
 
 
 def check_name(name: str) -> None:
-    """Refuse a pool name that device mapper, systemd or a path would not carry."""
+    """Refuse a pool name that is not valid for device mapper, a systemd unit and a path alike."""
     if not NAME.fullmatch(name):
         raise Refused(
             f"pool.name: {name!r} is not a pool name",
@@ -130,12 +175,12 @@ def check_name(name: str) -> None:
 
 
 def check_directory(dir: str) -> None:
-    """Refuse a directory that is not an absolute, plain path below the root."""
+    """Refuse a pool directory that is not an absolute, normalised path below the root."""
     host.check_directory(dir, "pool.dir")
 
 
 def refuse_machine(have: Facts) -> None:
-    """Refuse a machine that can hold no pool at all."""
+    """Refuse a machine without systemd or without dm-thin-pool, which no pool can do without."""
     if not have.system.systemd:
         raise Refused("this machine does not run systemd", "its units start the pool and containerd")
     if not have.system.thin_pool:

@@ -1,4 +1,4 @@
-"""Find the pool that is meant, whatever the inventory says of its variant, and look at it."""
+"""Which pool a task means, and its facts, whatever variant the inventory names."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ from fabfile.pool.ownership import owner
 
 
 def look(c: Context, name: str, instance: str) -> tuple[Host, Query, Facts]:
-    """The pool of a containerd as it was made. One round trip; two where the inventory describes another one.
+    """Find the pool of a containerd as it was created, and gather its facts.
+
+    That takes one round trip, or two if the inventory describes another pool.
 
     Args:
         c: the machine.
-        name: of the pool; empty: the one that the inventory describes, or else the only one of this containerd.
-        instance: the containerd; see inventory.of.
+        name: pool name; empty: the pool that the inventory describes, or else the only one of this containerd.
+        instance: the containerd instance; see `inventory.of`.
 
     Returns:
-        The host with that pool, what was asked, and the answer.
+        The host with that pool, the query, and the facts.
 
     Raises:
-        Refused: a name that cannot be.
+        Refused: `name` is not a valid pool name.
     """
     host = inventory.of(c, instance)
     if name:
@@ -61,12 +63,12 @@ def _query(host: Host, name: str) -> Query:
 
 
 def meant(have: Facts, host: Host, name: str) -> Pool:
-    """The pool that a person means by `name` or by saying none: the inventory's, as far as it is not made otherwise.
+    """Return the pool that an operator means: the inventory's, corrected by the record of the existing pool.
 
     Args:
-        have: the machine.
-        host: with the pool that the inventory describes.
-        name: what was said.
+        have: facts of the machine.
+        host: the host, with the pool that the inventory describes.
+        name: the name given; empty: none was given.
     """
     named, pool, made = name, host.pool, have.instances.pools
     name = name or pool.dm_name
@@ -84,15 +86,22 @@ def meant(have: Facts, host: Host, name: str) -> Pool:
 
 
 def of(have: Facts, daemon: Daemon) -> list[str]:
-    """The names of the pools that were made for a containerd."""
+    """List the names of the pools created for a containerd."""
     return [pool for pool, record in have.instances.pools.items() if record.instance == daemon.instance]
 
 
 def choose(have: Facts, daemon: Daemon, name: str, *, named: bool) -> str:
-    """The name of the pool of `daemon`: `name` if there is one of it, else, unless it was `named`, its only one.
+    """Return the name of the existing pool that an operator means.
+
+    Args:
+        have: facts of the machine.
+        daemon: the containerd instance.
+        name: the pool's name, typed or from the inventory.
+        named: whether the operator typed it; otherwise the only pool of `daemon` is taken if there is none of that
+            name.
 
     Raises:
-        Refused: there is none, or it is another containerd's.
+        Refused: there is no such pool, or it belongs to another containerd.
     """
     pools = have.instances.pools
     if name in pools:

@@ -1,4 +1,4 @@
-"""Whose a pool is: one pool and one root directory for each containerd, and neither moves while something is on it."""
+"""Which containerd a pool belongs to: each has one pool and one root directory, and neither moves while in use."""
 
 from __future__ import annotations
 
@@ -14,20 +14,26 @@ KEEP_BOTH = "to keep both, use another instance: --instance NAME"
 
 
 def owner(of: Record | None) -> Daemon:
-    """The containerd that a pool was made for; the default one for a pool that is not ours."""
+    """Return the containerd that a pool was created for; the default one if the pool is not ours."""
     return Daemon(of.instance if of else "")
 
 
 def within(dir: str, daemon: Daemon) -> bool:
-    """Whether a directory lies below the root of a containerd."""
+    """Return whether a directory is below the root of a containerd."""
     return dir.startswith(f"{daemon.root}/")
 
 
 def refuse_foreign(have: Facts, daemon: Daemon, name: str, dir: str) -> None:
-    """Refuse the pool `name` and the directory `dir` to `daemon` where another containerd has them.
+    """Refuse a pool name or directory that another containerd uses.
+
+    Args:
+        have: facts of the machine.
+        daemon: the containerd that would use them.
+        name: the pool's name.
+        dir: the directory of the pool and the snapshotter's databases.
 
     Raises:
-        Refused: two containerds on one pool or directory destroy each other's state.
+        Refused: they are in use; two containerds on one pool or directory destroy each other's state.
     """
     dir, taken = dir.rstrip("/"), list[str]()
     for pool, of in have.instances.pools.items():
@@ -53,14 +59,21 @@ def refuse_foreign(have: Facts, daemon: Daemon, name: str, dir: str) -> None:
 
 
 def refuse_move(have: Facts, daemon: Daemon, name: str, dir: str, variant: str = "loop") -> None:
-    """Refuse another pool, directory or variant to a `daemon` that is configured for one that exists.
+    """Refuse to move a containerd that is configured for an existing pool to another pool, directory or variant.
+
+    Args:
+        have: facts of the machine.
+        daemon: the containerd.
+        name: the requested pool's name.
+        dir: the requested directory.
+        variant: `loop` or `direct`.
 
     Raises:
-        Refused: with both values, what would break, and the way that works.
+        Refused: with both values, what would break, and how to keep both.
     """
     now = have.instances.configs.get(daemon.config)
     if now is None or not _there(have, now):
-        return  # a pool that is gone took everything with it: nothing is left to break
+        return  # a pool that is gone took its content with it, so there is nothing left to break
     breaks = []
     if now.pool != name:
         breaks.append(f"pool: it has {now.pool}, requested: {name}: every device and database on it carries its name")
@@ -78,7 +91,7 @@ def refuse_move(have: Facts, daemon: Daemon, name: str, dir: str, variant: str =
 
 
 def _moving(have: Facts, daemon: Daemon, pool: str) -> str:
-    """What to do about the pool that a containerd is configured for, in place of moving it."""
+    """Return the hint for keeping or discarding the pool that a containerd is configured for."""
     if pool not in have.instances.pools:
         adopt = hints.command("pool.adopt", daemon, pool)
         return f"to keep it: {adopt}, and what that prints goes into the inventory; {KEEP_BOTH}"
@@ -86,10 +99,15 @@ def _moving(have: Facts, daemon: Daemon, pool: str) -> str:
 
 
 def refuse_base_image_size(have: Facts, daemon: Daemon, wanted: str) -> None:
-    """Refuse another size of base images to a `daemon` that has some.
+    """Refuse a new base image size if a containerd already has images of another one.
+
+    Args:
+        have: facts of the machine.
+        daemon: the containerd.
+        wanted: the requested size, as written.
 
     Raises:
-        Refused: with both values, what would break, and the way that works.
+        Refused: with both values, what would break, and how to keep both.
     """
     size = sizes.parse(wanted, "pool.base_image_size", least=sizes.MIB, containerd=True)
     now = have.instances.configs.get(daemon.config)
@@ -97,7 +115,7 @@ def refuse_base_image_size(have: Facts, daemon: Daemon, wanted: str) -> None:
     if now is None or not now.base_image_size or not _there(have, now):
         return
     if status and not status.used_data:
-        return  # no device on it has a block yet
+        return  # no device on the pool has a block yet
     before = sizes.parse(now.base_image_size, f"{daemon.config}: base_image_size", containerd=True)
     if size == before:
         return
@@ -119,10 +137,10 @@ def _there(have: Facts, config: Config) -> bool:
 
 
 def refuse_stale(have: Facts, daemon: Daemon) -> None:
-    """Refuse a new pool to a `daemon` that has images and containers of another one, which is gone.
+    """Refuse a new pool for a containerd that still has images and containers of one that is gone.
 
     Raises:
-        Refused: with the databases, and how to put them aside.
+        Refused: with its databases, and the commands that move them aside.
     """
     known = have.known
     if not (known.entries or known.snapshots or known.records):

@@ -1,7 +1,7 @@
-"""A pool of ours taken away again with all that depends on it, in the one order that works; purely from the facts.
+"""Removal of a pool of ours and of everything that depends on it, in the only order that works.
 
-A partial reset cannot be repaired: thin devices, pool, the snapshotter's database, containerd's metadata go together.
-The settings go last: as long as they are there, whatever was interrupted knows what is still ours.
+Thin devices, pool, the snapshotter's database and containerd's metadata must go together: what is left of a partial
+removal cannot be repaired. The record goes last, so the next run of an interrupted removal still knows what is ours.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ RECORDS = "/var/lib/containerd-devmapper"
 
 
 class Part(msgspec.Struct, frozen=True):
-    """Something that can be taken away."""
+    """One part of a removal."""
 
     step: Step
     idle: str
-    """Script that says, a line each, what speaks against it."""
+    """Script that prints a line for everything that prevents the removal."""
 
 
 SHARED = (units.SCRIPT, units.MODULES)
-"""What all pools use: it goes with the last of them."""
+"""Files that all pools share; they are removed with the last pool."""
 
 
 class Removal(ManagedPool, frozen=True):
-    """A pool that is to go."""
+    """A pool to be removed."""
 
     uses: bool = True
-    """Whether its containerd is on it, and so loses its images, containers and snapshots with it."""
+    """Whether its containerd is configured for it, and so loses its images, containers and snapshots."""
     last: bool = True
-    """Whether it is the last pool of ours."""
+    """Whether it is the last pool of ours on the machine."""
     force: bool = False
-    """Also while containers run: they are killed."""
+    """Remove it even if containers run; they are killed."""
 
     @property
     def units(self) -> tuple[str, str, str]:
@@ -51,7 +51,7 @@ class Removal(ManagedPool, frozen=True):
 
     @property
     def own(self) -> tuple[str, ...]:
-        """The files that are its own and nobody else's."""
+        """The files that belong to it alone."""
         paths = [units.unit_path(self.name), *units.monitor_paths(self.name)]
         if self.uses:
             paths += [self.daemon.drop_in, self.daemon.mke2fs]
@@ -60,22 +60,31 @@ class Removal(ManagedPool, frozen=True):
         return (*paths, *(SHARED if self.last else ()))
 
     def query(self, devices: tuple[str, ...] = ()) -> Query:
-        """What to ask the machine about it."""
+        """The query for the facts that the plan needs.
+
+        Args:
+            devices: disks that may have been released from the volume group already.
+        """
         files = {units.conf(self.name), units.SCRIPT, fstab.PATH, *variants.files(self.name), *self.own}
         query = Query(pool=self.name, dir=self.root, instance=self.daemon.instance, bin_dir=self.daemon.bin_dir)
         return msgspec.structs.replace(query, devices=devices, files=tuple(files), **self.record.where)
 
 
 def step(pool: Removal, devices: tuple[str, ...] = ()) -> Step:
-    """The step that leaves nothing of it; `devices` may be disks of it that are in no group any more."""
+    """The step that removes the pool.
+
+    Args:
+        pool: the pool.
+        devices: disks that may have been released from its volume group already.
+    """
     return Step("pool.reset", lambda have: plan(have, pool), pool.query(devices))
 
 
 def plan(have: Facts, pool: Removal) -> list[Change]:
-    """What to do.
+    """Plan the removal.
 
     Raises:
-        Refused: others have something in the pool, or LVM does not say what is whose.
+        Refused: others have something in the pool, or LVM does not show which parts are whose.
     """
     recorded, variant = units.conf(pool.name) in have.files, variants.of(pool.record)
     under = variant.remove(have, pool.name, pool.record, pool.force)
@@ -83,7 +92,7 @@ def plan(have: Facts, pool: Removal) -> list[Change]:
     if not (recorded or under or own or have.pool.table or have.pool.data_loop or have.pool.meta_loop):
         return []
     return [
-        # What takes a pool down is that of this version, and there also where pool.loop did not come to writing it.
+        # The script of this version takes the pool down, even if pool.loop was interrupted before it wrote the script.
         *file(have, "the script that deactivates pools", units.SCRIPT, units.script(), mode=0o755),
         *variant.complete(have, pool.name),
         _down(pool),
@@ -95,7 +104,7 @@ def plan(have: Facts, pool: Removal) -> list[Change]:
 
 
 def _stays(have: Facts, pool: Removal) -> str:
-    """What cannot be reached, and so stays where it is."""
+    """What cannot be reached, and therefore stays."""
     found = [loss.found for loss in missing.losses(have, pool.name) if loss.what in ("volume", "mount")]
     return f"; what it has there stays: {'; '.join(found)}" if found else ""
 
@@ -110,20 +119,20 @@ def _down(pool: Removal) -> Command:
 
 
 def idle(pool: Removal) -> str:
-    """The shell function that says what speaks against taking the pool away."""
+    """The shell function that prints what prevents the removal of a pool."""
     return render("pool/idle.sh.j2", pool=pool, daemon=pool.daemon)
 
 
 def _state(pool: Removal) -> Command:
-    """What containerd knows of the pool, and what we do."""
+    """The change that removes containerd's state and our own records of the pool."""
     daemon = pool.daemon
     what = f"remove all images, containers and snapshots of {daemon}" if pool.uses else f"remove records of {pool.name}"
     return Command(what, render("pool/state.sh.j2", pool=pool, records=RECORDS))
 
 
 def _own(have: Facts, pool: Removal, *, recorded: bool) -> list[Change]:
-    # As long as there are settings all of it is removed, again: no look shows that an interrupted run left empty
-    # directories, and the script that takes the pool down may just have been written.
+    # While there is a record, all of them are removed again: facts do not show empty directories that an
+    # interrupted run left behind, and the script that takes the pool down may have been written a moment ago.
     paths = (*pool.own, *variants.of(pool.record).files(pool.name))
     there = [path for path in paths if recorded or path in have.files]
     if not there:
@@ -139,22 +148,22 @@ def _own(have: Facts, pool: Removal, *, recorded: bool) -> list[Change]:
 
 
 def libexec(have: Facts) -> tuple[str, ...]:
-    """The directory of the script, where it was made for it: with Red Hat it is a package's."""
+    """The script's directory, unless a package owns it, as on Red Hat."""
     return () if have.system.family == "redhat" else (units.SCRIPT.rpartition("/")[0],)
 
 
 def emptied(*directories: str) -> list[str]:
-    """Shell that removes those directories in which nothing is left."""
+    """Shell lines that remove those of the directories that are empty."""
     return [f'if [ -d {d} ] && [ -z "$(ls -A {d})" ]; then rmdir {d}; fi' for d in map(words, directories)]
 
 
 def _forget(pool: Removal) -> str:
     directory = pool.query().dir
-    # Any other was there before.
+    # An earlier version did not record this; outside of containerd's root the directory existed before the pool.
     said = pool.record.dir_made
     made = within(directory, pool.daemon) if said is None else said
     marks = (f"{units.RUN_DIR}/{pool.name}.{end}" for end in ("lock", "warning", "watched", "checked"))
-    # systemd keeps them, empty, for units that had an @ in their name.
+    # systemd keeps the slices of template units after the last of their units has stopped.
     slices = (f"system-{name}.slice" for name in (r"devmapper\x2dpool", r"devmapper\x2dpool\x2dmonitor"))
     return "\n".join(
         [

@@ -1,4 +1,4 @@
-"""How full a pool is, and what it stands on."""
+"""How full a pool is, and what it consists of."""
 
 from __future__ import annotations
 
@@ -17,10 +17,15 @@ from fabfile.pool.ownership import owner
 
 
 def show_pool(c: Context, name: str, instance: str) -> None:
-    """Show how full a pool is and what it stands on; `name` and `instance` are those of `lookup.look`.
+    """Print how full a pool is and what it consists of.
+
+    Args:
+        c: the machine.
+        name: see `lookup.look`.
+        instance: see `lookup.look`.
 
     Raises:
-        Failed: it is down, or there is none.
+        Failed: the pool is down, or does not exist.
     """
     host, _, have = look(c, name, instance)
     name = host.pool.dm_name
@@ -45,7 +50,7 @@ FULL = {"queue": "writers wait for space", "error": "writers get an error at onc
 
 
 def describe(name: str, have: Facts) -> list[str]:
-    """The lines that show a pool to a person."""
+    """Return the lines that describe a pool to an operator."""
     pool = have.pool
     if not pool.status or not pool.table:
         return [f"pool {name}: {state(name, have)}", *_wrong(have, name)]
@@ -77,7 +82,7 @@ def describe(name: str, have: Facts) -> list[str]:
 
 
 def _last(have: Facts, name: str) -> list[str]:
-    """When what grows, checks and backs up the pool last went well."""
+    """When the pool was last checked, backed up and looked at by its monitor."""
     record, units = have.instances.pools.get(name), have.units
     if record is None:
         return []

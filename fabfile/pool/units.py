@@ -1,4 +1,4 @@
-"""What keeps a pool alive across reboots: names and paths of record, script, units and modules."""
+"""Names and paths of what starts a pool at boot: record, script, units and kernel modules."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from fabfile.render import render
 SCRIPT = "/usr/local/libexec/devmapper-pool"
 MODULES = "/etc/modules-load.d/devmapper-pool.conf"
 RUN_DIR = "/run/devmapper-pool"
-"""The pools' locks, and what their monitors warn of."""
+"""Directory of the pools' locks and of the warnings of their monitors."""
 
 MONITOR_SECONDS = 10
-"""The kernel queues writes to a full pool for 60 s; a pool that is filled faster than a step in 10 s waits for one."""
+"""Seconds between two runs of the monitor. The kernel queues writes to a full pool for 60 s, long enough for a run."""
 
 
 def unit(name: str) -> str:
-    """Name of a pool's unit."""
+    """Name of the unit that activates a pool."""
     return f"devmapper-pool@{name}.service"
 
 
 def unit_path(name: str) -> str:
-    """Path of a pool's unit."""
+    """Path of the unit that activates a pool."""
     return f"/etc/systemd/system/{unit(name)}"
 
 
 def monitor(name: str) -> str:
-    """Name of the timer that lets a pool grow."""
+    """Name of the timer that lets a loop pool grow."""
     return f"devmapper-pool-monitor@{name}.timer"
 
 
 def monitor_service(name: str) -> str:
-    """Name of the unit that the timer starts."""
+    """Name of the service that the timer starts."""
     return f"devmapper-pool-monitor@{name}.service"
 
 
@@ -45,12 +45,12 @@ def monitor_paths(name: str) -> tuple[str, str]:
 
 
 def paths(name: str) -> tuple[str, ...]:
-    """All of them."""
+    """Paths of all files that a pool may have."""
     return conf(name), SCRIPT, MODULES, unit_path(name), *monitor_paths(name)
 
 
 def kept_by(of: Record, name: str) -> tuple[str, ...]:
-    """Those without which a pool does not come up at the next boot: dmeventd watches one of LVM's."""
+    """Paths of the files that a pool needs at the next boot; a direct pool has no monitor, as dmeventd watches it."""
     monitors = monitor_paths(name) if of.monitored else ()
     return conf(name), SCRIPT, MODULES, unit_path(name), *monitors
 
@@ -61,17 +61,29 @@ def script() -> str:
 
 
 def recorded(have: Facts, name: str) -> Record | None:
-    """The record of a pool whose file was asked for; None where it is not ours.
+    """Parse the record of a pool from the gathered files.
+
+    Args:
+        have: facts; the query must have asked for the record's path.
+        name: the pool's name.
+
+    Returns:
+        The record; None if the pool is not ours.
 
     Raises:
-        Failed: it cannot be understood.
+        Failed: the record is damaged.
     """
     there = have.files.get(conf(name))
     return record.parse(conf(name), there.content) if there else None
 
 
 def rewritten(text: str, new: dict[str, str]) -> str:
-    """A settings file with other values, quoted for the shell, in the lines of the keys of `new`."""
+    """Return the text of a record with the values of some keys replaced.
+
+    Args:
+        text: `KEY=value` lines.
+        new: key → value, already quoted for the shell; keys that `text` lacks are ignored.
+    """
     lines = text.splitlines()
     keys = [line.partition("=")[0] for line in lines]
     return "".join(f"{key}={new[key]}\n" if key in new else f"{line}\n" for key, line in zip(keys, lines, strict=True))

@@ -1,4 +1,4 @@
-"""What is done to a pool in the way of its variant: a row for each. Scripts are in templates/pool/VARIANT."""
+"""The table of the two variants of a pool. What their scripts do differently is in templates/pool/VARIANT."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ R = TypeVar("R", bound=Record)
 
 
 class Variant(msgspec.Struct, Generic[R], frozen=True):
-    """A row. What plans does so purely from the facts, and refuses what cannot be."""
+    """A row of the table. Plans are pure functions of facts, and may raise Refused."""
 
     make: Callable[[Host], Step]
-    """The step of a deploy that makes the pool of a host."""
+    """Makes the step of a deploy that creates a host's pool."""
     grow: Callable[[Host, Growth], Step]
-    """The step that makes it larger."""
+    """Makes the step that enlarges it."""
     sized_by: tuple[str, ...]
-    """Keys of the inventory that say how large it is, and that pool.grow makes untrue."""
+    """Keys of the inventory that state its size, which pool.grow makes outdated."""
     zeroes: bool
-    """Whether it zeroes the blocks that it gives out."""
+    """Whether it zeroes each block when it is provisioned."""
     files: Callable[[str], tuple[str, ...]]
-    """Paths of files that a pool of that name has and one of another variant has not."""
+    """Paths of files that only pools of this variant have, by the pool's name."""
     complete: Callable[[Facts, str], list[Change]]
-    """Record the identities that its record lacks, before anything goes."""
+    """Plans to record the identities that the record lacks, before anything is removed."""
     remove: Callable[[Facts, str, R, bool], list[Change]]
-    """Take away what it stands on, known by its record; `True`: by force."""
+    """Plans to remove the devices and files under the pool, as recorded; the last argument is --force."""
 
 
 LOOP = Variant[LoopRecord](
@@ -44,7 +44,7 @@ LOOP = Variant[LoopRecord](
     sized_by=("size", "meta_size"),
     zeroes=True,
     files=lambda name: (),
-    complete=lambda have, name: [],  # what an earlier version did not record is recorded with each deed
+    complete=lambda have, name: [],  # each removal records what an earlier version did not
     remove=loop_remove.plan,
 )
 LVM = Variant[LvmRecord](
@@ -58,19 +58,19 @@ LVM = Variant[LvmRecord](
 )
 
 VARIANTS: dict[str, Variant[Any]] = {"loop": LOOP, "direct": LVM}
-"""By the name that hosts.toml and the record have for it."""
+"""Variant, as in hosts.toml and in the record → row."""
 
 
 def of(record: R) -> Variant[R]:
-    """The row of a pool that was made."""
+    """Return the row of an existing pool."""
     return VARIANTS[variant(record)]
 
 
 def wanted(pool: Pool) -> Variant[Any]:
-    """The row of a pool as the inventory describes it."""
+    """Return the row of a pool that the inventory describes."""
     return VARIANTS[pool.variant]
 
 
 def files(name: str) -> tuple[str, ...]:
-    """Paths of files that a pool of that name may have besides those of every pool."""
+    """Paths of the variant-specific files that a pool of that name may have."""
     return tuple(path for row in VARIANTS.values() for path in row.files(name))

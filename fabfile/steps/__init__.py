@@ -1,1 +1,1 @@
-"""What a machine should be: one file a noun, each a want, a plan and the tasks."""
+"""Steps and actions that are not about a pool, one file per noun: what is wanted, and the plan that gets there."""

@@ -1,4 +1,4 @@
-"""containerd's configuration: our keys in config.toml, the unit, the drop-in that ties it to its pool, the proof."""
+"""containerd's configuration: our keys in config.toml, its unit, and the drop-in that ties it to its pool."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fabfile.steps.settings import ORIGINAL, Want, config_format, edited, is_sto
 
 
 def step(host: Host) -> Step:
-    """The step that configures, starts and proves containerd on the pool of `host`."""
+    """The step that configures and starts containerd on the host's pool, and checks its devmapper plugin."""
 
     def plan(have: Facts) -> list[Change]:
         from fabfile import releases
@@ -85,7 +85,7 @@ def _files(have: Facts, want: Want, text: str, digest: str) -> list[Change]:
             "devmapper in containerd's configuration",
             daemon.config,
             text,
-            # It may hold a registry's password, and a person may have said who reads it.
+            # The file may contain a registry's password, and an operator may have chosen its mode.
             mode=now.mode if now else 0o600,
             validate=_valid(want, '"$1"'),
             backup=f"{daemon.config}{ORIGINAL if now and is_stock(now.content) else '.bak'}",
@@ -97,7 +97,7 @@ def _files(have: Facts, want: Want, text: str, digest: str) -> list[Change]:
 
 
 def _valid(want: Want, file: str) -> str:
-    """Shell that fails where this containerd does not take the configuration `file`, a word."""
+    """Shell that fails if this containerd does not accept the configuration `file`, a shell word."""
     return f"{words(f'{want.bin_dir}/containerd')} --config {file} config dump >/dev/null"
 
 
@@ -105,9 +105,10 @@ def _daemon(have: Facts, want: Want, digest: str, files: list[Change]) -> list[C
     unit, ctr = want.daemon.unit, want.daemon.ctr
     restart = systemd.start(files, unit, restart=True)
     if not any(isinstance(change, File) and change.path == want.daemon.config for change in files):
-        # Not ours to validate when it was written: a daemon that runs does not go down for a file that it cannot load.
+        # We did not write the file now, so it has not been validated: a running daemon must not stop for one that it
+        # cannot load.
         restart = f"{_valid(want, words(want.daemon.config))}\n{restart}"
-    # The restart succeeds when the daemon says that it is ready; a plugin may have failed all the same.
+    # A restart succeeds as soon as the daemon is ready, even if a plugin failed.
     prove = (
         f"row=$({ctr} plugins ls </dev/null | awk '$2 == \"devmapper\"')\n"
         "case $row in *' ok'*) exit 0 ;; esac\n"
@@ -115,13 +116,13 @@ def _daemon(have: Facts, want: Want, digest: str, files: list[Change]) -> list[C
     )
     why, other = _why(have, want, digest)
     if other:
-        # What it pulled and ran meanwhile may be on another pool: whatever was proved before does not hold any more.
+        # What it pulled and ran meanwhile may be on another pool, so an earlier smoke test no longer applies.
         restart = f"{words('rm', '-f', want.daemon.record)}\n{restart}"
     return [Command(f"start containerd: {why}", f"{restart}\n{prove}")] if why else []
 
 
 def _why(have: Facts, want: Want, digest: str) -> tuple[str, bool]:
-    """Why containerd has to be started, if it has to; and whether it ran as another one than was configured."""
+    """Return why containerd has to be (re)started, if at all, and whether it ran with a foreign configuration."""
     now, plugin = have.containerd, have.containerd.plugin("snapshotter", "devmapper")
     exe = f"/opt/containerd/{have.versions['containerd'].current}/bin/containerd"
     strays = overrides.strays(now.command, want.daemon) if now.command else []
@@ -143,5 +144,14 @@ def _why(have: Facts, want: Want, digest: str) -> tuple[str, bool]:
 
 
 def configure_containerd(c: Context, instance: str, **given: Any) -> list[Outcome]:
-    """Take the step for an instance; `given` are settings of the host."""
+    """Configure the containerd of an instance.
+
+    Args:
+        c: the machine.
+        instance: the containerd instance; see `inventory.of`.
+        given: settings of the host that were typed.
+
+    Raises:
+        Pending: with --dry, if anything would change.
+    """
     return converge(c, [step(inventory.of(c, instance, **given))])

@@ -1,4 +1,4 @@
-"""containerd: built without btrfs, installed side by side, switched atomically."""
+"""Build containerd without btrfs and install it beside earlier versions, with an atomic switch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def built(host: Host, arch: str) -> Build:
-    """The build that the host's release means on an architecture."""
+    """Return the build of the host's release for an architecture."""
     from fabfile import releases
     from fabfile.build import Build
 
@@ -32,7 +32,7 @@ def built(host: Host, arch: str) -> Build:
 def step(host: Host) -> Step:
     """The step that installs the containerd of the host's release.
 
-    One that the host builds itself is built with the Go that is in /usr/local/go there.
+    A build on the host itself uses the Go in /usr/local/go there.
     """
 
     def plan(have: Facts) -> list[Change]:
@@ -45,15 +45,15 @@ def step(host: Host) -> Step:
 
 
 def place_step(host: Host) -> Step:
-    """The step that builds the containerd of the host's release on the machine itself, without using it yet."""
+    """The step that builds the containerd of the host's release on the host itself, and does not use it yet."""
     return Step("containerd.build", lambda have: _place(have, built(host, have.system.arch), "host"), about(host))
 
 
 def _place(have: Facts, build: Build, on: str) -> list[Change]:
-    """Have the programs in /opt/containerd/KEY."""
+    """Place the programs in /opt/containerd/KEY."""
     prove = versioned.says('"$d/bin/containerd" --version', build.release.containerd.commit)
     if on == "host":
-        # The controller's own script; what it makes is the same.
+        # The same script as on the controller, so the result is the same.
         script = f'printf %s {words(build.script)} >"$d/build.sh"'
         make = f'sh "$d/build.sh" "$1" {toolchain.GOROOT} "$d"'
         unpack = f'{script}\n{make}\ntar -xzf "$d/containerd.tar.gz" -C "$d"; rm "$d/containerd.tar.gz" "$d/build.sh"'
@@ -65,24 +65,24 @@ def _place(have: Facts, build: Build, on: str) -> list[Change]:
 
 
 def prerequisites(host: Host) -> list[Step]:
-    """What a build needs before it: on the host itself its packages and toolchain, on the controller nothing."""
+    """The steps that a build needs first: packages and toolchain on a host that builds, nothing on the controller."""
     if host.build != "host":
         return []
     return [packages.step(host), toolchain.go_step(host), toolchain.protoc_step(host)]
 
 
 def _host(c: Context, on: str, given: dict[str, Any]) -> Host:
-    """The machine's settings with what the options say."""
+    """The host's settings, with the options that were typed."""
     return inventory.of(c, **given, **({"build": on} if on else {}))
 
 
 def build_containerd(c: Context, on: str, **given: Any) -> list[Outcome]:
-    """Build containerd without installing it.
+    """Build containerd, and do not install it.
 
     Args:
         c: the machine.
-        on: `controller` or `host`; empty: as the inventory has it.
-        given: settings of the host.
+        on: where to build, `controller` or `host`; empty: as the inventory says.
+        given: settings of the host that were typed.
 
     Raises:
         Pending: with --dry, if it is not built yet.
@@ -107,6 +107,10 @@ def build_containerd(c: Context, on: str, **given: Any) -> list[Outcome]:
 
 
 def install_containerd(c: Context, on: str, **given: Any) -> list[Outcome]:
-    """Take the step, and those before it; the arguments are those of `build_containerd`."""
+    """Install containerd, and what its build needs; the arguments are those of `build_containerd`.
+
+    Raises:
+        Pending: with --dry, if anything would change.
+    """
     host = _host(c, on, given)
     return converge(c, [*prerequisites(host), step(host)])

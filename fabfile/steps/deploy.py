@@ -1,4 +1,4 @@
-"""All of it, in order: packages, toolchain, containerd, runc, pool, configuration, proof."""
+"""A deploy: packages, toolchain, containerd, runc, pool, configuration and smoke test, in this order."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from fabfile.steps import config, containerd, packages, runc, smoke
 
 
 def steps(host: Host) -> list[Step]:
-    """The steps that make a machine what `host` says, in the order in which they depend on each other.
+    """The steps that bring a host into the wanted state, in the order of their dependencies.
 
-    The toolchain goes to the machine only where it builds; elsewhere the controller has it in its cache.
+    A toolchain is installed only on a host that builds; otherwise the controller has it in its cache.
     """
     return [
         *(containerd.prerequisites(host) or [packages.step(host)]),
@@ -38,12 +38,12 @@ POOL_OPTIONS = ("variant", "size", "devices")
 
 
 def deploy_host(c: Context, instance: str, **given: Any) -> list[Outcome]:
-    """Take all steps.
+    """Converge all steps.
 
     Args:
         c: the machine.
-        instance: the containerd; see inventory.of.
-        given: settings of the host and, of POOL_OPTIONS, of its pool.
+        instance: the containerd instance; see `inventory.of`.
+        given: settings that were typed, of the host and, of `POOL_OPTIONS`, of its pool.
 
     Raises:
         Pending: with --dry, if anything would change.

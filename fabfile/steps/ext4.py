@@ -1,4 +1,4 @@
-"""The file systems that containerd makes on thin devices: with which options, and what they do at an error."""
+"""The file systems that containerd makes on thin devices: options of mkfs, and what they do after an error."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from fabfile.inventory import Pool
 from fabfile.pool import variants
 
 CONF = "/etc/mke2fs.conf"
-"""How e2fsprogs makes file systems on this machine."""
+"""The machine's configuration of mke2fs."""
 
 ZEROED = f"nodiscard,{PREZEROED}=1"
-"""containerd's fs_options on a pool that zeroes what it gives out; by itself it has mkfs write the zeros once more.
+"""containerd's fs_options on a pool that zeroes new blocks; by default mkfs writes zeros there once more.
 
-An image of 163 MiB takes 181 MiB of the pool with it, 628 MiB without: docs/benchmarks.md.
+An image of 163 MiB takes 181 MiB of the pool with it, and 628 MiB without: docs/benchmarks.md.
 """
 
 
 def options(have: Facts, pool: Pool, version: str) -> str:
-    """fs_options for containerd `version` on `pool`, see ZEROED; empty: what it does by itself.
+    """Return the fs_options for containerd `version` on `pool`; empty: containerd's default.
 
-    A direct pool gives out blocks as they are: what is not written of one holds what was there before. containerd has
-    the key since 1.6 (snapshots/devmapper/config.go).
+    A direct pool does not zero new blocks: a block has its former content where nothing is written. containerd has the
+    key since 1.6 (snapshots/devmapper/config.go).
     """
     numbers = re.match(r"(\d+)\.(\d+)", version)
     knows = numbers is not None and (int(numbers[1]), int(numbers[2])) >= (1, 6)
@@ -31,9 +31,9 @@ def options(have: Facts, pool: Pool, version: str) -> str:
 
 
 def stopping_at_errors(text: str) -> str:
-    """An mke2fs.conf like `text`, whose file systems stop at their first error, unless it has its own mind about that.
+    """Return an mke2fs.conf like `text` with `errors = remount-ro`, unless it already sets `errors`.
 
-    By default ext4 goes on. On a pool that was full it then loses what was synced: see docs/full-pools.md.
+    By default ext4 continues. On a pool that was full, it then loses synced data: see docs/full-pools.md.
     """
     head, defaults, rest = text.partition("[defaults]\n")
     section = rest.partition("\n[")[0]

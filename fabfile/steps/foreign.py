@@ -1,4 +1,4 @@
-"""A containerd that was not installed here: its programs, unit, configuration and pool, all named at once."""
+"""A containerd that was not installed by us: its programs, unit, configuration and pool, reported all at once."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from fabfile.pool.maintain import adopt
 from fabfile.steps import settings
 
 PROGRAMS = ("containerd", "containerd-shim", "containerd-shim-runc-v1", "containerd-shim-runc-v2", "ctr", "runc")
-"""Names that are linked by a deploy; `containerd-stress` comes with them."""
+"""Names of programs that a deploy links; `containerd-stress` belongs to them."""
 
 ASIDE = "/var/lib/containerd-devmapper/before"
-"""Where the hint moves what is in the way."""
+"""Directory to which the hint moves what is in the way."""
 
 REMOVE = {"debian": "apt-get remove", "redhat": "dnf remove"}
 
@@ -29,12 +29,15 @@ class Foreign(msgspec.Struct, frozen=True):
 
 
 def found(have: Facts, daemon: Daemon, version: str = "") -> Foreign | None:
-    """What of a containerd is in the way of a deploy, and the commands that make room for it, in their order.
+    """Find what is in the way of a deploy, and the commands that make room for it, in order.
 
     Args:
-        have: the machine.
-        daemon: the containerd that is to be there.
-        version: of the containerd that is to be installed, where that is known.
+        have: facts of the machine.
+        daemon: the containerd to be deployed.
+        version: version of the containerd to be installed, if known.
+
+    Returns:
+        None if nothing is in the way.
     """
     package, programs, unit = have.containerd.foreign, _programs(have), _unit(have, daemon)
     if not (package or unit or any(path.rpartition("/")[2] in PROGRAMS for path in programs)):
@@ -68,7 +71,7 @@ def found(have: Facts, daemon: Daemon, version: str = "") -> Foreign | None:
 
 
 def _programs(have: Facts) -> list[str]:
-    """Programs that are no links of ours, where ours would be."""
+    """Programs in the place of our links."""
     links = have.versions["containerd"].links
     return [
         path
@@ -78,23 +81,23 @@ def _programs(have: Facts) -> list[str]:
 
 
 def _unit(have: Facts, daemon: Daemon) -> str:
-    """The unit that ours would overwrite, or else nothing."""
+    """Path of a unit that ours would overwrite; empty if there is none."""
     now = have.files.get(daemon.unit_path)
     return daemon.unit_path if now and not now.content.startswith(OURS) else ""
 
 
 def _config(have: Facts, daemon: Daemon, version: str) -> str:
-    """Its configuration, where it is in a format that we do not write for this version."""
+    """Path of a configuration in a format that we do not write for this version; empty if there is none."""
     now = have.files.get(daemon.config)
     other = now and version and settings.other_format(now.content, settings.config_format(version))
     return daemon.config if other else ""
 
 
 def refuse(have: Facts, daemon: Daemon, version: str = "") -> None:
-    """Refuse a machine that has a containerd from somewhere else, before anything is touched.
+    """Refuse a machine with a containerd from somewhere else, before anything is changed.
 
     Raises:
-        Refused: with all that was found, and commands for each, in their order.
+        Refused: with everything that was found, and the commands that make room, in order.
     """
     what = found(have, daemon, version)
     if what:

@@ -1,4 +1,4 @@
-"""What a host gets, and where each value comes from."""
+"""The settings of a host, and where each value comes from."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from fabfile.option import options
 from fabfile.outcome import result
 
 ADDRESS = ("address", "port", "user")
-"""What a command line or ~/.ssh/config may say of a host."""
+"""Keys that the command line or ~/.ssh/config may set."""
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """A key of a host."""
+    """A setting of a host."""
 
     key: str
     value: Any
@@ -26,10 +26,10 @@ class Setting(msgspec.Struct, frozen=True):
 
 
 def settings(host: Host, known: inventory.Inventory) -> list[Setting]:
-    """Every key of a host with its value and source.
+    """List every setting of a host with its value and source.
 
     Args:
-        host: as it is connected to.
+        host: the host, as it is connected to.
         known: the inventory.
     """
     said, own = known.said.get(host.name, known.said.get("", {})), known.hosts.get(host.name)
@@ -55,7 +55,7 @@ def _address(host: Host, own: Host, name: str, source: str, *, typed: bool) -> s
 
 
 def show_settings(c: Context) -> None:
-    """Show every key of the machine behind `c`; it is not connected to."""
+    """Print every setting of the host of `c`, without connecting to it."""
     host = getattr(c, "host_entry", None)
     known = inventory.load()
     found = settings(host if isinstance(host, Host) else known.defaults, known)

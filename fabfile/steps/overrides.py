@@ -1,4 +1,4 @@
-"""What makes a containerd run otherwise than its config.toml says: imports, disabled plugins, its command line."""
+"""What makes a containerd differ from its config.toml: imports, disabled plugins, its command line."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ NEEDED = re.compile(
     r"ttrpc|podsandbox|store|containers|diff|events|introspection|leases|namespaces|snapshots|tasks|version|transfer|"
     r"[a-z]+-service)"
 )
-"""Plugins without which no container runs, or none that CRI asks for, by their names in every format."""
+"""Plugins that containers, or those of CRI, cannot do without, by their names in every format."""
 
 
 class Override(msgspec.Struct, frozen=True):
-    """One thing that is not as we write it."""
+    """Something that overrides our settings."""
 
     path: str
-    """The file that has to be changed; empty where only containerd itself knows."""
+    """The file that has to be changed; empty if only containerd itself knows."""
     found: str
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """What must hold for a containerd, whatever its files say."""
+    """What must be true of a containerd, whatever its files say."""
 
     daemon: Daemon
     format: int
     pool: str
     root: str
-    """The snapshotter's directory."""
+    """Directory of the snapshotter."""
     base_image_size: str
     arch: str
 
     @property
     def values(self) -> dict[str, str]:
-        """Of KEYS, but those that are lists."""
+        """Key of `KEYS` → required value, apart from lists."""
         return {
             "root": self.daemon.root,
             "state": self.daemon.state,
@@ -58,7 +58,7 @@ class Wanted(msgspec.Struct, frozen=True):
         }
 
     def wrong(self, key: str, value: str) -> bool:
-        """Whether `value` is another one than has to be."""
+        """Return whether `value` differs from what is required."""
         if key == "unpack_config":
             has = value.splitlines()
             return not all(f"linux/{self.arch} {name}" in has for name in ("devmapper", "overlayfs"))
@@ -69,12 +69,12 @@ def refuse(have: Facts, want: Wanted, text: str) -> None:
     """Refuse to configure a containerd that would not run as configured.
 
     Args:
-        have: the machine.
-        want: what must hold.
-        text: its config.toml, as it will be.
+        have: facts of the machine.
+        want: what is required.
+        text: the future content of its config.toml.
 
     Raises:
-        Refused: with every line that stands against it, and the file that it is in.
+        Refused: with every line that overrides our settings, and its file.
     """
     found = findings(have, want, text)
     if found:
@@ -87,7 +87,7 @@ def refuse(have: Facts, want: Wanted, text: str) -> None:
 
 
 def findings(have: Facts, want: Wanted, text: str) -> list[Override]:
-    """All that stands against it; see `refuse`."""
+    """List everything that overrides our settings; see `refuse`."""
     ours = facts.source(want.daemon.config, text)
     sources = [ours, *_imports(have, want, text)]
     found = [Override(of.path, f"{of.path}: {of.problem}") for of in sources if of.problem]
@@ -99,13 +99,13 @@ def findings(have: Facts, want: Wanted, text: str) -> list[Override]:
 
 
 def _imports(have: Facts, want: Wanted, text: str) -> tuple[Source, ...]:
-    """The files that this text makes containerd read besides; our edits leave its imports as they are, or all out."""
+    """The files that `text` imports; our edits keep its imports, or drop them all."""
     now = have.files.get(want.daemon.config)
     return have.config.sources[1:] if now and imports(text) == imports(now.content) else ()
 
 
 def imports(text: str) -> list[str]:
-    """What a config.toml imports; nothing for one that is no TOML."""
+    """Return the imports of a config.toml; none if it is not TOML."""
     import tomllib
 
     try:
@@ -116,7 +116,7 @@ def imports(text: str) -> list[str]:
 
 
 def disabled(sources: Sequence[Source]) -> list[Override]:
-    """The lines by which plugins are disabled that have to run."""
+    """Find the lines that disable required plugins."""
     return [
         Override(of.path, f"{of.path}:{line}: disabled_plugins has {name}, which is required")
         for of in sources
@@ -126,13 +126,13 @@ def disabled(sources: Sequence[Source]) -> list[Override]:
 
 
 def _overridden(sources: Sequence[Source], want: Wanted) -> list[Override]:
-    """Keys that end up with another value than ours, as containerd merges its files."""
+    """Keys with another value than ours, as containerd merges its files."""
     now: dict[str, tuple[str, str, int]] = {}
     for of in sources:
         for plugin, line in of.sections.items() if want.format < 3 else ():
-            # Before 2.0 a plugin's table takes the place of all former ones, with all keys that it does not have.
+            # Before 2.0 a plugin's table replaces all earlier ones, including keys that it lacks.
             now |= dict.fromkeys(_keys(plugin), ("", of.path, line))
-        # Lists are joined, not replaced.
+        # Lists are joined instead of replaced.
         said = {key: value for key, value in of.values.items() if key != "unpack_config" or of is sources[0]}
         now |= {key: (value.text, of.path, value.line) for key, value in said.items()}
     return [
@@ -143,7 +143,7 @@ def _overridden(sources: Sequence[Source], want: Wanted) -> list[Override]:
 
 
 def _keys(plugin: str) -> list[str]:
-    """The KEYS that are in a plugin's table."""
+    """The keys of `KEYS` that are in a plugin's table."""
     return [key for key, places in KEYS.items() if any(place[:2] == ("plugins", plugin) for place in places)]
 
 
@@ -157,11 +157,11 @@ def _right(key: str, want: Wanted) -> str:
 
 LONG = ("config", "address", "root", "state")
 OPTIONS = {f"--{name}": name for name in LONG} | {"-c": "config", "-a": "address"}
-"""Options of containerd's command line that decide what it is."""
+"""Options of containerd's command line that determine which instance it is."""
 
 
 def _commands(have: Facts, daemon: Daemon) -> list[Override]:
-    """Drop-ins of the unit that start something else."""
+    """Drop-ins of the unit that start another program, or with other options."""
     found = []
     for path, command in have.config.commands.items():
         wrong = strays(command, daemon)
@@ -174,7 +174,7 @@ def _commands(have: Facts, daemon: Daemon) -> list[Override]:
 
 
 def strays(command: str, daemon: Daemon) -> list[str]:
-    """The options of a command line that make it another daemon."""
+    """Return the options of a command line that make it another instance."""
     right = {"config": daemon.config, "address": daemon.socket, "root": daemon.root, "state": daemon.state}
     options = _parsed(command)[1]
     wrong = [f"--{key} {value}" for key, value in options.items() if value.rstrip("/") != right[key]]
@@ -182,7 +182,7 @@ def strays(command: str, daemon: Daemon) -> list[str]:
 
 
 def _parsed(command: str) -> tuple[str, dict[str, str]]:
-    """The program of an ExecStart and its OPTIONS."""
+    """The program of an ExecStart, and its `OPTIONS`."""
     try:
         program, *rest = shlex.split(command)
     except ValueError:
@@ -197,7 +197,7 @@ def _parsed(command: str) -> tuple[str, dict[str, str]]:
 
 
 def _loaded(have: Facts, want: Wanted) -> list[Override]:
-    """What containerd itself makes of its files, where none of them shows what it does."""
+    """Differences that only containerd's own dump shows, and none of the files."""
     config, path = have.config, want.daemon.config
     if config.problem:
         return [Override(path, f"containerd does not load {path}: {config.problem}")]

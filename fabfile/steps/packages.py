@@ -1,4 +1,4 @@
-"""Distribution packages: device mapper, LVM, thin tools, mkfs; where it builds also git, make, gcc and headers."""
+"""Distribution packages: device mapper, LVM, thin tools, mkfs; for builds on a host also git, make, gcc, headers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from fabfile.plan import Change, Command, Step, words
 from fabfile.render import render
 
 WAIT = 120
-"""Seconds for which an installation waits for whoever else has the package manager's locks, as at a first boot."""
+"""Seconds that an installation waits for other users of the package manager's locks, as at a first boot."""
 
 INSTALL = {
-    # The lists on the machine may be missing or name files that are gone: they are refreshed when they do not serve.
+    # The machine's package lists may be missing or outdated; they are refreshed only if that turns out.
     "debian": "export DEBIAN_FRONTEND=noninteractive\n"
     "apt install --no-install-recommends {0} || {{ apt update && apt install --no-install-recommends {0}; }}",
     "redhat": "$(command -v dnf || command -v yum) -y install {0}",
@@ -26,16 +26,20 @@ INSTALL = {
 
 
 def step(host: Host) -> Step:
-    """The step that installs what is missing to run a pool and, where the host builds, to build containerd."""
+    """The step that installs what is missing for running a pool and, on a host that builds, for building containerd."""
     needs = RUN + BUILD if host.build == "host" else RUN
     return Step("packages", lambda have: plan(have, needs), about(host))
 
 
 def plan(have: Facts, needs: tuple[str, ...]) -> list[Change]:
-    """One installation of all that is missing.
+    """Plan one installation of everything that is missing.
+
+    Args:
+        have: facts of the machine.
+        needs: needs of `facts.programs`.
 
     Raises:
-        Refused: something is missing and the distribution is of no family that we know.
+        Refused: something is missing, and the distribution's family is unknown.
     """
     missing = [need for need in needs if need not in have.needs]
     if not missing:
@@ -53,5 +57,5 @@ def plan(have: Facts, needs: tuple[str, ...]) -> list[Change]:
 
 
 def install_packages(c: Context, *, build: bool) -> list[Outcome]:
-    """Install what is missing, see `step`; on a host that builds also what that needs."""
+    """Install missing packages, with `build` also those that a build on the host needs."""
     return converge(c, [step(inventory.of(c, **({"build": "host"} if build else {})))])

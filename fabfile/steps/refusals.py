@@ -1,4 +1,4 @@
-"""What a deploy would refuse on a machine, found by making its plans; they are pure, so nothing is touched."""
+"""What a deploy would refuse on a machine, found by making its plans; they are pure, so nothing is changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fabfile.steps import deploy
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why a step would not begin."""
+    """Why a step would be refused."""
 
     what: str
     details: str
@@ -25,13 +25,20 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 def look(c: Context, instance: str) -> tuple[Host, Facts, list[Refusal]]:
-    """A containerd with its pool as that was made, and what a deploy of that would refuse.
+    """Gather the facts about a containerd and its existing pool, and find what a deploy would refuse.
 
-    One round trip; two where the inventory describes another pool. Unless with --dry the snapshotter is tried, see
-    Query.prove.
+    That takes one round trip, or two if the inventory describes another pool. Unless with --dry, containerd also makes
+    and removes a snapshot; see `Query.prove`.
+
+    Args:
+        c: the machine.
+        instance: the containerd instance; see `inventory.of`.
+
+    Returns:
+        The host with that pool, the facts, and the refusals.
 
     Raises:
-        Refused: an instance that cannot be.
+        Refused: the instance is not valid.
     """
     host = inventory.of(c, instance)
     order, have, found = _planned(c, host)
@@ -43,7 +50,7 @@ def look(c: Context, instance: str) -> tuple[Host, Facts, list[Refusal]]:
 
 
 def _planned(c: Context, host: Host) -> tuple[list[Step], Facts, list[Refusal]]:
-    """The steps of a deploy, what they want to know, and what is refused before that."""
+    """The steps of a deploy, the facts for them, and what is refused without facts."""
     order, found = _steps(host)
     query = together([about(host, prove=not target.is_dry(c)), *(step.query for step in order)])
     return order, gather(c, query), found
@@ -57,7 +64,7 @@ def _steps(host: Host) -> tuple[list[Step], list[Refusal]]:
 
 
 def of(order: Sequence[Step], have: Facts) -> list[Refusal]:
-    """What each of the steps refuses, once."""
+    """List the refusals of steps, without duplicates."""
     found: dict[str, Refusal] = {}
     for step in order:
         wrong = _refusal(step.plan, have)

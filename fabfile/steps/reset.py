@@ -1,4 +1,4 @@
-"""Remove a pool and all that depends on it, or all that deploy put on a machine."""
+"""Remove a pool and everything that depends on it, or everything that deploy installed."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from fabfile.steps import teardown
 
 
 def remove_pools(c: Context, name: str, instance: str, *, yes: bool, force: bool, all: bool) -> list[Outcome]:
-    """Remove a pool, and all images and containers of its containerd.
+    """Remove a pool, with all images and containers of its containerd.
 
     Args:
         c: the machine.
-        name: of the pool; empty: the one that this containerd has.
-        instance: the containerd; see inventory.of.
-        yes: consent; without it, it is refused.
-        force: containers that run on a pool are killed.
-        all: every pool that was made here, and everything that deploy installed except packages.
+        name: pool name; empty: the pool of this containerd.
+        instance: the containerd instance; see `inventory.of`.
+        yes: consent to the removal.
+        force: kill the containers that run on a pool.
+        all: remove every pool that was created here, and everything that deploy installed except packages.
 
     Raises:
         Pending: with --dry, if anything would be removed.
-        Refused: no consent, or something is in use.
+        Refused: it needs --yes, or something is in use.
     """
     host = inventory.of(c, instance)
     if all and (name or instance):
@@ -64,10 +64,10 @@ def remove_pools(c: Context, name: str, instance: str, *, yes: bool, force: bool
 
 
 def _chosen(have: Facts, daemon: Daemon, name: str, *, named: bool) -> list[str]:
-    """The name of the pool that is meant; none where there is nothing to do.
+    """The name of the pool to be removed; none if there is nothing to do.
 
     Raises:
-        Refused: it is another containerd's, or not ours at all.
+        Refused: the pool belongs to another containerd, or is not ours.
     """
     pools = have.instances.pools
     if name in pools and (whose := owner(pools[name])).instance != daemon.instance:
@@ -92,7 +92,7 @@ def _last(have: Facts, names: Sequence[str], name: str) -> bool:
 
 
 def _part(c: Context, have: Facts, host: Host, name: str, *, last: bool, force: bool) -> Part:
-    """What takes one pool away, as it was made."""
+    """The part that removes one pool, as it was created."""
     record = have.instances.pools[name]
     daemon = Daemon(record.instance, host.bin_dir)
     config = have.instances.configs.get(daemon.config)
@@ -102,8 +102,7 @@ def _part(c: Context, have: Facts, host: Host, name: str, *, last: bool, force: 
     pool = Removal(name, daemon, record, root.rstrip("/"), uses=uses, last=last, force=force)
     devices: tuple[str, ...] = ()
     if isinstance(record, LvmRecord) and (lvm := gather(c, pool.query()).lvm):
-        # An interrupted reset leaves them in no group.
-        # Another pool in the group may get them from one that goes before it.
+        # After an interrupted reset they are in no volume group; and another pool in the group may inherit them.
         others = (of for of in have.instances.pools.values() if isinstance(of, LvmRecord))
         mine = {uuid for of in (identity.complete(lvm, record), *others) for uuid in of.physicals}
         devices = tuple(device for device, uuid in lvm.uuids.items() if uuid in mine and device.startswith("/"))
@@ -111,10 +110,10 @@ def _part(c: Context, have: Facts, host: Host, name: str, *, last: bool, force: 
 
 
 def _refuse(c: Context, todo: dict[Part, list[Change]], typed: Sequence[str], *, yes: bool, force: bool) -> None:
-    """Refuse without a yes, while containers run, or where something would go that nobody spoke of.
+    """Refuse without --yes, while containers run, or if something else would be lost.
 
     Raises:
-        Refused: with all of it.
+        Refused: with everything that would be removed, or that is in use.
     """
     if not yes:
         raise Refused(
@@ -137,10 +136,10 @@ def _refuse(c: Context, todo: dict[Part, list[Change]], typed: Sequence[str], *,
 
 
 def _preview(c: Context, parts: Sequence[Part]) -> list[Outcome]:
-    """Show what would be removed.
+    """Print what would be removed.
 
     Raises:
-        Pending: anything.
+        Pending: something would be.
     """
     plans = [(part.step.name, part.step.plan(gather(c, part.step.query))) for part in parts]
     outcomes = [outcome for plan in plans for outcome in preview([plan])]

@@ -1,4 +1,4 @@
-"""One command on the hosts: for a look, not for a change that somebody wants to see again."""
+"""Run one command on hosts: for inspection, as the change that it makes is not repeated or recorded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fabfile.outcome import Outcome, note, result
 
 
 class Ran(msgspec.Struct, frozen=True):
-    """What a command did."""
+    """The outcome of a command."""
 
     exit_code: int
     stdout: str
@@ -21,7 +21,7 @@ class Ran(msgspec.Struct, frozen=True):
 
 
 def run_command(c: Context, command: str) -> None:
-    """Run a command as root and show what it prints.
+    """Run a command as root and print its output.
 
     Raises:
         Pending: with --dry.

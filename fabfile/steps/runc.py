@@ -1,4 +1,4 @@
-"""runc, in /usr/local/sbin as containerd's own documentation has it."""
+"""Install runc in /usr/local/sbin, as containerd's documentation does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LINK = "/usr/local/sbin/runc"
 
 
 def step(host: Host) -> Step:
-    """The step that installs the runc of the host's release and proves its version."""
+    """The step that installs the runc of the host's release and checks its version."""
 
     def plan(have: Facts) -> list[Change]:
         from fabfile import releases
@@ -31,5 +31,5 @@ def step(host: Host) -> Step:
 
 
 def install_runc(c: Context, **given: Any) -> list[Outcome]:
-    """Take the step; `given` are settings of the host."""
+    """Install runc; `given` are settings of the host that were typed."""
     return converge(c, [step(inventory.of(c, **given))])

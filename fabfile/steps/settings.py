@@ -1,4 +1,4 @@
-"""config.toml: our keys in it, in every format, and nothing else changed."""
+"""Our keys in config.toml, in every format; all other keys are left alone."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ CRI_SNAPSHOTTER: dict[int, tuple[str, ...]] = {
     2: ("plugins", "io.containerd.grpc.v1.cri", "containerd"),
     3: ("plugins", IMAGES),
 }
-"""Format of config.toml → the table that holds CRI's `snapshotter`."""
+"""Format of config.toml → the table with CRI's `snapshotter`."""
 
 
 NEW = "Only what differs from containerd's own defaults: see containerd config default."
-"""How a config.toml begins that was not there before."""
+"""First line of a config.toml that we created."""
 
 
 ORIGINAL = ".orig"
-"""Suffix of the copy that is kept of a config.toml without settings when ours takes its place."""
+"""Suffix of the copy of a config.toml without settings that ours replaced."""
 
 
 class Want(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -42,24 +42,24 @@ class Want(msgspec.Struct, frozen=True, omit_defaults=True):
     arch: str
     instance: str = ""
     mke2fs: str = ""
-    """Path of the configuration for its file systems; empty where the machine has none to start from."""
+    """Path of the configuration for its file systems; empty if the machine has no mke2fs.conf to start from."""
     fs_options: str = ""
-    """How it makes them, unless the machine's own configuration says that; empty: as containerd does by itself."""
+    """Options for making file systems, unless config.toml has its own; empty: containerd's default."""
 
     @property
     def daemon(self) -> Daemon:
-        """Whose they are."""
+        """The containerd that they are for."""
         return Daemon(self.instance, self.bin_dir)
 
     def digest(self, text: str) -> str:
-        """What a daemon carries in its environment that was started with these settings, and `text` as its file."""
+        """Return the digest of these settings and of config.toml, which the daemon then has in its environment."""
         return hashlib.sha256(msgspec.json.encode(self) + text.encode()).hexdigest()[:16]
 
 
 def config_format(version: str) -> int:
-    """The format of config.toml to write for a containerd: 1 before 1.3, 2 before 2.0, then 3.
+    """Return the format of config.toml to write for a containerd: 1 before 1.3, 2 before 2.0, otherwise 3.
 
-    2.3 knows a format 4 too; 3 keeps the way back to an older one open. The master of 2020 reads 2.
+    2.3 supports format 4, too; format 3 allows a return to an older version. The main branch of 2020 reads 2.
     """
     major, _, rest = version.partition(".")
     if not major.isdigit():
@@ -69,15 +69,15 @@ def config_format(version: str) -> int:
 
 
 PACKAGED = ["cri"]
-"""What the config.toml of Docker's package has in `disabled_plugins`; the rest of it is comments."""
+"""`disabled_plugins` in the config.toml of Docker's package, which otherwise contains only comments."""
 
 
 FORMATS = (1, 2, 3, 4)
-"""Formats of config.toml that there are."""
+"""Existing formats of config.toml."""
 
 
 def is_stock(text: str) -> bool:
-    """Whether a config.toml has no settings of anybody's: nothing but comments, or what Docker's package has."""
+    """Return whether a config.toml has no settings: only comments, or what Docker's package has."""
     try:
         document = toml.loads(text)
     except ValueError:
@@ -88,23 +88,23 @@ def is_stock(text: str) -> bool:
 
 
 def _format(document: Any) -> int:
-    """The format that a document names, 1 where it names none, 0 where that is no number."""
+    """The format that a document states; 1 if it states none, 0 if that is not a number."""
     version = document.get("version", 1)
     return version if isinstance(version, int) else 0
 
 
 FORMATTED = frozenset({"plugins", "disabled_plugins", "required_plugins", "imports"})
-"""The keys of config.toml that mean something else in another format."""
+"""Keys of config.toml whose meaning depends on the format."""
 
 
 def _other(document: Any, format: int) -> int:
-    """The format of a document, where it is another one than `format` and that matters; else 0."""
+    """The format of a document, if it differs from `format` and that matters; otherwise 0."""
     now = _format(document)
     return now if now != format and FORMATTED & document.keys() else 0
 
 
 def other_format(text: str, format: int) -> bool:
-    """Whether a config.toml is in another format and has something that would mean something else in `format`."""
+    """Return whether a config.toml is in another format, and has keys that mean something else in `format`."""
     try:
         return not is_stock(text) and bool(_other(toml.loads(text), format))
     except ValueError:
@@ -112,7 +112,7 @@ def other_format(text: str, format: int) -> bool:
 
 
 def _document(text: str | None, want: Want) -> Any:
-    """config.toml to edit, in the format that is wanted."""
+    """The config.toml to edit, in the wanted format."""
     import tomlkit
 
     config = want.daemon.config
@@ -139,10 +139,14 @@ def _document(text: str | None, want: Want) -> Any:
 
 
 def edited(text: str | None, want: Want) -> str:
-    """config.toml with our keys as wanted; every other key and comment stays. One without settings is written anew.
+    """Return config.toml with our keys; other keys and comments are kept. A file without settings is replaced.
+
+    Args:
+        text: the current file; None if there is none.
+        want: our settings.
 
     Raises:
-        Refused: the file is not TOML, or is in another format than this containerd gets from us.
+        Refused: the file is not TOML, or is in another format than the one for this containerd.
     """
     where = want.daemon.config
     document = _document(text, want)
@@ -158,7 +162,7 @@ def edited(text: str | None, want: Want) -> str:
     _set_ours(document["plugins"][devmapper], "fs_options", want.fs_options, ext4.ZEROED)
     _set(where, document, CRI_SNAPSHOTTER[want.format], {"snapshotter": "devmapper"})
     if want.format >= 3:
-        # Setting this replaces the default, so both snapshotters are named.
+        # This setting replaces the default, so both snapshotters have to be named.
         unpack = [{"platform": f"linux/{want.arch}", "snapshotter": s} for s in ("devmapper", "overlayfs")]
         _set(where, document, ("plugins", TRANSFER), {"unpack_config": unpack})
     if text is not None and document.unwrap() == before:
@@ -176,7 +180,7 @@ def _set(where: str, document: Any, keys: tuple[str, ...], values: dict[str, Any
 
 
 def _set_ours(table: Any, key: str, value: str, ours: str) -> None:
-    """Set a key that only we had a say in, or remove it where `value` is empty; a person's own stays."""
+    """Set a key, or remove it if `value` is empty; a value other than `ours`, which an operator set, is kept."""
     if table.get(key, ours) == ours:
         table.pop(key, None)
         if value:
@@ -184,7 +188,7 @@ def _set_ours(table: Any, key: str, value: str, ours: str) -> None:
 
 
 def cleared(text: str) -> str | None:
-    """config.toml without our keys; None for one that is ours as a whole, or of which nothing is left.
+    """Return config.toml without our keys; None if we created the file, or if nothing else is in it.
 
     Raises:
         Refused: it is not TOML.
@@ -207,7 +211,7 @@ def cleared(text: str) -> str | None:
 
 
 def _unset(document: Any, keys: tuple[str, ...], *names: str, only: str | None = None) -> None:
-    """Remove `names` from the table `keys`, if they have the value `only`; and every table that is empty then."""
+    """Remove `names` from the table `keys`, if they have the value `only`, and then every table that is empty."""
     way = [document]
     for key in keys:
         below = way[-1].get(key)

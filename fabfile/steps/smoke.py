@@ -1,4 +1,4 @@
-"""The proof: pull an image and run it, with devmapper on the pool and with overlayfs."""
+"""The smoke test: pull an image and run it, with devmapper on the pool and with overlayfs."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from fabfile.render import render
 SNAPSHOTTERS = ("devmapper", "overlayfs")
 
 DIRECTORY = "containerd-devmapper-smoke"
-"""How the name of a directory below /run begins that a proof writes to, and removes again."""
+"""Prefix of a temporary directory in /run that a smoke test writes to."""
 
 
 def script(host: Host) -> str:
-    """The script that pulls and runs the image of `host` with each snapshotter.
+    """Return the script that pulls and runs the host's image with each snapshotter.
 
     Raises:
-        Refused: a registry or image that is not one.
+        Refused: the registry or the image is not valid.
     """
     registry = re.fullmatch(r"(https?)://([A-Za-z0-9.:-]+)/?", host.registry)
     if not registry:
@@ -53,16 +53,16 @@ def script(host: Host) -> str:
 
 
 def reference(host: Host) -> str:
-    """The image of `host` as containerd knows it, without the registry's scheme."""
+    """Return the name of the host's image in containerd, which has no scheme."""
     return f"{host.registry.partition('://')[2].rstrip('/')}/{host.image}"
 
 
 SETUP = "containerd {} runc {} kernel {} settings {} files {} pool {} image {}"
-"""What a passed proof holds for, as it is recorded."""
+"""Format of the first line of a record: what a passed smoke test depends on."""
 
 
 def setup(have: Facts, host: Host) -> str:
-    """What a proof that passes now holds for: these versions and settings, this pool, this image."""
+    """Return what a smoke test that passes now depends on: versions, kernel, settings, pool and image."""
     containerd, runc = have.versions["containerd"].current, have.versions["runc"].current
     return SETUP.format(
         containerd,
@@ -76,7 +76,7 @@ def setup(have: Facts, host: Host) -> str:
 
 
 def recording(host: Host) -> str:
-    """The shell function `record`, which writes down what a proof that has just passed holds for."""
+    """The shell function `record`, which records what a smoke test that has just passed depends on."""
     daemon = host.daemon
     return render(
         "containerd/record.sh.j2",
@@ -91,7 +91,7 @@ def recording(host: Host) -> str:
 
 
 def step(host: Host) -> Step:
-    """The step that runs the proof once for a setup, and again when anything of it changed or was wiped."""
+    """The step that runs the smoke test once, and again after anything that it depends on has changed."""
 
     def plan(have: Facts) -> list[Change]:
         run = script(host)
@@ -104,12 +104,12 @@ def step(host: Host) -> Step:
 
 
 def refuse_unproved(have: Facts, host: Host) -> None:
-    """Refuse to call a host finished on which the snapshotter could not make a snapshot just now.
+    """Refuse to call a host converged if containerd could not make a snapshot just now.
 
     Raises:
-        Refused: with what it said, and what leads out of it.
+        Refused: with containerd's error, and the fix.
     """
-    # Nothing is proved by a daemon that was started with other files: it is started with these first.
+    # A daemon with outdated files proves nothing: it is restarted with the current ones first.
     if have.proof and have.containerd.loaded == have.config.digest:
         raise Refused(
             f"no container can start on the pool {host.pool.dm_name}",
@@ -119,7 +119,7 @@ def refuse_unproved(have: Facts, host: Host) -> None:
 
 
 def unproved(said: str, host: Host) -> str:
-    """What leads out of a proof that failed."""
+    """Return the fix for a snapshot that could not be made."""
     if UNMOUNTED in said:
         return f"{hints.command('smoke', host.daemon)}, and for another image than its own: ctr images rm --sync IMAGE"
     if ELSEWHERE in said:
@@ -128,27 +128,27 @@ def unproved(said: str, host: Host) -> str:
 
 
 class Proof(msgspec.Struct, frozen=True):
-    """That containers ran."""
+    """The outcome of a smoke test."""
 
     image: str
     output: str
-    """What the containers printed, one for each snapshotter."""
+    """Output of the containers, one per snapshotter."""
 
 
 def prove_containers(c: Context, instance: str, **given: Any) -> None:
-    """Pull the image and run it with each snapshotter, and show what that prints.
+    """Pull an image, run it with each snapshotter, and print the output.
 
     Args:
         c: the machine.
-        instance: the containerd; see inventory.of.
-        given: settings of the host: image and registry.
+        instance: the containerd instance; see `inventory.of`.
+        given: settings of the host that were typed: image and registry.
 
     Raises:
         Pending: with --dry.
         Failed: a container did not run.
     """
     host = inventory.of(c, instance, **given)
-    script(host)  # values that are none are refused before anything else
+    script(host)  # values that are not valid are refused before anything else
     pool = look(c, "", instance)[0].pool
     text = script(msgspec.structs.replace(host, pool=pool))
     if target.is_dry(c):

@@ -1,4 +1,4 @@
-"""What a machine is (status) and whether it can become what it should (doctor)."""
+"""The state of a machine (status), and what would make a deploy or a boot fail (doctor)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from fabfile.steps import foreign, overrides, overview, refusals, smoke
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One thing that doctor looked at."""
+    """One result of doctor."""
 
     what: str
     result: Literal["ok", "warn", "fail"]
@@ -36,7 +36,7 @@ class Check(msgspec.Struct, frozen=True):
 
 
 def show_machine(c: Context, instance: str) -> None:
-    """Show what is installed, what runs, and the pool of an instance."""
+    """Print installed versions, what runs, and the pools."""
     host, _, have = look(c, "", instance)
     result(have)
     compare(lambda: overview.row(host, have))
@@ -59,10 +59,10 @@ def show_machine(c: Context, instance: str) -> None:
 
 
 def diagnose(c: Context, instance: str) -> None:
-    """Show all that doctor looks at, of an instance and of every pool.
+    """Print all checks of an instance and of every pool.
 
     Raises:
-        Found: something would fail.
+        Found: a check failed.
     """
     host, have, refused = refusals.look(c, instance)
     found = checks(host, have)
@@ -83,12 +83,12 @@ def diagnose(c: Context, instance: str) -> None:
 
 
 def checks(host: Host, have: Facts) -> list[Check]:
-    """Everything that doctor looks at, purely from the facts, as far as it is about one containerd and its pool."""
+    """Make all checks of one containerd and its pool, from facts alone."""
     return [*_machine(host, have), *_daemon(host, have), *of_pool(host, have)]
 
 
 def _refused(refused: list[refusals.Refusal], found: list[Check]) -> list[Check]:
-    """What a deploy would refuse, but for what is shown already, and what follows from somebody else's containerd."""
+    """What a deploy would refuse, unless a check shows it already, or it follows from a foreign containerd."""
     if any(check.what == OTHER and check.result == "fail" for check in found):
         return []
     shown = [check.found for check in found if check.result == "fail"]
@@ -118,7 +118,7 @@ def _machine(host: Host, have: Facts) -> list[Check]:
 OTHER = "other containerd"
 
 RUN_LEAST = sizes.MIB
-"""Bytes in /run below which udev may not be able to note a new device."""
+"""Free bytes in /run below which udev may be unable to record a new device."""
 
 
 def _run(room: int | None) -> list[Check]:
@@ -154,7 +154,7 @@ def _daemon(host: Host, have: Facts) -> list[Check]:
     if not daemon.active:
         if host.pool.dm_name in have.instances.pools and not have.pool.status:
             deploy = f"once its pool is up: systemctl start {host.daemon.unit}"
-        # Where nothing was deployed yet, nothing is wrong with that.
+        # On a machine without a deploy this is normal.
         down = have.smoke is not None and have.pool.status is not None
         return [Check("containerd", "fail" if down else "warn", "does not run", deploy)]
     stale = daemon.loaded != have.config.digest
@@ -174,7 +174,7 @@ def _plugin(host: Host, have: Facts) -> Check:
 
 
 def _proof(host: Host, have: Facts) -> list[Check]:
-    """Whether the snapshotter could make a snapshot just now, where that was tried."""
+    """Whether containerd could make a snapshot just now, if that was tried."""
     said = have.proof
     if said is None:
         return []
@@ -182,7 +182,7 @@ def _proof(host: Host, have: Facts) -> list[Check]:
 
 
 def of_pool(host: Host, have: Facts) -> list[Check]:
-    """What doctor looks at of one pool."""
+    """Make the checks of one pool."""
     now, name = have.pool, host.pool.dm_name
     wrong = [Check(one.what, one.result, one.found, one.hint) for one in advice(have, name)]
     if not now.status and now.changing and not wrong:
@@ -203,7 +203,7 @@ def of_pool(host: Host, have: Facts) -> list[Check]:
 
 
 def _stale(host: Host, have: Facts) -> list[Check]:
-    """Whether containerd's databases are in the way of a new pool; those of somebody else's containerd are its own."""
+    """Whether containerd's databases are in the way of a new pool; those of a foreign containerd are left to it."""
     if foreign.found(have, host.daemon):
         return []
     try:
@@ -214,7 +214,7 @@ def _stale(host: Host, have: Facts) -> list[Check]:
 
 
 def _growth(host: Host, have: Facts) -> list[Check]:
-    """Whether dmeventd can extend a direct pool, now and at its next step."""
+    """Whether dmeventd can extend a direct pool, now and at its next growth."""
     group = have.lvm.group if have.lvm else None
     volume = next((v for v in group.volumes.values() if v.dm_name == host.pool.dm_name), None) if group else None
     if not group or not volume:

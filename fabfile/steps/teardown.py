@@ -1,6 +1,6 @@
-"""What deploy put on a machine besides pools, taken away again: the programs, containerd's state and configuration.
+"""Removal of what deploy installed besides pools: programs, containerd's state and its configuration.
 
-containerd's unit goes last: as long as it is there, an interrupted run knows that what containerd kept is ours.
+containerd's unit goes last: while it exists, an interrupted run knows that what containerd stored is ours.
 """
 
 from __future__ import annotations
@@ -15,11 +15,16 @@ from fabfile.render import render
 from fabfile.steps import settings, smoke, toolchain
 
 KEY = re.compile(r".+-[0-9a-f]{12}")
-"""Names of directories below /opt/NAME that are ours: a version and a digest."""
+"""Directories below /opt/NAME that are ours: a version and a digest."""
 
 
 def part(daemon: Daemon, *, force: bool) -> Part:
-    """All of it; `daemon` is the default containerd: the others went with their pools."""
+    """The part that removes everything else.
+
+    Args:
+        daemon: the default containerd; other instances are removed with their pools.
+        force: kill running containers.
+    """
     drop_ins = (daemon.drop_in, daemon.mke2fs)
     configs = tuple(daemon.config + suffix for suffix in ("", ".bak", settings.ORIGINAL))
     paths = (*configs, daemon.unit_path, *drop_ins, toolchain.PROFILE, *SHARED)
@@ -29,7 +34,7 @@ def part(daemon: Daemon, *, force: bool) -> Part:
 
 
 def plan(have: Facts, daemon: Daemon, *, force: bool) -> list[Change]:
-    """What to do, purely from the facts."""
+    """Plan the removal."""
     unit = have.files.get(daemon.unit_path)
     ours = unit is not None and unit.content.startswith(OURS)
     return [
@@ -41,7 +46,7 @@ def plan(have: Facts, daemon: Daemon, *, force: bool) -> list[Change]:
 
 
 def _daemon(daemon: Daemon, *, force: bool) -> Command:
-    """End it, and remove all that it kept."""
+    """Stop it, and remove everything that it stored."""
     script = render("containerd/remove.sh.j2", daemon=daemon, force=force)
     what = f"stop {daemon.unit} and remove all that it keeps below {daemon.root}"
     return Command(what, script, render("containerd/containers.sh.j2", daemon=daemon))
@@ -70,10 +75,10 @@ def _programs(have: Facts) -> list[Change]:
             continue
         directory = f"/opt/{name}"
         script = [
-            # The links first: a command that is there works.
+            # Links first, so that no command leads to a program that is gone.
             words("rm", "-f", *links, f"{directory}/current"),
             f"rm -rf {directory}/.new-* {words(*(f'{directory}/{key}' for key in ours))}",
-            # containerd makes these for programs that it could install.
+            # containerd creates these for programs that it could install.
             *emptied(*(f"{directory}/{made}" for made in ("bin", "lib")), directory),
         ]
         plan.append(Command(f"remove {name} {' '.join(ours)}", "\n".join(script)))

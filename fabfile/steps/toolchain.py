@@ -40,7 +40,7 @@ def go_step(host: Host) -> Step:
         profile = file(have, "Go in the PATH of every login", PROFILE, PROFILE_TEXT)
         there = have.files.get(f"{GOROOT}/VERSION")
         if have.versions["go"].links.get(GOROOT) == "" and there and there.content.split()[:1] == [f"go{go.version}"]:
-            return profile  # installed by hand, as the recipe does: the same version serves as well
+            return profile  # installed by hand, as in the recipe: the same version will do
         unpack = 'tar -xzf "$1" -C "$d" --strip-components=1 --no-same-owner'
         prove = versioned.says('GOROOT="$d" "$d/bin/go" version', f"go{go.version}")
         return versioned.changes(have, "go", go.key, go, unpack, {GOROOT: ""}, prove) + profile
@@ -49,7 +49,7 @@ def go_step(host: Host) -> Step:
 
 
 def protoc_step(host: Host) -> Step:
-    """The step that installs the protoc of the host's release and proves that it compiles."""
+    """The step that installs the protoc of the host's release, and checks that it compiles."""
 
     def plan(have: Facts) -> list[Change]:
         from fabfile import releases
@@ -63,10 +63,10 @@ def protoc_step(host: Host) -> Step:
 
 
 def install_go(c: Context, **given: Any) -> list[Outcome]:
-    """Take the step of Go; `given` are settings of the host."""
+    """Install Go; `given` are settings of the host that were typed."""
     return converge(c, [go_step(inventory.of(c, **given))])
 
 
 def install_protoc(c: Context, **given: Any) -> list[Outcome]:
-    """Take the step of protoc; `given` are settings of the host."""
+    """Install protoc; `given` are settings of the host that were typed."""
     return converge(c, [protoc_step(inventory.of(c, **given))])

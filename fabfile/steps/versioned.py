@@ -1,4 +1,4 @@
-"""The one way anything is installed: /opt/NAME/KEY beside what is there, then `current` and the links are switched."""
+"""Install products side by side as /opt/NAME/KEY, and switch to one by `current` and links."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from fabfile.target import quote
 def changes(
     have: Facts, name: str, key: str, source: Source, unpack: str, links: Mapping[str, str], prove: str = ""
 ) -> list[Change]:
-    """Install `source` as /opt/NAME/KEY and make it the current one.
+    """Plan to install `source` as /opt/NAME/KEY, and to make it the current version.
 
     Args:
-        have: the facts.
-        name: of the product: containerd, go, protoc, runc.
-        key: version and digest; the same key is the same content.
-        source: what to bring to the machine.
+        have: facts of the machine.
+        name: name of the product: containerd, go, protoc or runc.
+        key: version and digest; the same key has the same content.
+        source: what to upload.
         unpack: script that fills the directory $d from the file $1.
-        links: path outside /opt → path below /opt/NAME/current that it leads to.
-        prove: script that must succeed in the directory $d before it is put in place.
+        links: path outside of /opt → path below /opt/NAME/current that it leads to.
+        prove: script that must succeed on the directory $d before that is put in place.
 
     Raises:
-        Refused: something that is not ours is where a link has to be.
+        Refused: something that is not ours is in the place of a link.
     """
     return place(have, name, key, source, unpack, prove) + switch(have, name, key, links)
 
 
 def place(have: Facts, name: str, key: str, source: Source, unpack: str, prove: str = "") -> list[Change]:
-    """Have `source` as /opt/NAME/KEY, beside what is there and without using it. Arguments as for `changes`."""
+    """Plan to have `source` as /opt/NAME/KEY, without using it; see `changes` for the arguments."""
     if key in have.versions[name].installed:
         return []
     parent, new, there = quote(f"/opt/{name}"), quote(f"/opt/{name}/.new-{key}"), quote(f"/opt/{name}/{key}")
     script = [
         "umask 022",
-        # What an interrupted run left is of no use to anybody.
+        # Left behind by an interrupted run.
         f'rm -rf {parent}/.new-*; d={new}; mkdir -p "$d"',
         unpack,
         prove,
-        # After a power cut the rename must not be there without the content.
+        # After a power cut, the new name must not exist without its content.
         f'sync -f "$d"; mv -T "$d" {there}; sync /opt {parent}',
     ]
     return [Upload(f"{name} {key} in /opt/{name}", source, "\n".join(filter(None, script)))]
 
 
 def switch(have: Facts, name: str, key: str, links: Mapping[str, str]) -> list[Change]:
-    """Make /opt/NAME/KEY the current one. Arguments and errors as for `changes`."""
+    """Plan to make /opt/NAME/KEY the current version; see `changes` for arguments and errors."""
     now = have.versions[name]
     blocked = [path for path in links if now.links.get(path) == ""]
     if blocked:
@@ -68,13 +68,13 @@ def switch(have: Facts, name: str, key: str, links: Mapping[str, str]) -> list[C
 
 
 def says(command: str, text: str) -> str:
-    """Script for `prove`: the output of `command` has `text`, and a version at its end is not part of a longer one."""
+    """Script for `prove`: the output of `command` contains `text`, not followed by more of a version number."""
     expected = f"printf 'expected %s, it printed: %s\\n' {quote(text)} \"$said\""
     return f'said=$({command}); case "$said " in *{quote(text)}[!0-9.]*) ;; *) {expected}; exit 1 ;; esac'
 
 
 def _link(path: str, goal: str) -> str:
-    """Make or switch a symbolic link atomically, and for good."""
+    """Create or replace a symbolic link atomically, and sync it to disk."""
     parent, new = path.rpartition("/")[0], f"{path}.new"
     steps = (("mkdir", "-p", parent), ("ln", "-sfn", goal, new), ("mv", "-T", new, path), ("sync", parent))
     return "; ".join(words(*step) for step in steps)

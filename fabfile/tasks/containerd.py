@@ -1,4 +1,4 @@
-"""containerd: built, installed, configured."""
+"""Build, install and configure containerd."""
 
 from __future__ import annotations
 

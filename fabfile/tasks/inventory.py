@@ -1,4 +1,4 @@
-"""hosts.toml."""
+"""The settings of hosts."""
 
 from __future__ import annotations
 

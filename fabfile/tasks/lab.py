@@ -1,4 +1,4 @@
-"""Throwaway machines, for inv alone."""
+"""Throwaway machines; for inv only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thin pools, and what is done to one."""
+"""Create, inspect, maintain and remove thin pools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What starts containers for containerd."""
+"""The program that starts containers for containerd."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What builds containerd."""
+"""The programs that build containerd."""
 
 from __future__ import annotations
 

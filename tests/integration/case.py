@@ -1,4 +1,4 @@
-"""A machine with an inventory of its own: the lab's, and a pool that differs."""
+"""A machine with an inventory of its own: the lab's, with another pool."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ threshold = 60
 percent = 50
 base_image_size = "256MB"
 """
-"""A direct pool that has to grow soon: of settings for an inventory, see `Case`."""
+"""A direct pool that has to grow soon, as settings for an inventory; see `Case`."""
 
 
 class Case:
-    """The machine and its inventory."""
+    """A machine and its inventory."""
 
     def __init__(self, machine: Machine, inventory: Path, pool: str) -> None:
         self.machine = machine
@@ -43,14 +43,14 @@ class Case:
 def started_with(
     request: pytest.FixtureRequest, suite: str, golden: Golden, inventory: Path, pool: str
 ) -> Iterator[Case]:
-    """A machine that was deployed, and then once more with the pool that `pool` describes.
+    """Deploy to a machine, and then once more with another pool.
 
     Args:
-        request: of the fixture that wants it.
-        suite: the Debian generation.
-        golden: what it starts from.
-        inventory: a file that does not exist yet.
-        pool: a part of it.
+        request: request of the fixture.
+        suite: name of the Debian generation.
+        golden: the deployed machine to start from.
+        inventory: path for the inventory, which does not exist yet.
+        pool: settings of the pool.
     """
     with started(request, suite, base=golden.disk) as machine:
         case = Case(machine, inventory, pool)

@@ -1,7 +1,7 @@
-"""Real machines for the tests: throwaway VMs with a kernel that has device mapper, thrown away again at the end.
+"""Real machines for the tests: throwaway VMs whose kernel has device mapper.
 
-The recipe is deployed once in a session; the machine's disk is kept, and whoever needs a deployed machine starts one
-from it. A machine serves the tests of one file, in their order.
+The recipe is deployed once; the machine's disk is kept, and machines for tests of a deployed one start from it. A
+machine serves the tests of one file, in order.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Three, as two machines leave a quarter of two cores idle; one where tests may use this kernel's own loops.
+    """Three, as two machines leave a quarter of two cores idle; one if tests may use this kernel's own loop devices.
 
-    Each would take the other's for a leak of its own.
+    Concurrent tests would take each other's devices for their own leaks.
     """
     return 1 if has_thin_pools() else 3
 
 
 LONGEST = ("test_debian_kernel", "test_states", "test_not_ours_disks", "test_health_truth", "test_metadata_truth")
-"""Files that begin first, so that none of them is left to run alone at the end."""
+"""Files that start first, so that none of them runs alone at the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -60,19 +60,19 @@ BEGIN = time()
 
 
 def first(config: pytest.Config) -> bool:
-    """Whether this is the process that starts the others and prints, and not one of those."""
+    """Whether this is the process that starts the others and prints."""
     return not hasattr(config, "workerinput")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """In the first process: one lab for all, and a file where they write down what they wait for."""
+    """In the first process: create one lab for all, and a file in which they record their waits."""
     if first(config):
         times.begin()
         os.environ["LAB_DIR"] = tempfile.mkdtemp(prefix="containerd-devmapper-lab-")
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Say which kernel the machines boot. What all of them need is made here, the mirror and the image at once."""
+    """Report the kernel of the machines. What all of them need, mirror and image, is made here at the same time."""
     if config.option.collectonly:
         return []
     suite, name = config.getoption("--suite"), config.getoption("--machine")
@@ -83,7 +83,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """In the first process, when the others have ended: end the lab, unless a machine in it was to be kept."""
+    """In the first process, after the others have ended: remove the lab, unless a machine in it is to be kept."""
     if first(config):
         if not any(machine.pid for machine in machines.machines()):
             machines.down()
@@ -92,7 +92,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what was kept (the machine of a failed test may have ended with one that passed), and what took its time."""
+    """Report what was kept (the machine of a failed test may have ended with one that passed), and what took time."""
     if not first(terminalreporter.config):
         return
     for file in sorted(LOGS.glob("*-*.log")):
@@ -111,13 +111,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def lab() -> Path:
-    """The lab of this run, which the processes that run tests share."""
+    """The lab of this run, shared by the processes that run tests."""
     return Path(os.environ["LAB_DIR"])
 
 
 @pytest.fixture(scope="session")
 def kind(request: pytest.FixtureRequest) -> str:
-    """The kind of machine that was asked for, or nothing: then the best that boots here."""
+    """The requested kind of machine; empty: the best one that boots here."""
     return str(request.config.getoption("--machine"))
 
 
@@ -129,12 +129,12 @@ def suite(request: pytest.FixtureRequest) -> str:
 
 @contextmanager
 def started(request: pytest.FixtureRequest, suite: str, **options: Any) -> Iterator[Machine]:
-    """A VM for the tests of one file. When one of them failed, its logs are kept; with --keep, it stays too.
+    """Start a VM for the tests of one file. If one of them fails, its logs are kept; with --keep, so is the VM.
 
     Args:
-        request: of the fixture that wants it.
-        suite: the Debian generation.
-        options: see machines.up.
+        request: request of the fixture.
+        suite: name of the Debian generation.
+        options: see `machines.up`.
     """
     failed = request.session.testsfailed
     asked = str(request.config.getoption("--machine"))
@@ -144,7 +144,7 @@ def started(request: pytest.FixtureRequest, suite: str, **options: Any) -> Itera
     times.note("machine", f"{request.module.__name__} ({new.kind})", monotonic() - begin)
     machine = Machine(new)
     if "base" in options:
-        machine.ssh(BOOTED, code=None)  # what was deployed runs, then
+        machine.ssh(BOOTED, code=None)  # everything deployed is running by then
     yield machine
     if request.session.testsfailed > failed:
         name = request.module.__name__.rpartition(".")[2]
@@ -158,20 +158,20 @@ def started(request: pytest.FixtureRequest, suite: str, **options: Any) -> Itera
 
 @pytest.fixture(scope="session")
 def golden(lab: Path, suite: str, kind: str) -> Golden:
-    """The recipe, deployed once on a machine that had nothing."""
+    """The recipe, deployed once on an empty machine."""
     return golden_machine.find(suite, kind)
 
 
 @pytest.fixture(scope="module")
 def bare(request: pytest.FixtureRequest, lab: Path, suite: str) -> Iterator[Machine]:
-    """A machine on which nothing was done yet."""
+    """A machine on which nothing was done."""
     with started(request, suite) as machine:
         yield machine
 
 
 @pytest.fixture(scope="module")
 def deployed(request: pytest.FixtureRequest, suite: str, golden: Golden) -> Iterator[Machine]:
-    """A machine that was deployed: loop pool, containerd up, hello-world pulled."""
+    """A deployed machine: loop pool, running containerd, pulled hello-world."""
     with started(request, suite, base=golden.disk) as machine:
         yield machine
 
@@ -191,9 +191,9 @@ def forks() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def leak_check(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After each test, this machine is as it was before: fixtures of a wider scope are there by then.
+    """Check after each test that this machine is as before; fixtures with a wider scope exist by then.
 
-    Of two tests at a time only those of test_native make devices and mounts here, all others in a machine.
+    Of concurrent tests, only those of test_native create devices and mounts here; all others do so in a machine.
     """
     before = leaks.state(devices=alone(request) or "native" in request.fixturenames)
     yield

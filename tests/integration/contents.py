@@ -1,4 +1,4 @@
-"""What is on the disks of a lab machine, by the files that keep it: nothing in the machine can tell otherwise."""
+"""The content of disks of a lab machine, from their files: nothing within the machine can falsify it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ BLOCK = 1 << 16
 
 
 def digest(machine: Machine, number: int) -> str:
-    """A digest of all that is on a disk; what the machine has written must be on it by then.
+    """Return a digest of a disk's content; what the machine has written must have been synced.
 
     Args:
         machine: a lab machine, running or not.
-        number: of one of its further disks, see `Machine.disk`.
+        number: number of an additional disk; see `Machine.disk`.
     """
     digest = hashlib.sha256()
     for file in sorted(machine.vm.directory.glob(f"disk{number}.*")):
@@ -27,7 +27,7 @@ def digest(machine: Machine, number: int) -> str:
 
 
 def blocks(file: Path) -> Iterator[tuple[int, bytes]]:
-    """The blocks of a file that are not all zeros, each with its offset; holes are left out unread."""
+    """Yield the blocks of a file that are not all zeros, with their offsets; holes are skipped unread."""
     with file.open("rb", buffering=0) as stream:
         size, at = os.fstat(stream.fileno()).st_size, 0
         while at < size:

@@ -1,4 +1,4 @@
-"""A fresh Debian with git, python3 and sudo only, in a throwaway privileged container on this machine's network."""
+"""A fresh Debian with only git, python3 and sudo, in a throwaway privileged container on this machine's network."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Machine:
 
     Attributes:
         name: podman's name of it.
-        checkout: this repository's files, a copy of its own; in the container at /home/builder/checkout.
+        checkout: a copy of this repository's files; in the container at /home/builder/checkout.
     """
 
     name: str
     checkout: Path
 
     def run(self, script: str, user: str = "root", **env: str) -> subprocess.CompletedProcess[str]:
-        """Run a shell script in the checkout; standard output and error come back as one text."""
+        """Run a shell script in the checkout; standard output and error are combined."""
         home = "/root" if user == "root" else f"/home/{USER}"
         flags = [f"--env={name}={value}" for name, value in {"HOME": home, **env}.items()]
         place = [f"--user={user}", f"--workdir=/home/{USER}/checkout"]
@@ -61,9 +61,9 @@ def root(suite: str) -> Path:
 
 
 def network() -> tuple[dict[str, str], set[str]]:
-    """How this machine reaches a Python package index: environment variables, and the paths that they name.
+    """Return how this machine reaches a Python package index: environment variables, and the paths in them.
 
-    In the container each path lies under /host: over its own place it would be in the way of a package.
+    In the container each path is below /host, as in its own place it could be in the way of a package.
     """
     settings = {name: value for name, value in os.environ.items() if name.lower().endswith(NETWORK)}
     for line in tools.run(sys.executable, "-m", "pip", "config", "list").splitlines():
@@ -82,7 +82,7 @@ def network() -> tuple[dict[str, str], set[str]]:
 
 
 def copy_checkout(directory: Path) -> Path:
-    """This repository as a commit of its present files would be cloned: no .venv, no caches."""
+    """Copy this repository as a clone of its present files would be: no .venv, no caches."""
     names = tools.run("git", "-C", paths.REPOSITORY, "ls-files", "-co", "--exclude-standard").splitlines()
     for name in names:
         source, goal = paths.REPOSITORY / name, directory / name
@@ -95,10 +95,10 @@ def copy_checkout(directory: Path) -> Path:
 
 @contextmanager
 def machine(suite: str, directory: Path) -> Iterator[Machine]:
-    """A fresh machine with a checkout; nothing of it is left afterwards.
+    """Start a fresh machine with a checkout; nothing of it is left afterwards.
 
     Args:
-        suite: the Debian generation.
+        suite: name of the Debian generation.
         directory: an empty directory for the checkout.
     """
     here = Machine(f"fresh-{suite}-{uuid.uuid4().hex[:8]}", copy_checkout(directory))

@@ -1,4 +1,4 @@
-"""The machine on which the recipe was deployed once, kept between runs under a digest of all that it depends on."""
+"""The machine on which the recipe was deployed once, cached under a digest of everything that it depends on."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from fabfile.lab.kinds.kind import Kind
 from tests.integration.machine import STATE, Machine, keep_logs
 
 DEPENDS = ("fabfile", "templates", "releases.toml", "tests/integration/golden.py")
-"""Whatever of the repository decides what a deploy does, and what is written down of it here."""
+"""What determines the result of a deploy, and what is recorded about it here."""
 
 
 KEPT = 8
-"""How many stay in the cache: runs beside this one may start machines from them."""
+"""Number of cached machines: concurrent runs may start from them."""
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """What was seen on the way."""
+    """Observations during the deploy."""
 
     fresh: str
     """The state before anything was done."""
@@ -37,14 +37,14 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 class Golden(msgspec.Struct, frozen=True):
-    """Its disk, and what was seen."""
+    """Its disk, and the observations."""
 
     disk: Image
     seen: Seen
 
 
 def find(suite: str, name: str) -> Golden:
-    """The machine of a suite and kind, from the cache or made now."""
+    """Find the machine of a suite and kind in the cache, or make it."""
     kind, image = kinds.choose(suite, name)
     directory = paths.cache() / "golden" / _digest(kind, image)
     store.find(directory, lambda part, log: _make(kind, image, part))
@@ -55,7 +55,7 @@ def find(suite: str, name: str) -> Golden:
 
 
 def _prune(directory: Path) -> None:
-    """Remove those that were not used for longest: every change of the product makes another, of a quarter of a GiB."""
+    """Remove those that were not used for longest; every change of the code makes another one of 256 MiB."""
     there = [each for each in directory.iterdir() if not each.name.startswith(".")]
     for old in sorted(there, key=lambda each: each.stat().st_mtime, reverse=True)[KEPT:]:
         files.remove(old)
@@ -73,7 +73,7 @@ def _digest(kind: Kind, image: Image) -> str:
 
 
 def _make(kind: Kind, image: Image, part: Path) -> None:
-    """Deploy on a machine that had nothing and shut it down again."""
+    """Deploy on an empty machine, and shut it down again."""
     (first,) = machines.up(1, image.suite, kind=kind.name)
     machine = Machine(first)
     try:

@@ -8,17 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MARK = f"CONTAINERD_DEVMAPPER_TESTS={uuid.uuid4().hex}"
-"""In the environment of every process that this session starts, and of theirs."""
+"""Variable in the environment of every process of this session."""
 
 os.environ.update(dict([MARK.split("=")]))
 
 
 PODMAN = "/var/lib/containers/storage/overlay"
-"""Podman keeps its storage mounted on itself from its first use on."""
+"""Podman keeps its storage mounted over itself after it was first used."""
 
 
 def state(*, devices: bool) -> dict[str, frozenset[str]]:
-    """Processes of this session; with `devices` also loop devices, device-mapper devices and mounts of this machine."""
+    """Return the processes of this session; with `devices` also loop and device-mapper devices and mounts."""
     processes = {"processes": frozenset(marked(MARK))}
     if not devices:
         return processes
@@ -30,7 +30,7 @@ def state(*, devices: bool) -> dict[str, frozenset[str]]:
 
 
 def marked(variable: str) -> Iterator[str]:
-    """The command lines of all processes with a variable in their environment.
+    """Yield the command lines of all processes with a variable in their environment.
 
     Args:
         variable: NAME=VALUE.
@@ -38,13 +38,13 @@ def marked(variable: str) -> Iterator[str]:
     for directory in Path("/proc").glob("[0-9]*"):
         try:
             if variable.encode() in (directory / "environ").read_bytes().split(b"\0"):
-                # Not its id: a machine that was started again is the same one.
+                # Not its id: a machine that was restarted is the same one.
                 yield (directory / "cmdline").read_text().replace("\0", " ")
         except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue  # it ended meanwhile, or is not one that we could have started
+            continue  # it has ended meanwhile, or is not one that we could have started
 
 
 def left(before: dict[str, frozenset[str]]) -> list[str]:
-    """What is there now and was not before."""
+    """List what exists now and did not exist before."""
     now = state(devices="loops" in before)
     return [f"{kind}: {thing}" for kind in now for thing in sorted(now[kind] - before[kind])]

@@ -1,4 +1,4 @@
-"""A machine under test, driven as a user would: by fab, and looked at by a plain ssh."""
+"""A machine under test, driven by fab as an operator would, and inspected by plain ssh."""
 
 from __future__ import annotations
 
@@ -24,39 +24,39 @@ from tests.integration import forked, times
 from tests.reference import all_tasks
 
 LIMIT = 300
-"""Seconds for a machine to go down or come back, on two busy cores."""
+"""Seconds for a machine to shut down or boot, on two busy cores."""
 
 BOOTED = "systemctl is-system-running --wait"
-"""SSH answers before all units have started. Its exit code tells of failed ones, which a test sees for itself."""
+"""SSH works before all units have started. Its exit code reports failed ones, which the tests check themselves."""
 
 STATE = """
 find /etc /opt /usr/local -xdev -printf '%p %s %T@\\n' | sort
 [ ! -d /var/lib/containerd ] || find /var/lib/containerd/devmapper -printf '%p %s\\n' | sort
 losetup -n -O NAME,BACK-FILE | sort; dmsetup ls; dmsetup table; cat /proc/mounts
 """
-"""All that a deploy could touch. Of what a running containerd writes by itself, the names and sizes."""
+"""Everything that a deploy could change; of what a running containerd writes, only names and sizes."""
 
 
 LOGS = REPOSITORY / "logs"
-"""What is kept of the machines of failed tests."""
+"""Directory of the logs of failed tests' machines."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine under test, driven as a user would: by fab, and looked at by a plain ssh."""
+    """A machine under test, driven by fab as an operator would, and inspected by plain ssh."""
 
     vm: Vm
 
     def disk(self, number: int) -> str:
-        """Its own name of a disk: 0 is the root disk, 1 the empty one of 20G, from 2 on those that a test asked for."""
+        """Return its own name of a disk: 0 is the root disk, 1 the empty one of 20G, others are those of a test."""
         return machines.disk(self.vm, number)
 
     def fab(self, *args: str, code: int | None = 0, inventory: Path | None = None) -> str:
-        """Run fab against it and return all it printed; the exit code must be `code`, or any where that is None."""
+        """Run fab on it and return the output; the exit code must be `code`, None: any."""
         return run_fab("-H", self.vm.name, *args, code=code, inventory=inventory)
 
     def fab_json(self, *args: str, code: int = 0, inventory: Path | None = None) -> dict[str, Any]:
-        """Run fab with --json and return what it says of its last task; standard output must be that document only."""
+        """Run fab with --json and return its last task's report; standard output must be only that document."""
         done = _fab("-H", self.vm.name, *args, "--json", code=code, inventory=inventory)
         report = msgspec.json.decode(done.stdout, type=FleetReport)
         assert (report.schema, report.exit_code, list(report.hosts)) == (1, code, [self.vm.name])
@@ -67,14 +67,14 @@ class Machine:
         return last
 
     def ssh(self, command: str, code: int | None = 0, *, alone: bool = False) -> str:
-        """Run a command by OpenSSH and return its output.
+        """Run a command over OpenSSH and return its output.
 
-        All commands share one connection: to open one takes a User-mode Linux machine four times as long as `true`.
+        All commands share one connection, as opening one takes a User-mode Linux machine four times as long as `true`.
 
         Args:
-            command: what to run.
-            code: the exit code that it must have, or None for any.
-            alone: whether it gets a connection of its own, as the machine may go down and not close it.
+            command: the command.
+            code: required exit code; None: any.
+            alone: use a separate connection, as the machine may go down without closing it.
         """
         words = self.vm.ssh(command)
         if not alone:
@@ -89,37 +89,37 @@ class Machine:
 
     @property
     def control(self) -> str:
-        """The socket of its shared connection, seen from the directory that ssh runs in."""
+        """Path of the socket of its shared connection, from the directory in which ssh runs."""
         return f"{self.vm.name}/control"
 
     def disconnect(self) -> None:
-        """End the shared connection, if there is one: it would not notice that the machine goes down."""
+        """Close the shared connection, if there is one: it would not notice that the machine goes down."""
         words = self.vm.ssh()
         place = words.index("-F")
         words[place:place] = [f"-oControlPath={self.control}", "-O", "exit"]
         subprocess.run(words, capture_output=True, stdin=subprocess.DEVNULL, check=False)
 
     def state(self) -> str:
-        """All that a deploy could touch."""
+        """Return everything that a deploy could change."""
         return self.ssh(STATE)
 
     def in_snapshot(self, name: str, script: str, ctr: str = "ctr") -> str:
-        """Run a script in the file system of a container that is not running and return its output."""
+        """Run a script in the file system of a stopped container, and return its output."""
         snapshots = f"{ctr} snapshots --snapshotter devmapper"
-        # ctr prints an empty list of options, too.
+        # ctr also prints an empty list of options.
         mount = f'set -e; d=$(mktemp -d); m=$({snapshots} mounts $d {name}); eval "${{m%-o }}"; cd $d'
         return self.ssh(f"{mount}\n{script}\nsync; cd /; umount $d; rmdir $d")
 
     def trims_offline(self, name: str) -> None:
-        """Have `pool.trim --offline` discard what a removed container left, and nothing else of the pool `name`.
+        """Let `pool.trim --offline` discard what a removed container left, and nothing else of the pool `name`.
 
-        Of what is in use the last block is written last: a wrong end of what is free hits that first.
+        Of the blocks in use, the last one is written last, so a wrong end of the free range would hit it first.
         """
         image = self.ssh("ctr images ls -q").split()[0]
         for container in ("removed", "stays"):
             self.ssh(f"ctr containers create --snapshotter devmapper {image} {container}")
             self.in_snapshot(container, f"yes written-to-{container} | head -c 24M >file")
-        # The device goes with a collection of garbage, which nothing but this waits for.
+        # The device disappears with the next garbage collection, which nothing else waits for.
         self.ssh("ctr containers rm removed; ctr leases create --id now; ctr leases delete --sync now")
         said = self.fab("pool.trim", "--offline", "--name", name)
         assert "used of the pool" in said
@@ -129,22 +129,22 @@ class Machine:
         self.ssh("ctr containers rm stays")
 
     def said_by(self, name: str) -> str:
-        """Start a container that is there and return what it says; its task is gone then.
+        """Start an existing container and return its output; its task is gone afterwards.
 
-        The shim writes it to a file: ctr loses what it has not read yet when the container ends.
+        The shim writes the output to a file, as ctr loses what it has not read when the container ends.
         """
         start = f"ctr tasks start --log-uri file://$d/said {name} </dev/null"
         return self.ssh(f"d=$(mktemp -d -p /run) && {start} && cat $d/said && rm -r $d")
 
     def power_cut(self) -> None:
-        """End it without warning and start it again."""
+        """Stop it without warning and start it again."""
         self.disconnect()
         machines.kill(self.vm)
         machines.restart(self.vm)
         self.ssh(BOOTED, code=None)
 
     def reboot(self) -> None:
-        """Reboot it in order and wait."""
+        """Reboot it cleanly and wait."""
         boot = "cat /proc/sys/kernel/random/boot_id"
         before = self.ssh(boot)
         self.disconnect()
@@ -154,7 +154,7 @@ class Machine:
         self.ssh(BOOTED, code=None)
 
     def power_off(self) -> None:
-        """Shut it down in order and wait; its disk stays."""
+        """Shut it down cleanly and wait; its disk stays."""
         self.disconnect()
         self.ssh("systemctl poweroff", code=None, alone=True)
         until(lambda: self.vm.pid is None, "did not go down")
@@ -162,7 +162,7 @@ class Machine:
 
 @contextmanager
 def lvm_says(machine: Machine, text: str) -> Iterator[None]:
-    """With this in LVM's configuration of the machine."""
+    """Add text to the machine's LVM configuration within this context."""
     local = "/etc/lvm/lvmlocal.conf"
     machine.ssh(f"cp {local} {local}.was; printf '%s\\n' {shlex.quote(text)} >>{local}")
     try:
@@ -172,17 +172,17 @@ def lvm_says(machine: Machine, text: str) -> Iterator[None]:
 
 
 def running(directory: Path) -> list[str]:
-    """The command lines of all that runs in a directory."""
+    """Return the command lines of all processes in a directory."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has ended
+        with suppress(OSError):  # the process has ended
             if (process / "cwd").readlink() == directory:
                 found.append((process / "cmdline").read_text(errors="replace").replace("\0", " "))
     return found
 
 
 def parts(vm: Vm) -> dict[str, int]:
-    """The processes that a machine in User-mode Linux consists of: what each is → its id."""
+    """Map the parts of a User-mode Linux machine to their process ids."""
     assert vm.pid is not None
     names = {"qemu-system-x86": "network", "linux": "machine"}
     children = Path(f"/proc/{vm.pid}/task/{vm.pid}/children").read_text().split()
@@ -193,7 +193,7 @@ def parts(vm: Vm) -> dict[str, int]:
 
 
 def until(true: Any, otherwise: str, seconds: float = LIMIT) -> None:
-    """Wait, at most for so many seconds, until `true()` is."""
+    """Wait until `true()` holds, at most for `seconds`."""
     begin = monotonic()
     while not true():
         assert monotonic() - begin < seconds, f"it {otherwise}"
@@ -202,7 +202,7 @@ def until(true: Any, otherwise: str, seconds: float = LIMIT) -> None:
 
 
 def run_fab(*args: str, code: int | None = 0, inventory: Path | None = None) -> str:
-    """Run fab as a user would, and return all that it printed."""
+    """Run fab as an operator would, and return its output."""
     done = _fab(*args, code=code, inventory=inventory)
     return done.stdout + done.stderr
 
@@ -220,7 +220,7 @@ def _fab(*args: str, code: int | None, inventory: Path | None) -> subprocess.Com
 
 
 def keep_logs(machine: Machine, name: str) -> None:
-    """Copy its console and journal to logs/."""
+    """Copy its console log and journal to logs/."""
     LOGS.mkdir(exist_ok=True)
     shutil.copyfile(machine.vm.console, LOGS / f"{name}-console.log")
     if machine.vm.pid is not None:

@@ -1,4 +1,4 @@
-"""The table of docs/files.md, and what is on a host beside it."""
+"""The table of docs/files.md, compared with the files on a host."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Row:
     group: str
 
     def allows(self, file: Found) -> bool:
-        """Whether the file has the mode, or one of the modes, and the owner of the line."""
+        """Return whether the file has a mode and owner of the line."""
         return file.mode in self.mode.split(", ") and (file.owner, file.group) == (self.owner, self.group)
 
     def matches(self, path: str) -> bool:
-        """Whether it is about this path; that of a directory ends with a slash."""
+        """Return whether the line is about this path; that of a directory ends with a slash."""
         parts = (
             ".+" if part == "…" else "[^/]+" if NAME.fullmatch(part) else re.escape(part)
             for part in NAME.split(self.path)
@@ -44,7 +44,7 @@ class Found:
 
 
 def table() -> list[Row]:
-    """The lines of docs/files.md, in their order."""
+    """Return the lines of docs/files.md, in order."""
     text = (REPOSITORY / "docs" / "files.md").read_text()
     return [Row(*found) for found in ROW.findall(text)]
 
@@ -52,32 +52,32 @@ def table() -> list[Row]:
 PLACES = """
 set -- / /run $(findmnt -n -r -o TARGET -t ext4 | grep ^/var/lib/)
 """
-"""File systems on which something of ours may be."""
+"""File systems that may have files of ours."""
 
 MARK = f"""{PLACES}
 rm -f /root/.bashrc; printf 'umask {{umask}}\\necho a line of the login\\n' >/root/.bashrc
 find "$@" -xdev -type d -printf '%p/\\t%m\\t%u\\t%g\\n' >/root/directories
 touch /root/mark; sleep 0.1
 """
-"""What is there before root writes with that umask, and with a login that prints something (G13)."""
+"""What exists before root writes with that umask, and with a login that prints something (G13)."""
 
 NEW = f"""{PLACES}
 rm /root/.bashrc; echo @@listed
 find "$@" -xdev -cnewer /root/mark ! -type s -printf '%y\\t%p\\t%m\\t%u\\t%g\\n'
 echo; cat /root/directories
 """
-"""All that was written or changed since, and the directories of before: in most of them there is only something new."""
+"""Everything written or changed since; of earlier directories, most have only new entries."""
 
 OTHERS = re.compile(
     r"/|/(proc|sys|dev|tmp|root|home)/.*|/var/(log|tmp|cache|lib/systemd)/.*"
     r"|/run/(systemd|udev|log|user|mount|lock/lvm|lvm|utmp|sshd|motd).*"
     r"|/run/containerd(-[a-z]+)?/.+|/var/lib/containerd(-[a-z]+)?/(io\.containerd\..*|tmpmounts/.*)"
 )
-"""What other programs of the system write at any time, and a running containerd in directories of its own."""
+"""What other programs may write at any time, and a running containerd in its own directories."""
 
 
 def new(printed: str) -> list[Found]:
-    """What was written since the mark, as NEW prints it."""
+    """Parse what was written since the mark, from the output of NEW."""
     listed, _, directories = printed.partition("@@listed\n")[2].partition("\n\n")
     before = set(directories.splitlines())
     found = []

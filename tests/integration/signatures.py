@@ -1,4 +1,4 @@
-"""What programs leave at known places of a disk, written as bytes: the lab's image has none of these programs.
+"""Signatures of programs on disks, written as bytes, as the lab's image lacks these programs.
 
 Each is shell that writes to `$disk`.
 """
@@ -15,7 +15,7 @@ from fabfile.lab.disk import Disk
 
 
 def put(at: int | str, content: bytes) -> str:
-    """Write bytes at an offset, which may be an expression of the shell's."""
+    """Return shell that writes bytes at an offset, which may be a shell expression."""
     packed = base64.b64encode(gzip.compress(content, mtime=0)).decode()
     to = f'dd of="$disk" bs=64K iflag=fullblock oflag=seek_bytes seek=$(({at})) conv=notrunc status=none'
     return f"echo {packed} | base64 -d | gunzip | {to}"
@@ -30,11 +30,11 @@ MBR = "\n".join([
 """One partition of 64M."""
 
 LINUX = bytes.fromhex("af3dc60f838472478e793d69d8477de4")
-"""Type of a partition in a GUID partition table: a file system of Linux."""
+"""Type of a partition in a GUID partition table: Linux file system."""
 
 
 def gpt(disk: Disk, *partitions: tuple[int, int]) -> str:
-    """A GUID partition table with partitions from one sector to another, the last included."""
+    """Return a GUID partition table with partitions between two sectors, both included."""
     last = disk.bytes // 512 - 1
     entries = b"".join(
         LINUX + hashlib.sha256(bytes([number])).digest()[:16] + struct.pack("<QQ80x", *place)
@@ -55,7 +55,7 @@ def gpt(disk: Disk, *partitions: tuple[int, int]) -> str:
 
 
 MD = "\n".join([put(4096, bytes.fromhex("fc4e2ba901000000")), put(4240, struct.pack("<Q", 8))])
-"""A superblock of version 1.2: magic, major version, and its own place in sectors."""
+"""A superblock of version 1.2: magic, major version, and its own location in sectors."""
 
 LUKS = put(0, b"LUKS\xba\xbe\0\1".ljust(168, b"\0") + b"1fbfbf1e-0000-4000-8000-000000000000")
 
@@ -66,7 +66,7 @@ BTRFS = put(0x10040, b"_BHRfS_M")
 
 
 def bcache() -> str:
-    """The superblock of a backing device, which the kernel takes."""
+    """Return the superblock of a backing device, which the kernel accepts."""
     magic = bytes.fromhex("c68573f64e1a45ca8265f57f48ba6d81")
     ids = (magic, b"u" * 16, b"s" * 16)
     fields = struct.pack("<QQ16s16s16s32xQQ64xQHHHHIHH", 8, 1, *ids, 0, 0, 16, 1, 0, 0, 0, 0, 0, 0)

@@ -1,8 +1,8 @@
-"""States of a pool in which something is wrong: how each comes about, what every command says, and what leads out.
+"""Broken states of a pool: how to reach each one, what every command reports, and the fix.
 
-What a row names as the way out is printed by a command, and typed as it was printed. Beside these, test_health_truth.py
-has the states that LVM and systemd bring about, test_not_ours_files.py those of a volume and its mount, test_repair.py
-and test_metadata_truth.py damaged metadata, test_growth.py full pools.
+The fix in a row is printed by a command, and typed as printed. Other states are in test_health_truth.py (LVM and
+systemd), test_not_ours_files.py (a volume and its mount), test_repair.py and test_metadata_truth.py (damaged metadata),
+and test_growth.py (full pools).
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ class State:
     """A row."""
 
     make: str
-    """Shell that brings it about. `$image` is an image with a shell; `$ctr` and `$unit` are those of the variant."""
+    """Shell that reaches the state. `$image` is an image with a shell; `$ctr` and `$unit` are those of the variant."""
     says: str
-    """What status, doctor, and whoever refuses say."""
+    """Text that status, doctor, and refusals contain."""
     status: int = 0
     check: int = 0
     deploy: int = 2
-    """Exit codes; doctor's is always 1."""
+    """Exit code of a deploy; doctor's is always 1."""
     checked: str = ""
-    """What pool.check says, where that is something else."""
+    """Text that pool.check contains, if it differs."""
     way: str = ""
-    """What the way out begins with."""
+    """Start of the fix."""
     then: tuple[tuple[str, ...], ...] = ()
-    """Further commands, as the way out names them in its turn."""
+    """Further commands, as the output of the fix names them."""
     after: str = ""
-    """Shell that takes away, at last, what was needed to bring it about."""
+    """Shell that finally undoes what was needed to reach the state."""
     kept: bool = True
     """Whether the container `kept` still has its file afterwards."""
 

@@ -1,6 +1,6 @@
 """A machine with upstream's containerd and the pool of containerd's documentation becomes one of ours, with its data.
 
-The tests build on each other: they are what a person meets on the way.
+The tests build on each other, in the order in which a user meets the situations.
 """
 
 from __future__ import annotations
@@ -62,14 +62,14 @@ UNIT
 systemctl daemon-reload
 systemctl enable -q --now containerd
 """
-"""containerd, its unit and configuration, as its own documents say."""
+"""containerd with its unit and configuration, set up as its documentation says."""
 
 
 @pytest.fixture(scope="module")
 def case(
     request: pytest.FixtureRequest, suite: str, golden: Golden, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Case]:
-    """Such a machine, on which a container runs."""
+    """A machine set up like this, with a running container."""
     with started(request, suite, base=golden.disk) as machine:
         machine.ssh(KEEP)
         machine.fab("pool.reset", "--all", "--yes")
@@ -83,12 +83,12 @@ def case(
 
 
 def kept(case: Case) -> str:
-    """What the container wrote, read by a process in it."""
+    """The container's data, read by a process in it."""
     return case.machine.ssh("ctr tasks exec --exec-id look kept cat /file")
 
 
 def told(case: Case, *task: str, code: int) -> tuple[str, list[str]]:
-    """What it printed, and the lines of its hint."""
+    """The output, and the lines of its hint."""
     said = case.fab(*task, code=code)
     lines = re.sub(rf"^{case.machine.vm.name}: ", "", said, flags=re.MULTILINE).splitlines()
     (begin,) = (number for number, line in enumerate(lines) if line.startswith("hint: "))
@@ -97,7 +97,7 @@ def told(case: Case, *task: str, code: int) -> tuple[str, list[str]]:
     return said, hint
 
 
-def test_f22_one_refusal_names_all_of_it(case: Case) -> None:
+def test_f22_one_refusal_names_everything(case: Case) -> None:
     before = case.machine.state()
     said, _ = told(case, "deploy", code=2)
     for what in (
@@ -134,7 +134,7 @@ def test_f22_what_cannot_be_proved_is_refused(case: Case) -> None:
 
 
 def test_f22_it_is_adopted_and_deployed_by_the_commands_of_the_refusal(case: Case) -> None:
-    """The container runs on all the time."""
+    """The container keeps running all the time."""
     _, hint = told(case, "deploy", code=2)
     adopt, stop, aside, deploy = hint
     table = case.machine.ssh("dmsetup table devpool")

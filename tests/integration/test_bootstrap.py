@@ -33,7 +33,7 @@ mkdir /tmp/home; touch /tmp/home/begun
 git init -q . && git add -A && exec ./bootstrap nox -s lint types unit
 """
 OF_APT = re.compile(r"/var/(lib/(dpkg|apt)|cache|log)/|/etc/|/usr/|find: ")
-"""What the installation of shellcheck writes."""
+"""The files that installing shellcheck writes."""
 
 OLD_PYTHON = r"printf '#!/bin/sh\n[ $1 = -c ] && echo || echo Python 3.9.2\n'"
 
@@ -124,7 +124,7 @@ def test_sudo_user_twice_at_once(trixie: fresh.Machine) -> None:
 
 
 @pytest.mark.parametrize(("suite", "user"), [("bookworm", "root"), ("trixie", fresh.USER)])
-def test_what_needs_no_machine_passes_with_debians_own_python(
+def test_sessions_without_a_machine_pass_with_debians_python(
     request: pytest.FixtureRequest, suite: str, user: str
 ) -> None:
     """The README's second command, but for integration: from an empty home, and with what `./bootstrap` installs."""
@@ -150,7 +150,7 @@ def test_inv_on_a_machine_that_cannot_have_a_pool_says_why_and_touches_nothing(b
     assert bookworm.run(look).stdout == ""
 
 
-def test_another_lock_file_makes_another_environment(bookworm: fresh.Machine) -> None:
+def test_another_lock_file_gives_another_environment(bookworm: fresh.Machine) -> None:
     """The environment follows the lock file, also when the old one is active."""
     assert bookworm.run("./bootstrap true").returncode == 0
     lock = r"sed '/^invoke==/,/[^\\]$/!d' requirements.lock >lock && cat lock >requirements.lock"
@@ -207,7 +207,7 @@ def test_what_runs_keeps_its_environment(bookworm: fresh.Machine) -> None:
         (["imv", "--list"], 1, "no command imv"),
     ],
 )
-def test_a_slip_of_the_finger_is_noticed_at_once(words: list[str], code: int, what: str) -> None:
+def test_a_typing_error_is_noticed_at_once(words: list[str], code: int, what: str) -> None:
     done = subprocess.run(["sh", "bootstrap", *words], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == code
     assert what in done.stdout + done.stderr and "bootstrap:" not in done.stderr

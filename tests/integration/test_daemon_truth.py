@@ -1,6 +1,6 @@
-"""What containerd uses is asked from containerd: no file, drop-in or option of anybody's hides what is.
+"""Containerd itself is asked what it uses: no file, drop-in or option hides the real configuration.
 
-One machine that was deployed; each test leaves it deployed again, and by the way out that it was told.
+The tests share one deployed machine. Each test leaves it deployed again, by the remedy that the message names.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def write(machine: Machine, path: str, text: str) -> None:
 
 
 ALL = {"deploy": 2, "--dry deploy": 2, "containerd.configure": 2, "doctor": 1}
-"""Task → its exit code where it refuses or fails."""
+"""Task → exit code when it refuses or fails."""
 
 
 def refused(machine: Machine, says: list[str], *tasks: str) -> None:
@@ -53,7 +53,7 @@ def refused(machine: Machine, says: list[str], *tasks: str) -> None:
 
 
 def well(machine: Machine) -> None:
-    """Deployed, and doctor is content."""
+    """deploy succeeds, and doctor finds nothing wrong."""
     assert re.search(r"ok +a snapshot +made and removed again", machine.fab("deploy", "doctor"))
     assert "proof" not in machine.ssh("ctr snapshots --snapshotter devmapper ls; ctr leases ls; ls /run")
     assert "snap" not in machine.ssh("dmsetup ls")
@@ -84,7 +84,7 @@ snapshotter = 'overlayfs'
     "table": (f"version = 2\n\n{TABLE}\nasync_remove = true\n", (":3: its table lacks pool_name",)),
     "broken": ("version = = 2\n", (": it is not TOML",)),
 }
-"""What somebody puts into a file that is imported → what is said of it."""
+"""Contents of an imported file → the message about it."""
 
 
 @pytest.mark.parametrize("how", OVERRIDES)
@@ -113,8 +113,8 @@ def test_f12_a_line_of_config_toml_that_disables_what_has_to_run(machine: Machin
     well(machine)
 
 
-def test_f11_a_container_that_is_on_another_pool_is_no_proof(machine: Machine) -> None:
-    """Everything was green, and the pool had 0 blocks."""
+def test_f11_a_container_on_another_pool_proves_nothing(machine: Machine) -> None:
+    """Once every check passed although the pool had no block in use."""
     machine.ssh("""cd /root; truncate -s 2G d; truncate -s 8M m
         dmsetup create other --table "0 4194304 thin-pool $(losetup -f --show m) $(losetup -f --show d) 128 0" """)
     keys = KEYS.replace("devmapper", "other").replace("10GB", "512MB")
@@ -188,7 +188,7 @@ dmsetup remove --retry hurt
 """The first 256 KiB of an image's file system, which no device of containerd's shows."""
 
 
-def test_g9_an_image_whose_file_system_is_damaged_has_a_way_out(machine: Machine) -> None:
+def test_g9_an_image_with_a_damaged_file_system_has_a_fix(machine: Machine) -> None:
     machine.ssh(HURT)
     assert "cannot be mounted" in machine.fab("doctor", code=1)
     assert "no container can start on the pool containerd-pool" in machine.fab("deploy", code=2)

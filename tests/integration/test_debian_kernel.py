@@ -1,4 +1,4 @@
-"""The main job on Debian's own kernel, whatever the other tests run on: what User-mode Linux cannot prove of it.
+"""The main job on Debian's own kernel, for what User-mode Linux cannot prove.
 
 A deploy, a container after a reboot and after a power cut, and a direct pool that dmeventd lets grow. The tests build
 on each other.
@@ -15,7 +15,7 @@ from tests.integration.machine import Machine, until
 KERNEL = "debian"
 
 
-def test_it_is_debians_own(bare: Machine) -> None:
+def test_the_kernel_is_debians_own(bare: Machine) -> None:
     assert "-cloud-amd64" in bare.ssh("uname -r")
     assert bare.ssh("systemd-detect-virt").strip() in ("kvm", "qemu")
 

@@ -51,7 +51,7 @@ REFUSED = {
     "smoke --registry ftp://x": "is not an address",
     "smoke --image 'a b'": "is not an image",
 }
-"""Command line → what the refusal says."""
+"""Command line → the text of the refusal."""
 
 
 def test_bad_input_is_refused_before_anything_is_touched(deployed: Machine) -> None:
@@ -70,7 +70,7 @@ FAILS = {
     "containerd.install --release 2.3 --mirror http://127.0.0.1:9": "cannot fetch containerd 2.3.4 from http://127.0.0.1:9",
     "toolchain.go --release 2.3 --mirror http://127.0.0.1:9": "cannot download http://127.0.0.1:9/go1.26.5",
 }
-"""Command line → what is said of a mirror that is down."""
+"""Command line → the error about a mirror that is down."""
 
 MISTAKES = {
     "[hosts.a\n": "is not TOML",
@@ -78,7 +78,7 @@ MISTAKES = {
     "[hosts.a]\nport = 'ssh'\n": "hosts.a.port: Expected `int`, got `str`",
     "[hosts.a]\naddress = '192.0.2.1'\n[hosts.b]\naddress = '192.0.2.1'\n": "hosts.b and hosts.a have one address",
 }
-"""Content of hosts.toml → what is said of it."""
+"""Contents of hosts.toml → the error about them."""
 
 
 def test_a_mirror_that_is_down_fails_before_anything_is_touched(deployed: Machine) -> None:
@@ -110,7 +110,7 @@ def test_a_pool_on_a_volume_that_it_makes_itself(deployed: Machine) -> None:
     assert "on-lv-pool: rw" in deployed.fab("pool.status", "--instance", "on-lv")
 
 
-def test_who_cannot_become_root_is_told_so(deployed: Machine, tmp_path: Path) -> None:
+def test_a_user_who_cannot_become_root_is_refused(deployed: Machine, tmp_path: Path) -> None:
     deployed.ssh("useradd --create-home nobody-special; cp -r /root/.ssh ~nobody-special/")
     deployed.ssh("chown -R nobody-special: ~nobody-special/.ssh")
     inventory = tmp_path / "hosts.toml"
@@ -201,7 +201,7 @@ def test_deploy_ends_with_containers_on_both_snapshotters(golden: Golden, deploy
     assert "overlay on overlay" in said
 
 
-def test_its_file_systems_stop_at_errors_and_no_zeros_are_written(deployed: Machine) -> None:
+def test_file_systems_stop_at_errors_and_no_zeros_are_written(deployed: Machine) -> None:
     image = deployed.ssh("ctr images ls -q").split()[0]
     deployed.ssh(f"ctr containers create --snapshotter devmapper {image} formatted")
     device = deployed.ssh("ctr snapshots --snapshotter devmapper mounts /mnt formatted").split()[3]
@@ -256,7 +256,7 @@ def test_status_and_doctor_tell_the_truth(deployed: Machine) -> None:
     assert "start containerd: it does not run" in deployed.fab("containerd.configure")
 
 
-def test_reset_needs_a_yes_and_leaves_nothing_of_the_pool(deployed: Machine) -> None:
+def test_reset_needs_yes_and_leaves_nothing_of_the_pool(deployed: Machine) -> None:
     assert "if that is what you want" in deployed.fab("pool.reset", code=2)
     deployed.fab("pool.reset", "--yes")
     assert "/var/lib/containerd" not in deployed.ssh("losetup -n -O BACK-FILE")

@@ -1,4 +1,4 @@
-"""A pool on a whole disk: made by LVM, containers on it, watched, grown, and back after a reboot and a power cut."""
+"""A pool on a whole disk: made by LVM, used by containers, monitored, grown, and up after a reboot and a power cut."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ POOL = ["--device", DEVICE]
 
 @pytest.fixture(scope="module")
 def machine(request: pytest.FixtureRequest, suite: str, golden: Golden) -> Iterator[Machine]:
-    """A machine that has containerd, whose loop pool was given up, and three empty disks."""
+    """A machine with containerd, whose loop pool was removed, and three empty disks."""
     with started(request, suite, base=golden.disk, disks=["1G", "1G"]) as machine:
         machine.fab("pool.reset", "--yes")
         yield machine
 
 
 def report(machine: Machine) -> list[str]:
-    """What LVM says of the pool."""
+    """LVM's report on the pool."""
     fields = "seg_monitor,lv_profile,lv_when_full,chunk_size,zero,lv_dm_path,thin_count"
     line = machine.ssh(f"lvs --noheadings --separator , --units k -o {fields} containerd/thinpool")
     return line.strip().split(",")
@@ -44,7 +44,7 @@ GOOD = ["monitored", "containerd-thinpool", "queue", "512.00k", "", "/dev/mapper
         (["--lv", "x_tdata"], "pool.lv"),
     ],
 )
-def test_what_cannot_be_is_refused(machine: Machine, args: list[str], what: str) -> None:
+def test_impossible_values_are_refused(machine: Machine, args: list[str], what: str) -> None:
     said = machine.fab("pool.direct", *POOL, *args, code=2)
     assert what in said
     if "autoextend" in what:
@@ -61,7 +61,7 @@ def test_dry_shows_the_numbers_and_touches_nothing(machine: Machine) -> None:
     )
 
 
-def test_deploy_makes_it_and_runs_containers_on_it(machine: Machine) -> None:
+def test_deploy_creates_a_direct_pool_and_runs_containers_on_it(machine: Machine) -> None:
     # In a container LVM is told to do without udev. Where it is only told not to wait, it misses its own volumes.
     conf = "/etc/lvm/lvmlocal.conf"
     machine.ssh(f"cp {conf} /root; echo 'activation {{ udev_sync = 0 }}' >>{conf}")
@@ -83,7 +83,7 @@ def test_a_second_deploy_changes_nothing(machine: Machine) -> None:
     assert "DATA_PERCENT: it has 80, requested: 70" in machine.fab("pool.direct", *POOL, "--data-percent", "70", code=2)
 
 
-def test_status_and_doctor_know_it(machine: Machine) -> None:
+def test_status_and_doctor_know_the_direct_pool(machine: Machine) -> None:
     status = machine.fab("pool.status", "--name", "containerd-thinpool")
     assert re.search(r"watched\s+yes", status)
     assert machine.disk(1) in status
@@ -102,7 +102,7 @@ def test_a_volume_that_an_interrupted_trim_left_active_does_not_keep_the_pool_do
     assert report(machine) == GOOD
 
 
-def test_what_was_undone_by_hand_is_mended(machine: Machine) -> None:
+def test_what_was_undone_by_hand_is_restored(machine: Machine) -> None:
     machine.ssh("lvchange -q --detachprofile containerd/thinpool; rm /etc/lvm/profile/containerd-thinpool.profile")
     # Last: any other change of the pool has it watched again.
     machine.ssh("lvchange -q --errorwhenfull y containerd/thinpool; lvchange -q --monitor n containerd/thinpool")
@@ -111,7 +111,7 @@ def test_what_was_undone_by_hand_is_mended(machine: Machine) -> None:
     assert report(machine) == GOOD
 
 
-def test_it_comes_back_with_its_containers(machine: Machine) -> None:
+def test_a_direct_pool_survives_a_reboot_with_its_containers(machine: Machine) -> None:
     image = machine.ssh("ctr images ls -q").split()[0]
     machine.ssh(f"ctr containers create --snapshotter devmapper {image} kept")
     machine.in_snapshot("kept", "echo still here >file")

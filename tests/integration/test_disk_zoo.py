@@ -1,4 +1,4 @@
-"""Every task that can write, on a machine full of disks of others: only what it was asked to take has changed.
+"""Every task that can write, on a machine full of foreign disks: only the disks it was asked to take change.
 
 The machine has a deployed containerd, and the disks of `zoo`. The tests build on one another.
 """
@@ -32,7 +32,7 @@ from tests.integration.zoo import CASES, Case
 BAD = [case for case in CASES if case.says]
 
 SMALL = ("--data-percent", "50", "--meta-size", "4M", "--threshold", "100")
-"""Of a disk of 160M."""
+"""Options of pool.direct that suit a disk of 160M."""
 
 OURS = "two-thinpool"
 """The name of the direct pool that these tests make: of the group `two`, on the disk `free`."""
@@ -54,7 +54,7 @@ def machine(request: pytest.FixtureRequest, suite: str, golden: Golden) -> Itera
 
 @pytest.fixture(scope="module")
 def kept(machine: Machine) -> dict[str, str]:
-    """What is on each disk; a test that takes one writes down what is on it then."""
+    """The expected contents of each disk, updated by the tests that take one."""
     return zoo.sums(machine)
 
 
@@ -110,7 +110,7 @@ def test_a_disk_is_refused_with_all_that_is_on_it(machine: Machine, seen: Facts,
 
 
 @pytest.mark.parametrize("path", zoo.OTHERS)
-def test_what_is_no_whole_disk_is_refused_whatever_is_said(seen: Facts, path: str) -> None:
+def test_what_is_not_a_whole_disk_is_always_refused(seen: Facts, path: str) -> None:
     for wipes in ((), (path,)):
         assert zoo.OTHERS[path] in refusal(seen, path, wipes).details
 
@@ -120,7 +120,7 @@ def destroying(changes: list[Change]) -> str:
     return "\n".join(getattr(change, "script", "") for change in changes)
 
 
-def test_a_plan_takes_the_disk_that_was_named_and_no_other(machine: Machine, seen: Facts) -> None:
+def test_a_plan_uses_the_named_disk_and_no_other(machine: Machine, seen: Facts) -> None:
     devices = {case.name: zoo.device(machine, case.name) for case in CASES}
     for case in CASES:
         if case.wipe or not case.says:
@@ -134,12 +134,12 @@ def test_a_plan_takes_the_disk_that_was_named_and_no_other(machine: Machine, see
 
 
 def offers(machine: Machine) -> dict[str, dict[str, Any]]:
-    """What pool.disks says of each device."""
+    """What pool.disks reports about each device."""
     found = machine.fab_json("pool.disks")["result"]
     return {offer["device"]: offer for offer in found if offer["kind"] != "group"}
 
 
-def test_disks_says_the_same(machine: Machine, seen: Facts, kept: dict[str, str]) -> None:
+def test_pool_disks_reports_the_same(machine: Machine, seen: Facts, kept: dict[str, str]) -> None:
     found = offers(machine)
     for case in CASES:
         offer = found[zoo.device(machine, case.name)]
@@ -172,14 +172,14 @@ def test_the_gate_touches_no_disk_that_is_not_as_it_was_when_the_plan_was_made(
     assert changed(machine, kept) == set()
 
 
-def test_a_pool_of_ours_takes_its_disk_only(machine: Machine, kept: dict[str, str]) -> None:
+def test_a_pool_of_ours_uses_only_its_disk(machine: Machine, kept: dict[str, str]) -> None:
     free = zoo.device(machine, "free")
     machine.fab("pool.direct", *SMALL, "--instance", "two", "--vg", "two", "--device", free)
     assert changed(machine, kept) == {"free"}
 
 
 @pytest.mark.parametrize("case", BAD, ids=lambda case: case.name)
-def test_nor_does_it_grow_onto_another(machine: Machine, growing: Facts, case: Case) -> None:
+def test_a_pool_does_not_grow_onto_another_disk(machine: Machine, growing: Facts, case: Case) -> None:
     device = zoo.device(machine, case.name)
     two = Host(instance="two", pool=Pool(variant="direct", vg="two", lv="thinpool"))
     for wipes in ((), *([] if case.wipe else [(device,)])):
@@ -199,7 +199,7 @@ def growing(machine: Machine, connection: Connected) -> Facts:
 
 
 @pytest.mark.parametrize("name", zoo.VOLUMES)
-def test_a_volume_that_is_there_is_refused_with_what_is_on_it(connection: Connected, name: str) -> None:
+def test_an_existing_volume_is_refused_with_its_content(connection: Connected, name: str) -> None:
     settings = Pool(dir="/srv/pool", size="64M", volume=f"user/{name}", volume_size="128M", name="files")
     step = loop_pool.step(three(settings))
     with pytest.raises(Refused) as refused:
@@ -253,7 +253,7 @@ TRIES: tuple[tuple[str, Any, int], ...] = (
     ("pool.reset --yes --force --name mpatha", (), 0),
     ("pool.disks", (), 0),
 )
-"""What is typed → the disks on which anything may change → the exit code."""
+"""Command line → the disks on which anything may change → exit code."""
 
 
 def test_every_task_is_tried() -> None:
@@ -271,7 +271,7 @@ def test_a_task_changes_nothing_of_others(
     assert changed(machine, kept) <= {*takes}
 
 
-def test_wipe_takes_the_disks_that_it_names_and_no_others(machine: Machine, kept: dict[str, str]) -> None:
+def test_wipe_destroys_the_named_disks_and_no_others(machine: Machine, kept: dict[str, str]) -> None:
     args = ("pool.direct", "--instance", "three", "--vg", "three")
     asked = devices(machine, *WIPED, flags=("--device", "--wipe"))
     said = machine.fab(*args, *asked, *devices(machine, SPARED), code=2)
@@ -282,7 +282,7 @@ def test_wipe_takes_the_disks_that_it_names_and_no_others(machine: Machine, kept
     assert changed(machine, kept) == {case.name for case in WIPED}
 
 
-def test_reset_takes_what_is_ours_and_nothing_else(machine: Machine, kept: dict[str, str]) -> None:
+def test_reset_removes_what_is_ours_and_nothing_else(machine: Machine, kept: dict[str, str]) -> None:
     machine.fab("pool.reset", "--all", "--yes", "--force")
     ours = [*WIPED, CASES[-1]]
     assert changed(machine, kept) == {case.name for case in ours}

@@ -1,4 +1,4 @@
-"""Disks that are in use or hold something: each kind is refused by itself, with its name, and keeps every byte."""
+"""Disks that are in use or hold data: each kind is refused by its own message, and keeps every byte."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ CATALOGUE = {
     "empty": (),
     "gone": (),
 }
-"""Kind → what the refusal must say; the last two are good. The n-th is the machine's n-th small disk."""
+"""Kind → the text of its refusal; the last two are usable. The n-th row is the machine's n-th small disk."""
 
 MAKE = r"""
 set -eu
@@ -99,7 +99,7 @@ OTHERS = {
     "/dev/vd": "it does not exist",
     EMPTY: "",
 }
-"""Other devices of the machine; the last is good."""
+"""Other devices of the machine; the last is usable."""
 
 
 @pytest.fixture(scope="module")
@@ -138,12 +138,12 @@ def seen(connection: Connected, machine: Machine) -> Facts:
 
 @pytest.fixture(scope="module")
 def kept(machine: Machine, seen: Facts) -> dict[str, str]:
-    """The sums, before anything is tried."""
+    """The digests before anything is tried."""
     return sums(machine)
 
 
 def refusal(seen: Facts, settings: Pool, wipes: tuple[str, ...] = ()) -> Refused:
-    """What the plan of a pool on its disks is refused with."""
+    """The message with which the plan of a pool on these disks is refused."""
     with pytest.raises(Refused) as refused:
         direct_pool.step(Host(pool=settings), wipes).plan(seen)
     assert refused.value.code == 2
@@ -164,7 +164,7 @@ def test_another_device_is_refused(seen: Facts, path: str) -> None:
     assert OTHERS[path] in refusal(seen, pool(path)).details
 
 
-def test_every_finding_on_a_disk_is_told(seen: Facts) -> None:
+def test_every_finding_on_a_disk_is_reported(seen: Facts) -> None:
     details = refusal(seen, pool(ROOT)).details.splitlines()
     assert details[:2] == ["the root file system is on it", "mounted at /"]
     assert details[-1] == "a file system (ext4), signature at 0x438"
@@ -178,7 +178,7 @@ def test_two_names_of_one_disk_are_refused(seen: Facts, machine: Machine) -> Non
     assert "named twice" in refusal(seen, pool(machine.disk(1), EMPTY)).what
 
 
-def test_an_empty_disk_is_taken(seen: Facts) -> None:
+def test_an_empty_disk_is_used(seen: Facts) -> None:
     assert direct_pool.step(Host(pool=pool(DISKS["empty"]))).plan(seen)
 
 
@@ -191,12 +191,12 @@ def test_a_group_of_the_same_name_is_refused_wherever_it_is(machine: Machine, ke
 
 
 @pytest.mark.parametrize("kind", ["xfs", "private", "lvm", "same", "swap", "held", "multipath", "open"])
-def test_what_is_in_use_is_not_wiped_whatever_is_said(seen: Facts, kind: str) -> None:
+def test_a_disk_in_use_is_never_wiped(seen: Facts, kind: str) -> None:
     assert "a device in use is never wiped" in refusal(seen, pool(DISKS[kind]), (DISKS[kind],)).hint
 
 
 @pytest.mark.parametrize("path", [*(path for path, says in OTHERS.items() if says), DISKS["readonly"]])
-def test_nor_what_cannot_be_a_pools_disk(seen: Facts, path: str) -> None:
+def test_an_unusable_disk_is_never_wiped(seen: Facts, path: str) -> None:
     assert refusal(seen, pool(path), (path,))
 
 
@@ -264,7 +264,7 @@ def test_a_disk_that_goes_away_after_the_plan_is_a_clean_error(
     assert sums(machine) == kept
 
 
-def test_after_all_of_it_every_disk_has_its_bytes(machine: Machine, kept: dict[str, str]) -> None:
+def test_afterwards_every_disk_has_its_bytes(machine: Machine, kept: dict[str, str]) -> None:
     for kind in ("ext4", "first"):
         assert f"{DISKS[kind]} " in machine.fab("pool.direct", "--vg", "pool", "--device", DISKS[kind], code=2)
     assert sums(machine) == kept
@@ -281,7 +281,7 @@ def test_a_group_that_the_devices_file_hides_is_not_there_and_its_disk_not_empty
     assert sums(machine) == kept
 
 
-def test_wipe_says_what_it_destroys_and_makes_the_pool(machine: Machine) -> None:
+def test_wipe_lists_what_it_destroys_and_creates_the_pool(machine: Machine) -> None:
     """With the devices file of the test before: LVM itself adds the disk to it."""
     device = DISKS["dos"]
     real = machine.disk(2)

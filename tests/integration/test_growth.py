@@ -20,7 +20,7 @@ TIMER = "devmapper-pool-monitor@containerd-pool.timer"
 MONITOR = "devmapper-pool-monitor@containerd-pool.service"
 NO_SPACE_TIMEOUT = "/sys/module/dm_thin_pool/parameters/no_space_timeout"
 KILLER = "/usr/local/sbin/dmsetup"
-"""In the pool's script it comes before the real one: whoever reloads a table is killed before it."""
+"""A dmsetup found before the real one: it kills the process that reloads a table just before the reload."""
 
 POOL = """
 [defaults.pool]
@@ -46,18 +46,18 @@ def case(
 
 
 def total(case: Case, device: str = "containerd-pool") -> tuple[int, int]:
-    """Blocks of data and of metadata that the kernel has."""
+    """The total data and metadata blocks, as the kernel reports them."""
     words = case.machine.ssh(f"dmsetup status {device}").split()
     return int(words[5].partition("/")[2]), int(words[4].partition("/")[2])
 
 
 @pytest.fixture(scope="module")
 def busy(case: Case) -> writer.Writer:
-    """A container that writes to it, all the while."""
+    """A container that writes to the pool all the time."""
     return writer.start(case.machine, "busy", pace=3)
 
 
-def test_it_grows_under_a_container_and_never_shrinks(case: Case, busy: writer.Writer) -> None:
+def test_a_pool_grows_under_a_container_and_never_shrinks(case: Case, busy: writer.Writer) -> None:
     said = case.fab("pool.grow", "--size", "144M", "--meta-size", "5M")
     assert "data 128M → 144M; metadata 4M → 5M" in said
     assert 'set size = "144M", meta_size = "5M"' in said
@@ -68,7 +68,7 @@ def test_it_grows_under_a_container_and_never_shrinks(case: Case, busy: writer.W
     busy.reaches(busy.written + 1)
 
 
-def test_two_at_once_are_one_after_the_other(case: Case) -> None:
+def test_two_concurrent_growths_run_one_after_the_other(case: Case) -> None:
     def grow(*args: str) -> str:
         said = case.fab("pool.grow", *args, code=None)
         # On a slow machine the one lasts longer than the other waits.
@@ -104,7 +104,7 @@ def test_the_timer_lets_it_grow_before_it_is_full(case: Case, busy: writer.Write
     busy.hurry()
 
     def full() -> bool:
-        """At its maximum; before that it may be full, too, for as long as nobody looks."""
+        """Full at its maximum size; before that, a pool may be full only until the monitor looks again."""
         return total(case)[0] == 220 * 16 and "out_of_data" in case.machine.ssh("dmsetup status containerd-pool")
 
     until(full, "is not full", 180)
@@ -123,7 +123,7 @@ def test_the_timer_lets_it_grow_before_it_is_full(case: Case, busy: writer.Write
     assert busy.failed == 0
 
 
-def test_it_says_that_its_file_system_has_no_room(case: Case, busy: writer.Writer) -> None:
+def test_a_pool_without_room_on_its_file_system_warns(case: Case, busy: writer.Writer) -> None:
     case.machine.ssh(
         "touch /run/writer/stop; fallocate -l $(($(df -B1 --output=avail / | tail -n1) - (300 << 20))) /ballast"
     )

@@ -1,7 +1,7 @@
-"""Nothing is well that is not: a pool that takes no writes, hides from LVM, would not come back, or does not grow.
+"""Health checks find a pool that takes no writes, is hidden from LVM, would not come up at boot, or does not grow.
 
-One machine with a pool on files, and on a disk that of the instance `two`; each test leaves it well again, and by the
-way out that it was told. The rows are those of the review that found them.
+One machine with the default pool on files and the pool of the instance `two` on a disk. Each test leaves both healthy
+again, by the remedy that the message names. The letters with numbers are the rows of the review that found each case.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ def machine(request: pytest.FixtureRequest, suite: str, golden: Golden) -> Itera
 
 
 def well(machine: Machine) -> None:
-    """doctor ends with 0, and nothing is wrong with either pool."""
+    """doctor exits with 0 and finds nothing wrong with either pool."""
     said = machine.fab("doctor")
     assert not re.search(r"^\S+ fail ", said, re.MULTILINE), said
     assert f"{TWO}: pool" in said
 
 
 def told(machine: Machine, *task: str, code: int = 1) -> tuple[str, str]:
-    """What a command that must fail printed, and the first way out that it names of what failed."""
+    """The output of a command that must fail, and the first remedy that it names."""
     said = machine.fab(*task, code=code)
     hints = re.findall(r"(?: fail .*\n.*→|hint:) (.*)", said)
     assert hints, said
@@ -52,7 +52,7 @@ def told(machine: Machine, *task: str, code: int = 1) -> tuple[str, str]:
     return said, hints[0]
 
 
-def test_both_pools_are_well_and_doctor_looks_at_both(machine: Machine) -> None:
+def test_both_pools_are_healthy_and_doctor_checks_both(machine: Machine) -> None:
     """N12: with several pools it looked at none."""
     well(machine)
     until(lambda: "s ago, to let it grow" in machine.fab("pool.status"), "was not looked at", 40)
@@ -71,7 +71,7 @@ def test_a_suspended_pool(machine: Machine, options: list[str]) -> None:
     well(machine)
 
 
-def test_a_pool_that_takes_no_writes(machine: Machine) -> None:
+def test_a_pool_that_accepts_no_writes(machine: Machine) -> None:
     """N11: deploy found nothing to do."""
     machine.ssh(f"""set -e
         t=$(dmsetup table {TWO}); set -- $t
@@ -204,7 +204,7 @@ def test_dmeventd_that_was_killed_is_seen(machine: Machine) -> None:
     well(machine)
 
 
-def test_a_full_run_ends_within_limits_and_is_said(machine: Machine) -> None:
+def test_a_full_run_directory_ends_within_limits_and_is_reported(machine: Machine) -> None:
     """N21: the monitor waited for ever for udev and held the pool's lock."""
     shown = machine.ssh(f"systemctl show -p TimeoutStartUSec {MONITOR}.service devmapper-pool@containerd-pool").split()
     assert "TimeoutStartUSec=infinity" not in shown
@@ -274,11 +274,11 @@ def test_every_hint_is_about_the_pool_that_it_was_given_for(machine: Machine) ->
 
 
 FAILED = "^(devmapper-pool|containerd|blk-avail).*(Failed|timed out)"
-"""How systemd says in the journal that a unit of ours did not go down."""
+"""systemd's journal messages about one of our units that did not stop."""
 
 
-def test_it_goes_down_in_order_under_containers_that_write(machine: Machine, request: pytest.FixtureRequest) -> None:
-    """N23, F18: a unit that failed, and minutes until what nobody had ended ran into every limit."""
+def test_a_pool_is_stopped_in_order_under_writing_containers(machine: Machine, request: pytest.FixtureRequest) -> None:
+    """N23, F18: the unit failed, and leftover processes delayed it for minutes until every limit ran out."""
     machine.ssh("mkdir -p /var/log/journal; systemctl restart systemd-journald")
     for turn in range(int(request.config.getoption("--rounds"))):
         for ctr, name in (("ctr", f"shut-{turn}-a"), (CTR, f"shut-{turn}-b")):

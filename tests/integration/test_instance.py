@@ -17,11 +17,11 @@ NAMES = (
     "find / -xdev -path /proc -prune -o -name '*ci-two*' -print; dmsetup ls | grep ci-two; "
     "systemctl list-units --plain | grep ci-two"
 )
-"""Everything that could be left of the instance `ci-two`."""
+"""Everything that the instance `ci-two` could leave behind."""
 
 
 def registry(machine: Machine) -> str:
-    """The lab's registry, as an image's name begins with it."""
+    """The lab's registry, the first part of an image's name."""
     text = (machine.vm.directory.parent / "hosts.toml").read_text()
     return str(tomllib.loads(text)["defaults"]["registry"]).removeprefix("http://")
 
@@ -34,7 +34,7 @@ def start(machine: Machine, ctr: str, name: str) -> None:
 
 
 def counted(machine: Machine, ctr: str, name: str) -> int:
-    """How far it came."""
+    """The number that the container has counted to."""
     return int(machine.ssh(f"{ctr} tasks exec --exec-id look {name} cat /n"))
 
 

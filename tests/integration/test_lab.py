@@ -67,13 +67,13 @@ def odd(tmp_path_factory: pytest.TempPathFactory, suite: str, lab: Path) -> Iter
 
 @pytest.fixture(scope="module", autouse=True)
 def started(odd: Path, suite: str) -> list[str]:
-    """What two that started a machine each, at once, said."""
+    """The output of two processes that each started a machine at the same time."""
     both = [begin("lab.up", "--machine", "uml", "--suite", suite) for _ in range(2)]
     return [end(each) for each in both]
 
 
 def gone(pid: int) -> bool:
-    """Whether a process has ended; whoever started it need not have noticed yet."""
+    """Whether a process has ended, even if its parent has not reaped it yet."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes() == b""
     except OSError:
@@ -94,12 +94,12 @@ def test_a_deploy_is_planned_by_its_inventory_and_its_mirror() -> None:
     assert "containerd: none → 1.6." in plan
 
 
-def test_there_is_no_demonstration_beside_it() -> None:
+def test_the_demo_is_refused_beside_a_lab() -> None:
     assert "there is a lab already" in end(begin("lab.demo"), 2)
 
 
 @pytest.mark.parametrize(("who", "name"), [("network", "lab-1"), ("machine", "lab-2"), ("supervisor", "lab-1")])
-def test_all_of_it_ends_when_a_part_is_killed(who: str, name: str) -> None:
+def test_a_machine_ends_when_a_part_of_it_is_killed(who: str, name: str) -> None:
     vm = machines.get(name)
     if vm.pid is None:
         machines.restart(vm)
@@ -108,7 +108,7 @@ def test_all_of_it_ends_when_a_part_is_killed(who: str, name: str) -> None:
     until(lambda: not running(vm.directory) and vm.pid is None, f"did not end with its {who}", LIMIT)
 
 
-def test_one_is_ended_by_its_name() -> None:
+def test_a_machine_is_removed_by_name() -> None:
     assert end(begin("lab.down", "lab-2")) == "lab-2: gone\n"
     assert "no machine 'lab-2'" in end(begin("lab.down", "lab-2"), 2)
     assert [vm.name for vm in machines.machines()] == ["lab-1"]
@@ -124,7 +124,7 @@ def test_a_registry_that_hangs_is_started_again() -> None:
     assert gone(before)
 
 
-def test_it_is_not_started_without_its_image_and_goes_nevertheless(odd: Path) -> None:
+def test_a_machine_without_its_image_is_not_started_but_can_be_removed(odd: Path) -> None:
     (vm,) = machines.machines()
     (odd / "cache" / "containerd-devmapper").unlink()
     with pytest.raises(Failed, match="the image of lab-1 is gone"):

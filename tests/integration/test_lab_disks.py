@@ -1,5 +1,5 @@
-"""As many disks as a lab machine can have, of every sort: their names, what they can do, that they keep what they got,
-and that they cost nothing while nobody uses them and do not outlive the machine.
+"""The most disks a lab machine can have, of every kind: their names and features, that they keep what was written,
+and that they use no CPU time while idle and do not outlive the machine.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ blockdev --rereadpt "$1"; udevadm settle
 
 @pytest.fixture(scope="module")
 def machine(request: pytest.FixtureRequest, lab: Path, suite: str) -> Iterator[Machine]:
-    """A machine with all of them."""
+    """A machine with all of these disks."""
     with started(request, suite, disks=DISKS, mirror=False) as machine:
         yield machine
 
@@ -99,7 +99,7 @@ def test_what_was_written_is_there_after_a_reboot(machine: Machine) -> None:
 
 
 def test_nobody_works_while_the_disks_are_not_used(machine: Machine) -> None:
-    """On User-mode Linux, where a thread of ours is the disks."""
+    """On User-mode Linux, where a thread of this process serves the disks."""
     machine.ssh(BOOTED)
     pid = parts(machine.vm)["supervisor"] if machine.vm.kind == "uml" else None
     if pid is None:
@@ -112,7 +112,7 @@ def test_nobody_works_while_the_disks_are_not_used(machine: Machine) -> None:
 
 
 def ticks(pid: int) -> int:
-    """What a process has used of the processor, all of its threads together."""
+    """CPU time that a process has used, over all of its threads."""
     return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
 
 

@@ -1,4 +1,4 @@
-"""A thin device is what four records say of it, and a backup belongs to the state that it was made with.
+"""Four records describe a thin device and have to agree, and a backup belongs to the state it was made from.
 
 One machine: the default containerd on a loop pool, the instance `two` on a disk. The tests build on each other.
 """
@@ -90,7 +90,7 @@ for lane in 1 2 3 4; do
   ) </dev/null >/dev/null 2>&1 &
 done
 """
-"""Containers that come and go, four at a time: thin ids are given out again at once."""
+"""Containers that are created and removed, four at a time, so that thin ids are reused at once."""
 
 
 def test_f10_an_answer_comes_while_containers_come_and_go(machine: Machine) -> None:
@@ -236,7 +236,7 @@ echo "0 $2 error" | dmsetup load {TWO}_tmeta; dmsetup suspend --noflush {TWO}_tm
 root=/run/containerd-two/io.containerd.runtime.v2.task/default/two/rootfs
 dd if=/dev/zero of=$root/big bs=1M count=8 conv=fsync status=none || true
 dmsetup status {TWO}; dmsetup table"""
-"""The device with the metadata gives errors, and a container writes."""
+"""The metadata device returns errors while a container writes."""
 
 
 def test_n8_a_pool_that_failed_under_a_container_has_a_way_out(machine: Machine) -> None:

@@ -1,6 +1,6 @@
-"""All that needs no pool, in a throwaway container with systemd and sshd on this machine's own kernel.
+"""Everything that needs no pool, in a throwaway container with systemd and sshd on this machine's kernel.
 
-There a build takes a minute or two, which under emulation takes fifteen. The tests build on each other.
+A build takes a minute or two there, but fifteen under emulation. The tests build on each other.
 """
 
 from __future__ import annotations

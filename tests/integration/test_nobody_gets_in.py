@@ -1,4 +1,4 @@
-"""A local user of a host, without any rights, gets none by what root does there. The tests build on each other."""
+"""An unprivileged local user gains nothing from what root does on the host. The tests build on each other."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ done
 
 @pytest.fixture(scope="module")
 def attacked(deployed: Machine) -> Machine:
-    """A host with a user who waits for root's files."""
+    """A host with a local user who tries to get at root's files."""
     deployed.ssh(MALLORY)
     deployed.ssh(TRAPS)
     return deployed
 
 
 def attack(machine: Machine, secret: str, command: list[str], code: int = 0) -> str:
-    """Run a task while mallory tries all she can; she must have won nothing."""
+    """Run a task while mallory tries every attack; none may succeed."""
     machine.ssh(
         f"cd /home/mallory; rm -f won rounds; printf %s {secret} >secret; touch go\n"
         "setsid su mallory -c 'sh /home/mallory/attack' >/dev/null 2>&1 </dev/null &"
@@ -70,7 +70,7 @@ def attack(machine: Machine, secret: str, command: list[str], code: int = 0) -> 
 
 
 @pytest.mark.parametrize("protected", ["as Debian has it", "0"])
-def test_an_upload_is_roots_from_its_first_byte_to_its_use(attacked: Machine, protected: str) -> None:
+def test_an_upload_belongs_to_root_from_its_first_byte_to_its_use(attacked: Machine, protected: str) -> None:
     if protected == "0":
         attacked.ssh("; ".join(f"sysctl -q -w fs.{name}=0" for name in SYSCTLS))
     good = attacked.ssh("sha256sum /opt/runc/current/bin/runc").split()[0]

@@ -1,4 +1,4 @@
-"""Disks, volume groups and volumes of others: nothing that pool.direct, pool.grow and pool.reset do destroys any.
+"""Foreign disks, volume groups and volumes: pool.direct, pool.grow and pool.reset destroy none of them.
 
 The tests build on one another; N1, N2, … are the situations in which something of others was destroyed once.
 """
@@ -8,34 +8,17 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
 
-import msgspec
 import pytest
 
-from fabfile.lab import machines
 from tests.integration.conftest import started
-from tests.integration.machine import BOOTED, Machine, lvm_says
-
-KINDS = ("ours", "second", "user", "loop", "open", "foreign", "exported", "big", "moved", "free")
-"""What the small disks are for; the first is the machine's disk 2."""
-
-SMALL = ("--data-percent", "30", "--meta-size", "4M", "--threshold", "100")
-
-MAKE = r"""
-set -eu
-mkfs.ext4 -q "$loop"; losetup /dev/loop5 "$loop"; mkdir -p /srv/loop; mount /dev/loop5 /srv/loop
-echo precious >/srv/loop/file; umount /srv/loop; mount -o ro /dev/loop5 /srv/loop
-mkfs.ext4 -q "$open"; sleep infinity <"$open" >/dev/null 2>&1 &
-vgcreate -q --systemid web1 far "$foreign" --config 'global/system_id_source="lvmlocal" local/system_id="web1"'
-vgcreate -q away "$exported"; lvcreate -q -y -L 8M -n lv away; vgchange -q -an away; vgexport -q away
-sync; udevadm settle
-"""
+from tests.integration.machine import Machine, lvm_says
+from tests.integration.others_disks import KINDS, MAKE, direct, disk, emptied, pulled, started_again, sums
 
 
 @pytest.fixture(scope="module")
 def machine(request: pytest.FixtureRequest, lab: object, suite: str) -> Iterator[Machine]:
-    """A machine with disks of others."""
+    """A machine with foreign disks."""
     with started(request, suite, disks=["300M"] * len(KINDS), mirror=False) as machine:
         names = "\n".join(f"{kind}={disk(machine, kind)}" for kind in KINDS)
         machine.ssh(f"{names}\n{MAKE}")
@@ -45,31 +28,11 @@ def machine(request: pytest.FixtureRequest, lab: object, suite: str) -> Iterator
 RECORDS = (
     "dmsetup table | sort; cat /etc/devmapper-pool/*; systemctl list-units --all --plain --no-legend 'devmapper-pool*'"
 )
-"""What is there of our pools beside LVM's volumes."""
-
-
-def disk(machine: Machine, kind: str) -> str:
-    return machine.disk(KINDS.index(kind) + 2)
-
-
-def emptied(machine: Machine, *kinds: str) -> None:
-    """Leave nothing on disks, as their owner would."""
-    for kind in kinds:
-        path = disk(machine, kind)
-        machine.ssh(f"pvremove -q {path}; wipefs -q -a {path}; head -c 4M /dev/zero >{path}; sync")
-
-
-def direct(machine: Machine, *args: str, code: int = 0) -> str:
-    return machine.fab("pool.direct", *SMALL, *args, code=code)
-
-
-def sums(machine: Machine, *kinds: str) -> str:
-    machine.ssh("sync")
-    return machine.ssh(f"sha256sum {' '.join(disk(machine, kind) for kind in kinds)}")
+"""What exists of our pools apart from LVM's volumes."""
 
 
 def untouched(machine: Machine) -> str:
-    """All that a refused task could have left."""
+    """Everything that a refused task could have left behind."""
     return machine.ssh(
         "ls /etc/devmapper-pool /etc/systemd/system/devmapper* /etc/lvm/profile 2>&1; vgs -a; pvs", code=None
     )
@@ -85,7 +48,7 @@ def untouched(machine: Machine) -> str:
         ("exported", "a physical volume of the volume group away, exported"),
     ],
 )
-def test_a_disk_in_use_is_refused_also_with_wipe(machine: Machine, kind: str, says: str) -> None:
+def test_a_disk_in_use_is_refused_even_with_wipe(machine: Machine, kind: str, says: str) -> None:
     """N4, N7."""
     before, state = sums(machine, kind), untouched(machine)
     said = direct(machine, "--device", disk(machine, kind), "--wipe", disk(machine, kind), code=2)
@@ -94,7 +57,7 @@ def test_a_disk_in_use_is_refused_also_with_wipe(machine: Machine, kind: str, sa
     assert (sums(machine, kind), untouched(machine)) == (before, state)
 
 
-def test_a_disk_that_cannot_be_read_is_refused_also_with_wipe(machine: Machine) -> None:
+def test_a_disk_that_cannot_be_read_is_refused_even_with_wipe(machine: Machine) -> None:
     """N15."""
     path = disk(machine, "free")
     machine.ssh(f"dmsetup create bad --table '0 8 error\n8 600000 linear {path} 8'")
@@ -104,7 +67,7 @@ def test_a_disk_that_cannot_be_read_is_refused_also_with_wipe(machine: Machine) 
     machine.ssh("dmsetup remove bad")
 
 
-def test_disks_says_of_each_whether_it_can_be_used_in_the_words_of_the_refusal(machine: Machine) -> None:
+def test_pool_disks_explains_each_disk_in_the_words_of_the_refusal(machine: Machine) -> None:
     offers = machine.fab_json("pool.disks")["result"]
     found = {offer["device"]: offer for offer in offers if offer["kind"] == "disk"}
     assert found[disk(machine, "free")]["against"] == []
@@ -147,7 +110,7 @@ def test_a_pool_records_what_is_its_own(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("hidden", [("ours", "second"), ("second",)], ids="-".join)
-def test_a_pool_of_which_lvm_sees_not_all_is_not_half_removed(machine: Machine, hidden: tuple[str, ...]) -> None:
+def test_a_pool_that_lvm_sees_only_partly_is_not_half_removed(machine: Machine, hidden: tuple[str, ...]) -> None:
     """A filter or a devices file hides it: its record and units went, and on the disks all of it stayed."""
     state = f"pvs --noheadings -o pv_name,vg_name; lvs --noheadings containerd; {RECORDS}"
     before = machine.ssh(state)
@@ -162,7 +125,7 @@ def test_a_pool_of_which_lvm_sees_not_all_is_not_half_removed(machine: Machine, 
     assert machine.ssh(state) == before
 
 
-def test_a_disk_that_left_the_group_is_nobodys(machine: Machine) -> None:
+def test_a_disk_that_left_the_group_is_no_longer_ours(machine: Machine) -> None:
     """N6: grow takes it, its owner takes it out again and writes to it."""
     path = disk(machine, "user")
     machine.fab("pool.grow", "--name", "containerd-thinpool", "--device", path)
@@ -173,42 +136,6 @@ def test_a_disk_that_left_the_group_is_nobodys(machine: Machine) -> None:
     assert "bytes that are not zero" in said
     assert f"--wipe {path}" in said
     assert sums(machine, "user") == before
-
-
-@contextmanager
-def pulled(machine: Machine, kind: str, group: str) -> Iterator[None]:
-    """A disk is pulled out, whoever uses it, and put in again: its driver lets go of it, and takes it back.
-
-    The device-mapper devices of its volume group go before it comes back: else it would get another name.
-    """
-    path = disk(machine, kind)
-    at = machine.ssh(f"readlink -e /sys/block/{path.rpartition('/')[2]}/device").strip()
-    machine.ssh(f"echo {at.rpartition('/')[2]} >{at}/driver/unbind; udevadm settle")
-    try:
-        yield
-    finally:
-        remove = f"dmsetup ls | grep '^{group}-' | while read -r name _; do dmsetup remove $name 2>&1; done"
-        machine.ssh("\n".join([remove] * 3))  # a pool, what it is on, and what that is on
-        machine.ssh(f"echo {at.rpartition('/')[2]} >/sys/bus/virtio/drivers/virtio_blk/bind; udevadm settle")
-        now = machine.ssh(f"readlink -e /dev/disk/by-id/virtio-{serial(kind)}; dmsetup ls --tree").splitlines()
-    assert now[0] == path, now
-
-
-def serial(kind: str) -> str:
-    return f"lab-disk{KINDS.index(kind) + 2}"
-
-
-def started_again(machine: Machine, *exchanged: str, without: int = 0) -> None:
-    """Switch it off and on again; meanwhile two disks change places, or the last ones are taken out."""
-    machine.power_off()
-    if exchanged:
-        one, other = (machine.vm.directory / f"disk{KINDS.index(kind) + 2}.raw" for kind in exchanged)
-        aside = one.with_suffix(".aside")
-        for file, name in ((one, aside), (other, one), (aside, other)):
-            file.rename(name)
-    disks = machine.vm.disks[: len(machine.vm.disks) - without]
-    machines.restart(msgspec.structs.replace(machine.vm, disks=disks))
-    machine.ssh(BOOTED, code=None)
 
 
 def test_a_volume_of_others_on_a_disk_that_is_missing_for_a_moment_survives_a_reset(machine: Machine) -> None:
@@ -249,7 +176,7 @@ def test_a_pool_in_a_group_of_others_that_lost_a_disk_is_used_and_its_group_not_
     emptied(machine, "ours", "second")
 
 
-def test_two_pools_in_a_group_that_was_made_for_one_leave_nothing(machine: Machine) -> None:
+def test_two_pools_in_a_group_created_for_one_leave_nothing(machine: Machine) -> None:
     path = disk(machine, "big")
     machine.fab("pool.direct", "--device", path, "--data-percent", "25", "--meta-size", "4M", "--threshold", "100")
     second = (
@@ -280,7 +207,7 @@ def test_two_pools_in_a_group_that_was_made_for_one_leave_nothing(machine: Machi
     assert machine.ssh(f"vgs --noheadings containerd 2>/dev/null; wipefs {path}", code=None) == ""
 
 
-def test_a_disk_that_has_two_names_is_one_disk(machine: Machine) -> None:
+def test_a_disk_with_two_names_is_one_disk(machine: Machine) -> None:
     """F21: a cloud's rule gives it a name that LVM prefers."""
     one, other = disk(machine, "ours"), disk(machine, "second")
     names = {one: "/dev/sdf", other: "/dev/sdg"}
@@ -305,14 +232,14 @@ def test_a_disk_that_has_two_names_is_one_disk(machine: Machine) -> None:
 
 
 def told(machine: Machine, task: str) -> str:
-    """What a task says of a pool that is not well."""
+    """The message of a task about a pool that is not sound."""
     return machine.fab(task, *(() if task == "doctor" else ("--name", "containerd-thinpool")), code=None)
 
 
 TASKS = ("doctor", "pool.status", "pool.check")
 
 
-def test_a_pool_whose_disk_is_pulled_out_is_said_to_have_lost_it(machine: Machine) -> None:
+def test_a_pool_whose_disk_is_pulled_out_is_reported_as_such(machine: Machine) -> None:
     """N12: the metadata was blamed, and repair advised."""
     direct(machine, "--device", disk(machine, "free"))
     with pulled(machine, "free", "containerd"):
@@ -325,7 +252,7 @@ def test_a_pool_whose_disk_is_pulled_out_is_said_to_have_lost_it(machine: Machin
     machine.fab("pool.check", "--name", "containerd-thinpool")
 
 
-def test_the_same_when_it_is_missing_at_boot(machine: Machine) -> None:
+def test_a_disk_missing_at_boot_is_reported(machine: Machine) -> None:
     """N12: the machine boots, and every task names the disk."""
     machine.ssh(f"vgcreate -q theirs {disk(machine, 'moved')}; lvcreate -q -y -L 8M -n user theirs")
     machine.ssh("head -c 8M /dev/urandom >/dev/theirs/user; sync")
@@ -339,7 +266,7 @@ def test_the_same_when_it_is_missing_at_boot(machine: Machine) -> None:
     assert "a new one would hide the loss" in said
 
 
-def test_disks_that_change_places_are_known_by_their_labels(machine: Machine) -> None:
+def test_disks_that_swap_places_are_recognised_by_their_labels(machine: Machine) -> None:
     """N5: by name and serial number ours is another's physical volume by now, and ours is where that was."""
     ours, moved = disk(machine, "free"), disk(machine, "moved")
     started_again(machine, "free", "moved")
@@ -352,7 +279,7 @@ def test_disks_that_change_places_are_known_by_their_labels(machine: Machine) ->
     assert machine.ssh(f"wipefs {moved}; head -c 4M {moved} | tr -d '\\0' | wc -c").split() == ["0"]
 
 
-def test_what_others_had_is_still_there(machine: Machine) -> None:
+def test_what_belongs_to_others_is_still_there(machine: Machine) -> None:
     machine.ssh(f"mount -o ro {disk(machine, 'loop')} /srv/loop")
     assert machine.ssh("cat /srv/loop/file") == "precious\n"
     assert "far" in machine.ssh("vgs --foreign --noheadings -o vg_name")

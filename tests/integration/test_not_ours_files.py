@@ -1,7 +1,7 @@
-"""A loop pool touches no volume, file or mount point that is not its own, and is never replaced where it is lost.
+"""A loop pool touches no foreign volume, file or mount point, and a lost pool is never replaced by a new one.
 
 One machine with a volume group of somebody else's, on a disk that can vanish. The tests build on each other; those with
-an N and a number are inputs that once destroyed something, hid a loss, or had no way out.
+an N and a number are inputs that once destroyed something, hid a loss, or had no remedy.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LEFT = """
 losetup -n -O NAME,BACK-FILE; dmsetup ls | grep -v -e '^flaky' -e '^uv-'; cat /etc/fstab; grep -e ' /srv' /proc/mounts
 find /etc/devmapper-pool /srv /etc/systemd/system -path '*devmapper*' -o -path '/srv/*'; systemctl --failed --no-legend
 """
-"""All that a pool could leave behind."""
+"""Everything that a pool could leave behind."""
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ THEIRS = {
     "inactive": ("mkfs.xfs -q -f --unsupported $lv; lvchange -an uv/inactive", "is not active"),
     "small": ("lvreduce -q -f -y -L 200M $lv", "it has 200M, requested: 400M"),
 }
-"""Name of a volume → what makes it what it is, and what the refusal must say."""
+"""Name of a volume → the shell that sets it up, and the text of the refusal."""
 
 CLEAR = {
     "opened": "kill $(pidof sleep)",
@@ -103,7 +103,7 @@ def test_n1_n16_a_volume_that_is_not_ours_is_refused_before_anything_is_written(
     assert machine.ssh("ls /etc/devmapper-pool", code=None).startswith("ls: cannot")
 
 
-def test_an_empty_volume_is_taken_and_comes_back_empty_in_its_place(machine: Machine) -> None:
+def test_an_empty_volume_is_used_and_empty_again_after_a_reset(machine: Machine) -> None:
     """The mount point is the user's own, and stays."""
     before = left(machine)
     make(machine, "empty", "")
@@ -118,7 +118,7 @@ def test_an_empty_volume_is_taken_and_comes_back_empty_in_its_place(machine: Mac
     assert left(machine) == before
 
 
-def test_a_file_system_that_is_there_is_used_and_stays(machine: Machine) -> None:
+def test_an_existing_file_system_is_used_and_kept(machine: Machine) -> None:
     machine.ssh("mkfs.ext4 -q /dev/uv/empty; mount /dev/uv/empty /mnt; echo mine >/mnt/precious; umount /mnt")
     machine.fab(*loop("empty"))
     machine.fab("pool.reset", "--yes")
@@ -149,14 +149,14 @@ def test_n9_a_machine_boots_without_the_disk_and_every_task_says_what_is_missing
     assert left(machine) == before
 
 
-def test_brought_back_it_is_the_same_pool(machine: Machine) -> None:
+def test_a_restored_pool_is_the_same_pool(machine: Machine) -> None:
     plug(machine)
     machine.ssh(f"vgchange -q -ay uv; systemctl reset-failed; systemctl start {UNIT}")
     assert content(machine, 1) == "content"
     assert "ok 1  changed 0" in machine.fab(*loop("pool", "600M"))
 
 
-def test_a_volume_that_lvm_is_told_not_to_look_at_is_not_half_removed(machine: Machine) -> None:
+def test_a_volume_that_lvm_ignores_is_not_half_removed(machine: Machine) -> None:
     before = left(machine)
     with lvm_says(machine, 'devices { global_filter = ["r|flaky|"] }'):
         for task in (["pool.reset", "--yes"], ["pool.reset", "--yes", "--force"], loop("pool", "600M")):
@@ -169,7 +169,7 @@ def test_a_volume_that_lvm_is_told_not_to_look_at_is_not_half_removed(machine: M
 
 
 def test_a_volume_of_the_same_name_is_not_the_pools(machine: Machine) -> None:
-    """It boots without the volume, too."""
+    """The machine also boots without the volume."""
     machine.ssh(f"systemctl stop {UNIT}; umount {DIR}; lvrename -q uv/pool uv/away; lvcreate -q -y -L 600M -n pool uv")
     said = machine.fab(*loop("pool", "600M"), code=2)
     assert "uv/pool is another volume" in said
@@ -206,7 +206,7 @@ def test_n26_a_pool_whose_mount_is_missing_is_not_replaced_by_a_new_one(machine:
     assert content(machine, 2) == "other content"
 
 
-def test_n26_nor_one_whose_files_were_removed_while_it_was_down(machine: Machine, inventory: Path) -> None:
+def test_n26_nor_is_one_whose_files_were_removed_while_it_was_down(machine: Machine, inventory: Path) -> None:
     machine.ssh(f"systemctl stop {UNIT}; mkdir /root/away; mv {DIR}/data {DIR}/meta /root/away")
     for task in (FILES, ["deploy"], ["pool.check"]):
         said = machine.fab(*task, code=2, inventory=inventory)
@@ -218,7 +218,7 @@ def test_n26_nor_one_whose_files_were_removed_while_it_was_down(machine: Machine
     assert "ok 1  changed 0" in machine.fab(*FILES)
 
 
-def test_n13_a_file_that_was_cut_is_told_and_not_enlarged(machine: Machine) -> None:
+def test_n13_a_truncated_file_is_reported_and_not_enlarged(machine: Machine) -> None:
     machine.ssh(f"truncate -s 64M {DIR}/data; systemctl start devmapper-pool-monitor@{POOL}.service")
     for task, code in ((["pool.status"], 0), (["doctor"], 1), (["pool.grow", "--size", "256M"], 2), (FILES, 2)):
         assert f"{DIR}/data was truncated: it has 64.0M of 128.0M" in machine.fab(*task, code=code), task
@@ -230,7 +230,7 @@ def test_n13_a_file_that_was_cut_is_told_and_not_enlarged(machine: Machine) -> N
     assert "ok 1  changed 0" in machine.fab(*FILES)
 
 
-def test_n13_metadata_that_was_cut_comes_back_from_a_backup(machine: Machine) -> None:
+def test_n13_truncated_metadata_is_restored_from_a_backup(machine: Machine) -> None:
     machine.fab("pool.backup")
     machine.ssh(f"truncate -s 0 {DIR}/meta")
     for task, code in ((["pool.status"], 0), (["pool.grow", "--size", "256M"], 2), (["pool.check"], 2)):
@@ -243,7 +243,7 @@ def test_n13_metadata_that_was_cut_comes_back_from_a_backup(machine: Machine) ->
     assert "ok 1  changed 0" in machine.fab(*FILES)
 
 
-def test_n28_deleted_under_a_running_pool_it_is_told_and_can_be_rescued(machine: Machine) -> None:
+def test_n28_a_file_deleted_under_an_active_pool_is_reported_and_can_be_rescued(machine: Machine) -> None:
     machine.ssh(f"rm {DIR}/data {DIR}/meta; systemctl start devmapper-pool-monitor@{POOL}.service")
     for task, code in ((["pool.status"], 0), (["doctor"], 1), (["pool.grow", "--size", "256M"], 2), (["pool.trim"], 2)):
         said = machine.fab(*task, code=code)
@@ -263,7 +263,7 @@ def test_n28_a_reset_finds_devices_whose_files_were_deleted(machine: Machine) ->
     assert machine.ssh(f"mountpoint {DIR}; ls {DIR}").split()[-1] == "lost+found"
 
 
-def test_n9_a_machine_boots_without_the_volume_and_is_told_where_it_is(machine: Machine) -> None:
+def test_n9_a_machine_boots_without_the_volume_and_status_tells_where_it_is(machine: Machine) -> None:
     disk = machine.disk(3)
     machine.ssh(f"umount {DIR}; sed -i '\\|{DIR}|d' /etc/fstab; wipefs -q -a {disk}; vgcreate -q rv {disk}")
     made = ["pool.loop", "--dir", DIR, "--size", "128M", "--volume", "rv/pool", "--volume-size", "400M"]
@@ -293,7 +293,7 @@ echo {text} | dd of=/dev/mapper/t{number} bs=1M count=1 conv=fsync,sync status=n
 
 
 def content(machine: Machine, number: int) -> str:
-    """What is there at its beginning."""
+    """The first line of a thin device."""
     return machine.ssh(
         f'dmsetup create t{number} --table "0 65536 thin /dev/mapper/{POOL} {number}"\n'
         f"head -n 1 /dev/mapper/t{number}; dmsetup remove --retry t{number}"

@@ -1,4 +1,4 @@
-"""What is true only a moment later, and what must still be true after a power cut. The tests build on each other."""
+"""Races with changes that take effect a moment later, and power cuts. The tests build on each other."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def drop_in(unit: str, text: str) -> str:
 
 
 def without(unit: str) -> str:
-    """Shell that takes them away."""
+    """Shell that removes those lines."""
     return f"rm -r /run/systemd/system/{unit}.d; systemctl daemon-reload"
 
 
 def main_pid(machine: Machine) -> str:
-    """The containerd that runs."""
+    """The main process id of containerd, as systemd prints it."""
     return machine.ssh(f"systemctl show -p MainPID {DAEMON.unit}")
 
 
-def test_a_container_that_ends_at_once_is_heard(deployed: Machine) -> None:
+def test_the_output_of_a_container_that_ends_at_once_is_read(deployed: Machine) -> None:
     # On one processor ctr hears of the end of a container before it has read what that said: 6 times in 300.
     for _ in range(4):
         said = deployed.fab("smoke")
@@ -51,7 +51,7 @@ def test_a_unit_that_is_still_starting_is_waited_for(deployed: Machine) -> None:
     deployed.ssh(without(DAEMON.unit))
 
 
-def test_the_monitor_is_there_when_the_pool_is(deployed: Machine) -> None:
+def test_the_monitor_runs_as_soon_as_the_pool_does(deployed: Machine) -> None:
     # It starts after the pool, 5 to 40 ms later on an idle machine: here, 3 s.
     deployed.ssh(r"printf '[Service]\nType=oneshot\nExecStart=/bin/sleep 3\n' >/run/systemd/system/slow.service")
     deployed.ssh(drop_in(TIMER, r"[Unit]\nWants=slow.service\nAfter=slow.service\n"))
@@ -61,7 +61,7 @@ def test_the_monitor_is_there_when_the_pool_is(deployed: Machine) -> None:
     assert NOTHING in deployed.fab("deploy")
 
 
-def test_a_pool_that_is_growing_is_looked_at_when_it_has_grown(deployed: Machine) -> None:
+def test_facts_wait_for_a_growing_pool(deployed: Machine) -> None:
     # The files are longer already; what comes before the kernel is told of it takes its time here.
     slow = "/usr/local/sbin/sync"
     deployed.ssh(rf"printf '#!/bin/sh\nsleep 10\nexec /usr/bin/sync \"$@\"\n' >{slow}; chmod +x {slow}")

@@ -1,4 +1,4 @@
-"""Metadata that is checked, backed up, damaged and brought back; what does not belong together; space given back.
+"""Metadata is checked, backed up, damaged and restored; records that do not match; space that is given back.
 
 One machine with both variants: the default containerd on a loop pool, the instance `two` on a disk. The tests of a
 variant build on each other.
@@ -97,13 +97,13 @@ count=1"""
 
 
 def alive(machine: Machine, of: Variant) -> None:
-    """The container still has its file, and containerd takes the pool."""
+    """The container still has its file, and containerd accepts the pool."""
     assert machine.in_snapshot("kept", "cat file", of.ctr) == "still here\n"
     assert re.search(r"snapshotter\.v1\s+devmapper\s+\S+\s+ok", machine.ssh(f"{of.ctr} plugins ls"))
     assert "sound (a snapshot of its live metadata)" in machine.fab("pool.check", *of.options)
 
 
-def test_without_thin_check_nothing_is_begun(machine: Machine) -> None:
+def test_without_thin_check_nothing_is_started(machine: Machine) -> None:
     machine.ssh("mv /usr/sbin/thin_check /root/")
     said = machine.fab("pool.check", code=2)
     machine.ssh("mv /root/thin_check /usr/sbin/")
@@ -111,7 +111,7 @@ def test_without_thin_check_nothing_is_begun(machine: Machine) -> None:
     assert "package: thin-provisioning-tools" in said
 
 
-def test_what_does_not_belong_together_is_named_and_removed(machine: Machine) -> None:
+def test_inconsistencies_are_named_and_removed(machine: Machine) -> None:
     make(machine, LOOP, "lost")
     machine.ssh("sync")
     assert "they agree" in machine.fab("pool.fsck")
@@ -132,7 +132,7 @@ def test_what_does_not_belong_together_is_named_and_removed(machine: Machine) ->
     assert "they agree" in machine.fab("pool.fsck")
 
 
-def test_space_that_files_no_longer_use_comes_back(machine: Machine) -> None:
+def test_space_that_files_no_longer_use_is_returned(machine: Machine) -> None:
     machine.ssh("""set -e; mkdir -p /mnt/kept
         m=$(ctr snapshots --snapshotter devmapper mounts /mnt/kept kept); eval "${m%-o }"
         dd if=/dev/urandom of=/mnt/kept/big bs=1M count=48 status=none; sync; rm /mnt/kept/big; sync""")
@@ -161,7 +161,7 @@ dmsetup status $pool"""
 """Writes to the metadata fail for a moment, except for those to its superblock, where the kernel notes that."""
 
 
-def test_a_pool_that_the_kernel_wants_checked_is_said_so_and_repaired(machine: Machine) -> None:
+def test_a_pool_that_needs_check_is_reported_and_repaired(machine: Machine) -> None:
     assert " ro " in (said := machine.ssh(FAIL_A_COMMIT)) and "needs_check" in said
     # The inventory knows only of the default containerd's loop pool.
     assert "read-only until it has been checked" in machine.fab("pool.status", *DIRECT.options)
@@ -189,7 +189,7 @@ def test_a_damaged_block_is_found_and_repaired(machine: Machine, of: Variant) ->
 
 
 @both
-def test_metadata_beyond_repair_comes_from_a_backup(machine: Machine, of: Variant) -> None:
+def test_metadata_beyond_repair_is_restored_from_a_backup(machine: Machine, of: Variant) -> None:
     said = machine.fab("pool.backup", *of.options)
     assert re.search(r"\.xml\.gz\n.*thin devices, sha256 [0-9a-f]{64}; [0-9] of at most 8 kept", said)
     assert "is sound" in machine.fab("pool.restore", *of.options, code=2)

@@ -1,4 +1,4 @@
-"""A machine on which pools were made and taken away again is as it was before. The tests build on each other."""
+"""A machine on which pools were made and removed is as it was before. The tests build on each other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.integration.conftest import started
 from tests.integration.machine import Machine
 
 DISK, OTHER = "/dev/disk/by-id/virtio-lab-disk", "/dev/disk/by-id/virtio-lab-disk2"
-"""One for a direct pool; one that is a volume group of somebody else's."""
+"""One disk for a direct pool; one with a foreign volume group."""
 
 BLOCKS = f"""
 losetup -n -l; dmsetup ls; dmsetup table; cat /proc/mounts; cat /etc/fstab
@@ -21,7 +21,7 @@ lvs -a --noheadings -o vg_name,lv_name; pvs --noheadings -o pv_name,vg_name
 wipefs {DISK} {OTHER}; head -c 4M {DISK} | tr -d '\\0' | wc -c; tail -c 4M {DISK} | tr -d '\\0' | wc -c
 find /etc/devmapper-pool /etc/lvm/profile /var/lib/containerd/devmapper 2>/dev/null | sort
 """
-"""All that a pool could leave behind."""
+"""Everything that a pool could leave behind."""
 
 FILES = """
 find /etc /opt /usr/local /srv /var/lib /var/tmp -xdev -printf '%p %y %m %l\\n' | sort
@@ -49,7 +49,7 @@ def machine(request: pytest.FixtureRequest, lab: Path, suite: str) -> Iterator[M
 
 @pytest.fixture(scope="module")
 def fresh(machine: Machine) -> tuple[str, list[str]]:
-    """It, before the first deploy."""
+    """The machine's block devices and files before the first deploy."""
     return blocks(machine), files(machine)
 
 
@@ -65,12 +65,12 @@ def on_volume(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def breaking(program: str, then: str) -> str:
-    """A program that does its work and then `then`, in the place where it is found first."""
+    """Install a wrapper, found first in PATH, that runs the program and then `then`."""
     text = f'#!/bin/sh\n/sbin/{program} "$@" || exit\n{then}\n'
     return f"printf %s {shlex.quote(text)} >/usr/local/sbin/{program}; chmod +x /usr/local/sbin/{program}"
 
 
-def test_half_a_pool_goes_too(machine: Machine, fresh: tuple[str, list[str]], on_volume: Path) -> None:
+def test_half_a_pool_is_removed(machine: Machine, fresh: tuple[str, list[str]], on_volume: Path) -> None:
     machine.ssh(breaking("lvcreate", "exit 1"))
     machine.fab("pool.loop", code=1, inventory=on_volume)
     machine.ssh("rm /usr/local/sbin/lvcreate")
@@ -79,7 +79,7 @@ def test_half_a_pool_goes_too(machine: Machine, fresh: tuple[str, list[str]], on
     assert blocks(machine) == fresh[0]
 
 
-def test_a_direct_pool_goes_with_the_group_and_the_disk_that_were_made_for_it(
+def test_a_direct_pool_is_removed_with_the_group_and_disk_created_for_it(
     machine: Machine, fresh: tuple[str, list[str]]
 ) -> None:
     machine.fab("deploy", "--variant", "direct", "--device", DISK)
@@ -121,7 +121,7 @@ def test_a_pool_in_use_stays(machine: Machine, on_volume: Path) -> None:
     assert "containers run in default: one" in machine.fab("pool.reset", "--yes", code=2, inventory=on_volume)
 
 
-def test_all_of_it_goes(machine: Machine, fresh: tuple[str, list[str]], on_volume: Path) -> None:
+def test_everything_is_removed(machine: Machine, fresh: tuple[str, list[str]], on_volume: Path) -> None:
     said = machine.fab("pool.reset", "--all", "--yes", "--force", inventory=on_volume)
     assert "distribution packages remain" in said
     assert files(machine) == fresh[1]

@@ -1,4 +1,4 @@
-"""Both kinds of pool lose their power while containers write, and are rebooted while they write; nothing that was
+"""Power cuts and reboots while containers write to both kinds of pool; nothing that was
 acknowledged may be missing. Two rounds by default; `nox -s soak` does twenty.
 
 What a cut takes is all that the machine had in memory. What it had written to its disk stays there, whether it was
@@ -77,18 +77,18 @@ class Writer:
         self.machine.ssh(f"{create} sh -c {shlex.quote(WRITE)}")
 
     def start(self) -> None:
-        """Let it go on where its disk says that it was."""
+        """Continue after the last record on its disk."""
         with self.file.open("wb") as out:
             command = self.machine.vm.ssh(f"exec {self.ctr} tasks start {self.name} </dev/null")
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
 
     def said(self) -> list[int]:
-        """What it acknowledged since it was started."""
+        """The writes it acknowledged since it was started."""
         whole = self.file.read_text().rpartition("\n")[0]
         return [int(line) for line in re.findall(r"^\d+$", whole, re.MULTILINE)]
 
     def wait_for(self, records: int) -> None:
-        """Wait until it acknowledged so many since it was started."""
+        """Wait until it has acknowledged this many records since it was started."""
         begin = monotonic()
         while len(self.said()) < records:
             assert self.process is not None and self.process.poll() is None, self.file.read_text()
@@ -96,7 +96,7 @@ class Writer:
             sleep(0.05)
 
     def end(self) -> None:
-        """Its machine is gone: keep what it said. A connection does not see a reboot."""
+        """Keep its output, since its machine is gone. The connection does not notice a reboot."""
         assert self.process is not None
         self.process.kill()
         self.process.wait()
@@ -127,7 +127,7 @@ def writers(deployed: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 def come_back(machine: Machine) -> None:
-    """The machine's own boot brings pools and containerds up, before anybody runs a task."""
+    """Booting the machine brings its pools and containerds up before any task runs."""
     begin = monotonic()
     while "inactive" in (states := machine.ssh(f"systemctl is-active {UNITS}", code=None)) or "activating" in states:
         assert monotonic() - begin < SECONDS, states
@@ -163,6 +163,6 @@ def test_nothing_acknowledged_is_lost(
         print(f" {kept} acknowledged records are there, and {sum(more)} more", end=" ")
 
 
-def test_a_deploy_finds_nothing_to_mend(writers: list[Writer]) -> None:
+def test_a_deploy_finds_nothing_to_repair(writers: list[Writer]) -> None:
     for options in ([], DIRECT):
         assert "ok 1  changed 0" in writers[0].machine.fab("deploy", *options)

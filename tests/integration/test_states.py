@@ -1,4 +1,4 @@
-"""Every state of a pool on files says what it is in each command, and is led out of by what that says."""
+"""Every command names each state of a loop pool, and the remedy it prints works when typed as printed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 
 from tests.integration.conftest import started
 from tests.integration.golden import Golden
+from tests.integration.remedy import Place, hint_in, named_and_fixed, out
 from tests.integration.states import DIR, LOOP, ON_FILES
-from tests.integration.way_out import Place, hint_in, named_and_left, out
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +22,8 @@ def place(request: pytest.FixtureRequest, suite: str, golden: Golden) -> Iterato
 
 
 @pytest.mark.parametrize("name", ON_FILES)
-def test_a_state_is_named_by_every_command_and_has_a_way_out(place: Place, name: str) -> None:
-    named_and_left(place, ON_FILES[name])
+def test_a_state_is_named_by_every_command_and_has_a_fix(place: Place, name: str) -> None:
+    named_and_fixed(place, ON_FILES[name])
 
 
 def test_f15_a_new_pool_is_not_made_under_the_state_of_another(place: Place) -> None:
@@ -41,5 +41,5 @@ def test_f15_a_new_pool_is_not_made_under_the_state_of_another(place: Place) -> 
     place.well(kept=False)
 
 
-def test_f16_what_can_still_be_written_is_told_before_it_is_too_little(place: Place) -> None:
+def test_f16_the_remaining_room_is_reported_before_it_is_too_little(place: Place) -> None:
     assert "can still be written before / is full" in place.fab("doctor")

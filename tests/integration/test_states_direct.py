@@ -1,4 +1,4 @@
-"""Every state of a pool on a disk says what it is in each command, and is led out of by what that says."""
+"""Every command names each state of a direct pool, and the remedy it prints works when typed as printed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 
 from tests.integration.conftest import started
 from tests.integration.golden import Golden
+from tests.integration.remedy import Place, hint_in, named_and_fixed, out
 from tests.integration.states import IDS, ON_A_DISK, TWO
-from tests.integration.way_out import Place, hint_in, named_and_left, out
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +28,8 @@ def place(
 
 
 @pytest.mark.parametrize("name", ON_A_DISK)
-def test_a_state_is_named_by_every_command_and_has_a_way_out(place: Place, name: str) -> None:
-    named_and_left(place, ON_A_DISK[name])
+def test_a_state_is_named_by_every_command_and_has_a_fix(place: Place, name: str) -> None:
+    named_and_fixed(place, ON_A_DISK[name])
 
 
 def test_what_lvm_asks_of_a_pool_and_what_the_pool_says_are_compared(place: Place) -> None:

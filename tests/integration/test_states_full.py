@@ -1,4 +1,4 @@
-"""Every state of a full pool says what it is in each command, and is led out of by what that says."""
+"""Every command names each state of a full pool, and the remedy it prints works when typed as printed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 
 from tests.integration.conftest import started
 from tests.integration.golden import Golden
+from tests.integration.remedy import Place, named_and_fixed
 from tests.integration.states import FULL_ONES
-from tests.integration.way_out import Place, named_and_left
 
 SETTINGS = """
 [defaults.pool]
@@ -36,5 +36,5 @@ def place(
 
 
 @pytest.mark.parametrize("name", FULL_ONES)
-def test_a_state_is_named_by_every_command_and_has_a_way_out(place: Place, name: str) -> None:
-    named_and_left(place, FULL_ONES[name])
+def test_a_state_is_named_by_every_command_and_has_a_fix(place: Place, name: str) -> None:
+    named_and_fixed(place, FULL_ONES[name])

@@ -25,7 +25,7 @@ def test_a_deploy_is_complete_and_a_second_one_changes_nothing(machine: Machine)
     machine.fab("doctor")
 
 
-def test_it_comes_back_after_a_reboot(machine: Machine) -> None:
+def test_a_deployed_machine_survives_a_reboot(machine: Machine) -> None:
     machine.reboot()
     assert "ok 1  changed 0" in machine.fab("deploy")
     assert machine.fab("smoke").count("Hello from containerd!") == 2

@@ -1,4 +1,4 @@
-"""A container that fills its root file system with files, each of them synced before it counts as written."""
+"""A container that fills its root file system with files, each synced before it counts as written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.integration.machine import Machine, until
 MIB_EACH = 1
 
 DIRECTORY = "/run/writer"
-"""On the machine, in memory: what the container says of itself must not depend on the pool."""
+"""A directory in memory on the machine, as the container's own reports must not depend on the pool."""
 
 WRITE = """
 i=$(busybox wc -l </host/written)
@@ -26,7 +26,7 @@ while [ ! -e /host/stop ]; do
   sleep $(cat /host/pace)
 done
 """
-"""dd's fsync and its exit code say that a file was written. Started again, it goes on with the next one."""
+"""dd's fsync and exit code tell that a file was written. After a restart it continues with the next one."""
 
 CHECK = """
 sync; echo 3 >/proc/sys/vm/drop_caches
@@ -44,25 +44,25 @@ class Writer:
 
     @property
     def written(self) -> int:
-        """Files that were written and synced."""
+        """Return the number of files that were written and synced."""
         return int(self.machine.ssh(f"wc -l <{DIRECTORY}/written"))
 
     @property
     def failed(self) -> int:
-        """Attempts to write that failed."""
+        """Return the number of attempts to write that failed."""
         return int(self.machine.ssh(f"wc -l <{DIRECTORY}/failed"))
 
     @property
     def errors(self) -> str:
-        """What they failed of, at last."""
+        """Return the last error."""
         return self.machine.ssh(f"tail -n 5 {DIRECTORY}/errors")
 
     def reaches(self, files: int, seconds: float = 120) -> None:
-        """Wait until it has written so many."""
+        """Wait until it has written this many files."""
         until(lambda: self.written >= files, f"did not write {files} files", seconds)
 
     def lost(self) -> str:
-        """Stop it and read back, from the disk, all that it had written; what is not as it was, or nothing."""
+        """Stop it and read everything that it wrote back from disk; return what differs."""
         root = f"root=/proc/$(ctr tasks ls | awk '$1 == \"{self.name}\" {{ print $2 }}')/root"
         said = self.machine.ssh(f"cd {DIRECTORY}; touch stop; {root}\n{CHECK}")
         assert said.endswith("checked\n"), said
@@ -73,11 +73,11 @@ class Writer:
         self.machine.ssh(f"echo 0 >{DIRECTORY}/pace")
 
     def slow(self) -> None:
-        """Let it take its time: what a pool was given is not full again at once."""
+        """Let it write slowly, so that an enlarged pool is not full again at once."""
         self.machine.ssh(f"echo 3 >{DIRECTORY}/pace")
 
     def restart(self) -> None:
-        """Start it again: its file system is mounted anew."""
+        """Start it again, with its file system mounted again."""
         self.machine.ssh(f"touch {DIRECTORY}/stop; ctr tasks kill -s KILL {self.name}", code=None)
         self._ended()
         self.machine.ssh(
@@ -88,27 +88,28 @@ class Writer:
         until(lambda: f"{self.name} " not in self.machine.ssh("ctr tasks ls | grep RUNNING || true"), "did not end", 60)
 
     def remove(self) -> None:
-        """End and remove it, with its snapshot."""
+        """Stop and remove it, with its snapshot."""
         self.machine.ssh(f"touch {DIRECTORY}/stop; ctr tasks kill -s KILL {self.name}", code=None)
         self._ended()
         self.machine.ssh(f"ctr tasks rm -f {self.name} || true; ctr containers rm {self.name}")
 
 
 def registry(machine: Machine) -> str:
-    """The lab's registry, as an image's name begins with it."""
+    """Return the lab's registry, as at the start of an image's name."""
     text = (machine.vm.directory.parent / "hosts.toml").read_text()
     return str(tomllib.loads(text)["defaults"]["registry"]).removeprefix("http://")
 
 
 def start(machine: Machine, name: str, pace: int = 0) -> Writer:
-    """Run one on the devmapper snapshotter, with so many seconds between its files."""
+    """Run one on the devmapper snapshotter, with `pace` seconds between its files."""
     image = f"{registry(machine)}/library/busybox:latest"
     machine.ssh(
         f"rm -rf {DIRECTORY}; mkdir {DIRECTORY}; cd {DIRECTORY}; touch written failed errors; echo {pace} >pace\n"
         f"dd if=/dev/urandom of=seed bs=1M count={MIB_EACH} status=none\n"
         f"ctr images pull --plain-http --snapshotter devmapper {image} >/dev/null\n"
         f"ctr run -d --snapshotter devmapper --mount type=bind,src={DIRECTORY},dst=/host,options=rbind:rw"
-        # A writer in the background of a shell that lives on: when the file system fails it, one can still look.
+        # The writer runs in the background of a shell that lives on, so that a failed file system can still be
+        # inspected.
         f" {image} {name} sh -c {shlex.quote(f'({WRITE}) & while :; do sleep 60; done')}"
     )
     return Writer(machine, name)

@@ -1,6 +1,6 @@
-"""A zoo of disks: what can be on a disk, or use it, each prepared on a disk of its own with a known content.
+"""A zoo of disks: everything that can be on a disk, or use it, each on a disk of its own with known content.
 
-A new case is a line in `CASES`, or of a logical volume in `VOLUMES`.
+A new case is a line in `CASES`, or in `VOLUMES` for a logical volume.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class Case(msgspec.Struct, frozen=True):
     """One disk.
 
     Args:
-        name: of the case.
+        name: name of the case.
         make: shell that prepares `$disk`.
-        says: what its refusal must say; nothing for a disk that is empty.
-        wipe: whether `--wipe` may take it.
-        disk: what it is.
+        says: text that its refusal must contain; empty if the disk is empty.
+        wipe: whether `--wipe` may destroy its content.
+        disk: properties of the disk.
     """
 
     name: str
@@ -38,10 +38,10 @@ class Case(msgspec.Struct, frozen=True):
 
 
 RANDOM = b"".join(hashlib.sha256(bytes([number])).digest() for number in range(128))
-"""4 KiB that no program knows."""
+"""4 KiB that no program recognises."""
 
 EXT4 = "mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0"
-"""The kernel writes nothing to it later on."""
+"""So that the kernel writes nothing to it later."""
 
 MOUNT = "mount -o ro,noload"
 
@@ -64,7 +64,7 @@ VOLUMES = {
     "open": ('sleep infinity <"$disk" >/dev/null 2>&1 &', "open in process"),
     "mounted": (f'{EXT4} "$disk"; mkdir -p /srv/volume; {MOUNT} "$disk" /srv/volume', "mounted at /srv/volume"),
 }
-"""Volumes of 128M in the group `user`: shell that prepares `$disk`, and what the refusal of each must say."""
+"""Volumes of 128M in the group `user`: shell that prepares `$disk`, and text that each refusal must contain."""
 
 GROUP = f"""vgcreate -q user "$disk"
 for name in {" ".join(VOLUMES)}; do lvcreate -q -y -W n -L 128M -n $name user; done"""
@@ -109,7 +109,7 @@ CASES = (
          ("mounted at /srv/mounted",)),
     Case("free", ":", ()),
 )  # fmt: skip
-"""The n-th is the machine's n-th further disk; the last is the one that the pool of the tests is made on."""
+"""The n-th is the machine's n-th additional disk; the last one is for the pool of the tests."""
 
 DISKS = tuple(case.disk for case in CASES)
 
@@ -121,7 +121,7 @@ OTHERS = {
     "/dev/loop7": "a loop device",
     "/dev/user/raw": "not a whole disk but of type lvm",
 }
-"""Further devices of the machine: what the refusal of each must say, also with `--wipe`."""
+"""Other devices of the machine: text that the refusal of each must contain, even with `--wipe`."""
 
 BEGIN = "set -eu\nmodprobe -a dm_multipath dm_round_robin dm_crypt loop xfs"
 
@@ -131,12 +131,12 @@ sync; udevadm settle"""
 
 
 def device(machine: Machine, name: str) -> str:
-    """The machine's name of the disk of a case."""
+    """Return the machine's name of the disk of a case."""
     return machine.disk([case.name for case in CASES].index(name) + 2)
 
 
 def prepare(machine: Machine) -> None:
-    """Make the whole zoo on a machine that has `DISKS`."""
+    """Prepare the whole zoo on a machine that has `DISKS`."""
     lines = [BEGIN]
     for case in CASES:
         lines.append(f"disk={device(machine, case.name)}; cd /\n{case.make}")
@@ -146,6 +146,6 @@ def prepare(machine: Machine) -> None:
 
 
 def sums(machine: Machine) -> dict[str, str]:
-    """A digest of each disk."""
+    """Return a digest of each disk."""
     machine.ssh("sync")
     return {case.name: digest(machine, number) for number, case in enumerate(CASES, 2)}

@@ -1,7 +1,7 @@
 """A unit test touches neither the machine nor its owner's files.
 
-The ban is an audit hook: it sees what Python's own functions do, by whatever name they were imported. What it raises
-is no `Exception`, so that code under test which forgives errors does not swallow it.
+The ban is an audit hook, so it sees what Python's own functions do, under whatever name they were imported. What it
+raises is not an `Exception`, so that code under test which catches errors does not swallow it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fabfile.errors import Problem
 from tests.unit import typed
 
 settings.register_profile("busy", deadline=None)
-# How long an example takes says more of the machine than of the code: a busy one failed the tests of a good parser.
+# The time of an example depends on the machine more than on the code: on a busy one, tests of a good parser failed.
 settings.load_profile("busy")
 
 BANNED = frozenset(
@@ -47,7 +47,7 @@ class Banned(BaseException):
 
 
 class Guard:
-    """The audit hook. Hooks cannot be removed, so there is one, and it acts only while a test runs."""
+    """The audit hook. Hooks cannot be removed, so there is only one, which acts while a test runs."""
 
     def __init__(self) -> None:
         self.active = False
@@ -59,7 +59,7 @@ class Guard:
             raise Banned(f"a unit test may not touch the machine: {self.seen[-1]}")
 
     def verdict(self) -> None:
-        """Fail the test that tried something, even if it caught what was raised then."""
+        """Fail the test that tried something, even if it caught the exception."""
         if self.seen:
             pytest.fail(f"a unit test may not touch the machine: {self.seen[0]}")
 
@@ -70,7 +70,7 @@ sys.addaudithook(GUARD)
 
 @pytest.fixture(autouse=True)
 def banned(request: pytest.FixtureRequest) -> Iterator[list[str]]:
-    """What this test tried; anything fails it."""
+    """List what this test tried; anything in it fails the test."""
     GUARD.seen.clear()
     GUARD.active = True
     yield GUARD.seen
@@ -80,7 +80,7 @@ def banned(request: pytest.FixtureRequest) -> Iterator[list[str]]:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty home, cache, lab and no inventory: the developer's own are out of reach."""
+    """Provide an empty home, cache, lab and inventory, out of reach of the developer's own."""
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
@@ -95,14 +95,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(autouse=True)
 def for_people(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Standard output is for people, whatever a test before this one did with --json."""
+    """Reset standard output to be for people, whatever an earlier test did with --json."""
     monkeypatch.setattr(console, "_document", False)
     monkeypatch.setattr(console, "_only", None)
 
 
 @pytest.fixture(autouse=True)
 def hints(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The hints of all problems that this test met: each command in them must be one that invoke or fabric takes."""
+    """List the hints of all problems in this test; invoke or fabric must accept each command in them."""
     met: list[str] = []
     begin = Problem.__init__
 

@@ -1,4 +1,4 @@
-"""Texts with damage in them, for the tests of whatever reads what somebody else wrote."""
+"""Damaged texts, for tests of code that reads what others wrote."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ PIECES = (
     "#", "[", "]", "[[", "]]", "{", "}", "{}", "[]", "_", "x", "@@ system\n", "@file ", "@mode 9 ", "9" * 25,
     "9" * 5000, "[" * 3000, "{a=" * 300, "a." * 600, "2020-01-01",
 )  # fmt: skip
-"""What is put into a text: what a format gives a meaning to, numbers of any size, and nesting without end."""
+"""Insertions: characters with a meaning in some format, numbers of any size, and deep nesting."""
 
 
 @st.composite
 def damaged(draw: st.DrawFn, texts: Sequence[str]) -> str:
-    """One of the texts with a few words put in, taken out, or doubled; or with one of its lines twice."""
+    """Draw one of the texts with a few words inserted, removed or doubled, or with one line doubled."""
     text = draw(st.sampled_from(texts))
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(text)))

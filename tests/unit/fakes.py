@@ -1,4 +1,4 @@
-"""A machine made of recorded answers. It implements what target.py asks of `c`, and remembers what it was asked."""
+"""A machine made of recorded answers. It has the interface that target.py uses, and records what it is asked."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ RECORDED = Path(__file__).parent / "facts"
 
 
 def recorded(fact: str, name: str) -> str:
-    """A fact's recorded output."""
+    """Return the recorded output of a fact."""
     return (RECORDED / fact / f"{name}.txt").read_text()
 
 
 def looks_like(**sections: str) -> str:
-    """What the facts script prints: a fresh Debian 12, except for the sections given."""
+    """Return the output of the facts script on a fresh Debian 12, except for the given sections."""
     return "".join(f"@@ {name}\n{sections.get(name, recorded(name, 'fresh'))}" for name in facts.MODULES)
 
 
 def have(**changes: Any) -> Facts:
-    """The facts of a fresh Debian 12, except for those given."""
+    """Return the facts of a fresh Debian 12, except for the given ones."""
     return msgspec.structs.replace(facts.parse(looks_like()), **changes)
 
 
 class Reply:
-    """A command that was begun on a machine: it answers once it has the whole script, as `carry` sends it."""
+    """A running command, which answers once it has received the complete script from `carry`."""
 
     def __init__(self, machine: Machine, command: str) -> None:
         self.machine, self.command = machine, command
@@ -43,11 +43,11 @@ class Reply:
         self.code = 0
 
     def write(self, data: bytes) -> None:
-        """Take some of the script, or of the data behind it."""
+        """Receive a part of the script, or of the data after it."""
         self.sent += data
 
     def read(self, size: int) -> bytes:
-        """The answer, at once."""
+        """Return the answer, at once."""
         if self.output is None:
             length = int(re.search(r"head -c (\d+)", self.command)[1])  # type: ignore[index]
             body, data = self.sent[:length].decode(), bytes(self.sent[length:])
@@ -59,31 +59,31 @@ class Reply:
         return b""
 
     def read_error(self, size: int) -> bytes:
-        """Nothing."""
+        """Nothing was printed."""
         return b""
 
     def end_input(self) -> None:
-        """It has the script already."""
+        """The script is complete already."""
 
     def cancel(self) -> None:
-        """Nothing goes on."""
+        """Nothing runs."""
 
     def lost(self) -> str:
-        """Nothing is."""
+        """The connection is never lost."""
         return ""
 
     def exit_code(self) -> int:
-        """Of the script."""
+        """Exit code of the script."""
         return self.code
 
 
 class Machine:
-    """Answers looks and applications in turn; the last look is repeated.
+    """Answers requests for facts, and applications, in turn; the last facts are repeated.
 
     Args:
-        looks: what the facts script prints, one after the other.
-        applied: exit code and output of the apply script, one after the other; then success.
-        dry: whether the user said --dry.
+        looks: outputs of the facts script, one after the other.
+        applied: exit codes and outputs of the apply script, one after the other; then success.
+        dry: whether --dry was given.
     """
 
     def __init__(
@@ -93,14 +93,14 @@ class Machine:
         self.looks, self.applied = list(looks), list(applied)
         self.scripts: list[str] = []
         self.host_entry: Host | None = None
-        """What hosts.toml says of it, as a `Connection` has it; else it is this machine."""
+        """Its entry in hosts.toml, as a `Connection` has it; None: it is this machine."""
 
     def begin(self, command: str) -> Reply:
-        """Begin a command, as a `Connection` does."""
+        """Start a command, as a `Connection` does."""
         return Reply(self, command)
 
     def answer(self, script: str, data: bytes) -> tuple[int, str]:
-        """Exit code and output of a script, as a machine would answer."""
+        """Return exit code and output of a script, as a machine would."""
         self.scripts.append(script)
         if LOCK not in script:
             return 0, self._look() if "@@ system" in script else ""
@@ -112,12 +112,12 @@ class Machine:
 
     @property
     def log(self) -> list[str]:
-        """What was asked, in one word each."""
+        """What was asked, one word each."""
         return ["apply" if LOCK in s else "look" if "@@ system" in s else "run" for s in self.scripts]
 
 
 class Remote(Machine):
-    """One behind SSH, to which files are brought."""
+    """A machine behind SSH, to which files are uploaded."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -125,7 +125,7 @@ class Remote(Machine):
         self.host = "192.0.2.1"
 
     def answer(self, script: str, data: bytes) -> tuple[int, str]:
-        """Take a file, or answer as a machine would."""
+        """Receive a file, or answer as a machine would."""
         if "<&3" not in script:
             return super().answer(script, data)
         path = f"/var/tmp/containerd-devmapper.{len(self.files)}/file"

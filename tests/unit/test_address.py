@@ -1,4 +1,4 @@
-"""Addresses: what is one, where it may lead, and that its password goes nowhere but to its server."""
+"""Addresses: valid ones, redirects, and that a password goes only to its server."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_an_address_stays_as_it_is(good: str) -> None:
         "http://host/$(id)`",
     ],
 )
-def test_what_is_none_is_refused(bad: str) -> None:
+def test_an_invalid_address_is_refused(bad: str) -> None:
     with pytest.raises(Refused, match="mirror: not a usable address"):
         address.clean(bad, "mirror")
 

@@ -1,4 +1,4 @@
-"""Whatever a machine answers, it is facts, or an answer, or one error that is short enough to be read; and soon."""
+"""Any answer of a machine is facts, or output, or one short error; and soon."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tests.unit.fakes import RECORDED, Machine, Reply, looks_like
 
 RECORDS = {name: [file.read_text() for file in sorted((RECORDED / name).glob("*.txt"))] for name in facts.MODULES}
 LONGEST = 4000
-"""Characters of an error."""
+"""Limit for the characters of an error."""
 
 
 def look(name: str, text: str) -> facts.Facts | None:
-    """The facts, or None where they were refused."""
+    """The facts, or None if they were rejected."""
     try:
         return facts.parse(looks_like(**{name: text}))
     except Failed as failed:
@@ -100,7 +100,7 @@ def test_settings_of_a_pool_that_are_damaged_are_named_before_a_task_counts_on_t
 
 
 class Liar(Machine):
-    """Answers a script with these words, in which `MARK` is the mark of that script, and then with this exit code."""
+    """Answers a script with this text, in which `MARK` is that script's mark, and then with this exit code."""
 
     def __init__(self, out: bytes, error: bytes, code: int | None) -> None:
         super().__init__([""])

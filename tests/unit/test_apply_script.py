@@ -1,4 +1,4 @@
-"""What a change looks like to a person, and the shape of the script that makes it so."""
+"""How a change is shown to an operator, and the form of the script that makes it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tests.unit.fakes import Machine, Remote, have, looks_like
 
 
 class Source(msgspec.Struct, frozen=True):
-    """A file of the controller."""
+    """A file on the controller."""
 
     file: str
     label: str = "go-1.26.5-5c2c3b16caef"
 
     def path(self) -> Path:
-        """Where it is."""
+        """Its path."""
         return Path(self.file)
 
 
@@ -114,13 +114,13 @@ def test_files_and_their_names_are_on_the_disk_before_they_are_used_and_at_the_e
     assert lines[lines.index("echo @@2") - 1] == "sync /etc/new.d/a /etc/new.d /etc"
     assert lines[-2:] == ["sync /srv", ":"]
     assert "[ ! -e /etc/b ] || { cp -p /etc/b /etc/b.bak; sync /etc/b.bak; }" in lines
-    # What replaces a file is on the disk before it does.
+    # A replacement is on disk before it is renamed.
     places = [number for number, line in enumerate(lines) if line == 'sync "$1"']
     assert [lines[number + 1].split()[:3] for number in places] == [["mv", "-fT", '"$1"']] * 2
 
 
 def test_the_lock_outlives_the_last_change() -> None:
-    # In a subshell dash runs the last command in the process that holds the lock, with all of its redirections.
+    # In a subshell, dash runs the last command in the process that holds the lock, with all of its redirections.
     assert apply_script([Command("a", "first")], {}, "0").splitlines()[-1] == ":"
 
 

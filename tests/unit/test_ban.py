@@ -49,7 +49,7 @@ def test_attempt_is_banned(attempt: Callable[[], object], banned: list[str]) -> 
     banned.clear()
 
 
-def test_code_that_forgives_errors_does_not_swallow_it(banned: list[str]) -> None:
+def test_code_that_catches_errors_does_not_swallow_the_ban(banned: list[str]) -> None:
     def forgiving() -> None:
         try:
             subprocess.run(["true"], check=False)
@@ -61,7 +61,7 @@ def test_code_that_forgives_errors_does_not_swallow_it(banned: list[str]) -> Non
     banned.clear()
 
 
-def test_even_when_all_is_caught_the_test_fails(banned: list[str]) -> None:
+def test_the_test_fails_even_if_everything_is_caught(banned: list[str]) -> None:
     try:
         subprocess.run(["true"], check=False)
     except BaseException as error:

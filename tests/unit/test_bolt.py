@@ -1,4 +1,4 @@
-"""bolt files: whatever a writer put in comes out, and whatever is no such file is said to be broken."""
+"""bolt files: what a writer put in is read, and damaged files are broken."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ trees = st.recursive(
 
 
 class Writer:
-    """Writes as bbolt does: pages by number, small buckets in their leaf, elements with their data behind them."""
+    """Writes like bbolt: pages by number, small buckets in their leaf, elements followed by their data."""
 
     def __init__(self, leaf: int) -> None:
         self.pages: dict[int, bytes] = {}
         self.leaf = leaf
-        """Keys in a leaf before a branch is put above."""
+        """Keys in a leaf before a branch is put above it."""
 
     def page(self, number: int, flags: int, count: int, body: bytes) -> bytes:
         return struct.pack("<QHHI", number, flags, count, 0) + body
@@ -41,7 +41,7 @@ class Writer:
         return heads + data
 
     def value(self, content: bytes | Tree) -> tuple[int, bytes]:
-        """Flags and value of a key: a bucket without buckets lies inline, another one in pages of its own."""
+        """Flags and value of a key: a flat bucket is inline, others have pages of their own."""
         if isinstance(content, bytes):
             return 0, content
         pairs = [(0, key, inner) for key, inner in sorted(content.items()) if isinstance(inner, bytes)]
@@ -133,7 +133,7 @@ def test_pages_in_a_ring_end() -> None:
 
 
 def branches(levels: int, fan: int) -> bytes:
-    """A bucket of branch pages, each of which names the next one `fan` times: `fan` to the power of `levels` ways."""
+    """A bucket of branch pages, each naming the next one `fan` times: `fan` to the power of `levels` paths."""
     writer = Writer(4)
     for level in range(levels):
         heads = b"".join(struct.pack("<IIQ", 16 * (fan - n) + n, 1, 5 + level) for n in range(fan))

@@ -1,4 +1,4 @@
-"""bolt files that are written whole: what was put in comes out, in the form that bolt itself checks."""
+"""bolt files written as a whole: what was put in is read, in the form that bolt itself checks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_what_was_put_in_comes_out(root: Content, size: int, number: int) -> Non
 
 @given(contents, st.sampled_from([1024, 4096]))
 def test_every_page_is_used_once_and_named_by_its_own_number(root: Content, size: int) -> None:
-    """What bolt's own check of a file looks at."""
+    """This is what bolt's own check of a file verifies."""
     file = dump(root, size, 6)
     assert len(file) % size == 0
     used = {0, 1, 2}

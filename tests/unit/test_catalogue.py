@@ -1,4 +1,4 @@
-"""What a mirror's releases.toml may hold: a catalogue or one clear error, within a bounded time and memory."""
+"""A mirror's releases.toml is a catalogue, or one clear error, within bounded time and memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HOSTILE = {
 
 
 def read(text: str) -> bool:
-    """Whether it is a catalogue with the set 2.3; else it was refused."""
+    """Whether it is a catalogue with the set 2.3; otherwise it was refused."""
     try:
         raw = catalogue.parse(text, "releases.toml")
         tables = catalogue.convert(raw, "releases.toml", "2.3")
@@ -58,7 +58,7 @@ def test_a_hostile_table_is_refused_within_seconds_and_megabytes(name: str) -> N
     assert monotonic() - start < 20
 
 
-def test_ours_is_one() -> None:
+def test_our_own_table_is_a_catalogue() -> None:
     assert read(REAL)
 
 

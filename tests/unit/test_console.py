@@ -1,4 +1,4 @@
-"""What machines print is shown and not obeyed, and output that cannot be written ends nothing."""
+"""Output of machines is escaped, and output that cannot be written interrupts nothing."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ PRINTS = re.compile(r"\bprint\(|\bsys\.(__)?(stdout|stderr)|\bos\.write\([12],")
 """What writes to a terminal."""
 
 ELSEWHERE = ("fabfile/console.py", "fabfile/lab/kinds/uml_block.py", "fabfile/lab/kinds/uml_supervisor.py")
-"""The one place; and processes of their own, whose output is a log."""
+"""The only place, and separate processes whose output is a log."""
 
 
 def test_nothing_else_writes_to_the_terminal() -> None:

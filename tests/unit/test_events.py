@@ -86,7 +86,16 @@ def test_the_file_has_a_line_each_as_soon_as_it_happens(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="--events: cannot write"):
         events.check(str(tmp_path))
+    with pytest.raises(Refused, match="No such file"):
+        events.check(str(tmp_path / "missing" / "new"))
+
+
+def test_checking_the_file_neither_creates_nor_changes_it(tmp_path: Path) -> None:
     events.check(str(tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "old").write_text("of the last run\n")
+    events.check(str(tmp_path / "old"))
+    assert (tmp_path / "old").read_text() == "of the last run\n"
 
 
 def test_a_full_disk_ends_nothing(capsys: pytest.CaptureFixture[str]) -> None:

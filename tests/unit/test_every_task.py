@@ -21,7 +21,7 @@ from fabfile.outcome import TaskReport
 from tests.reference import all_tasks
 from tests.unit.fakes import Machine
 from tests.unit.pool import groups, loops
-from tests.unit.pool.machines import done
+from tests.unit.pool.machines import done, on_disks, running
 from tests.unit.pool.maintain import test_adopt, test_rescue
 from tests.unit.steps.conftest import having
 from tests.unit.steps.conftest import mirror as mirror
@@ -59,6 +59,12 @@ def theirs() -> Facts:
     return msgspec.structs.replace(have, instances=msgspec.structs.replace(have.instances, backing=backing))
 
 
+def two_disks() -> Facts:
+    """A machine with a direct pool on one disk, and a second disk that is empty."""
+    disks = (groups.labelled(group="containerd", group_uuid="group-uuid"), groups.empty("/dev/vdc"))
+    return running(groups.made(disks=disks), groups.NAME)
+
+
 Try = tuple[Callable[[], Facts], dict[str, Any]]
 POOL: Try = (loops.machine, {})
 TASKS: dict[str, Try] = {
@@ -86,7 +92,20 @@ TASKS: dict[str, Try] = {
     "pool.trim": (loops.machine, {"offline": True}),
     "pool.reset": POOL,
 }
-"""Of each that may do something: a machine on which it would, and what is typed."""
+"""For each task that can change something: a machine on which it would, and the options given."""
+
+DIRECT: dict[str, Try] = {
+    "pool.grow": (two_disks, {"device": ["/dev/vdc"]}),
+    **dict.fromkeys(
+        ("pool.check", "pool.backup", "pool.repair", "pool.restore", "pool.kept", "pool.fsck", "pool.reset"),
+        (on_disks, {}),
+    ),
+    "pool.trim": (on_disks, {"offline": True}),
+}
+"""The same for a direct pool, for the tasks whose scripts depend on the variant."""
+
+Tried = tuple[str, Callable[[], Facts], dict[str, Any]]
+TRIES: list[Tried] = [(name, *tried) for tries in (TASKS, DIRECT) for name, tried in tries.items()]
 
 
 def machine(have: Facts, monkeypatch: pytest.MonkeyPatch, *, dry: bool) -> Machine:
@@ -101,9 +120,9 @@ def test_every_task_is_tried() -> None:
     assert {*tasks.ns.task_names} == {*LOOKS, *LAB, *TASKS}
 
 
-def planned(name: str, mirror: str, monkeypatch: pytest.MonkeyPatch) -> tuple[TaskReport, Machine]:
-    """What one of TASKS does with --dry, and the machine that it was tried on."""
-    have, given = TASKS[name]
+def planned(tried: Tried, mirror: str, monkeypatch: pytest.MonkeyPatch) -> tuple[TaskReport, Machine]:
+    """Run one of `TRIES` with --dry; return its report, and the machine that it ran on."""
+    name, have, given = tried
     monkeypatch.setattr(build, "_is_there", lambda tool: True)  # what this computer can build is not the question
     if "mirror" in all_tasks()[name].options:
         given = {**given, "release": "lab", "mirror": mirror}
@@ -111,16 +130,25 @@ def planned(name: str, mirror: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Ta
     return done(name, c, **given), c
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_dry_ends_with_3_where_something_would_be_done_and_does_nothing(
-    name: str, mirror: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("tried", TRIES, ids=[f"{name}-{have.__name__}" for name, have, _ in TRIES])
+def test_dry_exits_with_3_where_something_would_be_done_and_changes_nothing(
+    tried: Tried, mirror: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    report, c = planned(name, mirror, monkeypatch)
+    report, c = planned(tried, mirror, monkeypatch)
     assert not report.error, report.error
     assert report.status == "pending"
     assert outcome.exit_code([report.status]) == 3
     assert "pending" in {step.status for step in report.steps}
     assert "apply" not in c.log
+
+
+@pytest.mark.parametrize("name", DIRECT)
+def test_a_task_on_a_direct_pool_plans_the_scripts_of_that_variant(
+    name: str, mirror: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report, _ = planned((name, *DIRECT[name]), mirror, monkeypatch)
+    scripts = [getattr(change, "script", "") for step in report.steps for change in step.changes]
+    assert any("thinpool" in script for script in scripts)
 
 
 @pytest.mark.parametrize("name", sorted(LOOKS - {"lab.list"}))

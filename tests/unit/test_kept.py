@@ -1,4 +1,4 @@
-"""What is kept in the cache has its name only once all of it is on the disk."""
+"""A cached file gets its name only once it is completely on disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fabfile import kept
 
 @pytest.fixture
 def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What was synced and renamed, in this order."""
+    """Record what was synced and renamed, in order."""
     seen: list[str] = []
     sync, rename = os.fsync, Path.rename
 
@@ -32,7 +32,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_file_has_its_name_when_it_is_on_the_disk_and_the_name_is_there_when_it_is_used(
     tmp_path: Path, done: list[str]
 ) -> None:
-    """A power cut between any two leaves the whole file, or none of that name: never an empty one."""
+    """A power cut at any moment leaves the complete file, or none of that name, never an empty one."""
     part = tmp_path / ".file.part"
     part.write_bytes(b"whole")
     kept.settle(part, tmp_path / "file")

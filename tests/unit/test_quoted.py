@@ -1,4 +1,4 @@
-"""The pages quote the program as it is: every error of docs/troubleshooting.md is in the code, every path exists."""
+"""The pages quote the program exactly: errors in docs/troubleshooting.md are in the code, and paths exist."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ QUOTED = re.findall(r"^\| `([^`]+)`", TROUBLES, re.MULTILINE)
 
 @cache
 def literals() -> list[list[str]]:
-    """Every text in the code, as the parts that stand between its values."""
+    """List every string in the code, as the parts between its values."""
     found = []
     for path in sorted((REPOSITORY / "fabfile").rglob("*.py")):
         tree = ast.parse(path.read_text())
@@ -44,7 +44,7 @@ def _parts(node: ast.JoinedStr) -> Iterator[str]:
 
 
 def in_the_code(message: str) -> bool:
-    """Whether a text of the code can be this message: its values are the capitals, and anything else is the same."""
+    """Whether a string in the code can be this message, with capitals for its values."""
     said = re.split(r"\b[A-Z]{3,}\b", message)
     return any(parts == said for parts in literals())
 
@@ -84,13 +84,13 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 
 def _anchors(text: str) -> set[str]:
-    """The names that GitHub gives headings."""
+    """The anchors that GitHub gives to headings."""
     heads = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
 def test_the_worked_fact_works() -> None:
-    """The module that docs/development.md shows."""
+    """The module is the one in docs/development.md."""
     from fabfile.facts import Query
 
     text = (REPOSITORY / "docs" / "development.md").read_text()

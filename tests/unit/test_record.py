@@ -1,6 +1,6 @@
-"""Records of pools as each version wrote them are understood; one that cannot be is one error, which names the file.
+"""Records of each version are parsed; a damaged one is one error that names the file.
 
-Each tests/unit/records/NAME.conf is what that version's template says; NAME.json is what it means.
+tests/unit/records/NAME.conf is what that version's template contains; NAME.json is its meaning.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FILES = sorted((Path(__file__).parent / "records").glob("*.conf"))
 TEXTS = {file.stem: file.read_text() for file in FILES}
 CONF = record.conf("p")
 LONGEST = 4000
-"""Characters of an error."""
+"""Limit for the characters of an error."""
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

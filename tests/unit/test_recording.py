@@ -1,4 +1,4 @@
-"""`nox -s record`: what of a machine becomes a record, and what the command line refuses."""
+"""`nox -s record`: what of a machine becomes a record, and which command lines are refused."""
 
 from __future__ import annotations
 

@@ -1,11 +1,8 @@
-"""releases.toml as it is, mistakes in one, and the way of a file into the cache, from a mirror directory."""
+"""releases.toml, mistakes in one, and mirrors."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import tarfile
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +10,8 @@ from typing import Any
 import pytest
 import toml
 
-from fabfile import kept, paths, releases
-from fabfile.build import Build, libc_version
+from fabfile import paths, releases
 from fabfile.errors import Failed, Refused
-from fabfile.releases import Artefact
 
 REAL = toml.loads((paths.REPOSITORY / "releases.toml").read_text())
 SOURCE = {"ref": "refs/tags/v1.6.20", "commit": "a" * 40, "mode": "gopath"}
@@ -26,7 +21,7 @@ OWN = [name for name, content in REAL["set"].items() if not content.get("from_mi
 
 @pytest.fixture(autouse=True)
 def forget() -> Iterator[None]:
-    """Every test reads for itself."""
+    """Have every test read the table again."""
     releases.load.cache_clear()
     yield
     releases.load.cache_clear()
@@ -37,7 +32,7 @@ def sha256(content: bytes) -> str:
 
 
 def mirror_with(directory: Path, **changes: Any) -> str:
-    """A mirror directory that has a `lab` release, described with `changes`; its files are the word of their part."""
+    """A mirror directory with a `lab` release, defined with `changes`; each file contains the name of its part."""
     tables = {
         "set": {"lab": {"go": "1.19.8", "protoc": "3.21.12", "runc": "1.1.5", "containerd": "1.6.20"}},
         "go": {"1.19.8": {"amd64": sha256(b"go")}},
@@ -49,10 +44,6 @@ def mirror_with(directory: Path, **changes: Any) -> str:
     (directory / "releases.toml").write_text(toml.dumps(tables | changes))
     (directory / "runc-1.1.5.amd64").write_bytes(b"runc")
     return str(directory)
-
-
-def artefact(url: str, content: bytes, file: str = "runc-1.amd64", size: int = 0) -> Artefact:
-    return Artefact("runc", "1", url, sha256(content), file, size)
 
 
 @pytest.mark.parametrize("name", OWN)
@@ -159,27 +150,6 @@ def test_a_mirror_directory_without_the_table_or_the_file_fails(tmp_path: Path) 
         releases.load("2.3", "amd64", str(tmp_path)).runc.path()
 
 
-def test_a_file_is_fetched_once_and_kept_by_its_digest(tmp_path: Path) -> None:
-    origin = tmp_path / "runc"
-    origin.write_bytes(b"good")
-    wanted = artefact(origin.as_uri(), b"good")
-    path = wanted.path()
-    assert path == paths.cache() / "artefacts" / sha256(b"good") / "runc-1.amd64"
-    origin.unlink()
-    assert wanted.path().read_bytes() == b"good"
-
-
-@pytest.mark.parametrize("sent", [b"", b"goo", b"good and more"])
-def test_a_file_of_another_size_is_not_kept(tmp_path: Path, sent: bytes) -> None:
-    origin = tmp_path / "runc"
-    origin.write_bytes(sent)
-    wanted = artefact(origin.as_uri(), sent, size=4)  # whatever its digest is
-    with pytest.raises(Failed, match=r"wrong size|too large") as caught:
-        wanted.path()
-    assert "4 bytes" in caught.value.details or "at most 4" in caught.value.details
-    assert [path.name for path in (paths.cache() / "artefacts").rglob("*runc*")] == [".runc-1.amd64.lock"]
-
-
 def test_the_catalogue_says_the_size_beside_the_digest_or_the_digest_alone(tmp_path: Path) -> None:
     both = {"sha256": sha256(b"runc"), "size": 4}
     release = releases.load("lab", "amd64", mirror_with(tmp_path, runc={"1.1.5": {"amd64": both}}))
@@ -187,146 +157,3 @@ def test_the_catalogue_says_the_size_beside_the_digest_or_the_digest_alone(tmp_p
     assert release.runc.path().read_bytes() == b"runc"
     ours = releases.load("2.3", "amd64")
     assert ours.go.size == REAL["go"]["1.26.5"]["amd64"]["size"]
-
-
-@pytest.mark.parametrize("damaged", [b"", b"evil"])
-def test_what_is_damaged_in_the_cache_is_fetched_again(tmp_path: Path, damaged: bytes) -> None:
-    origin = tmp_path / "runc"
-    origin.write_bytes(b"good")
-    wanted = artefact(origin.as_uri(), b"good")
-    wanted.path().write_bytes(damaged)
-    assert wanted.path().read_bytes() == b"good"
-    wanted.path().write_bytes(damaged)
-    origin.unlink()
-    with pytest.raises(Failed, match="cannot download"):
-        wanted.path()
-
-
-@pytest.mark.parametrize("name", ["../../x", "/tmp/x", ".hidden", "a/b", "a\n", "a\x1b", "", "a..b"])
-def test_a_file_outside_its_directory_is_refused(name: str) -> None:
-    with pytest.raises(Refused, match="not a usable file name"):
-        artefact("file:///nowhere", b"", name).path()
-    assert not paths.cache().exists()
-
-
-def test_a_wrong_digest_fails_with_both_and_keeps_nothing(tmp_path: Path) -> None:
-    origin = tmp_path / "runc"
-    origin.write_bytes(b"evil")
-    wanted = artefact(origin.as_uri(), b"good")
-    with pytest.raises(Failed) as caught:
-        wanted.path()
-    assert sha256(b"good") in caught.value.details and sha256(b"evil") in caught.value.details
-    assert [path.name for path in (paths.cache() / "artefacts").rglob("*runc*")] == [".runc-1.amd64.lock"]
-
-
-def test_a_full_disk_is_told_with_its_directory_and_how_to_name_another(tmp_path: Path) -> None:
-    origin, directory = tmp_path / "runc", paths.cache() / "artefacts" / sha256(b"good")
-    origin.write_bytes(b"good")
-    directory.mkdir(parents=True)
-    (directory / ".runc-1.amd64.part").symlink_to("/dev/full")
-    with pytest.raises(Failed) as caught:
-        artefact(origin.as_uri(), b"good").path()
-    assert caught.value.what == f"the disk is full: {directory}"
-    assert "export XDG_CACHE_HOME=" in caught.value.hint
-
-
-def test_a_program_that_found_the_disk_full_is_told_so_too(tmp_path: Path) -> None:
-    with pytest.raises(Failed, match=f"the disk is full: {tmp_path}"), kept.room(tmp_path), kept.room(tmp_path):
-        raise Failed("unpacking failed", "tar: x: Cannot write: No space left on device")
-
-
-def test_a_cache_that_cannot_be_written_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(Failed, match=r"cannot use the cache(.|\n)*XDG_CACHE_HOME"):
-        artefact("file:///nowhere", b"").path()
-
-
-def test_a_zip_archive_comes_as_tar_with_its_programs_executable_and_all_readable(tmp_path: Path) -> None:
-    origin = tmp_path / "protoc.zip"
-    with zipfile.ZipFile(origin, "w") as archive:
-        for name, mode, text in (("bin/protoc", 0o750, "program"), ("include/google/a.proto", 0o640, "proto")):
-            entry = zipfile.ZipInfo(name)
-            entry.external_attr = mode << 16
-            archive.writestr(entry, text)
-        archive.writestr("include/", "")
-    path = artefact(origin.as_uri(), origin.read_bytes(), "protoc.zip").path()
-    with tarfile.open(path) as archive:
-        found = {member.name: (member.mode, member.size) for member in archive}
-        content = archive.extractfile("include/google/a.proto")
-        assert content and content.read() == b"proto"
-    assert found == {"bin/protoc": (0o755, 7), "include/google/a.proto": (0o644, 5)}
-
-
-def zipped(tmp_path: Path, name: str = "bin/protoc", content: bytes = b"program") -> Artefact:
-    origin = tmp_path / "protoc.zip"
-    with zipfile.ZipFile(origin, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(name, content)
-    return artefact(origin.as_uri(), origin.read_bytes(), "protoc.zip")
-
-
-def test_a_converted_archive_that_is_damaged_is_made_anew(tmp_path: Path) -> None:
-    wanted = zipped(tmp_path)
-    good = wanted.path().read_bytes()
-    wanted.path().write_bytes(b"")
-    with tarfile.open(wanted.path()) as archive:
-        assert archive.getnames() == ["bin/protoc"]
-    assert len(wanted.path().read_bytes()) == len(good)
-
-
-@pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", "a\x1b[2J"])
-def test_a_zip_archive_with_a_file_outside_fails(tmp_path: Path, name: str) -> None:
-    with pytest.raises(Failed, match="a file outside its directory"):
-        zipped(tmp_path, name).path()
-
-
-def test_a_zip_archive_that_unpacks_to_too_much_or_is_none_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(releases, "MOST_UNPACKED", 1 << 20)
-    with pytest.raises(Failed, match="it would unpack to 2097152 bytes"):
-        zipped(tmp_path, content=bytes(2 << 20)).path()
-    (tmp_path / "none.zip").write_bytes(b"none")
-    with pytest.raises(Failed, match="cannot read the archive"):
-        artefact((tmp_path / "none.zip").as_uri(), b"none", "none.zip").path()
-
-
-def test_the_key_of_a_build_changes_with_all_that_it_depends_on() -> None:
-    keys = {Build(releases.load(name, arch)).key for name in OWN for arch in ("amd64", "arm64")}
-    assert len(keys) == 2 * len(OWN)
-    build = Build(releases.load("2.3", "amd64"))
-    assert build.key.startswith("2.3.4-") and build.label == f"containerd-{build.key}"
-    assert "CGO_ENABLED=0" in build.script and "GO111MODULE=on" in build.script
-    recipe = Build(releases.load("2020-04", "amd64"))
-    assert "CGO_ENABLED" not in recipe.script and "GO111MODULE=off" in recipe.script
-    assert "containerd-shim-runc-v1" in recipe.programs
-
-
-@pytest.mark.parametrize("name", OWN)
-def test_containerd_is_built_by_itself_before_the_programs_that_share_its_packages(name: str) -> None:
-    build = Build(releases.load(name, "amd64"))
-    steps = [line.split()[1:] for line in build.script.splitlines() if line.startswith("build ")]
-    first, others = [[f"bin/{program}" for program in found] for found in (["containerd"], build.programs[1:])]
-    assert steps == [first, others]
-
-
-def test_a_controller_that_lacks_a_tool_is_told_which_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    arch = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
-    with pytest.raises(Refused, match="apt-get install git make tar, or build on the host"):
-        Build(releases.load("2.3", arch)).check()
-    with pytest.raises(Refused, match="apt-get install git make tar gcc pkg-config"):
-        Build(releases.load("2020-04", arch)).check()
-
-
-def test_a_host_of_another_architecture_or_with_an_older_c_library_is_refused() -> None:
-    here, other = ("amd64", "arm64") if os.uname().machine == "x86_64" else ("arm64", "amd64")
-    with pytest.raises(Refused, match=f"this controller is {here}, the host {other}"):
-        Build(releases.load("2.3", other)).check()
-    with pytest.raises(Refused, match=r"would not run on the host(.|\n)*glibc 2\.1 there"):
-        Build(releases.load("2020-04", here)).check("glibc 2.1")
-
-
-@pytest.mark.parametrize(("text", "version"), [("glibc 2.36", (2, 36)), ("glibc 2.9", (2, 9)), ("", ()), ("musl", ())])
-def test_versions_of_the_c_library_compare_as_numbers(text: str, version: tuple[int, ...]) -> None:
-    assert libc_version(text) == version

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from jinja2 import TemplateNotFound, UndefinedError
 
 from fabfile import keyvalue, render
-from fabfile.examples import shell_examples
 from fabfile.plan import File
 from fabfile.pool.loop import files, spec
+from tests.shell_examples import shell_examples
 from tests.unit.pool import loops
 from tests.unit.steps.conftest import having
 

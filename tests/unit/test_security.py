@@ -1,4 +1,4 @@
-"""SECURITY.md names tests that exist, one for each line of its threat model; and no file of ours has a name in /tmp."""
+"""SECURITY.md names existing tests, one for each line of its threat model; and no file of ours has a name in /tmp."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_test_that_is_named_is_there(file: str, name: str) -> None:
 
 
 def rows(section: str) -> list[list[str]]:
-    """The lines of a section's table, without its head."""
+    """The lines of a section's table, without its header."""
     lines = [line for line in section.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
@@ -50,15 +50,15 @@ def test_everybody_of_the_trust_table_has_threats() -> None:
 
 
 OPEN = re.compile(r"/tmp\b|/dev/shm\b")
-"""Directories in which every user can make files, links and fifos under any name."""
+"""Directories in which every user can create files, links and FIFOs."""
 
 SAFE = {
     "fabfile/target.py": r"find /var/tmp -prune|what is in /var/tmp|mktemp -d /var/tmp/|df -h /var/tmp",
     "fabfile/steps/teardown.py": r"rm -rf .* /var/tmp/\.containerd-devmapper-\*",
-    "fabfile/lab/kinds/uml.py": r'Path\("/dev/shm"\)|memory of so many MiB is kept',
+    "fabfile/lab/kinds/uml.py": r'Path\("/dev/shm"\)|MiB of memory: /dev/shm if it has room',
     "templates/containerd/smoke.sh.j2": r"^# ",
 }
-"""File → the lines in it that name one of them without writing under a name that somebody could have foreseen."""
+"""File → lines that mention one of them without writing to a predictable name."""
 
 OURS = [
     path

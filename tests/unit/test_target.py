@@ -1,4 +1,4 @@
-"""run, sh, stage: a script goes to a machine by standard input, never affected by --dry; errors have three parts."""
+"""run, sh, stage: a script goes to a machine on standard input, whatever --dry says; errors have three parts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.unit.fakes import Machine, Remote, Reply
 
 
 class Says(Machine):
-    """A machine that answers every script with one exit code and text, or with these very bytes."""
+    """A machine that answers every script with one exit code and text, or with exactly these bytes."""
 
     def __init__(self, code: int = 0, said: str = "", raw: bytes | None = None, error: bytes = b"") -> None:
         super().__init__([""])

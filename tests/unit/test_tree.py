@@ -1,4 +1,4 @@
-"""Trees, commits and archives that are damaged or hostile: a tree's id or one clear error."""
+"""Damaged or hostile trees, commits and archives: the id of a tree, or one clear error."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_ids_are_those_of_git(tmp_path: Path) -> None:
 
 
 def held(file: Path) -> dict[str, tuple[bool, bool, str, bytes]]:
-    """What is in an archive, as far as it is in the tree, too: name → is a link, may be run, leads to, content."""
+    """The content of an archive that is also in the tree: name → is a link, is executable, target, content."""
     with tarfile.open(file, "r:") as tar:
         return {
             of.name: (

@@ -1,4 +1,4 @@
-"""Hints as a person would type them: every command in one is parsed as invoke and fabric would parse it."""
+"""Hints as an operator would type them: every command in one is parsed as invoke and fabric would."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ import fabfile
 import tasks
 
 FRONT = re.compile(r"(?<![\w./-])(?:inv|fab -H [\w.,-]+)(?: --dry)?(?= )")
-"""What stands before a task that is to be typed."""
+"""What stands before a task in a command."""
 
 WORD = r"(?:'[^']*'|[^\s;,:'()]+)"
 COMMAND = re.compile(rf"{FRONT.pattern} ([a-z][a-z.]*)((?: --[a-z-]+(?: (?!-){WORD})?)*)")
 
 HELP = re.compile(r"(?<![\w./-])(?:inv|fab) --help ([a-z][a-z.]*[a-z])")
-"""What shows the options of a task."""
+"""A command that shows the options of a task."""
 
 NAMES = sorted(fabfile.namespace().task_names, key=len, reverse=True)
 TASK = re.compile(rf"(?<![\w./-])({'|'.join(re.escape(name) for name in NAMES if '.' in name)})(?![\w/-]|\.\w)")
 
 
 def commands(hint: str) -> list[str]:
-    """The commands of ours in a hint."""
+    """List our commands in a hint."""
     return [match[0] for match in COMMAND.finditer(hint)]
 
 
 def wrong(hint: str) -> list[str]:
-    """What is wrong with a hint: a task without the words to type before it, a command that would not be taken."""
+    """List what is wrong with a hint: a task without the words before it, or a command that would not be accepted."""
     helps = [match[1] for match in HELP.finditer(hint) if match[1] not in tasks.ns.task_names]
     left = COMMAND.sub("", HELP.sub("", hint))
     bare = [f"{name} is not a command to type" for name in (*helps, *(match[1] for match in TASK.finditer(left)))]

@@ -1,6 +1,6 @@
-"""What runs a lab machine: KVM, User-mode Linux, or an emulated processor. The best that really boots is taken.
+"""The kinds of lab machines: KVM, User-mode Linux, or an emulated processor; the fastest that actually boots is used.
 
-One file a kind, all with the interface of `kind.Kind`; `qemu.py` has what the two that are qemu share.
+Each kind is one module with the interface `kind.Kind`; `qemu.py` has what the two with qemu share.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from fabfile.lab.kinds.tcg import Tcg
 from fabfile.lab.kinds.uml import Uml
 
 KINDS: dict[str, Kind] = {"kvm": Kvm(), "uml": Uml(), "tcg": Tcg()}
-"""By name, the fastest first."""
+"""Name → kind, the fastest first."""
 
 DEBIAN = "debian"
-"""In the place of a kind's name: the best of those that run Debian's own kernel."""
+"""Instead of a kind's name: the best kind with Debian's own kernel."""
 
 
 def wanted(name: str = "") -> tuple[str, ...]:
-    """The names of the kinds to try, in order.
+    """List the names of the kinds to try, in order.
 
     Args:
-        name: `kvm`, `uml`, `tcg`, `debian`, or nothing: then LAB_MACHINE, else any.
+        name: `kvm`, `uml`, `tcg` or `debian`; empty: LAB_MACHINE, or else all.
 
     Raises:
-        Refused: no such kind.
+        Refused: there is no such kind.
     """
     name, where = (name, "--machine") if name else (os.environ.get("LAB_MACHINE", ""), "LAB_MACHINE")
     if not name:
@@ -42,14 +42,14 @@ def wanted(name: str = "") -> tuple[str, ...]:
 
 
 def choose(suite: str, name: str = "") -> tuple[Kind, Image]:
-    """The first kind that works here, and the suite's image for it.
+    """Return the first kind that works here, and the suite's image for it.
 
     Args:
-        suite: Debian's name of the generation.
+        suite: name of the Debian generation.
         name: see `wanted`.
 
     Raises:
-        Refused: none of them works; with the reason of each.
+        Refused: none of them works; with the reasons.
     """
     reasons: list[Unfit] = []
     for each in wanted(name):

@@ -16,8 +16,8 @@ class Unfit(Exception):
     """This computer cannot run machines of a kind.
 
     Args:
-        kind: its name.
-        why: the reason, for a person.
+        kind: name of the kind.
+        why: the reason.
         packages: Debian packages that would help.
     """
 
@@ -27,43 +27,43 @@ class Unfit(Exception):
 
 
 class Kind(Protocol):
-    """What differs between the ways to run a machine."""
+    """What differs between the kinds."""
 
     name: str
     what: str
-    """For a person: `User-mode Linux`."""
+    """Name for an operator, such as `User-mode Linux`."""
     end: Signals
-    """What ends its process as a power cut would."""
+    """Signal that stops its process as a power cut would."""
 
     def image(self, suite: str) -> Image:
-        """Build the suite's image for this kind, or find it in the cache, once it is known that it boots here.
+        """Find or build the suite's image for this kind, after checking that it boots here.
 
         Raises:
             Unfit: this computer cannot run such machines.
         """
 
     def make_disks(self, vm: Vm, image: Image) -> None:
-        """Make the files of a new machine's disks in its directory."""
+        """Create the files of a new machine's disks in its directory."""
 
     def disk(self, vm: Vm, number: int) -> str:
-        """A machine's name of one of its disks.
+        """Return a machine's name for one of its disks.
 
         Args:
             vm: the machine.
-            number: 0 is the root disk, 1 the empty one of 20G, 2 and on the further ones.
+            number: 0: the root disk; 1: the empty one of 20G; from 2 on: the additional ones.
 
         Raises:
             IndexError: it has no such disk.
         """
 
     def root_overlay(self, vm: Vm) -> str:
-        """The name of the file in a machine's directory that holds what was written to its root disk."""
+        """Return the name of the file in a machine's directory that has the changes to its root disk."""
 
     def start(self, vm: Vm, image: Image) -> None:
         """Start the machine, record its process in `vm.process`, and return at once.
 
         Raises:
-            Failed: it did not start; with what the program printed.
+            Failed: it did not start; with the output of the program.
         """
 
 
@@ -71,11 +71,11 @@ def require(kind: str, programs: Mapping[str, str]) -> None:
     """Check that this computer has what a kind needs.
 
     Args:
-        kind: its name.
-        programs: program → the Debian package that has it.
+        kind: name of the kind.
+        programs: program → the Debian package that contains it.
 
     Raises:
-        Unfit: another architecture, or a program is missing.
+        Unfit: the architecture is another one, or a program is missing.
     """
     if platform.machine() != "x86_64":
         raise Unfit(kind, f"it runs x86_64 machines, and this computer is {platform.machine()}")
@@ -85,10 +85,10 @@ def require(kind: str, programs: Mapping[str, str]) -> None:
 
 
 def letters(place: int) -> str:
-    """The letters of a disk in the kernel's names: `a` is the first, after `z` comes `aa`.
+    """Return the letters of a disk in the kernel's names: `a` for the first one, `aa` after `z`.
 
     Args:
-        place: the disk's place among those with such names, from 0 on.
+        place: index of the disk among those with such names, from 0.
     """
     before, last = divmod(place, 26)
     return (letters(before - 1) if before else "") + chr(ord("a") + last)

@@ -1,4 +1,4 @@
-"""KVM, where it really boots a kernel: /dev/kvm may be there and still hang a stock kernel early."""
+"""KVM, if it actually boots a kernel: even with /dev/kvm, a stock kernel may hang early."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from fabfile.lab.kinds.qemu import PROGRAMS, Qemu
 DEVICE = Path("/dev/kvm")
 
 FIRMWARE_LIMIT = 5
-"""Seconds for the firmware's first words, which take a tenth of one."""
+"""Seconds for the firmware's first output, which takes a tenth of one."""
 
 KERNEL_LIMIT = 20
-"""Seconds for the kernel: under KVM it is at its first process within two."""
+"""Seconds for the kernel to reach its first process, which takes less than two."""
 
 
 class Kvm(Qemu):
@@ -27,7 +27,7 @@ class Kvm(Qemu):
     options = ("-accel", "kvm", "-smp", "2")
 
     def image(self, suite: str) -> Image:
-        """See `Kind.image`. What needs no image is asked first: the firmware, which is there with qemu."""
+        """See `Kind.image`. The firmware is tried first, as it comes with qemu and needs no image."""
         if not os.access(DEVICE, os.R_OK | os.W_OK):
             raise Unfit(self.name, f"{DEVICE} cannot be opened")
         require(self.name, PROGRAMS)
@@ -41,13 +41,13 @@ class Kvm(Qemu):
 
 
 def _firmware(_: Path) -> str:
-    """Why the firmware does not run under KVM, or nothing."""
+    """Why the firmware does not run under KVM; empty: it does."""
     command = [*_qemu("64"), "-chardev", "stdio,id=words", "-device", "isa-debugcon,iobase=0x402,chardev=words"]
     return "" if probe.says(command, b"SeaBIOS", FIRMWARE_LIMIT) else "/dev/kvm does not run even qemu's firmware"
 
 
 def _kernel(image: Image) -> str:
-    """Why a kernel does not boot under KVM, or nothing."""
+    """Why a kernel does not boot under KVM; empty: it does."""
     command = [*_qemu("512"), "-serial", "stdio", "-kernel", image.directory / "vmlinuz"]
     command += ["-initrd", image.directory / "initrd", "-append", "console=ttyS0 panic=-1 rdinit=/bin/false"]
     boots = probe.says(command, b"Run /bin/false as init process", KERNEL_LIMIT)

@@ -1,4 +1,4 @@
-"""Machines that are qemu with Debian's own kernel: what KVM and the emulated processor share."""
+"""Machines that are a qemu process with Debian's own kernel: what KVM and the emulated processor share."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from fabfile.lab.vm import DISK, Vm
 PROGRAMS = {"qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils"}
 
 HUGE = 16 << 40
-"""Bytes from which on a disk is a qcow2 file: ext4 has no other files of this length."""
+"""Size in bytes from which a disk is a qcow2 file, as ext4 has no files of that size."""
 
 OWN = (("root.qcow2", "qcow2", "lab-root"), ("disk.qcow2", "qcow2", "lab-disk"), ("seed.tar", "raw", "lab-seed"))
-"""The disks of every machine: file, its format, serial number."""
+"""The disks of every machine: file, format, serial number."""
 
 
 class DebianKernel:
-    """The kernel of the suite itself, and an initial RAM disk with the modules that it needs to find its disk."""
+    """The suite's own kernel, and an initial RAM disk with the modules for finding the root disk."""
 
     name = "debian"
     packages = ("initramfs-tools", "linux-image-cloud-amd64")
     key = ""
 
     def finish(self, tree: Path, part: Path, log: Path) -> str:
-        """Take kernel and initial RAM disk out of the finished tree and return the kernel's version."""
+        """Copy kernel and initial RAM disk from the finished tree, and return the kernel's version."""
         for pattern, name in (("vmlinuz-*", "vmlinuz"), ("initrd.img-*", "initrd")):
             shutil.copyfile(max((tree / "boot").glob(pattern)), part / name)
         return max((tree / "boot").glob("vmlinuz-*")).name.removeprefix("vmlinuz-")
@@ -62,7 +62,7 @@ class Qemu:
         return "root.qcow2"
 
     def disk(self, vm: Vm, number: int) -> str:
-        """See `Kind.disk`. The seed disk is the third."""
+        """See `Kind.disk`. The seed disk is the third disk."""
         return [f"/dev/vd{letters(place)}" for place in range(len(vm.disks) + 3) if place != 2][number]
 
     def start(self, vm: Vm, image: Image) -> None:
@@ -71,7 +71,7 @@ class Qemu:
 
 
 def command(vm: Vm, image: Image, options: tuple[str, ...]) -> list[str | Path]:
-    """qemu's command line."""
+    """Return qemu's command line."""
     forwards = "".join(f",hostfwd=tcp:127.0.0.1:{a}-:{b}" for a, b in ((vm.port, 22), *vm.forward))
     command: list[str | Path] = ["qemu-system-x86_64", *options, "-cpu", "max", "-m", str(vm.memory)]
     command += ["-name", vm.name, "-display", "none", "-nodefaults", "-no-user-config"]
@@ -88,7 +88,7 @@ def command(vm: Vm, image: Image, options: tuple[str, ...]) -> list[str | Path]:
 
 
 def _further(vm: Vm, number: int, disk: Disk) -> list[str]:
-    """The options for a further disk."""
+    """The options for an additional disk."""
     drive = ",readonly=on" if disk.read_only else ""
     device = f",logical_block_size={disk.block},physical_block_size={disk.physical or disk.block}"
     device += "" if disk.discard else ",discard=off"
@@ -96,12 +96,12 @@ def _further(vm: Vm, number: int, disk: Disk) -> list[str]:
 
 
 def _file(number: int, disk: Disk) -> str:
-    """The file of a further disk."""
+    """Name of the file of an additional disk."""
     return f"disk{number}.{_format(disk)}"
 
 
 def _format(disk: Disk) -> str:
-    """The format of a further disk's file."""
+    """Format of the file of an additional disk."""
     return "raw" if disk.bytes < HUGE else "qcow2"
 
 
@@ -110,15 +110,15 @@ def _disk(file: Path, format: str, serial: str, drive: str = "", device: str = "
 
     Args:
         file: its file.
-        format: of the file.
-        serial: the disk's serial number.
-        drive: more about the file, with a comma in front.
-        device: more about the disk itself, with a comma in front.
+        format: format of the file.
+        serial: serial number of the disk.
+        drive: more options for the file, with a leading comma.
+        device: more options for the disk, with a leading comma.
     """
     drive = f"file={_escaped(file)},format={format},if=none,id={serial},discard=unmap{drive}"
     return ["-drive", drive, "-device", f"virtio-blk-pci,drive={serial},serial={serial}{device}"]
 
 
 def _escaped(path: Path) -> str:
-    """A path as a value in qemu's comma-separated options."""
+    """Escape a path as a value in qemu's comma-separated options."""
     return str(path).replace(",", ",,")

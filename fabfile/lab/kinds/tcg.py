@@ -1,4 +1,4 @@
-"""An emulated processor: it works everywhere, and is slow."""
+"""An emulated processor, which works everywhere and is slow."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ class Tcg(Qemu):
 
     name = "tcg"
     what = "emulated processor (TCG)"
-    # A second processor costs a third more time for the same work, and takes a core from other machines.
+    # With a second processor the same work takes a third more time, and a core of other machines.
     options = ("-accel", "tcg", "-smp", "1")

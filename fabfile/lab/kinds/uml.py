@@ -1,7 +1,7 @@
 """User-mode Linux: a kernel that is a process. It needs no virtualisation, and is far faster than an emulation.
 
-The machine runs as a user without rights, who may write to its disks and to one directory. Its network is a qemu
-without a machine, so addresses and forwarded ports are those of the other kinds.
+The machine runs as a user without rights, who may write only to its disks and to one directory. Its network is a qemu
+process without a machine, so addresses and forwarded ports are as in the other kinds.
 """
 
 from __future__ import annotations
@@ -35,37 +35,37 @@ from fabfile.lab.vm import DISK, Vm
 PROGRAMS = {"qemu-system-x86_64": "qemu-system-x86", "patchelf": "patchelf", "apt-get": "apt", "dpkg-deb": "dpkg"}
 
 VIRTIO_BLOCK = 2
-"""What a disk is in the virtio specification, 5."""
+"""Type of a disk in the virtio specification, section 5."""
 
 PROBE_LIMIT = 20
-"""Seconds for the first program of a machine to run; it takes less than one."""
+"""Seconds for the first program of a machine to run, which takes less than one."""
 
 PROBE_MEMORY = 128
-"""MiB."""
+"""In MiB."""
 
 BASE_PATH = f"/proc/self/fd/{BASE}"
-"""The machine's path of the image under its root disk: of a descriptor, as its user may not enter our directories."""
+"""Path by which the machine opens the image under its root disk: its user may not enter our directories."""
 
 STATIC = Path("/sbin/ldconfig")
-"""A program that needs no library, on every Debian."""
+"""A static program that every Debian has."""
 
 INIT_ENDED = "Attempted to kill init! exitcode=0x00000000"
-"""What the kernel prints when the probe's only program has run."""
+"""What the kernel prints when the only program of the probe has ended."""
 
 SETTINGS = "supervisor.json"
-"""What the supervisor is to start, in the machine's directory."""
+"""Settings of the supervisor, in the machine's directory."""
 
 OWN = "own"
-"""Directory that belongs to the machine's user: what was written to the root disk, and its management console."""
+"""Directory of the machine's user: the changes to the root disk, and the management console."""
 
 IDENTITIES = 0x70000000
-"""First user id of machines that root starts: one for each port, above all that systemd hands out (UIDS-GIDS.md)."""
+"""First user id of machines that root starts, one for each port, above all that systemd assigns (UIDS-GIDS.md)."""
 
 NOBODY = 65534
-"""Where a container has fewer user ids than that."""
+"""User id in a container that has fewer ids."""
 
 MEMORY = Path("/dev/shm")
-"""Where the machine's memory is, if it can be: a file without a name."""
+"""Preferred place of the machine's memory, an unnamed file."""
 
 
 class Uml:
@@ -129,15 +129,15 @@ class Uml:
 
 
 def _equip(vm: Vm, kernel: Path) -> None:
-    """Finish a new machine's directory: it gets the kernel, and the machine's user gets what is the machine's.
+    """Complete the directory of a new machine: add the kernel, and give the machine's user its own files.
 
-    The directory itself stays ours, and nothing is done in it later on: what the machine's user could exchange for a
-    link, root must not open or write to.
+    The directory itself stays ours, and root does nothing in it afterwards: root must not open or write to anything
+    that the machine's user could replace by a link.
     """
     identity, directory = _identity(vm.port), vm.directory
     libraries = directory / uml_kernel.LIBRARY_DIR
     libraries.mkdir()
-    libraries.chmod(0o755)  # whatever the umask is: the machine's user reads what is in it
+    libraries.chmod(0o755)  # the machine's user must be able to read it, whatever the umask is
     for name in FILES:
         shutil.copy(kernel / name, directory / name)
     directory.chmod(0o711)
@@ -153,8 +153,8 @@ def _start(vm: Vm, base: Path, options: Sequence[str], network: Sequence[str]) -
     Args:
         vm: the machine.
         base: the image under its root disk.
-        options: the kernel's own.
-        network: program that has the other end of its network cable as standard input.
+        options: options of the kernel.
+        network: program at the other end of its network cable, which is its standard input.
     """
     machine = [f"./{PROGRAM}", *options, f"mem={vm.memory}M", "seccomp=auto", "con=null", "con0=null,fd:1"]
     machine += [f"uml_dir={OWN}/", "umid=uml", "quiet"]
@@ -170,13 +170,13 @@ def _start(vm: Vm, base: Path, options: Sequence[str], network: Sequence[str]) -
 
 
 def _files(number: int, disk: Disk) -> dict[str, int]:
-    """The files of a further disk, with their sizes."""
+    """The files of an additional disk, with their sizes in bytes."""
     starts = range(0, disk.bytes, PIECE)
     return {f"disk{number}{f'.{n}' if n else ''}.raw": min(PIECE, disk.bytes - at) for n, at in enumerate(starts)}
 
 
 def _settings(number: int, disk: Disk) -> dict[str, Any]:
-    """The arguments of a `uml_block.Block`."""
+    """The arguments for a `uml_block.Block`."""
     return {
         "files": [*_files(number, disk)], "size": disk.bytes, "serial": serial(number),
         "block": disk.block, "physical": disk.physical or disk.block,
@@ -185,7 +185,7 @@ def _settings(number: int, disk: Disk) -> dict[str, Any]:
 
 
 def _network(vm: Vm) -> list[str]:
-    """qemu without a machine, as the user network of one: its standard input is the cable."""
+    """A qemu process without a machine that provides the user network; its standard input is the cable."""
     forwards = "".join(f",hostfwd=tcp:127.0.0.1:{here}-:{there}" for here, there in ((vm.port, 22), *vm.forward))
     command = ["qemu-system-x86_64", "-M", "none", "-m", "1", "-nodefaults", "-no-user-config", "-display", "none"]
     command += ["-netdev", f"user,id=user{forwards}", "-netdev", "dgram,id=cable,local.type=fd,local.str=0"]
@@ -193,7 +193,7 @@ def _network(vm: Vm) -> list[str]:
 
 
 def _boot(kernel: UmlKernel, directory: Path) -> str:
-    """Why a program does not run as the first one of a machine in an empty directory, or nothing."""
+    """Why a program does not run as the first process of a machine in an empty directory; empty: it does."""
     tree, vm = directory / "tree", Vm(directory, "uml", "", directory, 1, memory=PROBE_MEMORY)
     tree.mkdir()
     shutil.copy(STATIC, tree / "init")
@@ -215,7 +215,7 @@ def _boot(kernel: UmlKernel, directory: Path) -> str:
 
 
 def _identity(port: int) -> int:
-    """The user that a machine runs as: whoever starts it, or for root one without any rights."""
+    """The user that a machine runs as: ours, or one without any rights if we are root."""
     if os.geteuid():
         return os.geteuid()
     wanted = IDENTITIES + port
@@ -227,7 +227,7 @@ def _identity(port: int) -> int:
 
 
 def _memory(size: int) -> Path:
-    """Where a machine's memory of so many MiB is kept: in /dev/shm if it fits and may be executed there, or on disk."""
+    """The directory for `size` MiB of memory: /dev/shm if it has room and allows execution, otherwise one on disk."""
     try:
         found = os.statvfs(MEMORY)
     except OSError:
@@ -237,10 +237,10 @@ def _memory(size: int) -> Path:
 
 
 def _processor() -> int:
-    """The one with the fewest machines: the processes of one only ever wait for each other."""
+    """The processor with the fewest machines; processes of one machine only ever wait for each other."""
     taken = []
     for directory in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has ended
+        with suppress(OSError):  # the process has ended
             if (directory / "cmdline").read_bytes().startswith(f"./{PROGRAM}\0".encode()):
                 taken.append(os.sched_getaffinity(int(directory.name)))
     return min(os.sched_getaffinity(0), key=lambda processor: taken.count({processor}))

@@ -1,6 +1,6 @@
-"""A disk as the virtio specification has it (5.2, "Block Device"), on files. `uml_vhost.py` brings it to the machine.
+"""A disk as in the virtio specification (5.2, "Block Device"), on files; `uml_vhost.py` brings it to the machine.
 
-It uses only Python's standard library, as `uml_supervisor.py` does, which runs it.
+It uses only Python's standard library, as does `uml_supervisor.py`, which runs it.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ import sys
 from collections.abc import Iterator, Sequence
 
 SECTOR = 512
-"""Bytes in the unit of all positions and lengths, whatever the disk's blocks are."""
+"""Bytes in the unit of all positions and lengths, whatever the block size."""
 
 PIECE = 8 << 40
-"""Bytes in each of a disk's files but the last: a file system may have no file as large as a disk."""
+"""Bytes in each file of a disk except the last, as a file system may not have files as large as a disk."""
 
 REQUEST = struct.Struct("<IIQ")
-"""What begins a request: type, priority, sector."""
+"""Header of a request: type, priority, sector."""
 
 RANGE = struct.Struct("<QII")
-"""What to discard, or to fill with zeros: sector, sectors, flags."""
+"""A range to be discarded or zeroed: sector, number of sectors, flags."""
 
 CONFIG = struct.Struct("<QIIIIBBHIBBHIIIIIB3x")
-"""`struct virtio_blk_config`, up to the fields of a secure erase."""
+"""`struct virtio_blk_config`, without the fields for secure erase."""
 
 READ, WRITE, FLUSH, ID, DISCARD, ZERO = 0, 1, 4, 8, 11, 13
 """Types of requests."""
 
 OK, FAILED, UNSUPPORTED = 0, 1, 2
-"""Answers."""
+"""Results."""
 
 SEGMENTS = 126
-"""Parts of the machine's memory that one request may have."""
+"""Number of memory segments that one request may have."""
 
 RANGE_SECTORS = 1 << 22
-"""Sectors that one request may discard, or fill with zeros."""
+"""Number of sectors that one request may discard or zero."""
 
 HAS_SEGMENTS, READ_ONLY, HAS_BLOCK_SIZE, HAS_FLUSH, HAS_TOPOLOGY, HAS_DISCARD, HAS_ZERO = (
     1 << bit for bit in (2, 5, 6, 9, 10, 13, 14)
@@ -45,7 +45,7 @@ HAS_SEGMENTS, READ_ONLY, HAS_BLOCK_SIZE, HAS_FLUSH, HAS_TOPOLOGY, HAS_DISCARD, H
 """Features."""
 
 KEEP_SIZE, PUNCH_HOLE = 1, 2
-"""fallocate(2)."""
+"""Flags of fallocate(2)."""
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -54,8 +54,8 @@ class Block:
     """A disk.
 
     Args:
-        files: the paths of its files, each of `PIECE` bytes but the last.
-        size: its bytes.
+        files: paths of its files, each of `PIECE` bytes except the last.
+        size: its size in bytes.
         serial: its serial number.
         block: bytes in a logical block.
         physical: bytes in a physical block.
@@ -80,14 +80,14 @@ class Block:
         )  # fmt: skip
 
     def answer(self, request: Sequence[memoryview], reply: Sequence[memoryview]) -> int:
-        """Do what is asked and write down how it went.
+        """Execute a request, and write the result.
 
         Args:
-            request: what the machine sends: type and sector, and behind it the data.
-            reply: where it wants data, and in the last byte the result.
+            request: buffers from the machine: type and sector, followed by data.
+            reply: buffers for the machine: data, and the result as the last byte.
 
         Returns:
-            How many bytes of the reply were written.
+            Number of bytes written to the reply.
         """
         kind, _, sector = REQUEST.unpack_from(request[0])
         data, wanted = [request[0][REQUEST.size :], *request[1:]], [*reply[:-1], reply[-1][:-1]]
@@ -95,7 +95,7 @@ class Block:
             reply[-1][-1] = self._do(kind, sector * SECTOR, data, wanted)
         except OSError as error:
             print(f"{self.serial}: {error}", file=sys.stderr, flush=True)
-            # Where the file system below cannot punch holes, the machine writes zeros instead.
+            # If the file system cannot punch holes, the machine writes zeros instead.
             reply[-1][-1] = UNSUPPORTED if error.errno == errno.EOPNOTSUPP else FAILED
         return sum(map(len, reply))
 
@@ -113,12 +113,12 @@ class Block:
                 self._empty(sector * SECTOR, sectors * SECTOR)
         elif kind == ID:
             wanted[0][:] = self.serial.encode()[: len(wanted[0])].ljust(len(wanted[0]), b"\0")
-        elif kind != FLUSH:  # what was written is in this computer's memory, which no end of the machine takes along
+        elif kind != FLUSH:  # written data is in this computer's page cache, which outlives the machine
             return UNSUPPORTED
         return OK
 
     def _parts(self, start: int, memory: Sequence[memoryview]) -> Iterator[tuple[int, int, memoryview]]:
-        """Which part of the memory belongs to which place in which file."""
+        """Map buffers to files and offsets in them."""
         self._check(start, sum(map(len, memory)))
         for part in memory:
             while part:
@@ -128,7 +128,7 @@ class Block:
                 start, part = start + len(here), part[len(here) :]
 
     def _empty(self, start: int, length: int) -> None:
-        """Give the space of a range back; it is read as zeros."""
+        """Release the space of a range, which then reads as zeros."""
         self._check(start, length)
         while length:
             number, offset = divmod(start, PIECE)

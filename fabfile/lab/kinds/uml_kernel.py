@@ -1,8 +1,8 @@
-"""The kernel of User-mode Linux, from Debian's packages, with the C library that it was linked with.
+"""The kernel of User-mode Linux, from Debian's packages, with the C library that it was linked to.
 
-The newest has seccomp in the place of ptrace and is twice as fast; it wants a newer C library than a released Debian
-has, so it brings its own. The loader is named by a relative path: a machine's directory, where it is started, has a
-copy, so the machine needs to see no other directory.
+The newest version uses seccomp instead of ptrace and is twice as fast, but needs a newer C library than released
+Debians have, so it comes with its own. The path of its loader is relative: it starts in the machine's directory, which
+has a copy, so the machine needs access to no other directory.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from fabfile.errors import Failed
 from fabfile.lab import files, store, suites, tools
 
 NEWEST = "forky"
-"""The suite whose kernel is tried first, whatever the machine's own."""
+"""The suite whose kernel is tried first, whatever the machine's own suite is."""
 
 PACKAGES = ("user-mode-linux", "libc6", "libgcc-s1")
 LIBRARIES = ("libc.so.6", "libgcc_s.so.1", "ld-linux-x86-64.so.2")
 KERNEL = "kernel"
-"""Where an image has its kernel: a cache that moves on leaves a built image as it is."""
+"""Directory of the kernel in an image, so that the image does not depend on the cached kernel."""
 
 PROGRAM = "linux"
 LIBRARY_DIR = "lib"
 
 FILES = (PROGRAM, *(f"{LIBRARY_DIR}/{name}" for name in LIBRARIES))
-"""What a machine's directory gets of a kernel."""
+"""The files of a kernel that a machine's directory gets."""
 
 UNUSED = (
     "drivers/net drivers/media sound net/batman-adv net/openvswitch net/tipc net/sctp net/rxrpc net/ceph fs/afs fs/ceph"
@@ -37,7 +37,7 @@ UNUSED = (
 
 
 class UmlKernel(msgspec.Struct, frozen=True):
-    """A kernel in the cache: `linux`, `lib/` and `modules/` in a directory."""
+    """A kernel in the cache: a directory with `linux`, `lib/` and `modules/`."""
 
     directory: Path
     version: str
@@ -46,11 +46,11 @@ class UmlKernel(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """Its modules are in the image."""
+        """Its version, as its modules are in the image."""
         return self.version
 
     def finish(self, tree: Path, part: Path, log: Path) -> str:
-        """Put its modules into the finished tree and return its version."""
+        """Add its modules to the finished tree, and return its version."""
         shutil.copytree(self.directory / "modules", tree / "usr/lib/modules" / self.version)
         tools.run("chroot", tree, "depmod", self.version, log=log, before=tools.as_root())
         for name in FILES:
@@ -60,10 +60,10 @@ class UmlKernel(msgspec.Struct, frozen=True):
 
 
 def find(suite: str) -> UmlKernel:
-    """The kernel of a suite, from the cache or from Debian.
+    """Find the kernel of a suite in the cache, or download it from Debian.
 
     Raises:
-        Failed: it could not be had.
+        Failed: it could not be downloaded.
     """
     directory = paths.cache() / "kernels" / suite
 
@@ -77,12 +77,12 @@ def find(suite: str) -> UmlKernel:
 def _fetch(part: Path, log: Path, suite: str) -> None:
     download = part / "download"
     for again in (True, False):
-        files.fresh(download)  # a package that is not the newest any more must not be unpacked with the others
+        files.fresh(download)  # an outdated package must not be unpacked together with the others
         try:
             _download(download, suite, log)
             break
         except Failed:
-            # A suite in development may have moved on between its list of packages and the package itself.
+            # A suite in development may have changed between the download of its package list and that of the package.
             if not again:
                 raise
     try:
@@ -95,7 +95,7 @@ def _fetch(part: Path, log: Path, suite: str) -> None:
 
 
 def _download(directory: Path, suite: str, log: Path) -> None:
-    """Download and unpack the packages, whose signatures apt checks, without touching this machine's own apt."""
+    """Download and unpack the packages, whose signatures apt checks, without touching this machine's own apt state."""
     (directory / "lists").mkdir()
     (directory / "sources.list").write_text(f"deb [signed-by={suites.KEYRING}] {suites.mirror()} {suite} main\n")
     options = {
@@ -118,7 +118,7 @@ def _download(directory: Path, suite: str, log: Path) -> None:
 
 
 def _arrange(tree: Path, new: Path, log: Path) -> str:
-    """Put kernel, libraries and modules where they belong and return the kernel's version."""
+    """Move kernel, libraries and modules to their places, and return the kernel's version."""
     (modules,) = (tree / "usr/lib/uml/modules").iterdir()
     for name in UNUSED.split():
         shutil.rmtree(modules / "kernel" / name, ignore_errors=True)

@@ -1,9 +1,9 @@
-"""Keeps a User-mode Linux machine and its network together: neither outlives the other, nor this program.
+"""Keeps a User-mode Linux machine and its network together: neither outlives the other, or this program.
 
-A thread of it is the machine's disks, apart from those that User-mode Linux has of its own.
+One of its threads serves the machine's additional disks.
 
-Started by `uml.py`, in the machine's directory, as `python -I -S uml_supervisor.py FILE`, FILE being its settings in
-JSON. It is a program of its own, not a fork of the lab: it gives up root before anything of the machine runs.
+`uml.py` starts it in the machine's directory, as `python -I -S uml_supervisor.py FILE` with its settings as JSON in
+FILE. It is a separate program, not a fork of the lab, and gives up root before anything of the machine runs.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from threading import Thread
 from typing import Any
 
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
-"""prctl(2)."""
+"""Options of prctl(2)."""
 
 ADDR_NO_RANDOMIZE = 0x0040000
-"""personality(2). User-mode Linux wants fixed addresses; else it starts itself again, and has no name for a moment."""
+"""Flag of personality(2). Without fixed addresses, User-mode Linux executes itself again, and briefly has no name."""
 
 BASE = 10
-"""Descriptor of the image under the root disk: always this one, as its path is written into the disk's overlay."""
+"""Descriptor of the image under the root disk; always the same, as its path is written into the disk's overlay."""
 
 BUFFER = 1 << 20
-"""Bytes of frames that may wait on the cable: with the default of a few hundred kilobytes some are lost."""
+"""Bytes of frames that may be in transit on the cable; with the default of some hundred kilobytes, frames are lost."""
 
 libc = ctypes.CDLL(None, use_errno=True)
 
 
 def prctl(option: int, value: int) -> None:
-    """prctl(2).
+    """Call prctl(2).
 
     Raises:
         OSError: the kernel refused.
@@ -48,7 +48,7 @@ def prctl(option: int, value: int) -> None:
 
 
 def give_up_root(identity: int) -> None:
-    """Become a user without rights, for good."""
+    """Become a user without rights, irrevocably."""
     if os.geteuid() == 0:
         os.setgroups([])
         os.setresgid(identity, identity, identity)
@@ -58,9 +58,9 @@ def give_up_root(identity: int) -> None:
 
 
 def child(parent: int, processor: int | None) -> None:
-    """Before a program is started: it ends with its parent, and a machine runs on one processor."""
+    """Prepare a child process: it ends with its parent, and a machine runs on one processor."""
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before we asked to be told
+    if os.getppid() != parent:  # the parent ended before the kernel was told to signal us
         os.kill(os.getpid(), signal.SIGKILL)
     if processor is not None:
         libc.personality(ADDR_NO_RANDOMIZE)
@@ -68,12 +68,12 @@ def child(parent: int, processor: int | None) -> None:
 
 
 def program(name: str) -> dict[str, Any]:
-    """What a file beside this one defines: with `-I`, Python does not look there."""
+    """Run a file beside this one, and return what it defines; with `-I`, Python does not import from here."""
     return runpy.run_path(str(Path(__file__).with_name(name)))
 
 
 def serve(disks: Any) -> None:
-    """Serve a machine's disks; if that fails, end the machine."""
+    """Serve a machine's disks; if that fails, stop the machine."""
     try:
         disks.run()
     finally:
@@ -81,11 +81,11 @@ def serve(disks: Any) -> None:
 
 
 def main(file: str) -> int:
-    """Run network and machine; when one of them ends, end the other. Returns the machine's exit code."""
+    """Run network and machine; when one of them ends, stop the other. Return the machine's exit code."""
     settings = json.loads(Path(file).read_text())
     os.dup2(settings["base"], BASE)
     console = os.open("console.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    # Read before, when that is still allowed, and run after.
+    # Read while we still may, and run later.
     block, vhost = program("uml_block.py"), program("uml_vhost.py")
     give_up_root(settings["identity"])
     disks = vhost["Server"]({path: block["Block"](**each) for path, each in settings["disks"].items()})
@@ -100,7 +100,7 @@ def main(file: str) -> int:
     for end in (near, far):
         end.close()
     ends = {os.pidfd_open(process.pid): process for process in (network, machine)}
-    # Asked to end, we go when both are gone: then nobody holds the machine's disks any more.
+    # When told to end, we exit after both have ended: then nothing has the machine's disks open any more.
     asked, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake)
     signal.signal(signal.SIGTERM, lambda number, frame: None)

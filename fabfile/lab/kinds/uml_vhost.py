@@ -1,14 +1,11 @@
-"""Brings disks to a User-mode Linux machine by vhost-user, the protocol of its virtio driver.
+"""Serves disks to a User-mode Linux machine over vhost-user, the protocol of its virtio driver.
 
-The driver connects to a socket for each disk, and names the memory that it shares and where in it the queue of requests
-is; see vhost-user.rst in qemu's documentation, and 2.7 of the virtio specification. This is as much of it as User-mode
-Linux needs: one queue, without any options.
+The driver connects to one socket per disk, and announces its shared memory and where the request queue is in it; see
+vhost-user.rst of qemu's documentation, and section 2.7 of the virtio specification. One queue without options will do.
 
-qemu has a program for this, `qemu-storage-daemon`. But in Linux 7.2 the page of zeros is not in the memory that
-User-mode Linux shares, and the program gives up a disk for good when it has to write this page: wherever the kernel
-fills a range with zeros and cannot ask the disk to do it. It also gives all of its disks the same serial number.
-
-It uses only Python's standard library, as `uml_supervisor.py` does, which runs it.
+qemu has `qemu-storage-daemon` for this. But in Linux 7.2 the zero page is not in the shared memory, and that program
+gives up a disk for good when it has to write this page. It also gives all disks the same serial number. Like
+`uml_supervisor.py`, which runs this file, it uses only Python's standard library.
 """
 
 from __future__ import annotations
@@ -28,27 +25,27 @@ if TYPE_CHECKING:
     from fabfile.lab.kinds.uml_block import Block
 
 HEADER = struct.Struct("<III")
-"""Begins a message: request, flags, size of what follows."""
+"""Header of a message: request, flags, size of the payload."""
 
 REGION = struct.Struct("<QQQQ")
-"""A part of the shared memory: its address in the machine, size, address in the driver, offset in the file."""
+"""A region of shared memory: address in the machine, size, address in the driver, offset in the file."""
 
 STATE = struct.Struct("<II")
-"""Of a queue: its index, a value."""
+"""State of a queue: its index, a value."""
 
 ADDRESSES = struct.Struct("<IIQQQQ")
-"""Of a queue: its index, flags, and where its descriptors, used ring, available ring and log are."""
+"""Addresses of a queue: its index, flags, and addresses of descriptors, used ring, available ring and log."""
 
 SETTINGS = struct.Struct("<III")
-"""Begins a part of the configuration: offset, size, flags."""
+"""Header of a part of the configuration: offset, size, flags."""
 
 NUMBER = struct.Struct("<Q")
 
 DESCRIPTOR = struct.Struct("<QIHH")
-"""A part of a request: address, length, flags, index of the next part."""
+"""A buffer of a request: address, length, flags, index of the next buffer."""
 
 USED = struct.Struct("<II")
-"""A request that was answered: index of its first part, bytes written."""
+"""A completed request: index of its first buffer, number of bytes written."""
 
 NEXT, FOR_WRITING = 1, 2
 """Flags of a descriptor."""
@@ -57,15 +54,15 @@ VERSION, REPLY = 1, 4
 """Flags of a message."""
 
 FEATURES = 1 << 32 | 1 << 30
-"""Version 1 of virtio, and features of the protocol."""
+"""Version 1 of virtio, and protocol features."""
 
 PROTOCOL = 1 << 9 | 1 << 5
-"""A configuration, and a way to report its change: nothing changes, but without it Linux 6.1 has no interrupts."""
+"""A configuration, and a channel for its changes: there are none, but without it Linux 6.1 has no interrupts."""
 
 GET_FEATURES, SET_FEATURES, SET_OWNER, SET_MEMORY = 1, 2, 3, 5
 SET_SIZE, SET_ADDRESSES, SET_BASE, SET_KICK, SET_CALL = 8, 9, 10, 12, 13
 GET_PROTOCOL, SET_PROTOCOL, SET_ENABLED, SET_REPORT, GET_CONFIG = 15, 16, 18, 21, 24
-"""Requests of messages."""
+"""Types of messages."""
 
 PEER = struct.Struct("iII")
 """`struct ucred`: process, user, group."""
@@ -75,14 +72,14 @@ class Memory:
     """The machine's memory.
 
     Args:
-        regions: what it shares, as the message has it.
-        files: of the regions, in the same order.
-        process: the machine's process, in which the rest of its memory is.
+        regions: the shared regions, as in the message.
+        files: descriptors of the regions, in the same order.
+        process: id of the machine's process, which has the rest of the memory.
     """
 
     def __init__(self, regions: bytes, files: Sequence[int], process: int) -> None:
         self.shared: list[tuple[int, memoryview]] = []
-        # By its name, as for some file systems the number of the inode is not the same in the list of what is mapped.
+        # The name, as some file systems have other inode numbers in /proc/PID/maps.
         self.process, self.file = process, str(Path(f"/proc/self/fd/{files[0]}").readlink())
         for number, file in enumerate(files):
             start, size, _, offset = REGION.unpack_from(regions, 8 + number * REGION.size)
@@ -90,10 +87,10 @@ class Memory:
             os.close(file)
 
     def view(self, address: int, length: int) -> memoryview:
-        """A part that it shares.
+        """Return a range of shared memory.
 
         Raises:
-            LookupError: it does not share this.
+            LookupError: the range is not shared.
         """
         for start, region in self.shared:
             if start <= address and address + length <= start + len(region):
@@ -101,10 +98,10 @@ class Memory:
         raise LookupError(f"{length} bytes at {address:#x} are not shared")
 
     def read(self, address: int, length: int) -> memoryview:
-        """A part that it shares, or a copy of one that it does not: of the kernel's own variables.
+        """Return a range of shared memory, or a copy if it is not shared, as the kernel's own variables.
 
         Raises:
-            OSError: its process may not be looked into.
+            OSError: the process's memory may not be read.
         """
         try:
             return self.view(address, length)
@@ -117,7 +114,7 @@ class Memory:
 
     @cached_property
     def _base(self) -> int:
-        """Where the machine's address 0 is in its process: as far below what it shares as in the machine."""
+        """Address of the machine's address 0 in its process, from where the shared memory is mapped."""
         for line in Path(f"/proc/{self.process}/maps").read_text().splitlines():
             addresses, _, offset, _, _, *file = line.split(maxsplit=5)
             if file == [self.file]:
@@ -136,28 +133,30 @@ class Queue:
         self.call = -1
 
     def place(self, descriptors: int, used: int, available: int) -> None:
-        """Say where in the memory its three parts are; the memory and the size are known by then."""
+        """Set the addresses of its three parts; memory and size are known already."""
         self.descriptors = self.memory.view(descriptors, DESCRIPTOR.size * self.size)
         self.available = self.memory.view(available, 4 + 2 * self.size).cast("H")
         self.used = self.memory.view(used, 4 + USED.size * self.size)
         self.count = self.used[:4].cast("H")
 
     def serve(self) -> None:
-        """Answer all requests that wait and tell the machine, whether or not it wants to know."""
+        """Execute all pending requests and notify the machine, whether or not it asked for that."""
         while self.seen != self.available[1]:
             place = self.seen % self.size
             first = self.available[2 + place]
             written = self.block.answer(*self._parts(first))
             USED.pack_into(self.used, 4 + place * USED.size, first, written)
             self.count[1] = self.seen = (self.seen + 1) & 0xFFFF
-        with suppress(BlockingIOError, BrokenPipeError):  # it has not yet read what it was told before, or starts again
+        with suppress(
+            BlockingIOError, BrokenPipeError
+        ):  # an earlier notification is still unread, or the machine restarts
             os.write(self.call, NUMBER.pack(1))
 
     def _parts(self, number: int) -> tuple[list[memoryview], list[memoryview]]:
-        """A request, and the room for its reply.
+        """The buffers of a request, and those for its reply.
 
         Raises:
-            LookupError: it has no end, or its reply belongs where the machine does not share its memory.
+            LookupError: the chain has no end, or the reply does not belong into shared memory.
         """
         request, reply = [], []
         for _ in range(self.size):
@@ -173,12 +172,12 @@ class Queue:
 
 
 class Connection:
-    """A machine's driver for one disk, from one start of the machine to the next.
+    """The connection of a machine's driver for one disk, from one start of the machine to the next.
 
     Args:
-        link: to the driver.
+        link: socket of the driver.
         block: the disk.
-        selector: calls what is registered with it when its file can be read.
+        selector: calls what is registered with it when its file becomes readable.
     """
 
     def __init__(self, link: socket.socket, block: Block, selector: selectors.BaseSelector) -> None:
@@ -188,7 +187,7 @@ class Connection:
         selector.register(link, selectors.EVENT_READ, self.receive)
 
     def receive(self) -> None:
-        """Receive a message and answer it; a machine that ends or starts again may do so in the middle of it."""
+        """Receive and handle a message; a machine that ends or restarts may interrupt it."""
         try:
             connected = self._receive()
         except ConnectionError:
@@ -208,10 +207,10 @@ class Connection:
         return True
 
     def _answer(self, request: int, payload: bytes, files: Sequence[int]) -> bytes:
-        """Do what a message says and return the reply, if it has one.
+        """Handle a message, and return the reply, if it has one.
 
         Raises:
-            ValueError: an unknown message.
+            ValueError: the type of the message is unknown.
         """
         if request == GET_FEATURES:
             return NUMBER.pack(FEATURES | self.block.features)
@@ -251,7 +250,7 @@ class Connection:
         self.queue.serve()
 
     def _stop(self) -> None:
-        """Forget the queue: the driver takes its memory back."""
+        """Drop the queue, as the driver takes its memory back."""
         if self.kick >= 0:
             self.selector.unregister(self.kick)
             os.close(self.kick)
@@ -260,7 +259,7 @@ class Connection:
         self.queue, self.kick = Queue(self.block), -1
 
     def _close(self) -> None:
-        """Forget the machine: it has ended, or starts again."""
+        """Drop the connection of a machine that has ended, or is restarting."""
         self._stop()
         if self.report >= 0:
             os.close(self.report)
@@ -272,16 +271,16 @@ class Server:
     """All disks of a machine.
 
     Args:
-        blocks: path of a socket → the disk behind it.
+        blocks: path of a socket → disk.
 
     Raises:
-        OSError: a socket could not be made.
+        OSError: a socket could not be created.
     """
 
     def __init__(self, blocks: Mapping[str, Block]) -> None:
         self.selector = selectors.DefaultSelector()
         for path, block in blocks.items():
-            Path(path).unlink(missing_ok=True)  # of the time before a power cut
+            Path(path).unlink(missing_ok=True)  # left from before a power cut
             listening = socket.socket(socket.AF_UNIX)
             listening.bind(path)
             listening.listen()
@@ -291,7 +290,7 @@ class Server:
         Connection(listening.accept()[0], block, self.selector)
 
     def step(self) -> None:
-        """Wait until there is something to do, and do one thing: it may close what another belongs to."""
+        """Wait for an event and handle it; only one, as it may close what another one belongs to."""
         for ready, _ in self.selector.select()[:1]:
             ready.data()
 

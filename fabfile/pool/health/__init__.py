@@ -1,1 +1,1 @@
-"""What is wrong with a pool, what is missing of it, and what to do about it."""
+"""Findings about a pool: what is wrong with it, which parts are missing, and the fixes."""

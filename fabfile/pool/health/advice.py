@@ -16,9 +16,9 @@ from fabfile.pool.ownership import owner
 
 
 def advice(have: Facts, name: str) -> list[Advice]:
-    """What is wrong with the pool `name`, worst first; nothing for one that is well, or neither made here nor up.
+    """List what is wrong with a pool, worst first; nothing if it is healthy, or neither ours nor active.
 
-    What the kernel does when it is full, and what that means for containers, is in docs/full-pools.md.
+    docs/full-pools.md describes what the kernel does when a pool is full, and what that means for containers.
     """
     recorded = name in have.instances.pools
     if not have.pool.status or not have.pool.table:
@@ -41,7 +41,7 @@ def advice(have: Facts, name: str) -> list[Advice]:
 
 
 def blocking(have: Facts, name: str) -> list[Advice]:
-    """What is wrong with a pool that is up, and that no deploy puts right: its mode, and what LVM says of it."""
+    """What is wrong with an active pool that no deploy fixes: its mode, and what LVM reports."""
     pool = have.pool
     if not pool.status or not pool.table:
         return []
@@ -53,18 +53,19 @@ def blocking(have: Facts, name: str) -> list[Advice]:
 
 
 def databases(have: Facts, name: str) -> list[Advice]:
-    """What is wrong with containerd's databases of a pool that is up: they are not this one's, or were lost."""
+    """Whether containerd's databases were lost, or belong to another pool; only for an active pool of ours."""
     known, status = have.known, have.pool.status
     if not status or name not in have.instances.pools or status.mode in ("Fail", "Error"):
         return []
     if have.containerd.active and have.containerd.loaded != have.config.digest:
-        return []  # it may be at work on another pool: that comes first
+        return []  # it may still use another pool, which is reported first
     if status.used_data and known.entries == 0:
         found = f"it has {status.used_data} blocks in use, but containerd's database lists no devices on it"
         return [
             Advice("containerd's databases", "fail", found, f"{_task(have, name, 'pool.fsck')}; then follow its advice")
         ]
-    # While containerd makes or removes a snapshot, one of them may have it already, or still: of another pool all do.
+    # While containerd creates or removes a snapshot, some of them may list it and others not; if all do, it is another
+    # pool's.
     if status.used_data or not (known.entries and known.snapshots and known.records):
         return []
     named = max(known.entries, known.snapshots, known.records)
@@ -73,12 +74,12 @@ def databases(have: Facts, name: str) -> list[Advice]:
 
 
 def _gone(have: Facts, name: str) -> list[Advice]:
-    """Files without which it does not come up at the next boot."""
+    """Files whose absence keeps the pool from starting at the next boot."""
     if units.conf(name) not in have.files:
         return []
     recorded = have.instances.pools[name]
     wanted = units.kept_by(recorded, name)
-    # A unit that is masked is a link to nowhere, and told as such.
+    # A masked unit is a dangling link, and is reported as masked.
     gone = [p for p in wanted if p not in have.files and have.units.of(p.rpartition("/")[2]).load != "masked"]
     if not gone:
         return []
@@ -89,7 +90,7 @@ def _gone(have: Facts, name: str) -> list[Advice]:
 
 
 def _room(have: Facts, name: str) -> list[Advice]:
-    """How much can still be written to a pool on sparse files before their file system is full."""
+    """Whether the file system has room for what a pool on sparse files may still need."""
     pool, recorded = have.pool, have.instances.pools[name]
     if not (isinstance(recorded, LoopRecord) and pool.data and pool.place and pool.table):
         return []
@@ -104,31 +105,31 @@ def _room(have: Facts, name: str) -> list[Advice]:
 
 
 def _lost(have: Facts, name: str) -> list[Advice]:
-    """What is missing of a pool on files."""
+    """Missing parts of a loop pool."""
     return [Advice("pool files", "fail", loss.found, loss.way) for loss in missing.losses(have, name)]
 
 
 def down(have: Facts, name: str) -> list[Advice]:
-    """Why a pool that was made here is not up, with the last line of its unit, and the fix."""
+    """Why a pool of ours is down, with the last log line of its unit, and the fix."""
     recorded, unit = have.instances.pools[name], have.units.of(units.unit(name))
     causes = [*_lost(have, name), *visibility.findings(have, name, recorded), *_gone(have, name)]
     why = _state(unit) or "its unit does not run"
     if unit.load == "masked":
         return [Advice("pool", "fail", f"it is down: {why}", _unmask(units.unit(name))), *causes]
-    if unit.active == "activating":  # to restart it would end a check of its metadata half-way
+    if unit.active == "activating":  # restarting it would interrupt a check of its metadata
         look = f"see what it waits for: systemctl status {shlex.quote(units.unit(name))}; systemctl list-jobs"
         return [*causes, Advice("pool", "fail", f"it is down: {why}", look)]
     up = f"systemctl restart {shlex.quote(units.unit(name))} && systemctl start {owner(recorded).unit}"
     if causes:
         return [*causes, Advice("pool", "fail", f"it is down: {why}", f"once that is fixed: {up}")]
     check = hints.command("pool.check", owner(recorded), name)
-    # Where its own script names a task, it was tried, and fails again.
+    # If its own log names a task, a plain restart was tried and would fail again.
     way = f"{check}; then follow its advice" if "see pool." in unit.last else f"{up}; where that fails: {check}"
     return [Advice("pool", "fail", f"it is down: {why}", way)]
 
 
 def _state(unit: Unit) -> str:
-    """What systemd says of a unit that is not well, with its own last line; empty for one that is."""
+    """The state of a unit that is not well, with its last log line; empty if it is well."""
     if unit.load == "masked":
         return "its unit is masked"
     if unit.load == "error":
@@ -145,7 +146,7 @@ def _unmask(*units: str) -> str:
 
 
 def _unit(have: Facts, name: str) -> list[Advice]:
-    """The unit of a pool that is up: one that failed took containerd with it, and one that is masked starts no more."""
+    """The unit of an active pool: if it failed, containerd failed with it; if it is masked, it does not start again."""
     unit = have.units.of(units.unit(name))
     why = _state(unit)
     if not why:
@@ -160,11 +161,11 @@ def _unit(have: Facts, name: str) -> list[Advice]:
 
 
 LATE = 6 * units.MONITOR_SECONDS
-"""Seconds after which a look of the monitor is missed: it looks that often, and has a limit of a minute."""
+"""Seconds after which a run of the monitor is overdue; a run is limited to a minute."""
 
 
 def _watched(have: Facts, name: str) -> list[Advice]:
-    """Whether what lets a pool on files grow is at work; a direct pool's dmeventd is LVM's to tell of."""
+    """Whether the monitor of a loop pool runs; dmeventd of a direct pool is reported with LVM's findings."""
     if not have.instances.pools[name].monitored:
         return []
     timer, service = units.monitor(name), units.monitor_service(name)
@@ -199,7 +200,7 @@ def _watched(have: Facts, name: str) -> list[Advice]:
 
 
 def free(have: Facts, name: str) -> str:
-    """How to give space back."""
+    """How to free space in the pool."""
     return f"remove images and containers, then {_task(have, name, 'pool.trim')}"
 
 
@@ -208,7 +209,7 @@ def _task(have: Facts, name: str, task: str, *options: str) -> str:
 
 
 RESTART = "restart the containers that got errors"
-"""Until it is mounted again, a file system that got errors may stay read-only, or show files wrong that are not."""
+"""After an error, a file system may stay read-only, or show damage that is not on disk, until it is mounted again."""
 
 
 def _mode(have: Facts, pool: Pool, status: Status, name: str) -> list[Advice]:
@@ -236,7 +237,7 @@ def _mode(have: Facts, pool: Pool, status: Status, name: str) -> list[Advice]:
 
 
 def metadata_full(have: Facts, name: str) -> Advice | None:
-    """What is wrong with a pool that has no room for metadata, which is sound nevertheless; None for any other."""
+    """The finding that a pool's metadata is full but sound; None otherwise."""
     status = have.pool.status
     if status is None or status.needs_check or status.mode != "ro" or status.used_meta < status.total_meta:
         return None
@@ -256,14 +257,14 @@ def _waiting(pool: Pool, status: Status) -> str:
 
 
 def more_metadata(have: Facts, name: str) -> str:
-    """The command that doubles the metadata of a pool that is there."""
+    """The command that doubles the metadata of an existing pool."""
     assert have.pool.status is not None
     double = min(2 * have.pool.status.total_meta * limits.META_BLOCK, limits.META_MOST)
     return _task(have, name, "pool.grow", "--meta-size", sizes.show(double))
 
 
 def more_data(have: Facts, name: str) -> str:
-    """The command that gives a pool that is there a fifth more, and what it takes where that has no room."""
+    """The command that enlarges an existing pool by a fifth, and what to do first if there is no room for that."""
     pool, group = have.pool, have.lvm.group if have.lvm else None
     assert pool.table is not None
     now = pool.table.sectors * sizes.SECTOR

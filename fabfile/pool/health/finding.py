@@ -1,4 +1,4 @@
-"""A finding: one thing that is wrong with a pool, and its fix."""
+"""A finding: one problem of a pool, and its fix."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class Advice(msgspec.Struct, frozen=True):
-    """One thing that is wrong."""
+    """One problem and its fix."""
 
     what: str
     result: Literal["warn", "fail"]
@@ -17,7 +17,7 @@ class Advice(msgspec.Struct, frozen=True):
 
 
 def since(seconds: int) -> str:
-    """A time that has passed, in its two largest units."""
+    """Format a duration in its two largest units, for example `2 d 3 h`."""
     for unit, size, small, less in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
         if seconds >= size:
             rest = seconds % size // less

@@ -1,4 +1,4 @@
-"""What is missing of a loop pool that was made here: its volume, the mount under it, its files, or a part of them."""
+"""Missing parts of a loop pool that was complete: its volume, its mount, its files, or a part of them."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from fabfile.pool.health import visibility
 from fabfile.pool.ownership import owner
 
 RESCUE = "docs/rescue.md"
-"""How what is missing is brought back."""
+"""The page about recovering what is missing."""
 
 
 class Loss(msgspec.Struct, frozen=True):
-    """One thing that is missing."""
+    """One missing part."""
 
     what: Literal["volume", "mount", "data", "meta"]
     found: str
     way: str = f"bring it back: see {RESCUE}"
-    """The command that brings it back, where one does."""
+    """How to recover it: a command, where one does it."""
     up: bool = False
-    """What it held is still in a device of the pool, and nowhere else."""
+    """Its content is still in a device of the pool, and nowhere else."""
 
 
 def losses(have: Facts, name: str) -> list[Loss]:
-    """What is missing of the pool `name`; nothing for one on disks, one that is still being made, or none of ours."""
+    """List the missing parts of a pool; none if it is a direct pool, is still being created, or is not ours."""
     recorded = have.instances.pools.get(name)
     if not isinstance(recorded, LoopRecord) or recorded.making:
         return []
@@ -50,15 +50,15 @@ def losses(have: Facts, name: str) -> list[Loss]:
 
 
 def refuse(have: Facts, name: str, *, except_for: frozenset[str] = frozenset()) -> None:
-    """Refuse to do anything with a pool of which something is missing.
+    """Refuse to use a pool of which a part is missing.
 
     Args:
-        have: the machine.
-        name: of the pool.
-        except_for: what may be missing.
+        have: facts of the machine.
+        name: the pool's name.
+        except_for: parts that may be missing.
 
     Raises:
-        Refused: with all that is missing and the two ways out.
+        Refused: with all missing parts, how to recover them, and how to discard the pool.
     """
     found = [loss for loss in losses(have, name) if loss.what not in except_for]
     if found:
@@ -118,7 +118,7 @@ def _mount(have: Facts, recorded: LoopRecord, start: str) -> list[Loss]:
 
 
 def _are(have: Facts, recorded: LoopRecord) -> bool:
-    """Whether the files at their paths are the pool's, whatever the file system is called: it runs on them, or did."""
+    """Whether the files at their paths are the pool's, by what its devices use or by inode, on whatever file system."""
     pool = have.pool
     if not (pool.data and pool.meta):
         return False
@@ -150,7 +150,7 @@ def _file(
     if loop and (loop.device, loop.inode) != (file.device, file.inode):
         return [Loss(what, f"{path} is not the file that {loop.path} is on, which was deleted or moved")]
     least = max(loop.size if loop else 0, *asked)
-    # A loop device has whole sectors.
+    # A loop device has whole sectors only.
     if file.size // sizes.SECTOR * sizes.SECTOR >= least // sizes.SECTOR * sizes.SECTOR:
         return []
     found = f"{path} was truncated: it has {sizes.human(file.size)} of {sizes.human(least)}"

@@ -1,10 +1,11 @@
-"""The command that asks for a pool of ours as it was made, so that it changes nothing and starts what does not run."""
+"""Commands that repeat the creation of an existing pool unchanged, which starts what is stopped, or remove it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fabfile import hints, inventory, sizes
+from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.record import LvmRecord, Record
 from fabfile.instance import DEFAULT
@@ -13,7 +14,12 @@ from fabfile.pool.ownership import owner
 
 
 def command(name: str, recorded: Record) -> str:
-    """pool.loop or pool.direct, with what the inventory says otherwise, or not at all."""
+    """The pool.loop or pool.direct command line that created an existing pool, without what the inventory says.
+
+    Args:
+        name: the pool's name.
+        recorded: its record.
+    """
     daemon = owner(recorded)
     stock = inventory.on_instance(hints.door().host, daemon.instance or DEFAULT).pool
     if isinstance(recorded, LvmRecord):
@@ -30,8 +36,31 @@ def command(name: str, recorded: Record) -> str:
     return hints.command("pool.loop", daemon, name, *_options(made, stock))
 
 
+def reset(name: str, instance: str) -> str:
+    """The command line of pool.reset that removes a pool with everything on it."""
+    return hints.command("pool.reset", instance, name, "--yes")
+
+
+def differs(name: str, instance: str, recorded: Record, differences: Sequence[str], *, another: str) -> Refused:
+    """The error for a pool that exists with other parameters than requested.
+
+    Args:
+        name: the pool's name.
+        instance: the containerd instance that it was requested for.
+        recorded: the record of the existing pool.
+        differences: one line for each parameter.
+        another: the option that names another pool, `--name` or `--lv`.
+    """
+    keep, remove = command(name, recorded), reset(name, instance)
+    hint = f"to keep it: {keep}; to remove it: {remove}; or choose another {another}"
+    return Refused(f"the pool {name} exists with other parameters", "\n".join(differences), hint)
+
+
 def stopped(have: Facts, name: str) -> str:
-    """The unit of the containerd that is set up on a pool of ours, where it does not run: no pool brings it back."""
+    """Return the unit of the containerd that is configured for a pool of ours, if it is loaded and not running.
+
+    Activating the pool does not start it again. Empty: it runs, or there is none.
+    """
     recorded = have.instances.pools.get(name)
     if recorded is None:
         return ""

@@ -1,4 +1,4 @@
-"""Nothing to do is true only of a pool that takes writes: what no deploy puts right is refused by name."""
+"""Refusals of a pool that exists but cannot be used: converged means that a pool accepts writes."""
 
 from __future__ import annotations
 
@@ -14,39 +14,40 @@ from fabfile.pool.health.finding import Advice
 
 
 def step(host: Host, *, used: bool = False) -> Step:
-    """The step that finds the host's pool well, and never changes anything; a pool that is still to be made is.
+    """A step without changes that checks that the host's pool is healthy; a pool that does not exist yet passes.
 
     Args:
         host: the machine.
-        used: containerd is to use it after that.
+        used: also check containerd's databases, because containerd is to use the pool next.
     """
     return Step("pool", lambda have: plan(have, host.pool.dm_name, used=used), about(host))
 
 
 def plan(have: Facts, name: str, *, used: bool = False) -> list[Change]:
-    """Nothing.
+    """Check the pool; the plan is always empty.
 
     Raises:
-        Refused: the kernel takes no writes on it, or LVM would not bring it back; or, where it is to be `used`,
-            containerd's databases are not this pool's.
+        Refused: the kernel accepts no writes to the pool, LVM would not activate it again, or (with `used`)
+            containerd's
+            databases belong to another pool.
     """
     _refuse(name, [*blocking(have, name), *(databases(have, name) if used else [])])
     return []
 
 
 def say_stopped(c: Context, host: Host) -> None:
-    """Say which containerd a pool that was just made or brought back did not bring back with it."""
+    """Tell which containerd, stopped together with its pool, was not started again with it."""
     if daemon := rerun.stopped(gather(c, about(host)), host.pool.dm_name):
         say(f"{daemon} is on this pool and does not run: systemctl start {daemon}")
 
 
 def refuse_unseen(have: Facts, name: str) -> None:
-    """Refuse what needs LVM's metadata, where LVM does not see the pool as it is, or not all of its disks.
+    """Refuse what needs LVM's metadata if LVM does not see the pool or all of its disks.
 
-    One that is gone altogether is left to the caller: making it may have been interrupted.
+    A pool that is gone altogether is left to the caller: its creation may have been interrupted.
 
     Raises:
-        Refused: with the cause and the way out of it.
+        Refused: with the cause and the fix.
     """
     _refuse(
         name,
@@ -55,16 +56,16 @@ def refuse_unseen(have: Facts, name: str) -> None:
 
 
 def refuse_unusable(have: Facts, name: str, *, lvm: bool = False, ids: bool = False) -> None:
-    """Refuse to look into a pool that answers nobody, or that LVM does not see as it is.
+    """Refuse to inspect a pool that is suspended, or that LVM does not see as it is.
 
     Args:
-        have: the machine.
-        name: of the pool.
-        lvm: LVM is needed also while the pool is up.
-        ids: LVM's thin volumes in it, and its transaction id, are no hindrance.
+        have: facts of the machine.
+        name: the pool's name.
+        lvm: LVM is needed even while the pool is active.
+        ids: accept LVM's own thin volumes in the pool, and another transaction id.
 
     Raises:
-        Refused: with the cause and the way out of it.
+        Refused: with the cause and the fix.
     """
     if have.pool.suspended:
         _refuse(name, blocking(have, name))

@@ -1,4 +1,4 @@
-"""Whether LVM sees a direct pool that was made here, whole and under its name, and would activate it again."""
+"""Whether LVM sees a direct pool of ours, complete and under its name, and would activate it again."""
 
 from __future__ import annotations
 
@@ -8,27 +8,34 @@ from collections.abc import Mapping, Sequence
 
 from fabfile import hints
 from fabfile.facts import Facts
-from fabfile.facts.lvm import Lvm, Volume
+from fabfile.facts.lvm import Lvm
 from fabfile.facts.record import LvmRecord, Record
+from fabfile.facts.volume_group import Volume
 from fabfile.plan import words
 from fabfile.pool.health import rerun
 from fabfile.pool.health.finding import Advice
 from fabfile.pool.ownership import owner
 
 DUPLICATE = re.compile(r"duplicate PV|was already found on|Not using device|Device mismatch detected", re.IGNORECASE)
-"""How LVM speaks of two disks with one identity."""
+"""LVM's warnings about two disks with the same identity."""
 
 FILE = "/etc/lvm/devices"
 
 IDS = "pool ids in LVM"
-"""What is said where LVM has thin volumes in the pool, or another transaction id than containerd can use."""
+"""Title of the finding that LVM has thin volumes in the pool, or expects another transaction id."""
 
 GONE = "pool gone"
-"""What is said of a pool of which LVM knows nothing at all."""
+"""Title of the finding that LVM does not know the pool at all."""
 
 
 def findings(have: Facts, name: str, recorded: Record | None) -> list[Advice]:
-    """What is wrong between LVM and the direct pool `name`; nothing for another variant, or one that LVM sees well."""
+    """List what is wrong with a direct pool in LVM; nothing for a loop pool, or if LVM sees it well.
+
+    Args:
+        have: facts of the machine.
+        name: the pool's name.
+        recorded: its record.
+    """
     lvm = have.lvm
     if not isinstance(recorded, LvmRecord) or lvm is None:
         return []
@@ -47,7 +54,7 @@ def findings(have: Facts, name: str, recorded: Record | None) -> list[Advice]:
 
 
 def identity(have: Facts, recorded: LvmRecord) -> tuple[str, str]:
-    """UUIDs of the group and of the volume without hyphens: as recorded, or as the active device has them."""
+    """UUIDs of the volume group and the volume, without hyphens: as recorded, or else those of the active device."""
     up = re.fullmatch(r"LVM-(.{32})(.{32})(-.*)?", have.pool.uuid)
     group, volume = (up[1], up[2]) if up else ("", "")
     known = [(uuid or "").replace("-", "") for uuid in (recorded.vg_uuid, recorded.lv_uuid)]
@@ -80,7 +87,7 @@ def _unseen(have: Facts, name: str, recorded: LvmRecord) -> Advice:
 
 
 def hidden(have: Facts, recorded: LvmRecord) -> list[str]:
-    """The disks of a direct pool that are there and that LVM ignores."""
+    """List the disks of a direct pool that are present but that LVM ignores."""
     of_group, _ = identity(have, recorded)
     mine = recorded.pv_uuids or ()
     return [
@@ -91,12 +98,15 @@ def hidden(have: Facts, recorded: LvmRecord) -> list[str]:
 
 
 def hiding(settings: Mapping[str, str], devices: Sequence[str], group: str) -> tuple[str, str]:
-    """What keeps LVM from seeing disks, and the command or the line that lets it.
+    """Explain why LVM does not see disks.
 
     Args:
-        settings: of LVM's configuration.
+        settings: LVM's configuration.
         devices: the disks.
-        group: that they are in.
+        group: name of the volume group that they belong to.
+
+    Returns:
+        The cause, and the command or the line of lvm.conf that lets LVM see them.
     """
     shown = " ".join(devices)
     if settings.get("use_devicesfile") == "1":
@@ -111,7 +121,7 @@ def hiding(settings: Mapping[str, str], devices: Sequence[str], group: str) -> t
 
 
 ALL = ('["a|.*|"]', "a|.*|")
-"""Filters that hide nothing."""
+"""Filters that hide no disk."""
 
 
 def _disks(have: Facts, recorded: LvmRecord, volume: Volume) -> list[Advice]:
@@ -137,7 +147,7 @@ def _disks(have: Facts, recorded: LvmRecord, volume: Volume) -> list[Advice]:
 
 
 def _settings(lvm: Lvm, recorded: LvmRecord, volume: Volume) -> list[Advice]:
-    """Volumes that lvm.conf does not let LVM activate, or lets it activate read-only."""
+    """Settings of lvm.conf that keep LVM from activating the pool, or make it read-only."""
     assert lvm.group is not None
     group, path = recorded.vg, recorded.path
 
@@ -159,7 +169,7 @@ def _settings(lvm: Lvm, recorded: LvmRecord, volume: Volume) -> list[Advice]:
 
 
 def _strings(value: str) -> list[str]:
-    """What lvm.conf lists: `["a","b"]`, or one string."""
+    """Parse a list of lvm.conf, `["a","b"]`, or a single string."""
     try:
         said = json.loads(value)
     except ValueError:
@@ -168,7 +178,7 @@ def _strings(value: str) -> list[str]:
 
 
 def thins(have: Facts, recorded: Record) -> list[Volume]:
-    """The thin volumes that LVM itself has in the pool."""
+    """List the thin volumes that LVM itself has in the pool."""
     group = have.lvm.group if have.lvm else None
     if not isinstance(recorded, LvmRecord) or not group:
         return []
@@ -176,9 +186,9 @@ def thins(have: Facts, recorded: Record) -> list[Volume]:
 
 
 def _ids(have: Facts, name: str, recorded: LvmRecord, volume: Volume) -> list[Advice]:
-    """LVM's thin volumes in the pool, and its transaction id: with either it calls the pool's device by another name.
+    """LVM's thin volumes in the pool, and its transaction id: with either, LVM renames the pool's device.
 
-    One that is down may have another id than LVM expects, too; pool.check compares them.
+    An inactive pool may have another transaction id than LVM expects, too; pool.check compares them.
     """
     path, status = recorded.path, have.pool.status
     repair = hints.command("pool.repair", owner(recorded), name)

@@ -1,1 +1,1 @@
-"""Loop pools: on two backing files."""
+"""Loop pools: on two backing files, which loop devices read and write."""

@@ -1,4 +1,4 @@
-"""What is written for a loop pool: its record, its units, and the script that all pools share."""
+"""The files of a loop pool that keep it across reboots: its record, its units, and the script that all pools share."""
 
 from __future__ import annotations
 
@@ -15,10 +15,17 @@ from fabfile.render import render
 
 
 def recorded(have: Facts, name: str) -> LoopRecord | None:
-    """The record of a pool on files; None where there is none.
+    """Parse the record of a loop pool from the gathered files.
+
+    Args:
+        have: facts; the query must have asked for the record's path.
+        name: the pool's name.
+
+    Returns:
+        The record; None if there is none.
 
     Raises:
-        Refused: it is that of another variant.
+        Refused: the record is that of a direct pool.
     """
     found = units.recorded(have, name)
     if isinstance(found, LvmRecord):
@@ -27,12 +34,12 @@ def recorded(have: Facts, name: str) -> LoopRecord | None:
 
 
 def changes(have: Facts, want: LoopSpec, known: dict[str, str] | None = None) -> list[Change]:
-    """The files that differ. The settings come first: from then on the data and metadata files are known as ours.
+    """Plan the files that differ. The record comes first: once it is written, the backing files are known as ours.
 
     Args:
-        have: the machine.
-        want: the pool.
-        known: what of it is known by identity, where it is there and not recorded yet; see identity.KEYS.
+        have: facts of the machine.
+        want: the requested pool.
+        known: identities, key of `identity.KEYS` → value, of files that exist already and have no record yet.
     """
     before = Daemon(want.instance).unit
     service = render("pool/devmapper-pool.service.j2", name=want.name, dir=want.dir, script=units.SCRIPT, before=before)
@@ -54,7 +61,7 @@ def changes(have: Facts, want: LoopSpec, known: dict[str, str] | None = None) ->
 
 
 def conf_change(have: Facts, want: LoopSpec, there: dict[str, str] | None = None) -> list[Change]:
-    """The settings, if they differ; sizes that were asked for earlier stay in them, and so does what we made."""
+    """Plan the record, if it differs. Sizes requested earlier stay in it, as does what was created with the pool."""
     conf, before = units.conf(want.name), recorded(have, want.name)
     known = identity.kept(have.files[conf].content) if before else there or {identity.MAKING: "yes"}
     new = render("pool/pool.conf.j2", name=want.name, record=record(have, want), known=known)
@@ -62,7 +69,7 @@ def conf_change(have: Facts, want: LoopSpec, there: dict[str, str] | None = None
 
 
 def record(have: Facts, want: LoopSpec) -> LoopRecord:
-    """What the settings are to say, but for what identifies the files."""
+    """Build the record of the requested pool, without the identities of its files."""
     before = recorded(have, want.name)
     data, meta = (before.asked_bytes, before.asked_meta_bytes) if before else ((), ())
     name = want.volume or (before.volume if before else "")
@@ -71,7 +78,7 @@ def record(have: Facts, want: LoopSpec) -> LoopRecord:
         data=want.data_file,
         meta=want.meta_file,
         block_sectors=want.block // sizes.SECTOR,
-        # The order in which sizes were asked for stays: what hosts.toml still says is not the latest.
+        # hosts.toml may still state an earlier size
         asked_bytes=data if want.data in data else (*data, want.data),
         asked_meta_bytes=meta if before and has_meta(before, want) else (*meta, want.meta),
         when_full=want.when_full,
@@ -85,14 +92,14 @@ def record(have: Facts, want: LoopSpec) -> LoopRecord:
 
 
 def grown(have: Facts, name: str, now: LoopRecord, data: int, meta: int) -> list[Change]:
-    """The change, if any, that records sizes as the last that were asked for.
+    """Plan to record the sizes that pool.grow was given.
 
     Args:
-        have: the machine.
-        name: of the pool.
+        have: facts of the machine.
+        name: the pool's name.
         now: its record.
-        data: bytes.
-        meta: bytes.
+        data: size of the data device in bytes.
+        meta: size of the metadata device in bytes.
     """
     new = {
         "ASKED_BYTES": _last(now.asked_bytes, data),

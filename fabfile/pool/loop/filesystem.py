@@ -1,4 +1,4 @@
-"""Where the files of a loop pool may lie."""
+"""Which file systems may hold the files of a loop pool."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNFIT = {
 
 
 def refuse_unfit(have: Facts, want: LoopSpec) -> None:
-    """Refuse a file system that cannot carry a pool."""
+    """Refuse a file system that is read-only, or of a type that cannot hold a pool."""
     place = have.pool.place
     if place is None:
         raise Refused(f"cannot determine the file system of {want.dir}", "findmnt did not answer")
@@ -41,7 +41,13 @@ def refuse_unfit(have: Facts, want: LoopSpec) -> None:
 
 
 def refuse_missing(have: Facts, want: LoopSpec, *, made: int) -> None:
-    """Refuse a directory that does not exist, except for the last `made` names of its path and for containerd's own."""
+    """Refuse a directory that does not exist, unless it is in the root of its containerd.
+
+    Args:
+        have: facts of the machine.
+        want: the requested pool.
+        made: number of missing path components that are created all the same.
+    """
     if have.pool.missing > made and not ownership.within(want.dir, Daemon(want.instance)):
         raise Refused(
             f"no directory {want.dir}",

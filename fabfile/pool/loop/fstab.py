@@ -1,4 +1,4 @@
-"""The line in /etc/fstab that mounts the volume under a loop pool, and the lines that are to go with it."""
+"""The line of /etc/fstab that mounts the volume under a loop pool."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fabfile.pool.safety import gate
 PATH = "/etc/fstab"
 
 OPTIONS = "nofail,x-systemd.device-timeout=30s"
-"""A machine boots without the disk: with SSH, and without containerd, which waits for its pool."""
+"""Without the disk the machine still boots, with SSH but without containerd, which waits for its pool."""
 
 
 def line(uuid: str, dir: str) -> str:
@@ -18,7 +18,7 @@ def line(uuid: str, dir: str) -> str:
 
 
 def lines(have: Facts, sources: tuple[str, ...], dir: str) -> list[str]:
-    """The lines that mount one of `sources` at `dir`, whatever their options are by now."""
+    """List the lines that mount one of the devices `sources` at `dir`, whatever their options."""
     table = have.files.get(PATH)
     found = []
     for entry in table.content.splitlines() if table else []:
@@ -29,5 +29,5 @@ def lines(have: Facts, sources: tuple[str, ...], dir: str) -> list[str]:
 
 
 def dropped(have: Facts, sources: tuple[str, ...], dir: str) -> list[Change]:
-    """Take those lines out."""
+    """Plan to remove the lines that mount one of the devices `sources` at `dir`."""
     return [gate.drop_fstab(f"{dir} is not mounted at boot", entry) for entry in lines(have, sources, dir)]

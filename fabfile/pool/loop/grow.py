@@ -1,4 +1,4 @@
-"""Make a pool larger, data or metadata, while containers write to it."""
+"""Enlarge a loop pool, data or metadata, while containers write to it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from fabfile.pool.ownership import owner
 
 
 def step(host: Host, asked: Growth) -> Step:
-    """The step that grows a pool of ours to at least the requested sizes.
+    """The step that enlarges a loop pool to at least the requested sizes.
 
     Args:
         host: the machine, with the pool that is meant.
-        asked: what a person asked for.
+        asked: the requested growth.
 
     Raises:
-        Refused: no size is given, one is not valid, or disks are given.
+        Refused: no size is given, a size is not valid, or disks are given.
     """
     name, size, meta_size = host.pool.dm_name, asked.size, asked.meta_size
     if asked.devices or asked.wipes:
@@ -40,16 +40,16 @@ def step(host: Host, asked: Growth) -> Step:
 
 
 def plan(have: Facts, name: str, data: int, meta: int) -> list[Change]:
-    """What to do, purely from the facts.
+    """Plan the growth.
 
     Args:
-        have: the machine.
-        name: of the pool.
-        data: bytes that the data device should have; 0: as it is.
-        meta: bytes that the metadata device should have; 0: as it is, or what that much data needs.
+        have: facts of the machine.
+        name: the pool's name.
+        data: new size of the data device in bytes; 0: unchanged.
+        meta: new size of the metadata device in bytes; 0: what `data` needs, at least the current size.
 
     Raises:
-        Refused: no such pool of ours, one that cannot grow now, a size that is less than it has, no room for it.
+        Refused: the pool is not ours or cannot grow now, a size is less than the current one, or there is no room.
     """
     recorded = files.recorded(have, name)
     if recorded is None:
@@ -62,7 +62,7 @@ def plan(have: Facts, name: str, data: int, meta: int) -> list[Change]:
     asked, asked_meta = recorded.asked_bytes, recorded.asked_meta_bytes
     _refuse_less("data", data, have.pool.data.size, asked)
     _refuse_less("metadata", meta, have.pool.meta.size, asked_meta)
-    # So that hosts.toml may say this size and leave the metadata to be computed.
+    # The metadata size is recorded as well, so that hosts.toml may state the data size alone and have it computed.
     meta = meta or (limits.metadata_size(data, recorded.block) if data else 0)
     plan: list[Change] = []
     if data > have.pool.data.size or meta > have.pool.meta.size or growing(have.pool):
@@ -78,7 +78,7 @@ def plan(have: Facts, name: str, data: int, meta: int) -> list[Change]:
 
 
 def _refuse_less(what: str, wanted: int, now: int, asked: tuple[int, ...]) -> None:
-    # The last size that was asked for is no request for less, although the pool grew beyond it by itself since.
+    # The pool may have grown beyond the size requested last; repeating that request is not one to shrink.
     if wanted and wanted < now and wanted != asked[-1]:
         raise Refused(
             f"a pool's {what} cannot shrink",
@@ -100,7 +100,7 @@ def _overcommit(pool: Pool, data: int) -> str:
 
 
 def _refuse_metadata_room(pool: Pool, meta: int) -> None:
-    """Metadata is not sparse: it needs its room now."""
+    """Refuse metadata for which there is no room: it is allocated at once, unlike data."""
     assert pool.meta is not None
     more = meta - pool.meta.allocated
     if pool.place and more > pool.place.free:

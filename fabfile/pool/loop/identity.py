@@ -1,6 +1,6 @@
-"""Which files, file system and volume are a loop pool's, as its settings record it: known by identity, never by name.
+"""The identities of a loop pool's files, file system and volume, as recorded; nothing is ours by its name.
 
-Device numbers change from one boot to the next; the UUID of a file system and the inode of a file on it do not.
+Device numbers change from one boot to the next; the UUID of a file system and the inodes of its files do not.
 """
 
 from __future__ import annotations
@@ -14,27 +14,35 @@ from fabfile.plan import Change, Command, words
 from fabfile.pool.safety import gate
 
 MAKING = "MAKING"
-"""`yes` from the first write to a new pool's settings until all of it is there, `no` after that."""
+"""`yes` from the first write to a new record until the pool is complete, `no` from then on."""
 
 FILES = ("FS_UUID", "MOUNT", "DATA_INO", "META_INO")
-"""The file system that the files are on, where it is mounted, and the inodes of both."""
+"""UUID and mount point of the file system that the files are on, and the inodes of both files."""
 
 KEYS = (MAKING, "VOLUME_UUID", *FILES, "KEPT_INODES", "UNFINISHED_INODES")
-"""All that is recorded, in the order in which a new pool's settings have it; what repairs add comes last."""
+"""All keys of the record that identify something, in its order; the last two are for files beside the pool's own."""
 
 
 def kept(text: str) -> dict[str, str]:
-    """What a settings file records of it, key → value, in the order of the file."""
+    """Return the identities in the text of a record, key → value, in the order of the text."""
     return {key: value for key, value in keyvalue.settings(text).items() if key in KEYS}
 
 
 def write(conf: str, values: dict[str, str]) -> str:
-    """Shell, with the gate's functions, that writes what became known into a settings file."""
+    """Shell that writes identities into a record; it needs the gate's functions."""
     return "\n".join(words("record", conf, key, value) for key, value in values.items())
 
 
 def now(have: Facts, volume: str) -> dict[str, str] | None:
-    """The same keys for what is there; None where a file is missing."""
+    """Return the identities of the existing files, by the keys of the record.
+
+    Args:
+        have: facts of the machine.
+        volume: VG/LV that the files are on; empty: none.
+
+    Returns:
+        Key → value; None if a file is missing.
+    """
     pool = have.pool
     if not (pool.data and pool.meta and pool.place):
         return None
@@ -44,20 +52,20 @@ def now(have: Facts, volume: str) -> dict[str, str] | None:
 
 
 def differ(recorded: LoopRecord, there: dict[str, str]) -> bool:
-    """Whether what is there is not all recorded, as that of a pool that is whole."""
+    """Return whether the record lacks an identity, has another one, or does not call the pool complete."""
     whole = {key.lower(): value for key, value in there.items()}
     return recorded != msgspec.structs.replace(recorded, making=False, **whole)
 
 
 def changes(have: Facts, recorded: LoopRecord | None, conf: str, dir: str, volume: str) -> list[Change]:
-    """Record what the files are, if the settings do not say so yet.
+    """Plan to record the identities of the files, unless the record has them.
 
     Args:
-        have: the machine; files of it that are missing are there by the time this is done.
-        recorded: the settings, where there are some.
-        conf: path of them.
-        dir: the directory of the files.
-        volume: VG/LV that it is on, if it is on one that is in the settings.
+        have: facts of the machine; files that are missing will exist by the time the change is made.
+        recorded: the record, if there is one.
+        conf: path of the record.
+        dir: directory of the files.
+        volume: VG/LV that the directory is on; empty: none that the record names.
     """
     there = now(have, volume)
     if there and recorded and not differ(recorded, there):

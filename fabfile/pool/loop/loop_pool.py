@@ -1,4 +1,4 @@
-"""A thin pool on two loop devices: data and metadata in sparse units."""
+"""Create a thin pool on two loop devices, for data and metadata, on sparse files."""
 
 from __future__ import annotations
 
@@ -65,7 +65,12 @@ def step(host: Host) -> Step:
 
 
 def plan(have: Facts, want: LoopSpec, under: Volume | None) -> list[Change]:
-    """What to do, purely from the facts.
+    """Plan the creation.
+
+    Args:
+        have: facts of the machine.
+        want: the requested pool.
+        under: the volume that its files are to be on, if one was requested.
 
     Raises:
         Refused: the machine cannot have this pool, or something that is not ours is in its place.
@@ -84,12 +89,12 @@ def plan(have: Facts, want: LoopSpec, under: Volume | None) -> list[Change]:
     written = files.changes(have, want)
     on = want.volume or (recorded.volume if recorded else "")
     known = identity.changes(have, recorded, conf, want.dir, on)
-    # The settings come first: they record what is to be made, and so is ours; what it became, before it is used.
+    # The record comes first, as it makes ours what is created next; identities are recorded before anything is used.
     return [*written, *mount, *_backing(have, want), *known, *_active(have, want, written)]
 
 
 def _refuse_other(have: Facts, want: LoopSpec, there: Record | None) -> LoopRecord | None:
-    """The record of the pool that was asked for; None where there is nothing in its place."""
+    """Return the record of the requested pool; None if nothing is in its place."""
     table = have.pool.table
     if there is None:
         if table:
@@ -109,12 +114,7 @@ def _refuse_other(have: Facts, want: LoopSpec, there: Record | None) -> LoopReco
         return None
     differ = _differences(there, want)
     if differ or not isinstance(there, LoopRecord):
-        raise Refused(
-            f"the pool {want.name} exists with other parameters",
-            "\n".join(differ),
-            hint=f"to keep it: {rerun.command(want.name, there)}; to remove it: {_reset(want)}; "
-            "or choose another --name",
-        )
+        raise rerun.differs(want.name, want.instance, there, differ, another="--name")
     _refuse_other_size(want, there, rerun.command(want.name, there))
     return there
 
@@ -131,7 +131,7 @@ def _differences(there: Record, want: LoopSpec) -> list[str]:
 
 
 def _refuse_other_size(want: LoopSpec, now: LoopRecord, there: str) -> None:
-    """A pool that grew is still the one that was asked for; a size that nobody asked for before is pool.grow's."""
+    """Refuse a size that was never requested before; a pool that has grown still counts as the requested one."""
     differ, grow, less = list[str](), list[str](), False
     for what, option, size, sizes_, known in (
         ("size", "--size", want.data, now.asked_bytes, want.data in now.asked_bytes),
@@ -148,12 +148,8 @@ def _refuse_other_size(want: LoopSpec, now: LoopRecord, there: str) -> None:
         return
     hint = f"to make it larger: {hints.command('pool.grow', want.instance, want.name, *grow)}"
     if less or not grow:
-        hint = f"a pool cannot shrink; to keep it: {there}; to remove it: {_reset(want)}"
+        hint = f"a pool cannot shrink; to keep it: {there}; to remove it: {rerun.reset(want.name, want.instance)}"
     raise Refused(f"the pool {want.name} exists with another size", "\n".join(differ), hint=hint)
-
-
-def _reset(want: LoopSpec) -> str:
-    return hints.command("pool.reset", want.instance, want.name, "--yes")
 
 
 def _sizes(asked: tuple[int, ...]) -> str:
@@ -161,18 +157,18 @@ def _sizes(asked: tuple[int, ...]) -> str:
 
 
 def _backing(have: Facts, want: LoopSpec) -> list[Change]:
-    """The two units. Metadata is made first: data without metadata can only be a loss, never our interruption."""
+    """Plan the two files. Metadata comes first, so that data without metadata is a loss, never our interruption."""
     data, meta = have.pool.data, have.pool.meta
     if data and not meta:
         raise Refused(
             f"{want.meta_file} is missing beside {want.data_file}",
             "without its metadata the pool's content cannot be read; a new file would hide the loss",
-            hint=f"restore the file, or discard the pool: {_reset(want)}",
+            hint=f"restore the file, or discard the pool: {rerun.reset(want.name, want.instance)}",
         )
     if meta and meta.used and not data:
         raise Refused(
             f"{want.data_file} is missing beside metadata in use",
-            hint=f"restore the file, or discard the pool: {_reset(want)}",
+            hint=f"restore the file, or discard the pool: {rerun.reset(want.name, want.instance)}",
         )
     plan: list[Change] = []
     conf = units.conf(want.name)
@@ -196,14 +192,14 @@ def _overcommit(have: Facts, want: LoopSpec) -> str:
 
 
 def _create(why: str, conf: str, path: str, *command: str) -> Command:
-    """Make a file under another name first, by a command that takes that name as its last argument."""
+    """Create a file under another name first, by a command that takes that name as its last argument."""
     dir, new = path.rpartition("/")[0], f"{path}.new"
     lines = [
         f"[ -d {words(dir)} ] || mkdir -p {words(dir)}",
         f"[ ! -e {words(path)} ] || {{ echo 'it exists by now'; exit 1; }}",
         words("begin_file", conf, new),
         words(*command, new),
-        # On the disk before the next one is made: after a power cut there is no data file without metadata either.
+        # Each is on disk before the next one is made, so a power cut leaves no data file without metadata either.
         words("sync", new),
         words("mv", new, path),
         words("sync", dir, f"{dir}/.."),
@@ -219,7 +215,7 @@ def _active(have: Facts, want: LoopSpec, written: list[Change]) -> list[Change]:
     unread = systemd.unread(have, *both, looks)
     reload = [Command("reload systemd's units", "systemctl daemon-reload")] if unread else []
     if not pool.table:
-        # restart: a unit that was started once counts as active although somebody took the pool away since.
+        # "restart", because a unit counts as active even if its pool was taken down behind its back.
         check = f"{hints.command('pool.check', want.instance, want.name)}; then follow its advice"
         start = systemd.start(written, *both, restart=True, otherwise=check)
         return [*reload, Command("activate the pool, now and at every boot", start)]
@@ -241,7 +237,7 @@ def _active(have: Facts, want: LoopSpec, written: list[Change]) -> list[Change]:
 
 
 def growing(pool: facts.Pool) -> bool:
-    """Whether the files are longer than what the kernel has of them: somebody was interrupted."""
+    """Return whether the files are longer than the kernel's devices, as after an interrupted growth."""
     table, status, data, meta = pool.table, pool.status, pool.data, pool.meta
     if not (table and status and data and meta and table.block_sectors) or status.needs_check:
         return False
@@ -272,12 +268,12 @@ def _loops(file: Backing | None) -> tuple[str, ...]:
 
 
 def make_loop_pool(c: Context, instance: str, **given: Any) -> list[Outcome]:
-    """Take the step.
+    """Create the loop pool of the machine's containerd, unless it exists.
 
     Args:
         c: the machine.
-        instance: the containerd; see inventory.of.
-        given: settings of the pool, of LOOP_OPTIONS.
+        instance: the containerd instance; see `inventory.of`.
+        given: settings of the pool that were typed, of `LOOP_OPTIONS`.
 
     Raises:
         Pending: with --dry, if anything would change.

@@ -1,4 +1,4 @@
-"""What a loop pool stands on, taken away: its files, then as much of their volume as was made with it."""
+"""Removal of what is under a loop pool: its files, and what was created of their volume."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from fabfile.pool.safety import gate
 
 
 def plan(have: Facts, name: str, record: LoopRecord, force: bool) -> list[Change]:
-    """Remove what there is of it; the directory that the volume is mounted at goes later.
+    """Plan the removal. The directory at which the volume is mounted goes later, with the record.
 
     Args:
-        have: the machine.
-        name: of the pool.
-        record: its record, as it was first seen.
-        force: of no meaning here: what is in use was refused, or ended, before.
+        have: facts of the machine.
+        name: the pool's name.
+        record: its record as it was before the removal.
+        force: unused; whatever uses the pool was refused or ended before.
 
     Raises:
-        Refused: a file or a volume is not the recorded one, or LVM is told not to look at the volume's disks.
+        Refused: a file or volume is not the recorded one, or LVM ignores the volume's disks.
     """
     conf = units.conf(name)
     return [*_files(have, name, record), *volume.undone(have, record, name, conf, record.dir)]
 
 
 def _files(have: Facts, name: str, record: LoopRecord) -> list[Change]:
-    """Remove the files, as far as they are the pool's and can be reached."""
+    """Remove the files that are the pool's and can be reached."""
     now = have.pool.volume
     if now and now.hidden:
         group = (record.volume or "").partition("/")[0]
@@ -54,7 +54,7 @@ def _files(have: Facts, name: str, record: LoopRecord) -> list[Change]:
 
 
 def _beside(record: LoopRecord) -> Command:
-    """Remove the metadata that repairs kept, and what interrupted runs left, both known by their recorded inodes."""
+    """Remove the metadata that repairs kept and what interrupted runs left, by the recorded inodes."""
     known = " ".join((*record.kept_inodes, *record.unfinished_inodes))
     unfinished = words(f"{record.data}.new", f"{record.meta}.new", record.candidate)
     return Command("", f"{words('remove_ours', known)} {words(record.meta)}.[0-9]*Z {unfinished}")

@@ -1,4 +1,4 @@
-"""A thin pool on files, as wanted."""
+"""The specification of a loop pool."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fabfile.pool import limits
 
 
 class LoopSpec(msgspec.Struct, frozen=True):
-    """A thin pool on files, as wanted. Sizes in bytes."""
+    """A requested loop pool. Sizes are in bytes."""
 
     name: str
     dir: str
@@ -21,25 +21,25 @@ class LoopSpec(msgspec.Struct, frozen=True):
     meta: int
     block: int
     threshold: int = 80
-    """Percent used at which it grows by itself; 100: never."""
+    """Percent used at which it grows; 100: never."""
     percent: int = 20
-    """By how much of its size it grows then."""
+    """Growth step in percent of the current size."""
     most: int = 0
-    """Bytes of data beyond which it does not grow by itself; 0: any."""
+    """Size of the data device that automatic growth does not exceed; 0: no limit."""
     when_full: Literal["queue", "error"] = "queue"
     instance: str = ""
-    """The containerd that it is for; empty: the default one."""
+    """The containerd instance that uses it; empty: the default one."""
     volume: str = ""
-    """VG/LV that the files are on, where that is made with the pool."""
+    """VG/LV that holds the files, if one is created with the pool."""
 
     @property
     def data_file(self) -> str:
-        """The file behind the data device."""
+        """Path of the file behind the data device."""
         return f"{self.dir}/data"
 
     @property
     def meta_file(self) -> str:
-        """The file behind the metadata device."""
+        """Path of the file behind the metadata device."""
         return f"{self.dir}/meta"
 
 
@@ -57,10 +57,10 @@ def wanted(
     instance: str = "",
     volume: str = "",
 ) -> LoopSpec:
-    """A checked `LoopSpec` from what a person wrote.
+    """Build a `LoopSpec` from settings as written; see `host.Pool` for each of them.
 
     Raises:
-        Refused: a name, directory or size that cannot be; see `limits` for the limits.
+        Refused: a name, directory, size or percentage is not valid.
     """
     limits.check_name(name)
     limits.check_directory(dir)
@@ -78,7 +78,7 @@ def wanted(
 
 
 def has_meta(recorded: LoopRecord, want: LoopSpec) -> bool:
-    """Whether that much metadata was asked for, or computed for that pool by an earlier version."""
+    """Return whether the requested metadata size was requested before, or computed by an earlier version."""
     computed = want.meta == limits.metadata_size(want.data, want.block)
     asked = recorded.asked_meta_bytes
     return want.meta in asked or (computed and limits.earlier_size(want.data, want.block) in asked)

@@ -1,4 +1,4 @@
-"""The logical volume that a pool's directory may lie on: made once, formatted once, mounted at every boot."""
+"""The logical volume that may hold a loop pool's files: created and formatted once, mounted at every boot."""
 
 from __future__ import annotations
 
@@ -20,25 +20,33 @@ from fabfile.sizes import MIB
 
 
 class Volume(msgspec.Struct, frozen=True):
-    """A logical volume, as wanted."""
+    """A requested logical volume."""
 
     group: str
     name: str
     size: int
-    """Bytes."""
+    """In bytes."""
     dir: str
 
     @property
     def path(self) -> str:
-        """Its device."""
+        """Path of its device."""
         return f"/dev/{self.group}/{self.name}"
 
 
 def volume(name: str, size: str, dir: str) -> Volume | None:
-    """A checked `Volume` from `VG/LV` and a size; None where none is asked for.
+    """Build a `Volume` from VG/LV and a size as written.
+
+    Args:
+        name: VG/LV; empty: none is requested.
+        size: its size, as written.
+        dir: the directory at which it is mounted.
+
+    Returns:
+        The volume; None if none is requested.
 
     Raises:
-        Refused: one without the other, or a name that LVM would not take.
+        Refused: one is given without the other, or the name is not valid in LVM.
     """
     if not name and not size:
         return None
@@ -53,16 +61,16 @@ def volume(name: str, size: str, dir: str) -> Volume | None:
 
 
 MADE = ("volume", "filesystem", "mount")
-"""What can be made, in this order, and is taken away again in the other."""
+"""What is created with a pool, in this order; removal goes in the opposite order."""
 
 
 def tag(pool: str) -> str:
-    """LVM's mark on the volume that is made for a pool, there from its first moment on."""
+    """LVM's tag of the volume created for a pool, which it has from its creation on."""
     return f"devmapper-pool.{pool}"
 
 
 def made(now: facts.Volume | None, recorded: LoopRecord | None) -> tuple[str, ...]:
-    """What of the volume is made with the pool: what its settings record, and while it is made what is not there."""
+    """Return which of `MADE` belong to the pool: those recorded and, while it is being created, those still missing."""
     said = recorded.volume_made if recorded else ()
     missing: set[str] = set()
     if not recorded or recorded.making:
@@ -72,18 +80,18 @@ def made(now: facts.Volume | None, recorded: LoopRecord | None) -> tuple[str, ..
 
 
 def changes(have: Facts, want: Volume, pool: str, conf: str, recorded: LoopRecord | None) -> list[Change]:
-    """Make, format and mount the volume.
+    """Plan to create, format and mount the volume.
 
     Args:
-        have: the machine.
+        have: facts of the machine.
         want: the volume.
         pool: name of the pool that it is for.
-        conf: path of the pool's settings.
-        recorded: what they say; None where there are none yet.
+        conf: path of the pool's record.
+        recorded: the record; None if there is none yet.
 
     Raises:
-        Refused: no such volume group, not enough room in it, a volume that is there and not ours, unless nothing is on
-            it or an ext4 that nobody uses, files already in the directory that the mount would hide.
+        Refused: the volume group does not exist or has no room; the volume exists, is not ours, and has other content
+            than an unused ext4; or the mount would hide files.
     """
     now = have.pool.volume
     if now and now.hidden:
@@ -116,12 +124,12 @@ def changes(have: Facts, want: Volume, pool: str, conf: str, recorded: LoopRecor
 
 
 def ours(now: facts.Volume, recorded: LoopRecord | None, pool: str) -> bool:
-    """Whether the volume that is there is the one that the settings of the pool are about."""
+    """Return whether the existing volume is the one that the record means."""
     if recorded is None:
         return False
     if recorded.volume_uuid is not None:
         return recorded.volume_uuid == now.uuid
-    return bool(recorded.making) and tag(pool) in now.tags  # lvcreate was the last that was done
+    return bool(recorded.making) and tag(pool) in now.tags  # lvcreate was the last command that ran
 
 
 def _create(now: facts.Volume, want: Volume, pool: str, conf: str) -> Change:
@@ -143,7 +151,7 @@ def _create(now: facts.Volume, want: Volume, pool: str, conf: str) -> Change:
 
 
 def _refuse_other(recorded: LoopRecord | None, now: facts.Volume, want: Volume) -> None:
-    """Refuse a volume of another size than asked for, or another one than was recorded."""
+    """Refuse a volume of another size than requested, or with another UUID than recorded."""
     if recorded and recorded.volume_uuid:
         raise Refused(
             f"{want.path} is not the volume that the pool was made with",
@@ -166,13 +174,13 @@ def _refuse_other(recorded: LoopRecord | None, now: facts.Volume, want: Volume) 
 
 
 def _unused(have: Facts, now: facts.Volume, want: Volume) -> list[str]:
-    """Refuse a volume that is used, or holds anything but an ext4, looked at like a disk; shell that looks again."""
+    """Refuse a volume that is in use, or has other content than ext4; return shell that inspects it again."""
     if now.mounted == want.dir and now.filesystem == "ext4":
         return []
     look = next((disk for disk in have.disks if disk.asked == want.path), None)
     if look is None:
         raise Refused(f"{want.path} was not inspected", "it is not touched")
-    # That LVM makes no physical volume of it says nothing about its content.
+    # The volume need not be fit for a physical volume of LVM's, as it gets a file system.
     against = [found for found in disks.findings(look, "lvm") if not found.what.startswith("LVM does not take it")]
     found = [finding.what for finding in against]
     if look.signatures and all(signature.type == "ext4" for signature in look.signatures):
@@ -189,7 +197,7 @@ def _unused(have: Facts, now: facts.Volume, want: Volume) -> list[str]:
 
 
 def _format(now: facts.Volume, want: Volume, conf: str, looked: list[str]) -> Change:
-    """Make the file system. Which it will be is recorded before: what an interrupted mkfs left is known as ours."""
+    """Make the file system. Its UUID is chosen and recorded first, so an interrupted mkfs is recognised as ours."""
     name = words(f"{want.group}/{want.name}")
     uuid = f'"$(ask lvs --noheadings -o lv_uuid {name})"' if now.size is None else words(now.uuid)
     lines = [
@@ -203,9 +211,9 @@ def _format(now: facts.Volume, want: Volume, conf: str, looked: list[str]) -> Ch
 
 
 def _mounted(have: Facts, now: facts.Volume, want: Volume, recorded: LoopRecord | None) -> list[Change]:
-    """Mount it, now and at every boot. A line of an earlier version, without which the machine does not boot, goes."""
+    """Mount it, now and at every boot; replace the line of an earlier version, which makes boot depend on the disk."""
     old = f"{want.path} {want.dir} ext4 defaults 0 2"
-    # Its UUID is not known before it is made.
+    # The UUID is known only when the script runs.
     line = words(fstab.line("@", want.dir)).replace("@", f"'\"$(blkid -p -s UUID -o value {words(want.path)})\"'", 1)
     if not now.mounted:
         if have.pool.data or have.pool.meta:
@@ -219,10 +227,17 @@ def _mounted(have: Facts, now: facts.Volume, want: Volume, recorded: LoopRecord 
 
 
 def undone(have: Facts, recorded: LoopRecord, pool: str, conf: str, dir: str) -> list[Change]:
-    """Take away what was made with the pool, as its settings record it; the pool's files in it are gone by then.
+    """Plan to remove what was created with the pool, as recorded; the pool's files in it are removed by then.
+
+    Args:
+        have: facts of the machine.
+        recorded: the record.
+        pool: the pool's name.
+        conf: path of the record.
+        dir: the directory at which the volume is mounted.
 
     Raises:
-        Refused: settings that do not say which volume it is.
+        Refused: the record does not identify the volume.
     """
     name, made = recorded.volume, recorded.volume_made
     now, path = have.pool.volume, f"/dev/{name}"
@@ -250,11 +265,11 @@ def undone(have: Facts, recorded: LoopRecord, pool: str, conf: str, dir: str) ->
 
 
 def _known(now: facts.Volume, recorded: LoopRecord, pool: str, dir: str) -> tuple[str, str]:
-    """The UUIDs of the volume and its file system that are the pool's; empty: none is known to be."""
+    """UUIDs of the pool's volume and of its file system; empty if not known."""
     if recorded.making is not None:
         found = (recorded.volume_uuid or "", recorded.fs_uuid or "")
         return found if any(found) or not ours(now, recorded, pool) else (now.uuid, "")
-    # An earlier version did not record them. Its files were on whatever volume of that name is mounted there.
+    # An earlier version did not record them; its files were on the volume of that name that is mounted there.
     if now.size is None:
         return "", ""
     if now.mounted != dir:

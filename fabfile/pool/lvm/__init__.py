@@ -1,1 +1,1 @@
-"""Direct pools: made by LVM on whole disks or in a volume group."""
+"""Direct pools: made by LVM, on whole disks or in a volume group."""

@@ -1,4 +1,4 @@
-"""Every disk, partition and volume group, and whether a pool can be made on it: by the look of pool.direct."""
+"""All disks, partitions and volume groups, and whether pool.direct would accept them."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from fabfile.answer import show
 from fabfile.context import Context
 from fabfile.facts import Facts, Query, gather
 from fabfile.facts.disks import Disk
-from fabfile.facts.lvm import Group
+from fabfile.facts.volume_group import Group
 from fabfile.outcome import result
 from fabfile.pool.lvm import volume_group as group_module
 from fabfile.pool.safety import disk_checks
 
 
 class Offer(msgspec.Struct, frozen=True):
-    """Something that a pool could be made on, and all that speaks against it."""
+    """A disk, partition or volume group, and everything that forbids a pool on it."""
 
     name: str
-    """The stable name of a disk, the kernel's where it has no other; a group's own."""
+    """Stable name of a disk, or the kernel's if it has none; name of a volume group."""
     kind: str
-    """disk, part, or group."""
+    """`disk`, `part` or `group`."""
     size: int
-    """Bytes; of a group: those that are free."""
+    """In bytes; of a volume group, what is free."""
     against: tuple[str, ...] = ()
-    """In the words of the refusal; empty where it is available."""
+    """Reasons, worded as in the refusal; empty: it is available."""
     wipe: bool = False
-    """Whether only its content speaks against it, which `--wipe` destroys."""
+    """Whether its content is the only reason, so that `--wipe` overrides it."""
     device: str = ""
     model: str = ""
     serial: str = ""
@@ -37,12 +37,12 @@ class Offer(msgspec.Struct, frozen=True):
 
     @property
     def verdict(self) -> str:
-        """In a word or two."""
+        """The verdict in a word or two."""
         return "available" if not self.against else "only with --wipe" if self.wipe else "no"
 
 
 def offers(have: Facts) -> list[Offer]:
-    """Disks and partitions in the order of their names, then volume groups."""
+    """List disks and partitions by name, then volume groups."""
     every = have.lvm.every if have.lvm else ()
     return [*map(_disk, sorted(have.disks, key=lambda look: look.real)), *(_group(have, group) for group in every)]
 
@@ -75,7 +75,7 @@ def _group(have: Facts, group: Group) -> Offer:
 
 
 def table(found: Sequence[Offer]) -> str:
-    """A line for each, and below it all that speaks against it."""
+    """Format a line for each, followed by the reasons against it."""
     lines = []
     for offer in found:
         what = f"on {offer.device}" if offer.kind == "group" else " ".join(filter(None, [offer.device, offer.model]))
@@ -86,7 +86,7 @@ def table(found: Sequence[Offer]) -> str:
 
 
 def show_candidates(c: Context) -> None:
-    """Show every disk, partition and volume group, and whether a pool can be made on it."""
+    """Print every disk, partition and volume group, and whether a pool can be created on it."""
     found = offers(gather(c, Query(all_disks=True)))
     result(found)
     show(table(found))

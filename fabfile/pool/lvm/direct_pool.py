@@ -1,4 +1,4 @@
-"""A thin pool that LVM makes on whole disks, or in a volume group that is there."""
+"""Create a thin pool with LVM, on whole disks or in an existing volume group."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from fabfile.converge import converge
 from fabfile.errors import Refused
 from fabfile.facts import Facts, about
 from fabfile.facts.disks import Disk
-from fabfile.facts.lvm import Group, Volume
 from fabfile.facts.record import LoopRecord, LvmRecord
+from fabfile.facts.volume_group import Group, Volume
 from fabfile.host import Host
 from fabfile.instance import Daemon
 from fabfile.outcome import Outcome
@@ -28,7 +28,7 @@ from fabfile.pool.safety import disk_checks, gate
 from fabfile.render import render
 
 LVM_UNITS = "lvm2-monitor.service dm-event.socket"
-"""What of LVM must run before a pool is activated and watched."""
+"""Units of LVM that must run before a pool is activated and monitored."""
 
 
 def step(host: Host, wipes: Sequence[str] = (), *, after_packages: bool = False) -> Step:
@@ -37,10 +37,10 @@ def step(host: Host, wipes: Sequence[str] = (), *, after_packages: bool = False)
     Args:
         host: the machine.
         wipes: devices whose content may be destroyed.
-        after_packages: a step before this one installs the programs that may still be missing.
+        after_packages: accept missing programs, because an earlier step installs them.
 
     Raises:
-        Refused: a size, percentage, name or device path is not valid, or LVM cannot keep it.
+        Refused: a size, percentage, name or device path is not valid, or LVM cannot represent it.
     """
     want = spec.wanted(host.pool, host.instance, wipes)
     devices = tuple(dict.fromkeys((*want.devices, *want.wipes)))
@@ -54,7 +54,7 @@ def step(host: Host, wipes: Sequence[str] = (), *, after_packages: bool = False)
 
 
 def plan(have: Facts, want: spec.LvmSpec) -> list[Change]:
-    """What to do, purely from the facts.
+    """Plan the creation.
 
     Raises:
         Refused: the machine cannot have this pool, a disk is not empty, or something that is not ours is in its place.
@@ -84,7 +84,7 @@ def plan(have: Facts, want: spec.LvmSpec) -> list[Change]:
     if now:
         volume_group.refuse_change(now, [*made, *kept])
     written = _files(have, want, _record(want, recorded, fresh, now, uuids))
-    # The look at the disks comes first of all, and what LVM says in its test mode: nothing at all is done until then.
+    # The disks are inspected again, and LVM tries the commands in its test mode, before anything at all is changed.
     return [
         *disk_claims.unchanged(fresh, want.group),
         *_tried(want, now, pool),
@@ -98,7 +98,7 @@ def plan(have: Facts, want: spec.LvmSpec) -> list[Change]:
 def _record(
     want: spec.LvmSpec, recorded: LvmRecord | None, fresh: list[Disk], now: Group | None, uuids: dict[str, str]
 ) -> LvmRecord:
-    """The record; what it says of the disks stays once they are in the group, and what pool.grow wrote stays."""
+    """Build the record. What it has about disks stays once they are in the group, and so does what pool.grow wrote."""
     new = recorded or msgspec.structs.replace(spec.asked(want), vg_uuid=now.uuid if now else "")
     if recorded and not fresh:
         return msgspec.structs.replace(new, instance=want.instance, dir=want.dir)
@@ -109,7 +109,7 @@ def _record(
 
 
 def _files(have: Facts, want: spec.LvmSpec, record: LvmRecord) -> list[Change]:
-    """The files that keep the pool. The settings come first: from then on what they name is known as ours."""
+    """The files that keep the pool across reboots. The record comes first, as it makes ours what is created next."""
     service = render(
         "pool/devmapper-pool.service.j2", name=want.name, dir=want.dir, script=units.SCRIPT,
         before=Daemon(want.instance).unit, after=LVM_UNITS,
@@ -133,7 +133,7 @@ def _group(
 
 
 def _tried(want: spec.LvmSpec, now: Group | None, pool: Volume | None) -> list[Command]:
-    """LVM's own word on a pool in a group that is there. It cannot try a group of disks that it has not written to."""
+    """Have LVM try to create the pool in an existing group; on disks that are not yet written to, it cannot try."""
     if not now or pool:
         return []
     return rehearsal.tried(f"the pool {want.path}", [_create(want, _layout(want, now, []))])
@@ -172,7 +172,7 @@ def _make(want: spec.LvmSpec, now: Group | None, fresh: list[Disk]) -> Change:
 
 
 def _kept(have: Facts, want: spec.LvmSpec, pool: Volume | None) -> list[Change]:
-    """What may differ in a pool that is there: its profile, and what happens when it is full."""
+    """What may change in an existing pool: its LVM profile, and what happens when it is full."""
     text = render("pool/lvm.profile.j2", name=want.name, threshold=want.threshold, percent=want.step)
     now = have.lvm.profile if have.lvm else None
     where = have.lvm.settings.get("profile_dir") if have.lvm else ""
@@ -215,13 +215,13 @@ DIRECT_OPTIONS = (
 
 
 def make_direct_pool(c: Context, wipe: Sequence[str], instance: str, **given: Any) -> list[Outcome]:
-    """Take the step.
+    """Create the direct pool of the machine's containerd, unless it exists.
 
     Args:
         c: the machine.
         wipe: devices whose content may be destroyed.
-        instance: the containerd; see inventory.of.
-        given: settings of the pool, of DIRECT_OPTIONS.
+        instance: the containerd instance; see `inventory.of`.
+        given: settings of the pool that were typed, of `DIRECT_OPTIONS`.
 
     Raises:
         Pending: with --dry, if anything would change.
@@ -239,12 +239,18 @@ KEYS = ("variant", *DIRECT_OPTIONS)
 
 
 def changed(outcomes: Sequence[Outcome]) -> bool:
-    """Whether a pool was made or changed just now."""
+    """Return whether the pool was created or changed by these steps."""
     return any(one.status == "changed" for one in outcomes if one.step == "pool.direct")
 
 
 def advise(inventory_says: inventory.Pool, made: inventory.Pool, keys: Sequence[str] = KEYS) -> None:
-    """Say what the inventory should say of a pool that was made or changed: every other command goes by it."""
+    """Print what the inventory should say about a pool that was created or changed, as all other tasks read it there.
+
+    Args:
+        inventory_says: the pool as the inventory describes it.
+        made: the pool as created.
+        keys: the settings to compare.
+    """
     now, then = (msgspec.structs.asdict(settings) for settings in (inventory_says, made))
     differ = [f"{key} = {_toml(then[key])}" for key in keys if now[key] != then[key]]
     if differ:
@@ -252,5 +258,5 @@ def advise(inventory_says: inventory.Pool, made: inventory.Pool, keys: Sequence[
 
 
 def _toml(value: object) -> str:
-    text = msgspec.json.encode(value).decode()  # what JSON writes of texts, numbers and lists of them is TOML
+    text = msgspec.json.encode(value).decode()  # JSON of strings, numbers and arrays of these is valid TOML
     return text.replace('","', '", "')

@@ -1,4 +1,4 @@
-"""The disks of a volume group that is to be made: each proved empty, then ours, whatever interrupts us after that."""
+"""The disks of a new or larger volume group: each is proved empty, and recorded as ours before it is written to."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from fabfile import hints
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.disks import Disk
-from fabfile.facts.lvm import Group
 from fabfile.facts.record import LvmRecord
+from fabfile.facts.volume_group import Group
 from fabfile.host import lvm_name
 from fabfile.plan import Change, Command, words
 from fabfile.pool.lvm import identity as ours
@@ -18,24 +18,24 @@ from fabfile.pool.safety import disk_checks, gate
 
 
 def identity(of: Disk) -> str:
-    """What names a disk to a person: its serial number, or else its path, and its size."""
+    """The recorded name of a disk: its serial number, or else its path, and its size in bytes."""
     return ours.disk(of.serial, of.real, of.size)
 
 
 def disks(
     have: Facts, devices: Sequence[str], wipes: Sequence[str], recorded: LvmRecord | None, now: Group | None
 ) -> list[Disk]:
-    """The disks that a new group will be made of; none where the group is there.
+    """Return the disks of which a new volume group will be made; none if the group exists.
 
     Args:
-        have: the machine.
-        devices: paths as they were asked for.
+        have: facts of the machine.
+        devices: paths, as requested.
         wipes: paths of devices whose content may be destroyed.
-        recorded: the pool's record, where it is ours already.
-        now: the group, where it is there already.
+        recorded: the pool's record, if there is one.
+        now: the volume group, if it exists.
 
     Raises:
-        Refused: a disk that is not wholly empty and unused, or is not in the group that is there.
+        Refused: a disk is not empty and unused, or is not in the existing group.
     """
     seen = {look.asked: look for look in have.disks}
     wanted = [seen[path] for path in devices]
@@ -65,10 +65,17 @@ def _grow(recorded: LvmRecord | None, look: Disk) -> str:
 
 
 def more(have: Facts, devices: Sequence[str], wipes: Sequence[str], recorded: LvmRecord, now: Group) -> list[Disk]:
-    """Those of the disks that are not in the group yet.
+    """Return those of the requested disks that are not yet in the volume group.
+
+    Args:
+        have: facts of the machine.
+        devices: paths, as requested.
+        wipes: paths of devices whose content may be destroyed.
+        recorded: the pool's record.
+        now: the volume group.
 
     Raises:
-        Refused: as in `disks`.
+        Refused: a disk is not empty and unused.
     """
     seen = {look.asked: look for look in have.disks}
     asked = [seen[path] for path in devices]
@@ -79,7 +86,7 @@ def more(have: Facts, devices: Sequence[str], wipes: Sequence[str], recorded: Lv
 
 
 def _within(look: Disk, now: Group) -> bool:
-    """Whether a disk is in a group; LVM may have another name for it."""
+    """Whether a disk is in a volume group, even if LVM calls it by another name."""
     return look.real in now.devices or any(
         of.group_uuid == now.uuid and of.number == look.number for of in look.physical
     )
@@ -105,7 +112,12 @@ def _refuse_wipes(wipes: list[Disk], wanted: list[Disk]) -> None:
 
 
 def begun(look: Disk, mine: Sequence[str]) -> bool:
-    """Whether all that is on a disk is what an interrupted creation leaves: a physical volume of ours in no group."""
+    """Return whether a disk holds only what an interrupted creation leaves: a physical volume of ours in no group.
+
+    Args:
+        look: the disk, as inspected.
+        mine: recorded UUIDs of our physical volumes.
+    """
     if len(look.nodes) > 1 or any(finding.weight != "content" for finding in disk_checks.findings(look)):
         return False
     labels = [of for of in look.physical if of.uuid in mine and not of.group]
@@ -113,21 +125,26 @@ def begun(look: Disk, mine: Sequence[str]) -> bool:
 
 
 def unchanged(fresh: list[Disk], name: str = "") -> list[Change]:
-    """The look that comes before anything is done, with `name` for a group that is to be made."""
+    """Inspect disks again before anything is changed.
+
+    Args:
+        fresh: the disks, as inspected.
+        name: name of the volume group to be created, whose directory in /dev must not exist; empty: none is.
+    """
     if not fresh:
         return []
     looks = [gate.look_again(look, look.seen, "anything") for look in fresh]
     if name:
-        # vgcreate would refuse it when the disks are physical volumes already.
+        # vgcreate refuses this, too, but only once the disks are physical volumes.
         looks.append(f"[ ! -e {words(f'/dev/{name}')} ] || {{ echo {words(f'/dev/{name} exists')}; exit 1; }}")
     return [Command(f"look at {' '.join(look.asked for look in fresh)} once more", "\n".join(looks), gate.functions())]
 
 
 def wiped(have: Facts, fresh: list[Disk], wipes: Sequence[str], mine: Sequence[str]) -> list[Disk]:
-    """Those whose content a person said may go, and that have some besides our own physical volume, which stays.
+    """Return the disks whose content will be destroyed: those of --wipe with more than a physical volume of ours.
 
     Args:
-        have: the machine.
+        have: facts of the machine.
         fresh: the disks.
         wipes: paths of devices whose content may be destroyed.
         mine: UUIDs of our physical volumes.
@@ -137,7 +154,7 @@ def wiped(have: Facts, fresh: list[Disk], wipes: Sequence[str], mine: Sequence[s
 
 
 def physicals(have: Facts, fresh: Sequence[Disk], mine: Sequence[str]) -> dict[str, str]:
-    """Device of each fresh disk → the UUID of the physical volume that is, or will be, on it."""
+    """Map each disk to the UUID of the physical volume that it has, or will get."""
     seed = have.lvm.seed if have.lvm else ""
     there = {look.real: of.uuid for look in fresh for of in look.physical if of.uuid in mine and begun(look, mine)}
     return {look.real: there.get(look.real) or ours.physical(seed, look) for look in fresh}
@@ -146,15 +163,15 @@ def physicals(have: Facts, fresh: Sequence[Disk], mine: Sequence[str]) -> dict[s
 def group(
     fresh: list[Disk], emptied: list[Disk], name: str, uuids: dict[str, str], conf: str, command: str = "vgcreate"
 ) -> Change:
-    """Make the group, or with `vgextend` enlarge it; each disk is looked at in the last moment before.
+    """Create a volume group, or enlarge it with `vgextend`; each disk is inspected again right before.
 
     Args:
-        fresh: its disks.
-        emptied: those of them that were wiped by then.
-        name: of the group.
-        uuids: as `physicals` has them, recorded by then.
-        conf: path of the pool's settings.
-        command: vgcreate or vgextend.
+        fresh: the disks.
+        emptied: those of them that have been wiped by then.
+        name: name of the volume group.
+        uuids: device → UUID of its physical volume, from `physicals`, recorded by then.
+        conf: path of the pool's record.
+        command: `vgcreate` or `vgextend`.
     """
     looks = [gate.look_again(look, look.bare if look in emptied else look.seen, command) for look in fresh]
     make = [
@@ -168,13 +185,13 @@ def group(
 
 
 def released(have: Facts, recorded: LvmRecord, now: Group | None, *, reduce: bool) -> list[Change]:
-    """Give back the disks on which a physical volume of ours is: nothing is on them then, as when we took them.
+    """Plan to remove our physical volumes from disks, which leaves them as empty as they were when we took them.
 
     Args:
-        have: the machine.
+        have: facts of the machine.
         recorded: the pool's record.
-        now: our group, where it is there.
-        reduce: the group stays; a disk stays in it that others use by now.
+        now: our volume group, if it exists.
+        reduce: the group stays; disks that others use by now stay in it.
     """
     plan: list[Change] = []
     for look in have.disks:

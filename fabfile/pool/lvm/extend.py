@@ -1,4 +1,4 @@
-"""Enlarge a direct pool, online: disks into its volume group, and out of the group's extents data and metadata."""
+"""Enlarge a direct pool online: add disks to its volume group, and extend data and metadata into free extents."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from fabfile import hints, inventory, sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts, about
 from fabfile.facts.disks import Disk
-from fabfile.facts.lvm import Group, Volume
 from fabfile.facts.record import LvmRecord
+from fabfile.facts.volume_group import Group, Volume
 from fabfile.host import Host
 from fabfile.plan import Change, Command, Step, file, words
 from fabfile.pool import limits, units
@@ -21,11 +21,11 @@ from fabfile.pool.safety import disk_checks
 
 
 def step(host: Host, asked: Growth) -> Step:
-    """The step that grows a direct pool to the requested sizes.
+    """The step that enlarges a direct pool to the requested sizes.
 
     Args:
         host: the machine, with the pool that is meant.
-        asked: the requested sizes and disks.
+        asked: the requested growth.
 
     Raises:
         Refused: neither a size nor a device is given, or one of them is not valid.
@@ -48,10 +48,18 @@ def step(host: Host, asked: Growth) -> Step:
 def plan(
     have: Facts, settings: inventory.Pool, devices: Sequence[str], wipes: Sequence[str], data: int, meta: int
 ) -> list[Change]:
-    """What to do, purely from the facts. Sizes in bytes; 0: as it is.
+    """Plan the growth.
+
+    Args:
+        have: facts of the machine.
+        settings: the pool.
+        devices: paths of the disks to add.
+        wipes: those whose content may be destroyed.
+        data: new size of the data device in bytes; 0: unchanged.
+        meta: new size of the metadata device in bytes; 0: unchanged.
 
     Raises:
-        Refused: no such pool of ours, a disk that is not empty, a size that is less than it has, no room for it.
+        Refused: the pool is not ours, a disk is not empty, a size is less than the current one, or there is no room.
     """
     volume_group.refuse_programs(have)
     make = hints.command("pool.direct", owner(have.instances.pools.get(settings.dm_name)), "", "--device", "DEV")
@@ -71,7 +79,7 @@ def plan(
     uuids = disk_claims.physicals(have, fresh, mine)
     free = now.free - now.closed_free + layout.predicted([look.size for look in fresh], now.extent)
     new = _asked(recorded, data, meta, fresh, uuids)
-    # What was asked for last is no request for less, although dmeventd went beyond it since.
+    # dmeventd may have grown the pool beyond the size requested last; repeating that request is not one to shrink.
     data, meta = (
         0 if size < has and size == last else -(-size // now.extent)
         for last, size, has in ((recorded.asked_bytes, data, pool.size), (recorded.asked_meta_bytes, meta, pool.meta))
@@ -99,14 +107,14 @@ def plan(
 
 
 def _pool(now: Group | None, recorded: LvmRecord | None) -> Volume | None:
-    """The pool that was recorded, whatever else is in its group."""
+    """The recorded pool, whatever else is in its group."""
     if not now or not recorded:
         return None
     return next((of for of in now.volumes.values() if of.uuid and of.uuid == recorded.lv_uuid), None)
 
 
 def _asked(recorded: LvmRecord, data: int, meta: int, fresh: Sequence[Disk], uuids: dict[str, str]) -> dict[str, str]:
-    """What the pool's settings get to say: sizes, and disks, which from then on are ours whatever interrupts us."""
+    """The new values of the record: sizes, and disks, which are ours from then on even if we are interrupted."""
     disks = [*recorded.disks, *map(disk_claims.identity, fresh)]
     physicals = [*recorded.physicals, *(uuids[look.real] for look in fresh)]
     new = {"DISKS": words(" ".join(dict.fromkeys(disks))), "PV_UUIDS": words(" ".join(dict.fromkeys(physicals)))}
@@ -115,7 +123,7 @@ def _asked(recorded: LvmRecord, data: int, meta: int, fresh: Sequence[Disk], uui
 
 
 def _larger(what: str, flag: str, wanted: int, now: int, path: str, extent: int) -> list[Command]:
-    """The change, if any, from `now` extents to as many as are wanted."""
+    """The change, if any, from `now` to `wanted` extents of `extent` bytes each."""
     if not wanted or wanted == now:
         return []
     has, asked = sizes.show(now * extent), sizes.show(wanted * extent)
@@ -125,7 +133,7 @@ def _larger(what: str, flag: str, wanted: int, now: int, path: str, extent: int)
             f"it has {has}, requested: {asked}",
             hint="create another, smaller pool, move what is needed, and remove this one",
         )
-    # LVM takes a size that the pool has already for an error, so this is planned only where it has another.
+    # LVM reports an error if the size does not change.
     size = str(wanted) if flag == "-l" else f"{wanted * extent // 1024}K"
     return [Command(f"{what} {has} → {asked}", words("lvextend", "-y", flag, size, path))]
 

@@ -1,12 +1,13 @@
-"""What a direct pool has of a volume group and of disks, given back: only what has a recorded identity."""
+"""Removal of what is under a direct pool: volumes, volume group and physical volumes with a recorded identity."""
 
 from __future__ import annotations
 
 from fabfile import hints, sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts
-from fabfile.facts.lvm import Group, Lvm, Volume
+from fabfile.facts.lvm import Lvm
 from fabfile.facts.record import LvmRecord, Record
+from fabfile.facts.volume_group import Group, Volume
 from fabfile.plan import Change, Command, file, words
 from fabfile.pool import units
 from fabfile.pool.health import visibility
@@ -16,12 +17,12 @@ from fabfile.pool.safety import gate
 
 
 def complete(have: Facts, name: str, known: LvmRecord) -> LvmRecord:
-    """The record of a pool as it is now, with identities that it lacks; `known` where it is gone."""
+    """Return the record as it is now, with the identities that it lacks; completed from `known` if the file is gone."""
     return identity.recorded(have, name) or identity.complete(have.lvm, known)
 
 
 def recorded(have: Facts, name: str) -> list[Change]:
-    """Record the identities that the settings lack, before anything goes: an interrupted reset needs them."""
+    """Plan to record missing identities before anything is removed: an interrupted reset needs them."""
     there, now = units.recorded(have, name), identity.recorded(have, name)
     if now is None or now == there:
         return []
@@ -30,17 +31,17 @@ def recorded(have: Facts, name: str) -> list[Change]:
 
 
 def plan(have: Facts, name: str, known: LvmRecord, force: bool) -> list[Change]:
-    """Remove the pool's volumes, then its group and the labels of its disks, as far as nobody else has a part in it.
+    """Plan to remove the pool's volumes, then its volume group and the labels of its disks, unless others use them.
 
     Args:
-        have: the machine, with a look at each of the pool's disks.
-        name: of the pool.
-        known: its record, as it was first seen.
-        force: also where the volumes of others in the group lost a disk.
+        have: facts of the machine, with an inspection of each of the pool's disks.
+        name: the pool's name.
+        known: its record as it was before the removal.
+        force: change the group even if volumes of others in it have lost a disk.
 
     Raises:
-        Refused: LVM ignores its disks; it is no pool any more, holds thin volumes of LVM's own, or others'
-            volumes in its group lost a disk.
+        Refused: LVM ignores the pool's disks; its volume is no pool, or holds LVM's own thin volumes; or others'
+            volumes in its group have lost a disk.
     """
     if have.lvm is None:
         return []
@@ -61,7 +62,7 @@ def plan(have: Facts, name: str, known: LvmRecord, force: bool) -> list[Change]:
     changes: list[Change] = _removed(now, mine, others)
     if made and not others and not strangers:
         changes.append(_group(now))
-    # Once the settings are gone, what others use in the group has stayed, or is another pool's.
+    # Without a record, what others use in the group has been left to them, or belongs to another pool of ours.
     there = units.conf(name) in have.files
     heir = _heir(have, name, record) if made and others and there else None
     if heir:
@@ -71,10 +72,10 @@ def plan(have: Facts, name: str, known: LvmRecord, force: bool) -> list[Change]:
 
 
 def _refuse_hidden(lvm: Lvm, have: Facts, name: str, recorded: LvmRecord) -> None:
-    """Refuse to take away what LVM can be made to see: it would stay on its disks, and nothing would know it as ours.
+    """Refuse to remove a pool on disks that LVM ignores: it would stay there, and nothing would know it as ours.
 
     Raises:
-        Refused: with what hides them and the way out.
+        Refused: with what hides the disks, and the fix.
     """
     unseen, mine = visibility.hidden(have, recorded), recorded.pv_uuids or ()
     all_others = not any(lvm.hidden[device].uuid in mine for device in unseen)
@@ -84,7 +85,14 @@ def _refuse_hidden(lvm: Lvm, have: Facts, name: str, recorded: LvmRecord) -> Non
 
 
 def refused_hidden(name: str, recorded: Record, found: str, way: str) -> Refused:
-    """The refusal to remove a pool on disks that LVM ignores."""
+    """The error for the removal of a pool on disks that LVM ignores.
+
+    Args:
+        name: the pool's name.
+        recorded: its record.
+        found: why LVM ignores them.
+        way: the fix.
+    """
     return Refused(
         f"LVM ignores disks of the pool {name}",
         f"{found}\nnothing was removed: the pool would stay on them, without a record",
@@ -123,7 +131,7 @@ def _refuse_thins(record: LvmRecord, now: Group, mine: list[Volume]) -> None:
 
 
 def _refuse_partial(now: Group, mine: list[Volume], *, force: bool) -> None:
-    """Refuse to change a group in which others' volumes lost a disk, unless that is said."""
+    """Refuse, without --force, to change a volume group in which others' volumes have lost a disk."""
     theirs = sorted(of.name for of in now.partial if of not in mine)
     if theirs and mine and not force:
         raise Refused(
@@ -135,7 +143,7 @@ def _refuse_partial(now: Group, mine: list[Volume], *, force: bool) -> None:
 
 
 def _heir(have: Facts, name: str, record: LvmRecord) -> tuple[str, LvmRecord] | None:
-    """Another pool of ours that is in the same group."""
+    """Another pool of ours in the same volume group."""
     for other, of in have.instances.pools.items():
         if other != name and isinstance(of, LvmRecord) and of.vg_uuid == record.vg_uuid:
             return other, of
@@ -143,7 +151,7 @@ def _heir(have: Facts, name: str, record: LvmRecord) -> tuple[str, LvmRecord] | 
 
 
 def _handed_over(heir: str, theirs: LvmRecord, mine: LvmRecord) -> Change:
-    """The group and its disks are the other pool's from now on, and go with that."""
+    """Hand the group and its disks over to the other pool, with which they will be removed."""
     conf = words(units.conf(heir))
     lines = [f"record {conf} OWN_GROUP yes"]
     for key, ours, others in (

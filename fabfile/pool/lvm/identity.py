@@ -1,8 +1,8 @@
-"""What of a volume group is ours: what has a UUID that the pool's settings record. Never what has a name of ours.
+"""The identities of a direct pool's parts: LVM's UUIDs, as recorded; nothing is ours by its name.
 
-The UUIDs of physical volumes are chosen by us and recorded before anything is written to a disk, so an interrupted
-creation is known by what it leaves. Those of the group and of volumes are LVM's; they are recorded by the script that
-makes them.
+We choose the UUIDs of physical volumes and record them before anything is written to a disk, so what an interrupted
+creation leaves is recognised. LVM chooses those of the group and its volumes; they are recorded by the script that
+creates them.
 """
 
 from __future__ import annotations
@@ -17,37 +17,50 @@ import msgspec
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.disks import Disk
-from fabfile.facts.lvm import Group, Lvm, Volume
+from fabfile.facts.lvm import Lvm
 from fabfile.facts.record import LoopRecord, LvmRecord
+from fabfile.facts.volume_group import Group, Volume
 from fabfile.plan import words
 from fabfile.pool import units
 
 KEYS = ("VG_UUID", "LV_UUID", "PV_UUIDS", "KEPT_UUIDS")
-"""In the settings of a direct pool; versions before they were recorded have none of them."""
+"""Keys of the record that identify something; earlier versions did not write them."""
 
 
 def volumes(recorded: LvmRecord, group: Group) -> list[Volume]:
-    """Those of a group's volumes that are ours."""
+    """List the volumes of a group that are ours."""
     return [of for of in group.volumes.values() if of.uuid in recorded.volumes]
 
 
 def disk(serial: str, path: str, size: int) -> str:
-    """What names a disk to a person: its serial number, or else its path, and its size."""
+    """The recorded name of a disk: its serial number, or else its path, and its size in bytes."""
     return f"{re.sub(r'[^A-Za-z0-9_.:-]', '_', serial) or path},{size}"
 
 
 def physical(seed: str, look: Disk) -> str:
-    """The UUID of a physical volume that is to be made on a disk, in LVM's groups of letters."""
+    """Choose the UUID of the physical volume to be made on a disk, in LVM's groups of characters.
+
+    Args:
+        seed: random, from the facts.
+        look: the disk.
+    """
     digits = hashlib.sha256(f"{seed} {look.real}".encode()).hexdigest()
     ends = (0, 6, 10, 14, 18, 22, 26, 32)
     return "-".join(digits[start:end] for start, end in pairwise(ends))
 
 
 def recorded(have: Facts, name: str) -> LvmRecord | None:
-    """The record of a pool of LVM's, complete; None where there is none.
+    """Parse the record of a direct pool from the gathered files, and complete it.
+
+    Args:
+        have: facts; the query must have asked for the record's path.
+        name: the pool's name.
+
+    Returns:
+        The record; None if there is none.
 
     Raises:
-        Refused: it is that of another variant.
+        Refused: the record is that of a loop pool.
     """
     found = units.recorded(have, name)
     if isinstance(found, LoopRecord):
@@ -56,10 +69,10 @@ def recorded(have: Facts, name: str) -> LvmRecord | None:
 
 
 def complete(lvm: Lvm | None, recorded: LvmRecord) -> LvmRecord:
-    """The record of a pool with the identities that it lacks, where all else that it has is there and matches.
+    """Fill in identities that a record lacks, provided that everything else in it exists and matches.
 
-    It lacks some where an earlier version wrote it, or where we were interrupted between making and recording.
-    Nothing is guessed while a disk is missing.
+    They are missing if an earlier version wrote the record, or if we were interrupted between creating and recording.
+    While a disk is missing, nothing is filled in.
     """
     groups = [group for group in lvm.groups if group.name == recorded.vg] if lvm else []
     if lvm is None or len(groups) != 1 or groups[0].missing:
@@ -80,24 +93,24 @@ def complete(lvm: Lvm | None, recorded: LvmRecord) -> LvmRecord:
 
 
 def _recorded_disks(lvm: Lvm, group: Group, disks: Sequence[str]) -> list[str]:
-    """The physical volumes, in a group that is ours or is used by us, on the disks that an earlier version recorded."""
+    """UUIDs of the physical volumes on the disks that an earlier version recorded, if they are in the group."""
     known = {disk(of.serial, device, of.size): lvm.uuids[device] for device, of in lvm.devices.items()}
     within = {lvm.uuids.get(device) for device in group.devices}
     return [known[name] for name in disks if known.get(name) in within]
 
 
 def note_group(conf: str, name: str) -> str:
-    """Shell that records the UUID of the volume group that was just made. It needs gate.functions."""
+    """Shell that records the UUID of the volume group `name`; it needs the gate's functions."""
     return f'record {words(conf)} VG_UUID "$(ask vgs --noheadings -o vg_uuid {words(name)})"'
 
 
 def note_volume(conf: str, path: str) -> str:
-    """The same for the pool."""
+    """Shell that records the UUID of the volume `path`, VG/LV; it needs the gate's functions."""
     return f'record {words(conf)} LV_UUID "$(ask lvs --noheadings -o lv_uuid {words(path)})"'
 
 
 def noted(text: str, recorded: LvmRecord) -> str:
-    """A settings file that has the identities of `recorded`; one of an earlier version gets their lines."""
+    """Return the text of a record with the identities of `recorded`."""
     known = dict(zip(KEYS, (recorded.vg_uuid, recorded.lv_uuid, recorded.pv_uuids, recorded.kept_uuids), strict=True))
     lines = [line for line in text.splitlines() if line.partition("=")[0] not in KEYS]
     for key, value in known.items():

@@ -1,4 +1,4 @@
-"""The arithmetic of a direct pool: what of its volume group is data, metadata, spare, and left to grow into."""
+"""The layout of a direct pool in its volume group: data, metadata, the spare of the metadata, and room for growth."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from fabfile.pool.limits import DATA_LEAST, META_LEAST, META_MOST
 from fabfile.sizes import GIB, MIB
 
 EXTENT = 4 * MIB
-"""LVM's default, for a group that is still to be made."""
+"""Bytes in an extent of a new volume group: LVM's default."""
 
 PREAMBLE = MIB
-"""What LVM keeps at the start of each disk."""
+"""Bytes that LVM keeps at the start of each disk."""
 
 
 BITMAP = 16320
-"""Chunks that a block of the metadata, 4 KiB, can say of whether they are in use."""
+"""Number of chunks whose use one metadata block of 4 KiB can record: 2 bits each, behind a header of 16 bytes."""
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """What goes where, in extents of `extent` bytes."""
+    """A layout, in extents of `extent` bytes."""
 
     extent: int
     extents: int
@@ -33,50 +33,55 @@ class Layout(msgspec.Struct, frozen=True):
     data: int
     meta: int
     step: int
-    """What the pool takes when it first grows by itself; 0 where it never does."""
+    """What the first automatic growth takes; 0: it never grows."""
 
     @property
     def left(self) -> int:
-        """Free extents once the pool is made; LVM keeps a spare of the metadata's size."""
+        """Free extents once the pool exists; LVM keeps a spare as large as the metadata."""
         return self.free - self.data - 2 * self.meta
 
 
 def predicted(disks: list[int], extent: int = EXTENT) -> int:
-    """Extents that disks of these sizes in bytes will give a group."""
+    """Number of extents that disks of these sizes in bytes will provide."""
     return sum((size - PREAMBLE) // extent for size in disks)
 
 
 def metadata(text: str, chunk: int, whole: int) -> int:
-    """Bytes of metadata for a pool that may grow to the whole group.
+    """Compute the size of the metadata of a pool that may grow to the whole volume group.
 
-    Without a size it is LVM's own 64 bytes for each chunk of the group, and at least the 1 GiB that lvmthin(7) advises
-    or 1% of a smaller group, if that is enough for `thin.DEVICES` devices.
+    If no size is given, it is LVM's own 64 bytes per chunk of the group, or, if larger, the 1 GiB that lvmthin(7)
+    recommends (1% of a group below 100 GiB), or what `limits.DEVICES` thin devices need.
 
     Args:
         text: a size, a percentage of the group such as `1%`, or nothing.
-        chunk: bytes.
-        whole: bytes of the group.
+        chunk: size of a chunk in bytes.
+        whole: size of the group in bytes.
+
+    Returns:
+        Bytes.
 
     Raises:
-        Refused: no size, or one that is too small or useless.
+        Refused: it is not a size, or is outside of what the kernel uses.
     """
     if match := re.fullmatch(r"(\d{1,2})%", text):
         return min(max(whole * int(match[1]) // 100, META_LEAST), META_MOST)
     if text:
-        size = sizes.parse(text, "pool.meta_size", least=META_LEAST)
-        if size > META_MOST:
-            raise Refused(f"pool.meta_size: {text!r} is useless", f"the kernel uses at most {sizes.human(META_MOST)}")
-        return size
+        return limits.meta_size(text)
     return min(max(64 * whole // chunk, min(GIB, whole // 100), limits.needed(whole, chunk)), META_MOST)
 
 
 def refuse_small(meta: int, data: int, chunk: int) -> None:
-    """Refuse metadata in which the kernel has no room to note which chunks are in use: two bits each, in its blocks.
+    """Refuse metadata that is too small for the kernel's own bitmap of the chunks in use.
+
+    The bitmap takes 2 bits per chunk (`BITMAP`); 64 blocks are added for everything else.
 
     Args:
-        meta: bytes of it.
-        data: bytes of the data.
-        chunk: bytes.
+        meta: size of the metadata in bytes.
+        data: size of the data in bytes.
+        chunk: size of a chunk in bytes.
+
+    Raises:
+        Refused: with the least size.
     """
     least = (-(-data // chunk // BITMAP) + 64) * sizes.SECTOR * 8
     if meta < least:
@@ -99,21 +104,21 @@ def layout(
     grows: bool,
     closed: Sequence[str] = (),
 ) -> Layout:
-    """Lay a pool out in a volume group.
+    """Lay out a pool in a volume group.
 
     Args:
-        extent: bytes of an extent.
-        extents: of the whole group.
-        free: of them that nobody has.
-        percent: of the group's extents that become data.
+        extent: size of an extent in bytes.
+        extents: number of extents of the whole group.
+        free: number of extents that are free.
+        percent: share of the group's extents that becomes data.
         meta_size: as in `metadata`.
-        chunk: bytes.
-        step: percent of its size by which the pool grows by itself.
-        grows: whether it is to grow by itself at all.
-        closed: disks of the group on which nothing may be allocated; what is free on them is not in `free`.
+        chunk: size of a chunk in bytes.
+        step: growth step in percent of the pool's size.
+        grows: whether the pool grows by itself.
+        closed: disks on which LVM may allocate nothing; their extents are not in `free`.
 
     Raises:
-        Refused: it does not fit, or it fits and could then never grow.
+        Refused: the pool does not fit, or fits but could not grow.
     """
     data = extents * percent // 100
     meta = -(-metadata(meta_size, chunk, extents * extent) // extent)

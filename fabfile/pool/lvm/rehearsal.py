@@ -1,4 +1,4 @@
-"""What LVM would refuse half-way is refused before the first write: by what is known, and by LVM's own test mode."""
+"""What LVM would refuse half-way is refused before the first write: by facts, and by LVM's own test mode."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.disks import Disk
-from fabfile.facts.lvm import Group
+from fabfile.facts.volume_group import Group
 from fabfile.plan import Command
 
 
 def refuse_sectors(have: Facts, fresh: Sequence[Disk], now: Group | None) -> None:
-    """Refuse disks whose sectors are not of one size: LVM makes no volume group of them.
+    """Refuse disks with different sector sizes, of which LVM makes no volume group.
 
     Args:
-        have: the machine.
-        fresh: disks that a group is to get.
-        now: the group, where it is there already.
+        have: facts of the machine.
+        fresh: disks for the group.
+        now: the group, if it exists.
     """
     sizes = {look.asked: look.sector for look in fresh}
     if now and have.lvm and fresh:
@@ -32,7 +32,7 @@ def refuse_sectors(have: Facts, fresh: Sequence[Disk], now: Group | None) -> Non
 
 
 def refuse_volume_list(have: Facts, group: str, volume: str) -> None:
-    """Refuse a pool that lvm.conf says may not be activated on this machine: LVM would make it and leave it down."""
+    """Refuse a pool that lvm.conf does not let LVM activate: LVM would create it and leave it inactive."""
     said = have.lvm.settings.get("volume_list", "") if have.lvm else ""
     if not said:
         return
@@ -46,6 +46,6 @@ def refuse_volume_list(have: Facts, group: str, volume: str) -> None:
 
 
 def tried(why: str, commands: Sequence[str]) -> list[Command]:
-    """Have LVM try commands in its test mode, in which it writes nothing; what it refuses is refused by it here."""
+    """Run LVM commands in test mode, which writes nothing, so that what LVM refuses is refused before any change."""
     lines = [f"{command} --test" for command in commands]
     return [Command(f"have LVM try it first, in its test mode: {why}", "\n".join(lines))] if lines else []

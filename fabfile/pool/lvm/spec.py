@@ -1,4 +1,4 @@
-"""A thin pool of LVM's, as wanted, and what may be in its place instead."""
+"""The specification of a direct pool, and refusals of what exists in its place."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from fabfile import hints, inventory, sizes
+from fabfile import inventory, sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts
-from fabfile.facts.lvm import Group, Volume
 from fabfile.facts.record import LvmRecord, Record, differences
+from fabfile.facts.volume_group import Group, Volume
 from fabfile.pool import limits
 from fabfile.pool.health import rerun
 from fabfile.pool.lvm import layout, volume_group
@@ -18,38 +18,43 @@ from fabfile.pool.safety import disk_checks
 
 
 class LvmSpec(msgspec.Struct, frozen=True):
-    """A direct pool, as wanted. Sizes in bytes."""
+    """A requested direct pool. Sizes are in bytes."""
 
     name: str
-    """LVM's name for its device."""
+    """Name of its device-mapper device."""
     dir: str
     group: str
     volume: str
     devices: tuple[str, ...]
     wipes: tuple[str, ...]
     percent: int
-    """Of the group's extents that become data."""
+    """Share of the group's extents that becomes data, in percent."""
     meta_size: str
     chunk: int
     threshold: int
     """Percent used at which dmeventd extends it; 100: never."""
     step: int
-    """Percent of its size by which it is extended then."""
+    """Growth step in percent of the current size."""
     when_full: str
     instance: str = ""
-    """The containerd that it is for; empty: the default one."""
+    """The containerd instance that uses it; empty: the default one."""
 
     @property
     def path(self) -> str:
-        """As LVM's commands name it."""
+        """VG/LV."""
         return f"{self.group}/{self.volume}"
 
 
 def wanted(settings: inventory.Pool, instance: str = "", wipes: Sequence[str] = ()) -> LvmSpec:
-    """A checked `LvmSpec` from what a person wrote.
+    """Build an `LvmSpec` from settings as written.
+
+    Args:
+        settings: the pool.
+        instance: the containerd instance that uses it.
+        wipes: devices whose content may be destroyed.
 
     Raises:
-        Refused: a name, a path or a number that cannot be.
+        Refused: a name, path or number is not valid.
     """
     volume_group.check_name(settings.vg, "pool.vg")
     volume_group.check_volume(settings.lv, "pool.lv")
@@ -95,16 +100,16 @@ def _check_growth(settings: inventory.Pool) -> None:
 
 
 def refuse_other(have: Facts, want: LvmSpec, recorded: LvmRecord | None, now: Group | None) -> None:
-    """Refuse what is in the pool's place and is not the pool that was asked for.
+    """Refuse what exists in the place of the requested pool, unless it is that pool.
 
     Args:
-        have: the machine.
-        want: the pool.
-        recorded: its record, where it is ours already.
-        now: its volume group, where it is there already.
+        have: facts of the machine.
+        want: the requested pool.
+        recorded: its record, if there is one.
+        now: its volume group, if it exists.
 
     Raises:
-        Refused: something that is not ours, a pool with other parameters, or one that is gone or cannot be used.
+        Refused: it is not ours, has other parameters, is gone, or cannot be used.
     """
     pool = now.volumes.get(want.volume) if now else None
     if recorded is None:
@@ -115,7 +120,7 @@ def refuse_other(have: Facts, want: LvmSpec, recorded: LvmRecord | None, now: Gr
         raise Refused(
             f"the pool {want.path} was made here, and is gone",
             "LVM does not know it; a new one would hide the loss",
-            hint=f"reattach its disks, or discard the pool: {_reset(want)}",
+            hint=f"reattach its disks, or discard the pool: {rerun.reset(want.name, want.instance)}",
         )
     if pool and recorded.lv_uuid and pool.uuid != recorded.lv_uuid:
         raise Refused(
@@ -128,27 +133,19 @@ def refuse_other(have: Facts, want: LvmSpec, recorded: LvmRecord | None, now: Gr
 
 
 def refuse_parameters(want: LvmSpec, recorded: Record) -> LvmRecord:
-    """Refuse another pool than was asked for.
-
-    Returns:
-        The record.
+    """Refuse a pool with other parameters than requested; return its record.
 
     Raises:
         Refused: with each parameter that differs.
     """
     differ = differences(recorded, asked(want, recorded if isinstance(recorded, LvmRecord) else None))
     if differ or not isinstance(recorded, LvmRecord):
-        raise Refused(
-            f"the pool {want.name} exists with other parameters",
-            "\n".join(differ),
-            hint=f"to keep it: {rerun.command(want.name, recorded)}; to remove it: {_reset(want)}; "
-            "or choose another --lv",
-        )
+        raise rerun.differs(want.name, want.instance, recorded, differ, another="--lv")
     return recorded
 
 
 def _refuse_taken(have: Facts, want: LvmSpec, pool: Volume | None, now: Group | None) -> None:
-    """Refuse a new pool whose name, or whose group, somebody else has."""
+    """Refuse to create a pool if others have its name or its volume group."""
     if pool or have.pool.table:
         raise Refused(
             f"a pool {want.path} exists and is not ours",
@@ -161,10 +158,6 @@ def _refuse_taken(have: Facts, want: LvmSpec, pool: Volume | None, now: Group | 
             f"{sizes.human(now.extents * now.extent)} on {' '.join(now.devices)}; it was not made here",
             hint="choose another --vg; or, to make the pool in its free extents, leave out --device",
         )
-
-
-def _reset(want: LvmSpec) -> str:
-    return hints.command("pool.reset", want.instance, want.name, "--yes")
 
 
 def _refuse_volume(want: LvmSpec, pool: Volume) -> None:
@@ -185,11 +178,11 @@ def _refuse_volume(want: LvmSpec, pool: Volume) -> None:
 
 
 def asked(want: LvmSpec, before: LvmRecord | None = None) -> LvmRecord:
-    """What the settings of a pool record of what was asked for: it stays true however the pool grows.
+    """Build the record of a requested pool from what was requested; it stays true however the pool grows.
 
     Args:
-        want: the pool.
-        before: what they say already; the rest of that stays.
+        want: the requested pool.
+        before: the existing record, whose other fields are kept.
     """
     new = LvmRecord(
         instance=want.instance, dir=want.dir, vg=want.group, lv=want.volume, chunk_bytes=want.chunk,

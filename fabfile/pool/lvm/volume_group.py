@@ -1,4 +1,4 @@
-"""The volume group under a direct pool: names that LVM takes, and whether the group that is there can be used."""
+"""The volume group of a direct pool: valid names, and whether an existing group can be used."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from fabfile import hints
 from fabfile.errors import Refused
 from fabfile.facts import Facts
-from fabfile.facts.lvm import Group, Lvm
+from fabfile.facts.lvm import Lvm
 from fabfile.facts.record import LvmRecord
+from fabfile.facts.volume_group import Group
 from fabfile.plan import Change, words
 
 PROFILES = "/etc/lvm/profile"
-"""Where LVM looks for profiles unless lvm.conf says otherwise."""
+"""Where LVM looks for profiles, unless lvm.conf says otherwise."""
 
 PROGRAMS = ("dmsetup", "lvm", "dmeventd", "thin_check", "mkfs.ext4")
 
@@ -21,16 +22,16 @@ RESERVED = re.compile(
     r"(snapshot|pvmove).*|.*_(cdata|cmeta|corig|cpool|cvol|iorig|mimage|mlog|pmspare|rimage|rmeta|tdata|tmeta|vdata"
     r"|vorigin|wcorig)(_.*)?"
 )
-"""Names that LVM keeps for itself, lvm(8)."""
+"""Names that LVM reserves; see lvm(8)."""
 
 
 def profile(name: str) -> str:
-    """Path of LVM's profile of a pool, in the usual place."""
+    """Path of the LVM profile of a pool, in the default directory."""
     return f"{PROFILES}/{name}.profile"
 
 
 def check_name(name: str, key: str) -> None:
-    """Refuse a name that LVM would not take for a volume group."""
+    """Refuse a name that is not valid for a volume group; `key` names it in the error."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,54}", name):
         raise Refused(
             f"{key}: {name!r} is not a name that LVM allows",
@@ -39,14 +40,14 @@ def check_name(name: str, key: str) -> None:
 
 
 def check_volume(name: str, key: str) -> None:
-    """Refuse a name that LVM would not take for a logical volume."""
+    """Refuse a name that is not valid for a logical volume; `key` names it in the error."""
     check_name(name, key)
     if RESERVED.fullmatch(name):
         raise Refused(f"{key}: {name!r} is a name that LVM reserves", hint="for example --lv thinpool")
 
 
 def refuse_programs(have: Facts) -> None:
-    """Refuse a machine that lacks a program that a direct pool needs, now or at its next boot."""
+    """Refuse a machine without a program that a direct pool needs, now or at boot."""
     missing = [program for program in PROGRAMS if program not in have.needs]
     if missing:
         why = "\nwithout thin_check LVM activates no pool, and says that it needs repair" * ("thin_check" in missing)
@@ -55,10 +56,10 @@ def refuse_programs(have: Facts) -> None:
 
 
 def refuse_suspended(lvm: Lvm) -> None:
-    """Refuse what needs LVM's word while a device is suspended: what it does not show may be there.
+    """Refuse to rely on LVM while a device is suspended, when it cannot be queried.
 
     Raises:
-        Refused: with the command that resumes them.
+        Refused: with the command that resumes the devices.
     """
     if lvm.suspended:
         raise Refused(
@@ -69,16 +70,16 @@ def refuse_suspended(lvm: Lvm) -> None:
 
 
 def usable(have: Facts, name: str, recorded: LvmRecord | None = None) -> Group | None:
-    """The volume group `name`, if there is one.
+    """Return the volume group `name`; None if there is none.
 
     Args:
-        have: the machine.
-        name: of the group.
-        recorded: the record of the pool that is in it, where it is ours already.
+        have: facts of the machine.
+        name: name of the volume group.
+        recorded: the record of the pool in it, if there is one.
 
     Raises:
-        Refused: LVM does not watch pools on this machine, or cannot find what it makes; or the group cannot be used,
-            or is another one than was recorded.
+        Refused: the group cannot be used or is not the recorded one; or LVM on this machine does not monitor pools, or
+            does not wait for the device nodes of new volumes.
     """
     if have.lvm is None:
         return None
@@ -111,7 +112,15 @@ def usable(have: Facts, name: str, recorded: LvmRecord | None = None) -> Group |
 
 
 def against(lvm: Lvm, group: Group, recorded: LvmRecord | None = None) -> list[str]:
-    """What speaks against a pool in a group. Missing disks do where there is none yet, or part of it is on them."""
+    """List the reasons against a pool in a group.
+
+    Missing disks are one only if the pool does not exist yet, or is partly on them.
+
+    Args:
+        lvm: LVM's view of the host.
+        group: the volume group.
+        recorded: the record of the pool in it, if there is one.
+    """
     wrong = []
     uuid = recorded.lv_uuid if recorded else None
     pool = next((of for of in group.volumes.values() if of.uuid and of.uuid == uuid), None)
@@ -131,10 +140,10 @@ def against(lvm: Lvm, group: Group, recorded: LvmRecord | None = None) -> list[s
 
 
 def refuse_change(group: Group, changes: Sequence[Change]) -> None:
-    """Refuse to change a group of which disks are missing: LVM then counts what is on them as lost.
+    """Refuse to change a volume group with missing disks, after which LVM takes their content for lost.
 
     Raises:
-        Refused: with what would have been changed.
+        Refused: with the changes that were planned.
     """
     if group.missing and changes:
         raise Refused(
@@ -145,10 +154,10 @@ def refuse_change(group: Group, changes: Sequence[Change]) -> None:
 
 
 def only(lvm: Lvm, name: str) -> Group | None:
-    """The volume group `name`, whatever its state, if there is one.
+    """Return the only volume group `name`, whatever its state; None if there is none.
 
     Raises:
-        Refused: there are several, and nobody can tell which is meant.
+        Refused: there are several of that name.
     """
     if len(lvm.groups) > 1:
         raise Refused(

@@ -1,6 +1,6 @@
-"""A pool on files that somebody else made becomes one of ours: recorded, with units and boot order. Its data stays.
+"""Adopt a loop pool that something else created: give it a record, units and boot order, and keep its data.
 
-Nothing on the pool is written. Whatever about it cannot be proved is a refusal.
+Nothing on the pool is written. Anything about it that cannot be proved is a refusal.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from fabfile.render import render
 TASK = "pool.adopt"
 TOOLS = ("dmsetup", "losetup", "thin_check", "thin_ls", "thin_dump")
 FEATURES = frozenset({"skip_block_zeroing", "error_if_no_space"})
-"""What its table may have: the first only saves time, and is left out at the next boot; the second is recorded."""
+"""Accepted features of its table. The first only saves time and is gone after the next boot; the second is recorded."""
 
 KEYS = ("name", "dir", "size", "meta_size", "block_size", "when_full", "base_image_size")
-"""What the inventory should say of such a pool."""
+"""What the inventory should state about an adopted pool."""
 
 
 def used(have: Facts, daemon: Daemon) -> tuple[str, str, str]:
-    """The pool that a containerd is configured for, the directory of its databases, and its base image size.
+    """Return the name of the pool that a containerd uses, the directory of its databases, and its base image size.
 
-    As containerd itself says, where one is installed; as its file says, otherwise.
+    They are what containerd itself reports or, if it is not installed, what its configuration file says.
     """
     now, said = have.instances.configs.get(daemon.config), have.config.dump or {}
     if now is None:
@@ -53,7 +53,14 @@ def used(have: Facts, daemon: Daemon) -> tuple[str, str, str]:
 
 
 def doubts(have: Facts, name: str, dir: str, daemon: Daemon) -> list[str]:
-    """What of it cannot be proved, or is not as a pool of ours could be."""
+    """List what cannot be proved about a pool, or would be impossible for a pool of ours.
+
+    Args:
+        have: facts of the machine.
+        name: the pool's name.
+        dir: the directory of its files.
+        daemon: the containerd instance that is to own it.
+    """
     pool, table = have.pool, have.pool.table
     if table is None or pool.status is None:
         return [f"there is no active thin pool {name}"]
@@ -80,7 +87,7 @@ def doubts(have: Facts, name: str, dir: str, daemon: Daemon) -> list[str]:
 
 
 def _device(what: str, path: str, number: str, file: Backing | None, loop: Loop | None) -> list[str]:
-    """Whether a device of the pool is the one loop device on that very file."""
+    """Whether a device of the pool is the only loop device on exactly that file."""
     if loop is None:
         return [f"its {what} device {number} is no loop device"]
     if loop.deleted or loop.file != path:
@@ -93,16 +100,16 @@ def _device(what: str, path: str, number: str, file: Backing | None, loop: Loop 
 
 
 def plan(have: Facts, want: LoopSpec, daemon: Daemon, elsewhere: list[str]) -> list[Change]:
-    """What makes it ours, purely from the facts.
+    """Plan the adoption.
 
     Args:
-        have: the machine.
+        have: facts of the machine.
         want: the pool as it is.
-        daemon: the containerd that it is for.
-        elsewhere: what else brings it up at boot.
+        daemon: the containerd instance that is to own it.
+        elsewhere: what else activates it at boot, a line each.
 
     Raises:
-        Refused: anything about it cannot be proved.
+        Refused: something about the pool cannot be proved.
     """
     refuse_machine(have)
     need(have, TOOLS)
@@ -121,14 +128,14 @@ def plan(have: Facts, want: LoopSpec, daemon: Daemon, elsewhere: list[str]) -> l
     written = [*files.changes(have, want, known), *_order(have, daemon, want.name)]
     pool = have.pool
     if written or not (pool.active and pool.enabled and pool.monitor):
-        # Its unit finds it up, and leaves it as it is.
+        # The unit finds the pool active, and leaves it as it is.
         start = systemd.start(written, *both)
         written.append(Command("its units, now and at every boot", start))
     return written
 
 
 def _order(have: Facts, daemon: Daemon, name: str) -> list[Change]:
-    """No containerd before the pool, whoever installed it. A deploy says more in the same file."""
+    """Start containerd after the pool, whoever installed containerd. A deploy writes more into the same file."""
     now = have.files.get(daemon.drop_in)
     if now and f"Requires={units.unit(name)}\n" in now.content:
         return []
@@ -151,11 +158,11 @@ for f in /etc/systemd/system/*.service /usr/local/lib/systemd/system/*.service /
   done
 done
 """
-"""Shell: what else has the pool `$name` in it and runs at boot."""
+"""Shell that prints what else mentions the pool `$name` and runs at boot."""
 
 
 def _found(c: Context, host: Host, name: str) -> tuple[inventory.Pool, Query, Facts, list[str]]:
-    """The pool as it is, as an inventory would describe it; and what else brings it up."""
+    """The pool as an inventory would describe it, the query and its facts, and what else activates it at boot."""
     query = about(host, pool=name or host.pool.dm_name, dir=host.pool.dir, vg="")
     have = gather(c, query)
     name = name or used(have, host.daemon)[0] or host.pool.dm_name
@@ -178,10 +185,10 @@ def _found(c: Context, host: Host, name: str) -> tuple[inventory.Pool, Query, Fa
 
 
 def refuse_unknown(c: Context, found: Session) -> None:
-    """Refuse a pool whose devices containerd's databases do not know.
+    """Refuse a pool whose thin devices are unknown to containerd's databases.
 
     Raises:
-        Refused: they are missing, or are another pool's.
+        Refused: the databases are missing, or belong to another pool.
     """
     seen = comparison.look(c, TASK, found, running=found.have.containerd.active)
     known = {entry.id for entry in (seen.view.database or {}).values()}
@@ -194,16 +201,16 @@ def refuse_unknown(c: Context, found: Session) -> None:
 
 
 def adopt_pool(c: Context, name: str, instance: str) -> list[Outcome]:
-    """Take over a pool on files that something else made.
+    """Take over a loop pool that something else created.
 
     Args:
         c: the machine.
-        name: of the pool; empty: the one in containerd's configuration.
-        instance: the containerd; see inventory.of.
+        name: pool name; empty: the one in containerd's configuration.
+        instance: the containerd instance; see `inventory.of`.
 
     Raises:
-        Pending: with --dry, if it is not ours yet.
-        Refused: something about it cannot be proved.
+        Pending: with --dry, if the pool is not ours yet.
+        Refused: something about the pool cannot be proved.
     """
     host = inventory.of(c, instance)
     said, query, have, elsewhere = _found(c, host, name)

@@ -1,4 +1,4 @@
-"""A copy of a pool's metadata: which block is whose. Of the data it holds nothing."""
+"""Back up a pool's metadata, the tables of its blocks; the data itself is not copied."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Backup(msgspec.Struct, frozen=True):
     sha256: str
     thin_devices: int
     kept: int
-    """Backups of this pool that there are now."""
+    """Number of backups of this pool that exist now."""
 
 
 def back_up_pool(c: Context, name: str, instance: str, *, keep: int) -> None:
@@ -34,6 +34,9 @@ def back_up_pool(c: Context, name: str, instance: str, *, keep: int) -> None:
         name: see `session.find`.
         instance: see `session.find`.
         keep: number of backups to keep, the newest ones.
+
+    Raises:
+        Failed: no backup was made.
     """
     found = session.find(c, name, instance, TOOLS)
     script = found.render("backup", keep=keep)

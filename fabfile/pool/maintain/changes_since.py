@@ -1,8 +1,8 @@
-"""What containerd made or changed since a backup of its pool's metadata: after a restore of it, that is lost.
+"""What containerd created or changed since a backup of its pool's metadata, and what a restore would therefore lose.
 
-A thin id alone proves nothing. containerd gives the id of a removed device to the next one, so a backup may know the id
-of an entry as another device's. Copies of the databases lie beside a backup; an entry is what it was then only if it is
-in them, with the same id and as far as it is now.
+A thin id alone proves nothing: containerd reuses the id of a removed device, so in a backup it may be another device's.
+Copies of the databases lie beside each backup. An entry is the same as then only if these have it with the same id and
+in a state that fits.
 """
 
 from __future__ import annotations
@@ -15,19 +15,18 @@ from fabfile.pool.maintain.thin_devices import GONE, Entry, View
 
 
 def stale(now: View, then: Sequence[View], ids: Iterable[int]) -> list[Entry]:
-    """The entries that will have no device of their own.
+    """List the entries of containerd's database that would have no device of their own after a restore.
 
     Args:
-        now: what containerd's databases say.
-        then: what they said when the backup was made: once, or before and after where that differed; empty where the
-            backup has no copies of them.
+        now: containerd's databases now.
+        then: the databases at the time of the backup: one copy, two if they changed meanwhile, none if there are none.
         ids: the thin ids in the backup.
     """
     there = set(ids)
     found = []
     for entry in (now.database or {}).values():
         if entry.state in GONE and entry.id not in there:
-            continue  # it had none before, either
+            continue  # it has no device now, either
         if entry.id not in there or not all(_same(entry, now, view) for view in then):
             found.append(entry)
     return found
@@ -39,17 +38,17 @@ def _same(entry: Entry, now: View, then: View) -> bool:
         return False
     of = number(entry.name)
     is_now, was = (now.snapshots or {}).get(of), (then.snapshots or {}).get(of)
-    # A layer was still being written where it was not committed then.
+    # A layer that was not yet committed was still being written.
     return is_now is None or is_now.kind != "Committed" or (was is not None and was.kind == "Committed")
 
 
 def lines(entries: Sequence[Entry], now: View, means: Affected) -> list[str]:
-    """What will be lost, for reading.
+    """Format what would be lost.
 
     Args:
-        entries: those that will have no device.
-        now: what containerd's databases say.
-        means: what their loss means.
+        entries: entries that would have no device.
+        now: containerd's databases now.
+        means: the consequences of their loss.
     """
     owners = {of: snapshot.key for of, snapshot in (now.snapshots or {}).items()}
     return [
@@ -63,7 +62,7 @@ def lines(entries: Sequence[Entry], now: View, means: Affected) -> list[str]:
 
 
 def meaning(means: Affected) -> list[str]:
-    """Which images have to come again and which containers are lost, a line each."""
+    """List the images to be pulled again and the containers and snapshots that are lost."""
     return [
         *(f"image {image.name} in {image.namespace}: to be unpacked or pulled again" for image in means.images),
         *(f"container {of.name} in {of.namespace}: its file system is lost" for of in means.containers),

@@ -1,4 +1,4 @@
-"""Whether a pool's metadata is sound, proved by thin_check: live on a snapshot of it, or all of it when it is down."""
+"""Check a pool's metadata with thin_check: on a snapshot of it while the pool is active, otherwise directly."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ TOOLS = ("dmsetup", "thin_check")
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What came out of a check."""
+    """The outcome of a check."""
 
     good: bool
     what: str
     """What was checked, or why nothing could be."""
     details: str = ""
     ids: str = ""
-    """What is wrong with LVM's transaction id of the pool, or with its thin volumes in it; metadata may be sound."""
+    """What is wrong with LVM's transaction id of the pool, or with its thin volumes in it; empty: nothing."""
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -39,7 +39,7 @@ class Checked(msgspec.Struct, frozen=True):
 
 
 def refusal(have: Facts) -> str:
-    """What the kernel itself says against a pool; empty for one that it takes writes on."""
+    """Return why the kernel accepts no writes to a pool; empty if it does, or if the pool is inactive."""
     status = have.pool.status
     if status is None:
         return ""
@@ -49,10 +49,10 @@ def refusal(have: Facts) -> str:
 
 
 def refuse_lost(have: Facts, name: str) -> None:
-    """Refuse a pool whose disks are missing: nothing is known of its metadata then, and no repair helps.
+    """Refuse a pool with missing disks: its metadata cannot be read, and no repair would help.
 
     Raises:
-        Failed: with what LVM says, and the way out.
+        Failed: with what LVM reports, and the fix.
     """
     missing = bool(have.lvm and have.lvm.group and have.lvm.group.missing)
     for one in visibility.findings(have, name, have.instances.pools.get(name)):
@@ -61,14 +61,19 @@ def refuse_lost(have: Facts, name: str) -> None:
 
 
 def verdict(c: Context, task: str, found: Session) -> Verdict:
-    """Check it.
+    """Check the metadata of a pool.
+
+    Args:
+        c: the machine.
+        task: name of the task that runs the check.
+        found: the pool.
 
     Raises:
-        Failed: the check could not be made.
+        Failed: thin_check did not finish.
     """
     against = refusal(found.have)
     if against:
-        return Verdict(False, against)  # no snapshot of the metadata is to be had in these modes
+        return Verdict(False, against)  # in these modes the kernel provides no snapshot of the metadata
     wrong = [
         one.found for one in visibility.findings(found.have, found.name, found.record) if one.what == visibility.IDS
     ]
@@ -86,10 +91,13 @@ def verdict(c: Context, task: str, found: Session) -> Verdict:
 
 
 def differ(ids: list[str] | None) -> str:
-    """What is wrong with a direct pool's own transaction id and the one that LVM expects; empty where both are 0.
+    """Compare a direct pool's own transaction id with the one that LVM expects.
 
     Args:
-        ids: the two; None for a pool on files.
+        ids: both; None for a loop pool.
+
+    Returns:
+        What is wrong; empty if both are 0.
     """
     if ids is None or ids == ["0", "0"]:
         return ""
@@ -100,10 +108,15 @@ def differ(ids: list[str] | None) -> str:
 
 
 def check_pool(c: Context, name: str, instance: str) -> None:
-    """Prove that a pool's metadata is sound; `name` and `instance` are those of `session.find`.
+    """Check that a pool's metadata is sound.
+
+    Args:
+        c: the machine.
+        name: see `session.find`.
+        instance: see `session.find`.
 
     Raises:
-        Failed: it is not.
+        Failed: it is damaged, full, or cannot be checked.
     """
     found = session.find(c, name, instance, TOOLS, ids=True)
     refuse_lost(found.have, found.name)

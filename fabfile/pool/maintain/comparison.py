@@ -1,4 +1,4 @@
-"""Look at a pool's thin devices as each of four sees them, and bring the four together, with containerd stopped."""
+"""Compare the four records of a pool's thin devices, and reconcile them while containerd is stopped."""
 
 from __future__ import annotations
 
@@ -14,25 +14,28 @@ from fabfile.console import say
 from fabfile.context import Context
 from fabfile.errors import Failed
 from fabfile.plan import Change, Command, Upload, words
-from fabfile.pool.maintain import changes_since, containerd_records, session, thin_devices
+from fabfile.pool.maintain import changes_since, containerd_records, database_files, session, thin_devices
 from fabfile.pool.maintain.check import refusal
 from fabfile.pool.maintain.containerd_records import Affected
-from fabfile.pool.maintain.corrections import Mending, mending
+from fabfile.pool.maintain.corrections import Corrections, corrections
+from fabfile.pool.maintain.database_files import Files
 from fabfile.pool.maintain.disagreements import Orphans, agreed, orphans
 from fabfile.pool.maintain.session import Blob, Session
-from fabfile.pool.maintain.thin_devices import Entry, Files, View
+from fabfile.pool.maintain.thin_devices import Entry, View
 from fabfile.render import render
 
 APART = 2.0
-"""Seconds between two looks at a pool that is in use: most of what is at work is done by then."""
+"""Seconds between two comparisons of a pool in use; most operations in progress finish within that time."""
 
 LOOKS = 3
-"""At a pool that is in use and where something seems wrong. Thin ids are few and soon given out again: two looks may
-meet one id of two devices, each just being made or removed."""
+"""Number of comparisons of a pool in use that seems inconsistent.
+
+Thin ids are few and soon reused, so two comparisons may see one id of two devices, each being created or removed.
+"""
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """A look."""
+    """One comparison."""
 
     view: View
     files: Files
@@ -40,12 +43,18 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 def look(c: Context, task: str, found: Session, *, running: bool) -> Seen:
-    """What each of the four says now, and what does not belong together.
+    """Compare the four records.
 
-    While containerd runs, what is found counts only where each of `LOOKS` looks, some seconds apart, finds it.
+    While containerd runs, an inconsistency counts only if each of `LOOKS` comparisons finds it.
+
+    Args:
+        c: the machine.
+        task: name of the task that compares.
+        found: the pool.
+        running: whether containerd runs.
 
     Raises:
-        Failed: a database cannot be read, or does not come to rest; or the kernel shows nothing of the pool's metadata.
+        Failed: a database cannot be read, or keeps changing; or the kernel does not show the pool's metadata.
     """
     if against := refusal(found.have):
         raise Failed(
@@ -67,7 +76,7 @@ def look(c: Context, task: str, found: Session, *, running: bool) -> Seen:
 
 
 def _with_holders(c: Context, task: str, found: Session, seen: Seen) -> Seen:
-    """The same with who has a device open that should not be there; to find that out takes a look at every process."""
+    """Add who has the unexpected devices open, which requires a look at every process."""
     names = [device.name for device in (*seen.found.busy, *seen.found.mixed) if device.open]
     if not names:
         return seen
@@ -78,12 +87,17 @@ def _with_holders(c: Context, task: str, found: Session, seen: Seen) -> Seen:
     )
 
 
-def _look(c: Context, task: str, found: Session, *, running: bool) -> Seen:
+def reading(found: Session) -> Command:
+    """Print what the pool, containerd's two databases and device mapper each know about the thin devices."""
     script = render("pool/thins.sh.j2", pool=found, daemon=found.daemon)
-    printed = session.do(c, task, found, [Command("the four records of the thin devices", script)], looks=True)
+    return Command("the four records of the thin devices", script)
+
+
+def _look(c: Context, task: str, found: Session, *, running: bool) -> Seen:
+    printed = session.do(c, task, found, [reading(found)], looks=True)
     lines = printed.splitlines()
     try:
-        seen, files = thin_devices.parse(lines), thin_devices.unpack(lines)
+        seen, files = thin_devices.parse(lines), database_files.unpack(lines)
         known = [one.backend for one in containerd_records.read(files.records).snapshots]
         return Seen(seen, files, orphans(seen, running=running, known=known))
     except Broken as error:
@@ -93,25 +107,28 @@ def _look(c: Context, task: str, found: Session, *, running: bool) -> Seen:
 HINT = "stop containerd and try again; copies of them are beside the backups of the metadata"
 
 
-def mend(c: Context, task: str, found: Session, seen: Seen | None = None, stale: Iterable[Entry] = ()) -> Affected:
-    """Bring the four together. containerd is stopped, and the pool is up.
+def reconcile(c: Context, task: str, found: Session, seen: Seen | None = None, stale: Iterable[Entry] = ()) -> Affected:
+    """Reconcile the four records, while containerd is stopped and the pool is active.
 
     Args:
         c: the machine.
-        task: who asks.
+        task: name of the task that does it.
         found: the pool.
-        seen: what was seen since containerd stopped; None: look.
-        stale: entries that have no device of their own any more.
+        seen: a comparison made since containerd was stopped; None: compare now.
+        stale: entries that no longer have a device of their own.
 
     Returns:
-        What it means for images and containers: `forget` makes that true, once containerd runs.
+        The consequences for images and containers, for `forget` once containerd runs.
+
+    Raises:
+        Failed: a database cannot be read.
     """
     if seen is None:
         seen = look(c, task, found, running=False)
-        if seen.view.database is None:  # nobody knows whose the thin ids are: none of them is nobody's
+        if seen.view.database is None:  # without it nobody knows whose the thin ids are, so none may be removed
             seen = msgspec.structs.replace(seen, found=msgspec.structs.replace(seen.found, ids=(), devices=()))
     try:
-        todo = mending(seen.view, seen.files, seen.found, stale)
+        todo = corrections(seen.view, seen.files, seen.found, stale)
         known = containerd_records.read(seen.files.records)
     except Broken as error:
         raise Failed(f"containerd's databases of {found.name} cannot be read", str(error), hint=HINT) from error
@@ -125,8 +142,14 @@ def mend(c: Context, task: str, found: Session, seen: Seen | None = None, stale:
     return containerd_records.affected(known, todo.lost)
 
 
-def changes(found: Session, todo: Mending, keep: int = 8) -> list[Change]:
-    """The changes that a mending is, a backup with copies of both databases first."""
+def changes(found: Session, todo: Corrections, keep: int = 8) -> list[Change]:
+    """The changes that make the corrections, after a backup with copies of both databases.
+
+    Args:
+        found: the pool.
+        todo: the corrections.
+        keep: number of backups to keep.
+    """
     plan: list[Change] = [Command("a backup first", found.render("backup", keep=keep))]
     lines = [*(f"dm {of.name} {of.number}" for of in todo.devices), *(f"id {id}" for id in todo.ids)]
     if lines:
@@ -145,7 +168,14 @@ def _packed(content: bytes) -> bytes:
 
 
 def forget(c: Context, task: str, found: Session, means: Affected) -> None:
-    """Have containerd, which runs, forget lost snapshots, and unpack again what they were layers of."""
+    """Have the running containerd forget lost snapshots, and unpack the images again whose layers they were.
+
+    Args:
+        c: the machine.
+        task: name of the task that does it.
+        found: the pool.
+        means: the consequences of the loss.
+    """
     if not means.remove and not means.images:
         for line in changes_since.meaning(means):
             say(line)

@@ -1,7 +1,7 @@
-"""What containerd itself knows of snapshots: which image or container of which namespace needs one.
+"""What containerd itself knows about snapshots: which image or container of which namespace needs which one.
 
-Its database (`meta.db`) names a snapshot as an image or container does, the snapshotter's as NAMESPACE/NUMBER/NAME. An
-image leads to its snapshots by labels: from its manifests to its configuration, and from that to the topmost snapshot.
+Its database `meta.db` has a snapshot under the name that an image or container uses; the snapshotter's database calls
+it NAMESPACE/NUMBER/NAME. Labels lead from an image's manifests to its configuration, and from that to its top snapshot.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from fabfile.bolt import Broken, Bucket, load
 from fabfile.pool.maintain.thin_devices import text
 
 CONTENT = "containerd.io/gc.ref.content"
-"""Begins the labels of a blob that name another one."""
+"""Prefix of the labels by which a blob refers to another one."""
 
 TOP = "containerd.io/gc.ref.snapshot.devmapper"
-"""Label of a configuration: the snapshot with all layers of its image."""
+"""Label of an image's configuration that names the snapshot with all of its layers."""
 
 
 DEEPEST = 1000
-"""Snapshots on each other. Images have at most some hundred layers: overlayfs mounts no more."""
+"""Limit for the depth of a chain of snapshots; overlayfs mounts at most some hundred layers."""
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -30,7 +30,7 @@ class Known(msgspec.Struct, frozen=True):
     namespace: str
     key: str
     backend: str
-    """What the snapshotter calls it."""
+    """Its name in the snapshotter's database."""
     parent: str = ""
 
 
@@ -41,7 +41,7 @@ class Image(msgspec.Struct, frozen=True):
     name: str
     digest: str
     tops: tuple[str, ...]
-    """Its topmost snapshots: one for each platform that is unpacked."""
+    """Its top snapshots, one for each unpacked platform."""
 
 
 class Container(msgspec.Struct, frozen=True):
@@ -50,11 +50,11 @@ class Container(msgspec.Struct, frozen=True):
     namespace: str
     name: str
     key: str
-    """Its snapshot."""
+    """Name of its snapshot."""
 
 
 class Records(msgspec.Struct, frozen=True):
-    """All of it."""
+    """All records of the snapshotter."""
 
     snapshots: tuple[Known, ...] = ()
     images: tuple[Image, ...] = ()
@@ -62,21 +62,21 @@ class Records(msgspec.Struct, frozen=True):
 
 
 class Affected(msgspec.Struct, frozen=True):
-    """What the loss of some snapshots means."""
+    """The consequences of losing some snapshots."""
 
     remove: tuple[Known, ...] = ()
-    """Snapshots that nothing good stands on, children before their parents."""
+    """Snapshots to be removed because nothing intact needs them, children before their parents."""
     stay: tuple[Known, ...] = ()
-    """Lost ones that a good snapshot stands on, and that containerd therefore keeps."""
+    """Lost snapshots that containerd keeps because an intact snapshot is based on them."""
     images: tuple[Image, ...] = ()
     containers: tuple[Container, ...] = ()
 
 
 def read(content: bytes | None) -> Records:
-    """What is in a copy of `meta.db`; nothing where there is none.
+    """Parse a copy of `meta.db`; empty if there is none.
 
     Raises:
-        Broken: it is not one.
+        Broken: it is damaged.
     """
     if content is None:
         return Records()
@@ -117,11 +117,9 @@ def _namespace(space: str, bucket: Bucket) -> Records:
 
 
 def _path(bucket: Bucket, *keys: bytes) -> Iterator[tuple[bytes, Bucket]]:
-    """The buckets in the one at the end of a path, if it is there."""
-    found: bytes | Bucket | None = bucket
-    for key in keys:
-        found = found.get(key) if isinstance(found, Bucket) else None
-    return found.buckets() if isinstance(found, Bucket) else iter(())
+    """The buckets within the bucket at the end of a path; none if it does not exist."""
+    found = bucket.find(*keys)
+    return found.buckets() if found else iter(())
 
 
 def _objects(bucket: Bucket, *keys: bytes) -> Iterator[tuple[str, dict[str, str]]]:
@@ -133,12 +131,12 @@ def _values(bucket: Bucket) -> dict[str, str]:
 
 
 def _labels(blob: Bucket) -> dict[str, str]:
-    labels = blob.get(b"labels")
-    return _values(labels) if isinstance(labels, Bucket) else {}
+    labels = blob.find(b"labels")
+    return _values(labels) if labels else {}
 
 
 def _tops(digest: str, labels: dict[str, dict[str, str]]) -> set[str]:
-    """The topmost snapshots of an image whose manifest or index is `digest`."""
+    """The top snapshots of the image whose manifest or index has this digest."""
     tops: set[str] = set()
     seen, left = {digest}, [digest]
     while left:
@@ -152,19 +150,20 @@ def _tops(digest: str, labels: dict[str, dict[str, str]]) -> set[str]:
 
 
 def affected(records: Records, lost: Iterable[str]) -> Affected:
-    """What it means that snapshots are lost.
+    """Determine the consequences of losing snapshots.
 
     Args:
         records: what containerd knows.
-        lost: what the snapshotter calls them. A device holds all blocks of its snapshot, also those of its parents:
-            what stands on a lost one may be good itself.
+        lost: names of the lost snapshots in the snapshotter's database. A device holds all blocks of its snapshot,
+            those
+            of its parents included, so a snapshot based on a lost one may be intact.
     """
     gone = set(lost)
     by_key = {(one.namespace, one.key): one for one in records.snapshots}
     good = [one for one in records.snapshots if one.backend not in gone]
     below = {(one.namespace, one.parent) for one in records.snapshots}
     below |= {(image.namespace, top) for image in records.images for top in image.tops}
-    # An image's layer goes with the lost one below it and is unpacked again; a container's snapshot is not made again.
+    # A layer is removed with a lost one below it, and unpacked again; a container's own snapshot cannot be made again.
     used = {(container.namespace, container.key) for container in records.containers}
     needed: set[tuple[str, str]] = set()
     for one in good:
@@ -182,10 +181,10 @@ def affected(records: Records, lost: Iterable[str]) -> Affected:
 
 
 def _chain(one: Known, by_key: dict[tuple[str, str], Known]) -> set[tuple[str, str]]:
-    """It and all below it.
+    """The snapshot and all of its ancestors.
 
     Raises:
-        Broken: that has no end that any image could have.
+        Broken: the chain is longer than any image's.
     """
     chain: set[tuple[str, str]] = set()
     at: Known | None = one

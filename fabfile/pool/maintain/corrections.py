@@ -1,8 +1,8 @@
-"""What brings pool, databases and device mapper together again, worked out as data while containerd is stopped.
+"""The corrections that reconcile pool, databases and device mapper, computed as data while containerd is stopped.
 
-Nothing is removed that a snapshot owns and that is whole: an entry that containerd calls Faulty because it could not
-activate its device, when the pool did not answer for example, is made a good one again. What is lost is marked Faulty:
-containerd starts with such an entry, hands it to no container, and removes it when the snapshot goes.
+Nothing is removed that is intact and that a snapshot owns. An entry that containerd marked Faulty because it could not
+activate its device, for example while the pool did not respond, is marked good again. What is lost is marked Faulty:
+containerd starts with such an entry, gives it to no container, and removes it together with its snapshot.
 """
 
 from __future__ import annotations
@@ -14,24 +14,25 @@ import msgspec
 from fabfile.bolt import load, page_size, transaction
 from fabfile.boltwriter import Content, content, dump
 from fabfile.pool.maintain import thin_devices
+from fabfile.pool.maintain.database_files import Files
 from fabfile.pool.maintain.disagreements import Orphans, numbers
-from fabfile.pool.maintain.thin_devices import Device, Entry, Files, View
+from fabfile.pool.maintain.thin_devices import Device, Entry, View
 
 FREE, TAKEN, FAULTY = b"\0", b"\1", b"\2"
-"""Marks of a thin id in containerd's database."""
+"""States of a thin id in containerd's database."""
 
 
-class Mending(msgspec.Struct, frozen=True):
+class Corrections(msgspec.Struct, frozen=True):
     """What to do, in this order."""
 
     devices: tuple[Device, ...] = ()
-    """To remove from device mapper."""
+    """Devices to remove from device mapper."""
     ids: tuple[int, ...] = ()
     """Thin ids to delete from the pool."""
     files: Files = Files()
-    """Databases that take the place of the present ones; None where that stays."""
+    """New contents of the databases; None: unchanged."""
     lost: tuple[str, ...] = ()
-    """Snapshots, as the snapshotter calls them, whose content is not to be had."""
+    """Names, in the snapshotter's database, of snapshots whose content is lost."""
 
     @property
     def changes(self) -> bool:
@@ -39,17 +40,17 @@ class Mending(msgspec.Struct, frozen=True):
         return bool(self.devices or self.ids or self.files.pool is not None or self.files.snapshots is not None)
 
 
-def mending(seen: View, files: Files, found: Orphans, stale: Iterable[Entry] = ()) -> Mending:
-    """What to do.
+def corrections(seen: View, files: Files, found: Orphans, stale: Iterable[Entry] = ()) -> Corrections:
+    """Compute the corrections.
 
     Args:
-        seen: what each says, containerd being stopped.
-        files: the databases that this was read from.
-        found: what does not belong together.
-        stale: entries that have no device of their own any more, whatever is under their thin id.
+        seen: the four records, read while containerd is stopped.
+        files: the databases that they were read from.
+        found: the inconsistencies among them.
+        stale: entries that no longer have a device of their own, whatever their thin id has in the pool.
 
     Raises:
-        Broken: a database is not one.
+        Broken: a database is damaged.
     """
     stale = tuple(stale)
     whole = {} if stale else _whole(seen, found)
@@ -58,7 +59,7 @@ def mending(seen: View, files: Files, found: Orphans, stale: Iterable[Entry] = (
     opened = {device.name for device in seen.devices if device.open}
     kept = {entry.id for name, entry in (seen.database or {}).items() if name not in dropped and name not in dead}
     going = [entry for entry in (*found.unowned, *dead.values()) if entry.name not in opened]
-    # Two entries may name one id, and the id of a device that is open stays.
+    # Two entries may have the same id, and the id of an open device cannot be deleted.
     held = kept | {device.id for device in seen.devices if device.open}
     ids = (set(found.ids) | {entry.id for entry in going}) & seen.ids.keys() - held
     names = {entry.name for entry in going} | {device.name for device in found.devices}
@@ -66,7 +67,7 @@ def mending(seen: View, files: Files, found: Orphans, stale: Iterable[Entry] = (
     snapshots, bare = _snapshots(seen, files, found)
     owners = numbers(seen)
     keys = [seen.snapshots[owners[name]].key for name in dead if seen.snapshots and name in owners]
-    return Mending(
+    return Corrections(
         tuple(device for device in seen.devices if device.name in names),
         tuple(sorted(ids)),
         Files(pool=_pool(seen, files, drop, dead, whole, ids), snapshots=snapshots),
@@ -75,10 +76,10 @@ def mending(seen: View, files: Files, found: Orphans, stale: Iterable[Entry] = (
 
 
 def _whole(seen: View, found: Orphans) -> dict[str, str]:
-    """Name of an entry that is Faulty and has all that its snapshot needs → the state that it has without that.
+    """Map each Faulty entry with an intact device to the state that it should have.
 
-    A snapshot is written down after its device was made: what is owned, and in the pool under an id of its own, was
-    made to its end, if it is a copy of its parent or was committed.
+    A snapshot is recorded after its device was created. If it owns an entry, and the pool has a device with an id that
+    no other entry has, then that device is complete, provided it is a copy of its parent or was committed.
     """
     entries = (seen.database or {}).values()
     owners = numbers(seen)
@@ -95,14 +96,14 @@ def _whole(seen: View, found: Orphans) -> dict[str, str]:
 def _pool(
     seen: View, files: Files, drop: set[str], dead: dict[str, Entry], whole: dict[str, str], ids: set[int]
 ) -> bytes | None:
-    """The new record of the devices."""
+    """The new content of containerd's database of devices."""
     if files.pool is None:
         return None
     before = content(load(files.pool))
     after = content(load(files.pool))
     devices, marks = after.at(b"devices"), after.at(b"device_ids")
     for key, value in list(devices.items.items()):
-        assert isinstance(value, bytes)  # view.database refused all else
+        assert isinstance(value, bytes)  # thin_devices.database accepted nothing else
         info = thin_devices.decoded(key, value, dict[str, object])
         name = str(info["name"])
         if name in drop:
@@ -125,12 +126,12 @@ def _pool(
 
 
 def _snapshots(seen: View, files: Files, found: Orphans) -> tuple[bytes | None, list[str]]:
-    """The new record of the snapshots, and the keys of those that are lost."""
+    """The new content of the snapshotter's database, and the names of lost snapshots."""
     if files.snapshots is None or not seen.snapshots:
         return None, []
     before, after = content(load(files.snapshots)), content(load(files.snapshots))
     root = after.at(b"v1", b"snapshots")
-    # Whoever has an entry needs its parents.
+    # A snapshot with an entry needs its parents.
     by_key = {snapshot.key: snapshot for snapshot in seen.snapshots.values()}
     bare = {snapshot.key for snapshot in found.bare}
     needed: set[str] = set()
@@ -143,7 +144,7 @@ def _snapshots(seen: View, files: Files, found: Orphans) -> tuple[bytes | None, 
     for key in [key for key in root.items if thin_devices.text(key) in gone]:
         del root.items[key]
     parents = after.items[b"v1"]
-    assert isinstance(parents, Content)  # it has snapshots
+    assert isinstance(parents, Content)  # it contains snapshots
     links = parents.items.get(b"parents")
     if isinstance(links, Content):
         links.items = {of: key for of, key in links.items.items() if not _names(key, gone)}
@@ -156,7 +157,7 @@ def _names(value: bytes | Content, keys: set[str]) -> bool:
 
 
 def _file(old: bytes, before: Content, after: Content) -> bytes | None:
-    """The bytes of the file with the new content; None where it is the same."""
+    """The bytes of a database with new content; None if it does not change."""
     if before == after:
         return None
     new = dump(after, page_size(old), transaction(old) + 2)

@@ -1,9 +1,9 @@
-"""What does not belong together in a pool, each kind by itself, and in words.
+"""Inconsistencies among the four records of a pool's thin devices, by kind.
 
-A thin id that no entry names holds space for ever, and is in the way of containerd when it hands the number out again.
-An entry that no snapshot owns is in the way when its number is handed out again: "object already exists", for every
-container. An entry whose thin id is gone makes containerd's start fail, or a container's. A device that no entry names
-keeps the pool from going down.
+A thin id without an entry wastes space, and containerd fails when it assigns the same id again. An entry without a
+snapshot makes every new container fail with "object already exists" once its number is assigned again. An entry without
+a thin id makes containerd or a container fail to start. A device without an entry keeps the pool from being
+deactivated.
 """
 
 from __future__ import annotations
@@ -21,49 +21,48 @@ class Orphans(msgspec.Struct, frozen=True):
     """Inconsistencies, by kind."""
 
     ids: tuple[int, ...] = ()
-    """In the pool, without an entry."""
+    """Thin ids in the pool without an entry."""
     devices: tuple[Device, ...] = ()
-    """Active, without an entry, and not open."""
+    """Active devices without an entry that are not open."""
     busy: tuple[Device, ...] = ()
-    """The same, open."""
+    """Active devices without an entry that are open."""
     entries: tuple[Entry, ...] = ()
-    """Without a thin id, of a snapshot."""
+    """Entries of snapshots whose thin id is not in the pool."""
     mixed: tuple[Device, ...] = ()
-    """Active under a name whose entry has another thin id, or with another target."""
+    """Active devices with another thin id than their entry, or with another target."""
     unowned: tuple[Entry, ...] = ()
-    """Without a snapshot, with or without a thin id."""
+    """Entries without a snapshot, with or without a thin id."""
     bare: tuple[Snapshot, ...] = ()
-    """Without an entry."""
+    """Snapshots without an entry."""
     faulty: tuple[Entry, ...] = ()
-    """Of a snapshot, and containerd calls it Faulty."""
+    """Entries of snapshots that containerd marked Faulty."""
     inactive: tuple[Entry, ...] = ()
-    """containerd runs and counts it as active, and device mapper has no such device."""
+    """Entries that a running containerd counts as active, without a device."""
     older: tuple[Entry, ...] = ()
-    """Of a snapshot that is younger than the device with its id: the id was another device's."""
+    """Entries of snapshots that are younger than the device with their thin id, which was another device's."""
     unbacked: tuple[str, ...] = ()
-    """Snapshots that containerd's own records name and the snapshotter does not have, as NAMESPACE/NUMBER/NAME."""
+    """Snapshots that containerd's own database names and the snapshotter's lacks, as NAMESPACE/NUMBER/NAME."""
     behind: tuple[str, ...] = ()
-    """Counters that will give out what is in use, as sentences."""
+    """Counters that would assign numbers in use, as sentences."""
 
     @property
     def count(self) -> int:
-        """How many."""
+        """Number of inconsistencies."""
         return sum(len(getattr(self, field)) for field in self.__struct_fields__)
 
     @property
     def lost(self) -> tuple[Entry, ...]:
-        """Entries of snapshots whose content is not to be had."""
+        """Entries of snapshots whose content is lost."""
         return (*self.entries, *self.faulty)
 
 
 def orphans(seen: View, *, running: bool, known: Iterable[str] = ()) -> Orphans:
-    """What does not belong together.
+    """Find the inconsistencies.
 
     Args:
-        seen: what each says.
-        known: the snapshots that containerd's own records name, as the snapshotter calls them.
-        running: containerd runs: an entry that is in work is not judged, and neither is its thin id; else nothing is
-            in work, and nothing needs to be active.
+        seen: the four records.
+        running: whether containerd runs; then entries in a transitional state, and their thin ids, are not judged.
+        known: names, in the snapshotter's database, of the snapshots that containerd's own database knows.
     """
     entries = seen.database or {}
     named = {entry.id for entry in entries.values()}
@@ -71,7 +70,7 @@ def orphans(seen: View, *, running: bool, known: Iterable[str] = ()) -> Orphans:
     judged = [entry for entry in entries.values() if not (running and entry.state in thin_devices.MOVING)]
     owners = numbers(seen)
     owned = [entry for entry in judged if seen.snapshots is None or entry.name in owners]
-    # What is active is in use by somebody: its id goes only after it.
+    # An open device is in use: its thin id can be deleted only after it.
     held = {device.id for device in strangers if device.open}
     active = {device.name for device in seen.devices}
     return Orphans(
@@ -91,13 +90,13 @@ def orphans(seen: View, *, running: bool, known: Iterable[str] = ()) -> Orphans:
 
 
 def agreed(first: Orphans, second: Orphans) -> Orphans:
-    """What both of two looks at a pool that is in use show: all else was at work."""
+    """The inconsistencies that two comparisons of a pool in use share; all others were operations in progress."""
     fields = first.__struct_fields__
     return Orphans(**{of: tuple(one for one in getattr(second, of) if one in getattr(first, of)) for of in fields})
 
 
 def numbers(seen: View) -> dict[str, int]:
-    """Name of an entry → the number of its snapshot, for those that have one."""
+    """Map the names of entries to the numbers of their snapshots, for entries that have one."""
     there = {name: number(name) for name in seen.database or {}}
     return {name: of for name, of in there.items() if of in (seen.snapshots or {})}
 
@@ -111,11 +110,11 @@ def _differs(device: Device, entries: dict[str, Entry]) -> bool:
 def _unowned(seen: View, judged: list[Entry], owners: dict[str, int], *, running: bool) -> list[Entry]:
     if seen.snapshots is None:
         return []
-    # Removed, with its thin id: containerd's own cleaning up (async_remove) has it before it.
+    # A removed entry that still has its thin id is left to containerd's own cleanup (async_remove).
     found = [e for e in judged if e.name not in owners and not (e.state == "Removed" and e.id in seen.ids)]
     if not running:
         return found
-    # A snapshot that is being made is written down after its device: one at a time, and it has the next number.
+    # A snapshot is recorded after its device was created. One is created at a time, and gets the next number.
     opened = {device.name for device in seen.devices if device.open}
     following = f"-snap-{seen.last_number + 1}"
     return [entry for entry in found if not (entry.name.endswith(following) and entry.name in opened)]
@@ -127,9 +126,10 @@ def _bare(seen: View, owners: dict[str, int]) -> list[Snapshot]:
 
 
 def _older(seen: View, owned: list[Entry], owners: dict[str, int]) -> list[Entry]:
-    """Entries whose device was made before that of a snapshot with a lower number.
+    """Entries whose device was created before that of a snapshot with a lower number.
 
-    Numbers are given out in the order in which devices are made, and the pool's time of a device never goes back.
+    Numbers are assigned in the order in which devices are created, and the pool's creation time of a device never
+    decreases.
     """
     there = [e for e in owned if e.name in owners and e.id in seen.ids and e.state != "Faulty"]
     found, latest = [], 0
@@ -154,12 +154,12 @@ def _behind(seen: View, owners: dict[str, int]) -> list[str]:
 
 
 def lines(found: Orphans, seen: View, block: int) -> list[str]:
-    """What was found, for reading.
+    """Format the inconsistencies, a line each.
 
     Args:
-        found: the orphans.
-        seen: what they were found in.
-        block: bytes of a block of the pool.
+        found: the inconsistencies.
+        seen: the records that they were found in.
+        block: size of the pool's blocks in bytes.
     """
     entries = seen.database or {}
 
@@ -203,7 +203,7 @@ def lines(found: Orphans, seen: View, block: int) -> list[str]:
 
 
 def _records(found: Orphans) -> list[str]:
-    """What is wrong between the databases alone."""
+    """Inconsistencies between the databases alone."""
     named = [
         f"snapshot {key}: containerd's records name it, the snapshotter does not have it" for key in found.unbacked
     ]
@@ -211,7 +211,7 @@ def _records(found: Orphans) -> list[str]:
 
 
 def number(name: str) -> int:
-    """The number in the name of a device, POOL-snap-NUMBER; -1 where it has none."""
+    """The number in the name of a device, POOL-snap-NUMBER; -1 if it has none."""
     digits = name.rpartition("-snap-")[2]
     return int(digits) if digits.isascii() and digits.isdigit() else -1
 

@@ -1,11 +1,14 @@
-"""containerd and the pool taken down for a repair, and up again; refused first where that would hit something."""
+"""Stop containerd and the pool for maintenance, and start them again; refused first if something would be disrupted."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from fabfile import hints, target
 from fabfile.console import say
 from fabfile.context import Context
-from fabfile.errors import Failed, Refused, Unreachable
+from fabfile.errors import Failed, Problem, Refused, Unreachable
 from fabfile.plan import Command
 from fabfile.pool.maintain import session
 from fabfile.pool.maintain.check import refusal
@@ -13,20 +16,20 @@ from fabfile.pool.maintain.session import Session
 from fabfile.render import render
 
 REBOOT = "only a reboot"
-"""What the look at a device says of one that nobody lets go."""
+"""What the script prints about a device that no process will ever release."""
 
 
 def refuse_busy(c: Context, task: str, found: Session, *, force: bool) -> None:
-    """Refuse while something has a device of the pool open that would not end, or may not.
+    """Refuse while something that will not end, or must not be ended, has a device of the pool open.
 
     Args:
         c: the machine.
-        task: who asks.
+        task: name of the task that would stop the pool.
         found: the pool.
-        force: containers are no hindrance: they are killed.
+        force: containers are accepted, and killed later.
 
     Raises:
-        Refused: with all that has one open.
+        Refused: with everything that has a device open.
     """
     values = {"pool": found, "daemon": found.daemon, "force": force}
     script = "".join(render(f"pool/{part}.sh.j2", **values) for part in ("common", "held"))
@@ -44,21 +47,53 @@ def refuse_busy(c: Context, task: str, found: Session, *, force: bool) -> None:
 
 
 def stop(found: Session, *, force: bool) -> Command:
-    """Take down containerd and the pool, in this order."""
+    """Stop containerd, and then the pool.
+
+    Args:
+        found: the pool.
+        force: kill the containers that run on it.
+    """
     script = render("pool/common.sh.j2", pool=found)
     script += render("pool/stop.sh.j2", pool=found, daemon=found.daemon, force=force)
     return Command(f"stop {found.daemon.unit} and the pool {found.name}", script)
 
 
 def start(found: Session, *, whole: bool = True) -> Command:
-    """Bring the pool and, with `whole`, containerd up."""
+    """Start the pool and, if `whole`, containerd."""
     script = render("pool/start.sh.j2", pool=found, daemon=found.daemon, whole=whole)
     what = f"start the pool {found.name}"
     return Command(f"{what} and {found.daemon.unit}" if whole else what, script)
 
 
+@contextmanager
+def down(c: Context, task: str, found: Session) -> Iterator[None]:
+    """Within this context, containerd and the pool may be stopped; at its end both are started and checked.
+
+    If something fails within it, both are started all the same, and that failure is reported.
+
+    Raises:
+        Failed: the pool does not work afterwards, or containerd does not use it.
+    """
+    try:
+        yield
+    except Problem:
+        resume(c, task, found)
+        raise
+    start_again(c, task, found)
+
+
+def start_again(c: Context, task: str, found: Session) -> None:
+    """Start the pool and containerd, and check both.
+
+    Raises:
+        Failed: the pool does not work, or containerd does not use it.
+    """
+    session.do(c, task, found, [start(found)])
+    up_again(c, found, task)
+
+
 def resume(c: Context, task: str, found: Session) -> None:
-    """Start what was stopped, after something failed: that is what is reported, and what goes wrong here only said."""
+    """Start what was stopped, after a failure; a second failure is only printed, as the first one is reported."""
     try:
         session.do(c, task, found, [start(found)])
     except (Failed, Unreachable) as error:
@@ -66,7 +101,7 @@ def resume(c: Context, task: str, found: Session) -> None:
 
 
 def up_again(c: Context, found: Session, task: str) -> None:
-    """Look whether the pool works and containerd uses it.
+    """Check that the pool works and that containerd uses it.
 
     Raises:
         Failed: one of them does not.

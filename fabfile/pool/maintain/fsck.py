@@ -1,4 +1,4 @@
-"""Whether the pool, containerd's two databases and device mapper agree on the thin devices."""
+"""Check that the pool, containerd's two databases and device mapper agree on the thin devices."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import msgspec
 from fabfile import hints, sizes, target
 from fabfile.answer import show
 from fabfile.context import Context
-from fabfile.errors import Failed, Problem, Refused
+from fabfile.errors import Failed, Refused
 from fabfile.outcome import result
 from fabfile.plan import Command, words
 from fabfile.pool.maintain import changes_since, comparison, session
 from fabfile.pool.maintain.comparison import Seen
 from fabfile.pool.maintain.containerd_records import Affected
 from fabfile.pool.maintain.disagreements import Orphans, lines
-from fabfile.pool.maintain.downtime import resume, start, up_again
+from fabfile.pool.maintain.downtime import down
 from fabfile.pool.maintain.session import Session
 from fabfile.pool.maintain.thin_devices import View
 
@@ -22,8 +22,8 @@ TOOLS = ("dmsetup", "thin_ls", "thin_dump")
 TASK = "pool.fsck"
 
 
-def way_out(found: Session, left: Orphans) -> str:
-    """What to do about what is left."""
+def remedy(found: Session, left: Orphans) -> str:
+    """The fix for the inconsistencies that remain; empty if there are none."""
     if left.busy or any(device.open for device in left.mixed):
         return "end who has the device open, then " + hints.again(TASK, found.daemon, found.name, "--fix")
     if left.older:
@@ -32,24 +32,24 @@ def way_out(found: Session, left: Orphans) -> str:
 
 
 class Compared(msgspec.Struct, frozen=True):
-    """What was found, after a repair where there was one."""
+    """The outcome of a comparison, after repairs if there were any."""
 
     orphans: Orphans
     seen: View
 
 
 def compare_records(c: Context, name: str, instance: str, *, fix: bool, yes: bool) -> None:
-    """Show what does not belong together.
+    """Print the inconsistencies of a pool, and repair them if asked to.
 
     Args:
         c: the machine.
         name: see `session.find`.
         instance: see `session.find`.
-        fix: repair it.
-        yes: consent that every thin id of the pool is removed.
+        fix: repair them.
+        yes: consent to a repair that removes every thin id of the pool.
 
     Raises:
-        Failed: something is left, or containers have lost their file system.
+        Failed: inconsistencies remain, or containers have lost their file system.
     """
     found = session.find(c, name, instance, TOOLS)
     daemon = found.have.containerd
@@ -63,7 +63,7 @@ def compare_records(c: Context, name: str, instance: str, *, fix: bool, yes: boo
     result(Compared(seen.found, seen.view))
     _report(found, seen)
     if seen.found.count:
-        way = way_out(found, seen.found)
+        way = remedy(found, seen.found)
         raise Failed(
             f"pool {found.name}: {seen.found.count} inconsistenc{'y' if seen.found.count == 1 else 'ies'}", hint=way
         )
@@ -91,31 +91,26 @@ def _report(found: Session, seen: Seen) -> None:
 
 
 def _fixed(c: Context, found: Session, *, yes: bool) -> Affected:
-    """Bring them together while containerd is stopped, and start it again.
+    """Reconcile the records while containerd is stopped, and start it again.
 
-    Stopped, not frozen: a frozen daemon leaves its clients hanging, and whatever kills us would leave it frozen.
+    It is stopped, not frozen: clients of a frozen daemon hang, and if we were killed, it would stay frozen.
     """
     unit = found.daemon.unit
     stop = Command(f"stop {unit}: no device is created meanwhile", words("systemctl", "stop", unit))
     session.do(c, TASK, found, [stop])
-    try:
+    with down(c, TASK, found):
         seen = comparison.look(c, TASK, found, running=False)
         refuse_all(found, seen.found, seen.view, yes=yes)
-        means = comparison.mend(c, TASK, found, seen)
-    except Problem:
-        resume(c, TASK, found)
-        raise
-    session.do(c, TASK, found, [start(found)])
-    up_again(c, found, TASK)
+        means = comparison.reconcile(c, TASK, found, seen)
     comparison.forget(c, TASK, found, means)
     return means
 
 
 def refuse_all(found: Session, result: Orphans, seen: View, *, yes: bool) -> None:
-    """Refuse to delete where a database, not the pool, looks like what is wrong.
+    """Refuse deletions where a database, not the pool, seems to be at fault.
 
     Raises:
-        Refused: nobody said yes, and there is no database, or every thin id of the pool would go.
+        Refused: without --yes, if a database is missing, or every thin id of the pool would be deleted.
     """
     for path, there in ((found.database, seen.database), (found.snapshots, seen.snapshots)):
         if there is None and seen.ids and not yes:

@@ -1,4 +1,4 @@
-"""Make a pool of either variant larger, data or metadata, while containers write to it."""
+"""Enlarge a pool of either variant, data or metadata, while containers write to it."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def enlarge_pool(
     device: Sequence[str],
     wipe: Sequence[str],
 ) -> list[Outcome]:
-    """Make a pool larger, of either variant.
+    """Enlarge a pool.
 
     Args:
         c: the machine.
         name: see `lookup.look`.
         instance: see `lookup.look`.
-        size: of the data device then; empty: as it is.
-        meta_size: of the metadata device then; empty: what the data needs.
-        device: disks that a direct pool's volume group gets.
+        size: new size of the data device; empty: unchanged.
+        meta_size: new size of the metadata device; empty: what the data needs.
+        device: disks to add to a direct pool's volume group.
         wipe: those of them whose content may be destroyed.
 
     Raises:

@@ -1,7 +1,7 @@
-"""Metadata that repairs and restores kept: how much of it stays, and what removes the rest.
+"""Copies of metadata that repairs and restores kept, and the removal of old ones.
 
-Each copy is as large as the pool's metadata. On files it lies beside that; in a volume group it is a volume, and takes
-the room that the pool would grow into.
+Each is as large as the pool's metadata. A loop pool keeps them as files beside it; a direct pool keeps them as volumes,
+which take up the room that the pool would grow into.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from fabfile.pool.maintain import session
 from fabfile.pool.maintain.session import ManagedPool
 
 KEEP = 2
-"""Copies that stay after a repair or a restore."""
+"""Number of copies kept after a repair or a restore."""
 
 
 def prune(found: ManagedPool, keep: int) -> Command:
-    """Remove all copies but the newest ones, and print those that stay."""
+    """Remove all copies but the newest `keep`, and print the remaining ones."""
     script = found.render("kept", keep=keep)
     return Command(f"of the metadata that was kept, at most {keep} copies stay", script)
 
 
 def listed(c: Context, pool: ManagedPool) -> list[tuple[str, int]]:
-    """The copies that there are, oldest first, each with its size in bytes."""
+    """List the existing copies, oldest first, as path and size in bytes."""
     printed = target.sh(c, pool.render("kept", keep=None), "looking for kept metadata", look=True)
     return [(path, size) for _, path, size in _copies(printed)]
 
 
 def _copies(printed: str) -> list[tuple[str, str, int]]:
-    """What a script printed of each copy: what became of it, its path and its size."""
+    """Parse what a script printed about each copy: its status, path and size in bytes."""
     lines = [line.split(" ", 2) for line in printed.splitlines()]
     return [(line[0][1:], line[2], int(line[1])) for line in lines if line[0] in ("@removed", "@stays") and line[2:]]
 
@@ -48,7 +48,14 @@ class Copy(msgspec.Struct, frozen=True):
 
 
 def prune_copies(c: Context, name: str, instance: str, *, keep: int) -> None:
-    """Remove all copies but the newest `keep`; `name` and `instance` are those of `session.find`."""
+    """Remove all copies but the newest ones, and list the remaining ones.
+
+    Args:
+        c: the machine.
+        name: see `session.find`.
+        instance: see `session.find`.
+        keep: number of copies to keep.
+    """
     found = session.find(c, name, instance, ("dmsetup",))
     printed = session.do(c, "pool.kept", found, [prune(found, keep)])
     copies = _copies(printed)

@@ -1,4 +1,4 @@
-"""Write the files of a pool on files again that were deleted while it is up: its devices have them until they go."""
+"""Recover the files of a loop pool that were deleted while it is active, from its devices, which still hold them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TASK = "pool.rescue"
 
 
 def needed(have: Facts) -> int:
-    """Bytes that the files take when they are written again: the blocks in use, and all of the metadata."""
+    """Return the bytes that the recovered files will take: the blocks in use, and all of the metadata."""
     pool = have.pool
     if not (pool.status and pool.table):
         return 0
@@ -29,10 +29,10 @@ def needed(have: Facts) -> int:
 
 
 def refuse_room(found: Session) -> None:
-    """Refuse where the file system has no room for them.
+    """Refuse if the file system has no room for the recovered files.
 
     Raises:
-        Refused: with how much is needed.
+        Refused: with the required and the free space.
     """
     place, more = found.have.pool.place, needed(found.have)
     if place and place.free < more:
@@ -44,13 +44,17 @@ def refuse_room(found: Session) -> None:
 
 
 def rescue_files(c: Context, name: str, instance: str, *, force: bool) -> None:
-    """Write the files of a pool again that were deleted while it is up.
+    """Recover the deleted files of an active pool.
 
     Args:
         c: the machine.
         name: see `session.find`.
         instance: see `session.find`.
-        force: containers that run on the pool are killed.
+        force: kill the containers that run on the pool.
+
+    Raises:
+        Refused: there is no room, or the pool is in use.
+        Failed: the files were not written, or the pool does not work afterwards.
     """
     found = session.find(c, name, instance, ("dmsetup",), without=frozenset({"data", "meta"}))
     gone, record = [loss for loss in missing.losses(found.have, found.name) if loss.up], found.record

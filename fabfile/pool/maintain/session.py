@@ -1,4 +1,4 @@
-"""What is done to a pool once, on request: found, planned, done under the machine's lock, its answer handed back."""
+"""One-time actions on a pool: find it, plan, change it under the host's lock, and return what the scripts printed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from time import monotonic
 import msgspec
 
 from fabfile import hints, target
+from fabfile.console import say
 from fabfile.context import Context
 from fabfile.converge import act, preview
 from fabfile.distributions import PACKAGES
@@ -21,7 +22,7 @@ from fabfile.facts import Facts, Query, gather
 from fabfile.facts.record import Record, variant
 from fabfile.instance import Daemon
 from fabfile.outcome import Outcome, note
-from fabfile.plan import Change
+from fabfile.plan import Change, Command
 from fabfile.pool import units
 from fabfile.pool.health import missing, usable
 from fabfile.pool.lookup import choose, look
@@ -31,64 +32,64 @@ BACKUPS = "/var/lib/containerd-devmapper/backup"
 
 
 class ManagedPool(msgspec.Struct, frozen=True):
-    """A pool of ours, and the containerd on it: what scripts are rendered with."""
+    """A pool of ours and its containerd, with which scripts are rendered."""
 
     name: str
     daemon: Daemon
     record: Record
     root: str
-    """Where containerd keeps the snapshotter's databases."""
+    """Directory of the snapshotter's databases."""
 
     def command(self, task: str, *options: str) -> str:
-        """How to type `task` about it."""
+        """The command line of a task on this pool."""
         return hints.command(task, self.daemon, self.name, *options)
 
     def render(self, name: str, **values: object) -> str:
-        """The script of templates/pool/VARIANT that does `name` in the way of its variant."""
+        """Render templates/pool/VARIANT/`name`.sh.j2 for this pool."""
         return render(f"pool/{variant(self.record)}/{name}.sh.j2", pool=self, **values)
 
     @property
     def database(self) -> str:
-        """containerd's record of the thin devices."""
+        """Path of containerd's database of thin devices."""
         return f"{self.root}/{self.name}.db"
 
     @property
     def snapshots(self) -> str:
-        """containerd's record of the snapshots on them."""
+        """Path of the snapshotter's database of snapshots."""
         return f"{self.root}/metadata.db"
 
     @property
     def records(self) -> str:
-        """containerd's record of images, containers and their snapshots."""
+        """Path of containerd's own database: images, containers and their snapshots."""
         return f"{self.daemon.root}/io.containerd.metadata.v1.bolt/meta.db"
 
     @property
     def backups(self) -> str:
-        """Where backups of its metadata are."""
+        """Directory of the backups of its metadata."""
         return f"{BACKUPS}/{self.name}"
 
     @property
     def conf(self) -> str:
-        """Its settings file: the record of what is ours."""
+        """Path of its record."""
         return units.conf(self.name)
 
     @property
     def unit(self) -> str:
-        """Name of its unit."""
+        """Name of the unit that activates it."""
         return units.unit(self.name)
 
     @property
     def script(self) -> str:
-        """What activates and deactivates pools."""
+        """Path of the script that activates and deactivates pools."""
         return units.SCRIPT
 
 
 class Session(ManagedPool, frozen=True):
-    """Such a pool on a machine, and what is known of that."""
+    """A managed pool on a machine, with the facts."""
 
     query: Query
     have: Facts
-    """As it was looked at last."""
+    """The facts, as gathered last."""
 
 
 def find(
@@ -101,20 +102,21 @@ def find(
     lvm: bool = False,
     ids: bool = False,
 ) -> Session:
-    """The pool of a containerd, whatever its variant.
+    """Find the pool that a task means.
 
     Args:
         c: the machine.
-        name: of the pool; empty: the one that this containerd has.
-        instance: the containerd; see inventory.of.
-        tools: programs that will be needed on the machine.
-        without: what of a pool on files may be missing, see `missing.Loss`.
-        lvm: LVM is needed for it also while the pool is up.
-        ids: LVM's thin volumes in it, and its transaction id, are no hindrance.
+        name: pool name; empty: the pool of this containerd.
+        instance: the containerd instance; see `inventory.of`.
+        tools: programs that the task needs on the machine.
+        without: parts of a loop pool that may be missing; see `missing.Loss`.
+        lvm: the task needs LVM even while the pool is active.
+        ids: accept LVM's own thin volumes in the pool, and another transaction id.
 
     Raises:
-        Refused: there is none, it is another containerd's, a part of it is missing, LVM does not see it as it is, it is
-            suspended, or a program is missing.
+        Refused: the pool does not exist, belongs to another containerd, lacks a part, is suspended, or is not seen by
+            LVM
+            as it is; or a program is missing.
     """
     host, query, have = look(c, name, instance)
     name = choose(have, host.daemon, query.pool, named=bool(name))
@@ -127,10 +129,10 @@ def find(
 
 
 def need(have: Facts, tools: Iterable[str]) -> None:
-    """Refuse a machine that lacks one of the programs `tools`, see facts/needs.py.
+    """Refuse a machine without one of the programs `tools`.
 
     Raises:
-        Refused: with the package that has it.
+        Refused: with the packages that contain them.
     """
     absent = [tool for tool in tools if tool not in have.needs]
     if absent:
@@ -143,19 +145,24 @@ def need(have: Facts, tools: Iterable[str]) -> None:
         )
 
 
+def listing(pool: ManagedPool) -> Command:
+    """Print containerd's database of thin devices; nothing is changed."""
+    return Command("devices that containerd uses", render("pool/database.sh.j2", pool=pool))
+
+
 class Blob(msgspec.Struct, frozen=True):
-    """Bytes that go to a machine as a file: lists of any length, databases. It is a `plan.Source`."""
+    """Bytes to be uploaded as a file: long lists, or databases. It is a `plan.Source`."""
 
     what: str
     content: bytes
 
     @property
     def label(self) -> str:
-        """What it is, and its digest."""
+        """Its name, with a digest of its content."""
         return f"{self.what}-{hashlib.sha256(self.content).hexdigest()[:16]}"
 
     def path(self) -> Path:
-        """Write it to a file of this process's own, which ends with it."""
+        """Write it to a temporary file that is removed when this process ends."""
         directory = _directory()
         path = directory / self.label
         if not path.exists():
@@ -171,18 +178,18 @@ def _directory() -> Path:
 
 
 def do(c: Context, task: str, found: Session, changes: Sequence[Change], *, looks: bool = False) -> str:
-    """Make the changes and return what they printed. With --dry only show them.
+    """Make changes, and return what they printed.
 
     Args:
         c: the machine.
-        task: who asks.
+        task: name of the task that makes the changes.
         found: the pool.
         changes: what to do.
-        looks: it changes nothing that lasts.
+        looks: the changes leave nothing changed, as those of a check.
 
     Raises:
-        Pending: with --dry.
-        Failed: a change failed, or the machine keeps changing.
+        Pending: with --dry, after the changes have been printed.
+        Failed: a change failed, or others keep changing the machine.
     """
     only_planned(c, task, changes)
     start = monotonic()
@@ -192,26 +199,34 @@ def do(c: Context, task: str, found: Session, changes: Sequence[Change], *, look
     return "\n".join(line for line in done.printed.splitlines() if not line.startswith("@@"))
 
 
-def only_planned(c: Context, task: str, changes: Sequence[Change]) -> None:
-    """With --dry, show the changes and go no further.
+def only_planned(c: Context, task: str, changes: Sequence[Change], *, then: str = "") -> None:
+    """With --dry, print the changes and end the task.
+
+    Args:
+        c: the machine.
+        task: name of the task that would make the changes.
+        changes: what it would do.
+        then: what else it would do, depending on the outcome of the changes.
 
     Raises:
         Pending: with --dry.
     """
     if target.is_dry(c):
         preview([(task, [*changes])])
+        if then:
+            say(f"    {then}")
         raise Pending
 
 
 def again(c: Context, found: Session) -> Session:
-    """The same pool as it is now."""
+    """Return the pool with facts gathered anew."""
     return msgspec.structs.replace(found, have=gather(c, found.query))
 
 
 def applied(found: Session) -> Session:
-    """The same pool after one plan of ours was applied that changed nothing of it: only the generation is the next one.
+    """Return the pool as it is after a plan of ours that changed nothing about it: with the next generation number.
 
-    Where somebody else changed something meanwhile, that is noticed as ever: the generation is another one.
+    If somebody else changed something meanwhile, the generation differs, which is noticed as usual.
     """
     system = found.have.system
     following = str(int(system.generation) + 1) if system.generation.isdecimal() else ""
@@ -220,6 +235,6 @@ def applied(found: Session) -> Session:
 
 
 def answer(printed: str, key: str) -> list[str] | None:
-    """The words behind the last line `@KEY` of what a script printed; None where it printed none."""
+    """Return the words of the last line `@KEY WORD …` that a script printed; None if there is none."""
     lines = [line.split()[1:] for line in printed.splitlines() if line.split()[:1] == [f"@{key}"]]
     return lines[-1] if lines else None

@@ -1,14 +1,11 @@
-"""The thin devices of a pool as each of four sees them: the pool, containerd's two databases of them, device mapper.
+"""The thin devices of a pool, in four records: the pool's metadata, containerd's two databases, and device mapper.
 
-The databases are bolt files that no program of a host can read; copies of them are read here. `POOL.db` has a device's
-name, thin id and state, `metadata.db` the snapshots: snapshot number N is the device POOL-snap-N.
+No program on a host can read the databases, which are bolt files, so copies of them are read here. `POOL.db` has the
+name, thin id and state of each device, `metadata.db` the snapshots: snapshot number N has the device POOL-snap-N.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import zlib
 from collections.abc import Iterable
 from typing import Annotated, TypeVar
 
@@ -16,25 +13,22 @@ import msgspec
 
 from fabfile.bolt import Broken, Bucket, load
 from fabfile.errors import Failed
+from fabfile.pool.maintain.database_files import Files, unpack
 
 STATES = (
     "Unknown", "Creating", "Created", "Activating", "Activated", "Suspending", "Suspended", "Resuming", "Resumed",
     "Deactivating", "Deactivated", "Removing", "Removed", "Faulty",
 )  # fmt: skip
-"""States of a device by their numbers (containerd, plugins/snapshots/devmapper/device_info.go)."""
+"""Names of a device's states, by number (containerd, plugins/snapshots/devmapper/device_info.go)."""
 
 MOVING = frozenset({"Unknown", "Creating", "Activating", "Suspending", "Resuming", "Deactivating", "Removing"})
-"""While containerd runs, such a device is in work; its next start marks what was left in one of them as Faulty."""
+"""Transitional states; at its next start, containerd marks entries that were left in one of them as Faulty."""
 
 GONE = frozenset({"Unknown", "Creating", "Removing", "Removed", "Faulty"})
-"""A device in such a state may have no thin id."""
+"""States in which a device may have no thin id."""
 
 KINDS = ("Unknown", "View", "Active", "Committed")
-"""Kinds of a snapshot by their numbers (containerd, core/snapshots)."""
-
-LARGEST = 256 << 20
-"""Bytes of a database that is read: containerd's largest, with thousands of images, have tens of MiB."""
-
+"""Names of a snapshot's kinds, by number (containerd, core/snapshots)."""
 
 Kind = TypeVar("Kind")
 
@@ -44,7 +38,7 @@ class Thin(msgspec.Struct, frozen=True):
 
     blocks: int
     created: int = 0
-    """The pool's own time of it: how many snapshots were made before."""
+    """Creation time in the pool's own units: the number of snapshots made before it."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -63,7 +57,7 @@ class Device(msgspec.Struct, frozen=True):
 
     name: str
     id: int | None
-    """None where the kernel does not tell it."""
+    """The thin id; None if the kernel does not show it."""
     open: bool
     target: str = "thin"
     number: str = ""
@@ -75,39 +69,30 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     number: int
     key: str
-    """NAMESPACE/NUMBER/NAME, where containerd itself knows it as NAME."""
+    """NAMESPACE/NUMBER/NAME; containerd's own database calls it NAME."""
     kind: str
     parent: str = ""
 
 
 class View(msgspec.Struct, frozen=True):
-    """The content of each of the four records."""
+    """The contents of the four records."""
 
     ids: dict[int, Thin]
     devices: tuple[Device, ...]
     database: dict[str, Entry] | None
-    """Name → entry; None where there is no database."""
+    """Name → entry; None if there is no database."""
     snapshots: dict[int, Snapshot] | None = None
-    """Number → snapshot; None where there is no database."""
+    """Number → snapshot; None if there is no database."""
     last_id: int = 0
-    """The last thin id that containerd gave out."""
+    """The thin id that containerd assigned last."""
     last_number: int = 0
-    """The last number of a snapshot that containerd gave out."""
+    """The snapshot number that containerd assigned last."""
     holders: dict[str, tuple[str, ...]] = {}
-    """Name of a device → who has it open, besides containers; told of those that should not be there."""
-
-
-class Files(msgspec.Struct, frozen=True):
-    """The bytes of containerd's databases; None where there is no such file."""
-
-    pool: bytes | None = None
-    snapshots: bytes | None = None
-    records: bytes | None = None
-    """Of containerd itself: images, containers and their snapshots."""
+    """Name of a device → what has it open, apart from containers; only of devices that should not exist."""
 
 
 class _Info(msgspec.Struct):
-    """containerd's DeviceInfo, as it encodes it."""
+    """containerd's DeviceInfo, as encoded by it."""
 
     device_id: Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)]
     size: Annotated[int, msgspec.Meta(ge=0)]
@@ -118,10 +103,10 @@ class _Info(msgspec.Struct):
 
 
 def database(content: bytes) -> dict[str, Entry]:
-    """The devices in a copy of containerd's `POOL.db`.
+    """Parse the devices in a copy of `POOL.db`: name → entry.
 
     Raises:
-        Broken: it is not one.
+        Broken: it is damaged.
     """
     entries = {}
     for key, value in load(content).bucket(b"devices"):
@@ -134,10 +119,15 @@ def database(content: bytes) -> dict[str, Entry]:
 
 
 def decoded(key: bytes, value: bytes, kind: type[Kind]) -> Kind:
-    """What containerd says of a device, in JSON.
+    """Decode the JSON that containerd stores about a device.
+
+    Args:
+        key: key of the device, for the error.
+        value: the JSON.
+        kind: type of the result.
 
     Raises:
-        Broken: it is not that.
+        Broken: it cannot be decoded.
     """
     try:
         return msgspec.json.decode(value, type=kind)
@@ -146,15 +136,15 @@ def decoded(key: bytes, value: bytes, kind: type[Kind]) -> Kind:
 
 
 def snapshots(content: bytes) -> dict[int, Snapshot]:
-    """The snapshots in a copy of the snapshotter's `metadata.db`.
+    """Parse the snapshots in a copy of `metadata.db`: number → snapshot.
 
     Raises:
-        Broken: it is not one.
+        Broken: it is damaged.
     """
     root = load(content)
     found: dict[int, Snapshot] = {}
     if root.get(b"v1") is None:
-        return found  # made, and no snapshot yet
+        return found  # a new file, without snapshots
     for key, bucket in root.bucket(b"v1", b"snapshots").buckets():
         values = {name: value for name, value in bucket if isinstance(value, bytes)}
         number, kind = uvarint(values.get(b"id", b"")), values.get(b"kind", b"\0")[0:1]
@@ -164,15 +154,15 @@ def snapshots(content: bytes) -> dict[int, Snapshot]:
 
 
 def text(value: bytes) -> str:
-    """Bytes of a database as text; what is no UTF-8 is escaped."""
+    """Decode bytes of a database; what is not UTF-8 is escaped."""
     return value.decode(errors="backslashreplace")
 
 
 def uvarint(value: bytes) -> int:
-    """An unsigned number as Go encodes it (encoding/binary).
+    """Decode an unsigned integer in Go's variable-length encoding (encoding/binary).
 
     Raises:
-        Broken: it has no end, or more than 64 bits.
+        Broken: it is incomplete, or has more than 64 bits.
     """
     number = 0
     for place, byte in enumerate(value[:10]):
@@ -183,20 +173,18 @@ def uvarint(value: bytes) -> int:
 
 
 def sequence(content: bytes, *path: bytes) -> int:
-    """The last number that the bucket at the end of a path gave out; 0 where there is none."""
-    found: bytes | Bucket | None = load(content)
-    for key in path:
-        found = found.get(key) if isinstance(found, Bucket) else None
-    return found.sequence if isinstance(found, Bucket) else 0
+    """Return the last number that the bucket at the end of `path` assigned; 0 if there is no such bucket."""
+    found = load(content).find(*path)
+    return found.sequence if found else 0
 
 
 def parse(lines: Iterable[str]) -> View:
-    """What the script pool/thins.sh printed; what it does not print is empty.
+    """Parse the output of the script pool/thins.sh; what it does not contain is empty.
 
-    Lines are `id ID BLOCKS CREATED`, `dm NAME ID OPEN TARGET NUMBER` and those of `unpack`. The rest is other talk.
+    Lines are `id ID BLOCKS CREATED`, `dm NAME ID OPEN TARGET NUMBER` and those of `unpack`; others are ignored.
 
     Raises:
-        Broken: a database in it is not one.
+        Broken: a line or a database is damaged.
     """
     lines = list(lines)
     ids: dict[int, Thin] = {}
@@ -215,7 +203,7 @@ def parse(lines: Iterable[str]) -> View:
 
 
 def holders(lines: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Name of a device → who has it open: what the script pool/holders.sh printed, in lines `held NAME WHO`."""
+    """Parse the output of the script pool/holders.sh, lines `held NAME WHO`: name of a device → what has it open."""
     found: dict[str, tuple[str, ...]] = {}
     for line in lines:
         match line.split():
@@ -225,10 +213,10 @@ def holders(lines: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 
 def known(files: Files) -> View:
-    """What containerd's databases say.
+    """Parse containerd's databases.
 
     Raises:
-        Broken: one of them is not one.
+        Broken: one of them is damaged.
     """
     return View(
         {},
@@ -240,43 +228,18 @@ def known(files: Files) -> View:
     )
 
 
-NAMES = {"db": "pool", "snap": "snapshots", "records": "records"}
-"""What a script calls the databases."""
-
-
-def unpack(lines: Iterable[str], prefix: str = "") -> Files:
-    """The databases in what a script printed, in lines `PREFIXdb BASE64`, `PREFIXsnap BASE64`, `PREFIXrecords BASE64`.
-
-    Raises:
-        Broken: what is there is not what was packed, or too large.
-    """
-    packed: dict[str, list[str]] = {}
-    for line in lines:
-        name, _, part = line.partition(" ")
-        if name.startswith(prefix) and (field := NAMES.get(name[len(prefix) :])):
-            packed.setdefault(field, []).append(part.strip())
-    return Files(**{field: _inflate(field, "".join(parts)) for field, parts in packed.items()})
-
-
-def _inflate(what: str, packed: str) -> bytes:
-    inflate = zlib.decompressobj(wbits=31)
-    try:
-        content = inflate.decompress(base64.b64decode(packed, validate=True), LARGEST)
-    except (binascii.Error, zlib.error) as error:
-        raise Broken(f"the copy of the database {what} did not arrive whole: {error}") from error
-    if not inflate.eof:
-        raise Broken(f"the copy of the database {what} is cut off, or larger than {LARGEST >> 20} MiB")
-    return content
-
-
 def missing(ids: Iterable[int], entries: Iterable[Entry]) -> list[Entry]:
-    """The devices that containerd counts on and `ids` does not have."""
+    """List the entries that should have a device, and whose thin id is not among `ids`."""
     there = set(ids)
     return [entry for entry in entries if entry.id not in there and entry.state not in GONE]
 
 
 def read(printed: str, task: str) -> View:
-    """What a script said of new metadata and containerd's database.
+    """Parse the output of a script about new metadata and containerd's database.
+
+    Args:
+        printed: the output.
+        task: name of the task, for the error.
 
     Raises:
         Failed: the database cannot be read.
@@ -284,8 +247,10 @@ def read(printed: str, task: str) -> View:
     try:
         return parse(printed.splitlines())
     except Broken as error:
-        raise Failed(
-            f"{task}: containerd's database cannot be read",
-            str(error),
-            hint="without it, nothing tells which device is whose: restore the file first",
-        ) from error
+        raise unreadable(task, error) from error
+
+
+def unreadable(task: str, error: Broken) -> Failed:
+    """The error of a task that needs containerd's database, which is damaged."""
+    hint = "without it, nothing tells which device is whose: restore the file first"
+    return Failed(f"{task}: containerd's database cannot be read", str(error), hint)

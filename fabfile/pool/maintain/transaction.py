@@ -1,7 +1,7 @@
-"""LVM's thin volumes in a direct pool, and its transaction id, taken back: with them containerd finds no pool.
+"""Remove LVM's own thin volumes from its record of a direct pool and reset its transaction id, which hide the pool.
 
-A thin volume that LVM makes may get a thin id that containerd has already, so LVM only forgets it: where it
-removes it, what containerd keeps there goes, too.
+A thin volume that LVM created may have got a thin id that containerd uses already. So LVM only forgets it: if LVM
+removed it, containerd's content would be gone, too.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from fabfile.render import render
 
 
 def record(found: Session) -> LvmRecord:
-    """The record of the pool.
+    """Return the record of a direct pool.
 
     Raises:
-        Refused: it is not LVM's.
+        Refused: it is a loop pool.
     """
     if not isinstance(found.record, LvmRecord):
         raise Refused(f"the pool {found.name} is not LVM's", f"it is on {found.record.data}")
@@ -29,7 +29,7 @@ def record(found: Session) -> LvmRecord:
 
 
 def forgotten(c: Context, task: str, found: Session) -> list[str]:
-    """What it means that LVM forgets its thin volumes in the pool, a line each; nothing where it has none.
+    """List the consequences of LVM forgetting its thin volumes in the pool; none if it has none.
 
     Raises:
         Refused: one of them is in use.
@@ -40,8 +40,8 @@ def forgotten(c: Context, task: str, found: Session) -> list[str]:
     group, path = record(found).vg, record(found).path
     if busy := [f"{group}/{of.name} is open: something uses it" for of in own if of.open]:
         raise Refused(f"{task}: LVM has thin volumes in {path}", "\n".join(busy), hint="unmount and close it first")
-    database = Command("devices that containerd uses", render("pool/database.sh.j2", pool=found))
-    entries = (thin_devices.read(session.do(c, task, found, [database]), task).database or {}).values()
+    printed = session.do(c, task, found, [session.listing(found)])
+    entries = (thin_devices.read(printed, task).database or {}).values()
     names = {entry.id: entry.name for entry in entries}
     lines = []
     for of in own:
@@ -56,11 +56,12 @@ def forgotten(c: Context, task: str, found: Session) -> list[str]:
     return lines
 
 
-def mend(c: Context, task: str, found: Session) -> None:
-    """Take them back. containerd and the pool are down.
+def reset(c: Context, task: str, found: Session) -> None:
+    """Remove the thin volumes from LVM's record and reset both transaction ids; containerd and the pool are stopped.
 
     Raises:
-        Refused: the group is not there as it was looked at.
+        Refused: LVM no longer knows the pool.
+        Failed: LVM's record was not changed.
     """
     group = found.have.lvm.group if found.have.lvm else None
     path = record(found).path

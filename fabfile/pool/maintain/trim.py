@@ -1,4 +1,4 @@
-"""Space that files no longer use goes back: from mounted devices to the pool, from a loop pool to its file system."""
+"""Return space that files no longer use: from mounted devices to the pool, from a loop pool to its file system."""
 
 from __future__ import annotations
 
@@ -19,21 +19,26 @@ TASK = "pool.trim"
 
 
 class Trimmed(msgspec.Struct, frozen=True):
-    """What came back, in bytes."""
+    """The outcome of a trim. Sizes are in bytes."""
 
     pool: str
     used_before: int
     used_after: int
     allocated_before: int | None
-    """Of a loop pool's data file, on its file system."""
+    """Space that a loop pool's data file takes on its file system."""
     allocated_after: int | None
 
 
 def trimmed(found: Session, first: str, last: str) -> Trimmed:
-    """What came back, from what the first script printed, and the last.
+    """Parse the outcome.
+
+    Args:
+        found: the pool.
+        first: output of the first script.
+        last: output of the last script.
 
     Raises:
-        Failed: the script did not come to its end.
+        Failed: the script did not finish.
     """
     before, after = session.answer(first, "before"), session.answer(last, "after")
     if before is None or after is None:
@@ -44,7 +49,7 @@ def trimmed(found: Session, first: str, last: str) -> Trimmed:
 
 
 def report(found: Session, was: Trimmed) -> list[str]:
-    """The lines that say how much came back."""
+    """Format how much space was returned."""
     said = [f"pool {found.name}: {_change(was.used_before, was.used_after)} used of the pool"]
     if isinstance(found.record, LoopRecord) and was.allocated_before is not None and was.allocated_after is not None:
         change = _change(was.allocated_before, was.allocated_after)
@@ -58,11 +63,11 @@ def _change(before: int, after: int) -> str:
 
 
 def refuse_without_discards(c: Context, found: Session) -> None:
-    """Refuse to take the pool down where the devices under it take no discards.
+    """Refuse to stop the pool if the devices under it do not support discards.
 
     Args:
         c: the machine.
-        found: the pool; nothing is known of one that is down.
+        found: the pool; an inactive one is not refused, as nothing is known about its devices.
 
     Raises:
         Refused: the disk under the pool, or its file system, does not support discards.
@@ -80,7 +85,7 @@ def refuse_without_discards(c: Context, found: Session) -> None:
 
 
 def trim_pool(c: Context, name: str, instance: str, *, offline: bool, force: bool) -> None:
-    """Give back space that files no longer use.
+    """Return space that files no longer use.
 
     Devices that are not mounted, such as an image's layers, keep what they have: nobody deletes files in them.
 
@@ -88,8 +93,12 @@ def trim_pool(c: Context, name: str, instance: str, *, offline: bool, force: boo
         c: the machine.
         name: see `session.find`.
         instance: see `session.find`.
-        offline: also discard every block that no device has, with the pool down.
-        force: containers that run on the pool are killed.
+        offline: also discard every unallocated block, while the pool is stopped.
+        force: kill the containers that run on the pool.
+
+    Raises:
+        Refused: the pool is in use, or discards are not supported.
+        Failed: a script did not finish.
     """
     found = session.find(c, name, instance, ("dmsetup", "thin_dump") if offline else ("dmsetup",))
     script = found.render("trim")

@@ -1,1 +1,1 @@
-"""What may be written to, and the only place where something is destroyed."""
+"""Which disks may be written to, and the only code that destroys anything."""

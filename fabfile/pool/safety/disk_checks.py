@@ -1,4 +1,4 @@
-"""Whether a disk may be written to: everything that speaks against it, each by its name."""
+"""Findings against a disk: everything that forbids writing to it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from fabfile.pool.safety import gate
 from fabfile.sizes import MIB
 
 LEAST = 128 * MIB
-"""Below it there is no room for a pool, its metadata and the spare of it."""
+"""Less has no room for a pool, its metadata and the spare copy of the metadata."""
 
 Weight = Literal["cannot", "in use", "content"]
-"""Content can be wiped, if a person names the disk; the others stop us whatever was said."""
+"""An operator may allow `content` to be destroyed, by naming the disk. The other two are never overridden."""
 
 RAID = (
     "linux_raid_member",
@@ -43,28 +43,28 @@ KINDS = {
     **dict.fromkeys(RAID, "a member of a RAID array"),
     **{table: f"a partition table ({table})" for table in ("gpt", "dos", "PMBR", "atari", "mac", "bsd", "sun", "sgi")},
 }
-"""Type of a signature → what it means; any other is a file system's."""
+"""Type of a signature → its meaning; any other type is that of a file system."""
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing that speaks against a disk."""
+    """One reason not to use a disk."""
 
     weight: Weight
     what: str
 
 
 def check_path(path: str, key: str) -> None:
-    """Refuse what is not the path of a device."""
+    """Refuse a value that is not the path of a device; `key` names it in the error."""
     if not re.fullmatch(r"/dev/[A-Za-z0-9_.+@:/=#,~\\-]+", path) or ".." in path.split("/"):
         raise Refused(f"{key}: {path!r} is not the path of a device", hint="for example /dev/disk/by-id/…, or /dev/sdb")
 
 
 def findings(disk: Disk, kind: str = "disk") -> list[Finding]:
-    """All that speaks against writing to a device; an empty list is an empty, unused one.
+    """List every reason not to write to a device; an empty list means that it is empty and unused.
 
     Args:
-        disk: a look at it.
-        kind: what it has to be, as lsblk names it: a whole disk, or `lvm` for a logical volume.
+        disk: the device, as inspected.
+        kind: the type that it must have, as lsblk prints it: `disk` for a whole disk, `lvm` for a logical volume.
     """
     if not disk.real:
         return [Finding("cannot", "it does not exist")]
@@ -114,7 +114,7 @@ def _used(disk: Disk) -> list[Finding]:
 
 
 def _grouped(disk: Disk) -> list[str]:
-    """The volume groups that it, or a partition of it, belongs to, whosever they are."""
+    """The volume groups that the disk or one of its partitions belongs to, those of other hosts included."""
     names, found = {node.number: node.kernel for node in disk.nodes}, []
     for of in disk.physical:
         part = "" if of.number == disk.number else f" (in its partition {names.get(of.number, of.number)})"
@@ -158,11 +158,11 @@ def _kind(signature: str) -> str:
 
 
 def refuse(disk: Disk, *, wipe: bool) -> None:
-    """Refuse a disk that is not wholly empty and unused, except for content that may be wiped.
+    """Refuse a disk that is not empty and unused.
 
     Args:
-        disk: as it was seen.
-        wipe: a person named this very disk as one whose content may go.
+        disk: the disk, as inspected.
+        wipe: the operator named this disk as one whose content may be destroyed.
 
     Raises:
         Refused: with everything that was found.
@@ -184,6 +184,6 @@ def _hint(disk: Disk, stops: list[Finding], wipe: bool) -> str:
 
 
 def wipe(disk: Disk) -> Command:
-    """Destroy what is on a disk: signatures in partitions, then its own, then the first and last 4 MiB."""
+    """The change that wipes a disk: signatures in partitions, then its own, then its first and last 4 MiB."""
     found = "; ".join(finding.what for finding in findings(disk))
     return gate.wipe(f"WIPE {disk.asked}, which destroys: {found}", disk)

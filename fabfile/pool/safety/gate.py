@@ -1,7 +1,7 @@
-"""The gate for destruction: every deed takes the recorded identity of what goes, and looks again right before it.
+"""The gate: all commands that destroy something take the recorded identity of their target, and check it first.
 
-Nothing else in this program contains the commands that destroy: a test reads all of it. The shell functions are in
-templates/pool/gate.sh.j2; a template whose identities are known only while it runs includes that file and calls them.
+Nothing outside of the gate contains such commands, which a test verifies. The shell functions are in
+templates/pool/gate.sh.j2; a template that learns an identity only at run time includes that file and calls them.
 """
 
 from __future__ import annotations
@@ -15,93 +15,104 @@ from fabfile.render import render
 
 
 def functions() -> str:
-    """The shell functions of the gate, with the look at a disk that some of them take."""
+    """The shell functions of the gate, and the function that inspects a disk, which some of them call."""
     return f"{disks.functions()}\n{render('pool/gate.sh.j2')}"
 
 
 def deed(why: str, *words_: str | int) -> Command:
-    """A command of the gate: the name of a shell function and what it is called with."""
+    """Call a function of the gate.
+
+    Args:
+        why: the reason, as shown in a plan.
+        words_: name and arguments of the shell function.
+    """
     return Command(why, words(*words_), functions())
 
 
 def joined(why: str, deeds: Iterable[Command]) -> Command:
-    """Several deeds as one change."""
+    """Combine several calls of the gate into one change."""
     return Command(why, "\n".join(deed.script for deed in deeds), functions())
 
 
 def look_again(disk: Disk, expected: str, doing: str) -> str:
-    """Shell that goes on only if a look at the disk says `expected` now, too. It needs `functions`."""
+    """Shell that continues only if inspecting the disk again prints `expected`. It needs `functions`.
+
+    Args:
+        disk: the disk.
+        expected: the output of the inspection that the plan was made from.
+        doing: what follows, for the error.
+    """
     return words("same_disk", disk.asked, expected, doing)
 
 
 def remove_volume(why: str, path: str, uuid: str) -> Command:
-    """Remove the logical volume `VG/LV` with this UUID."""
+    """Remove the logical volume `path`, VG/LV, if it has this UUID."""
     return deed(why, "remove_lv", path, uuid)
 
 
 def remove_group(why: str, name: str, uuid: str) -> Command:
-    """Remove the volume group with this UUID; one that holds a volume stays."""
+    """Remove the volume group, if it has this UUID and holds no volume."""
     return deed(why, "remove_vg", name, uuid)
 
 
 def leave_group(why: str, name: str, uuid: str, device: str, physical: str) -> Command:
-    """Take a disk, the physical volume `physical`, out of a volume group; one that is in use stays."""
+    """Take the disk `device` with the physical volume `physical` out of a volume group, if nothing uses it."""
     return deed(why, "leave_vg", name, uuid, device, physical)
 
 
 def forget_missing(why: str, name: str, uuid: str) -> Command:
-    """Have a volume group forget its missing disks; LVM refuses it while any volume is partly on one."""
+    """Remove missing disks from a volume group; LVM refuses this while any volume is partly on one of them."""
     return deed(why, "forget_missing", name, uuid)
 
 
 def wipe(why: str, disk: Disk) -> Command:
-    """Destroy what is on a disk, its partitions included, if it still looks as it did."""
+    """Wipe a disk and its partitions, if it still looks as it did when it was inspected."""
     parts = [f"/dev/{node.kernel}" for node in disk.nodes[1:]]
     return deed(why, "wipe_disk", disk.asked, disk.seen, disk.real, disk.size, *parts)
 
 
 def blank(why: str, disk: Disk, expected: str, physical: str) -> Command:
-    """Leave nothing of the physical volume `physical` on a disk that is in no volume group any more.
+    """Remove a physical volume from a disk that is in no volume group any more.
 
     Args:
-        why: for a person.
-        disk: as it was seen.
-        expected: what a look says of it by then, the physical volume left out.
-        physical: its UUID.
+        why: the reason, as shown in a plan.
+        disk: the disk, as inspected.
+        expected: what an inspection prints by then, without the physical volume.
+        physical: UUID of the physical volume.
     """
     return deed(why, "blank_pv", disk.asked, expected, disk.real, disk.size, physical)
 
 
 def make_ext4(why: str, path: str, uuid: str, options: Iterable[str] = ()) -> Command:
-    """Make an ext4 on the logical volume `VG/LV` with this UUID, if nothing is on it."""
+    """Make an ext4 file system on the logical volume `path`, VG/LV, if it has this UUID and is empty."""
     return deed(why, "make_ext4", path, uuid, *options)
 
 
 def wipe_filesystem(why: str, device: str, uuid: str) -> Command:
-    """Remove the signature of the file system with this UUID."""
+    """Remove the signature of the file system with this UUID from a device."""
     return deed(why, "wipe_fs", device, uuid)
 
 
 def remove_file(why: str, path: str, inode: str) -> Command:
-    """Remove a file that is `MAJOR:MINOR:INODE`."""
+    """Remove a file, if its inode is `inode`, MAJOR:MINOR:INODE."""
     return deed(why, "remove_file", path, inode)
 
 
 def detach_loop(why: str, device: str, inode: str) -> Command:
-    """Detach a loop device from the file that is `MAJOR:MINOR:INODE`, deleted or not."""
+    """Detach a loop device from the file with this inode, MAJOR:MINOR:INODE, which may be deleted."""
     return deed(why, "detach_loop", device, inode)
 
 
 def remove_device(why: str, name: str, number: str) -> Command:
-    """Remove the device-mapper device with this name and number, `MAJOR:MINOR`."""
+    """Remove the device-mapper device with this name, if its number is `number`, MAJOR:MINOR."""
     return deed(why, "remove_dm", name, number)
 
 
 def add_fstab(why: str, line: str) -> Command:
-    """Have a line in /etc/fstab, whole or not at all."""
+    """Add a line to /etc/fstab, atomically."""
     return deed(why, "add_fstab", line)
 
 
 def drop_fstab(why: str, line: str) -> Command:
-    """Have this very line no more in /etc/fstab."""
+    """Remove exactly this line from /etc/fstab."""
     return deed(why, "drop_fstab", line)

@@ -1,4 +1,4 @@
-"""This machine's own shell, with a lock and a generation of each test's own: the real ones are not touched."""
+"""This machine's own shell, with a lock and generation per test, so that the real ones are not touched."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def c() -> Context:
 
 @pytest.fixture
 def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The directory that stands for /run."""
+    """The directory used instead of /run."""
     run = tmp_path / "run"
     run.mkdir()
     monkeypatch.setattr(apply, "LOCK", str(run / "lock"))

@@ -1,7 +1,7 @@
-"""inv and fab with tasks that change nothing but a directory: `python -m tests.integration.local.harmless fab -H …`.
+"""inv and fab with tasks that only write to a directory: `python -m tests.integration.local.harmless fab -H …`.
 
-`steps --directory DIR` has three steps, which each make a file DIR/HOST.STEP within the seconds that DIR/seconds has;
-`look --directory DIR` is a task that only looks, for so long.
+`steps --directory DIR` has three steps that each create a file DIR/HOST.STEP within the seconds in DIR/seconds;
+`look --directory DIR` is a task that changes nothing and takes as long.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ def _step(directory: Path, host: str, name: str) -> Step:
 
 @task(diff=True)
 def steps(c: Context, directory: Directory) -> None:
-    """Three steps, each a file."""
+    """Run three steps, each of which writes a file."""
     host = c.host_entry.name if hasattr(c, "host_entry") else "here"
     converge(c, [_step(Path(directory), host, name) for name in NAMES])
 
 
 @task
 def look(c: Context, directory: Directory) -> None:
-    """A look that takes its time."""
+    """Run for a while without changing anything."""
     target.sh(c, f"echo $$ >{directory}/looks; sleep $(cat {directory}/seconds)", "looking", look=True)
 
 
 def main() -> None:
-    """Be inv or fab."""
+    """Run inv or fab."""
     door, *words = sys.argv[1:]
     tasks = Collection(steps, look, run, status, doctor)
     if door == "fab":

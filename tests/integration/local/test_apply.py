@@ -63,7 +63,7 @@ def test_a_plan_for_another_generation_is_not_applied(c: Context, run_dir: Path,
     assert (run_dir / "generation").read_text() == "5\n"
 
 
-def test_a_generation_that_a_kill_left_empty_counts_on(c: Context, run_dir: Path) -> None:
+def test_an_empty_generation_file_left_by_a_kill_is_continued(c: Context, run_dir: Path) -> None:
     (run_dir / "generation").touch()
     assert apply(c, "step", [Command("nothing", "true")], have("0"))
     assert (run_dir / "generation").read_text() == "1\n"
@@ -92,14 +92,14 @@ def test_whatever_a_change_exits_with_is_its_failure(c: Context, script: str, co
     assert failed.value.details.startswith(f"exit code {code}")
 
 
-def test_output_that_looks_like_our_marks_blames_nobody_else(c: Context) -> None:
+def test_output_that_looks_like_our_marks_does_not_blame_another_change(c: Context) -> None:
     changes: list[Change] = [Command("it", "echo @@0; echo @@7; exit 3"), Command("not it", "true")]
     with pytest.raises(Failed, match="step: it: failed") as failed:
         apply(c, "step", changes, have())
     assert failed.value.details == "exit code 3\n@@0\n@@7"
 
 
-def test_a_change_reads_nothing(c: Context, tmp_path: Path) -> None:
+def test_a_change_has_no_standard_input(c: Context, tmp_path: Path) -> None:
     assert apply(c, "step", [Command("read", f"cat >{tmp_path}/read")], have())
     assert (tmp_path / "read").read_text() == ""
 
@@ -133,7 +133,7 @@ def test_the_second_operator_is_told_who_holds_the_machine(c: Context, tmp_path:
     assert 4 < waited < 8, "it waited a while, not for ever"
 
 
-def test_one_of_two_at_once_has_to_plan_again(c: Context, tmp_path: Path) -> None:
+def test_of_two_concurrent_changes_one_is_planned_again(c: Context, tmp_path: Path) -> None:
     results: list[str | None] = []
 
     def operator(name: str) -> None:
@@ -175,13 +175,13 @@ def test_killed_in_the_middle_the_next_run_finishes(c: Context, run_dir: Path, t
 
 
 class Tarball(msgspec.Struct, frozen=True):
-    """A source that is there."""
+    """An existing source file."""
 
     file: str
     label: str = "tarball-1"
 
     def path(self) -> Path:
-        """Where it is."""
+        """The path of the source."""
         return Path(self.file)
 
 
@@ -193,7 +193,7 @@ def test_an_upload_is_verified_and_used_where_it_is(c: Context, tmp_path: Path) 
     assert source.exists(), "a file of the controller's cache stays"
 
 
-def test_an_upload_that_broke_on_the_way_is_not_used(tmp_path: Path) -> None:
+def test_a_damaged_upload_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "tar").write_text("conten")
     upload = Upload("unpack", Tarball("unused"), f"touch {tmp_path}/used")
     script = apply_script([upload], {0: (str(tmp_path / "tar"), "0" * 64)}, "0")

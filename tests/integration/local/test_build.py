@@ -1,4 +1,4 @@
-"""A build with the real script, make and tar, of a source that takes no time: kept whole, or made anew."""
+"""Build a tiny source with the real script, make and tar: a build is cached whole, or made anew."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("damage", ["empty", "other", "no record"])
-def test_a_build_is_kept_and_one_that_is_damaged_is_made_anew(tmp_path: Path, damage: str) -> None:
+def test_a_build_is_cached_and_a_damaged_one_made_again(tmp_path: Path, damage: str) -> None:
     build = build_of(tmp_path, MAKEFILE)
     assert not build.is_kept
     archive = build.path()
@@ -114,7 +114,7 @@ def test_a_build_that_fails_keeps_only_its_log(tmp_path: Path) -> None:
     assert left == {".containerd.tar.gz.lock", "build.log", "build.sh", "unpack.log"}
 
 
-def test_a_build_on_a_full_disk_is_told_so(tmp_path: Path) -> None:
+def test_a_build_reports_a_full_disk(tmp_path: Path) -> None:
     build = build_of(tmp_path, "bin/%:\n\tcat Makefile >/dev/full\n")
     with pytest.raises(Failed, match="the disk is full: ") as caught:
         build.path()

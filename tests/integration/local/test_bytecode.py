@@ -12,7 +12,7 @@ from fabfile.paths import REPOSITORY
 
 
 def compiled(checkout: Path, *options: str, umask: int = 0o022) -> set[str]:
-    """What `inv --list` leaves compiled in a checkout."""
+    """The compiled files that `inv --list` leaves in a checkout."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     inv = Path(sys.executable).with_name("inv")
     subprocess.run(

@@ -1,4 +1,4 @@
-"""Scripts on this machine itself, through the same way as on any other: input, output, limits, and their end."""
+"""Scripts on the local machine, by the same code path as on a remote host: input, output, limits and termination."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.integration.leaks import marked
 from tests.integration.machine import until
 
 NAME = "CONTAINERD_DEVMAPPER_SCRIPT"
-"""In the environment of a script: other tests run scripts at the same time."""
+"""Set in the environment of the scripts, to tell them from those of other tests running at the same time."""
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def c() -> Context:
         ("sleep 0.1 & wait; echo waited", Answer(0, "waited\n")),
     ],
 )
-def test_a_script_and_its_answer(c: Context, script: str, answer: Answer) -> None:
+def test_a_script_returns_output_and_exit_code(c: Context, script: str, answer: Answer) -> None:
     assert target.run(c, script) == answer
 
 
@@ -55,14 +55,14 @@ def test_much_output_comes_whole_and_at_once(c: Context) -> None:
     assert monotonic() - begin < 10
 
 
-def test_output_without_end_is_ended(c: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_output_is_stopped(c: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(NAME, "endless")
     with pytest.raises(Failed, match="printed more than 1 MiB"):
         carry.script(c, "yes", most=1 << 20)
     until(lambda: not list(marked(f"{NAME}=endless")), "still runs", 10)
 
 
-def test_a_script_that_hangs_is_ended_with_all_that_it_started(c: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_script_that_hangs_is_stopped_with_all_its_processes(c: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     mark = f"{uuid.uuid4().int % 10**7}"
     monkeypatch.setenv(NAME, mark)
     begin = monotonic()
@@ -72,7 +72,7 @@ def test_a_script_that_hangs_is_ended_with_all_that_it_started(c: Context, monke
     until(lambda: not list(marked(f"{NAME}={mark}")), "still runs", 10)
 
 
-def test_what_is_in_a_script_is_in_no_command_line(c: Context) -> None:
+def test_no_part_of_a_script_is_in_a_command_line(c: Context) -> None:
     secret = uuid.uuid4().hex
     seen = target.run(c, f"password={secret}; cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '; : $password").stdout
     assert "head -c" in seen
@@ -120,7 +120,7 @@ def test_data_is_read_from_descriptor_3(c: Context) -> None:
     assert answer.stdout.split()[0] == hashlib.sha256(b"".join(data)).hexdigest()
 
 
-def test_a_mistake_in_a_script_is_the_shells_own_error(c: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_syntax_error_in_a_script_is_reported_by_the_shell(c: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(NAME, "mistake")
     answer = target.run(c, "if true; then")
     assert answer.exited == 2 and "yntax error" in answer.stderr

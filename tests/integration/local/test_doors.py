@@ -24,7 +24,7 @@ Run = Callable[[str], subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Runs a command line, with an inventory of two hosts that nobody answers for."""
+    """Run a command line with an inventory of two unreachable hosts."""
     directory = tmp_path_factory.mktemp("doors")
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
@@ -43,7 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    """What is on standard output, by the types that docs/json.md is made of."""
+    """Standard output, decoded with the types from which docs/json.md is generated."""
     whole: dict[str, Any] = json.loads(done.stdout)
     kind: type[FleetReport] | type[Report] = FleetReport if "hosts" in whole else Report
     report = msgspec.json.decode(done.stdout, type=kind)
@@ -112,7 +112,7 @@ DOCUMENTS = {
     "fab status --json": 2,
     "fab -H a --json": 2,
 }
-"""Command line → exit code, which is also in the document."""
+"""Command line → exit code, which the JSON document also states."""
 
 
 @pytest.mark.parametrize("line", DOCUMENTS)
@@ -125,13 +125,13 @@ def test_standard_output_is_one_document(run: Run, line: str) -> None:
         assert done.stderr.count("error: ") >= 1, "a person reads it too"
 
 
-def test_every_host_is_in_it_with_its_error(run: Run) -> None:
+def test_the_document_has_every_host_with_its_error(run: Run) -> None:
     hosts = document(run("fab -H a,b status --json"))["hosts"]
     assert {name: host["status"] for name, host in hosts.items()} == {"a": "unreachable", "b": "unreachable"}
     assert all("cannot connect" in host["error"]["what"] for host in hosts.values())
 
 
-def test_what_would_be_done_is_in_it(run: Run) -> None:
+def test_the_document_has_the_plan(run: Run) -> None:
     (task,) = document(run("inv --dry run 'echo $HOME' --json"))["tasks"]
     assert [(step["status"], step["reason"]) for step in task["steps"]] == [("pending", "echo $HOME")]
 

@@ -1,4 +1,4 @@
-"""Downloads over real HTTP and real git, from servers that misbehave in each of the usual ways."""
+"""Downloads over real HTTP and git from servers that misbehave in the usual ways."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Misbehaving(BaseHTTPRequestHandler):
-    """Serves CONTENT at /good and what its path says elsewhere; every request is remembered."""
+    """Serves CONTENT at /good, and at any other path the fault that the path names. Keeps every request."""
 
     seen: list[str]
 
@@ -95,7 +95,7 @@ def leftovers(cache: Path) -> list[str]:
         ("/stalls", "timed out"),
     ],
 )
-def test_what_does_not_come_whole_and_right_fails_and_is_not_kept(
+def test_an_incomplete_or_wrong_download_fails_and_is_not_kept(
     web: str, cache: Path, path: str, details: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(web_module, "TIMEOUT", 1)
@@ -107,7 +107,7 @@ def test_what_does_not_come_whole_and_right_fails_and_is_not_kept(
     assert leftovers(cache) == []
 
 
-def test_a_mirror_that_is_down_fails_with_the_way_to_another(cache: Path) -> None:
+def test_a_mirror_that_is_down_fails_with_how_to_use_another(cache: Path) -> None:
     with pytest.raises(Failed, match=r"cannot download http://127\.0\.0\.1:9/runc(.|\n)*refused(.|\n)*--mirror"):
         artefact("http://127.0.0.1:9/runc").path()
     assert leftovers(cache) == []
@@ -201,9 +201,7 @@ def test_exactly_the_commit_comes_from_a_server_of_plain_files(repository: tuple
 
 
 @pytest.mark.parametrize("commit", ["0" * 40, None])
-def test_a_repository_without_the_commit_or_none_at_all_fails(
-    repository: tuple[Path, str], cache: Path, commit: str | None
-) -> None:
+def test_a_missing_commit_or_repository_fails(repository: tuple[Path, str], cache: Path, commit: str | None) -> None:
     bare, tagged = repository
     url = bare.as_uri() if commit else "http://127.0.0.1:9/containerd.git"
     with pytest.raises(Failed) as caught:

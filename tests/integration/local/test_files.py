@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, with their mode, whatever is in them; read back as they were written."""
+"""Files are written atomically, with their mode and any content, and read back unchanged."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ texts = st.lists(lines, max_size=5).map(lambda found: "".join(f"{line}\n" for li
 
 
 def write(*changes: Change, run: Path) -> subprocess.CompletedProcess[str]:
-    """Run the apply script in a plain shell, with a generation that always fits."""
+    """Run the apply script in a plain shell, with a generation that always matches."""
     (run / "generation").write_text("0\n")
     script = PROLOGUE + apply_script(changes, {}, "0")
     return subprocess.run(["sh", "-c", script], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
 
 
 def look(*paths: Path) -> dict[str, files.FileFact]:
-    """The fact, from its own fragment in a plain shell."""
+    """The fact, gathered by running its fragment in a plain shell."""
     script = PROLOGUE + files.fragment(Query(files=tuple(map(str, paths))))
     done = subprocess.run(["sh", "-c", script], capture_output=True, check=True, stdin=subprocess.DEVNULL)
     return files.parse(done.stdout.decode())
 
 
 def names(directory: Path) -> list[str]:
-    """What is in a directory."""
+    """The contents of a directory."""
     return sorted(path.name for path in directory.iterdir())
 
 
-def test_a_file_is_made_with_its_directory_content_and_mode(run_dir: Path, tmp_path: Path) -> None:
+def test_a_file_is_written_with_directory_content_and_mode(run_dir: Path, tmp_path: Path) -> None:
     path = tmp_path / "it's new" / "a b" / "file.conf"
     assert write(File("why", str(path), NASTY, mode=0o750), run=run_dir).returncode == 0
     assert path.read_bytes() == NASTY.encode()
@@ -67,7 +67,7 @@ def test_the_mode_of_an_existing_file_is_set(run_dir: Path, tmp_path: Path, mode
 
 @settings(deadline=None, max_examples=60)
 @given(content=texts, mode=st.sampled_from([0o600, 0o644, 0o755]))
-def test_what_is_written_is_what_is_seen(tmp_path_factory: pytest.TempPathFactory, content: str, mode: int) -> None:
+def test_facts_show_what_was_written(tmp_path_factory: pytest.TempPathFactory, content: str, mode: int) -> None:
     directory = tmp_path_factory.mktemp("seen")
     path = directory / "file"
     script = f"printf %s {shlex.quote(content)} >'{path}'; chmod {mode:o} '{path}'"
@@ -87,7 +87,7 @@ def test_any_text_is_written_to_the_letter(tmp_path_factory: pytest.TempPathFact
     assert (directory / "file").read_bytes() == content.encode()
 
 
-def test_empty_absent_and_odd_names_are_seen(tmp_path: Path) -> None:
+def test_facts_show_empty_missing_and_oddly_named_files(tmp_path: Path) -> None:
     empty, odd, absent = tmp_path / "empty", tmp_path / "o'dd $name =x", tmp_path / "absent"
     empty.touch(mode=0o640)
     odd.write_text("a\n")
@@ -102,7 +102,7 @@ def test_empty_absent_and_odd_names_are_seen(tmp_path: Path) -> None:
     assert look() == {}
 
 
-def test_a_link_is_seen_as_the_file_it_leads_to(tmp_path: Path) -> None:
+def test_facts_follow_links(tmp_path: Path) -> None:
     (tmp_path / "goal").write_text("a\n")
     (tmp_path / "goal").chmod(0o600)
     (tmp_path / "link").symlink_to("goal")
@@ -141,7 +141,7 @@ def test_a_refused_file_changes_nothing(run_dir: Path, tmp_path: Path) -> None:
     assert names(path.parent) == ["config.toml"]
 
 
-def test_a_secret_is_never_readable_by_others_on_its_way(run_dir: Path, tmp_path: Path) -> None:
+def test_a_secret_is_never_readable_by_others_while_it_is_written(run_dir: Path, tmp_path: Path) -> None:
     path = tmp_path / "key"
     validate = f'stat -c %a "$1" >{tmp_path}/mode'
     (tmp_path / "key.new").write_text("left by a killed run\n")
@@ -162,7 +162,7 @@ def test_the_backup_is_the_file_as_it_was(run_dir: Path, tmp_path: Path) -> None
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
 
 
-def test_a_directory_in_the_way_is_a_failure_and_stays_as_it_was(run_dir: Path, tmp_path: Path) -> None:
+def test_a_directory_in_the_way_is_a_failure_and_left_alone(run_dir: Path, tmp_path: Path) -> None:
     path = tmp_path / "etc" / "file"
     path.mkdir(parents=True)
     assert write(File("why", str(path), "new\n"), run=run_dir).returncode != 0

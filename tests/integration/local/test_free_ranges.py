@@ -1,4 +1,4 @@
-"""What a trim discards: the shell's reading of thin_dump, which hosts run, against sets of blocks in Python."""
+"""The ranges that a trim discards: the shell's reading of thin_dump, compared with sets of blocks in Python."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def dump(blocks: int, runs: list[tuple[int, int]]) -> str:
 
 
 def free(xml: str) -> list[tuple[int, int]]:
-    """What the shell finds free, in bytes."""
+    """The ranges that the shell finds free, in bytes."""
     script = render("pool/free-ranges.sh.j2") + "free_ranges\n"
     done = subprocess.run(["sh", "-euc", script], input=xml, capture_output=True, text=True, check=True)
     assert done.stderr == ""
@@ -41,7 +41,7 @@ def free(xml: str) -> list[tuple[int, int]]:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(960, 1200), st.lists(RUN, max_size=12))
-def test_what_is_free_is_what_no_device_has(blocks: int, runs: list[tuple[int, int]]) -> None:
+def test_free_ranges_are_those_that_no_device_has(blocks: int, runs: list[tuple[int, int]]) -> None:
     used = {block for begin, length in runs for block in range(begin, begin + length)}
     found, size = free(dump(blocks, runs)), BLOCK * 512
     discarded = {block for at, length in found for block in range(at // size, (at + length) // size)}
@@ -64,6 +64,6 @@ def test_a_pool_of_a_pebibyte_is_counted_to_the_byte() -> None:
     ],
     ids=["cut off", "of another format", "behind the end", "nothing"],
 )
-def test_a_dump_that_is_not_understood_discards_nothing(xml: str) -> None:
+def test_a_damaged_dump_discards_nothing(xml: str) -> None:
     with pytest.raises(subprocess.CalledProcessError):
         free(xml)

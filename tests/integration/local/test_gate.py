@@ -1,4 +1,4 @@
-"""The gate in a real shell: it does nothing to what is not the recorded one, by whatever it is asked to destroy it."""
+"""The gate in a real shell: no operation of it destroys anything whose identity is not the recorded one."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ CALLED = (
 
 
 def run(change: Command, directory: Path, answers: dict[str, str]) -> tuple[int, str, list[str]]:
-    """Run a deed on a machine that is made of programs that answer `answers` and write down how they were called."""
+    """Run an operation with stub programs in PATH, which print `answers` and record how they were called."""
     bin = directory / "bin"
     bin.mkdir(exist_ok=True)
     log = directory / "log"
@@ -68,7 +68,7 @@ ASKS = re.compile(r"lvm (vgs|lvs|pvs)\b|blkid|stat|dmsetup info|losetup -n|wipef
 
 @pytest.mark.parametrize("change", DEEDS, ids=lambda change: change.script.split()[0])
 @pytest.mark.parametrize("answer", ["", "another"])
-def test_what_is_not_the_recorded_one_is_left_alone(change: Command, answer: str, tmp_path: Path) -> None:
+def test_a_target_with_another_identity_is_left_alone(change: Command, answer: str, tmp_path: Path) -> None:
     code, said, called = run(change, tmp_path, dict.fromkeys(CALLED, answer))
     assert code == 1
     assert "is not the one that was recorded" in said or "changed since it was looked at" in said
@@ -88,14 +88,14 @@ def test_without_a_recorded_identity_nothing_is_done(change: Command, tmp_path: 
     assert [line for line in called if not ASKS.match(line)] == []
 
 
-def test_what_is_the_recorded_one_goes(tmp_path: Path) -> None:
+def test_a_target_with_the_recorded_identity_is_removed(tmp_path: Path) -> None:
     code, said, called = run(gate.remove_volume("", "vg/lv", "u1"), tmp_path, {"lvm": "  u1"})
     assert (code, called[-1]) == (0, "lvremove -q -y -S lv_uuid=u1 vg/lv"), said
     code, said, called = run(gate.remove_device("", "pool", "253:7"), tmp_path, {"dmsetup": "253:7"})
     assert (code, called[-1]) == (0, "dmsetup remove --retry pool"), said
 
 
-def test_a_real_file_goes_by_its_inode(tmp_path: Path) -> None:
+def test_a_real_file_is_removed_by_its_inode(tmp_path: Path) -> None:
     path = tmp_path / "data"
     path.write_text("")
     at = path.stat()
@@ -181,7 +181,7 @@ vg {
 """
 
 
-def test_lvms_record_of_a_pool_gets_another_id_and_loses_thin_volumes_and_messages() -> None:
+def test_lvms_record_of_a_pool_loses_thin_volumes_and_messages_and_gets_another_id() -> None:
     script = f"{gate.functions()}\nrelabelled thinpool 4 ' other'\n"
     done = subprocess.run(["sh", "-c", script], input=LVM, capture_output=True, text=True, check=True)
     want = re.sub(r"\t\t\t\tmessage1 \{.*?\}\n|\t\tother \{.*?\n\t\t\}\n", "", LVM, flags=re.DOTALL)

@@ -98,7 +98,7 @@ def test_the_archive_is_the_tree_whatever_its_attributes_say(mirror: Path) -> No
     proved(mirror, archive)
 
 
-def test_the_users_configuration_and_environment_are_not_seen(
+def test_the_users_configuration_and_environment_have_no_effect(
     mirror: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     victim, ran = tmp_path / "victim", tmp_path / "ran"
@@ -153,7 +153,7 @@ def test_nothing_that_looks_like_an_option_or_a_command_is_run(
 
 @pytest.mark.parametrize("name", ["COMMIT.tar", "COMMIT.commit"])
 @pytest.mark.parametrize("damage", ["empty", "cut", "changed", "other", "gone"])
-def test_what_is_damaged_in_the_cache_is_fetched_again(mirror: Path, name: str, damage: str) -> None:
+def test_a_damaged_cached_file_is_downloaded_again(mirror: Path, name: str, damage: str) -> None:
     asked = wanted(mirror)
     good = asked.path().read_bytes()
     file = paths.cache() / "sources" / name.replace("COMMIT", asked.commit)
@@ -183,7 +183,7 @@ def test_an_archive_with_more_than_the_tree_is_not_the_commits(mirror: Path, tmp
     assert asked.path().read_bytes() == good
 
 
-def test_a_tree_that_describes_one_without_end_fails(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tree_that_describes_an_endless_one_fails(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "MOST_LISTED", 1 << 20)
     inner = f"100644 blob {git(mirror, 'hash-object', '-w', '--stdin', stdin=b'bomb')}\tf\n"
     for _ in range(10):
@@ -276,7 +276,7 @@ def test_the_password_of_netrc_is_gits_too(mirror: Path, locked_server: tuple[st
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory to somebody else")
-def test_a_mirror_of_another_user_is_refused_with_the_way_out(mirror: Path) -> None:
+def test_a_mirror_of_another_user_is_refused_with_the_fix(mirror: Path) -> None:
     asked = wanted(mirror)
     assert repository._trusted(asked.url) == f'[safe]\n\tdirectory = "{mirror}"\n'
     os.chown(mirror, 65534, 65534)

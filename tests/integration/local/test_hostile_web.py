@@ -1,4 +1,4 @@
-"""Downloads from servers that lie, never end, send too much or lead astray: one clear error, soon, and nothing kept."""
+"""Downloads from servers that lie, never finish, send too much or redirect wrongly: one clear error, nothing kept."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood"
 SHA256 = hashlib.sha256(b"good").hexdigest()
 
 Answer = Callable[[socket.socket, str, Event], None]
-"""Answers a request, whose text it gets, until it is told to stop."""
+"""A function that gets the text of a request and answers it until it is told to stop."""
 
 
 @contextmanager
 def server(answer: Answer) -> Iterator[str]:
-    """The address, without a protocol, of a server that answers every connection so."""
+    """The address (host:port) of a server that answers every connection with this function."""
     listening, over = socket.create_server(("127.0.0.1", 0)), Event()
 
     def serve(client: socket.socket) -> None:
@@ -66,7 +66,7 @@ def says(content: bytes) -> Answer:
 
 
 def drips(start: bytes, piece: bytes, pause: float) -> Answer:
-    """Sends a beginning, and then piece after piece without an end."""
+    """An answer with this beginning, followed by the same piece for ever."""
 
     def answer(client: socket.socket, _: str, over: Event) -> None:
         client.sendall(start)
@@ -78,7 +78,7 @@ def drips(start: bytes, piece: bytes, pause: float) -> Answer:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache and home, and little patience."""
+    """An empty cache and home, and short timeouts."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("NETRC", raising=False)
@@ -87,7 +87,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def fetch(url: str) -> str:
-    """What is said of the file at an address."""
+    """The message about the file at an address."""
     start = monotonic()
     with pytest.raises(Failed) as caught:
         Artefact("runc", "1", url, SHA256, "runc").path()
@@ -99,7 +99,7 @@ def fetch(url: str) -> str:
 @pytest.mark.parametrize(
     "length", ["abc", "-5", "1e3", "4, 4", "\u0664".encode().decode("latin-1"), "4\r\nContent-Length: 5", "9" * 30]
 )
-def test_a_length_that_is_no_number_fails(length: str) -> None:
+def test_an_invalid_content_length_fails(length: str) -> None:
     with server(says(f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\ngood".encode("latin-1"))) as host:
         assert "announces a length that is no number" in fetch(f"http://{host}/runc")
 
@@ -119,7 +119,7 @@ def test_a_file_of_another_size_is_given_up_before_its_first_byte(
     assert "downloading" not in capsys.readouterr().out
 
 
-def test_a_file_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_file_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "LARGEST", 4 << 20)
     with server(drips(b"HTTP/1.1 200 OK\r\n\r\n", bytes(1 << 20), 0)) as host:
         assert "is too large\n  more than 4194304 bytes came" in fetch(f"http://{host}/runc")
@@ -142,7 +142,7 @@ def test_a_server_that_is_too_slow_is_given_up(answer: Answer) -> None:
         assert "timed out" in fetch(f"http://{host}/runc")
 
 
-def test_a_tls_handshake_without_an_end_is_given_up() -> None:
+def test_an_endless_tls_handshake_is_given_up() -> None:
     with server(drips(b"\x16\x03\x03\x40\x00", b"\x02", 0.2)) as host:
         assert "timed out" in fetch(f"https://{host}/runc")
 
@@ -166,14 +166,14 @@ def redirect(to: str, more: bytes = b"") -> Answer:
 
 
 @pytest.mark.parametrize("to", ["file:///etc/hostname", "ftp://127.0.0.1/x", "data:,good", "gopher://127.0.0.1/"])
-def test_an_address_that_leads_to_another_protocol_fails(to: str) -> None:
+def test_a_redirect_to_another_protocol_fails(to: str) -> None:
     with server(redirect(to)) as host:
         message = fetch(f"http://{host}/runc")
     # urllib refuses some of them itself
     assert "leads to a weaker or another protocol" in message or f"to url '{to}' is not allowed" in message
 
 
-def test_a_secure_address_that_leads_to_a_plain_one_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_redirect_from_https_to_http_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     certificate = self_signed(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -211,12 +211,12 @@ def self_signed(directory: Path) -> Path:
     return file
 
 
-def test_one_that_leads_elsewhere_is_followed_and_its_own_content_not_read() -> None:
+def test_a_redirect_is_followed_and_its_own_content_not_read() -> None:
     with server(redirect("/good", bytes(1 << 20))) as host:
         assert Artefact("runc", "1", f"http://{host}/runc", SHA256, "runc").path().read_bytes() == b"good"
 
 
-def test_one_that_leads_in_a_circle_fails() -> None:
+def test_a_redirect_loop_fails() -> None:
     with server(redirect("/runc")) as host:
         assert "infinite loop" in fetch(f"http://{host}/runc")
 
@@ -254,7 +254,7 @@ def test_the_password_of_netrc_is_used_and_a_refusal_says_how(tmp_path: Path) ->
         assert wanted.path().read_bytes() == b"good"
 
 
-def test_a_table_without_an_end_is_given_up_and_memory_stays_small() -> None:
+def test_an_endless_table_is_given_up_in_bounded_memory() -> None:
     with server(drips(b"HTTP/1.1 200 OK\r\n\r\n", b"#" * (1 << 20), 0)) as host:
         tracemalloc.start()
         with pytest.raises(Failed, match="is too large"):
@@ -264,7 +264,7 @@ def test_a_table_without_an_end_is_given_up_and_memory_stays_small() -> None:
     assert most < 64 << 20
 
 
-def test_a_fifo_or_a_device_in_the_place_of_a_file_fails(tmp_path: Path) -> None:
+def test_a_fifo_or_device_instead_of_a_file_fails(tmp_path: Path) -> None:
     import os
 
     os.mkfifo(tmp_path / "fifo")

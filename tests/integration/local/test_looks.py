@@ -1,4 +1,4 @@
-"""When a look has to wait: the shell that judges it, on what systemctl showed of real units."""
+"""Whether a look has to wait, as decided by the shell from recorded `systemctl show` output of real units."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FAILS = "MainPID=0\nActiveState=activating\nSubState=auto-restart\nJob=\nNeedDae
         ([STOPPING, STARTING, DEAD], ["1", "2"]),
     ],
 )
-def test_only_units_that_have_come_to_rest_are_looked_at(units: list[str], changing: list[str]) -> None:
+def test_facts_wait_for_units_to_come_to_rest(units: list[str], changing: list[str]) -> None:
     script = f'{AT_REST}\nunits=$1\nif at_rest; then echo rest; fi\necho "$changing"'
     done = subprocess.run(["sh", "-euc", script, "sh", "\n".join(units)], capture_output=True, text=True, check=True)
     said = done.stdout.split()
@@ -40,6 +40,6 @@ def test_only_units_that_have_come_to_rest_are_looked_at(units: list[str], chang
 
 
 @pytest.mark.parametrize("directory", ["srv/pool", "pool", "/nowhere/at/all"])
-def test_a_look_ends_whatever_the_directory_is_called(c: Context, directory: str) -> None:
+def test_facts_are_gathered_whatever_the_directory_is_called(c: Context, directory: str) -> None:
     said = target.sh(c, facts.script(Query(dir=directory)), "looking", limit=30, look=True)
     assert facts.parse(said).pool

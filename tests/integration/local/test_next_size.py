@@ -1,4 +1,4 @@
-"""By how much a pool grows: the shell's arithmetic, which hosts run, against the same in Python."""
+"""By how much a pool grows: the shell arithmetic that hosts run, compared with the same in Python."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CASES = st.lists(
 
 
 def expected(used: int, total: int, threshold: int, percent: int, least: int, most: int) -> int:
-    """Steps until it is below the threshold, within bounds."""
+    """Grow in steps until the usage is below the threshold, within the limits."""
     if threshold == 100 or used * 100 < total * threshold:
         return total
     size = total
@@ -30,7 +30,7 @@ def expected(used: int, total: int, threshold: int, percent: int, least: int, mo
 
 @settings(max_examples=30, deadline=None)
 @given(CASES)
-def test_the_shell_counts_as_python_does(cases: list[tuple[int, int, int, int, int, int]]) -> None:
+def test_the_shell_computes_like_python(cases: list[tuple[int, int, int, int, int, int]]) -> None:
     script, wanted = render("pool/next-size.sh.j2"), []
     for total, full, threshold, percent, least, most in cases:
         used = total * full // 100

@@ -1,4 +1,4 @@
-"""Processes that one command starts and another ends, for real."""
+"""Real processes that one command starts and another ends."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def begin(file: Path, *command: str) -> int:
 
 
 @pytest.mark.parametrize("other", [{"started": 1}, {"boot": "another"}])
-def test_a_process_that_got_the_number_later_is_never_signalled(
+def test_a_process_that_reused_the_id_is_never_signalled(
     tmp_path: Path, stranger: subprocess.Popen[bytes], other: dict[str, object]
 ) -> None:
     file = tmp_path / "process.json"
@@ -46,7 +46,7 @@ def test_a_process_that_got_the_number_later_is_never_signalled(
     assert stranger.poll() is None
 
 
-def test_one_that_is_stopped_ends_within_the_limit(tmp_path: Path) -> None:
+def test_a_stopped_process_ends_within_the_limit(tmp_path: Path) -> None:
     file = tmp_path / "process.json"
     pid = begin(file, "sleep", "600")
     os.kill(pid, signal.SIGSTOP)
@@ -58,7 +58,7 @@ def test_one_that_is_stopped_ends_within_the_limit(tmp_path: Path) -> None:
     assert process.read(file) is None and not Path(f"/proc/{pid}").exists()
 
 
-def test_one_that_ignores_the_signal_ends_too(tmp_path: Path) -> None:
+def test_a_process_that_ignores_the_signal_ends(tmp_path: Path) -> None:
     file = tmp_path / "process.json"
     deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); open('ready', 'w'); signal.pause()"
     begin(file, sys.executable, "-c", deaf)
@@ -68,7 +68,7 @@ def test_one_that_ignores_the_signal_ends_too(tmp_path: Path) -> None:
     assert process.read(file) is None
 
 
-def test_one_that_cannot_be_recorded_never_begins(tmp_path: Path) -> None:
+def test_a_process_that_cannot_be_recorded_never_starts(tmp_path: Path) -> None:
     file = tmp_path / "process.json"
     (tmp_path / ".process.json.new").mkdir()
     with pytest.raises(OSError):
@@ -78,7 +78,7 @@ def test_one_that_cannot_be_recorded_never_begins(tmp_path: Path) -> None:
 
 
 def test_on_a_full_disk_the_directory_is_named_and_nothing_runs(tmp_path: Path) -> None:
-    """As root, in mounts of its own: a file system that is full when the record is written."""
+    """Runs as root in a mount namespace of its own, where the file system is full when the record is written."""
     code = f"""
 from pathlib import Path
 from fabfile.lab import files, process
@@ -118,7 +118,7 @@ process.spawn(Path({str(tmp_path)!r}) / "process.json", ["touch", "begun-by-this
 
 
 def children() -> list[str]:
-    """The command lines of all processes that are there, and no zombies, which have none."""
+    """The command lines of all running processes. Zombies have none and are left out."""
     found = []
     for directory in Path("/proc").glob("[0-9]*"):
         if directory.name != str(os.getpid()):
@@ -129,7 +129,7 @@ def children() -> list[str]:
     return found
 
 
-def test_what_is_removed_may_still_be_written_to_for_a_moment(tmp_path: Path) -> None:
+def test_a_directory_may_still_be_written_to_while_it_is_removed(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()
     script = 'n=0; while [ $n -lt 100 ]; do mkdir -p "$1/$n/x" 2>/dev/null; n=$((n + 1)); done'
@@ -139,7 +139,7 @@ def test_what_is_removed_may_still_be_written_to_for_a_moment(tmp_path: Path) ->
     assert not tree.exists()
 
 
-def test_what_is_mounted_in_it_keeps_a_directory(tmp_path: Path) -> None:
+def test_a_directory_with_a_mount_is_kept(tmp_path: Path) -> None:
     """As root, in mounts of its own."""
     code = f"""
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a shell records of a pool's files is what the controller reads, and would write itself."""
+"""The shell records a pool's files exactly as the controller reads and would write them."""
 
 from __future__ import annotations
 

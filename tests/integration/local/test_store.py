@@ -1,4 +1,4 @@
-"""Making something for the cache: killed and started again at once, twice at a time, on a full disk."""
+"""Making a cache entry: killed and restarted at once, by two processes at a time, on a full disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from time import monotonic, sleep
 import pytest
 
 LIMIT = 20
-"""Seconds for what was begun to show."""
+"""Seconds to wait for a process that was started to show its effect."""
 
 MAKE = """
 import sys
@@ -36,7 +36,7 @@ def making(wanted: Path, how: str, script: str) -> list[str]:
 
 
 @pytest.mark.parametrize("how", ["aside", "here"])
-def test_one_that_was_killed_is_made_again_at_once(tmp_path: Path, how: str) -> None:
+def test_a_killed_build_is_made_again_at_once(tmp_path: Path, how: str) -> None:
     wanted = tmp_path / "im ages" / 'a "b"'
     end = monotonic() + LIMIT
     with subprocess.Popen(making(wanted, how, SLOW)) as killed:
@@ -52,12 +52,12 @@ def test_one_that_was_killed_is_made_again_at_once(tmp_path: Path, how: str) -> 
     assert names == ['.a "b".lock', '.a "b".log', 'a "b"']
 
 
-def test_two_at_once_make_it_once(tmp_path: Path) -> None:
+def test_two_concurrent_runs_make_a_directory_once(tmp_path: Path) -> None:
     both = [subprocess.Popen(making(tmp_path / "one", "here", QUICK), stdout=subprocess.PIPE) for _ in range(2)]
     assert sorted(each.communicate()[0] for each in both) == [b"made\n", b"there\n"]
 
 
-def test_a_full_disk_is_told_and_nothing_but_the_log_is_left(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_only_the_log_is_left(tmp_path: Path) -> None:
     """As root, in mounts of its own."""
     script = "head -c 4M /dev/zero >tree/file"
     mount = 'place=$1; shift; mount -t tmpfs -o size=2m none "$place"; "$@"; echo "exit code $?"; find "$place" -type f'

@@ -1,4 +1,4 @@
-"""What the lab starts ends with it, also when it is killed."""
+"""Processes that the lab starts end with it, even when it is killed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import pytest
 from fabfile.lab import tools
 
 LIMIT = 20
-"""Seconds for what was begun or killed to show."""
+"""Seconds to wait for a process that was started or killed to show its effect."""
 
 HOLD = 'exec 9>"$1"; flock 9; : >"$1.held"; '
-"""A lock that the shell and all of its children hold: it is free when the last of them has ended."""
+"""A lock held by the shell and all of its children, so that it is free only when the last of them has ended."""
 
 
 def until_free(lock: Path) -> None:
-    """Wait for a lock that is to be free within LIMIT."""
+    """Wait up to LIMIT for a lock to become free."""
     begin = monotonic()
     with lock.open() as file:
         while monotonic() - begin < LIMIT:
@@ -57,7 +57,7 @@ def test_a_command_is_killed_with_us(tmp_path: Path, front: tuple[str, ...], scr
     until_free(lock)
 
 
-def test_mounts_that_a_command_leaves_go_with_it(tmp_path: Path) -> None:
+def test_mounts_of_a_command_disappear_with_it(tmp_path: Path) -> None:
     mount = 'mount -t tmpfs none "$1" && touch "$1/file" && ls "$1"'
     assert tools.run(*tools.PRIVATE_MOUNTS, "sh", "-c", mount, "sh", tmp_path) == "file\n"
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Whether User-mode Linux boots where something that it uses is forbidden or small, asked by its own probe."""
+"""The probe for User-mode Linux, where something that it needs is forbidden or too small."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def cache(tmp_path: Path, suite: str) -> Path:
 
 
 def ask(cache: Path, suite: str, *before: str, **options: Any) -> tuple[str, str]:
-    """What the probe says in a process of its own."""
+    """The answer of the probe, run in a process of its own."""
     command = [*before, sys.executable, "-c", ASK, suite]
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache.parent)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, **options)
@@ -79,7 +79,7 @@ def ask(cache: Path, suite: str, *before: str, **options: Any) -> tuple[str, str
 @pytest.mark.parametrize(
     ("calls", "boots"), [((PTRACE,), True), ((SECCOMP,), True), ((PTRACE, SECCOMP), False)], ids=str
 )
-def test_what_a_container_may_forbid(cache: Path, suite: str, calls: tuple[int, ...], boots: bool) -> None:
+def test_what_a_container_forbids_is_a_reason(cache: Path, suite: str, calls: tuple[int, ...], boots: bool) -> None:
     what, details = ask(cache, suite if boots else "forky", preexec_fn=partial(forbid, *calls))
     assert (what == "boots") == boots, details
     if not boots:
@@ -88,7 +88,7 @@ def test_what_a_container_may_forbid(cache: Path, suite: str, calls: tuple[int, 
 
 
 @pytest.mark.parametrize("options", ["noexec", "size=32m"])
-def test_memory_where_dev_shm_does_not_do(cache: Path, suite: str, options: str) -> None:
+def test_memory_is_elsewhere_if_dev_shm_will_not_do(cache: Path, suite: str, options: str) -> None:
     mount = f'mount -t tmpfs -o {options} none /dev/shm && exec "$@"'
     what, details = ask(cache, suite, "unshare", "--mount", "sh", "-c", mount, "sh")
     assert what == "boots", details

@@ -1,4 +1,4 @@
-"""The script that puts a version in place, run by a shell, with values that a shell would obey."""
+"""The script that installs a version, run by a shell with values that contain shell syntax."""
 
 from __future__ import annotations
 

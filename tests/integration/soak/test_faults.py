@@ -1,4 +1,4 @@
-"""SIGKILL between any two commands of what changes a machine; run again, it finishes, and once more it changes nothing.
+"""SIGKILL between any two commands of a task that changes a machine: a second run finishes, a third changes nothing.
 
 The machine's `sh` is replaced by one that kills a script after its N-th command (sh.bash), for fab's own scripts and
 for the one that the pool's unit starts; nothing of the product knows of it. N goes from 1 on until a run comes to its
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 SH = "/usr/local/sbin/sh"
 DROP_IN = "/run/systemd/system/devmapper-pool@.service.d"
-"""Of every pool's unit."""
+"""The drop-in directory of every pool's unit."""
 
 INSTALL = f"""
 set -e; umask 022; mkdir -p /run/fault {DROP_IN}
@@ -37,21 +37,21 @@ AGAIN = "ok 1  changed 0"
 
 @dataclass
 class Task:
-    """A task that is killed, and what is seen of it."""
+    """A task to be killed, and what was learned about it."""
 
     line: str
-    """fab's arguments."""
+    """The arguments of fab."""
     again: str = AGAIN
-    """What it says when there is nothing left to do."""
+    """The message printed when there is nothing left to do."""
     dispensable: bool = False
-    """Whether the tasks after it do without it, so that it need not run once it has come to its end."""
+    """Whether the tasks after it do not depend on it, so that it need not run again once all its kills are done."""
     kills: int = 0
     commands: tuple[int, int] | None = None
     """How many it has, and how many of them can change the machine: known once a run came to its end."""
 
     @property
     def name(self) -> str:
-        """Without its options."""
+        """The task without its options."""
         return self.line.partition(" ")[0]
 
     def survive(self, machine: Machine, number: int) -> None:
@@ -105,14 +105,14 @@ NAMES = (
     "find / -xdev -path /proc -prune -o -name '*fault-pool*' -print -o -name containerd-fault -print; "
     "(dmsetup ls; losetup -l -n; vgs 2>&1; systemctl list-units --plain 'devmapper*' 'containerd*') | grep fault"
 )
-"""Everything that could be left of the instance `fault`."""
+"""Everything that the instance `fault` could leave behind."""
 
 Report = Callable[[tuple[Task, ...]], None]
 
 
 @pytest.fixture(scope="module")
 def machine(deployed: Machine) -> Iterator[Machine]:
-    """A machine whose `sh` can be told to die."""
+    """A machine whose `sh` can be told to kill the script it runs."""
     script = Path(__file__).with_name("sh.bash").read_text()
     deployed.ssh(f"sh -c {shlex.quote(INSTALL)} {shlex.quote(script)}")
     yield deployed
@@ -133,7 +133,7 @@ def survive(machine: Machine, tasks: tuple[Task, ...], numbers: Iterable[int]) -
 
 @pytest.fixture
 def numbers(request: pytest.FixtureRequest) -> Iterable[int]:
-    """After how many commands to kill."""
+    """The numbers of commands after which to kill."""
     every = int(request.config.getoption("--every"))
     return count(int(request.config.getoption("--first") or every), every)
 
@@ -153,13 +153,15 @@ def report(capsys: pytest.CaptureFixture[str]) -> Report:
     return say
 
 
-def test_a_loop_pool_its_growth_its_containerd_and_its_end(
+def test_faults_in_the_creation_growth_and_removal_of_a_loop_pool(
     machine: Machine, numbers: Iterable[int], report: Report
 ) -> None:
     survive(machine, LOOP, numbers)
     report(LOOP)
 
 
-def test_a_direct_pool_its_growth_and_its_end(machine: Machine, numbers: Iterable[int], report: Report) -> None:
+def test_faults_in_the_creation_growth_and_removal_of_a_direct_pool(
+    machine: Machine, numbers: Iterable[int], report: Report
+) -> None:
     survive(machine, DIRECT, numbers)
     report(DIRECT)

@@ -1,4 +1,4 @@
-"""Full pools, of data and of metadata: what happens, what is said, and that the way out as it is said leads out.
+"""Full pools, of data and of metadata: what happens, what is reported, and that the remedy named in the report works.
 
 docs/full-pools.md tells it; a change here is one there. The tests build on each other.
 """
@@ -44,12 +44,12 @@ def busy(case: Case) -> writer.Writer:
 
 
 def mode(case: Case) -> str:
-    """The pool's, as the kernel says it."""
+    """The mode of the pool (rw, ro, out_of_data_space) in the kernel's status line."""
     return case.machine.ssh("dmsetup status containerd-pool").split()[7]
 
 
 def way_out(case: Case, busy: writer.Writer, what: str) -> str:
-    """See that doctor and pool.status say `what`, do what they say is the way out, and return all of that."""
+    """Check that doctor and pool.status report `what`, apply the remedy that they name, and return their output."""
     busy.slow()
     assert what in case.fab("doctor", code=1)
     said = re.search(rf"FAIL +{re.escape(what)}.*\n.*→ (.*)", case.fab("pool.status"))
@@ -62,7 +62,7 @@ def way_out(case: Case, busy: writer.Writer, what: str) -> str:
 
 
 def goes_on(busy: writer.Writer) -> None:
-    """It writes again, and all that it ever synced is there."""
+    """The container writes again, and everything it ever synced is still there."""
     busy.reaches(busy.written + 2, 60)
     assert busy.lost() == ""
 
@@ -77,7 +77,7 @@ def test_a_full_pool_may_give_errors_at_once(case: Case, busy: writer.Writer) ->
     goes_on(busy)
 
 
-def test_or_let_writers_wait(case: Case, busy: writer.Writer) -> None:
+def test_a_full_pool_may_let_writers_wait(case: Case, busy: writer.Writer) -> None:
     case.inventory.write_text(case.inventory.read_text().replace('when_full = "error"', 'when_full = "queue"'))
     assert "writes to a full pool wait for space" in case.fab("deploy")
     busy.restart()
@@ -98,7 +98,7 @@ def test_or_let_writers_wait(case: Case, busy: writer.Writer) -> None:
     goes_on(busy)
 
 
-def test_removing_is_a_way_out_too(case: Case, busy: writer.Writer) -> None:
+def test_removing_containers_frees_a_full_pool(case: Case, busy: writer.Writer) -> None:
     case.machine.ssh(f"echo 300 >{TIMEOUT}")
     case.machine.ssh("ctr containers create --snapshotter devmapper $(ctr images ls -q | grep busybox) idle")
     case.machine.in_snapshot("idle", "dd if=/dev/urandom of=file bs=1M count=16 conv=fsync status=none")
@@ -127,7 +127,7 @@ done
 """Empty devices fill metadata with the least of data: a block of it each."""
 
 
-def test_metadata_may_be_full(case: Case) -> None:
+def test_metadata_may_fill_up(case: Case) -> None:
     case.machine.ssh(f"FROM=1000000 MOST=440 u=0 m=''; {FILL}")
     busy = writer.start(case.machine, "metadata")
     case.machine.ssh(f"FROM=2000000 MOST=512 u=0 m=''; {FILL}")

@@ -17,7 +17,7 @@ OWN = ("id_ed25519", "id_ed25519.pub", "hosts.toml", "known_hosts", ".hosts.toml
 
 
 def lab_with(lab: Path, *names: str) -> Path:
-    """A lab that has files of these names."""
+    """Create a lab with files of these names."""
     lab.mkdir(parents=True)
     (lab / MARK).write_text(directory.MADE)
     for name in names:
@@ -31,7 +31,7 @@ def listing(place: Path) -> dict[str, bytes | None]:
 
 @pytest.mark.parametrize("name", [".lock", "thesis.tex", MARK])
 @pytest.mark.parametrize("act", ["down", "offer"])
-def test_a_directory_of_somebody_else_is_refused_and_stays_as_it_is(name: str, act: str) -> None:
+def test_another_users_directory_is_refused_and_left_alone(name: str, act: str) -> None:
     lab = paths.lab()
     (lab / "lab-1").mkdir(parents=True)
     (lab / "lab-1" / "vm.json").write_text("{}")
@@ -50,7 +50,7 @@ def test_a_file_in_the_place_of_a_lab_is_refused() -> None:
 
 
 @pytest.mark.parametrize("exists", [False, True])
-def test_where_there_is_no_lab_down_says_so(exists: bool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_down_without_a_lab_is_reported(exists: bool, capsys: pytest.CaptureFixture[str]) -> None:
     if exists:
         paths.lab().mkdir()
     machines.down()
@@ -59,7 +59,7 @@ def test_where_there_is_no_lab_down_says_so(exists: bool, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize("exists", [False, True])
-def test_only_a_directory_that_we_made_goes_with_the_lab(tmp_path: Path, exists: bool) -> None:
+def test_only_a_directory_that_we_created_is_removed_with_the_lab(tmp_path: Path, exists: bool) -> None:
     lab = tmp_path / "deep" / "lab"
     if exists:
         lab.mkdir(parents=True)
@@ -92,7 +92,7 @@ def test_a_mark_that_was_left_half_written_in_an_empty_directory_is_completed(tm
         assert directory.is_lab(lab)
 
 
-def test_a_file_that_only_has_the_name_of_the_mark_is_none(tmp_path: Path) -> None:
+def test_a_file_with_only_the_name_of_the_mark_is_no_mark(tmp_path: Path) -> None:
     lab = tmp_path / "lab"
     lab.mkdir()
     (lab / MARK).write_text("mine")
@@ -111,7 +111,7 @@ def test_a_link_in_the_place_of_the_mark_is_not_followed(tmp_path: Path) -> None
     assert precious.read_text() == "mine"
 
 
-def test_the_lab_goes_and_what_is_not_its_own_stays_and_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_lab_is_removed_and_other_files_stay_and_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     lab = lab_with(paths.lab(), *OWN, "notes", "lab-1.bak", "lab-0")
     outside = lab.parent / "outside"
     outside.mkdir()
@@ -132,7 +132,7 @@ def test_the_lab_goes_and_what_is_not_its_own_stays_and_is_named(capsys: pytest.
     ]
 
 
-def test_the_directory_goes_when_nothing_else_is_in_it() -> None:
+def test_the_directory_is_removed_if_nothing_else_is_in_it() -> None:
     lab = lab_with(paths.lab(), *OWN)
     (lab / ".registry" / "storage").mkdir(parents=True)
     machines.down()

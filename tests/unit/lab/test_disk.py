@@ -1,4 +1,4 @@
-"""Disks of lab machines: what can be asked for, what each kind makes of it, and what they are called there."""
+"""Disks of lab machines: valid ones, what each kind makes of them, and their names in the machine."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ NO_DISCARD, HUGE = Disk("1G", discard=False), Disk("20T")
 
 
 def machine(kind: str, *disks: Disk) -> Vm:
-    """One that does not run."""
+    """A machine that does not run."""
     return Vm(Path("/lab/lab-1"), kind, "bookworm", Path("/image"), 1, disks=disks)
 
 
 @pytest.mark.parametrize(
     ("place", "name"), [(0, "a"), (25, "z"), (26, "aa"), (27, "ab"), (51, "az"), (52, "ba"), (701, "zz"), (702, "aaa")]
 )
-def test_names_go_on_after_z_as_the_kernels_do(place: int, name: str) -> None:
+def test_disk_letters_continue_after_z_as_in_the_kernel(place: int, name: str) -> None:
     assert letters(place) == name
 
 
@@ -79,7 +79,7 @@ def test_more_disks_than_a_machine_can_have_are_refused_before_anything_is_done(
         ({"size": "1G", "block": 4096, "physical": 512}, "disks: no disk has logical blocks of 4096"),
     ],
 )
-def test_a_disk_that_cannot_be_is_refused(options: dict[str, Any], what: str) -> None:
+def test_an_impossible_disk_is_refused(options: dict[str, Any], what: str) -> None:
     with pytest.raises(Refused) as refused:
         disk.disks([Disk(**options)])
     assert refused.value.what.startswith(what)

@@ -1,4 +1,4 @@
-"""Written whole or not at all, removed with care, and a full disk told as one."""
+"""Atomic writes, careful removal, and a full disk reported as one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fabfile.errors import Failed
 from fabfile.lab import files
 
 
-def test_what_is_there_is_exchanged_whole(tmp_path: Path) -> None:
+def test_an_existing_file_is_replaced_atomically(tmp_path: Path) -> None:
     file = tmp_path / "file"
     for content in ("first", "second"):
         files.write(file, content)
@@ -55,7 +55,7 @@ def test_neither_a_link_nor_a_file_is_taken_for_a_directory_of_ours(tmp_path: Pa
     assert (outside / "precious").exists() and link.is_symlink() and file.exists()
 
 
-def test_a_link_in_a_directory_goes_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+def test_a_link_in_a_directory_is_removed_but_not_its_target(tmp_path: Path) -> None:
     outside, ours = tmp_path / "outside", tmp_path / "ours"
     outside.mkdir()
     ours.mkdir()
@@ -79,7 +79,7 @@ def test_a_process_that_still_writes_gets_a_moment(tmp_path: Path, monkeypatch: 
     assert len(tries) == 3 and not (tmp_path / "tree").exists()
 
 
-def test_one_that_never_stops_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_never_stops_writing_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def busy(directory: Path) -> None:
         raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(directory))
 
@@ -90,7 +90,7 @@ def test_one_that_never_stops_is_an_error(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES])
-def test_what_cannot_be_written_names_the_directory_and_the_way_to_another(tmp_path: Path, number: int) -> None:
+def test_an_unwritable_directory_is_named_with_how_to_use_another_one(tmp_path: Path, number: int) -> None:
     with pytest.raises(files.Unwritable) as failed, files.writing(tmp_path, "LAB_DIR"):
         raise OSError(number, os.strerror(number), "file")
     full = number in (errno.ENOSPC, errno.EDQUOT)
@@ -99,7 +99,7 @@ def test_what_cannot_be_written_names_the_directory_and_the_way_to_another(tmp_p
     assert "LAB_DIR" in failed.value.hint
 
 
-def test_a_program_that_says_so_is_believed_and_the_innermost_directory_is_named(tmp_path: Path) -> None:
+def test_a_full_disk_that_a_program_reports_is_named_by_the_innermost_directory(tmp_path: Path) -> None:
     words = "cp: error writing 'x': No space left on device"
     with (
         pytest.raises(files.Unwritable) as failed,
@@ -115,7 +115,7 @@ def test_a_program_that_says_so_is_believed_and_the_innermost_directory_is_named
 @pytest.mark.parametrize(
     ("free", "inodes", "full"), [(0, (100, 50), True), (1 << 20, (100, 0), True), (1 << 20, (0, 0), False)]
 )
-def test_a_full_disk_is_the_reason_even_where_no_program_says_so(
+def test_a_full_disk_is_the_cause_even_if_no_program_reports_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, inodes: tuple[int, int], full: bool
 ) -> None:
     found = SimpleNamespace(f_bavail=free, f_frsize=4096, f_files=inodes[0], f_favail=inodes[1])
@@ -125,7 +125,7 @@ def test_a_full_disk_is_the_reason_even_where_no_program_says_so(
     assert isinstance(failed.value, files.Unwritable) == full
 
 
-def test_other_failures_stay_what_they_are(tmp_path: Path) -> None:
+def test_other_failures_are_passed_on_unchanged(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), files.writing(tmp_path, "LAB_DIR"):
         (tmp_path / "none").read_text()
     with pytest.raises(Failed, match="apt-get failed"), files.writing(tmp_path, "LAB_DIR"):

@@ -1,4 +1,4 @@
-"""Kinds of machine: which are tried, what is said where none works, what their disks are called."""
+"""Kinds of machines: which are tried, the error if none works, and the names of their disks."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Fails:
         raise Unfit(self.name, f"{self.name} does not work", self.packages)
 
 
-def test_the_first_that_works_is_taken(
+def test_the_first_kind_that_works_is_used(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("LAB_MACHINE", raising=False)
@@ -74,7 +74,7 @@ def test_the_first_that_works_is_taken(
     assert capsys.readouterr().out == "machines: a machine that works, Linux 1.2.3\n"
 
 
-def test_where_none_works_every_reason_is_given_and_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_no_kind_works_all_reasons_and_packages_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LAB_MACHINE", raising=False)
     monkeypatch.setattr(kinds, "KINDS", {"uml": Fails("uml", "patchelf", "qemu"), "tcg": Fails("tcg", "qemu")})
     with pytest.raises(Refused) as refused:
@@ -94,7 +94,7 @@ def test_another_architecture_and_a_missing_program_are_reasons(monkeypatch: pyt
 
 
 def computer(monkeypatch: pytest.MonkeyPatch, directory: Path, *programs: str) -> None:
-    """A computer that has these programs and no /dev/kvm."""
+    """Pretend that the computer has only these programs, and no /dev/kvm."""
     for program in programs:
         (directory / program).write_text("#!/bin/sh\n")
         (directory / program).chmod(0o755)
@@ -153,7 +153,7 @@ def test_where_no_program_can_be_run_in_the_lab_the_processor_is_emulated(
 
 
 @pytest.mark.parametrize("newest", [True, False])
-def test_a_kernel_that_cannot_be_had_or_does_not_boot_is_a_reason(
+def test_a_kernel_that_cannot_be_downloaded_or_does_not_boot_is_a_reason(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, newest: bool
 ) -> None:
     computer(monkeypatch, tmp_path, *qemu.PROGRAMS, *uml.PROGRAMS)
@@ -194,7 +194,7 @@ def test_qemu_takes_every_path(tmp_path: Path, name: str) -> None:
     assert command[command.index("-kernel") + 1] == str(machine.image / "vmlinuz")
 
 
-def test_the_memory_is_on_disk_where_dev_shm_does_not_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_memory_is_on_disk_if_dev_shm_will_not_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(uml, "MEMORY", tmp_path)
     room = os.statvfs(tmp_path)
     assert uml._memory(1) == tmp_path
@@ -205,7 +205,7 @@ def test_the_memory_is_on_disk_where_dev_shm_does_not_do(monkeypatch: pytest.Mon
     assert uml._memory(1) == Path("own")
 
 
-def test_an_overlay_is_what_user_mode_linux_makes_itself(tmp_path: Path) -> None:
+def test_an_overlay_has_the_format_that_user_mode_linux_writes(tmp_path: Path) -> None:
     """Compared with one that Linux 7.2 made: the header's fields, and where the data begins."""
     image, overlay = tmp_path / "image", tmp_path / "overlay"
     with image.open("wb") as out:

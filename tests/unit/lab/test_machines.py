@@ -1,4 +1,4 @@
-"""Machines that are whole, half made or broken; the inventory; what a failed lab.up leaves."""
+"""Complete, incomplete and broken machines; the inventory; what a failed lab.up leaves behind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fabfile.lab.vm import Vm
 
 
 def new(name: str = "lab-1", **settings: object) -> Vm:
-    """A machine that is whole, and does not run."""
+    """Create a complete machine that does not run."""
     lab = paths.lab()
     lab.mkdir(exist_ok=True)
     (lab / directory.MARK).write_text(directory.MADE)
@@ -69,20 +69,20 @@ def test_the_registry_outlives_the_last_machine_that_is_removed(monkeypatch: pyt
     assert ended == [paths.lab()]
 
 
-def test_one_of_an_unknown_kind_is_broken_too() -> None:
+def test_a_machine_of_an_unknown_kind_is_broken() -> None:
     new(kind="xen")
     assert machines.look() == ([], {"lab-1": "lab-1 is broken: no kind of machine 'xen'"})
     machines.down("lab-1")
 
 
-def test_its_directory_is_where_it_lies_whatever_the_file_says() -> None:
+def test_a_machines_directory_is_where_it_is_found() -> None:
     machine = new()
     file = machine.directory / "vm.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "directory": "/etc"}))
     assert machines.get("lab-1") == machine
 
 
-def test_it_is_found_through_a_link_to_the_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_is_found_through_a_link_to_the_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = new()
     (tmp_path / "link").symlink_to(paths.lab())
     monkeypatch.setenv("LAB_DIR", str(tmp_path / "link"))
@@ -101,7 +101,7 @@ def test_links_that_lead_to_each_other_are_an_error(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_there_is_no_demonstration_where_a_lab_is(whole: bool) -> None:
+def test_the_demo_is_refused_if_there_is_a_lab(whole: bool) -> None:
     machine = new()
     if not whole:
         (machine.directory / "vm.json").unlink()
@@ -134,7 +134,7 @@ def offers(monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> N
     monkeypatch.setattr(registry, "start", start)
 
 
-def test_what_a_killed_up_left_half_made_goes_with_the_next_one(
+def test_an_incomplete_machine_of_a_killed_up_is_removed_by_the_next_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     offers(monkeypatch)
@@ -163,7 +163,7 @@ def test_a_failure_leaves_no_machine_that_was_never_started() -> None:
     assert old.directory.exists() and begun.directory.exists() and not never.directory.exists()
 
 
-def test_a_failure_in_a_lab_that_is_used_leaves_that(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_leaves_a_lab_in_use_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     offers(monkeypatch)
     machines.offer()
     offers(monkeypatch, Failed("the lab's registry did not start"))
@@ -173,7 +173,7 @@ def test_a_failure_in_a_lab_that_is_used_leaves_that(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("left", ["", "[defaults", "[other]\n", "defaults = 3\n"])
-def test_an_inventory_that_cannot_be_read_is_written_anew(monkeypatch: pytest.MonkeyPatch, left: str) -> None:
+def test_a_damaged_inventory_is_replaced(monkeypatch: pytest.MonkeyPatch, left: str) -> None:
     offers(monkeypatch)
     new()
     (paths.lab() / "hosts.toml").write_text(left)
@@ -181,7 +181,7 @@ def test_an_inventory_that_cannot_be_read_is_written_anew(monkeypatch: pytest.Mo
     assert tomllib.loads((paths.lab() / "hosts.toml").read_text())["hosts"]["lab-1"]["port"] == 40001
 
 
-def test_what_somebody_added_to_the_defaults_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_added_to_the_defaults_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     offers(monkeypatch)
     new()
     (paths.lab() / "hosts.toml").write_text('[defaults]\nuser = "x"\n[defaults.pool]\ndevices = ["/dev/vdb"]\n')
@@ -207,7 +207,7 @@ def test_the_inventory_is_read_whatever_the_lab_is_called(
 
 
 def image(machine: Vm) -> str:
-    """Make the image of a machine, as a store would, and return its identity."""
+    """Make the image of a machine like a store, and return its identity."""
 
     def make(part: Path, log: Path) -> None:
         (part / "root.img").write_text("root")
@@ -217,7 +217,7 @@ def image(machine: Vm) -> str:
 
 
 @pytest.mark.parametrize("again", [False, True])
-def test_a_machine_is_not_started_without_its_very_image(monkeypatch: pytest.MonkeyPatch, again: bool) -> None:
+def test_a_machine_is_not_started_on_another_build_of_its_image(monkeypatch: pytest.MonkeyPatch, again: bool) -> None:
     machine = new()
     machine = msgspec.structs.replace(machine, image_id=image(machine))
     (machine.image / "root.img").unlink()
@@ -258,7 +258,7 @@ def test_down_takes_a_name(words: str, named: bool) -> None:
     assert throwaway.names_a_machine(words.split()) == named
 
 
-def test_no_path_is_among_the_words_that_ssh_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ssh_command_contains_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAB_DIR", str(tmp_path / "a b%h"))
     command = new().ssh("true")
     assert command[:3] == ["env", f"--chdir={tmp_path / 'a b%h'}", "ssh"]

@@ -10,7 +10,7 @@ from fabfile.lab import mirror
 
 
 def tree(root: Path, modified: int) -> Path:
-    """What protoc is packed from, with files of one age in seconds since 1970."""
+    """Create the files of protoc, all with the same modification time, in seconds since 1970."""
     for name, mode in (("bin/protoc", 0o755), ("include/google/a.proto", 0o644)):
         path = root / name
         path.parent.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Answers are remembered, and only where they hold."""
+"""Answers are cached, and used only where they apply."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def never(directory: Path) -> str:
 
 
 @pytest.mark.parametrize("why", ["", "it does not boot here"])
-def test_an_answer_is_asked_for_once(why: str) -> None:
+def test_a_question_is_tried_once_and_its_answer_cached(why: str) -> None:
     asked = []
 
     def ask(directory: Path) -> str:
@@ -32,14 +32,14 @@ def test_an_answer_is_asked_for_once(why: str) -> None:
 
 
 @pytest.mark.parametrize("left", ["", "no", "yes"])
-def test_half_an_answer_is_none(left: str) -> None:
+def test_an_incomplete_answer_is_ignored(left: str) -> None:
     probe.remembered("uml", ("1",), lambda _: "")
     (answer,) = (path for path in (paths.cache() / "probes").iterdir() if not path.name.startswith("."))
     answer.write_text(left)
     assert probe.remembered("uml", ("1",), lambda _: "not any more") == "not any more"
 
 
-def test_a_question_that_could_not_be_asked_is_not_answered() -> None:
+def test_a_question_that_could_not_be_tried_has_no_cached_answer() -> None:
     def fail(directory: Path) -> str:
         raise Failed("mke2fs failed")
 

@@ -1,4 +1,4 @@
-"""A process is known by its id, its start time and the boot: another with the same id is another process."""
+"""A process is identified by id, start time and boot; another one with the same id is not it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from fabfile.lab import process
 from fabfile.lab.process import Process
 
 
-def test_this_process_is_known_again(tmp_path: Path) -> None:
+def test_a_recorded_process_is_found(tmp_path: Path) -> None:
     process.record(tmp_path / "process.json", os.getpid())
     assert process.read(tmp_path / "process.json") == os.getpid()
     assert not list(tmp_path.glob(".process*"))
 
 
 @pytest.mark.parametrize("other", [{"started": 1}, {"boot": "another"}, {"pid": 2**22 + 1}])
-def test_one_that_got_its_number_later_is_not(tmp_path: Path, other: dict[str, object]) -> None:
+def test_a_process_that_reused_the_id_is_not_found(tmp_path: Path, other: dict[str, object]) -> None:
     file = tmp_path / "process.json"
     process.record(file, os.getpid())
     known = msgspec.json.decode(file.read_bytes(), type=Process)
@@ -29,7 +29,7 @@ def test_one_that_got_its_number_later_is_not(tmp_path: Path, other: dict[str, o
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"1234", b'{"pid": 1}', b"\xff\xfe"])
-def test_what_is_no_record_is_no_process(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_record_is_no_process(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "process.json"
     file.write_bytes(content)
     assert process.read(file) is None

@@ -1,4 +1,4 @@
-"""What is in the cache is looked at before each use, and what could not be made leaves nothing but its log."""
+"""Cached directories are verified before each use, and a failure leaves only a log."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def make(part: Path, log: Path) -> None:
 
 @pytest.fixture
 def wanted() -> Path:
-    """A directory of the cache, made."""
+    """Make a directory in the cache."""
     wanted = paths.cache() / "images" / "one"
     assert store.find(wanted, make, digests=DIGESTS) is not None
     return wanted
@@ -35,7 +35,7 @@ def never(part: Path, log: Path) -> None:
     pytest.fail("it was made again")
 
 
-def test_it_is_made_once(wanted: Path) -> None:
+def test_a_directory_is_made_once(wanted: Path) -> None:
     assert store.find(wanted, never, digests=DIGESTS) is None
     assert [path.name for path in wanted.parent.glob(".*.part")] == []
     assert json.loads((wanted / store.MANIFEST).read_text())["files"]["root.img"] == {"size": 19, "sha256": ""}
@@ -66,7 +66,7 @@ def exchange(file: Path) -> None:
         (store.MANIFEST, cut, f"{store.MANIFEST}: Input data was truncated"),
     ],
 )
-def test_a_damaged_file_is_noticed_and_all_is_made_anew(
+def test_a_damaged_file_is_noticed_and_the_directory_made_again(
     wanted: Path, name: str, harm: Callable[[Path], None], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = store.identity(wanted)
@@ -86,7 +86,7 @@ def test_a_directory_without_a_manifest_is_not_ours_to_remove(wanted: Path) -> N
 
 
 @pytest.mark.parametrize("error", [Failed("mmdebstrap failed", "404"), KeyboardInterrupt()])
-def test_what_could_not_be_made_leaves_nothing_but_its_log(error: BaseException) -> None:
+def test_a_failed_build_leaves_only_its_log(error: BaseException) -> None:
     wanted = paths.cache() / "images" / "one"
 
     def fail(part: Path, log: Path) -> None:
@@ -99,7 +99,7 @@ def test_what_could_not_be_made_leaves_nothing_but_its_log(error: BaseException)
         assert sorted(path.name for path in wanted.parent.iterdir()) == [".one.lock", ".one.log"]
 
 
-def test_a_full_disk_names_the_cache_and_the_way_to_another() -> None:
+def test_a_full_disk_is_named_with_how_to_use_another_cache() -> None:
     wanted = paths.cache() / "images" / "one"
 
     def fail(part: Path, log: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_full_disk_names_the_cache_and_the_way_to_another() -> None:
 
 
 @pytest.mark.parametrize("pid", [1, os.getpid()], ids=["another", "its own"])
-def test_what_a_killed_run_left_half_made_is_made_anew(pid: int) -> None:
+def test_what_a_killed_run_left_incomplete_is_made_again(pid: int) -> None:
     wanted = paths.cache() / "images" / "one"
     part = wanted.with_name(f".one.{pid}.part")
     (part / "tree" / "usr").mkdir(parents=True)

@@ -19,14 +19,14 @@ from fabfile.lab.kinds import uml_block
 from fabfile.lab.kinds.uml_block import DISCARD, FAILED, FLUSH, ID, OK, READ, UNSUPPORTED, WRITE, ZERO, Block
 
 PIECE = 8192
-"""For the tests: a request of 16 sectors may cross it."""
+"""Small enough for a request of 16 sectors to cross it."""
 
 SIZE = 3 * PIECE - 4096
 
 
 @pytest.fixture
 def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Block]]:
-    """Makes a disk of three pieces, the last of them half as long."""
+    """Make a disk of three pieces, the last one half as long."""
     monkeypatch.setattr(uml_block, "PIECE", PIECE)
     files = [tmp_path / f"{number}" for number in range(3)]
     for number, file in enumerate(files):
@@ -44,12 +44,12 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
 
 
 def content(directory: Path) -> bytes:
-    """What is on the disk, as its files have it."""
+    """Return the content of the disk, from its files."""
     return b"".join((directory / f"{number}").read_bytes() for number in range(3))
 
 
 def ask(block: Block, kind: int, sector: int = 0, data: bytes = b"", room: int = 0) -> tuple[int, bytes]:
-    """A request, its data in two parts, and its reply's room in two as well: the result, and what came back."""
+    """Execute a request with its data and reply in two buffers each; return the result, and the data of the reply."""
     half = len(data) // 2
     request = [struct.pack("<IIQ", kind, 0, sector), data[:half], data[half:]]
     reply = [bytearray(room // 2), bytearray(room - room // 2), bytearray(b"\xff")]
@@ -59,7 +59,7 @@ def ask(block: Block, kind: int, sector: int = 0, data: bytes = b"", room: int =
 
 
 def span(sector: int, sectors: int) -> bytes:
-    """A range, as it is discarded or filled with zeros."""
+    """Return a range, as for discarding or zeroing."""
     return struct.pack("<QII", sector, sectors, 0)
 
 
@@ -71,7 +71,7 @@ REQUESTS = st.lists(st.tuples(st.sampled_from((READ, WRITE, DISCARD, ZERO)), SPA
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(REQUESTS)
-def test_it_is_what_a_plain_array_of_bytes_is(disk: Callable[..., Block], tmp_path: Path, requests: list[Any]) -> None:
+def test_a_disk_behaves_like_an_array_of_bytes(disk: Callable[..., Block], tmp_path: Path, requests: list[Any]) -> None:
     block = disk()
     assert ask(block, ZERO, data=span(0, SIZE // 512)) == (OK, b"")
     model = bytearray(SIZE)
@@ -90,17 +90,17 @@ def test_it_is_what_a_plain_array_of_bytes_is(disk: Callable[..., Block], tmp_pa
     assert content(tmp_path) == model
 
 
-def test_it_has_its_serial_number(disk: Callable[..., Block]) -> None:
+def test_a_disk_reports_its_serial_number(disk: Callable[..., Block]) -> None:
     assert ask(disk(), ID, room=20) == (OK, b"lab-disk7".ljust(20, b"\0"))
 
 
-def test_a_flush_is_well_and_a_request_of_another_type_is_not(disk: Callable[..., Block]) -> None:
+def test_a_flush_succeeds_and_an_unknown_request_is_unsupported(disk: Callable[..., Block]) -> None:
     assert ask(disk(), FLUSH) == (OK, b"")
     assert ask(disk(), 99) == (UNSUPPORTED, b"")
 
 
 @pytest.mark.parametrize("sector", [SIZE // 512 - 1, SIZE // 512, 1 << 62])
-def test_nothing_is_done_behind_its_end(disk: Callable[..., Block], tmp_path: Path, sector: int) -> None:
+def test_requests_beyond_the_end_fail(disk: Callable[..., Block], tmp_path: Path, sector: int) -> None:
     block = disk()
     ask(block, WRITE, 0, b"x" * SIZE)
     for kind in (DISCARD, ZERO):
@@ -110,21 +110,21 @@ def test_nothing_is_done_behind_its_end(disk: Callable[..., Block], tmp_path: Pa
     assert content(tmp_path) == b"x" * SIZE
 
 
-def test_a_disk_of_large_blocks_takes_whole_ones_only(disk: Callable[..., Block]) -> None:
+def test_a_disk_with_large_blocks_rejects_partial_ones(disk: Callable[..., Block]) -> None:
     block = disk(block=4096, physical=4096)
     assert ask(block, WRITE, 8, b"x" * 4096) == (OK, b"")
     assert ask(block, WRITE, 8, b"x" * 512) == (FAILED, b"")
     assert ask(block, WRITE, 7, b"x" * 4096) == (FAILED, b"")
 
 
-def test_a_read_only_disk_takes_nothing(disk: Callable[..., Block]) -> None:
+def test_a_read_only_disk_rejects_every_write(disk: Callable[..., Block]) -> None:
     block = disk(read_only=True)
     assert ask(block, WRITE, 0, b"x" * 512) == (FAILED, b"")
     assert ask(block, ZERO, data=span(0, 1)) == ask(block, DISCARD, data=span(0, 1)) == (FAILED, b"")
     assert ask(block, READ, room=512) == (OK, bytes(512))
 
 
-def test_a_full_disk_below_is_an_error_that_is_told(
+def test_a_full_file_system_below_fails_the_request(
     disk: Callable[..., Block], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def full(file: int, parts: list[memoryview], offset: int) -> int:
@@ -137,7 +137,7 @@ def test_a_full_disk_below_is_an_error_that_is_told(
     assert ask(disk(), WRITE, 0, b"x" * 512) == (FAILED, b"")
 
 
-def test_a_file_system_below_that_has_no_holes_is_told_to_the_machine(
+def test_a_file_system_without_holes_makes_discards_unsupported(
     disk: Callable[..., Block], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fallocate(*args: object) -> int:
@@ -167,10 +167,10 @@ def test_discarded_space_is_given_back(disk: Callable[..., Block], tmp_path: Pat
         ({"block": 4096, "physical": 4096}, {2, 6, 9, 10, 13, 14}, 4096, 0),
     ],
 )
-def test_what_it_can_do_is_in_its_features_and_configuration(
+def test_features_and_configuration_describe_the_disk(
     disk: Callable[..., Block], options: dict[str, Any], features: set[int], block: int, exponent: int
 ) -> None:
-    """At the offsets of `struct virtio_blk_config`."""
+    """The offsets are those of `struct virtio_blk_config`."""
     made = disk(**options)
     assert {bit for bit in range(64) if made.features >> bit & 1} == features
     assert struct.unpack_from("<Q", made.config) == (SIZE // 512,)

@@ -1,4 +1,4 @@
-"""User-mode Linux's kernel comes from a suite that may move on while it is fetched."""
+"""The kernel of User-mode Linux comes from a suite that may change during the download."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONTENT = (
 
 
 class Debian:
-    """An archive, as far as the commands show it: the package lists that they fetch may be older than the packages."""
+    """An archive behind the commands: the package lists that they download may be older than its packages."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, failures: int, lacking: str = "") -> None:
         self.failures, self.lacking = failures, lacking
@@ -54,7 +54,7 @@ def left() -> list[str]:
     return sorted(path.name for path in (paths.cache() / "kernels").iterdir() if path.suffix != ".lock")
 
 
-def test_a_suite_that_moved_on_is_asked_once_more_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_suite_that_changed_during_the_download_is_tried_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
     debian = Debian(monkeypatch, failures=1)
     kernel = uml_kernel.find("forky")
     assert debian.unpacked == ["user-mode-linux_0.deb"], "nothing of the first attempt is mixed with the second"
@@ -68,7 +68,7 @@ def test_a_suite_that_moved_on_is_asked_once_more_from_the_start(monkeypatch: py
 
 
 @pytest.mark.parametrize("lacking", ["usr/bin/linux.uml", "usr/lib/x86_64-linux-gnu/libc.so.6", CONTENT[1]])
-def test_packages_that_look_otherwise_are_a_reason_and_no_traceback(
+def test_packages_with_an_unknown_layout_are_an_error_without_traceback(
     monkeypatch: pytest.MonkeyPatch, lacking: str
 ) -> None:
     debian = Debian(monkeypatch, failures=0, lacking=lacking)
@@ -79,7 +79,7 @@ def test_packages_that_look_otherwise_are_a_reason_and_no_traceback(
     assert debian.unpacked and left() == [".forky.log"]
 
 
-def test_where_it_cannot_be_had_at_all_nothing_but_the_log_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_download_leaves_only_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
     Debian(monkeypatch, failures=2)
     with pytest.raises(Failed, match="apt-get failed"):
         uml_kernel.find("forky")

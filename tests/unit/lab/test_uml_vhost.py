@@ -1,4 +1,4 @@
-"""How disks are brought to a User-mode Linux machine: against a driver that says and writes what the kernel's does."""
+"""Disks of a User-mode Linux machine over vhost-user, with a driver that behaves like the kernel's."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from fabfile.lab.kinds.uml_block import READ, WRITE, Block
 from fabfile.lab.kinds.uml_vhost import FOR_WRITING, GET_CONFIG, GET_FEATURES, NEXT, Connection, Server
 
 SHARED, END = 32768, 65536
-"""The part of the machine's memory that it shares; what is below it is the kernel's own."""
+"""The shared part of the machine's memory; below it is the kernel's own."""
 
 DESCRIPTORS, AVAILABLE, USED, HEADER, DATA, STATUS = (SHARED + 1024 * number for number in range(6))
-"""Where the driver has its things."""
+"""Addresses of the driver's structures."""
 
 SIZE = 8
-"""Of the queue."""
+"""Size of the queue."""
 
 
 class Driver:
@@ -54,7 +54,7 @@ class Driver:
         return self.link.recv(size)
 
     def begin(self, seen: int = 0) -> None:
-        """All that the kernel says of its queue before the first request, which is number `seen` of it."""
+        """Send everything that the kernel sends before the first request, which has the number `seen`."""
         self.tail = seen
         self.memory[AVAILABLE : AVAILABLE + 4] = self.memory[USED : USED + 4] = struct.pack("<HH", 0, seen)
         self.say(vhost.SET_FEATURES, self.ask(GET_FEATURES))
@@ -67,14 +67,14 @@ class Driver:
         self.say(vhost.SET_ENABLED, struct.pack("<II", 0, 1))
 
     def describe(self, *parts: tuple[int, int, int]) -> None:
-        """Write down a request of these parts: address, length, flags."""
+        """Write the descriptors of a request with these parts: address, length, flags."""
         for number, (address, length, flags) in enumerate(parts):
             more = NEXT if number + 1 < len(parts) else 0
             described = struct.pack("<QIHH", address, length, flags | more, number + 1)
             self.memory[DESCRIPTORS + 16 * number : DESCRIPTORS + 16 * number + 16] = described
 
     def request(self, kind: int, sector: int, data: int = DATA, length: int = 512) -> int:
-        """Make a request, tell of it, and return its result."""
+        """Submit a request, notify the disk, and return the result."""
         self.memory[HEADER : HEADER + 16] = struct.pack("<IIQ", kind, 0, sector)
         self.memory[STATUS] = 0xFF
         into = FOR_WRITING if kind == READ else 0
@@ -87,7 +87,7 @@ class Driver:
         return self.memory[STATUS]
 
     def offer(self) -> None:
-        """Put the request into the queue and tell of it."""
+        """Put the request into the queue, and notify the disk."""
         place = AVAILABLE + 4 + self.tail % SIZE * 2
         self.memory[place : place + 2] = struct.pack("<H", 0)
         self.tail = (self.tail + 1) & 0xFFFF
@@ -96,7 +96,7 @@ class Driver:
         self.server.step()
 
     def end(self) -> None:
-        """Go away, as a machine does that starts again."""
+        """Disconnect, as a machine that restarts does."""
         self.link.close()
         self.server.step()
         for descriptor in (self.file, self.kick, self.called, self.call):
@@ -114,7 +114,7 @@ def disk(tmp_path: Path) -> Iterator[Block]:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """One to which machines come without a socket's path."""
+    """A server to which machines connect without the path of a socket."""
     server = Server({})
     yield server
     server.selector.close()
@@ -122,13 +122,13 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def driver(server: Server, disk: Block) -> Iterator[Driver]:
-    """One that has just come."""
+    """A driver that has just connected."""
     driver = Driver(server, disk)
     yield driver
     driver.end()
 
 
-def test_it_says_what_the_disk_is(driver: Driver, disk: Block) -> None:
+def test_the_configuration_describes_the_disk(driver: Driver, disk: Block) -> None:
     assert struct.unpack("<Q", driver.ask(GET_FEATURES)) == (vhost.FEATURES | disk.features,)
     part = struct.pack("<III", 20, 4, 0)
     assert driver.ask(GET_CONFIG, part + bytes(4)) == part + disk.config[20:24]
@@ -146,7 +146,7 @@ def test_what_is_written_can_be_read_and_is_in_the_file(driver: Driver, tmp_path
     assert (tmp_path / "disk").read_bytes() == bytes(1536) + b"w" * 512 + bytes((1 << 20) - 2048)
 
 
-def test_the_queue_goes_round_and_its_numbers_begin_again(driver: Driver) -> None:
+def test_the_queue_wraps_around_and_so_do_its_counters(driver: Driver) -> None:
     driver.begin(seen=65530)
     for number in range(3 * SIZE):
         driver.memory[DATA : DATA + 512] = bytes([number]) * 512
@@ -167,21 +167,21 @@ def test_requests_that_came_together_are_all_answered(driver: Driver) -> None:
 
 
 def test_memory_that_is_not_shared_is_written_to_the_disk_too(driver: Driver, tmp_path: Path) -> None:
-    """As the kernel's page of zeros is in Linux 7.2."""
+    """The kernel's zero page is such memory in Linux 7.2."""
     driver.begin()
     driver.memory[4096:4608] = b"u" * 512
     assert driver.request(WRITE, 1, data=4096) == 0
     assert (tmp_path / "disk").read_bytes()[512:1024] == b"u" * 512
 
 
-def test_a_machine_that_may_not_be_looked_into_ends_with_the_reason(
+def test_a_machine_whose_memory_may_not_be_read_is_stopped_with_the_reason(
     driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def forbidden(path: str, flags: int) -> int:
         raise PermissionError(13, "Permission denied", path)
 
     driver.begin()
-    # Not for longer than that: pytest removes directories with it.
+    # No longer than that: pytest removes directories with it.
     with monkeypatch.context() as patch, pytest.raises(PermissionError, match=r"/proc/\d+/mem"):
         patch.setattr("fabfile.lab.kinds.uml_vhost.os.open", forbidden)
         driver.request(WRITE, 1, data=4096)
@@ -217,7 +217,7 @@ def test_a_machine_that_does_not_listen_does_not_stop_its_disk(driver: Driver) -
     assert driver.memory[USED + 2 : USED + 4] == struct.pack("<H", driver.tail)
 
 
-def test_a_machine_that_starts_again_before_it_was_told_of_the_answer_does_not_end_its_disk(driver: Driver) -> None:
+def test_a_restart_before_a_notification_does_not_stop_the_disk(driver: Driver) -> None:
     driver.begin()
     driver.memory[HEADER : HEADER + 16] = struct.pack("<IIQ", READ, 0, 0)
     driver.describe((HEADER, 16, 0), (DATA, 512, FOR_WRITING), (STATUS, 1, FOR_WRITING))
@@ -229,7 +229,7 @@ def test_a_machine_that_starts_again_before_it_was_told_of_the_answer_does_not_e
     assert driver.memory[USED + 2 : USED + 4] == struct.pack("<H", 1)
 
 
-def test_a_machine_that_goes_away_before_it_reads_an_answer_is_forgotten(server: Server, disk: Block) -> None:
+def test_a_machine_that_disconnects_before_reading_a_reply_is_dropped(server: Server, disk: Block) -> None:
     driver = Driver(server, disk)
     driver.say(GET_FEATURES)
     driver.end()
@@ -256,7 +256,7 @@ def test_a_machine_that_starts_again_finds_its_disk(server: Server, disk: Block)
     assert len([*Path("/proc/self/fd").iterdir()]) == before
 
 
-def test_a_driver_may_let_go_of_a_disk_and_take_it_again(driver: Driver, server: Server) -> None:
+def test_a_driver_may_disable_a_queue_and_enable_it_again(driver: Driver, server: Server) -> None:
     before = len([*Path("/proc/self/fd").iterdir()])
     for number in range(3):
         driver.begin()

@@ -1,4 +1,4 @@
-"""containerd's databases of a pool, as bytes, made of what is in them."""
+"""containerd's databases of a pool, as bytes, composed from their content."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def pool(entries: Mapping[str, Entry], last: int, marks: Mapping[int, int] | Non
 
 
 def snapshots(there: list[Snapshot], last: int) -> bytes:
-    """`metadata.db`, with the links from parents to children."""
+    """`metadata.db`, with its links from parents to children."""
     numbers = {of.key: of.number for of in there}
     buckets, links = {}, {}
     for of in there:
@@ -42,7 +42,7 @@ def snapshots(there: list[Snapshot], last: int) -> bytes:
 
 
 def number(of: int) -> bytes:
-    """A number as Go encodes it."""
+    """Encode a number like Go."""
     parts = []
     while of >= 0x80:
         parts.append(of & 0x7F | 0x80)
@@ -54,8 +54,8 @@ def records(there: Mapping[str, tuple[str, str]], images: Mapping[str, str], con
     """`meta.db` with one namespace.
 
     Args:
-        there: key → what the snapshotter calls it, and its parent's key.
-        images: name → its topmost snapshot.
+        there: key → name in the snapshotter's database, and the parent's key.
+        images: name → its top snapshot.
         containers: name → its snapshot.
     """
     known: dict[bytes, bytes | Content] = {

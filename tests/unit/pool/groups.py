@@ -11,8 +11,9 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts, disks, record
 from fabfile.facts import pool as pool_facts
 from fabfile.facts.files import FileFact
-from fabfile.facts.lvm import Group, Lvm, Volume
+from fabfile.facts.lvm import Lvm
 from fabfile.facts.record import LvmRecord
+from fabfile.facts.volume_group import Group, Volume
 from fabfile.inventory import Host, Pool
 from fabfile.plan import Change, File
 from fabfile.pool import units
@@ -27,7 +28,7 @@ RW = pool_facts.Status(100, 53248, 10, 32760, "rw", needs_check=False)
 
 
 RECORD = {"VARIANT": "direct", "VG": "containerd", "LV": "thinpool", "CHUNK_BYTES": str(512 * KIB)}
-"""What every version recorded of a pool."""
+"""The keys that every version wrote to a record."""
 
 
 def asked(*devices: str, **changes: Any) -> Pool:
@@ -35,7 +36,7 @@ def asked(*devices: str, **changes: Any) -> Pool:
 
 
 def empty(name: str = "/dev/vdb", **changes: Any) -> disks.Disk:
-    """A look at an empty disk of 20G."""
+    """Inspection of an empty disk of 20G."""
     kernel = name.rpartition("/")[2]
     text = f"asked {name}\nreal {name}\nnumber 254:16\nsize {20 * GIB}\nread-only 0\nserial {kernel}-serial\n"
     (disk,) = disks.parse(f"{text}sequence 2\nnode 254:16 {kernel} {kernel} disk\n")
@@ -43,13 +44,13 @@ def empty(name: str = "/dev/vdb", **changes: Any) -> disks.Disk:
 
 
 def labelled(name: str = "/dev/vdb", uuid: str = PV, **physical: Any) -> disks.Disk:
-    """A look at a disk that is a physical volume."""
+    """Inspection of a disk that is a physical volume."""
     label = disks.Physical("254:16", uuid, **physical)
     return empty(name, signatures=(disks.Signature("LVM2_member", "0x218"),), physical=(label,))
 
 
 def fresh(*found: disks.Disk, **changes: Any) -> Facts:
-    """A machine with empty disks and no group."""
+    """A machine with empty disks and no volume group."""
     return having(disks=found or (empty(),), **{"lvm": Lvm(SETTINGS), **changes})
 
 
@@ -73,7 +74,7 @@ def recorded(conf: str, text: str, **changes: Any) -> LvmRecord:
 
 
 def made(want: Pool | None = None, **changes: Any) -> Facts:
-    """The machine after the plan for an empty one."""
+    """The machine after the plan for an empty one was applied."""
     want = want or asked()
     content = written(plan(fresh(), want))
     volume = Volume(
@@ -106,7 +107,7 @@ def made(want: Pool | None = None, **changes: Any) -> Facts:
 
 
 def with_volume(have: Facts, **changes: Any) -> Facts:
-    """The same with another pool in the group."""
+    """The same machine with another pool volume in the group."""
     assert have.lvm and have.lvm.group
     volume = msgspec.structs.replace(have.lvm.group.volumes["thinpool"], **changes)
     return with_group(have, volumes={"thinpool": volume})
@@ -122,3 +123,10 @@ def refused(have: Facts, want: Pool, wipes: tuple[str, ...] = ()) -> Refused:
     with pytest.raises(Refused) as refused:
         plan(have, want, wipes)
     return refused.value
+
+
+def with_disk(have: Facts, **changes: Any) -> Facts:
+    """The machine of `made`, with the inspection of its disk while the pool is on it."""
+    (look,) = have.disks
+    seen = f"{empty().seen}\nnode 254:0 dm-0 containerd-thinpool lvm\nsignature LVM2_member,0x218,"
+    return msgspec.structs.replace(have, disks=(msgspec.structs.replace(look, seen=seen, **changes),))

@@ -25,23 +25,23 @@ ROOM = Place("ext4", "/", 500 * GIB)
 
 
 def want(**changes: Any) -> LoopSpec:
-    """What somebody asked for: 100G of data, 75M of metadata."""
+    """The requested pool: 100G of data, 75M of metadata."""
     asked = {"name": NAME, "dir": "/srv/pool", "size": "100G", "meta_size": "", "block_size": "64K"}
     return spec.wanted(**(asked | changes))
 
 
 def written(changes: list[Change], have: Facts) -> Facts:
-    """`have` with what the files of a plan say."""
+    """`have`, with the files of a plan."""
     new = {change.path: FileFact(change.content, change.mode) for change in changes if isinstance(change, File)}
     return msgspec.structs.replace(have, files=have.files | new)
 
 
 KNOWN = {"MAKING": "no", "FS_UUID": "''", "MOUNT": "/", "DATA_INO": "0", "META_INO": "0"}
-"""What is recorded of the files below, as a shell has it."""
+"""The recorded identities of the files below, as in a shell."""
 
 
 def record(**changes: str) -> LoopRecord:
-    """The record of such a pool, with other lines, or more."""
+    """The record of such a pool, with other or additional lines."""
     lines = {"DATA": "/srv/pool/data", "META": "/srv/pool/meta", "BLOCK_SECTORS": "128"}
     found = records.read(units.conf(NAME), lines | {"ASKED_BYTES": "1", "ASKED_META_BYTES": "1"} | changes)
     assert isinstance(found, LoopRecord)
@@ -49,7 +49,7 @@ def record(**changes: str) -> LoopRecord:
 
 
 def known(have: Facts, **changes: str) -> Facts:
-    """The same once the settings record which files are the pool's."""
+    """The same machine, once the record has the identities of the pool's files."""
     conf = units.conf(NAME)
     lines = [line for line in have.files[conf].content.splitlines() if line.partition("=")[0] not in identity.KEYS]
     content = "\n".join([*lines, *(f"{key}={value}" for key, value in (KNOWN | changes).items()), ""])
@@ -59,7 +59,7 @@ def known(have: Facts, **changes: str) -> Facts:
 
 
 def pool(data: int = 100 * GIB, meta: int = 75 * MIB, **changes: Any) -> Pool:
-    """The pool on files of that length, active and well, with a tenth of it in use."""
+    """An active, healthy pool on files of these sizes, a tenth of it in use."""
     blocks = data // (64 << 10)
     well = Pool(
         table=Table("thin-pool", blocks * 128, "7:0", "7:1", 128, 32768),
@@ -72,7 +72,7 @@ def pool(data: int = 100 * GIB, meta: int = 75 * MIB, **changes: Any) -> Pool:
 
 
 def machine(now: Pool | None = None, **asked: Any) -> Facts:
-    """A machine on which pool.loop made what `asked` says, and on which the pool is `now` by now."""
+    """A machine on which pool.loop created the requested pool, whose state is `now`."""
     bare = having(pool=Pool(place=ROOM))
     now = now or pool()
     mount = now.place.target if now.place else "/"

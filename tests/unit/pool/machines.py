@@ -1,4 +1,4 @@
-"""A machine with a pool that does what it is told: each change is answered by its reason, and is remembered."""
+"""A machine with a pool that does as it is told: each change is answered by its reason, and recorded."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RUNS = Containerd(active=True, plugins=(Plugin("io.containerd.snapshotter.v1", "
 
 
 def running(have: Facts, name: str) -> Facts:
-    """The same machine with the record of its pool among those of all pools, and with its containerd running."""
+    """The same machine with the pool's record among all records, and with a running containerd."""
     conf = units.conf(name)
     lines = have.files[conf].content.splitlines()
     made = instances.parse("".join(f"conf {conf}|{line}\n" for line in lines))
@@ -59,13 +59,13 @@ def with_pool(have: Facts, **changes: Any) -> Facts:
 
 
 def with_status(have: Facts, **changes: Any) -> Facts:
-    """The same machine where the kernel says something else of the pool."""
+    """The same machine with another status of its pool."""
     assert have.pool.status
     return with_pool(have, status=msgspec.structs.replace(have.pool.status, **changes))
 
 
 def full(have: Facts) -> Facts:
-    """The same machine where the pool has no room for metadata."""
+    """The same machine with full metadata."""
     assert have.pool.status
     return with_status(have, mode="ro", used_meta=have.pool.status.total_meta)
 
@@ -76,7 +76,7 @@ def without(have: Facts, tool: str) -> Facts:
 
 
 def packed(**files: bytes) -> str:
-    """Copies of databases as a script prints them, by what it calls them."""
+    """Copies of databases as a script prints them, under their names in its output."""
     return "".join(f"{name} {base64.b64encode(gzip.compress(content)).decode()}\n" for name, content in files.items())
 
 
@@ -84,9 +84,9 @@ def copies(name: str, numbers: Collection[int], prefix: str = "", *, box: int = 
     """containerd's databases of a pool as a script prints them.
 
     Args:
-        name: of the pool.
-        numbers: of its committed snapshots, which are their thin ids, too.
-        prefix: before the names of the databases.
+        name: the pool's name.
+        numbers: numbers of its committed snapshots, which are also their thin ids.
+        prefix: prefix for the names of the databases.
         box: number of the snapshot of a container `box`; 0: there is none.
     """
     entries = {(of := f"{name}-snap-{number}"): Entry(number, of, "", "Deactivated", 1) for number in numbers}
@@ -102,12 +102,12 @@ class PoolMachine(Machine):
     """Answers each change by its reason.
 
     Args:
-        looks: the machine at one look after the other; the last is repeated.
-        says: the start of a change's reason → what it prints, one after the other; the last is repeated.
-        fails: the start of a change's reason → its exit code.
-        asked: a part of a script that changes nothing → what it prints.
-        becomes: the start of a change's reason → the machine as it is after that change.
-        dry: whether the user said --dry.
+        looks: facts of the machine, one after the other; the last are repeated.
+        says: start of a change's reason → its outputs, one after the other; the last is repeated.
+        fails: start of a change's reason → its exit code.
+        asked: part of a script that changes nothing → its output.
+        becomes: start of a change's reason → facts of the machine after that change.
+        dry: whether --dry was given.
     """
 
     def __init__(
@@ -127,21 +127,21 @@ class PoolMachine(Machine):
         self.says = {why: [text] if isinstance(text, str) else [*text] for why, text in (says or {}).items()}
         self.planned: Sequence[Change] = ()
         self.lost_at = ""
-        """The start of a change's reason: the machine is off by then."""
+        """Start of the reason of the change at which the machine is lost."""
         self.done: list[str] = []
-        """The reasons of all changes that were begun."""
+        """The reasons of all changes that were started."""
 
     def state(self) -> Facts:
-        """The machine as the next look shows it."""
+        """The facts that are gathered next."""
         return self.states.pop(0) if len(self.states) > 1 else self.states[0]
 
     def apply(self, c: Any, name: str, changes: list[Change], have: Facts, look: str = "") -> str | None:
-        """Apply changes as ever, with their reasons known."""
+        """Apply changes as usual, after recording their reasons."""
         self.planned = changes
         return apply.apply(c, name, changes, have, look)
 
     def answer(self, script: str, data: bytes) -> tuple[int, str]:
-        """Make the planned changes, or look."""
+        """Make the planned changes, or answer another script."""
         if apply.LOCK not in script:
             said = [text for part, text in self.asked.items() if part in script]
             return (0, said[0]) if said else super().answer(script, data)
@@ -167,7 +167,7 @@ Make = Callable[..., PoolMachine]
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Make:
-    """Makes such a machine: the one that is looked at from then on."""
+    """Makes such a machine; facts are gathered from the one made last."""
 
     def make(*looks: Facts, **options: Any) -> PoolMachine:
         c = PoolMachine(looks, **options)
@@ -179,13 +179,13 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Make:
 
 
 def done(task: str, c: Any, **given: Any) -> TaskReport:
-    """What becomes of a task, as the executors do it."""
+    """Run a task like the executors, and return its report."""
     report, _ = outcome.perform(task, partial(tasks.ns[task].body, c, **given), remote=False)
     return report
 
 
 def trouble(report: TaskReport, status: str) -> outcome.Trouble:
-    """The error of a task that ended with one."""
+    """The error of a task that ended with this status."""
     assert report.status == status, report.error
     assert report.error
     return report.error

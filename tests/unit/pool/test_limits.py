@@ -1,4 +1,4 @@
-"""The arithmetic of thin pools, and what is no pool."""
+"""Limits and arithmetic of thin pools."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_metadata_is_enough_for_a_thousand_devices_as_the_kernels_tools_count(si
         ({"when_full": "wait"}, "pool.when_full"),
     ],
 )
-def test_what_cannot_be_is_refused(changes: dict[str, Any], what: str) -> None:
+def test_impossible_values_are_refused(changes: dict[str, Any], what: str) -> None:
     with pytest.raises(Refused, match=what):
         pool(**changes)
 
@@ -99,11 +99,11 @@ def test_a_pool_smaller_than_a_block_is_refused() -> None:
     assert pool(size="1G", block_size="1G").data == GIB
 
 
-def test_how_it_grows_by_itself() -> None:
+def test_settings_of_automatic_growth() -> None:
     found = pool(threshold=70, percent=50, max_size="200G", when_full="error")
     assert (found.threshold, found.percent, found.most, found.when_full) == (70, 50, 200 * GIB, "error")
     assert pool().most == 0
 
 
-def test_metadata_that_is_asked_for_is_whole_blocks() -> None:
+def test_requested_metadata_is_rounded_to_whole_blocks() -> None:
     assert pool(meta_size="4097K").meta == 4096 * KIB

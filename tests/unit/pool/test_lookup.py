@@ -1,4 +1,4 @@
-"""Which pool is meant, purely from the facts."""
+"""Which pool is meant."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ DEFAULT, TWO = "/var/lib/containerd/devmapper", "/var/lib/containerd-two/devmapp
         Case({}, "", "loop", "two-pool", TWO),
         Case({DM_NAME: DIRECT}, "", "direct", DM_NAME, TWO),
         Case({DM_NAME: DIRECT}, DM_NAME, "direct", DM_NAME, TWO),
-        # Whoever says a name means that one.
+        # A name that was typed means that pool.
         Case({DM_NAME: DIRECT}, "two-pool", "loop", "two-pool", TWO),
         Case({"data": {**LOOP, "INSTANCE": "two"}}, "", "loop", "data", "/srv/pool"),
-        # Of two, neither is the one.
+        # Of two pools, neither is the only one.
         Case({DM_NAME: DIRECT, "data": {**LOOP, "INSTANCE": "two"}}, "", "loop", "two-pool", TWO),
         Case({DM_NAME: DIRECT, "two-pool": {**LOOP, "INSTANCE": "two"}}, "", "loop", "two-pool", "/srv/pool"),
-        # Another containerd's is not meant, unless it is named.
+        # Another containerd's pool is meant only by its name.
         Case({DM_NAME: DIRECT}, "", "loop", "containerd-pool", DEFAULT, ""),
         Case({DM_NAME: DIRECT}, DM_NAME, "direct", DM_NAME, DEFAULT, ""),
     ],
@@ -54,7 +54,7 @@ def test_the_pool_that_is_meant(case: Case) -> None:
     assert (pool.variant, pool.dm_name, pool.dir) == (case.variant, case.dm_name, case.dir)
 
 
-def test_one_that_is_active_and_not_ours_is_meant_too() -> None:
+def test_an_active_pool_that_is_not_ours_may_be_meant() -> None:
     there = Instances(settings={DM_NAME: DIRECT}, active=frozenset({"two-pool"}))
     assert meant(having(instances=there), on_instance(Host(name="a", instance="two")), "").dm_name == "two-pool"
 

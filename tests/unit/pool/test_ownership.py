@@ -1,4 +1,4 @@
-"""One pool and one directory for each containerd, and no move of one that exists: purely from the facts."""
+"""One pool and one directory per containerd, and no move of an existing one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def used(data: int) -> pool.Pool:
 @pytest.mark.parametrize(
     ("daemon", "name", "dir"), [(ONE, "containerd-pool", ONE_DIR), (TWO, "two-pool", TWO_DIR + "/")]
 )
-def test_what_is_there_is_nothing_to_refuse(daemon: Daemon, name: str, dir: str) -> None:
+def test_an_existing_deployment_is_not_refused(daemon: Daemon, name: str, dir: str) -> None:
     ownership.refuse_foreign(both(), daemon, name, dir)
     ownership.refuse_move(both(), daemon, name, dir)
     ownership.refuse_base_image_size(both(pool=used(5)), daemon, "10GiB")
@@ -55,7 +55,7 @@ def test_what_is_there_is_nothing_to_refuse(daemon: Daemon, name: str, dir: str)
         (Daemon("three"), "three-pool", TWO_DIR + "/", f"{TWO_DIR} holds the pool two-pool"),
     ],
 )
-def test_what_another_containerd_has_is_refused(daemon: Daemon, name: str, dir: str, evidence: str) -> None:
+def test_what_another_containerd_uses_is_refused(daemon: Daemon, name: str, dir: str, evidence: str) -> None:
     with pytest.raises(Refused, match="another containerd of this machine") as refused:
         ownership.refuse_foreign(both(), daemon, name, dir)
     assert evidence in refused.value.details
@@ -84,7 +84,7 @@ def test_a_containerd_that_somebody_made_by_hand_counts_too(config: Config, evid
         ("containerd-pool", ONE_DIR, "direct", "variant: it has loop, requested: direct"),
     ],
 )
-def test_a_move_is_refused_with_both_values_and_the_way_out(name: str, dir: str, variant: str, evidence: str) -> None:
+def test_a_move_is_refused_with_both_values_and_the_fix(name: str, dir: str, variant: str, evidence: str) -> None:
     with pytest.raises(Refused, match="the default containerd is configured for another pool") as refused:
         ownership.refuse_move(one(), ONE, name, dir, variant)
     assert evidence in refused.value.details

@@ -1,4 +1,4 @@
-"""Every variant that hosts.toml may name, and every record that may be found, has its row."""
+"""Every variant in hosts.toml, and every record, has a row in the table."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def test_the_inventory_says_which_one_a_deploy_makes(variant: str, step: str) ->
 
 
 @pytest.mark.parametrize("variant", variants.VARIANTS.values())
-def test_to_grow_by_nothing_is_refused_by_each(variant: variants.Variant[record.Record]) -> None:
+def test_growth_without_a_size_is_refused_by_each_variant(variant: variants.Variant[record.Record]) -> None:
     with pytest.raises(Refused, match="no size is given"):
         variant.grow(Host(), Growth())
 
 
-def test_a_pool_on_files_takes_no_disks() -> None:
+def test_a_loop_pool_takes_no_disks() -> None:
     with pytest.raises(Refused, match="takes no --device"):
         variants.LOOP.grow(Host(), Growth(size="200G", devices=("/dev/vdb",)))

@@ -1,4 +1,4 @@
-"""A release that is there without a network, and the facts of an empty machine."""
+"""A release that exists without a network, and the facts of an empty machine."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ FRESH = Facts(
 
 
 def having(**changes: Any) -> Facts:
-    """The facts of an empty machine that has all packages, except for those given."""
+    """The facts of an empty machine with all packages, except for the given ones."""
     return msgspec.structs.replace(FRESH, **changes)
 
 
 def with_system(**changes: Any) -> Facts:
-    """The same with another system."""
+    """The same facts with another system."""
     return having(system=msgspec.structs.replace(FRESH.system, **changes))
 
 
 def with_versions(name: str, **changes: Any) -> Facts:
-    """The same with something installed."""
+    """The same facts with something installed."""
     return having(versions=FRESH.versions | {name: Versions(**changes)})
 
 
 def make_mirror(directory: Path) -> str:
-    """Make `directory` a mirror that describes a release `lab`."""
+    """Make `directory` a mirror that defines a release `lab`."""
     releases.load.cache_clear()
     digest = {"amd64": hashlib.sha256(b"content").hexdigest()}
     document = {
@@ -66,5 +66,5 @@ def make_mirror(directory: Path) -> str:
 
 @pytest.fixture
 def mirror(tmp_path: Path) -> str:
-    """A mirror that describes a release `lab`."""
+    """A mirror that defines a release `lab`."""
     return make_mirror(tmp_path)

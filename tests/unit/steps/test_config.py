@@ -1,4 +1,4 @@
-"""config.toml: our keys, and nothing else, in every format."""
+"""config.toml: our keys, and no others, in every format."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ KEY = "1.6.20-k"
 
 
 def configured(mirror: str) -> Facts:
-    """A machine on which the daemon runs with what the step wrote."""
+    """A machine whose daemon runs with what the step wrote."""
     bare = with_versions("containerd", current=KEY)
     changes = config.step(host(mirror)).plan(bare)
     written = {change.path: change for change in changes if isinstance(change, File)}
@@ -178,11 +178,11 @@ DOCKER = '#   Copyright 2018-2022 Docker Inc.\n\ndisabled_plugins = ["cri"]\n\n#
 
 @pytest.mark.parametrize("text", [DOCKER, "# nothing\n", "version = 3\n", ""])
 @pytest.mark.parametrize("format", [1, 2, 3])
-def test_a_file_without_settings_is_written_anew(text: str, format: int) -> None:
+def test_a_file_without_settings_is_replaced(text: str, format: int) -> None:
     assert settings.edited(text, want(format)) == settings.edited(None, want(format))
 
 
-def test_what_means_the_same_in_every_format_stays() -> None:
+def test_keys_with_the_same_meaning_in_every_format_are_kept() -> None:
     text = settings.edited("# mine\noom_score = -5\n[debug]\nlevel = 'warn'\n", want(3))
     document = tomllib.loads(text)
     assert document["version"] == 3 and document["oom_score"] == -5 and document["debug"] == {"level": "warn"}
@@ -211,7 +211,7 @@ def test_a_copy_of_a_file_without_settings_is_kept_apart(mirror: str) -> None:
         ({"command": "/usr/local/bin/containerd --config /x"}, "it runs with --config /x"),
     ],
 )
-def test_a_daemon_that_runs_otherwise_is_started_again(mirror: str, change: dict[str, str], why: str) -> None:
+def test_a_daemon_with_other_settings_is_restarted(mirror: str, change: dict[str, str], why: str) -> None:
     have = configured(mirror)
     have = msgspec.structs.replace(have, containerd=msgspec.structs.replace(have.containerd, **change))
     (restart,) = config.step(host(mirror)).plan(have)

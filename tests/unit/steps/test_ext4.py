@@ -19,7 +19,7 @@ def test_zeros_are_not_written_twice_where_containerd_can_be_told(version: str, 
     assert ext4.options(have, Pool(), version) == (ext4.ZEROED if knows else "")
 
 
-def test_they_are_where_mke2fs_knows_no_better_or_the_pool_does_not_zero() -> None:
+def test_zeros_are_written_if_mke2fs_lacks_the_option_or_the_pool_does_not_zero() -> None:
     assert ext4.options(having(needs=frozenset()), Pool(), "2.3.4") == ""
     assert ext4.options(having(needs=frozenset({PREZEROED})), Pool(variant="direct"), "2.3.4") == ""
 
@@ -45,7 +45,7 @@ def test_file_systems_stop_at_their_first_error(text: str) -> None:
     assert ext4.stopping_at_errors(made) == made
 
 
-def test_what_the_machine_has_said_of_errors_stays() -> None:
+def test_the_machines_own_errors_setting_is_kept() -> None:
     mine = DEBIANS.replace("\tbase", "\terrors = panic\n\tbase")
     assert ext4.stopping_at_errors(mine) == mine
     elsewhere = DEBIANS + "[other]\n\terrors = panic\n"

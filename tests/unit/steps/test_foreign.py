@@ -1,4 +1,4 @@
-"""A containerd from somewhere else is named as a whole, with commands in an order that works."""
+"""A foreign containerd is reported completely, with commands in an order that works."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROGRAMS = {f"/usr/local/bin/{name}": "" for name in ("containerd", "containerd-
 
 
 def upstream(**changes: object) -> Facts:
-    """Upstream's tarball, with the pool of its documentation."""
+    """A machine with upstream's tarball, and the pool of its documentation."""
     versions = {name: Versions(links=PROGRAMS | {"/usr/local/sbin/runc": ""}) for name in NAMES}
     configs = {DAEMON.config: Config("", "devpool", DIR, "10GB")}
     there = having(
@@ -34,13 +34,13 @@ def upstream(**changes: object) -> Facts:
     return msgspec.structs.replace(there, **changes)
 
 
-def test_a_machine_without_one_has_none() -> None:
+def test_a_machine_without_a_foreign_containerd_has_no_finding() -> None:
     assert foreign.found(having(), DAEMON) is None
     ours = having(files={DAEMON.unit_path: FileFact(f"{OURS}; more\n", 0o644)})
     assert foreign.found(ours, DAEMON) is None
 
 
-def test_all_of_it_is_named_and_the_pool_comes_first() -> None:
+def test_everything_foreign_is_named_and_the_pool_comes_first() -> None:
     what = foreign.found(upstream(), DAEMON, "1.6.20")
     assert what
     programs, unit, pool = what.lines
@@ -76,6 +76,6 @@ def test_a_package_is_removed_by_its_name() -> None:
     assert caught.value.hint == "in this order:\napt-get remove containerd.io\ninv deploy"
 
 
-def test_what_lies_beside_it_is_nobodys_business() -> None:
+def test_unrelated_files_are_ignored() -> None:
     links = {"/usr/local/bin/containerd-rootless.sh": "", "/usr/local/bin/containerd-stress": ""}
     assert foreign.found(having(versions={name: Versions(links=links) for name in NAMES}), DAEMON) is None

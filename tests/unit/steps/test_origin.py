@@ -27,7 +27,7 @@ instance = "two"
 
 
 def sources(typed: str, **changes: Any) -> dict[str, tuple[Any, str]]:
-    """Key → value and source, of a host as it is connected to."""
+    """Map each key of a host to its value and source."""
     paths.inventory().write_text(FLEET)
     known = inventory.load()
     (host,) = known.resolve([typed])
@@ -45,15 +45,15 @@ def test_each_value_has_its_source() -> None:
     assert found["labels"] == ([], "default")
 
 
-def test_what_an_instance_renames_is_told() -> None:
+def test_values_renamed_for_an_instance() -> None:
     assert sources("b")["pool.vg"] == ("containerd-two", "instance two")
 
 
-def test_what_ssh_says() -> None:
+def test_values_from_the_ssh_configuration() -> None:
     assert sources("b", port=2200)["port"] == (2200, "~/.ssh/config")
 
 
-def test_what_was_typed() -> None:
+def test_values_from_the_command_line() -> None:
     found = sources("root@192.0.2.9:2201")
     assert found["user"] == ("root", "command line")
     assert found["address"] == ("192.0.2.9", "command line")
@@ -61,7 +61,7 @@ def test_what_was_typed() -> None:
 
 
 @pytest.mark.parametrize("host", ["a", ""])
-def test_it_is_shown_a_line_a_key(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_key_is_shown_on_a_line(host: str, capsys: pytest.CaptureFixture[str]) -> None:
     paths.inventory().write_text(FLEET)
     c = SimpleNamespace(host_entry=inventory.load().hosts[host]) if host else SimpleNamespace()
     show_settings(cast(Context, c))

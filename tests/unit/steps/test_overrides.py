@@ -1,4 +1,4 @@
-"""What else than config.toml decides what a containerd uses, in every format, from files as people write them."""
+"""What else than config.toml determines what a containerd uses, in every format, from realistic files."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def wanted(format: int = 2, **changes: Any) -> overrides.Wanted:
 
 
 def text(format: int) -> str:
-    """Our config.toml, with an import of somebody's."""
+    """Our config.toml, with an import of somebody else's."""
     ours = settings.Want(format, "pool", "/srv/pool", "10GB", "/usr/local/bin", "amd64")
     return settings.edited(PREFACE.format(format) if format > 1 else f"imports = ['{OTHER}']\n", ours)
 
 
 def have(format: int, other: str, **changes: Any) -> Facts:
-    """A machine that has both files."""
+    """A machine with both files."""
     sources = (facts.source(PATH, text(format)), facts.source(OTHER, other))
     config = msgspec.structs.replace(Config(sources), **changes)
     return having(config=config, files={PATH: FileFact(text(format), 0o644)})
@@ -47,7 +47,7 @@ def found(format: int, other: str, **changes: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("format", [1, 2, 3])
-def test_files_that_say_nothing_against_it_are_none(format: int) -> None:
+def test_harmless_files_have_no_findings(format: int) -> None:
     assert found(format, "oom_score = -5\n[debug]\nlevel = 'warn'\n") == []
     assert found(format, "disabled_plugins = ['io.containerd.snapshotter.v1.zfs', 'btrfs']\n") == []
 
@@ -70,7 +70,7 @@ def test_files_that_say_nothing_against_it_are_none(format: int) -> None:
         ("version = = 2", ": it is not TOML"),
     ],
 )  # fmt: skip
-def test_what_stands_against_it_is_named_with_file_and_line(other: str, says: str) -> None:
+def test_overrides_are_named_with_file_and_line(other: str, says: str) -> None:
     lines = found(3, other)
     assert len(lines) == 1 and lines[0].startswith(f"{OTHER}{says}"), lines
 
@@ -96,7 +96,7 @@ def test_imports_that_our_own_edit_leaves_out_do_not_count() -> None:
     assert overrides.findings(there, wanted(2), fresh) == []
 
 
-def test_what_only_containerd_knows_is_believed() -> None:
+def test_what_only_the_dump_shows_counts() -> None:
     dump = {"pool_name": "other", "root": "/var/lib/containerd"}
     assert found(2, "", dump=dump) == ["containerd config dump: pool_name is other, it must be pool"]
     assert found(2, "", problem="containerd: it failed") == [f"containerd does not load {PATH}: containerd: it failed"]
@@ -117,7 +117,7 @@ def test_another_command_line_is_named(command: str, says: str) -> None:
     assert "9.conf: ExecStart has " in line and says in line
 
 
-def test_options_that_change_nothing_are_a_persons_own() -> None:
+def test_options_that_change_nothing_are_accepted() -> None:
     command = f"/usr/local/bin/containerd --log-level debug --config {PATH}"
     assert found(2, "", commands={"/x.conf": command}) == []
 

@@ -23,7 +23,7 @@ def test_every_need_has_a_package_in_every_family() -> None:
     assert distributions.PACKAGES.keys() == packages.INSTALL.keys()
 
 
-def test_a_machine_that_has_all_is_left_alone() -> None:
+def test_a_machine_with_all_packages_is_left_alone() -> None:
     assert packages.step(BUILDS).plan(having()) == []
 
 

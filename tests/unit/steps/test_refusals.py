@@ -32,7 +32,7 @@ def test_each_step_is_planned_and_what_two_refuse_is_named_once() -> None:
 
 
 def looked(mirror: str, **sections: str) -> tuple[Any, list[Refusal]]:
-    """A fresh machine, except for the facts given, and what was found of it."""
+    """A fresh machine, except for the given facts, and what was found on it."""
     machine: Any = Machine([looks_like(**sections)])
     machine.host_entry = Host(release="lab", mirror=mirror)
     return machine, refusals.look(machine, "")[2]
@@ -55,14 +55,14 @@ def test_a_deploy_that_would_be_refused_is_found_in_one_look(mirror: str, monkey
     ]
 
 
-def test_so_is_what_cannot_even_be_planned(mirror: str) -> None:
+def test_a_deploy_that_cannot_be_planned_is_found_too(mirror: str) -> None:
     machine: Any = Machine([looks_like()])
     machine.host_entry = Host(release="lab", mirror=mirror, pool=Pool(size="100"))
     (found,) = refusals.look(machine, "")[2]
     assert "'100' is not a size" in found.what
 
 
-def test_what_is_shown_already_is_not_shown_twice() -> None:
+def test_a_finding_is_not_shown_twice() -> None:
     from fabfile.steps.status import _refused
 
     shown = [Check("pool", "fail", "it is suspended: all I/O waits")]

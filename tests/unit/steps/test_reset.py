@@ -1,4 +1,4 @@
-"""pool.reset from end to end on machines that answer: all that is refused comes before anything is touched."""
+"""pool.reset from end to end: everything is refused before anything is changed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from fabfile.facts.instances import Instances
 from fabfile.instance import OURS, Daemon
 from fabfile.pool import units
 from tests.unit.pool import groups
+from tests.unit.pool.groups import with_disk
 from tests.unit.pool.loops import NAME
 from tests.unit.pool.machines import Make, both, done, on_disks, on_files, trouble
 from tests.unit.pool.machines import machine as machine
-from tests.unit.pool.test_remove import bare, with_disk
+from tests.unit.pool.removals import bare
 
 POOLS = {NAME: on_files(), groups.NAME: with_disk(on_disks())}
 WHOLE = {
@@ -37,7 +38,7 @@ WHOLE = {
         f"forget the pool {groups.NAME}",
     ],
 }
-"""All that a reset does, in its order."""
+"""Everything that a reset does, in order."""
 
 
 def gone(name: str) -> Facts:
@@ -50,7 +51,7 @@ def made(machine: Make, name: str, **options: Any) -> Any:
 
 
 @both
-def test_a_pool_goes_with_a_yes_and_its_record_goes_last(machine: Make, name: str) -> None:
+def test_a_pool_is_removed_with_yes_and_its_record_last(machine: Make, name: str) -> None:
     c = made(machine, name)
     report = done("pool.reset", c, yes=True)
     assert c.done == WHOLE[name]
@@ -59,7 +60,7 @@ def test_a_pool_goes_with_a_yes_and_its_record_goes_last(machine: Make, name: st
 
 
 @both
-def test_without_a_yes_all_that_would_go_is_named_and_nothing_is_touched(machine: Make, name: str) -> None:
+def test_without_yes_everything_to_be_removed_is_listed_and_nothing_changed(machine: Make, name: str) -> None:
     c = made(machine, name)
     error = trouble(done("pool.reset", c), "refused")
     assert error.details.splitlines() == WHOLE[name] and "--yes" in error.hint
@@ -68,7 +69,7 @@ def test_without_a_yes_all_that_would_go_is_named_and_nothing_is_touched(machine
 
 @pytest.mark.parametrize("force", [False, True])
 @both
-def test_what_uses_it_is_named_and_nothing_is_touched(machine: Make, name: str, force: bool) -> None:
+def test_users_of_the_pool_are_listed_and_nothing_is_changed(machine: Make, name: str, force: bool) -> None:
     held = "held: /dev/mapper/x is mounted on /mnt\n"
     c = made(machine, name, asked={"idle\n": f"container web in default\n{held}"})
     error = trouble(done("pool.reset", c, yes=True, force=force), "refused")
@@ -79,14 +80,14 @@ def test_what_uses_it_is_named_and_nothing_is_touched(machine: Make, name: str, 
 
 
 @both
-def test_with_force_containers_are_no_hindrance(machine: Make, name: str) -> None:
+def test_with_force_containers_are_accepted(machine: Make, name: str) -> None:
     c = made(machine, name, asked={"idle\n": "container web in default\n"})
     assert done("pool.reset", c, yes=True, force=True).status == "changed"
     assert c.done == [f"end containers, {WHOLE[name][0]}", *WHOLE[name][1:]]
 
 
 @pytest.mark.parametrize(("name", "at"), [(name, at) for name, whole in WHOLE.items() for at in range(len(whole))])
-def test_what_fails_ends_it_and_the_record_stays_for_the_next_run(machine: Make, name: str, at: int) -> None:
+def test_a_failure_ends_the_reset_and_the_record_stays_for_the_next_run(machine: Make, name: str, at: int) -> None:
     broken = WHOLE[name][at]
     c = made(machine, name, fails={broken: 1})
     error = trouble(done("pool.reset", c, yes=True), "failed")
@@ -102,7 +103,7 @@ def test_a_pool_that_is_still_there_afterwards_is_a_failure(machine: Make, name:
     assert WHOLE[name][0] in error.details
 
 
-def test_where_there_is_none_there_is_nothing_to_do(machine: Make, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_pool_there_is_nothing_to_do(machine: Make, capsys: pytest.CaptureFixture[str]) -> None:
     c = machine(gone(NAME))
     assert done("pool.reset", c, yes=True).status == "ok"
     assert c.done == [] and "nothing to do" in capsys.readouterr().out
@@ -125,7 +126,7 @@ def test_another_instances_pool_is_refused(machine: Make) -> None:
 
 
 UNIT = {Daemon().unit_path: FileFact(f"{OURS}.\n[Unit]\n", 0o644)}
-"""containerd's, as deploy writes it."""
+"""containerd's unit, as deploy writes it."""
 
 
 @both
@@ -144,7 +145,7 @@ def test_all_takes_the_pool_first_and_what_says_what_is_ours_last(machine: Make,
 
 
 @both
-def test_where_a_pool_stays_so_does_what_it_needs(machine: Make, name: str) -> None:
+def test_what_a_remaining_pool_needs_stays(machine: Make, name: str) -> None:
     have = msgspec.structs.replace(POOLS[name], files=POOLS[name].files | UNIT)
     c = machine(have, fails={"forget the pool": 1})
     report = done("pool.reset", c, yes=True, all=True)
@@ -152,7 +153,7 @@ def test_where_a_pool_stays_so_does_what_it_needs(machine: Make, name: str) -> N
     assert c.done == WHOLE[name]
 
 
-def test_all_of_it_names_no_pool(machine: Make) -> None:
+def test_all_is_refused_with_a_pool_name(machine: Make) -> None:
     c = machine(POOLS[NAME])
     assert "takes no --name" in trouble(done("pool.reset", c, yes=True, all=True, name=NAME), "refused").details
     assert c.log == []

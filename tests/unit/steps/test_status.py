@@ -27,7 +27,7 @@ def well(**changes: object) -> Facts:
     return msgspec.structs.replace(machine(), **{"containerd": RUNS, **changes})
 
 
-def test_a_machine_that_is_well_has_only_ok() -> None:
+def test_a_healthy_machine_passes_all_checks() -> None:
     found = checks(HOST, well())
     assert {check.result for check in found} == {"ok"}
     assert {check.what for check in found} >= {"systemd", "dm-thin-pool", "devmapper plugin", "pool", "pool at boot"}
@@ -74,7 +74,7 @@ def test_a_machine_that_is_well_has_only_ok() -> None:
         (well(pool=state("Fail")), "pool", "fail", "fail mode", "pool.check"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_named_with_the_way_out(have: Facts, what: str, result: str, says: str, hint: str) -> None:
+def test_a_failed_check_is_named_with_the_fix(have: Facts, what: str, result: str, says: str, hint: str) -> None:
     (found,) = (check for check in checks(HOST, have) if check.what == what)
     assert found.result == result
     assert says in found.found

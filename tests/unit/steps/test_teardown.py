@@ -1,4 +1,4 @@
-"""What deploy put on a machine besides pools, taken away again; purely from the facts."""
+"""The removal of what deploy installed besides pools."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def unit(text: str = f"{OURS}.\n[Unit]\n") -> dict[str, FileFact]:
     return {DAEMON.unit_path: FileFact(text, 0o644)}
 
 
-def test_an_empty_machine_has_none() -> None:
+def test_an_empty_machine_has_nothing_to_remove() -> None:
     assert plan() == []
 
 
-def test_the_unit_that_says_what_is_ours_goes_last() -> None:
+def test_the_unit_that_marks_everything_as_ours_is_removed_last() -> None:
     changes = plan(files=unit() | {DAEMON.config: FileFact(settings.edited(None, WANT), 0o644)})
     assert [change.why for change in changes] == [
         "stop containerd.service and remove all that it keeps below /var/lib/containerd",
@@ -42,7 +42,7 @@ def test_a_unit_that_is_not_ours_and_what_belongs_to_it_stay() -> None:
     assert plan(files=unit("[Unit]\n")) == []
 
 
-def test_only_what_was_installed_here_goes() -> None:
+def test_only_what_was_installed_here_is_removed() -> None:
     key = "1.6.20-36c109ba8d06"
     have = with_versions(
         "containerd", current=key, installed=frozenset({key, "theirs"}),
@@ -70,7 +70,7 @@ values = st.one_of(st.integers(-9, 9), st.text("abc", max_size=3))
 
 
 @given(st.dictionaries(keys, values, min_size=1), st.sampled_from([1, 2, 3]))
-def test_what_was_added_is_what_is_taken_away(mine: dict[str, object], format: int) -> None:
+def test_exactly_what_was_added_is_removed(mine: dict[str, object], format: int) -> None:
     lines = [f"{key} = {value!r}" for key, value in mine.items()]
     before = "\n".join([f"version = {format}", *lines]) + "\n"
     want = settings.Want(format, "pool", "/srv/pool", "10GB", "/usr/local/bin", "amd64")
@@ -80,7 +80,7 @@ def test_what_was_added_is_what_is_taken_away(mine: dict[str, object], format: i
     assert settings.cleared(after) == after
 
 
-def test_a_file_that_ours_took_the_place_of_comes_back() -> None:
+def test_a_replaced_file_is_restored() -> None:
     original = f"{DAEMON.config}{settings.ORIGINAL}"
     there = {DAEMON.config: FileFact(settings.edited(None, WANT), 0o644), original: FileFact("# Docker\n", 0o644)}
     (change,) = (change for change in plan(files=unit() | there) if "again what it was" in change.why)

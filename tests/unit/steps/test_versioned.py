@@ -1,4 +1,4 @@
-"""The plan of whatever is installed under /opt: from nothing, from another version, and with something in the way."""
+"""The plan of what is installed under /opt: from nothing, from another version, and with something in the way."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def test_a_finished_machine_has_nothing_to_do() -> None:
     assert plan(with_versions("runc", current="1-a", installed=frozenset({"1-a"}), links=LINKED)) == []
 
 
-def test_a_link_that_leads_to_an_old_place_is_mended() -> None:
+def test_a_link_to_an_old_place_is_corrected() -> None:
     old = {"/usr/local/sbin/runc": "/opt/runc/0-b/bin/runc"}
     (change,) = plan(with_versions("runc", current="1-a", installed=frozenset({"1-a"}), links=old))
     assert change.why.startswith("/usr/local/sbin/runc →")
 
 
-def test_what_is_in_the_way_and_not_ours_is_refused_with_what_to_do() -> None:
+def test_a_foreign_file_in_the_way_is_refused_with_a_hint() -> None:
     with pytest.raises(Refused) as caught:
         plan(with_versions("runc", links={"/usr/local/sbin/runc": ""}))
     assert "/usr/local/sbin/runc: in the way" in caught.value.what

@@ -6,9 +6,10 @@ import msgspec
 import pytest
 
 from fabfile.facts.instances import Instances
-from fabfile.facts.lvm import Group, Lvm
+from fabfile.facts.lvm import Lvm
 from fabfile.facts.pool import Place, Pool
 from fabfile.facts.units import Unit, Units
+from fabfile.facts.volume_group import Group
 from fabfile.plan import Command
 from fabfile.pool import units
 from fabfile.pool.health.advice import advice
@@ -52,13 +53,13 @@ def full(now: str, wanted: str = "queue", timeout: int = 60) -> Pool:
         (pool(monitor=False), "warn", "does not grow by itself", "systemctl restart devmapper-pool-monitor@pool.timer"),
     ],
 )
-def test_the_way_out(now: Pool, result: str, found: str, hint: str) -> None:
+def test_the_fix(now: Pool, result: str, found: str, hint: str) -> None:
     (said,) = advice(machine(now), NAME)
     assert (said.result, found in said.found, hint in said.hint) == (result, True, True), said
     assert f"  {result.upper():9} {said.found}" in describe(NAME, machine(now))
 
 
-def test_where_the_file_system_has_no_room_that_comes_first() -> None:
+def test_a_lack_of_room_on_the_file_system_comes_first() -> None:
     now = msgspec.structs.replace(full("queue"), place=Place("ext4", "/srv", GIB))
     (said,) = advice(machine(now), NAME)
     assert said.hint.startswith("make room on /srv, which has 1.0G free, then inv pool.grow")
@@ -76,19 +77,19 @@ def test_a_direct_pool_gets_a_disk_where_its_group_has_no_room() -> None:
     assert hint(5119).startswith("inv pool.grow --name pool --device DEV --size 122880M, as its group has 20.0G free;")
 
 
-def test_nothing_is_wrong_with_a_pool_that_is_well_or_not_there() -> None:
+def test_a_healthy_pool_and_a_missing_one_have_no_findings() -> None:
     assert advice(machine(), NAME) == []
     assert advice(having(), NAME) == []
 
 
-def test_what_is_missing_of_a_pool_comes_first_whether_it_is_up_or_not() -> None:
+def test_missing_parts_come_first_whether_the_pool_is_active_or_not() -> None:
     for now in (Pool(), msgspec.structs.replace(pool(), data=None, meta=None)):
         found = advice(machine(now), NAME)
         assert [one.found for one in found][:2] == ["/srv/pool/data is gone", "/srv/pool/meta is gone"]
         assert {one.result for one in found} == {"fail"}
 
 
-def test_a_file_without_which_it_would_not_come_up_is_named_with_what_writes_it() -> None:
+def test_a_file_needed_at_boot_is_named_with_the_command_that_writes_it() -> None:
     for path in (units.SCRIPT, units.unit_path(NAME), *units.monitor_paths(NAME)):
         whole = machine()
         have = msgspec.structs.replace(whole, files={of: file for of, file in whole.files.items() if of != path})
@@ -101,7 +102,7 @@ def test_a_file_without_which_it_would_not_come_up_is_named_with_what_writes_it(
         assert typed.wrong(said.hint) == []
 
 
-def test_a_unit_that_is_masked_is_not_gone() -> None:
+def test_a_masked_unit_is_not_reported_as_missing() -> None:
     whole, timer = machine(), units.monitor(NAME)
     have = msgspec.structs.replace(
         whole,
@@ -123,7 +124,7 @@ def test_a_unit_that_is_masked_is_not_gone() -> None:
         (9 * GIB, (100, 20), True),
     ],
 )
-def test_what_can_still_be_written_is_told_where_it_is_less_than_a_step(
+def test_the_remaining_room_is_reported_if_it_is_less_than_a_growth_step(
     free: int, growth: tuple[int, int], warned: bool
 ) -> None:
     have = machine(pool(place=Place("ext4", "/srv", free)), threshold=growth[0], percent=growth[1])

@@ -1,4 +1,4 @@
-"""What is missing of a pool on files is told by its identity, and refused by whatever would go on without it."""
+"""Missing parts of a loop pool are found by identity, and refused by whatever would continue without them."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def device(path: str, size: int, *, inode: int = 0, deleted: bool = False) -> Lo
     return Loop("7:3", size, path, deleted, "", inode)
 
 
-def test_nothing_is_missing_of_a_whole_pool_of_one_on_disks_and_of_none() -> None:
+def test_a_complete_pool_a_direct_pool_and_no_pool_lack_nothing() -> None:
     assert found(machine()) == []
     assert found(having()) == []
     assert found(having(instances=Instances(settings={NAME: groups.RECORD}))) == []
 
 
-def test_of_a_pool_that_is_being_made_nothing_is_missing_yet() -> None:
+def test_a_pool_that_is_being_created_lacks_nothing_yet() -> None:
     assert found(known(machine(Pool()), MAKING="yes")) == []
 
 
@@ -58,11 +58,11 @@ def test_of_a_pool_that_is_being_made_nothing_is_missing_yet() -> None:
         (pool(meta=0), [f"{META} was truncated: it has 0B of 75.0M"]),
     ],
 )  # fmt: skip
-def test_what_is_gone_cut_or_another_file_is_named(now: Pool, says: list[str]) -> None:
+def test_missing_truncated_and_replaced_files_are_named(now: Pool, says: list[str]) -> None:
     assert found(machine(now)) == says
 
 
-def test_a_file_whose_last_sector_is_not_whole_was_not_cut() -> None:
+def test_a_file_with_a_partial_last_sector_is_not_truncated() -> None:
     assert found(machine(pool(100 * GIB + 100, data_loop=device(DATA, 100 * GIB)))) == []
 
 
@@ -98,12 +98,12 @@ def test_a_mount_is_known_by_the_uuid_of_its_file_system() -> None:
         (Volume(group_free=0, size=1, uuid="u-1", attr="-wi-------"), "is not active: lvchange -ay vg/lv"),
     ],
 )
-def test_the_volume_is_named_where_it_is_what_is_missing(volume: Volume | None, says: str) -> None:
+def test_a_missing_volume_is_named(volume: Volume | None, says: str) -> None:
     (said,) = found(known(machine(Pool(volume=volume)), VOLUME="vg/lv", VOLUME_UUID="u-1"))
     assert says in said
 
 
-def test_a_lost_pool_is_refused_with_both_ways_out() -> None:
+def test_a_lost_pool_is_refused_with_both_fixes() -> None:
     with pytest.raises(Refused, match="a part of the pool pool is missing") as refused:
         loop_pool.plan(machine(Pool(place=Place("ext4", "/", 1 << 40))), want(), None)
     assert "docs/rescue.md" in refused.value.hint
@@ -111,7 +111,7 @@ def test_a_lost_pool_is_refused_with_both_ways_out() -> None:
     missing.refuse(machine(pool(meta=0)), NAME, except_for=frozenset({"meta"}))
 
 
-def test_a_pool_of_an_earlier_version_is_not_made_anew_either() -> None:
+def test_a_lost_pool_of_an_earlier_version_is_not_created_again() -> None:
     old = known(machine(Pool(place=Place("ext4", "/", 1 << 40))))
     conf = units.conf(NAME)
     lines = [line for line in old.files[conf].content.splitlines() if not line.startswith(identity.KEYS)]

@@ -1,4 +1,4 @@
-"""The command that asks for a pool as it is: typed on its machine it has nothing to do."""
+"""The command that requests a pool as it exists has nothing to do on its machine."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_pool_on_files() -> None:
     assert said == "inv pool.loop --name pool --dir /srv/pool --meta-size 99M"
 
 
-def test_one_on_disks() -> None:
+def test_a_direct_pool_is_created_again_by_its_own_options() -> None:
     def said(asked: Pool) -> str:
         conf = units.conf(asked.dm_name)
         text = groups.written(groups.plan(groups.fresh(), asked))[conf].content
@@ -51,7 +51,7 @@ def test_one_on_disks() -> None:
 
 
 @given(size=st.integers(1, 4000), blocks=st.integers(1, 64))
-def test_it_is_one_that_invoke_takes(size: int, blocks: int) -> None:
+def test_the_command_is_one_that_invoke_accepts(size: int, blocks: int) -> None:
     said = rerun.command(NAME, recorded(size=f"{size}G", block_size=f"{64 * blocks}K"))
     assert typed.commands(said) == [said]
     assert typed.wrong(said) == []
@@ -68,7 +68,7 @@ def test_a_pool_of_version_0_1_has_its_sizes_too() -> None:
 
 
 @pytest.mark.parametrize("asked", [{"size": "7G"}, {"size": "200G", "meta_size": "1G"}])
-def test_typed_it_asks_for_what_is_there(asked: dict[str, Any]) -> None:
+def test_the_command_requests_the_existing_pool(asked: dict[str, Any]) -> None:
     words = shlex.split(rerun.command(NAME, recorded(**asked)))[2:]
     typed_options = dict(zip((word[2:].replace("-", "_") for word in words[::2]), words[1::2], strict=True))
     again_want = want(**typed_options)

@@ -1,4 +1,4 @@
-"""Masked, failed, stopped, late: what is to bring a pool back or let it grow, each with its reason and the way out."""
+"""Masked, failed, stopped or late units that activate a pool or let it grow, each with its cause and fix."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def with_units(now: Pool | None = None, watched: int | None = 4, **units: Unit) 
         (with_units(state("ro")), "fail", "the kernel has made it read-only", f"systemctl restart {UNIT}"),
     ],
 )  # fmt: skip
-def test_what_is_not_at_work_is_named_with_the_way_out(have: Facts, result: str, found: str, hint: str) -> None:
+def test_what_does_not_work_is_named_with_the_fix(have: Facts, result: str, found: str, hint: str) -> None:
     (said,) = advice(have, NAME)
     assert (said.result, found in said.found, hint in said.hint) == (result, True, True), said
     assert f"  {result.upper():9} {said.found}" in describe(NAME, have)
@@ -64,7 +64,7 @@ def test_what_is_not_at_work_is_named_with_the_way_out(have: Facts, result: str,
         with_units(looks=Unit("loaded", "inactive", "success"), watched=None),
     ],
 )
-def test_what_is_at_work_is_well(have: Facts) -> None:
+def test_what_works_has_no_findings(have: Facts) -> None:
     assert advice(have, NAME) == []
 
 
@@ -91,7 +91,7 @@ def test_a_recorded_pool_that_is_down_is_a_failure_with_its_units_last_line(have
     assert describe(NAME, have)[0] == f"pool {NAME}: DOWN"
 
 
-def test_one_whose_script_names_a_task_is_not_said_to_start_again() -> None:
+def test_a_unit_whose_log_names_a_task_is_not_just_restarted() -> None:
     (said,) = advice(
         down(unit=msgspec.structs.replace(FAILED, last="devmapper-pool: it is damaged: see pool.repair")), NAME
     )
@@ -101,7 +101,7 @@ def test_one_whose_script_names_a_task_is_not_said_to_start_again() -> None:
     assert said.hint.startswith("systemctl restart ")
 
 
-def test_status_shows_when_each_last_went_well() -> None:
+def test_status_shows_when_each_last_succeeded() -> None:
     have = msgspec.structs.replace(machine(), units=Units(watched=4, checked=7200, backup=90061))
     shown = describe(NAME, have)
     assert "  monitor   4 s ago, to let it grow" in shown
@@ -113,7 +113,7 @@ def test_status_shows_when_each_last_went_well() -> None:
 
 
 @pytest.mark.parametrize("unit", [UNIT, TIMER, LOOKS])
-def test_what_is_masked_is_not_unmasked_without_a_word(unit: str) -> None:
+def test_a_masked_unit_is_never_unmasked_silently(unit: str) -> None:
     have = msgspec.structs.replace(machine(), units=Units({unit: MASKED}))
     with pytest.raises(Refused) as refused:
         loop_pool.plan(have, want(), None)
@@ -121,7 +121,7 @@ def test_what_is_masked_is_not_unmasked_without_a_word(unit: str) -> None:
     systemd.refuse_masked(have, "containerd.service")
 
 
-def test_a_look_that_failed_is_made_again_and_proves_itself() -> None:
+def test_a_failed_monitor_is_run_again_and_must_succeed() -> None:
     (change,) = loop_pool.plan(with_units(looks=FAILED), want(), None)
     assert isinstance(change, Command)
     assert change.script.startswith(f"systemctl start {LOOKS} || {{ systemctl status ")
@@ -133,7 +133,7 @@ def test_units_that_changed_under_systemd_are_read_again() -> None:
     assert change.script == "systemctl daemon-reload"
 
 
-def test_a_pool_that_takes_no_writes_is_not_well() -> None:
+def test_a_pool_that_accepts_no_writes_is_not_healthy() -> None:
     assert usable.plan(machine(), NAME) == []
     assert usable.plan(down(), NAME) == [], "the step before brings it up, or says why not"
     with pytest.raises(Refused, match="the pool pool is not healthy") as refused:
@@ -142,7 +142,7 @@ def test_a_pool_that_takes_no_writes_is_not_well() -> None:
 
 
 @given(st.integers(0, 10**9))
-def test_a_time_that_passed_is_shown_in_its_two_largest_units(seconds: int) -> None:
+def test_a_duration_is_shown_in_its_two_largest_units(seconds: int) -> None:
     worth = {"d": 86400, "h": 3600, "min": 60, "s": 1}
     words = since(seconds).split()
     shown = sum(int(number) * worth[unit] for number, unit in zip(words[::2], words[1::2], strict=True))

@@ -9,9 +9,10 @@ import pytest
 
 from fabfile.errors import Refused
 from fabfile.facts import Facts
-from fabfile.facts.lvm import Hidden, Volume
+from fabfile.facts.lvm import Hidden
 from fabfile.facts.pool import Pool as Now
 from fabfile.facts.units import Unit, Units
+from fabfile.facts.volume_group import Volume
 from fabfile.pool import units
 from fabfile.pool.health import usable
 from fabfile.pool.health.advice import advice
@@ -25,7 +26,7 @@ UP = f"LVM-{GROUP}{VOLUME}-tpool"
 
 
 def recorded(have: Facts, **identity: str) -> Facts:
-    """The machine with the pool in its records, and with the identity that device mapper shows."""
+    """The machine with the pool among its records, and with the identity that device mapper shows."""
     pools = msgspec.structs.replace(have.instances, settings={NAME: RECORD | identity})
     pool = have.pool if have.pool.uuid else msgspec.structs.replace(have.pool, uuid=UP if have.pool.status else "")
     return msgspec.structs.replace(have, instances=pools, pool=pool)
@@ -47,7 +48,7 @@ def hidden(key: str, value: str) -> Facts:
 
 
 def with_thin(have: Facts) -> Facts:
-    """LVM has a thin volume in the pool."""
+    """The machine with a thin volume of LVM's own in the pool."""
     assert have.lvm and have.lvm.group
     other = Volume("other", "thin", 1 << 30, pool="thinpool", thin=1, uuid="u-1")
     return with_group(have, volumes=have.lvm.group.volumes | {"other": other})
@@ -120,7 +121,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_cause_and_the_way_out(case: str) -> None:
+def test_the_cause_and_the_fix(case: str) -> None:
     have, found, hint = CASES[case]
     (said,) = advice(recorded(have), NAME)
     assert said.result == "fail"
@@ -143,12 +144,12 @@ WELL = {
 
 
 @pytest.mark.parametrize("case", WELL)
-def test_what_lvm_would_bring_back_is_well(case: str) -> None:
+def test_a_pool_that_lvm_would_activate_again_has_no_findings(case: str) -> None:
     assert advice(recorded(WELL[case]), NAME) == []
     assert usable.plan(recorded(WELL[case]), NAME) == []
 
 
-def test_a_missing_disk_of_others_is_told_and_stops_nothing() -> None:
+def test_a_missing_disk_of_others_is_a_warning() -> None:
     have = recorded(lvm(with_group(made(), missing=1), said=("WARNING: VG containerd is missing PV x.",)))
     (said,) = advice(have, NAME)
     assert (said.result, "the pool itself is whole" in said.found) == ("warn", True)

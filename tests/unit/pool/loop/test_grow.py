@@ -1,4 +1,4 @@
-"""A loop pool becomes larger, never smaller, and the settings remember every size that was asked for."""
+"""A loop pool grows, never shrinks, and its record has every size that was requested."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_pool_that_grew_by_itself_meanwhile_is_large_enough() -> None:
         ("+10G", "", "is not a size"),
     ],
 )
-def test_what_cannot_be_is_refused(data: str, meta: str, what: str) -> None:
+def test_impossible_values_are_refused(data: str, meta: str, what: str) -> None:
     with pytest.raises(Refused, match=what):
         plan(data, meta)
 
@@ -105,7 +105,7 @@ def test_a_full_pool_may_grow(mode: str) -> None:
     assert len(plan("200G", have=machine(state(mode)))) == 2
 
 
-def test_more_than_the_file_system_has_is_said_to_be_overcommitted() -> None:
+def test_more_than_the_file_system_has_is_reported_as_overcommitted() -> None:
     larger, _ = plan("200G", have=machine(pool(place=Place("ext4", "/srv", 50 * GIB))))
     assert "OVERCOMMITTED: /srv has 50.0G free" in larger.why
 

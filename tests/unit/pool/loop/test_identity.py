@@ -1,4 +1,4 @@
-"""When what a pool's files are is recorded, purely from the facts."""
+"""When the identities of a pool's files are recorded."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ def changes(have: Facts) -> list[str]:
     return [change.why for change in identity.changes(have, files.recorded(have, NAME), CONF, "/srv/pool", "")]
 
 
-def test_it_is_recorded_once() -> None:
+def test_identities_are_recorded_once() -> None:
     assert changes(machine()) == []
     assert changes(known(machine(), MAKING="yes")) == ["record which files are the pool's"]
 
 
 @pytest.mark.parametrize("key", identity.FILES)
-def test_files_that_were_brought_back_are_recorded_anew(key: str) -> None:
+def test_restored_files_are_recorded_again(key: str) -> None:
     assert changes(known(machine(), **{key: "17"})) == ["record which files are the pool's"]
 
 
-def test_a_new_pool_is_known_before_it_is_used_and_whole_only_then() -> None:
+def test_a_new_pool_is_recorded_before_use_and_complete_only_then() -> None:
     plan = loop_pool.plan(known(machine(pool(table=None, status=None)), MAKING="yes"), want(), None)
     assert [change.why for change in plan] == [
         "record which files are the pool's",

@@ -1,4 +1,4 @@
-"""A loop pool: made once, left alone, changed only where that can be done."""
+"""A loop pool is created once, left alone, and changed only where that is possible."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.unit.pool.loops import NAME, ROOM, machine, pool, want
 from tests.unit.steps.conftest import having
 
 
-def test_made_from_nothing_metadata_first_and_not_sparse() -> None:
+def test_a_new_pool_gets_its_metadata_first_which_is_not_sparse() -> None:
     changes = loop_pool.plan(having(pool=Pool(place=ROOM)), want(), None)
     assert {change.path for change in changes if isinstance(change, File)} == set(units.paths(NAME))
     meta, data, known, activate = (change for change in changes if isinstance(change, Command))
@@ -51,7 +51,7 @@ def test_a_directory_is_made_only_in_containerd_s_own_and_under_a_volume() -> No
         loop_pool.plan(deep, want(dir="/var/lib/containerd/devmapper", instance="two"), None)
 
 
-def test_what_was_asked_for_is_left_alone() -> None:
+def test_the_requested_pool_is_left_alone() -> None:
     assert loop_pool.plan(machine(), want(), None) == []
 
 
@@ -94,7 +94,7 @@ def test_another_size_is_refused_with_the_command_that_gives_it() -> None:
 
 @pytest.mark.parametrize("less", [{"size": "50G"}, {"size": "50G", "meta_size": "1G"}, {"meta_size": "4M"}])
 def test_a_smaller_size_is_refused_with_what_is_there(less: dict[str, str]) -> None:
-    """F24: no hint asks pool.grow for less than there is."""
+    """F24: no hint suggests pool.grow with less than the current size."""
     with pytest.raises(Refused, match="exists with another size") as refused:
         loop_pool.plan(machine(), want(**less), None)
     assert "pool.grow" not in refused.value.hint
@@ -125,7 +125,7 @@ def test_a_pool_that_was_taken_away_comes_back_with_what_lets_it_grow() -> None:
     (change,) = loop_pool.plan(machine(pool(table=None, monitor=False)), want(), None)
     assert isinstance(change, Command)
     unit, timer = units.unit(NAME), units.monitor(NAME)
-    # The restart waits for the pool alone; the timer is started after it.
+    # The restart waits only for the pool; the timer is started after it.
     assert f"systemctl restart {unit} && systemctl start {unit} {timer}; }} ||" in change.script
     assert "echo 'hint: inv pool.check --name pool; then follow its advice'; exit 1; }" in change.script
 
@@ -136,7 +136,7 @@ def test_a_unit_that_is_still_starting_is_not_interrupted() -> None:
     assert f"systemctl status {units.unit(NAME)}" in refused.value.hint
 
 
-def test_its_files_are_on_the_disk_metadata_before_data() -> None:
+def test_the_files_are_synced_metadata_before_data() -> None:
     changes = loop_pool.plan(having(pool=Pool(place=ROOM)), want(), None)
     meta, data, *_ = (change.script.splitlines() for change in changes if isinstance(change, Command))
     for lines, name in ((meta, "meta"), (data, "data")):

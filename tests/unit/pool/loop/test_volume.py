@@ -1,4 +1,4 @@
-"""The logical volume under a pool's directory."""
+"""The logical volume under a loop pool."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ EXT4 = ("signature ext4,0x438,precious", "signature ext4,,")
 
 
 def there(**changes: Any) -> Volume:
-    """The volume as asked for, with nothing on it."""
+    """The requested volume, empty."""
     made: dict[str, Any] = {"group_free": 0, "size": 15 * GIB, "extent": 4 * MIB, "uuid": "u-1", "attr": "-wi-a-----"}
     return Volume(**made | changes)
 
 
 def look(*found: str) -> Disk:
-    """A look at it, as a machine prints it."""
+    """Inspection of the volume, as a machine prints it."""
     lines = [f"asked {WANT.path}", "real /dev/dm-3", "number 254:3", f"size {15 * GIB}", "read-only 0", "serial "]
     (disk,) = disks.parse("\n".join([*lines, "sequence 9", "node 254:3 dm-3 datavg-lvdevm lvm", *found]))
     return disk
@@ -53,7 +53,7 @@ LV, FS, MOUNT = (
 )
 
 
-def test_made_formatted_and_mounted_each_only_if_it_is_not() -> None:
+def test_a_volume_is_created_formatted_and_mounted_only_as_needed() -> None:
     assert plan(ROOM) == [LV, FS, MOUNT]
     assert plan(there()) == [FS, MOUNT]
     assert plan(there(filesystem="ext4"), *EXT4) == [MOUNT]
@@ -84,7 +84,7 @@ def test_what_is_made_is_recorded_at_once_and_the_look_is_repeated_before() -> N
         (there(filesystem="ext4", mounted="/home"), "is mounted at /home"),
     ],
 )
-def test_what_is_in_the_way_is_named(now: Volume | None, what: str) -> None:
+def test_what_is_in_the_way_of_a_volume_is_named(now: Volume | None, what: str) -> None:
     with pytest.raises(Refused, match=what):
         plan(now)
 
@@ -105,20 +105,20 @@ def test_what_is_in_the_way_is_named(now: Volume | None, what: str) -> None:
     ],
 )
 @pytest.mark.parametrize("filesystem", ["", "ext4"])
-def test_a_volume_that_is_there_is_looked_at_like_a_disk(found: tuple[str, ...], what: str, filesystem: str) -> None:
-    """Whatever blkid makes of it: an empty answer is no empty volume."""
+def test_an_existing_volume_is_inspected_like_a_disk(found: tuple[str, ...], what: str, filesystem: str) -> None:
+    """Whatever blkid prints: no output does not mean an empty volume."""
     with pytest.raises(Refused, match="exists and cannot be used") as refused:
         plan(there(filesystem=filesystem), *found)
     assert what in refused.value.details
 
 
-def test_one_that_is_open_is_somebody_s_whatever_the_look_says() -> None:
+def test_an_open_volume_is_refused_whatever_the_inspection_found() -> None:
     with pytest.raises(Refused) as refused:
         plan(there(attr="-wi-ao----"))
     assert "open: something uses it" in refused.value.details
 
 
-def test_one_that_was_not_looked_at_is_not_taken() -> None:
+def test_a_volume_that_was_not_inspected_is_not_used() -> None:
     with pytest.raises(Refused, match="was not inspected"):
         volume.changes(having(pool=Pool(volume=there())), WANT, "pool", CONF, None)
 
@@ -163,12 +163,12 @@ def test_a_mount_that_would_hide_a_pool_is_refused() -> None:
         ("vg/lv", "15", "is not a size"),
     ],
 )
-def test_half_a_volume_is_refused(name: str, size: str, what: str) -> None:
+def test_a_volume_without_its_size_is_refused(name: str, size: str, what: str) -> None:
     with pytest.raises(Refused, match=what):
         volume.volume(name, size, "/srv/pool")
 
 
-def test_none_is_asked_for() -> None:
+def test_no_volume_is_requested() -> None:
     assert volume.volume("", "", "/srv/pool") is None
 
 

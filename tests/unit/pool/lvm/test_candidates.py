@@ -1,4 +1,4 @@
-"""What a pool could be made on: the words of the refusals, for every disk and volume group."""
+"""What a pool could be created on: the words of the refusals, for every disk and volume group."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 
 from fabfile.errors import Refused
 from fabfile.facts import Query, disks
-from fabfile.facts.lvm import Group, Lvm
+from fabfile.facts.lvm import Lvm
+from fabfile.facts.volume_group import Group
 from fabfile.outcome import as_json
 from fabfile.pool.lvm.candidates import offers, table
 from fabfile.pool.safety import disk_checks

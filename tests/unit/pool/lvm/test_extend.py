@@ -1,4 +1,4 @@
-"""The plan that makes a direct pool larger, purely from the facts."""
+"""The plan that enlarges a direct pool."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_growing_in_the_group() -> None:
         grow(made(files={}), size="17G")
 
 
-def test_what_was_asked_for_may_be_asked_for_again_when_dmeventd_went_beyond_it() -> None:
+def test_a_request_may_be_repeated_after_dmeventd_exceeded_it() -> None:
     have = made()
     changes = grow(have, size="17G", meta_size="400M")
     grown = with_volume(made(files=have.files | written(changes)), size=19 << 30, meta=512 << 20)

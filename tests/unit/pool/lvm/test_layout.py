@@ -1,4 +1,4 @@
-"""The arithmetic of a direct pool."""
+"""The layout of a direct pool."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_metadata(text: str, whole: int, bytes: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["1", "100%", "1M", "17G", "-1%", "1.5%", "%"])
-def test_metadata_that_cannot_be(text: str) -> None:
+def test_impossible_metadata_sizes_are_refused(text: str) -> None:
     with pytest.raises(Refused, match=r"pool\.meta_size"):
         layout.metadata(text, 512 * KIB, 20 * GIB)
 
@@ -63,7 +63,7 @@ def test_the_recipes_numbers_leave_no_room_to_grow_and_are_refused_with_the_arit
     assert refused.value.hint == "--data-percent 81, or --threshold 100 for a pool that never grows by itself"
 
 
-def test_they_stay_possible_for_a_pool_that_never_grows() -> None:
+def test_the_recipes_numbers_are_accepted_for_a_pool_that_never_grows() -> None:
     assert lay(5119, percent=95, meta_size="1%", grows=False).left == 152
 
 
@@ -78,7 +78,7 @@ def test_a_group_without_room_says_what_would_fit() -> None:
     assert refused.value.hint == "a larger disk"
 
 
-def test_a_pool_for_no_image_is_refused() -> None:
+def test_a_pool_too_small_for_any_image_is_refused() -> None:
     with pytest.raises(Refused, match="is too small"):
         lay(15)
 
@@ -96,7 +96,7 @@ asked = st.fixed_dictionaries(
 
 
 @given(wholes, st.integers(0, 100), asked)
-def test_what_is_laid_out_fits_and_can_grow_and_what_is_said_to_fit_does(
+def test_every_layout_fits_and_can_grow_and_so_does_every_suggestion(
     whole: int, free: int, asked: dict[str, int]
 ) -> None:
     free = whole * free // 100
@@ -116,8 +116,8 @@ def test_what_is_laid_out_fits_and_can_grow_and_what_is_said_to_fit_does(
     assert META_LEAST <= made.meta * EXTENT <= META_MOST + EXTENT
 
 
-def test_metadata_that_could_not_even_say_which_chunks_are_in_use_is_refused() -> None:
-    """As seen with 4M for 8T: the pool was made, and could not be activated."""
+def test_metadata_too_small_for_its_own_bitmap_is_refused() -> None:
+    """Seen with 4M for 8T: the pool was created, and could not be activated."""
     with pytest.raises(Refused) as refused:
         lay(4 * 1024 * 1024, percent=50, meta_size="4M", grows=False)
     assert refused.value.what == "pool.meta_size: 4.0M is too small for 8.0T of 512K chunks"

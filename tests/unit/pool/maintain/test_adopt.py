@@ -1,4 +1,4 @@
-"""A pool that somebody else made is adopted as it is, or refused with all that cannot be proved of it."""
+"""A pool created by something else is adopted as it is, or refused with everything that cannot be proved about it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def backing(what: str, **changes: Any) -> Backing:
 
 
 def pool(**changes: Any) -> Pool:
-    """The one of containerd's documentation."""
+    """The pool of containerd's documentation."""
     theirs = Pool(
         table=Table("thin-pool", DATA // 512, "7:1", "7:0", 128, 32768),
         status=Status(10, META // 4096, 100, DATA // 65536, "rw", needs_check=False, when_full="queue"),
@@ -49,7 +49,7 @@ def pool(**changes: Any) -> Pool:
 
 
 def machine(now: Pool | None = None, names: str = "devpool", root: str = DIR) -> Facts:
-    """A machine that has it, and a containerd that is configured for it."""
+    """A machine with that pool, and a containerd that is configured for it."""
     theirs = Instances({DAEMON.config: Config("", names, root, "10GB")}, {}, frozenset({"devpool"}))
     return having(pool=now or pool(), instances=theirs)
 
@@ -64,7 +64,7 @@ def refusal(have: Facts, *elsewhere: str) -> str:
     return caught.value.details
 
 
-def test_it_is_recorded_by_identity_and_nothing_is_made() -> None:
+def test_an_adopted_pool_is_recorded_by_identity_and_nothing_is_created() -> None:
     plan = adopt.plan(machine(), want(), DAEMON, [])
     assert isinstance(plan[0], File) and plan[0].path == units.conf("devpool")
     settings = keyvalue.settings(plan[0].content)
@@ -110,14 +110,14 @@ def test_what_cannot_be_proved_is_refused(now: dict[str, Any], says: str) -> Non
     assert says in refusal(machine(pool(**now)))
 
 
-def test_so_is_one_whose_owner_or_boot_is_somebody_elses() -> None:
+def test_a_pool_with_another_owner_or_another_way_to_boot_is_refused() -> None:
     assert "names the pool other: whose is it?" in refusal(machine(names="other"))
     assert "names no pool: whose is it?" in refusal(machine(names=""))
     assert f"databases in /else, and the pool's files are in {DIR}" in refusal(machine(root="/else"))
     assert "x.service brings it up" in refusal(machine(), "x.service brings it up")
 
 
-def test_what_containerd_itself_says_of_its_pool_counts() -> None:
+def test_what_containerd_itself_reports_counts() -> None:
     have = machine(names="", root="")
     config = configs.Config((), {"pool_name": "devpool", "root_path": f"{DIR}/", "base_image_size": "8GB"})
     assert adopt.used(msgspec.structs.replace(have, config=config), DAEMON) == ("devpool", DIR, "8GB")

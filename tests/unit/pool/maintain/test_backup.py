@@ -1,4 +1,4 @@
-"""pool.backup from end to end on machines that answer."""
+"""pool.backup from end to end."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_script_that_names_no_file_made_none(machine: Make) -> None:
     assert report.result is None
 
 
-def test_nothing_begins_where_a_program_is_missing_or_the_pool_is_suspended(machine: Make) -> None:
+def test_a_missing_program_and_a_suspended_pool_are_refused_first(machine: Make) -> None:
     c = machine(without(on_files(), "thin_dump"))
     assert trouble(done("pool.backup", c), "refused").what.startswith("thin_dump is missing")
     assert c.done == []
@@ -51,7 +51,7 @@ def test_nothing_begins_where_a_program_is_missing_or_the_pool_is_suspended(mach
 
 
 @both
-def test_dry_makes_none(machine: Make, name: str) -> None:
+def test_dry_makes_no_backup(machine: Make, name: str) -> None:
     c = machine(POOLS[name](), dry=True)
     assert (done("pool.backup", c).status, c.done) == ("pending", [])
     assert "apply" not in c.log

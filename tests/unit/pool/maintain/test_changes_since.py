@@ -1,4 +1,4 @@
-"""What a restore loses: what was made or changed since the backup, and which images and containers that means."""
+"""What a restore loses: what was created or changed since the backup, and which images and containers are affected."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.unit.pool import databases
 
 
 def known(entries: dict[int, int], kinds: dict[int, str]) -> View:
-    """Number of a snapshot → its thin id; number → its kind."""
+    """A view made of snapshot number → thin id, and number → kind."""
     names = {f"pool-snap-{n}": Entry(id, f"pool-snap-{n}", "", "Activated", 1) for n, id in entries.items()}
     return View({}, (), names, {n: Snapshot(n, f"default/{n}/k", kind) for n, kind in kinds.items()})
 
@@ -20,12 +20,12 @@ def stale(now: View, then: list[View], ids: set[int]) -> list[str]:
     return [entry.name for entry in changes_since.stale(now, then, ids)]
 
 
-def test_what_is_as_it_was_is_kept() -> None:
+def test_what_did_not_change_is_kept() -> None:
     state = known({1: 1, 3: 2}, {1: "Committed", 3: "Active"})
     assert stale(state, [state], {1, 2}) == []
 
 
-def test_an_id_that_was_another_devices_is_lost_though_the_backup_has_it() -> None:
+def test_an_id_that_was_another_devices_is_lost_although_the_backup_has_it() -> None:
     then, now = known({1: 1, 3: 2}, {1: "Committed", 3: "Active"}), known({1: 1, 5: 2}, {1: "Committed", 5: "Active"})
     assert stale(now, [then], {1, 2}) == ["pool-snap-5"]
     assert stale(now, [], {1, 2}) == []  # a backup without copies: nobody can tell
@@ -43,7 +43,7 @@ def test_only_what_was_the_same_before_and_after_the_backup_counts() -> None:
     assert stale(now, [now, known({}, {})], {2}) == ["pool-snap-4"]
 
 
-def test_what_had_no_device_loses_none() -> None:
+def test_an_entry_without_a_device_loses_nothing() -> None:
     faulty = known({4: 2}, {4: "Active"})
     entries = {name: msgspec.structs.replace(of, state="Faulty") for name, of in (faulty.database or {}).items()}
     assert stale(msgspec.structs.replace(faulty, database=entries), [], set()) == []
@@ -76,7 +76,7 @@ def test_what_containerd_knows_is_read() -> None:
     assert containerd_records.read(None) == containerd_records.Records()
 
 
-def test_the_topmost_of_an_image_goes_alone() -> None:
+def test_the_top_snapshot_of_an_image_is_removed_alone() -> None:
     means = affected(["default/3/other"], {"c": "box"})
     assert (keys(means.remove), keys(means.stay)) == (["other"], [])
     assert [image.name for image in means.images] == ["another"]
@@ -96,7 +96,7 @@ def test_a_container_whose_own_device_is_whole_keeps_what_it_stands_on() -> None
     assert "snapshot base in default: lost, and kept by those on it" in changes_since.meaning(means)
 
 
-def test_it_is_said_in_words() -> None:
+def test_the_consequences_are_described() -> None:
     now = known({4: 7}, {4: "Active"})
     said = changes_since.lines(changes_since.stale(now, [], set()), now, affected(["default/4/box"], {"c": "box"}))
     assert said == [

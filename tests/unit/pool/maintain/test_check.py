@@ -1,4 +1,4 @@
-"""pool.check from end to end on machines that answer: what it asks, and what it makes of the answer."""
+"""pool.check from end to end: what it queries, and its verdict."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_sound_metadata_is_a_result_and_changes_nothing(machine: Make, name: str
 
 
 @both
-def test_damaged_metadata_fails_with_what_thin_check_said_and_both_ways_out(machine: Make, name: str) -> None:
+def test_damaged_metadata_fails_with_the_output_of_thin_check_and_both_fixes(machine: Make, name: str) -> None:
     c = machine(POOLS[name](), says={"thin_check": f"bad checksum in block 7\n@checked 1 {LIVE}"})
     report = done("pool.check", c)
     error = trouble(report, "failed")
@@ -37,7 +37,9 @@ def test_damaged_metadata_fails_with_what_thin_check_said_and_both_ways_out(mach
 
 @pytest.mark.parametrize("now", [{"mode": "ro", "needs_check": True}, {"mode": "ro"}, {"mode": "Fail"}])
 @both
-def test_what_the_kernel_refuses_is_not_asked_of_thin_check(machine: Make, name: str, now: dict[str, Any]) -> None:
+def test_a_pool_that_the_kernel_refuses_is_not_given_to_thin_check(
+    machine: Make, name: str, now: dict[str, Any]
+) -> None:
     c = machine(with_status(POOLS[name](), **now))
     report = done("pool.check", c)
     assert f"mode {now['mode']}" in trouble(report, "failed").details
@@ -75,7 +77,7 @@ def test_a_pool_whose_disk_is_missing_is_not_checked(machine: Make) -> None:
     assert c.done == []
 
 
-def test_nothing_begins_where_a_program_or_the_pool_is_missing(machine: Make) -> None:
+def test_a_missing_program_or_pool_is_refused_first(machine: Make) -> None:
     c = machine(without(on_files(), "thin_check"))
     assert trouble(done("pool.check", c), "refused").what.startswith("thin_check is missing")
     have = on_files()
@@ -85,7 +87,7 @@ def test_nothing_begins_where_a_program_or_the_pool_is_missing(machine: Make) ->
 
 
 @both
-def test_dry_asks_the_pool_nothing(machine: Make, name: str) -> None:
+def test_dry_does_not_query_the_pool(machine: Make, name: str) -> None:
     c = machine(POOLS[name](), dry=True)
     report = done("pool.check", c)
     assert (report.status, report.result, c.done) == ("pending", None, [])

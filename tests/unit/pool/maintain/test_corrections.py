@@ -1,4 +1,4 @@
-"""What brings pool, databases and device mapper together: what is whole stays, and one time is enough."""
+"""Corrections reconcile pool, databases and device mapper: what is intact stays, and one round is enough."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from fabfile.bolt import load
 from fabfile.boltwriter import content
 from fabfile.pool.maintain import thin_devices
-from fabfile.pool.maintain.corrections import mending
+from fabfile.pool.maintain.corrections import corrections
+from fabfile.pool.maintain.database_files import Files
 from fabfile.pool.maintain.disagreements import orphans
-from fabfile.pool.maintain.thin_devices import Device, Entry, Files, Snapshot, Thin, View
+from fabfile.pool.maintain.thin_devices import Device, Entry, Snapshot, Thin, View
 from tests.unit.pool import databases
 
 
@@ -32,15 +33,15 @@ def snapshot(number: int, parent: int = 0) -> Snapshot:
     return Snapshot(number, f"default/{number}/key", "Committed", f"default/{parent}/key" if parent else "")
 
 
-def test_where_all_agree_nothing_is_done() -> None:
+def test_consistent_records_need_no_correction() -> None:
     seen, files = look({1}, [entry(1, 1)], [snapshot(1)])
-    assert not mending(seen, files, orphans(seen, running=False)).changes
+    assert not corrections(seen, files, orphans(seen, running=False)).changes
 
 
-def test_an_entry_without_a_snapshot_goes_with_its_device_and_its_id() -> None:
+def test_an_entry_without_a_snapshot_is_removed_with_its_device_and_id() -> None:
     device = Device("pool-snap-4", 3, open=False, number="254:7")
     seen, files = look({1, 3}, [entry(1, 1), entry(4, 3, "Activated")], [snapshot(1)], (device,))
-    todo = mending(seen, files, orphans(seen, running=False))
+    todo = corrections(seen, files, orphans(seen, running=False))
     assert (todo.devices, todo.ids, todo.lost) == ((device,), (3,), ())
     assert todo.files.snapshots is None
     assert todo.files.pool is not None
@@ -52,20 +53,22 @@ def test_an_entry_without_a_snapshot_goes_with_its_device_and_its_id() -> None:
 def test_a_device_that_is_open_keeps_its_id_and_its_entry() -> None:
     device = Device("pool-snap-4", 3, open=True)
     seen, files = look({3}, [entry(4, 3, "Activated")], [], (device,))
-    assert not mending(seen, files, orphans(seen, running=False)).changes
+    assert not corrections(seen, files, orphans(seen, running=False)).changes
 
 
 def test_an_id_that_two_entries_name_stays() -> None:
     seen, files = look({3}, [entry(1, 3), entry(4, 3)], [snapshot(1)])
-    todo = mending(seen, files, orphans(seen, running=False))
+    todo = corrections(seen, files, orphans(seen, running=False))
     assert todo.ids == ()
     assert todo.files.pool is not None
     assert content(load(todo.files.pool)).at(b"device_ids").items == {b"3": b"\1"}
 
 
-def test_what_a_snapshot_lost_is_marked_and_not_given_out_again() -> None:
+def test_a_lost_device_is_marked_and_its_id_not_assigned_again() -> None:
     seen, files = look({1}, [entry(1, 1), entry(2, 2)], [snapshot(1), snapshot(2)])
-    todo = mending(seen, files, orphans(seen, running=False), [seen.database["pool-snap-1"]] if seen.database else [])
+    todo = corrections(
+        seen, files, orphans(seen, running=False), [seen.database["pool-snap-1"]] if seen.database else []
+    )
     assert todo.lost == ("default/1/key", "default/2/key")
     assert todo.ids == (1,)  # stale: what is under its id is another device's
     assert todo.files.pool is not None
@@ -75,9 +78,9 @@ def test_what_a_snapshot_lost_is_marked_and_not_given_out_again() -> None:
     assert b"a field of later versions" in todo.files.pool
 
 
-def test_a_snapshot_without_an_entry_goes_unless_another_stands_on_it() -> None:
+def test_a_snapshot_without_an_entry_is_removed_unless_another_is_based_on_it() -> None:
     seen, files = look({2}, [entry(2, 2)], [snapshot(1), snapshot(2, 1), snapshot(3)])
-    todo = mending(seen, files, orphans(seen, running=False))
+    todo = corrections(seen, files, orphans(seen, running=False))
     assert todo.lost == ("default/1/key", "default/3/key")
     assert todo.files.snapshots is not None
     assert sorted(thin_devices.snapshots(todo.files.snapshots)) == [1, 2]
@@ -86,7 +89,7 @@ def test_a_snapshot_without_an_entry_goes_unless_another_stands_on_it() -> None:
 
 def test_counters_that_lag_behind_are_set() -> None:
     seen, files = look({7}, [entry(5, 7)], [snapshot(5)], last=2)
-    todo = mending(seen, files, orphans(seen, running=False))
+    todo = corrections(seen, files, orphans(seen, running=False))
     assert todo.files.pool is not None
     assert todo.files.snapshots is not None
     after = thin_devices.known(todo.files)
@@ -103,7 +106,7 @@ states = st.sampled_from(["Created", "Activated", "Deactivated", "Faulty", "Crea
     st.sets(st.integers(1, 12)),
     st.integers(0, 14),
 )
-def test_after_it_only_what_is_lost_is_left(
+def test_corrections_leave_only_losses(
     ids: set[int], made: dict[int, tuple[int, str]], there: dict[int, int], active: set[int], last: int
 ) -> None:
     entries = [entry(number, id, state) for number, (id, state) in made.items()]
@@ -111,8 +114,8 @@ def test_after_it_only_what_is_lost_is_left(
     owners = [snapshot(n, p if p in there and p < n else 0) for n, p in there.items()]
     devices = tuple(Device(f"pool-snap-{n}", n, open=n % 5 == 0, number=f"254:{n}") for n in active)
     seen, files = look(ids, entries, owners, devices, last)
-    todo = mending(seen, files, orphans(seen, running=False))
-    # Nothing that a snapshot owns and that is whole is touched.
+    todo = corrections(seen, files, orphans(seen, running=False))
+    # Nothing that is intact and that a snapshot owns is touched.
     whole = {of.id for of in entries if of.id in ids and number(of) in there and of.state not in ("Faulty",)}
     assert not whole & set(todo.ids)
     opened = {device.id for device in devices if device.open}
@@ -129,7 +132,7 @@ def test_after_it_only_what_is_lost_is_left(
     assert not left.entries  # marked
     assert not (set(left.ids) - opened)
     assert all(of.name in {device.name for device in devices if device.open} for of in left.unowned)
-    again = mending(now, after, left)
+    again = corrections(now, after, left)
     assert not (set(again.ids) - set(todo.ids)), "done in one go"
 
 
@@ -137,12 +140,12 @@ def number(of: Entry) -> int:
     return int(of.name.rpartition("-")[2])
 
 
-def test_an_entry_that_is_faulty_and_whole_is_good_again() -> None:
-    """What containerd could not activate while the pool did not answer is not lost."""
+def test_a_faulty_entry_with_an_intact_device_is_marked_good() -> None:
+    """What containerd could not activate while the pool did not respond is not lost."""
     layer, of = entry(1, 1, "Faulty"), Entry(2, "pool-snap-2", "pool-snap-1", "Faulty", 10 << 30, "invalid argument")
     running = Snapshot(2, "default/2/c", "Active", "default/1/key")
     seen, files = look({1, 2}, [layer, of], [snapshot(1), running])
-    todo = mending(seen, files, orphans(seen, running=False))
+    todo = corrections(seen, files, orphans(seen, running=False))
     assert (todo.devices, todo.ids, todo.lost) == ((), (), ())
     assert todo.files.pool is not None
     after = thin_devices.database(todo.files.pool)
@@ -152,8 +155,8 @@ def test_an_entry_that_is_faulty_and_whole_is_good_again() -> None:
     assert not orphans(again, running=False).count
 
 
-def test_a_faulty_entry_without_blocks_or_that_was_not_made_to_its_end_is_lost() -> None:
+def test_a_faulty_entry_without_blocks_or_with_an_incomplete_device_is_lost() -> None:
     first = Snapshot(1, "default/1/key", "Active", "")
     for ids, there in (({2}, snapshot(1)), ({1, 2}, first)):
         seen, files = look(ids, [entry(1, 1, "Faulty"), entry(9, 2)], [there, snapshot(9)])
-        assert mending(seen, files, orphans(seen, running=False)).lost == ("default/1/key",)
+        assert corrections(seen, files, orphans(seen, running=False)).lost == ("default/1/key",)

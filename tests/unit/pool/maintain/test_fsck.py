@@ -1,4 +1,4 @@
-"""What pool.fsck says of thin devices that only some of pool, databases and device mapper know."""
+"""Inconsistencies among thin devices that only some of pool, databases and device mapper know."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from invoke import Context
 from fabfile.bolt import Broken
 from fabfile.errors import Refused
 from fabfile.facts import Query
-from fabfile.pool.maintain import comparison, disagreements, fsck, session, thin_devices
+from fabfile.pool.maintain import comparison, database_files, disagreements, fsck, session, thin_devices
 from fabfile.pool.maintain.disagreements import Orphans
 from fabfile.pool.maintain.session import Session
 from fabfile.pool.maintain.thin_devices import Device, Entry, Snapshot, Thin, View
@@ -29,7 +29,7 @@ def entry(id: int, state: str = "Activated", name: int = 0) -> Entry:
 
 
 def seen(ids: list[int], devices: list[Device], entries: list[Entry], **changes: Any) -> View:
-    """A look, at snapshots for all entries unless others are given."""
+    """A view, with snapshots for all entries unless others are given."""
     numbers = [disagreements.number(of.name) for of in entries]
     look = View(
         {id: Thin(16, id) for id in ids},
@@ -43,7 +43,7 @@ def seen(ids: list[int], devices: list[Device], entries: list[Entry], **changes:
 
 
 @given(st.sets(st.integers(1, 99)), st.data(), st.booleans())
-def test_where_all_agree_there_is_nothing(ids: set[int], data: st.DataObject, running: bool) -> None:
+def test_consistent_records_have_no_inconsistencies(ids: set[int], data: st.DataObject, running: bool) -> None:
     active = data.draw(st.sets(st.sampled_from(sorted(ids)))) if ids else set()
     devices = [Device(f"pool-snap-{id}", id, open=True) for id in active]
     entries = [entry(id, "Activated" if id in active else "Deactivated") for id in sorted(ids)]
@@ -96,26 +96,26 @@ def test_what_is_in_use_keeps_its_id() -> None:
     assert disagreements.orphans(seen([4], [Device("other", 4, open=True)], []), running=False).ids == ()
 
 
-def test_an_entry_in_work_is_not_judged_while_containerd_runs() -> None:
+def test_a_transitional_entry_is_not_judged_while_containerd_runs() -> None:
     moving = seen([], [], [entry(1, "Activating")])
     assert disagreements.orphans(moving, running=True).count == 0
     assert disagreements.orphans(moving, running=False).entries == (entry(1, "Activating"),)
 
 
-def test_a_snapshot_that_is_being_made_is_not_judged() -> None:
+def test_a_snapshot_that_is_being_created_is_not_judged() -> None:
     making = seen([1, 2], [Device("pool-snap-2", 2, open=True)], [entry(1, "Deactivated"), entry(2)], last_number=1)
     making = msgspec.structs.replace(making, snapshots={1: Snapshot(1, "k", "Committed")})
     assert disagreements.orphans(making, running=True).count == 0
     assert disagreements.orphans(making, running=False).unowned == (entry(2),)
 
 
-def test_only_what_two_looks_show_counts() -> None:
+def test_only_what_two_comparisons_share_counts() -> None:
     first, second = Orphans(ids=(1, 2), unowned=(entry(3),)), Orphans(ids=(2, 4), unowned=(entry(3, "Created"),))
     assert disagreements.agreed(first, second) == Orphans(ids=(2,))
 
 
 class Looks:
-    """What a machine prints at one look after the other, and the generation that each was made for."""
+    """Outputs of a machine for one comparison after the other, and the generation that each was made for."""
 
     def __init__(self, *printed: str) -> None:
         self.printed, self.generations = list(printed), list[str]()
@@ -135,7 +135,7 @@ class Looks:
         ([""], ()),
     ],
 )
-def test_a_thin_id_counts_only_where_it_is_one_device_at_every_look(
+def test_a_thin_id_counts_only_if_it_is_the_same_device_every_time(
     monkeypatch: pytest.MonkeyPatch, looks: list[str], left: tuple[int, ...]
 ) -> None:
     machine = Looks(*looks)
@@ -148,7 +148,7 @@ def test_a_thin_id_counts_only_where_it_is_one_device_at_every_look(
     assert machine.generations == [str(first + n) for n in range(len(looks))], "no look is thrown away for our own"
 
 
-def test_containerds_own_cleaning_up_is_left_alone() -> None:
+def test_containerds_own_cleanup_is_left_alone() -> None:
     removed = seen([2], [], [entry(2, "Removed")], snapshots={})
     assert disagreements.orphans(removed, running=False).count == 0
     assert disagreements.orphans(seen([], [], [entry(2, "Removed")], snapshots={}), running=False).unowned
@@ -161,7 +161,8 @@ def test_an_active_entry_without_a_device_counts_while_containerd_runs() -> None
 
 
 def test_an_id_whose_device_is_older_than_its_entry_is_found() -> None:
-    # Id 1 was the first device's; it went, and the snapshot with the highest number got its id. Then came a restore.
+    # Id 1 was the first device's, which was removed; the snapshot with the highest number got the id. Then came a
+    # restore.
     entries = [entry(2, "Deactivated"), entry(3, "Deactivated"), entry(1, "Deactivated", name=9)]
     assert disagreements.orphans(seen([1, 2, 3], [], entries), running=False).older == (entries[2],)
 
@@ -179,7 +180,7 @@ def test_an_entry_that_needs_no_device_is_no_orphan(state: str) -> None:
     assert disagreements.orphans(seen([], [], [entry(1, state)]), running=False).count == 0
 
 
-def test_a_database_that_is_missing_or_knows_nothing_deletes_nothing() -> None:
+def test_a_missing_or_empty_database_deletes_nothing() -> None:
     missing = View({1: Thin(5)}, (), None)
     with pytest.raises(Refused, match=r"pool\.db is not there"):
         fsck.refuse_all(FOUND, disagreements.orphans(missing, running=False), missing, yes=False)
@@ -204,12 +205,12 @@ def test_a_database_that_is_missing_or_knows_nothing_deletes_nothing() -> None:
         (Orphans(), ""),
     ],
 )
-def test_the_way_out(left: Orphans, says: str) -> None:
-    assert says in fsck.way_out(FOUND, left)
-    assert bool(says) == bool(fsck.way_out(FOUND, left))
+def test_the_fix(left: Orphans, says: str) -> None:
+    assert says in fsck.remedy(FOUND, left)
+    assert bool(says) == bool(fsck.remedy(FOUND, left))
 
 
-def test_lines_of_the_script_are_read_and_other_talk_is_not() -> None:
+def test_lines_of_the_script_are_parsed_and_others_ignored() -> None:
     found = thin_devices.parse(
         [
             "id 1 16 3", "dm pool-snap-1 1 0 thin 254:1", "dm pool-snap-2 - 2 error 254:2", "a warning", "",
@@ -236,11 +237,11 @@ def packed(content: bytes) -> str:
         packed(gzip.compress(b"x" * 1000)[:-9]),
         packed(b"no gzip"),
         "no base64 !",
-        packed(gzip.compress(bytes(thin_devices.LARGEST + 1), 9)),
+        packed(gzip.compress(bytes(database_files.LARGEST + 1), 9)),
     ],
     ids=["no bolt", "cut", "no gzip", "no base64", "bomb"],
 )
-def test_a_copy_that_is_no_database_is_said_to_be_broken(hostile: str) -> None:
+def test_a_copy_that_is_not_a_database_is_broken(hostile: str) -> None:
     with pytest.raises(Broken):
         thin_devices.parse([f"db {hostile}"])
 
@@ -249,7 +250,7 @@ NUMBERS = st.lists(st.sampled_from(["1", "-", "²", "x", "-1", "99999999999"]), 
 
 
 @given(st.lists(st.sampled_from(["id ", "dm ", "held "]).flatmap(lambda key: NUMBERS.map(lambda rest: key + rest))))
-def test_numbers_that_are_none_are_broken(lines: list[str]) -> None:
+def test_invalid_numbers_are_broken(lines: list[str]) -> None:
     try:
         assert isinstance(thin_devices.parse(lines), View)
     except Broken as broken:
@@ -257,7 +258,7 @@ def test_numbers_that_are_none_are_broken(lines: list[str]) -> None:
 
 
 @given(st.lists(st.text(max_size=30) | st.binary(max_size=30).map(lambda data: f"snap {packed(data)}"), max_size=8))
-def test_whatever_a_machine_prints_is_a_look_or_broken(lines: list[str]) -> None:
+def test_any_output_is_parsed_or_broken(lines: list[str]) -> None:
     try:
         assert isinstance(thin_devices.parse(lines), View)
     except Broken as broken:
@@ -265,7 +266,7 @@ def test_whatever_a_machine_prints_is_a_look_or_broken(lines: list[str]) -> None
 
 
 @given(st.binary(max_size=12))
-def test_a_number_is_read_as_go_writes_it(data: bytes) -> None:
+def test_a_number_is_decoded_as_go_encodes_it(data: bytes) -> None:
     try:
         assert 0 <= thin_devices.uvarint(data) < 1 << 64
     except Broken as broken:
@@ -273,7 +274,7 @@ def test_a_number_is_read_as_go_writes_it(data: bytes) -> None:
 
 
 @given(st.integers(0, (1 << 64) - 1))
-def test_every_number_comes_back(number: int) -> None:
+def test_every_number_is_decoded_as_it_was_encoded(number: int) -> None:
     parts, rest = [], number
     while rest >= 0x80:
         parts.append(rest & 0x7F | 0x80)

@@ -1,4 +1,4 @@
-"""pool.fsck from end to end on machines that answer: containerd is stopped only for a repair, and runs after it."""
+"""pool.fsck from end to end: containerd is stopped only for a repair, and runs afterwards."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ REMOVE = "remove 0 devices and 1 thin ids without an owner"
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No pause between two looks at a pool in use."""
+    """No pause between two comparisons of a pool in use."""
     monkeypatch.setattr(comparison, "APART", 0)
 
 
@@ -40,17 +40,17 @@ def start(name: str) -> str:
 
 
 def records(name: str, ids: tuple[int, ...], known: tuple[int, ...] = (1, 2), box: int = 0) -> str:
-    """A look at a pool with the thin ids `ids`, of which containerd knows `known`."""
+    """Output for a pool with the thin ids `ids`, of which containerd knows `known`."""
     return "".join(f"id {id} 16 {id}\n" for id in ids) + copies(name, known, box=box)
 
 
 def whole(name: str) -> list[str]:
-    """All that a repair does where nobody owns a thin id, in its order."""
+    """Everything that a repair does if no thin id has an owner, in order."""
     return [LOOK] * 3 + [STOP, LOOK, BACKUP, REMOVE, start(name), LOOK]
 
 
 @both
-def test_where_all_agree_one_look_is_enough(machine: Make, name: str) -> None:
+def test_consistent_records_are_compared_once(machine: Make, name: str) -> None:
     c = machine(POOLS[name](), says={LOOK: records(name, (1, 2))})
     report = done("pool.fsck", c, fix=True)
     assert (report.status, c.done) == ("ok", [LOOK])
@@ -99,7 +99,7 @@ def test_whatever_fails_while_containerd_is_stopped_it_is_started_again(
 
 
 @both
-def test_an_empty_database_empties_no_pool_without_a_yes(machine: Make, name: str) -> None:
+def test_an_empty_database_does_not_empty_the_pool_without_yes(machine: Make, name: str) -> None:
     c = machine(POOLS[name](), says={LOOK: records(name, (7, 8), known=())})
     error = trouble(done("pool.fsck", c, fix=True), "refused")
     assert error.what == f"none of the 2 thin devices of {name} is in containerd's databases"
@@ -107,7 +107,7 @@ def test_an_empty_database_empties_no_pool_without_a_yes(machine: Make, name: st
     assert c.done == [*whole(name)[:5], start(name)], "nothing was removed, and containerd runs again"
 
 
-def test_with_a_yes_it_does(machine: Make) -> None:
+def test_an_empty_database_empties_the_pool_with_yes(machine: Make) -> None:
     empty = records(NAME, (7, 8), known=())
     c = machine(on_files(), says={LOOK: [empty] * 4 + [records(NAME, (), known=())]})
     assert done("pool.fsck", c, fix=True, yes=True).status == "changed"
@@ -132,7 +132,7 @@ def test_what_a_repair_leaves_is_a_failure(machine: Make) -> None:
     assert c.done[: len(whole(NAME))] == whole(NAME) and report.result.orphans.ids == (7,)
 
 
-def test_of_a_stopped_containerd_one_look_counts(machine: Make) -> None:
+def test_one_comparison_is_enough_while_containerd_is_stopped(machine: Make) -> None:
     c = machine(msgspec.structs.replace(on_files(), containerd=Containerd()), says={LOOK: records(NAME, (1, 2, 7))})
     assert trouble(done("pool.fsck", c), "failed").what == f"pool {NAME}: 1 inconsistency"
     assert c.done == [LOOK]
@@ -140,14 +140,14 @@ def test_of_a_stopped_containerd_one_look_counts(machine: Make) -> None:
 
 @pytest.mark.parametrize("now", ["ro", "Fail"])
 @both
-def test_a_damaged_pool_is_compared_with_nothing(machine: Make, name: str, now: str) -> None:
+def test_a_damaged_pool_is_not_compared(machine: Make, name: str, now: str) -> None:
     c = machine(with_status(POOLS[name](), mode=now))
     error = trouble(done("pool.fsck", c, fix=True), "failed")
     assert error.what == f"the pool {name} cannot be compared with anything" and "pool.repair" in error.hint
     assert c.done == []
 
 
-def test_nothing_begins_where_a_program_is_missing(machine: Make) -> None:
+def test_a_missing_program_is_refused_first(machine: Make) -> None:
     c = machine(without(on_files(), "thin_ls"))
     assert trouble(done("pool.fsck", c, fix=True), "refused").what.startswith("thin_ls is missing")
     assert c.done == []
@@ -155,7 +155,7 @@ def test_nothing_begins_where_a_program_is_missing(machine: Make) -> None:
 
 @pytest.mark.parametrize("fix", [False, True])
 @both
-def test_dry_does_not_even_look_at_the_databases(machine: Make, name: str, fix: bool) -> None:
+def test_dry_does_not_read_the_databases(machine: Make, name: str, fix: bool) -> None:
     c = machine(POOLS[name](), dry=True)
     report = done("pool.fsck", c, fix=fix)
     assert (report.status, c.done) == ("pending", [])

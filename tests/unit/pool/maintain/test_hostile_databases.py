@@ -1,4 +1,4 @@
-"""Well-formed bolt files with anything in them: what belongs together is said and mended, or that it is broken."""
+"""Well-formed bolt files with any content: inconsistencies are found and corrected, or the file is broken."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fabfile.bolt import Broken
 from fabfile.boltwriter import Content, dump
-from fabfile.pool.maintain import containerd_records, corrections, thin_devices
+from fabfile.pool.maintain import containerd_records, corrections, database_files, thin_devices
 from fabfile.pool.maintain.disagreements import Orphans, orphans
 from tests.unit.pool import databases
 
@@ -60,15 +60,15 @@ FILES = st.tuples(
 
 @settings(max_examples=150)
 @given(FILES, st.booleans())
-def test_any_databases_are_judged_and_mended_or_broken(files: tuple[bytes, bytes, bytes], running: bool) -> None:
+def test_any_databases_are_compared_and_corrected_or_broken(files: tuple[bytes, bytes, bytes], running: bool) -> None:
     names = ("db", "snap", "records")
     lines = [f"{name} {b64encode(gzip.compress(file)).decode()}" for name, file in zip(names, files, strict=True)]
     try:
         seen = thin_devices.parse(["id 1 5 1", "id 7 5 2", "dm p-snap-1 1 0 thin 252:1", *lines])
-        unpacked = thin_devices.unpack(lines)
+        unpacked = database_files.unpack(lines)
         found = orphans(seen, running=running)
         known = containerd_records.read(unpacked.records)
-        todo = corrections.mending(seen, unpacked, found, ())
+        todo = corrections.corrections(seen, unpacked, found, ())
         means = containerd_records.affected(known, todo.lost)
     except Broken as broken:
         assert str(broken) and len(str(broken)) < 2000
@@ -81,7 +81,7 @@ def chain(length: int) -> Mapping[str, tuple[str, str]]:
     return {f"k{n}": (f"default/{n}/k{n}", f"k{n - 1}" if n else "") for n in range(length)}
 
 
-def test_snapshots_on_each_other_without_end_are_broken_at_once() -> None:
+def test_an_endless_chain_of_snapshots_is_broken_at_once() -> None:
     start = monotonic()
     with pytest.raises(Broken, match="more than 1000 snapshots on each other"):
         containerd_records.read(databases.records(chain(20_000), {}, {}))

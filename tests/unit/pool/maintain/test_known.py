@@ -1,4 +1,4 @@
-"""Databases of containerd's that are another pool's, or were lost: found in facts, and refused before a new pool."""
+"""Databases of containerd that belong to another pool, or were lost: found in facts, and refused before a new pool."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_databases_of_another_pool_are_a_failure_of_a_deploy_and_of_doctor(have:
 
 
 @pytest.mark.parametrize("have", [with_known(pool(), Known(3)), with_known(EMPTY, Known(0, 0, 0)), machine(EMPTY)])
-def test_those_of_this_pool_and_of_one_that_is_new_are_well(have: Facts) -> None:
+def test_the_databases_of_this_pool_and_of_a_new_one_are_accepted(have: Facts) -> None:
     assert advice(have, NAME) == []
     assert usable.plan(have, NAME, used=True) == []
 

@@ -1,4 +1,4 @@
-"""pool.repair from end to end on machines that answer: what it stops, in which order, and what a failure leaves."""
+"""pool.repair from end to end: what it stops, in which order, and what a failure leaves."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from fabfile.facts import Facts
-from fabfile.facts.lvm import Volume
+from fabfile.facts.volume_group import Volume
 from fabfile.pool.maintain.check import Checked
 from fabfile.pool.maintain.thin_devices import Entry
 from tests.unit.pool import databases, groups
@@ -54,7 +54,7 @@ def start(name: str) -> str:
 
 
 def whole(name: str) -> list[str]:
-    """All that a repair does, in its order: LVM itself swaps the metadata of a direct pool."""
+    """Everything that a repair does, in order; for a direct pool, LVM itself swaps the metadata."""
     swap = ["the new metadata takes the place of the old, which is kept"]
     return [
         check(name),
@@ -97,7 +97,7 @@ def test_damaged_metadata_is_replaced_between_the_stop_and_the_start(
         assert "the old metadata: /srv/pool/meta.2026" in said
 
 
-def test_what_the_kernel_found_damaged_needs_no_check(machine: Make) -> None:
+def test_what_the_kernel_found_damaged_is_not_checked_again(machine: Make) -> None:
     c = machine(with_status(on_files(), mode="ro", needs_check=True), on_files(), says=SAYS)
     c.states.insert(0, c.states[0])  # the pool is looked for under the name of the inventory first
     assert done("pool.repair", c).status == "changed"
@@ -106,7 +106,7 @@ def test_what_the_kernel_found_damaged_needs_no_check(machine: Make) -> None:
 
 @pytest.mark.parametrize("yes", [False, True])
 @both
-def test_a_loss_needs_a_yes_before_the_new_metadata_is_used(machine: Make, name: str, yes: bool) -> None:
+def test_a_loss_needs_yes_before_the_new_metadata_is_used(machine: Make, name: str, yes: bool) -> None:
     c = machine(POOLS[name](), says=LOST)
     report = done("pool.repair", c, yes=yes)
     if yes:
@@ -157,14 +157,14 @@ def test_metadata_that_is_only_full_is_left_alone(machine: Make, name: str) -> N
     assert c.done == []
 
 
-def test_nothing_begins_where_a_program_is_missing(machine: Make) -> None:
+def test_a_missing_program_is_refused_first(machine: Make) -> None:
     c = machine(without(on_files(), "thin_repair"), says=SAYS)
     assert trouble(done("pool.repair", c), "refused").what.startswith("thin_repair is missing")
     assert c.done == []
 
 
 @both
-def test_dry_shows_the_repair_and_does_not_even_check(machine: Make, name: str) -> None:
+def test_dry_shows_the_repair_and_runs_no_check(machine: Make, name: str) -> None:
     c = machine(POOLS[name](), dry=True)
     report = done("pool.repair", c)
     assert [change.why for change in report.steps[0].changes] == whole(name)[1:]
@@ -176,7 +176,7 @@ def test_dry_shows_the_repair_and_does_not_even_check(machine: Make, name: str) 
 
 
 def with_thin() -> Facts:
-    """LVM has made a thin volume in the pool."""
+    """A machine on which LVM created a thin volume in the pool."""
     have = on_disks()
     assert have.lvm and have.lvm.group
     own = Volume("other", "thin", 1 << 30, pool="thinpool", thin=1, uuid="u-1")
@@ -188,7 +188,7 @@ SAYS_LVM = SAYS | {"LVM's transaction id": "@relabelled 3 /etc/lvm/archive/befor
 LOOK = "devices that containerd uses"
 
 
-def test_lvm_forgets_its_volumes_only_with_a_yes(machine: Make) -> None:
+def test_lvm_forgets_its_volumes_only_with_yes(machine: Make) -> None:
     c = machine(with_thin(), says=SAYS_LVM)
     error = trouble(done("pool.repair", c), "refused")
     assert error.what == "LVM has thin volumes of its own in containerd/thinpool"
@@ -221,7 +221,7 @@ def test_damaged_metadata_and_lvms_record_are_corrected_in_one_stop(machine: Mak
     assert c.done == [*whole(groups.NAME)[:4], RELABEL, *whole(groups.NAME)[4:]]
 
 
-def test_a_volume_of_lvms_that_is_mounted_is_refused_even_with_a_yes(machine: Make) -> None:
+def test_a_mounted_volume_of_lvms_is_refused_even_with_yes(machine: Make) -> None:
     have = with_thin()
     assert have.lvm and have.lvm.group
     volumes = have.lvm.group.volumes

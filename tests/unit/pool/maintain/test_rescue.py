@@ -1,4 +1,4 @@
-"""What a rescue of deleted files needs, what is lost with which way out, and how the ids of a pool and LVM compare."""
+"""Room for rescued files, the fix for each loss, and how the transaction ids of pool and LVM compare."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def found(now: Pool) -> Session:
     return Session(NAME, Daemon(), have.instances.pools[NAME], "/srv/pool", about(Host(pool=Asked())), have)
 
 
-def test_it_takes_the_blocks_in_use_and_all_of_the_metadata() -> None:
+def test_a_rescue_needs_room_for_the_blocks_in_use_and_all_metadata() -> None:
     now = pool(meta_loop=DELETED)
     assert now.status
     assert rescue.needed(machine(now)) == now.status.used_data * 64 * KIB + 75 * MIB
@@ -72,7 +72,7 @@ VOLUME = Volume(group_free=0, size=1, uuid="u-1", attr="-wi-------")
         (Pool(volume=Volume()), {"VOLUME": "vg/lv"}, [f"bring its disk back, then vgchange -ay vg && {START}"]),
     ],
 )  # fmt: skip
-def test_each_loss_names_the_command_that_leads_out_of_it(now: Pool, recorded: dict[str, str], ways: list[str]) -> None:
+def test_each_loss_names_the_command_that_fixes_it(now: Pool, recorded: dict[str, str], ways: list[str]) -> None:
     have = known(machine(now), **recorded) if recorded else machine(now)
     said = [loss.way for loss in missing.losses(have, NAME)]
     assert said == ways
@@ -95,5 +95,5 @@ def test_both_transaction_ids_are_named(ids: list[str] | None, says: str) -> Non
     assert bool(check.differ(ids)) == bool(says)
 
 
-def test_a_pool_that_the_kernel_takes_no_writes_on_is_not_checked() -> None:
+def test_a_pool_that_accepts_no_writes_is_not_checked() -> None:
     assert "mode ro" in check.refusal(machine(state("ro")))

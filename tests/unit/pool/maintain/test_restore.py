@@ -1,4 +1,4 @@
-"""pool.restore from end to end on machines that answer: what is refused before the stop, and what is started again."""
+"""pool.restore from end to end: what is refused before the stop, and what is started again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NEW = {NAME: "/srv/pool/meta.candidate", groups.NAME: "/dev/containerd/thinpool_
 def says(
     name: str, *, sound: bool = False, then: tuple[int, ...] = (1, 2), now: tuple[int, ...] = (1, 2)
 ) -> dict[str, str]:
-    """What the machine says where the backup has the snapshots `then`, and containerd has those of `now`."""
+    """Outputs of a machine whose backup has the snapshots `then`, and whose containerd has those of `now`."""
     ids = "".join(f"id {number} 16 {number}\n" for number in then)
     made = f"{ids}{copies(name, then, 'then-')}@candidate 7200 4711 {NEW[name]}\n@source {SOURCE}"
     return {
@@ -30,7 +30,7 @@ def says(
 
 
 def whole(name: str) -> list[str]:
-    """All that a restore that loses nothing does, in its order."""
+    """Everything that a restore without losses does, in order."""
     return [
         f"thin_check of the pool {name}",
         "new metadata from the newest backup",
@@ -45,7 +45,7 @@ def whole(name: str) -> list[str]:
 
 
 @both
-def test_the_old_metadata_makes_room_while_containerd_and_the_pool_are_down(
+def test_the_metadata_is_replaced_while_containerd_and_the_pool_are_stopped(
     machine: Make, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     c = machine(POOLS[name](), says=says(name))
@@ -98,7 +98,7 @@ def test_the_first_error_is_reported_where_the_machine_is_lost_after_it(
 
 
 @both
-def test_what_was_made_since_is_named_and_needs_a_yes(machine: Make, name: str) -> None:
+def test_what_was_made_since_is_listed_and_needs_yes(machine: Make, name: str) -> None:
     c = machine(POOLS[name](), says=says(name, then=(1,)))
     error = trouble(done("pool.restore", c), "refused")
     assert error.what == f"{SOURCE} lacks what containerd has made or changed since"
@@ -109,7 +109,7 @@ def test_what_was_made_since_is_named_and_needs_a_yes(machine: Make, name: str) 
 
 
 @both
-def test_with_a_yes_containerd_forgets_it_once_it_runs(machine: Make, name: str) -> None:
+def test_with_yes_containerd_forgets_it_once_it_runs(machine: Make, name: str) -> None:
     c = machine(POOLS[name](), says=says(name, then=(1,)))
     report = done("pool.restore", c, yes=True)
     assert report.status == "changed", report
@@ -123,7 +123,7 @@ def test_with_a_yes_containerd_forgets_it_once_it_runs(machine: Make, name: str)
 
 
 @both
-def test_sound_metadata_is_not_replaced_without_a_yes(machine: Make, name: str) -> None:
+def test_sound_metadata_is_not_replaced_without_yes(machine: Make, name: str) -> None:
     c = machine(POOLS[name](), says=says(name, sound=True))
     error = trouble(done("pool.restore", c), "refused")
     assert error.what == f"the metadata of {name} is sound ({LIVE})" and "--yes" in error.hint
@@ -160,16 +160,19 @@ def test_a_pool_in_use_is_refused_before_anything(machine: Make, name: str) -> N
     assert c.done == []
 
 
-def test_nothing_begins_where_a_program_is_missing(machine: Make) -> None:
+def test_a_missing_program_is_refused_first(machine: Make) -> None:
     c = machine(without(on_files(), "thin_restore"), says=says(NAME))
     assert trouble(done("pool.restore", c), "refused").what.startswith("thin_restore is missing")
     assert c.done == []
 
 
 @both
-def test_dry_makes_no_new_metadata(machine: Make, name: str) -> None:
+def test_dry_shows_everything_and_makes_no_new_metadata(
+    machine: Make, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     c = machine(POOLS[name](), dry=True)
     report = done("pool.restore", c)
-    assert [change.why for change in report.steps[0].changes] == whole(name)[1:4]
+    assert [change.why for change in report.steps[0].changes] == whole(name)[1:]
+    assert "depending on the backup: " in capsys.readouterr().out
     assert (report.status, c.done) == ("pending", [])
     assert "apply" not in c.log

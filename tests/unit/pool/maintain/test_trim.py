@@ -1,4 +1,4 @@
-"""pool.trim from end to end on machines that answer: what an offline one stops is started again, whatever fails."""
+"""pool.trim from end to end: what an offline trim stopped is started again, whatever fails."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def start(name: str) -> str:
 
 
 def whole(name: str) -> list[str]:
-    """All that a whole offline run does, in its order."""
+    """Everything that an offline trim does, in order."""
     return [
         "fstrim of every mounted thin device",
         stop(name),
@@ -78,7 +78,7 @@ def test_what_was_stopped_is_started_again_and_the_first_error_reported(
     assert ("start the pool" in capsys.readouterr().err) == (broken == "start "), "that it stays down is said"
 
 
-def test_where_the_stop_refuses_nothing_was_stopped(machine: Make) -> None:
+def test_a_refused_stop_starts_nothing_again(machine: Make) -> None:
     c = machine(on_files(), says=SAYS | {"stop ": "ctr has pool-snap-1 open"}, fails={"stop ": 77}, asked=TAKES)
     error = trouble(done("pool.trim", c, offline=True), "refused")
     assert error.what == "pool.trim: ctr has pool-snap-1 open"
@@ -103,7 +103,7 @@ def test_an_online_run_does_not_ask_who_uses_the_pool(machine: Make) -> None:
 
 
 @both
-def test_disks_that_take_no_discards_are_no_reason_to_stop_the_pool(machine: Make, name: str) -> None:
+def test_the_pool_is_not_stopped_if_its_disks_take_no_discards(machine: Make, name: str) -> None:
     c = machine(POOLS[name](), says=SAYS, asked={"discard_max_bytes": "0\n"})
     error = trouble(done("pool.trim", c, offline=True), "refused")
     assert "takes no discards" in error.what and "--offline" not in error.hint
@@ -117,7 +117,7 @@ def test_a_program_that_is_missing_is_a_refusal(machine: Make, given: dict[str, 
     assert c.done == []
 
 
-def test_a_script_that_does_not_come_to_its_end_is_a_failure(machine: Make) -> None:
+def test_a_script_that_does_not_finish_is_a_failure(machine: Make) -> None:
     c = machine(on_files(), says={ONLINE: "trimmed pool-snap-1 4096\n@before 100 9000"})
     report = done("pool.trim", c)
     assert trouble(report, "failed").what == "pool.trim: it did not come to its end"
@@ -126,7 +126,7 @@ def test_a_script_that_does_not_come_to_its_end_is_a_failure(machine: Make) -> N
 
 @pytest.mark.parametrize("given", [{}, {"offline": True}])
 @both
-def test_dry_does_none_of_it(machine: Make, name: str, given: dict[str, Any]) -> None:
+def test_dry_trims_nothing(machine: Make, name: str, given: dict[str, Any]) -> None:
     c = machine(POOLS[name](), asked=TAKES, dry=True)
     report = done("pool.trim", c, **given)
     assert [change.why for change in report.steps[0].changes] == whole(name)[: 5 if given else 1]

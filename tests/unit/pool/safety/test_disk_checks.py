@@ -1,4 +1,4 @@
-"""What speaks against a disk, from looks at a machine that has one of each kind."""
+"""Findings about disks, from inspections of a machine with one disk of each kind."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ FOUND = {
     19: ["cannot: read-only"],
     20: [],
 }
-"""Number of the disk → what is found."""
+"""Number of the disk → findings."""
 
 
 def look(text: str) -> Disk:
@@ -60,7 +60,7 @@ def found(of: Disk) -> list[str]:
 
 
 @pytest.mark.parametrize("number", FOUND)
-def test_what_is_found(number: int) -> None:
+def test_each_disk_has_its_findings(number: int) -> None:
     (of,) = [of for of in LOOKS if of.asked == f"/dev/disk/by-id/virtio-lab-disk{number}"]
     assert found(of) == FOUND[number]
 
@@ -99,18 +99,18 @@ def test_the_root_disk_and_what_is_no_disk() -> None:
         ("lvm Cannot use /dev/vdb: rejected", "cannot: LVM does not take it: Cannot use /dev/vdb: rejected"),
     ],
 )
-def test_one_line_more_is_one_finding(line: str, says: str) -> None:
+def test_each_additional_line_is_one_finding(line: str, says: str) -> None:
     assert found(EMPTY) == []
     assert found(look(f"{EMPTY.seen}\n{line}\n")) == [says]
 
 
 @given(st.lists(st.sampled_from([of.seen for of in LOOKS]), max_size=5))
-def test_looks_come_back_one_by_one(looks: list[str]) -> None:
+def test_inspections_are_parsed_one_by_one(looks: list[str]) -> None:
     assert [of.seen for of in disks.parse("\n".join(looks))] == looks
 
 
 @pytest.mark.parametrize("of", LOOKS, ids=lambda of: of.asked)
-def test_bare_is_what_an_empty_disk_looks_like(of: Disk) -> None:
+def test_bare_is_the_inspection_of_an_empty_disk(of: Disk) -> None:
     if of.nodes and of.nodes[0].type == "disk" and of.size >= disk_checks.LEAST and not of.read_only:
         assert found(look(of.bare)) == []
         assert disk_checks.findings(of) or of.bare == of.seen
@@ -138,13 +138,13 @@ def test_a_wipe_is_shown_without_the_functions_that_it_calls() -> None:
 @pytest.mark.parametrize(
     "path", ["sdb", "/etc/passwd", "/dev/", "/dev/../etc", "/dev/a b", "/dev/$(x)", "-/dev/sdb", ""]
 )
-def test_what_is_no_path_of_a_device(path: str) -> None:
+def test_invalid_device_paths_are_refused(path: str) -> None:
     with pytest.raises(Refused, match="is not the path of a device"):
         disk_checks.check_path(path, "device")
 
 
-def test_no_part_of_a_look_is_left_out_because_another_found_something() -> None:
-    """N4: what has a signature is looked at for who uses it all the same."""
+def test_no_part_of_an_inspection_is_skipped() -> None:
+    """N4: a disk with a signature is still searched for users."""
     both = look(f"{EMPTY.seen}\nnode 7:5 loop5 loop5 loop\nsignature ext4,0x438,\nopen 77 qemu\nbytes 5 0 1-2\n")
     assert found(both) == [
         "in use: held by loop5 (loop)", "in use: open in process 77 qemu",
@@ -154,12 +154,12 @@ def test_no_part_of_a_look_is_left_out_because_another_found_something() -> None
         disk_checks.refuse(both, wipe=True)
 
 
-def test_a_label_of_lvms_that_it_does_not_show_is_not_free() -> None:
+def test_an_lvm_label_that_lvm_does_not_show_is_not_free() -> None:
     (of,) = found(look(f"{EMPTY.seen}\nsignature LVM2_member,0x218,\n"))[:1]
     assert of.startswith("in use: an LVM physical volume that LVM does not show here")
 
 
-def test_what_cannot_be_read_is_refused_also_with_wipe() -> None:
+def test_an_unreadable_disk_is_refused_even_with_wipe() -> None:
     """N15."""
     with pytest.raises(Refused) as refused:
         disk_checks.refuse(look(f"{EMPTY.seen}\nunreadable error reading '/dev/vdb'\nbytes 5 0 1-2\n"), wipe=True)
@@ -185,9 +185,7 @@ STOPS = [
 
 
 @given(st.lists(st.sampled_from(CONTENT), unique=True), st.lists(st.sampled_from(STOPS), unique=True))
-def test_whatever_else_is_found_use_is_never_wiped_and_content_only_when_that_is_said(
-    content: list[str], stops: list[str]
-) -> None:
+def test_a_disk_in_use_is_never_wiped_and_content_only_on_request(content: list[str], stops: list[str]) -> None:
     if any("vdb1" in line or "254:17" in line for line in (*content, *stops)):
         content = [*dict.fromkeys(["node 254:17 vdb1 vdb1 part", *content])]
     of = look("\n".join([EMPTY.seen, *content, *stops]))

@@ -1,4 +1,4 @@
-"""Nothing is destroyed but through the gate: what no other file may contain."""
+"""Nothing is destroyed except through the gate: what no other file may contain."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ DESTROYS = re.compile(
     r"|\bvg(remove|reduce)\b|\bpvremove\b|\bblkdiscard\b|\bshred\b|\blosetup (-d|-D|--detach)"
     r"|\bdmsetup (remove|wipe_table)|/etc/fstab\b"
 )
-"""Commands that destroy what is on a device."""
+"""Commands that destroy the content of a device."""
 
 PROGRAMS = {"wipefs", "dd", "mkfs.xfs", "mkswap", "dmsetup remove", "losetup -d", "rm"}
-"""What no list of words in a plan of a pool may begin with."""
+"""Programs with which no command of a plan may start."""
 
 REMOVES = re.compile(r"(?<!tasks )\brm -")
-"""Removing a file counts only in what deals with pools: their files lie there."""
+"""The removal of a file counts only in code about pools, whose files could be removed."""
 
 ALLOWED = {
     "fabfile/pool/loop/fstab.py": (
@@ -35,7 +35,7 @@ ALLOWED = {
         "at shutdown, what the kernel's table and the files' own inodes say is the pool's; it is made again at boot",
     ),
 }
-"""File → what else may stand in it, and why."""
+"""File → what else it may contain, and why."""
 
 PLAIN = {
     "fabfile/pool/remove.py": "units, records and locks of ours below /etc, /run and /var/lib",
@@ -47,14 +47,14 @@ PLAIN = {
     "templates/pool/install.sh.j2": "the new database before it takes the place of the old",
     "templates/pool/devmapper-pool.sh.j2": "its own warning in /run",
 }
-"""File → what it removes; no pool lies there."""
+"""File → what it removes; there are no pools in these places."""
 
 LATER: set[str] = set()
-"""Not moved into the gate yet: whoever moves one takes it off this list."""
+"""Files whose commands have not been moved into the gate yet."""
 
 
 def shell(path: Path) -> list[str]:
-    """The lines of a template, or the texts in a module, that are not prose: comments, docstrings, what people read."""
+    """List the lines of a template, or the strings in a module, without comments, docstrings and text for people."""
     if path.suffix != ".py":
         return [line for line in path.read_text().splitlines() if not line.lstrip().startswith("#")]
     tree = ast.parse(path.read_text())
@@ -80,7 +80,7 @@ def sources() -> list[Path]:
 
 
 def hits(path: Path) -> list[str]:
-    """What a file contains that destroys something and is not allowed to."""
+    """List what a file contains that is destructive and not allowed."""
     name = str(path.relative_to(REPOSITORY))
     of_pools = "/pool/" in name
     allowed = ALLOWED.get(name, (re.compile("(?!)"), ""))[0]
@@ -100,7 +100,7 @@ def test_nothing_is_destroyed_outside_of_the_gate() -> None:
 
 
 @pytest.mark.parametrize("name", [*ALLOWED, *PLAIN])
-def test_no_exception_is_one_that_nothing_needs(name: str) -> None:
+def test_every_exception_is_needed(name: str) -> None:
     text = (REPOSITORY / name).read_text()
     assert DESTROYS.search(text) if name in ALLOWED else re.search(r'\brm -|"rm"', text)
 
@@ -114,5 +114,5 @@ def test_no_exception_is_one_that_nothing_needs(name: str) -> None:
         "blkdiscard /dev/sdb", "lvm lvremove -y vg/lv",
     ],
 )  # fmt: skip
-def test_what_destroys_is_known(line: str) -> None:
+def test_destructive_commands_are_recognised(line: str) -> None:
     assert DESTROYS.search(line)

@@ -1,6 +1,6 @@
-"""Whatever a look reports: which disks a plan writes to, over looks that are made up.
+"""Which disks a plan writes to, over generated inspections.
 
-What each line of a look means is written down here once more, apart from what the program makes of it.
+The meaning of each line of an inspection is stated here once more, independently of the program.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CONTENT = (
     "node {minor}1 {kernel}1 {kernel}1 part\ninside {kernel}1 ext4",
     "signature LVM2_member,0x218,\npv {number}|theirs||||---|",
 )
-"""Only what is on it: a person may give it up."""
+"""Content only, which an operator may give up."""
 
 USE = (
     "mount /srv/data",
@@ -58,7 +58,7 @@ USE = (
     "signature LVM2_member,0x218,\npv {number}|theirs||||d--|",
     "signature LVM2_member,0x218,",
 )
-"""Somebody uses it, or may: of whom LVM tells nothing."""
+"""In use, or possibly so, as LVM does not know the owner."""
 
 UNFIT = (
     "unreadable error reading '/dev/{kernel}': Input/output error",
@@ -73,14 +73,14 @@ UNFIT = (
     "absent",
     "special character special file",
 )
-"""It cannot be taken, or nobody can tell what is on it."""
+"""Unusable, or of unknown content."""
 
 INSTEAD = ("read-only", "size", "node {number}")
-"""Lines that take the place of what every look has."""
+"""Lines that replace those of every inspection."""
 
 
 class Made(msgspec.Struct, frozen=True):
-    """A made-up look: the disk, and what was made up of it."""
+    """A generated inspection: the disk, and what was generated about it."""
 
     kernel: str
     lines: tuple[str, ...]
@@ -116,7 +116,7 @@ class Made(msgspec.Struct, frozen=True):
         return look
 
     def free(self, wipes: Sequence[str]) -> bool:
-        """Whether it may be taken: nothing at all was found, or its content may go and that is all."""
+        """Return whether it may be used: nothing was found, or only content that may be destroyed."""
         return not self.lines or ({*self.lines} <= {*CONTENT} and bool({self.asked, self.real} & {*wipes}))
 
 
@@ -132,7 +132,7 @@ CHOICE = st.lists(st.integers(0, 2), min_size=1, max_size=3, unique=True)
 
 
 def taken(changes: list[Change], found: list[Made]) -> tuple[set[str], set[str]]:
-    """The disks that a plan wipes, and those that it writes to."""
+    """Return the disks that a plan wipes, and those that it writes to."""
     scripts = [change.script for change in changes if isinstance(change, Command)]
     writes = ("wipe_disk", "blank_pv", "pvcreate", "vgcreate", "vgextend", "wipefs", "dd")
     lines = [line.split() for script in scripts for line in script.splitlines() if line.startswith(writes)]
@@ -144,7 +144,7 @@ def taken(changes: list[Change], found: list[Made]) -> tuple[set[str], set[str]]
 
 
 def check(found: list[Made], devices: list[int], wiped: list[int], changes: list[Change] | None) -> None:
-    """A plan was refused, or writes to the disks that were asked for, and each of them may be taken."""
+    """Check that a plan was refused, or writes only to requested disks, each of which may be used."""
     wipes = [found[number].asked for number in wiped]
     asked_for = [found[number] for number in devices]
     may = all(made.free(wipes) for made in asked_for) and {*wiped} <= {*devices}
@@ -174,7 +174,7 @@ def test_a_pool_is_made_of_disks_that_nothing_is_on_or_that_were_named_to_be_wip
 
 
 @given(DISKS, CHOICE, st.lists(st.integers(0, 2), max_size=2, unique=True))
-def test_nor_does_a_pool_grow_onto_others(found: list[Made], devices: list[int], wiped: list[int]) -> None:
+def test_a_pool_grows_only_onto_such_disks(found: list[Made], devices: list[int], wiped: list[int]) -> None:
     have = made(disks=tuple(made.look for made in found))
     names = tuple(found[number].asked for number in devices)
     wipes = tuple(found[number].asked for number in wiped)
@@ -186,7 +186,7 @@ def test_nor_does_a_pool_grow_onto_others(found: list[Made], devices: list[int],
 def test_a_disk_that_an_interrupted_run_of_ours_left_is_taken_as_it_is_unless_more_was_found(
     lines: tuple[str, ...], named: bool
 ) -> None:
-    """It has our physical volume, in no group; what others put on it since is theirs."""
+    """It has our physical volume, in no group; anything else on it is not ours."""
     if "absent" in lines or any(line.startswith("signature LVM2_member") for line in lines):
         return
     disk = Made("vdx", lines)

@@ -1,4 +1,4 @@
-"""Every shell script that we send to a machine, rendered with example values: what lint reads."""
+"""Every shell template, rendered with example values, so that lint can run shellcheck on it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fabfile.steps import smoke, toolchain
 
 
 def shell_examples() -> dict[str, str]:
-    """Name → script."""
+    """Map the name of each example to its script."""
     changes: list[Change] = [
         Command("a command", "true"),
         File("a file", "/etc/example", "content\n", validate='test -s "$1"', backup="/etc/example.bak"),
@@ -53,7 +53,7 @@ def shell_examples() -> dict[str, str]:
 
 
 def _actions() -> dict[str, str]:
-    """What is done to a pool once, for either variant."""
+    """One-time actions on a pool, for both variants."""
     daemon = Daemon("two")
     files = LoopRecord(
         data="/a pool/data", meta="/a pool/meta", block_sectors=128, volume_made=("volume",), asked_bytes=(1,),
@@ -66,49 +66,58 @@ def _actions() -> dict[str, str]:
         for name in ("common", "devices", "gate")
     }
     scripts["held"] = scripts["common"] + render("pool/held.sh.j2", pool=loop, daemon=daemon)
-    for kind, made in (("loop", loop), ("direct", direct)):
-        for force in (False, True):
-            going = Removal(made.name, daemon, made.record, made.root, force=force)
-            scripts |= {
-                f"idle-{kind}-{force}": idle(going) + "idle\n",
-                f"down-{kind}-{force}": idle(going) + render("pool/down.sh.j2", pool=going, daemon=daemon),
-                f"state-{kind}-{force}": render("pool/state.sh.j2", pool=going, records=RECORDS),
-            }
-    scripts |= _rescues(loop, daemon)
     thins = {"group_uuid": "g-1", "pool_uuid": "p-1", "thins": ["a b=u-1"]}
     scripts["relabel"] = scripts["common"] + render("pool/relabel.sh.j2", pool=direct, **thins)
+    scripts |= _rescues(loop, daemon)
     for kind, pool in (("loop", loop), ("direct", direct)):
-        values = {"pool": pool, "daemon": daemon}
-        common = render("pool/common.sh.j2", pool=pool)
+        both = {**_removal(pool, daemon), **_maintenance(pool, daemon)}
+        scripts |= {f"{name}-{kind}": script for name, script in both.items()}
+    return scripts
+
+
+def _removal(pool: ManagedPool, daemon: Daemon) -> dict[str, str]:
+    scripts: dict[str, str] = {}
+    for force in (False, True):
+        going = Removal(pool.name, daemon, pool.record, pool.root, force=force)
         scripts |= {
-            f"check-{kind}": pool.render("check"),
-            f"backup-{kind}": pool.render("backup", keep=8),
-            f"thins-{kind}": render("pool/thins.sh.j2", **values),
-            f"holders-{kind}": render("pool/holders.sh.j2", devices=["a-snap-1", "b snap"], **values),
-            f"stop-{kind}": common + render("pool/stop.sh.j2", force=False, **values),
-            f"stop-force-{kind}": common + render("pool/stop.sh.j2", force=True, **values),
-            f"blockers-{kind}": _blockers(common, values),
-            f"database-{kind}": render("pool/database.sh.j2", **values),
-            f"repair-{kind}": common + pool.render("repair"),
-            f"restore-{kind}": common + pool.render("restore", source=""),
-            f"restore-from-{kind}": common + pool.render("restore", source="/a backup.gz"),
-            f"swap-{kind}": pool.render("swap", candidate="/dev/vg/new"),
-            f"drop-{kind}": pool.render("drop", candidate="/dev/vg/new", identity="7:1:12"),
-            f"kept-{kind}": pool.render("kept", keep=2),
-            f"kept-list-{kind}": pool.render("kept", keep=None),
-            f"fsck-{kind}": render("pool/fsck.sh.j2", **values),
-            f"install-{kind}": render("pool/install.sh.j2", path="/a pool/pool.db", **values),
-            f"forget-{kind}": render("pool/forget.sh.j2", **values),
-            f"trim-{kind}": pool.render("trim"),
-            f"trim-offline-{kind}": pool.render("trim-offline"),
-            f"start-{kind}": common + render("pool/start.sh.j2", whole=True, **values),
-            f"start-pool-{kind}": common + render("pool/start.sh.j2", whole=False, **values),
+            f"idle-{force}": idle(going) + "idle\n",
+            f"down-{force}": idle(going) + render("pool/down.sh.j2", pool=going, daemon=daemon),
+            f"state-{force}": render("pool/state.sh.j2", pool=going, records=RECORDS),
         }
     return scripts
 
 
+def _maintenance(pool: ManagedPool, daemon: Daemon) -> dict[str, str]:
+    values = {"pool": pool, "daemon": daemon}
+    common = render("pool/common.sh.j2", pool=pool)
+    return {
+        "check": pool.render("check"),
+        "backup": pool.render("backup", keep=8),
+        "thins": render("pool/thins.sh.j2", **values),
+        "holders": render("pool/holders.sh.j2", devices=["a-snap-1", "b snap"], **values),
+        "stop": common + render("pool/stop.sh.j2", force=False, **values),
+        "stop-force": common + render("pool/stop.sh.j2", force=True, **values),
+        "blockers": _blockers(common, values),
+        "database": render("pool/database.sh.j2", **values),
+        "repair": common + pool.render("repair"),
+        "restore": common + pool.render("restore", source=""),
+        "restore-from": common + pool.render("restore", source="/a backup.gz"),
+        "swap": pool.render("swap", candidate="/dev/vg/new"),
+        "drop": pool.render("drop", candidate="/dev/vg/new", identity="7:1:12"),
+        "kept": pool.render("kept", keep=2),
+        "kept-list": pool.render("kept", keep=None),
+        "fsck": render("pool/fsck.sh.j2", **values),
+        "install": render("pool/install.sh.j2", path="/a pool/pool.db", **values),
+        "forget": render("pool/forget.sh.j2", **values),
+        "trim": pool.render("trim"),
+        "trim-offline": pool.render("trim-offline"),
+        "start": common + render("pool/start.sh.j2", whole=True, **values),
+        "start-pool": common + render("pool/start.sh.j2", whole=False, **values),
+    }
+
+
 def _rescues(loop: ManagedPool, daemon: Daemon) -> dict[str, str]:
-    """Files that were deleted under a pool, written again."""
+    """Recovery of deleted backing files."""
     common = render("pool/common.sh.j2", pool=loop)
     scripts = {
         "rescued": common + render("pool/rescued.sh.j2", daemon=daemon, monitor="devmapper-pool-monitor@a.service")

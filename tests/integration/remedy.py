@@ -1,4 +1,4 @@
-"""A command says what is wrong with a pool, and what it names as the way out is typed as it was printed."""
+"""A pool is brought into a state, every command names it, and the fix that they print is typed as printed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.unit import typed
 Fab = Callable[..., str]
 
 SHELL = re.compile(r"(?<![\w/-])(?:systemctl|dmsetup|lvchange|mount|mv|truncate|/\S+/ctr) .*?(?=; (?:or|where) |$)")
-"""A command of the machine's own in a hint, to its end or to the next way out."""
+"""A command of the machine's own in a hint, up to its end or the next alternative."""
 
 END = "{ $ctr tasks kill -s KILL runs; sleep 1; $ctr tasks rm runs; $ctr containers rm runs; } >/dev/null 2>&1"
 """Shell that ends the container which a state may need."""
@@ -88,8 +88,8 @@ class Place:
             assert self.machine.in_snapshot("kept", "cat file", self.ctr) == "still here\n"
 
 
-def named_and_left(place: Place, state: State) -> None:
-    """Bring a state about; every command names it, and what that says leads out of it."""
+def named_and_fixed(place: Place, state: State) -> None:
+    """Assert that every command names a state, and that what doctor prints ends it."""
     fab, options = place.fab, place.options
     place.shell(state.make, code=None)
     said = fab("doctor", *options, code=1)
@@ -113,13 +113,13 @@ def named_and_left(place: Place, state: State) -> None:
 
 
 def out(fab: Fab, machine: Machine, hint: str, code: int | None = 0) -> str:
-    """Type the way out as it was printed, one after the other, and return what it said.
+    """Type the fix as it was printed, command by command, and return the output.
 
     Args:
-        fab: runs fab with words behind the host's name.
+        fab: runs fab with words after the host's name.
         machine: the machine.
         hint: what was printed.
-        code: the exit code that each must have, or None for any.
+        code: required exit code of each; None: any.
     """
     assert typed.wrong(hint) == []
     first, _, then = hint.partition("; then ")
@@ -134,7 +134,7 @@ def out(fab: Fab, machine: Machine, hint: str, code: int | None = 0) -> str:
 
 
 def hint_in(said: str, what: str = "") -> str:
-    """The first way out in what a command printed, of what is said to be `what`."""
+    """Return the first fix in the output of a command, optionally of the finding `what`."""
     found = re.findall(rf"(?:(?:fail|FAIL) .*{re.escape(what)}.*\n.*→|hint:) (.*)", said)
     assert found, said
     return str(found[0])
