@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from fabfile import target
+from fabfile import lock, target
 from fabfile.errors import Failed, Problem, Refused
 from fabfile.facts import Facts
 from fabfile.facts.units import UDEV
@@ -17,21 +17,27 @@ from fabfile.target import quote
 if TYPE_CHECKING:
     from fabfile.context import Context
 
-LOCK = "/run/containerd-devmapper.lock"
-GENERATION = "/run/containerd-devmapper.generation"
-BUSY, STALE = 75, 76
-"""Exit codes of the apply script: another operator holds the lock; the machine changed since it was looked at."""
 RESTART_UDEV = "systemctl restart systemd-udevd"
 """What helps a udev that does not answer."""
 REFUSED = 77
 """Exit code of a change that looked once more and did nothing; of the first one it means that nothing was touched."""
 
 
-def apply(c: Context, name: str, changes: list[Change], have: Facts, look: str = "") -> str | None:
+def apply(c: Context, name: str, changes: list[Change], have: Facts, look: str = "") -> str:
     """Apply `changes` in one command, under the machine's lock, and return what they printed, each behind its mark.
 
-    None: somebody else was faster, plan again. `look` is the facts script, to save a round trip: what the machine says
-    of itself then comes after what the changes printed.
+    Args:
+        c: the machine.
+        name: of the step or task.
+        changes: what to do.
+        have: the machine as the changes were planned for it.
+        look: the facts script, to save a round trip: what the machine says of itself then comes after what the changes
+            printed.
+
+    Raises:
+        Stale: somebody else was faster: plan again.
+        Failed: a change failed, or somebody else holds the lock.
+        Refused: the first change looked once more, and did nothing.
     """
     if have.units.silent:
         raise Refused(
@@ -44,38 +50,34 @@ def apply(c: Context, name: str, changes: list[Change], have: Facts, look: str =
         if isinstance(change, Upload):
             path = change.source.path()
             staged[number] = (target.stage(c, path, change.source.label), sha256(path))
-    script = apply_script(changes, staged, have.system.generation)
+    script = apply_script(changes, staged, have.system.generation, name, lock.patience(c))
     if look:
         script += f"set +e; echo\n{look}\nexit 0\n"  # whether it looked to the end is seen in what it says
-    result = target.run(c, script)
+    result = lock.run(c, name, script)
     target.unstage(c, [path for path, _ in staged.values()])
-    begun = result.stdout.startswith("@@")  # from here on an exit code is a change's, whatever its number
-    if result.exited == STALE and not begun:
-        return None
-    if result.exited == BUSY and not begun:
-        raise Failed(
-            f"{name}: another operator is changing this machine", result.stdout, hint="wait, then run it again"
-        )
+    lock.check(name, result)
     if result.exited:
         raise _failure(name, changes, result.stdout + result.stderr, result.exited)
-    return str(result.stdout)
+    return result.stdout
 
 
-def apply_script(changes: Sequence[Change], staged: dict[int, tuple[str, str]], generation: str) -> str:
-    """One script that makes all changes in order and stops at the first that fails.
+def apply_script(
+    changes: Sequence[Change],
+    staged: dict[int, tuple[str, str]],
+    generation: str,
+    name: str = "",
+    wait: int | None = None,
+) -> str:
+    """One script that takes the machine's lock, makes all changes in order, and stops at the first that fails.
 
-    The lock is the kernel's (flock): it ends with the script, however that ends. A generation counts the changes made
-    on this machine; a plan made for an older one is not applied.
+    Args:
+        changes: what to do.
+        staged: number of an upload → its path on the machine, and its digest.
+        generation: see `lock.taken`, as for `name` and `wait`.
+        name: of the step or task.
+        wait: seconds.
     """
-    lines = [
-        f"exec 9>>{LOCK}",
-        f"flock -w 5 9 || {{ cat {LOCK}; echo $(($(date +%s) - $(stat -c %Y {LOCK}))) s ago; exit {BUSY}; }}",
-        f"now=''; [ ! -r {GENERATION} ] || read -r now <{GENERATION}",
-        f'now=${{now:-0}}; [ "$now" = {quote(generation)} ] || exit {STALE}',
-        f"echo $((now + 1)) >{GENERATION} || {{ echo 'nothing can be written to /run:'; df /run; exit 1; }}",
-        f'echo "held by ${{SUDO_USER:-$(id -un)}} from ${{SSH_CLIENT:-this machine}}, pid $$, since $(date)" >{LOCK}',
-        "set -e",
-    ]
+    lines = [*lock.taken(generation, name, wait), "set -e"]
     written: list[File] = []
     for number, change in enumerate(changes):
         if not isinstance(change, File):

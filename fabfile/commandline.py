@@ -20,7 +20,9 @@ from invoke.parser import Parser, ParserContext
 from fabfile import console, events, outcome
 from fabfile.console import shown
 from fabfile.errors import Refused
+from fabfile.option import Option
 from fabfile.outcome import FleetReport, Report, Trouble
+from fabfile.task import Flag
 
 PASSWORD = "--prompt-for-sudo-password"
 """An option that Invoke and Fabric have, and scripts that run without a terminal cannot use."""
@@ -39,6 +41,12 @@ SEEN = {"events": "file to write events to, as JSON lines", "plain": "no live di
 """Options of both programs, in front of the task."""
 
 
+WAIT = Option(
+    "wait_lock", int, "seconds to wait for a lock that another run holds on the host", least=0, most=24 * 3600
+)
+"""An option of both programs, in front of the task."""
+
+
 def extend(program: Program) -> None:
     """Give a program options of ours in front of the task; if it has read them once, it will do so again."""
     own = program.core_args
@@ -50,9 +58,13 @@ def extend(program: Program) -> None:
 
 def arguments(program: str) -> list[Argument]:
     """Options of ours in front of the task."""
-    named = {**NARROW, **SEEN} if program == "Fabric" else SEEN
+    fab = program == "Fabric"
+    named = {**NARROW, **SEEN} if fab else SEEN
     kinds: dict[str, type] = {"plain": bool}
-    return [Argument(name=name, help=about, kind=kinds.get(name, str)) for name, about in named.items()]
+    return [
+        *(Argument(name=name, help=about, kind=kinds.get(name, str)) for name, about in named.items()),
+        Flag(WAIT),
+    ]
 
 
 def typed(core: Any, name: str) -> str:
@@ -63,7 +75,8 @@ def typed(core: Any, name: str) -> str:
         name: of the option.
     """
     args = core[0].args if core else {}
-    return str((name in args and args[name].value) or "")
+    value = args[name].value if name in args else None
+    return "" if value is None or value is False else str(value)
 
 
 def running(door: str) -> Program | None:

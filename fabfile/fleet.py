@@ -9,7 +9,7 @@ from typing import Any
 from fabric.executor import Executor as FabricExecutor
 from invoke.exceptions import Exit
 
-from fabfile import commandline, console, crew, events, hints, interruption, inventory, live, outcome, selection
+from fabfile import commandline, console, crew, events, hints, interruption, inventory, live, lock, outcome, selection
 from fabfile.console import prefixed, say
 from fabfile.errors import Interrupted, Refused
 from fabfile.inventory import Host, Inventory
@@ -40,6 +40,7 @@ class Executor(FabricExecutor):
                 report = FleetReport(error.code, {}, Trouble(error.what, error.details, error.hint))
                 outcome.publish(report)
             raise
+        lock.choose(self.config, self._option("wait-lock"))
         with interruption.listening(here=False), events.written(self._option("events")):
             with Ways(known, self.config) as ways, live.shown(plain=bool(self._option("plain"))):
                 events.tell("run-begin", hosts=[host.name for host in hosts])

@@ -7,7 +7,7 @@ from typing import Any
 from invoke import Executor as InvokeExecutor
 from invoke.exceptions import Exit
 
-from fabfile import commandline, console, events, interruption, outcome
+from fabfile import commandline, console, events, interruption, lock, outcome
 from fabfile.outcome import Report
 
 
@@ -26,6 +26,7 @@ class Executor(InvokeExecutor):
             console.keep_for_document()
         whole = Report()
         file = commandline.typed(self.core, "events")
+        lock.choose(self.config, commandline.typed(self.core, "wait-lock"))
         with interruption.listening(here=True), events.written(file):
             events.tell("run-begin")
             try:

@@ -75,6 +75,8 @@ WRONG = {
     "inv pool.reset --name '' --yes": ("--name: an empty value", ""),
     "inv deploy --mirror ' '": ("--mirror: an empty value", ""),
     "inv pool.direct --device ''": ("--device: an empty value", ""),
+    "fab -H a --wait-lock=-1 deploy": ("--wait-lock: -1 is out of range", "--wait-lock 0"),
+    "inv --wait-lock soon deploy": ("--wait-lock: 'soon' is not a whole number", "--wait-lock 0"),
     f"inv deploy --release {'x' * 5000}": ("--release: a value of 5000 characters", ""),
 }  # fmt: skip
 
@@ -96,6 +98,7 @@ def test_a_mistake_is_refused_with_what_is_right(line: str, says: tuple[str, str
         "inv", "fab", "inv --list", "inv -l pool", "inv --help", "inv -h deploy", "inv deploy --help",
         "inv --dry deploy", "inv -R deploy", "inv deploy --dry", "fab -H a,b -t 5 deploy --release 2.3 smoke",
         "inv pool.direct --device /dev/a --device /dev/b --wipe /dev/a", "inv run 'uname -r'",
+        "fab -H a --wait-lock 60 deploy", "inv --wait-lock 0 deploy",
         "inv pool.kept --keep 0", "inv pool.restore --from /srv/x", "inv deploy --json --diff", "inv lab.shell lab-1",
     ],
 )  # fmt: skip
