@@ -17,9 +17,10 @@ from invoke import Argument, Collection, Program
 from invoke.exceptions import ParseError
 from invoke.parser import Parser, ParserContext
 
-from fabfile import console, events, outcome
+from fabfile import batches, console, events, outcome
 from fabfile.console import shown
 from fabfile.errors import Refused
+from fabfile.inventory import MOST_PARALLEL
 from fabfile.option import Option
 from fabfile.outcome import FleetReport, Report, Trouble
 from fabfile.task import Flag
@@ -41,6 +42,13 @@ SEEN = {"events": "file to write events to, as JSON lines", "plain": "no live di
 """Options of both programs, in front of the task."""
 
 
+CAREFUL = (
+    Option("parallel", int, "hosts at a time; overrides hosts.toml", least=1, most=MOST_PARALLEL),
+    Option("batches", str, "sizes of batches of hosts, such as 1,5,20%; the last one is repeated", check=batches.sizes),
+    Option("max_fail", str, "hosts that may fail, such as 2 or 10%, before no more begin", check=batches.limit),
+)
+"""Options of fab, in front of the task, on how many hosts begin."""
+
 WAIT = Option(
     "wait_lock", int, "seconds to wait for a lock that another run holds on the host", least=0, most=24 * 3600
 )
@@ -61,9 +69,10 @@ def arguments(program: str) -> list[Argument]:
     fab = program == "Fabric"
     named = {**NARROW, **SEEN} if fab else SEEN
     kinds: dict[str, type] = {"plain": bool}
+    declared = (*CAREFUL, WAIT) if fab else (WAIT,)
     return [
         *(Argument(name=name, help=about, kind=kinds.get(name, str)) for name, about in named.items()),
-        Flag(WAIT),
+        *map(Flag, declared),
     ]
 
 

@@ -68,6 +68,12 @@ class Unreachable(Problem):
     code = 4
 
 
+class Skipped(Problem):
+    """A host was not begun, because too many others are not fine."""
+
+    code = 1
+
+
 class Interrupted(Problem):
     """Ctrl-C or a signal: it was not begun, or was cut."""
 

@@ -64,6 +64,41 @@ def diagnose(c: Context, instance: str) -> None:
     Raises:
         Failed: something would fail.
     """
+    found = findings(c, instance)
+    result(found)
+    for check in found:
+        show("\n".join(_lines(check)))
+    failed = [check.what for check in found if check.result == "fail"]
+    if failed:
+        raise Failed(f"doctor: {', '.join(failed)}", "see above")
+
+
+def check_health(c: Context, instance: str) -> None:
+    """Have doctor look at a host after tasks that changed it, and show only what it found.
+
+    Raises:
+        Failed: something would fail.
+    """
+    found = findings(c, instance)
+    result(found)
+    failed = [check for check in found if check.result == "fail"]
+    warned = [check for check in found if check.result == "warn"]
+    if failed:
+        details = "\n".join(line for check in failed for line in _lines(check))
+        raise Failed(f"health check: {', '.join(check.what for check in failed)}", details)
+    show(f"health check: {len(found)} checks, none failed")
+    for check in warned:
+        show("\n".join(_lines(check)))
+
+
+def _lines(check: Check) -> list[str]:
+    """A finding as it is shown."""
+    more = [f"      → {check.hint}"] if check.hint and check.result != "ok" else []
+    return [f"{check.result:5} {check.what:22} {check.found}", *more]
+
+
+def findings(c: Context, instance: str) -> list[Check]:
+    """All that doctor finds of an instance, and of every pool of the machine."""
     host, have, refused = refusals.look(c, instance)
     found = checks(host, have)
     found += _refused(refused, found)
@@ -71,14 +106,7 @@ def diagnose(c: Context, instance: str) -> None:
         if name != host.pool.dm_name:
             other, _, there = look(c, name, owner(record).instance or DEFAULT)
             found += [msgspec.structs.replace(one, what=f"{name}: {one.what}") for one in of_pool(other, there)]
-    result(found)
-    for check in found:
-        show(f"{check.result:5} {check.what:22} {check.found}")
-        if check.hint and check.result != "ok":
-            show(f"      → {check.hint}")
-    failed = [check.what for check in found if check.result == "fail"]
-    if failed:
-        raise Failed(f"doctor: {', '.join(failed)}", "see above")
+    return found
 
 
 def checks(host: Host, have: Facts) -> list[Check]:

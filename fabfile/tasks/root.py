@@ -41,13 +41,13 @@ def smoke(c: Context, instance: Instance = "", **given: Any) -> None:
     prove_containers(c, instance, **given)
 
 
-@task(answers=Facts)
+@task(answers=Facts, looks=True)
 def status(c: Context, instance: Instance = "") -> None:
     """Show installed versions, whether containerd runs, and the pool."""
     show_machine(c, instance)
 
 
-@task(answers=list[Check])
+@task(answers=list[Check], looks=True)
 def doctor(c: Context, instance: Instance = "") -> None:
     """Find what would make a deploy or a container fail, or keep a pool from starting at boot, and suggest fixes."""
     diagnose(c, instance)

@@ -1,7 +1,8 @@
 """inv and fab with tasks that change nothing but a directory: `python -m tests.integration.local.harmless fab -H …`.
 
 `steps --directory DIR` has three steps, which each make a file DIR/HOST.STEP within the seconds that DIR/seconds has;
-`look --directory DIR` is a task that only looks, for so long.
+`look --directory DIR` is a task that only looks, for so long; `visit --directory DIR` looks, too, writes down in
+DIR/log when it does so, and fails on a host if there is a file DIR/HOST.fails.
 """
 
 from __future__ import annotations
@@ -37,23 +38,34 @@ def _step(directory: Path, host: str, name: str) -> Step:
     return Step(name, plan, Query(files=(str(path),)))
 
 
+def _host(c: Context) -> str:
+    return str(c.host_entry.name) if hasattr(c, "host_entry") else "here"
+
+
 @task
 def steps(c: Context, directory: Directory) -> None:
     """Three steps, each a file."""
-    host = c.host_entry.name if hasattr(c, "host_entry") else "here"
-    converge(c, [_step(Path(directory), host, name) for name in NAMES])
+    converge(c, [_step(Path(directory), _host(c), name) for name in NAMES])
 
 
-@task
+@task(looks=True)
 def look(c: Context, directory: Directory) -> None:
     """A look that takes its time."""
     target.sh(c, f"echo $$ >{directory}/looks; sleep $(cat {directory}/seconds)", "looking", look=True)
 
 
+@task(looks=True)
+def visit(c: Context, directory: Directory) -> None:
+    """A look that is written down."""
+    host, log = _host(c), f"{directory}/log"
+    script = f"echo begin {host} >>{log}; sleep $(cat {directory}/seconds); echo end {host} >>{log}"
+    target.sh(c, f"{script}; [ ! -e {directory}/{host}.fails ]", "visiting", look=True)
+
+
 def main() -> None:
     """Be inv or fab."""
     door, *words = sys.argv[1:]
-    tasks = Collection(steps, look, run)
+    tasks = Collection(steps, look, visit, run)
     if door == "fab":
         program = Fab(
             name="Fabric", namespace=tasks, executor_class=fleet.Executor, config_class=Config, version="test"
