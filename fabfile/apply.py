@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from fabfile import activity, target
+from fabfile import activity, lock, target
 from fabfile.errors import Failed, Problem, Refused
 from fabfile.facts import Facts
 from fabfile.facts.units import UDEV
@@ -17,10 +17,6 @@ from fabfile.target import quote
 if TYPE_CHECKING:
     from fabfile.context import Context
 
-LOCK = "/run/containerd-devmapper.lock"
-GENERATION = "/run/containerd-devmapper.generation"
-BUSY, STALE = 75, 76
-"""Exit codes of the apply script: another operator holds the lock; the machine changed after the facts."""
 RESTART_UDEV = "systemctl restart systemd-udevd"
 """What makes udev respond again."""
 LONGEST = 20
@@ -29,7 +25,7 @@ REFUSED = 77
 """Exit code of a change that checked its target and did nothing; from the first one: nothing was changed at all."""
 
 
-def apply(c: Context, name: str, changes: list[Change], have: Facts, look: str = "") -> str | None:
+def apply(c: Context, name: str, changes: list[Change], have: Facts, look: str = "") -> str:
     """Apply changes in one command, under the machine's lock.
 
     Args:
@@ -40,10 +36,10 @@ def apply(c: Context, name: str, changes: list[Change], have: Facts, look: str =
         look: the facts script, to be run after the changes, which saves a round trip.
 
     Returns:
-        What the changes printed, each after its mark, and then the output of `look`. None if the machine was changed
-        by somebody else since the facts were gathered, so that the changes must be planned again.
+        What the changes printed, each after its mark, and then the output of `look`.
 
     Raises:
+        Stale: the machine was changed by somebody else since the facts were gathered: plan again.
         Refused: udev does not respond, or the first change refused its target.
         Failed: a change failed, or another operator holds the lock.
     """
@@ -58,23 +54,17 @@ def apply(c: Context, name: str, changes: list[Change], have: Facts, look: str =
         if isinstance(change, Upload):
             path = change.source.path()
             staged[number] = (target.stage(c, path, change.source.label), sha256(path))
-    script = apply_script(changes, staged, have.system.generation)
+    script = apply_script(changes, staged, have.system.generation, name, lock.patience(c))
     if look:
         script += f"set +e; echo\n{look}\nexit 0\n"  # its output shows whether it finished
     progress = Progress(changes)
     with activity.doing(progress.__str__):
-        result = target.run(c, script, hear=progress.hear)
+        result = lock.run(c, name, script, progress.hear)
     target.unstage(c, [path for path, _ in staged.values()])
-    begun = result.stdout.startswith("@@")  # from here on, an exit code is that of a change
-    if result.exited == STALE and not begun:
-        return None
-    if result.exited == BUSY and not begun:
-        raise Failed(
-            f"{name}: another operator is changing this machine", result.stdout, hint="wait, then run it again"
-        )
+    lock.check(name, result)
     if result.exited:
         raise _failure(name, changes, result.stdout + result.stderr, result.exited)
-    return str(result.stdout)
+    return result.stdout
 
 
 class Progress:
@@ -96,26 +86,23 @@ class Progress:
         return self._changes[self._number].why if self._number >= 0 else ""
 
 
-def apply_script(changes: Sequence[Change], staged: dict[int, tuple[str, str]], generation: str) -> str:
-    """Compose the script that makes all changes in order, and stops at the first failure.
-
-    The lock (flock) is the kernel's, and ends with the script in any case. The generation counts the changes made to
-    this machine; changes planned for an older one are not applied.
+def apply_script(
+    changes: Sequence[Change],
+    staged: dict[int, tuple[str, str]],
+    generation: str,
+    name: str = "",
+    wait: int | None = None,
+) -> str:
+    """Compose the script that takes the machine's lock, makes all changes in order, and stops at the first failure.
 
     Args:
         changes: what to do.
         staged: number of an upload → path and digest of its file on the machine.
-        generation: the generation that the changes were planned for.
+        generation: the generation that the changes were planned for, see `lock.taken`.
+        name: name of the step or task.
+        wait: seconds to wait for the lock.
     """
-    lines = [
-        f"exec 9>>{LOCK}",
-        f"flock -w 5 9 || {{ cat {LOCK}; echo $(($(date +%s) - $(stat -c %Y {LOCK}))) s ago; exit {BUSY}; }}",
-        f"now=''; [ ! -r {GENERATION} ] || read -r now <{GENERATION}",
-        f'now=${{now:-0}}; [ "$now" = {quote(generation)} ] || exit {STALE}',
-        f"echo $((now + 1)) >{GENERATION} || {{ echo 'nothing can be written to /run:'; df /run; exit 1; }}",
-        f'echo "held by ${{SUDO_USER:-$(id -un)}} from ${{SSH_CLIENT:-this machine}}, pid $$, since $(date)" >{LOCK}',
-        "set -e",
-    ]
+    lines = [*lock.taken(generation, name, wait), "set -e"]
     written: list[File] = []
     for number, change in enumerate(changes):
         if not isinstance(change, File):

@@ -17,10 +17,13 @@ from invoke import Argument, Collection, Program
 from invoke.exceptions import ParseError
 from invoke.parser import Parser, ParserContext
 
-from fabfile import console, events, outcome
+from fabfile import batches, console, events, outcome
 from fabfile.console import shown
 from fabfile.errors import Refused
+from fabfile.inventory import MOST_PARALLEL
+from fabfile.option import Option
 from fabfile.outcome import FleetReport, Report, Trouble
+from fabfile.task import Flag
 
 PASSWORD = "--prompt-for-sudo-password"
 """An option that Invoke and Fabric have, and scripts that run without a terminal cannot use."""
@@ -39,6 +42,19 @@ SEEN = {"events": "file to write events to, as JSON lines", "plain": "no live di
 """Options of both programs, in front of the task."""
 
 
+CAREFUL = (
+    Option("parallel", int, "hosts at a time; overrides hosts.toml", least=1, most=MOST_PARALLEL),
+    Option("batches", str, "sizes of batches of hosts, such as 1,5,20%; the last one is repeated", check=batches.sizes),
+    Option("max_fail", str, "hosts that may fail, such as 2 or 10%, before no more begin", check=batches.limit),
+)
+"""Options of fab, in front of the task, on how many hosts begin."""
+
+WAIT = Option(
+    "wait_lock", int, "seconds to wait for a lock that another run holds on the host", least=0, most=24 * 3600
+)
+"""An option of both programs, in front of the task."""
+
+
 def extend(program: Program) -> None:
     """Give a program options of ours in front of the task; if it has read them once, it will do so again."""
     own = program.core_args
@@ -50,9 +66,14 @@ def extend(program: Program) -> None:
 
 def arguments(program: str) -> list[Argument]:
     """Options of ours in front of the task."""
-    named = {**NARROW, **SEEN} if program == "Fabric" else SEEN
+    fab = program == "Fabric"
+    named = {**NARROW, **SEEN} if fab else SEEN
     kinds: dict[str, type] = {"plain": bool}
-    return [Argument(name=name, help=about, kind=kinds.get(name, str)) for name, about in named.items()]
+    declared = (*CAREFUL, WAIT) if fab else (WAIT,)
+    return [
+        *(Argument(name=name, help=about, kind=kinds.get(name, str)) for name, about in named.items()),
+        *map(Flag, declared),
+    ]
 
 
 def typed(core: Any, name: str) -> str:
@@ -63,7 +84,8 @@ def typed(core: Any, name: str) -> str:
         name: of the option.
     """
     args = core[0].args if core else {}
-    return str((name in args and args[name].value) or "")
+    value = args[name].value if name in args else None
+    return "" if value is None or value is False else str(value)
 
 
 def running(door: str) -> Program | None:

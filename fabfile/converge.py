@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from fabfile import answer, facts, interruption, target, traits
+from fabfile import answer, facts, interruption, lock, target, traits
 from fabfile.apply import apply, notes
 from fabfile.console import say
 from fabfile.errors import Failed, Pending, Refused
@@ -116,17 +116,21 @@ def act(
     Raises:
         Failed: a change failed, or the machine keeps changing.
     """
-    for _ in range(TRIES):
+    until = monotonic() + (lock.patience(c) or 0)
+    tries = 0
+    while True:
         changes = plan(have)
         if not changes:
             return Done([], "", have)
-        printed = apply(c, name, changes, have, look)
-        if printed is not None:
-            return Done(changes, printed, have)
+        try:
+            return Done(changes, apply(c, name, changes, have, look), have)
+        except lock.Stale as stale:
+            tries += 1
+            if tries >= TRIES and monotonic() >= until:
+                last = f"the last change: {stale}" if str(stale) else "is another task running on it?"
+                what = f"{name}: the host changed {tries} times while planning"
+                raise Failed(what, last, hint="run it again") from stale
         have = gather(c, query)
-    raise Failed(
-        f"{name}: the host changed three times while planning", "is another task running on it?", hint="run it again"
-    )
 
 
 def _planned(step: Step, have: Facts, outcomes: Sequence[Outcome]) -> list[Change]:

@@ -72,6 +72,12 @@ class Unreachable(Problem):
     code = 4
 
 
+class Skipped(Problem):
+    """A host was not begun, because too many others are not fine."""
+
+    code = 1
+
+
 class Interrupted(Problem):
     """Ctrl-C or a signal kept something from starting, or stopped it."""
 

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any
 
 from fabric.executor import Executor as FabricExecutor
 from invoke.exceptions import Exit
+from invoke.tasks import Call, Task
 
-from fabfile import commandline, console, crew, events, hints, interruption, inventory, live, outcome, selection
+from fabfile import (
+    batches,
+    commandline,
+    console,
+    crew,
+    events,
+    hints,
+    interruption,
+    inventory,
+    live,
+    lock,
+    outcome,
+    selection,
+)
+from fabfile.batches import Gate
 from fabfile.console import prefixed, say
 from fabfile.errors import Interrupted, Refused
 from fabfile.inventory import Host, Inventory
@@ -17,7 +32,7 @@ from fabfile.outcome import FleetReport, HostReport, Trouble
 from fabfile.ssh.ways import Ways
 from fabfile.together import Together
 
-STATUSES = ("ok", "changed", "pending", "refused", "failed", "unreachable", "interrupted")
+STATUSES = ("ok", "changed", "pending", "refused", "failed", "unreachable", "skipped", "interrupted")
 
 
 class Executor(FabricExecutor):
@@ -41,13 +56,17 @@ class Executor(FabricExecutor):
                 report = FleetReport(error.code, {}, Trouble(error.what, error.details, error.hint))
                 outcome.publish(report)
             raise
-        names, plain = [host.name for host in hosts], bool(self._option("plain"))
-        together = Together(calls, names, dry=bool(self.config.run.dry), plain=plain)
+        sizes, names = self._option("batches"), [host.name for host in hosts]
+        plain, dry = bool(self._option("plain")), bool(self.config.run.dry)
+        if sizes and not dry:
+            calls = [*calls, *health_checks(calls)]
+        together = Together(calls, names, dry=dry, plain=plain)
+        lock.choose(self.config, self._option("wait-lock"))
         with interruption.listening(here=False), events.written(self._option("events")):
             with Ways(known, self.config) as ways, live.shown(plain=plain):
                 events.tell("run-begin", hosts=names)
-                reports = crew.each(
-                    hosts, known.parallel, lambda host: self._host(host, ways, calls, together), given_up
+                reports = self._batches(
+                    known.parallel, hosts, lambda host, gate: self._host(host, ways, calls, together, gate)
                 )
             console.only_this_thread()
             together.show()
@@ -76,10 +95,26 @@ class Executor(FabricExecutor):
     def _option(self, name: str) -> str:
         return commandline.typed(self.core, name)
 
-    def _host(self, host: Host, ways: Ways, calls: Sequence[Any], together: Together) -> HostReport:
+    def _batches(
+        self, parallel: int, hosts: list[Host], do: Callable[[Host, Gate], HostReport]
+    ) -> dict[str, HostReport]:
+        """Return the reports of all hosts, which start batch after batch, as long as few enough are not fine."""
+        parallel = int(self._option("parallel") or parallel)
+        sizes, most = self._option("batches"), self._option("max-fail")
+        gate = Gate(batches.limit(most or "0") if most or sizes else None)
+        order = batches.planned(hosts, batches.sizes(sizes)) if sizes else [hosts]
+        reports: dict[str, HostReport] = {}
+        for number, batch in enumerate(order, 1):
+            gate.next_batch(len(batch))
+            if sizes and not gate.shut() and not interruption.asked():
+                say(f"batch {number} of {len(order)}: {batches.few([host.name for host in batch])}")
+            reports |= crew.each(batch, parallel, lambda host: do(host, gate), given_up)
+        return reports
+
+    def _host(self, host: Host, ways: Ways, calls: Sequence[Any], together: Together, gate: Gate) -> HostReport:
         start, whole = monotonic(), HostReport()
-        if interruption.asked():
-            left_out = interruption.before(outcome.task_name(calls[0]))
+        left_out = interruption.before(outcome.task_name(calls[0])) if interruption.asked() else gate.shut()
+        if left_out:
             whole.status, whole.error, _ = outcome.explained(left_out)
             return told(host, whole)
         with prefixed(host.name), hints.entered(host), events.on(host.name):
@@ -99,7 +134,17 @@ class Executor(FabricExecutor):
                 if connection:
                     connection.close()
         whole.seconds = round(monotonic() - start, 1)
+        gate.ended(host.name, whole.status)
         return told(host, whole)
+
+
+def health_checks(calls: Sequence[Any]) -> list[Call]:
+    """What has doctor look at a host after tasks that change it: a call for each containerd that they are about."""
+    from fabfile.steps.status import check_health  # a run that is not in batches has no use for it
+
+    changing = [call for call in calls if not getattr(call.task, "looks", False)]
+    instances = dict.fromkeys(call.kwargs.get("instance") or "" for call in changing)
+    return [Call(Task(check_health), called_as="doctor", kwargs={"instance": instance}) for instance in instances]
 
 
 def given_up(host: Host, why: str) -> HostReport:

@@ -8,7 +8,7 @@ from typing import Any
 from invoke import Executor as InvokeExecutor
 from invoke.exceptions import Exit
 
-from fabfile import commandline, console, events, interruption, live, outcome
+from fabfile import commandline, console, events, interruption, live, lock, outcome
 from fabfile.outcome import Report
 
 
@@ -27,6 +27,7 @@ class Executor(InvokeExecutor):
             console.keep_for_document()
         whole = Report()
         file, plain = commandline.typed(self.core, "events"), bool(commandline.typed(self.core, "plain"))
+        lock.choose(self.config, commandline.typed(self.core, "wait-lock"))
         with interruption.listening(here=True), events.written(file):
             events.tell("run-begin")
             try:

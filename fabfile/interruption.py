@@ -48,6 +48,8 @@ class Unit(msgspec.Struct):
     """What would come after it, and will not be started either."""
     since: float = 0.0
     """When its first change began, in seconds since 1970; 0: it may be stopped."""
+    before: float = 0.0
+    """Value of `since` before the latest script that was to change something."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -151,7 +153,7 @@ def cut_by(cut: Callable[[], None], *, look: bool = True) -> Iterator[None]:
         if _asked > (STOP if now.since else NOTHING):
             raise _cut(now)
         if not look:
-            now.since = now.since or time.time()
+            now.before, now.since = now.since, now.since or time.time()
         _works.add(work)
     try:
         yield
@@ -166,6 +168,12 @@ def cut_by(cut: Callable[[], None], *, look: bool = True) -> Iterator[None]:
             _works.discard(work)
     if work.was_cut:
         raise _cut(now)
+
+
+def undone() -> None:
+    """The script of this unit that was to change something, and has ended, did not do so."""
+    if now := _unit.get():
+        now.since = now.before
 
 
 @contextmanager

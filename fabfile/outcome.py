@@ -16,17 +16,21 @@ import msgspec
 from invoke.exceptions import Exit
 
 from fabfile import answer, console, events, hints, interruption
-from fabfile.errors import Failed, Found, Interrupted, Pending, Problem, Refused, Unreachable
+from fabfile.errors import Failed, Found, Interrupted, Pending, Problem, Refused, Skipped, Unreachable
 
 SCHEMA = 1
 """Grows when a field is removed or changes its meaning; a new field leaves it."""
 
-Status = Literal["ok", "changed", "pending", "refused", "failed", "unreachable", "interrupted"]
+Status = Literal["ok", "changed", "pending", "refused", "failed", "unreachable", "skipped", "interrupted"]
 
-CODES: dict[str, int] = {"failed": 1, "refused": 2, "pending": 3, "unreachable": 4, "interrupted": 130}
+CODES: dict[str, int] = {
+    "failed": 1, "skipped": 1, "refused": 2, "pending": 3, "unreachable": 4, "interrupted": 130
+}  # fmt: skip
 """Exit codes; every other status is 0. Of several hosts the smallest code counts, unless the run was interrupted."""
 
-KINDS: dict[type[Problem], Status] = {Refused: "refused", Unreachable: "unreachable", Interrupted: "interrupted"}
+KINDS: dict[type[Problem], Status] = {
+    Refused: "refused", Unreachable: "unreachable", Skipped: "skipped", Interrupted: "interrupted"
+}  # fmt: skip
 """What is no failure."""
 
 

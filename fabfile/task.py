@@ -76,6 +76,7 @@ class Task(invoke.Task[Any]):
         json: whether the task has --json.
         answers: type of its `result` in the document, which docs/json.md describes; None: it has none.
         diff: whether the task has --diff.
+        looks: whether the task never changes anything.
         together: how its answers of several hosts are shown, see `together.View`; None: each by itself.
     """
 
@@ -88,6 +89,7 @@ class Task(invoke.Task[Any]):
         json: bool = True,
         answers: Any = None,
         diff: bool = False,
+        looks: bool = False,
         together: Callable[..., list[str]] | None = None,
         **rest: Any,
     ) -> None:
@@ -97,7 +99,7 @@ class Task(invoke.Task[Any]):
             self.options |= {name: known[name] for name in names}
         self.options |= {each.name: each for each, wanted in ((DIFF, diff), (JSON, json)) if wanted}
         super().__init__(body, positional=tuple(positional), auto_shortflags=False, **rest)
-        self.answers, self.together = answers, together
+        self.answers, self.looks, self.together = answers, looks, together
 
     @property
     def takes_steps(self) -> bool:

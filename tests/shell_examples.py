@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fabfile import facts
+from fabfile import facts, lock
 from fabfile.apply import apply_script
 from fabfile.facts import Query
 from fabfile.facts.record import LoopRecord, LvmRecord
@@ -32,7 +32,8 @@ def shell_examples() -> dict[str, str]:
         "elsewhere": f"name=pool{adopt.ELSEWHERE}",
         "apt": render("packages/apt.sh.j2", wait=120, note="note: ") + "apt update\n",
         "prove": facts.proof.fragment(Query(prove=True)),
-        "apply": apply_script(changes, {}, "0"),
+        "apply": apply_script(changes, {}, "0", "pool.loop", wait=600),
+        "wait-lock": lock.waiting(600),
         "devmapper-pool": units.script(),
         "containers": render("containerd/containers.sh.j2", daemon=Daemon("two")),
         "containerd-remove": render("containerd/containers.sh.j2", daemon=Daemon("two"))

@@ -12,7 +12,7 @@ from fabfile.answer import compare, show
 from fabfile.apply import RESTART_UDEV
 from fabfile.context import Context
 from fabfile.distributions import RUN
-from fabfile.errors import Found, Refused
+from fabfile.errors import Failed, Found, Refused
 from fabfile.facts import Facts
 from fabfile.facts.units import UDEV
 from fabfile.inventory import Host
@@ -64,6 +64,42 @@ def diagnose(c: Context, instance: str) -> None:
     Raises:
         Found: a check failed.
     """
+    found = findings(c, instance)
+    result(found)
+    compare(lambda: found)
+    for check in found:
+        show("\n".join(_lines(check)))
+    failed = [check.what for check in found if check.result == "fail"]
+    if failed:
+        raise Found(f"doctor: {', '.join(failed)}", "see above")
+
+
+def check_health(c: Context, instance: str) -> None:
+    """Have doctor look at a host after tasks that changed it, and show only what it found.
+
+    Raises:
+        Failed: something would fail.
+    """
+    found = findings(c, instance)
+    result(found)
+    failed = [check for check in found if check.result == "fail"]
+    warned = [check for check in found if check.result == "warn"]
+    if failed:
+        details = "\n".join(line for check in failed for line in _lines(check))
+        raise Failed(f"health check: {', '.join(check.what for check in failed)}", details)
+    show(f"health check: {len(found)} checks, none failed")
+    for check in warned:
+        show("\n".join(_lines(check)))
+
+
+def _lines(check: Check) -> list[str]:
+    """A finding as it is shown."""
+    more = [f"      → {check.hint}"] if check.hint and check.result != "ok" else []
+    return [f"{check.result:5} {check.what:22} {check.found}", *more]
+
+
+def findings(c: Context, instance: str) -> list[Check]:
+    """All that doctor finds of an instance, and of every pool of the machine."""
     host, have, refused = refusals.look(c, instance)
     found = checks(host, have)
     found += _refused(refused, found)
@@ -71,15 +107,7 @@ def diagnose(c: Context, instance: str) -> None:
         if name != host.pool.dm_name:
             other, there = look_beside(c, name, owner(record), have)
             found += [msgspec.structs.replace(one, what=f"{name}: {one.what}") for one in of_pool(other, there)]
-    result(found)
-    compare(lambda: found)
-    for check in found:
-        show(f"{check.result:5} {check.what:22} {check.found}")
-        if check.hint and check.result != "ok":
-            show(f"      → {check.hint}")
-    failed = [check.what for check in found if check.result == "fail"]
-    if failed:
-        raise Found(f"doctor: {', '.join(failed)}", "see above")
+    return found
 
 
 def checks(host: Host, have: Facts) -> list[Check]:

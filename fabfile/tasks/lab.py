@@ -38,7 +38,7 @@ def up(
     start_machines(c, count, suite, memory, machine)
 
 
-@task(name="list", answers=list[LabMachine])
+@task(name="list", answers=list[LabMachine], looks=True)
 def list_(c: Context) -> None:
     """List the lab's machines."""
     list_machines()

@@ -50,7 +50,7 @@ def adopt(
     adopt_pool(c, name, instance)
 
 
-@task(answers=list[Offer])
+@task(answers=list[Offer], looks=True)
 def disks(c: Context) -> None:
     """List every disk, partition and volume group, and whether a pool can be created on it; nothing is changed."""
     show_candidates(c)
@@ -70,7 +70,7 @@ def grow(
     enlarge_pool(c, name, instance, size=size, meta_size=meta_size, device=device, wipe=wipe)
 
 
-@task(answers=Pool)
+@task(answers=Pool, looks=True)
 def status(c: Context, name: Name = "", instance: Instance = "") -> None:
     """Show how full the pool is and what it consists of."""
     show_pool(c, name, instance)

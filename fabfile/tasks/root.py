@@ -42,13 +42,13 @@ def smoke(c: Context, instance: Instance = "", **given: Any) -> None:
     prove_containers(c, instance, **given)
 
 
-@task(answers=Facts, together=overview.table)
+@task(answers=Facts, looks=True, together=overview.table)
 def status(c: Context, instance: Instance = "") -> None:
     """Show installed versions, whether containerd runs, and the pool."""
     show_machine(c, instance)
 
 
-@task(answers=list[Check], together=findings.table)
+@task(answers=list[Check], looks=True, together=findings.table)
 def doctor(c: Context, instance: Instance = "") -> None:
     """Find what would make a deploy or a container fail, or keep a pool from starting at boot, and suggest fixes."""
     diagnose(c, instance)

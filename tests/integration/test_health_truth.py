@@ -218,11 +218,11 @@ def test_a_full_run_directory_ends_within_limits_and_is_reported(machine: Machin
 
 def test_a_held_lock_names_its_holder(machine: Machine) -> None:
     """N21: "is being changed by another process"."""
-    machine.ssh("sed -i 's/lock -w 60/lock -w 1/' /usr/local/libexec/devmapper-pool")
+    machine.ssh("sed -i 's/POOL_WAIT:-60/POOL_WAIT:-1/' /usr/local/libexec/devmapper-pool")
     lock = "/run/devmapper-pool/containerd-pool.lock"
     machine.ssh(f"(flock 9; exec sleep 77) 9>>{lock} >/dev/null 2>&1 & echo $! >/root/pid; sleep 1")
     said = machine.ssh("/usr/local/libexec/devmapper-pool settle containerd-pool", code=1)
-    assert re.search(r"has been held for a minute by process \d+, sleep 77 , \d+ s old", said), said
+    assert re.search(r"has been held for 1 s by process \d+, sleep 77 , \d+ s old", said), said
     machine.ssh("kill $(cat /root/pid); rm /root/pid")
     machine.fab("pool.loop")
 

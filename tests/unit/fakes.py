@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 
 from fabfile import facts
-from fabfile.apply import LOCK
 from fabfile.facts import Facts
 from fabfile.host import Host
+from fabfile.lock import LOCK
 
 RECORDED = Path(__file__).parent / "facts"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -11,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabfile import releases
-from fabfile.apply import GENERATION, LOCK, STALE, apply, apply_script
+from fabfile.apply import apply, apply_script
 from fabfile.kept import sha256
+from fabfile.lock import GENERATION, LOCK, STALE, Stale
 from fabfile.outcome import as_json
 from fabfile.plan import Change, Command, File, Upload, describe, words
 from tests.unit.fakes import Machine, Remote, have, looks_like
@@ -134,8 +136,16 @@ def test_the_lock_comes_before_everything_else() -> None:
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
 def test_no_generation_breaks_out_of_its_quotes(generation: str) -> None:
     _, _, rest = apply_script([], {}, generation).partition('[ "$now" = ')
-    word, _, _ = rest.partition(f" ] || exit {STALE}\n")
+    word, _, _ = rest.partition(f" ] || {{ cat {LOCK}; exit {STALE}; }}\n")
     assert shlex.split(word) == [generation]
+
+
+@pytest.mark.parametrize(("wait", "seconds"), [(None, 5), (0, 0), (3, 3), (600, 5)])
+def test_a_script_waits_for_the_lock_itself_for_seconds_only(wait: int | None, seconds: int) -> None:
+    lines = apply_script([Command("a", "first")], {}, "0", "step", wait).splitlines()
+    assert lines[1].startswith(f"flock -w {seconds} 9 ||")
+    exported = [line for line in lines if line.startswith("export ")]
+    assert exported == ([] if wait is None else [f"export DEVMAPPER_POOL_WAIT={wait}"])
 
 
 def test_words_are_quoted_one_by_one() -> None:
@@ -157,7 +167,8 @@ def test_an_upload_elsewhere_is_removed_after_use(tmp_path: Path, answer: tuple[
     source = tmp_path / "tar"
     source.write_text("x")
     c = Remote([looks_like()], [answer])
-    apply(c, "step", [Command("before", "true"), Upload("f", Source(str(source)), "tar x")], have())
+    with suppress(Stale):
+        apply(c, "step", [Command("before", "true"), Upload("f", Source(str(source)), "tar x")], have())
     (path,) = c.files
     assert c.files == {path: "x"}
     assert c.log == ["apply", "run"]

@@ -75,6 +75,19 @@ WRONG = {
     "inv pool.reset --name '' --yes": ("--name: an empty value", ""),
     "inv deploy --mirror ' '": ("--mirror: an empty value", ""),
     "inv pool.direct --device ''": ("--device: an empty value", ""),
+    "fab -H a --parallel 0 deploy": ("--parallel: 0 is out of range", "--parallel 1"),
+    "fab -H a --parallel 1025 deploy": ("--parallel: 1025 is out of range", ""),
+    "fab -H a --parallel many deploy": ("--parallel: 'many' is not a whole number", "--parallel 1"),
+    "fab -H a --batches 0 deploy": ("--batches: '0' is out of range", "--batches 1,5,20%"),
+    "fab -H a --batches 1,101% deploy": ("--batches: '101%' is out of range", "--batches 1,5,20%"),
+    "fab -H a --batches 5,, deploy": ("--batches: '' is neither a number nor a percentage", "--batches 1,5,20%"),
+    "fab -H a deploy --batches some": ("--batches: 'some' is neither a number nor a percentage", "--batches 1,5,20%"),
+    "fab -H a --batches '' deploy": ("--batches: an empty value", ""),
+    "fab -H a --max-fail 101% deploy": ("--max-fail: '101%' is out of range", "--max-fail 10%"),
+    "fab -H a --max-fail few deploy": ("--max-fail: 'few' is neither a number nor a percentage", "--max-fail 10%"),
+    "fab -H a --wait-lock=-1 deploy": ("--wait-lock: -1 is out of range", "--wait-lock 0"),
+    "inv --wait-lock soon deploy": ("--wait-lock: 'soon' is not a whole number", "--wait-lock 0"),
+    "inv --batches 1 deploy": ("no option '--batches'", ""),
     f"inv deploy --release {'x' * 5000}": ("--release: a value of 5000 characters", ""),
 }  # fmt: skip
 
@@ -96,6 +109,8 @@ def test_a_mistake_is_refused_with_what_is_right(line: str, says: tuple[str, str
         "inv", "fab", "inv --list", "inv -l pool", "inv --help", "inv -h deploy", "inv deploy --help",
         "inv --dry deploy", "inv -R deploy", "inv deploy --dry", "fab -H a,b -t 5 deploy --release 2.3 smoke",
         "inv pool.direct --device /dev/a --device /dev/b --wipe /dev/a", "inv run 'uname -r'",
+        "fab -H a --parallel 4 --batches 1,5,20% --max-fail 0 --wait-lock 60 deploy", "inv --wait-lock 0 deploy",
+        "fab -H a deploy --batches 1,100% --max-fail 10%",
         "inv pool.kept --keep 0", "inv pool.restore --from /srv/x", "inv deploy --json --diff", "inv lab.shell lab-1",
     ],
 )  # fmt: skip

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from fabfile import answer, facts, outcome, plan
-from fabfile.apply import BUSY, STALE
+from fabfile import answer, facts, lock, outcome, plan
 from fabfile.converge import converge
 from fabfile.errors import Failed, Pending, Refused
 from fabfile.facts import Facts, Query
+from fabfile.lock import BUSY, STALE
 from fabfile.plan import Change, Command, File, Step
 from tests.unit.fakes import Machine, looks_like, recorded
 
@@ -226,11 +226,47 @@ def test_what_another_operator_did_meanwhile_is_not_done_again_and_not_ours() ->
     assert outcome.status == "ok"
 
 
-def test_a_machine_that_never_holds_still_is_a_failure_that_says_so() -> None:
-    c = Machine([FRESH], [(STALE, "")] * 9)
-    with pytest.raises(Failed, match="changed three times while planning"):
+def test_a_machine_that_never_holds_still_is_a_failure_that_says_by_whom() -> None:
+    c = Machine([FRESH], [(STALE, ""), (STALE, ""), (STALE, "held by ada@laptop, deploy\n"), *[(STALE, "")] * 6])
+    with pytest.raises(Failed, match="changed 3 times while planning") as failed:
         converge(c, steps(prove))
+    assert failed.value.details == "the last change: held by ada@laptop, deploy"
     assert c.log.count("apply") == 3
+
+
+def test_with_wait_lock_it_is_planned_again_for_as_long() -> None:
+    c = Machine([FRESH, *[FRESH] * 9, PROVED], [(STALE, "")] * 9)
+    lock.choose(vars(c.config), "60")
+    (outcome,) = converge(c, steps(prove))
+    assert c.log.count("apply") == 10
+    assert outcome.status == "changed"
+
+
+def test_with_wait_lock_it_waits_and_says_for_whom(capsys: pytest.CaptureFixture[str]) -> None:
+    c = Machine([FRESH, PROVED], [(BUSY, "held by ada@laptop, deploy\n7 s ago\n"), (0, "")])
+    lock.choose(vars(c.config), "60")
+    (outcome,) = converge(c, steps(prove))
+    assert outcome.status == "changed"
+    assert [f"flock -w 60 {lock.LOCK} true" in script for script in c.scripts] == [False, False, True, False]
+    said = capsys.readouterr().out
+    assert "prove: waiting for the lock, at most 60 s; held by ada@laptop, deploy 7 s ago" in said
+
+
+def test_where_the_wait_is_over_it_says_who_holds_the_machine_by_then() -> None:
+    c = Machine([FRESH], [(BUSY, "held by ada@laptop, deploy\n"), (BUSY, "held by bob@desk, smoke\n")])
+    lock.choose(vars(c.config), "60")
+    with pytest.raises(Failed, match="another operator is changing this machine") as failed:
+        converge(c, steps(prove))
+    assert failed.value.details == "held by bob@desk, smoke"
+
+
+def test_with_wait_lock_zero_it_does_not_wait() -> None:
+    c = Machine([FRESH], [(BUSY, "held by ada@laptop, deploy\n")])
+    lock.choose(vars(c.config), "0")
+    with pytest.raises(Failed, match="another operator is changing this machine"):
+        converge(c, steps(prove))
+    assert c.log == ["look", "apply"]
+    assert "flock -w 0 9" in c.scripts[1]
 
 
 def test_a_second_operator_is_told_who_holds_the_machine() -> None:

@@ -12,23 +12,25 @@ from fabric import Config
 from invoke import Collection
 from paramiko import SSHConfig
 
-from fabfile.fleet import Executor, summary
+from fabfile.batches import Gate
+from fabfile.fleet import Executor, health_checks, summary
 from fabfile.inventory import Host, Inventory
 from fabfile.outcome import HostReport, Outcome, TaskReport, Trouble, exit_code
 from fabfile.ssh.ways import Ways
 from fabfile.together import Together
+from tests.reference import all_tasks
 
 
 def result(status: Any, what: str = "") -> HostReport:
     return HostReport(status, 1.0, error=Trouble(what, "details", "mend it") if what else None)
 
 
-CODES = {"ok": 0, "changed": 0, "failed": 1, "refused": 2, "pending": 3, "unreachable": 4}
+CODES = {"ok": 0, "changed": 0, "failed": 1, "skipped": 1, "refused": 2, "pending": 3, "unreachable": 4}
 
 
 @pytest.mark.parametrize("pair", list(itertools.combinations_with_replacement(CODES, 2)), ids="-".join)
 def test_the_exit_code_is_the_worst_of_all_hosts(pair: tuple[str, str]) -> None:
-    order = ["failed", "refused", "pending", "unreachable"]
+    order = ["failed", "skipped", "refused", "pending", "unreachable"]
     worst = next((status for status in order if status in pair), "ok")
     assert exit_code(pair) == CODES[worst]
 
@@ -75,9 +77,28 @@ def test_a_bug_met_on_one_host_is_shown_whole_and_fails_that_host_only(capsys: p
     config = Config(ssh_config=SSHConfig())
     executor, ways = Executor(Collection(), config), Ways(inventory, config)
     calls = [SimpleNamespace(task=broken, called_as="broken", args=(), kwargs={})]
-    result = executor._host(host, ways, calls, Together(calls, ["h1"], dry=False, plain=True))
+    result = executor._host(host, ways, calls, Together(calls, ["h1"], dry=False, plain=True), Gate(None))
     assert result.status == "failed"
     assert result.error
     assert result.error.what == "KeyError: 'volume'"
     assert result.error.details.startswith("Traceback")
     assert "h1: error: KeyError" in capsys.readouterr().err
+
+
+def call(name: str, /, **given: Any) -> Any:
+    """A call of a task as fab makes it."""
+    return SimpleNamespace(task=all_tasks()[name], called_as=name, args=(), kwargs=given)
+
+
+@pytest.mark.parametrize(
+    ("calls", "instances"),
+    [
+        ([call("deploy", instance=None)], [""]),
+        ([call("status", instance=None), call("pool.status", name=None)], []),
+        ([call("packages"), call("deploy", instance="two"), call("pool.grow", instance="two")], ["", "two"]),
+    ],
+)
+def test_doctor_looks_at_each_containerd_that_a_run_in_batches_changes(calls: list[Any], instances: list[str]) -> None:
+    checks = health_checks(calls)
+    assert [check.kwargs["instance"] for check in checks] == instances
+    assert {check.called_as for check in checks} <= {"doctor"}

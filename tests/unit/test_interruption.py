@@ -68,6 +68,20 @@ def test_a_script_begins_only_within_what_has_begun_to_change_something(
     assert ("second" in scripts) == goes_on
 
 
+@pytest.mark.parametrize(("earlier", "goes_on"), [(False, False), (True, True)])
+def test_what_did_nothing_does_not_count_as_begun(earlier: bool, goes_on: bool) -> None:
+    looked = []
+    with suppress(Interrupted), interruption.unit("step"):
+        for _ in range(1 + earlier):
+            with interruption.cut_by(lambda: None, look=False):
+                pass
+        interruption.undone()
+        interruption._asked = STOP
+        with interruption.cut_by(lambda: None, look=True):
+            looked.append("waits")
+    assert bool(looked) == goes_on
+
+
 def test_what_is_cut_is_no_failure_whatever_it_ends_with() -> None:
     def unit(error: Exception | None) -> None:
         with interruption.unit("step", "later"), interruption.cut_by(lambda: None, look=False):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from invoke import Context
 
-from fabfile import apply
+from fabfile import lock
 
 
 @pytest.fixture
@@ -21,6 +21,6 @@ def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The directory used instead of /run."""
     run = tmp_path / "run"
     run.mkdir()
-    monkeypatch.setattr(apply, "LOCK", str(run / "lock"))
-    monkeypatch.setattr(apply, "GENERATION", str(run / "generation"))
+    monkeypatch.setattr(lock, "LOCK", str(run / "lock"))
+    monkeypatch.setattr(lock, "GENERATION", str(run / "generation"))
     return run

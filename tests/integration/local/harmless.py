@@ -1,7 +1,8 @@
 """inv and fab with tasks that only write to a directory: `python -m tests.integration.local.harmless fab -H …`.
 
 `steps --directory DIR` has three steps that each create a file DIR/HOST.STEP within the seconds in DIR/seconds;
-`look --directory DIR` is a task that changes nothing and takes as long.
+`look --directory DIR` is a task that changes nothing and takes as long; `visit --directory DIR` is another, which notes
+in DIR/log when it runs, and fails on a host if there is a file DIR/HOST.fails.
 """
 
 from __future__ import annotations
@@ -37,23 +38,34 @@ def _step(directory: Path, host: str, name: str) -> Step:
     return Step(name, plan, Query(files=(str(path),)))
 
 
+def _host(c: Context) -> str:
+    return str(c.host_entry.name) if hasattr(c, "host_entry") else "here"
+
+
 @task(diff=True)
 def steps(c: Context, directory: Directory) -> None:
     """Run three steps, each of which writes a file."""
-    host = c.host_entry.name if hasattr(c, "host_entry") else "here"
-    converge(c, [_step(Path(directory), host, name) for name in NAMES])
+    converge(c, [_step(Path(directory), _host(c), name) for name in NAMES])
 
 
-@task
+@task(looks=True)
 def look(c: Context, directory: Directory) -> None:
     """Run for a while without changing anything."""
     target.sh(c, f"echo $$ >{directory}/looks; sleep $(cat {directory}/seconds)", "looking", look=True)
 
 
+@task(looks=True)
+def visit(c: Context, directory: Directory) -> None:
+    """A look that is written down."""
+    host, log = _host(c), f"{directory}/log"
+    script = f"echo begin {host} >>{log}; sleep $(cat {directory}/seconds); echo end {host} >>{log}"
+    target.sh(c, f"{script}; [ ! -e {directory}/{host}.fails ]", "visiting", look=True)
+
+
 def main() -> None:
     """Run inv or fab."""
     door, *words = sys.argv[1:]
-    tasks = Collection(steps, look, run, status, doctor)
+    tasks = Collection(steps, look, visit, run, status, doctor)
     if door == "fab":
         program = Fab(
             name="Fabric", namespace=tasks, executor_class=fleet.Executor, config_class=Config, version="test"

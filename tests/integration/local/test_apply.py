@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -13,9 +14,10 @@ import msgspec
 import pytest
 from invoke import Context
 
-from fabfile.apply import BUSY, apply, apply_script
+from fabfile.apply import apply, apply_script
 from fabfile.errors import Failed
 from fabfile.facts import Facts
+from fabfile.lock import BUSY, Stale
 from fabfile.plan import Change, Command, File, Upload
 from fabfile.target import PROLOGUE
 from tests.unit import fakes
@@ -58,7 +60,9 @@ def test_each_application_is_a_generation(c: Context, run_dir: Path) -> None:
 
 def test_a_plan_for_another_generation_is_not_applied(c: Context, run_dir: Path, tmp_path: Path) -> None:
     (run_dir / "generation").write_text("5\n")
-    assert not apply(c, "step", [Command("touch", f"touch {tmp_path}/done")], have("4"))
+    (run_dir / "lock").write_text("held by ada@laptop, deploy\n")
+    with pytest.raises(Stale, match="held by ada@laptop, deploy"):
+        apply(c, "step", [Command("touch", f"touch {tmp_path}/done")], have("4"))
     assert not (tmp_path / "done").exists()
     assert (run_dir / "generation").read_text() == "5\n"
 
@@ -127,25 +131,28 @@ def test_the_second_operator_is_told_who_holds_the_machine(c: Context, tmp_path:
         apply(Context(), "step", [Command("touch", f"touch {tmp_path}/second")], have())
     waited = time.monotonic() - started
     first.join()
-    assert failed.value.details.startswith("held by root from this machine, pid ")
-    assert ", since " in failed.value.details
+    assert re.match(r"held by \S+@\S+, step \(login \S+\), pid \d+, since ", failed.value.details)
     assert not (tmp_path / "second").exists()
     assert 4 < waited < 8, "it waited a while, not for ever"
 
 
 def test_of_two_concurrent_changes_one_is_planned_again(c: Context, tmp_path: Path) -> None:
-    results: list[str | None] = []
+    results: list[bool] = []
 
     def operator(name: str) -> None:
         change = Command("append", f"sleep 0.2; echo {name} >>{tmp_path}/log")
-        results.append(apply(Context(), "step", [change], have()))
+        try:
+            results.append(bool(apply(Context(), "step", [change], have())))
+        except Stale as stale:
+            assert str(stale).startswith("held by ")
+            results.append(False)
 
     threads = [threading.Thread(target=operator, args=(name,)) for name in "ab"]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(result is not None for result in results) == [False, True]
+    assert sorted(results) == [False, True]
     assert len((tmp_path / "log").read_text().splitlines()) == 1
 
 

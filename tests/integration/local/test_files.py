@@ -81,8 +81,8 @@ def test_facts_show_what_was_written(tmp_path_factory: pytest.TempPathFactory, c
 def test_any_text_is_written_to_the_letter(tmp_path_factory: pytest.TempPathFactory, content: str) -> None:
     directory = tmp_path_factory.mktemp("letter")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fabfile.apply.LOCK", str(directory / "lock"))
-        patch.setattr("fabfile.apply.GENERATION", str(directory / "generation"))
+        patch.setattr("fabfile.lock.LOCK", str(directory / "lock"))
+        patch.setattr("fabfile.lock.GENERATION", str(directory / "generation"))
         assert write(File("why", str(directory / "file"), content), run=directory).returncode == 0
     assert (directory / "file").read_bytes() == content.encode()
 

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 import tasks
-from fabfile import apply, converge, facts, outcome
+from fabfile import apply, converge, facts, lock, outcome
 from fabfile.errors import Unreachable
 from fabfile.facts import Facts, instances
 from fabfile.facts.containerd import Containerd, Plugin
@@ -135,14 +135,14 @@ class PoolMachine(Machine):
         """The facts that are gathered next."""
         return self.states.pop(0) if len(self.states) > 1 else self.states[0]
 
-    def apply(self, c: Any, name: str, changes: list[Change], have: Facts, look: str = "") -> str | None:
+    def apply(self, c: Any, name: str, changes: list[Change], have: Facts, look: str = "") -> str:
         """Apply changes as usual, after recording their reasons."""
         self.planned = changes
         return apply.apply(c, name, changes, have, look)
 
     def answer(self, script: str, data: bytes) -> tuple[int, str]:
         """Make the planned changes, or answer another script."""
-        if apply.LOCK not in script:
+        if lock.LOCK not in script:
             said = [text for part, text in self.asked.items() if part in script]
             return (0, said[0]) if said else super().answer(script, data)
         self.scripts.append(script)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from fabfile import facts, outcome
 from fabfile.facts import Facts, config
 from fabfile.facts.containerd import Containerd, Plugin
 from fabfile.facts.pool import Pool
@@ -13,7 +14,9 @@ from fabfile.facts.smoke import Smoke
 from fabfile.facts.units import Units
 from fabfile.inventory import Host
 from fabfile.inventory import Pool as Asked
-from fabfile.steps.status import checks
+from fabfile.outcome import TaskReport
+from fabfile.steps.status import check_health, checks
+from tests.unit.fakes import Machine
 from tests.unit.pool.loops import NAME, machine, pool, state
 from tests.unit.steps.conftest import having, with_system
 
@@ -79,3 +82,30 @@ def test_a_failed_check_is_named_with_the_fix(have: Facts, what: str, result: st
     assert found.result == result
     assert says in found.found
     assert hint in found.hint
+
+
+def looked_at(have: Facts, monkeypatch: pytest.MonkeyPatch) -> TaskReport:
+    """What becomes of a health check of such a machine."""
+    monkeypatch.setattr(facts, "parse", lambda printed: have)
+    c = Machine(["@@ system"])
+    c.host_entry = HOST
+    report, _ = outcome.perform("doctor", lambda: check_health(c, ""), remote=True)
+    return report
+
+
+def test_a_health_check_passes_with_warnings_and_shows_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = looked_at(well(needs=frozenset(PROBES) - {"thin_dump"}), monkeypatch)
+    assert report.status == "ok"
+    said = capsys.readouterr().out
+    assert said.startswith(f"health check: {len(report.result)} checks, none failed\nwarn  programs")
+    assert "systemd" not in said
+
+
+def test_a_health_check_fails_with_what_doctor_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = looked_at(with_system(systemd=False), monkeypatch)
+    assert report.status == "failed"
+    assert report.error and report.error.what == "health check: systemd, deploy"
+    assert report.error.details.startswith("fail  systemd                not the init of this machine\n      → a host")
+    assert {"systemd", "dm-thin-pool", "pool"} <= {check.what for check in report.result}

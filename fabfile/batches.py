@@ -1,0 +1,148 @@
+"""A run on many hosts that is careful: hosts begin in batches, and none begins once too many are not fine.
+
+--batches has sizes, --max-fail a limit; each is a number of hosts, or a percentage of them.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
+
+from fabfile.console import say, shown
+from fabfile.errors import Refused, Skipped
+
+Host = TypeVar("Host")
+
+WRONG = frozenset({"failed", "refused", "unreachable"})
+"""What a host is that is not fine."""
+
+NAMED = 3
+"""Hosts that an error names before it counts the others."""
+
+SIZES = "--batches 1,5,20%"
+LIMIT = "--max-fail 10%"
+"""Examples for hints."""
+
+
+class Share(NamedTuple):
+    """A number of hosts, or a percentage of them."""
+
+    number: int
+    percent: bool = False
+
+    def of(self, hosts: int) -> int:
+        """How many it is of so many; of a percentage, the whole hosts in it."""
+        return self.number * hosts // 100 if self.percent else self.number
+
+    def __str__(self) -> str:
+        """As it is typed."""
+        return f"{self.number}{'%' if self.percent else ''}"
+
+
+def share(word: str, flag: str, example: str, *, least: int) -> Share:
+    """The share that a word means.
+
+    Args:
+        word: `5` or `20%`.
+        flag: the option that has it, for the error.
+        example: of that option.
+        least: the smallest number that it may have.
+
+    Raises:
+        Refused: it means none.
+    """
+    found = re.fullmatch(r"([0-9]{1,6})(%?)", word)
+    if not found:
+        raise Refused(f"{flag}: {shown(word)} is neither a number nor a percentage", hint=f"for example {example}")
+    wanted = Share(int(found[1]), bool(found[2]))
+    if wanted.number < least or (wanted.percent and wanted.number > 100):
+        allowed = f"hosts: at least {least}; percent: {least} to 100"
+        raise Refused(f"{flag}: {shown(word)} is out of range", allowed, hint=f"for example {example}")
+    return wanted
+
+
+def sizes(text: str, flag: str = "--batches") -> list[Share]:
+    """The sizes of --batches.
+
+    Raises:
+        Refused: the text has none, or one that cannot be.
+    """
+    return [share(word.strip(), flag, SIZES, least=1) for word in text.split(",")]
+
+
+def limit(text: str, flag: str = "--max-fail") -> Share:
+    """The limit of --max-fail.
+
+    Raises:
+        Refused: the text is none.
+    """
+    return share(text.strip(), flag, LIMIT, least=0)
+
+
+def planned(hosts: Sequence[Host], wanted: Sequence[Share]) -> list[Sequence[Host]]:
+    """The hosts in batches, each host once and in their order.
+
+    Args:
+        hosts: all that were chosen.
+        wanted: sizes; the last one is repeated. A percentage is of all hosts, rounded down, but at least one host.
+    """
+    found: list[Sequence[Host]] = []
+    begin = 0
+    while begin < len(hosts):
+        size = max(1, wanted[min(len(found), len(wanted) - 1)].of(len(hosts)))
+        found.append(hosts[begin : begin + size])
+        begin += size
+    return found
+
+
+def few(names: Sequence[str]) -> str:
+    """Names, and how many more there are."""
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+class Gate:
+    """Whether another host may begin.
+
+    Args:
+        most: hosts that may be not fine. A percentage is of the hosts in the batches so far: where it is below 100, a
+            first batch of one host has to be fine. None: all may.
+    """
+
+    def __init__(self, most: Share | None) -> None:
+        self.most = most
+        self._lock = threading.Lock()
+        self._reached = 0
+        self._wrong: list[str] = []
+        self._shut: Skipped | None = None
+        self._said = False
+
+    def next_batch(self, hosts: int) -> None:
+        """A batch of so many hosts is next."""
+        with self._lock:
+            self._reached += hosts
+
+    def shut(self) -> Skipped | None:
+        """Why no further host may begin; the first time it is said as well. None: it may."""
+        with self._lock:
+            if self._shut and not self._said:
+                self._said = True
+                say(str(self._shut), error=True)
+            return self._shut
+
+    def ended(self, host: str, status: str) -> None:
+        """A host has ended; hosts under way are not affected by how it did."""
+        with self._lock:
+            if status not in WRONG:
+                return
+            self._wrong.append(host)
+            if self.most is not None and len(self._wrong) > self.most.of(self._reached):
+                self._shut = self._shut or self._too_many(self.most)
+
+    def _too_many(self, most: Share) -> Skipped:
+        count = len(self._wrong)
+        what = f"not begun: {few(self._wrong)} did not end well"
+        allowed = f"{count} of {self._reached} hosts so far, and at most {most.of(self._reached)} may: see --max-fail"
+        return Skipped(what, allowed, hint="fix what failed there, then run the same command again")

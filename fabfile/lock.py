@@ -1,0 +1,143 @@
+"""The lock of a machine: whoever changes it holds it, and its file says who that is.
+
+It is the kernel's (flock): it ends with the script that took it, however that ends. A generation counts the changes
+made on the machine; a plan that was made for an older one is not applied.
+"""
+
+from __future__ import annotations
+
+import math
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from fabfile import carry, interruption, target
+from fabfile.carry import Answer
+from fabfile.console import say
+from fabfile.errors import Failed
+from fabfile.target import quote
+
+if TYPE_CHECKING:
+    from fabfile.context import Context
+
+LOCK = "/run/containerd-devmapper.lock"
+GENERATION = "/run/containerd-devmapper.generation"
+
+BUSY, STALE = 75, 76
+"""Exit codes of a script that begins with `taken`: somebody else holds the lock; the machine changed since it was
+looked at. Once it has printed a mark, they are a change's."""
+
+SHORT = 5
+"""Seconds that a script itself waits for the lock; an operator who wants to wait longer is told for whom."""
+
+SETTING = "wait_lock"
+"""Where --wait-lock is in the configuration of a context."""
+
+
+class Stale(Exception):
+    """The machine was changed since it was looked at; its text says by whom."""
+
+
+def choose(config: Any, typed: str) -> None:
+    """Keep what --wait-lock says in a configuration; nothing was typed: nothing."""
+    if typed:
+        config[SETTING] = int(typed)
+
+
+def patience(c: Context) -> int | None:
+    """Seconds to wait for a lock, as --wait-lock says; None: it says nothing."""
+    seconds = getattr(c.config, SETTING, None)
+    return None if seconds is None else int(seconds)
+
+
+def taken(generation: str, name: str = "", wait: int | None = None) -> list[str]:
+    """The lines of a script that take the lock for it, on descriptor 9.
+
+    Args:
+        generation: for which the plan was made.
+        name: of the step or task.
+        wait: see `patience`; the lock of a pool, which `devmapper-pool` takes, is waited for as long.
+    """
+    seconds = SHORT if wait is None else min(wait, SHORT)
+    login = "login ${SUDO_USER:-$(id -un)}${SSH_CLIENT:+ from ${SSH_CLIENT%% *}}"
+    return [
+        f"exec 9>>{LOCK}",
+        f"flock -w {seconds} 9 || {_say_who()}",
+        f"now=''; [ ! -r {GENERATION} ] || read -r now <{GENERATION}",
+        f'now=${{now:-0}}; [ "$now" = {quote(generation)} ] || {{ cat {LOCK}; exit {STALE}; }}',
+        f"echo $((now + 1)) >{GENERATION} || {{ echo 'nothing can be written to /run:'; df /run; exit 1; }}",
+        f'echo {quote(f"held by {_me()}, {name}")}" ({login}), pid $$, since $(date)" >{LOCK}',
+        *([] if wait is None else [f"export DEVMAPPER_POOL_WAIT={wait}"]),
+    ]
+
+
+def waiting(seconds: int) -> str:
+    """The script that waits until nobody holds the lock, and ends as one that begins with `taken` if somebody does."""
+    return f"flock -w {seconds} {LOCK} true || {_say_who()}\n"
+
+
+def _say_who() -> str:
+    """What a script does that did not get the lock."""
+    return f"{{ cat {LOCK}; echo $(($(date +%s) - $(stat -c %Y {LOCK}))) s ago; exit {BUSY}; }}"
+
+
+def _me() -> str:
+    """Who runs this program, and where."""
+    import getpass
+    import os
+    import socket
+
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # no such user here, in a container for example
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+def begun(answer: Answer) -> bool:
+    """Whether a script got as far as its first mark: from there on an exit code is a change's, whatever its number."""
+    return answer.stdout.startswith("@@")
+
+
+def run(c: Context, name: str, script: str, hear: carry.Hear | None = None) -> Answer:
+    """Run a script that begins with `taken`; while somebody else holds the lock, wait. `check` has to see the answer.
+
+    Args:
+        c: the machine.
+        name: of the step or task.
+        script: it.
+        hear: see `carry.script`.
+
+    Raises:
+        Interrupted: it was cut, or stopped while it waited.
+    """
+    most = patience(c) or 0
+    until = monotonic() + most
+    while True:
+        answer = target.run(c, script, limit=carry.SECONDS + most, hear=hear)
+        if begun(answer) or answer.exited not in (BUSY, STALE):
+            return answer
+        interruption.undone()
+        left = math.ceil(until - monotonic())
+        if answer.exited == STALE or left <= 0:
+            return answer
+        say(f"{name}: waiting for the lock, at most {left} s; {' '.join(answer.stdout.split())}")
+        waited = target.run(c, waiting(left), limit=left + carry.SECONDS, look=True)
+        if waited.exited:
+            return waited
+
+
+def check(name: str, answer: Answer) -> None:
+    """Raise what it means that a script did not get the lock, or not for its plan.
+
+    Raises:
+        Failed: somebody else holds the lock.
+        Stale: the plan is too old.
+    """
+    if answer.exited == STALE and not begun(answer):
+        raise Stale(answer.stdout.strip())
+    if answer.exited == BUSY and not begun(answer):
+        raise Failed(
+            f"{name}: another operator is changing this machine",
+            answer.stdout,
+            hint="wait, then run it again; with --wait-lock SECONDS before the task it waits by itself",
+        )

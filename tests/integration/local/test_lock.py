@@ -1,0 +1,129 @@
+"""Two controllers at once on one host, a real sshd: who holds the lock is said, and --wait-lock waits for it."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from fabfile.render import render
+from tests.integration.local import sshd
+from tests.integration.local.test_interruption import Run, steps
+from tests.integration.machine import until
+
+HOLDER = r"held by \S+@\S+, first \(login \S+ from 127\.0\.0\.1\), pid \d+, since .*\d+ s ago"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Server]:
+    """A host."""
+    with sshd.server(tmp_path_factory.mktemp("sshd")) as up:
+        yield up
+
+
+class Two:
+    """Two controllers: the first is changing the host, for `seconds` a step; the second comes then."""
+
+    def __init__(self, server: sshd.Server, directory: Path, seconds: float) -> None:
+        self.file = server.inventory()
+        self.directories = [directory / "a", directory / "b"]
+        for each in self.directories:
+            each.mkdir()
+        self.first = self.run(0, seconds)
+        self.first.has("h0.first.pid")
+
+    def run(self, number: int, seconds: float, *words: str) -> Run:
+        """Begin as one of them."""
+        directory = self.directories[number]
+        return Run(directory, self.file, "fab", *words, "-H", "h0", *steps(directory), seconds=seconds)
+
+
+def test_the_second_is_told_who_holds_the_host(server: sshd.Server, tmp_path: Path) -> None:
+    two = Two(server, tmp_path, 600)
+    second = two.run(1, 0.1)
+    second.end(1)
+    assert "h0: error: first: another operator is changing this machine" in second.err
+    assert re.search(HOLDER, " ".join(second.err.split())), second.err
+    assert second.made() == set()
+    assert "--wait-lock SECONDS" in second.err
+    two.first.send(signal.SIGTERM)
+    two.first.end(130)
+
+
+def test_with_wait_lock_it_waits_and_both_are_done(server: sshd.Server, tmp_path: Path) -> None:
+    two = Two(server, tmp_path, 20)
+    (two.directories[0] / "seconds").write_text("0.1")  # of its later steps
+    second = two.run(1, 0.1, "--wait-lock", "60")
+    second.end(0, 60)
+    two.first.end(0, 60)
+    assert len(two.first.made()) == len(second.made()) == 3
+    assert re.search(rf"h0: first: waiting for the lock, at most \d+ s; {HOLDER}", second.out), second.out
+    assert "changed  first" in second.out
+
+
+def test_it_waits_no_longer_than_it_was_told(server: sshd.Server, tmp_path: Path) -> None:
+    two = Two(server, tmp_path, 600)
+    second = two.run(1, 0.1, "--wait-lock", "0")
+    second.end(1)
+    assert "waiting for the lock" not in second.out
+    assert "another operator is changing this machine" in second.err
+    begin = monotonic()
+    second = two.run(1, 0.1, "--wait-lock", "8")
+    second.end(1)
+    assert monotonic() - begin >= 8
+    assert "waiting for the lock, at most" in second.out
+    assert "another operator is changing this machine" in second.err
+    assert re.search(HOLDER, " ".join(second.err.split())), second.err
+    two.first.send(signal.SIGTERM)
+    two.first.end(130)
+
+
+def test_ctrl_c_ends_the_wait_at_once(server: sshd.Server, tmp_path: Path) -> None:
+    two = Two(server, tmp_path, 600)
+    second = two.run(1, 0.1, "--wait-lock", "600")
+    until(lambda: "waiting for the lock" in second.out, "does not wait", 20)
+    second.send(signal.SIGINT)
+    second.end(130, 10)
+    assert "h0: error: interrupted during first, before any change" in second.err
+    assert two.first.process.poll() is None, "the other one goes on"
+    two.first.send(signal.SIGTERM)
+    two.first.end(130)
+
+
+@contextmanager
+def held(lock: Path, seconds: float) -> Iterator[None]:
+    """Within it somebody holds a lock, for so long at most."""
+    with subprocess.Popen(
+        ["flock", "--no-fork", lock, "sh", "-c", f"touch {lock}.held; exec sleep {seconds}"]
+    ) as holder:
+        try:
+            until(lock.with_name(f"{lock.name}.held").exists, "is not held", 10)
+            yield
+        finally:
+            holder.terminate()
+
+
+def test_the_lock_of_a_pool_is_waited_for_as_long(tmp_path: Path) -> None:
+    script, lock = tmp_path / "devmapper-pool", tmp_path / "gone.lock"
+    script.write_text(render("pool/devmapper-pool.sh.j2", conf_dir=str(tmp_path), run_dir=str(tmp_path), meta_most=1))
+    (tmp_path / "gone.conf").write_text("VARIANT=loop\n")
+
+    def settle(wait: int) -> str:
+        command = ["env", f"DEVMAPPER_POOL_WAIT={wait}", "sh", str(script), "settle", "gone"]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stderr
+
+    with held(lock, 600):
+        begin = monotonic()
+        said = settle(1)
+        assert 1 <= monotonic() - begin < 10
+        assert re.search(r"gone has been held for 1 s by .*process \d+, sleep 600 ", said), said
+    lock.with_name("gone.lock.held").unlink()
+    with held(lock, 2):
+        said = settle(30)
+    assert "gone is not active" in said, "it got the lock"
