@@ -7,7 +7,7 @@ from invoke import Collection
 from fabfile import commandline, namespace
 from fabfile.tasks import lab
 
-ns = namespace()
+ns = namespace(here=True)
 ns.add_collection(Collection.from_module(lab))
 if inv := commandline.running("invoke"):
     commandline.check(inv, ns)

@@ -76,6 +76,7 @@ class Task(invoke.Task[Any]):
         json: whether --json has a meaning.
         answers: the type of its `result` in the document; None: it has none. docs/json.md describes it.
         diff: whether it shows plans.
+        here: whether it is about this controller alone: inv has it, and fab does not.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Task(invoke.Task[Any]):
         json: bool = True,
         answers: Any = None,
         diff: bool = False,
+        here: bool = False,
         **rest: Any,
     ) -> None:
         self.options = {each.name: each for each in _declared(body)}
@@ -95,7 +97,7 @@ class Task(invoke.Task[Any]):
             self.options |= {name: known[name] for name in names}
         self.options |= {each.name: each for each, wanted in ((DIFF, diff), (JSON, json)) if wanted}
         super().__init__(body, positional=tuple(positional), auto_shortflags=False, **rest)
-        self.answers = answers
+        self.answers, self.here = answers, here
 
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
         """Its options, for Invoke's parser."""
