@@ -34,6 +34,7 @@ INV_ONLY = frozenset(
         "lab.list",
         "lab.shell",
         "lab.up",
+        "ssh.trust",
     }
 )
 """Tasks that fab does not have; a unit test compares it with the tasks."""

@@ -8,6 +8,7 @@ from typing import Any
 from fabfile.host import Host
 from fabfile.inventory import Inventory
 from fabfile.ssh import config
+from fabfile.ssh.known_hosts import Known
 from fabfile.ssh.machine import Machine
 
 
@@ -33,10 +34,15 @@ class Ways:
         for machine in reversed(self._shared.values()):
             machine.close()
 
-    def to(self, host: Host) -> Machine:
-        """A new connection to a host, through its gateways; nothing is sent before its first use."""
+    def to(self, host: Host, known: Known | None = None) -> Machine:
+        """A new connection to a host, through its gateways; nothing is sent before its first use.
+
+        Args:
+            host: of the inventory.
+            known: what its key is compared with; None: what its files say.
+        """
         host = config.applied(host, self.inventory.said.get(host.name, {}), self.config)
-        return Machine(host, self.config.clone(), self._gateway(host.gateway), hops=self._hop)
+        return Machine(host, self.config.clone(), self._gateway(host.gateway), hops=self._hop, known=known)
 
     def _gateway(self, name: str) -> Machine | None:
         """The connection to a host of the inventory that others are behind."""

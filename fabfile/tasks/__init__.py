@@ -5,4 +5,4 @@ from __future__ import annotations
 from fabfile.tasks import containerd, inventory, pool, root, runc, toolchain
 
 __all__ = ["containerd", "inventory", "pool", "root", "runc", "toolchain"]
-"""Those of inv and fab; inv has `lab`, too."""
+"""Those of inv and fab; inv has `lab` and `ssh`, too."""

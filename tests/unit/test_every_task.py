@@ -31,6 +31,9 @@ from tests.unit.steps.conftest import mirror as mirror
 LOOKS = {"inventory.export", "inventory.show", "status", "doctor", "pool.status", "pool.disks", "lab.list"}
 """What only looks, whatever is said."""
 
+ASKS = {"ssh.trust"}
+"""What connects to hosts by itself: tests/integration/local/test_trust.py tries it, --dry too."""
+
 LAB: dict[str, dict[str, Any]] = {
     "lab.up": {},
     "lab.shell": {"name": "lab-1"},
@@ -101,7 +104,7 @@ def machine(have: Facts, monkeypatch: pytest.MonkeyPatch, *, dry: bool) -> Machi
 
 
 def test_every_task_is_tried() -> None:
-    assert {*tasks.ns.task_names} == {*LOOKS, *LAB, *TASKS}
+    assert {*tasks.ns.task_names} == {*LOOKS, *ASKS, *LAB, *TASKS}
 
 
 def test_what_inv_has_alone() -> None:
