@@ -204,6 +204,27 @@ def test_behind_a_gateway_that_is_to_be_trusted_first(server: sshd.Server, known
     run_fab("-H", "h1", "run", "true", inventory=server.directory / "hosts.toml")
 
 
+def test_behind_a_jump_host_of_ssh_config(
+    server: sshd.Server, known: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".ssh").mkdir()
+    rules = f"Host inner\n HostName 127.0.0.1\n ProxyJump root@127.0.0.1:{server.ports[0]}\n"
+    (tmp_path / ".ssh/config").write_text(f"{rules}Host *\n IdentityFile {server.directory / 'id'}\n Port 1\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    inventory = server.directory / "hosts.toml"
+    lines = ["[hosts.inner]", f"port = {server.ports[1]}", f"known_hosts = '{known}'"]
+    inventory.write_text("\n".join(lines))
+    said = trust(server, "inner", "--yes", code=4)
+    hint = re.search(
+        rf"inv ssh.trust (root@127.0.0.1:{server.ports[0]} --known-hosts {re.escape(str(known))})$", said, re.M
+    )
+    assert hint, said
+    trust(server, *hint[1].split(), "--yes")
+    trust(server, "inner", "--yes")
+    assert len(found(known, server)) == len(found(known, server, 1)) == 3
+    run_fab("-H", "inner", "run", "true", inventory=inventory)
+
+
 def test_one_that_is_down_does_not_stop_the_others(server: sshd.Server, known: Path) -> None:
     inventory = server.directory / "hosts.toml"
     inventory.write_text(inventory.read_text() + "[hosts.down]\naddress = '127.0.0.1'\nport = 1\n")

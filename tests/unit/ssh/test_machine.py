@@ -213,6 +213,27 @@ def test_nothing_of_one_host_leaks_to_the_next() -> None:
     assert "key_filename" not in shared.connect_kwargs
 
 
+@pytest.mark.parametrize(
+    ("defaults", "word", "user", "port"),
+    [
+        ("", "you@192.0.2.1", "you", 2200),
+        ("", "192.0.2.1:22", "me", 22),
+        ("", "root@192.0.2.1:22", "root", 22),
+        ("user = 'admin'", "192.0.2.1:22", "admin", 22),
+        ("", "you@a", "you", 7),
+        ("", "a", "me", 7),
+    ],
+)
+def test_what_was_typed_comes_before_ssh_config(defaults: str, word: str, user: str, port: int) -> None:
+    paths.inventory().write_text(f"[defaults]\n{defaults}\n[hosts.a]\nport = 7\n")
+    rules = SSHConfig.from_text("Host *\n Port 2200\n User me\n")
+    fabric = Config(ssh_config=rules, system_prefix="/nonexistent/", user_prefix="/nonexistent/")
+    fleet = inventory.load()
+    (host,) = fleet.resolve([word])
+    machine = Ways(fleet, fabric).to(host)
+    assert (machine.user, machine.port) == (user, port)
+
+
 def test_all_hosts_behind_a_gateway_share_one_connection_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     paths.inventory().write_text(
         "[hosts.out]\n[hosts.mid]\ngateway = 'out'\n[hosts.a]\ngateway = 'mid'\n[hosts.b]\ngateway = 'mid'\n[hosts.c]\n"
