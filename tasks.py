@@ -1,13 +1,14 @@
-"""Door for inv: the tasks, on this machine, and the lab."""
+"""Door for inv: the tasks, on this machine; host keys, and the lab."""
 
 from __future__ import annotations
 
 from invoke import Collection
 
 from fabfile import commandline, namespace
-from fabfile.tasks import lab
+from fabfile.tasks import lab, ssh
 
-ns = namespace()
-ns.add_collection(Collection.from_module(lab))
+ns = namespace(here=True)
+for module in (lab, ssh):
+    ns.add_collection(Collection.from_module(module))
 if inv := commandline.running("invoke"):
     commandline.check(inv, ns)

@@ -8,10 +8,17 @@ from fabfile import bytecode as bytecode
 from fabfile import commandline, tasks
 
 
-def namespace() -> Collection:
-    """The tasks that inv and fab share."""
+def namespace(*, here: bool = False) -> Collection:
+    """The tasks that inv and fab share.
+
+    Args:
+        here: whether those that only inv has are among them.
+    """
     alone = Collection.from_module(tasks.root).tasks.values()
-    return Collection(*alone, tasks.toolchain, tasks.containerd, tasks.runc, tasks.pool, tasks.inventory)
+    found = Collection(*alone, tasks.toolchain, tasks.containerd, tasks.runc, tasks.pool)
+    several = [each for each in Collection.from_module(tasks.inventory).tasks.values() if here or not each.here]
+    found.add_collection(Collection("inventory", *several))
+    return found
 
 
 ns = namespace()

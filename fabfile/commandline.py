@@ -28,6 +28,20 @@ from fabfile.task import Flag
 PASSWORD = "--prompt-for-sudo-password"
 """An option that Invoke and Fabric have, and scripts that run without a terminal cannot use."""
 
+INV_ONLY = frozenset(
+    {
+        "inventory.export",
+        "inventory.import",
+        "lab.demo",
+        "lab.down",
+        "lab.list",
+        "lab.shell",
+        "lab.up",
+        "ssh.trust",
+    }
+)
+"""Tasks that fab does not have; a unit test compares it with the tasks."""
+
 FORMATS = ("flat", "nested", "json")
 """Of --list-format."""
 
@@ -252,6 +266,8 @@ class Line:
             raise Refused(f"{flag} is given twice", "it takes one value", hint="remove one of them")
 
     def _unknown_task(self, word: str) -> NoReturn:
+        if word in INV_ONLY and self.program.name == "Fabric":
+            raise Refused(f"{word} is a task of inv", "it runs on this controller", hint=f"see inv --help {word}")
         names = list(self.contexts)
         inner = [name for name in names if name.rpartition(".")[2] == word]
         near = inner or difflib.get_close_matches(word, names, n=1, cutoff=0.5)

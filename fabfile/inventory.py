@@ -75,13 +75,26 @@ def load(file: Path | None = None) -> Inventory:
         Refused: the file is missing or not TOML; an unknown key, a wrong type or a value that cannot be, two hosts
             with one address, a group or gateway that names no host.
     """
-    import tomllib
-
     file = file or paths.inventory()
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"cannot read the inventory {file}", str(error), hint="HOSTS_FILE names another one") from error
+    return parsed(text, file)
+
+
+def parsed(text: str, file: Path) -> Inventory:
+    """The inventory that a text is.
+
+    Args:
+        text: what `file` holds, or will.
+        file: for errors.
+
+    Raises:
+        Refused: see `load`.
+    """
+    import tomllib
+
     if text.startswith("\ufeff"):
         remove = f"LC_ALL=C sed -i '1s/^\\xef\\xbb\\xbf//' {shlex.quote(str(file))}"
         raise Refused(f"{file} is not TOML", "it begins with a byte order mark", hint=remove)

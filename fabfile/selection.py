@@ -36,6 +36,15 @@ PLAIN = re.compile(
 )
 
 
+NUMBER = re.compile(r"([^.]*?)([0-9]+)([^0-9.]*(?:\..*)?)")
+"""The last number in the first part of a host name: that of web07.rack1.example.com."""
+
+LONG = 400
+"""Characters of a range that is written."""
+
+LAST_NUMBER = re.compile(r"(.*?)([0-9]+)(\D*)")
+
+
 class Chosen(NamedTuple):
     """What there is to choose from."""
 
@@ -81,6 +90,30 @@ def expand(word: str, where: str) -> list[str]:
         return list(NodeSet(word, resolver=RESOLVER_NOGROUP))
     except NodeSetException as error:
         raise Refused(f"{where}: {shown(word)} is not a range", str(error), hint="such as web[01-64]") from error
+
+
+def folded(names: Iterable[str]) -> list[str]:
+    """The same names, as ranges where they differ in one number only: the opposite of `expand`."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for name in dict.fromkeys(names):
+        found = (LAST_NUMBER if re.fullmatch(r"[0-9.]+", name) else NUMBER).fullmatch(name)
+        key = (found[1], found[3]) if found else (name, "\n")  # which no other name has
+        alike.setdefault(key, []).append(name)
+    return [word for (before, after), some in alike.items() for word in _range(before, after, some)]
+
+
+def _range(before: str, after: str, names: list[str]) -> list[str]:
+    """The ranges of names that differ between `before` and `after`: several where one would be too long to read."""
+    if len(names) < 2:
+        return names
+    from ClusterShell.RangeSet import RangeSet  # as above
+
+    numbers = RangeSet.fromlist(name[len(before) : len(name) - len(after)] for name in names)
+    word = f"{before}[{numbers}]{after}"
+    if len(word) > LONG:
+        half = len(names) // 2
+        return _range(before, after, names[:half]) + _range(before, after, names[half:])
+    return [word] if sorted(expand(word, "folded")) == sorted(names) else names
 
 
 def narrowed(known: Chosen, hosts: Iterable[Host], limit: str, exclude: str) -> list[Host]:

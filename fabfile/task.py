@@ -77,6 +77,7 @@ class Task(invoke.Task[Any]):
         answers: type of its `result` in the document, which docs/json.md describes; None: it has none.
         diff: whether the task has --diff.
         looks: whether the task never changes anything.
+        here: whether the task concerns the controller only: inv has it, and fab does not.
         together: how its answers of several hosts are shown, see `together.View`; None: each by itself.
     """
 
@@ -90,6 +91,7 @@ class Task(invoke.Task[Any]):
         answers: Any = None,
         diff: bool = False,
         looks: bool = False,
+        here: bool = False,
         together: Callable[..., list[str]] | None = None,
         **rest: Any,
     ) -> None:
@@ -99,7 +101,7 @@ class Task(invoke.Task[Any]):
             self.options |= {name: known[name] for name in names}
         self.options |= {each.name: each for each, wanted in ((DIFF, diff), (JSON, json)) if wanted}
         super().__init__(body, positional=tuple(positional), auto_shortflags=False, **rest)
-        self.answers, self.looks, self.together = answers, looks, together
+        self.answers, self.looks, self.here, self.together = answers, looks, here, together
 
     @property
     def takes_steps(self) -> bool:

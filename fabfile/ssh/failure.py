@@ -14,7 +14,8 @@ from paramiko.ssh_exception import (
 )
 
 from fabfile.errors import Unreachable
-from fabfile.ssh.known_hosts import Changed, Revoked, Unknown, fingerprint
+from fabfile.ssh import known_hosts
+from fabfile.ssh.known_hosts import Changed, Revoked, Unknown, fingerprint, kind, name_of
 from fabfile.target import quote
 
 if TYPE_CHECKING:
@@ -135,15 +136,15 @@ def _incompatible(where: str, error: Exception, offers: dict[str, Sequence[str]]
 
 def _untrusted(machine: Machine, where: str, error: Unknown | Changed | Revoked) -> Unreachable:
     host, port, file = machine.host, machine.port, machine.host_entry.known_hosts
-    name = host if port == 22 else f"[{host}]:{port}"
-    known = _word(file)
-    scan = f"ssh-keyscan -p {port} {host} >> {known}"
+    name, trust = name_of(host, port), _trust(machine)
     if isinstance(error, Changed):
+        place = known_hosts.place(machine.known_hosts, host, port, error.expected)
         return Unreachable(
             f"{where}: the host key has changed",
-            f"expected the {error.expected.kind} key {fingerprint(error.expected.key)}\n"
+            f"expected the {error.expected.kind} key {fingerprint(error.expected.key)}{place and f' of {place}'}\n"
+            f"the host has the {kind(error.key)} key {fingerprint(error.key)}\n"
             "either the machine was reinstalled, or somebody intercepts the connection",
-            hint=f"once you are sure: ssh-keygen -f {known} -R '{name}', then {scan}",
+            hint=f"once you are sure: ssh-keygen -f {_word(file)} -R '{name}', then {trust}",
         )
     if isinstance(error, Revoked):
         return Unreachable(
@@ -152,5 +153,14 @@ def _untrusted(machine: Machine, where: str, error: Unknown | Changed | Revoked)
     return Unreachable(
         f"{where}: the host key is unknown",
         str(error) or f"no key for {name} in {file}",
-        hint=f"compare its fingerprint (ssh-keygen -lf on the host), then {scan}",
+        hint=f"compare its fingerprint and record it: {trust}",
     )
+
+
+def _trust(machine: Machine) -> str:
+    """The command that records its key."""
+    if not machine.hop:
+        return f"inv ssh.trust {quote(machine.host_entry.name)}"
+    host = f"[{machine.host}]" if ":" in machine.host else machine.host
+    file = machine.host_entry.known_hosts
+    return f"inv ssh.trust {quote(f'{machine.user}@{host}:{machine.port}')} --known-hosts {_word(file)}"

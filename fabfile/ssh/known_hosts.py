@@ -35,6 +35,11 @@ class Entry(msgspec.Struct, frozen=True):
     marker: str = ""
     """REVOKED, AUTHORITY, or nothing."""
 
+    @property
+    def fingerprint(self) -> str:
+        """Of its key, as ssh-keygen -l prints it."""
+        return fingerprint(self.key)
+
 
 class Unknown(Exception):
     """No line has this key for the host; the message is what there is instead, if anything."""
@@ -45,11 +50,12 @@ class Changed(Exception):
 
     Args:
         expected: one of them.
+        key: the one that it has proved to have.
     """
 
-    def __init__(self, expected: Entry) -> None:
+    def __init__(self, expected: Entry, key: bytes) -> None:
         super().__init__(expected.kind)
-        self.expected = expected
+        self.expected, self.key = expected, key
 
 
 class Revoked(Exception):
@@ -161,7 +167,7 @@ class Known(msgspec.Struct, frozen=True):
         if any(entry.key == key for entry in own):
             return
         if own and self.exact:
-            raise Changed(own[0])
+            raise Changed(own[0], key)
         authority = any(entry.marker == AUTHORITY for entry in self.entries)
         raise Unknown("it is known by a @cert-authority line only, and host certificates are not supported" * authority)
 
@@ -169,6 +175,37 @@ class Known(msgspec.Struct, frozen=True):
 def fingerprint(key: bytes) -> str:
     """Of a key, as ssh-keygen -l prints it."""
     return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
+
+
+def kind(key: bytes) -> str:
+    """The kind that a key says it is: `ssh-ed25519`."""
+    return key[4 : 4 + int.from_bytes(key[:4])].decode("ascii", "replace")
+
+
+def name_of(host: str, port: int) -> str:
+    """How a line names a host."""
+    return host.lower() if port == 22 else f"[{host.lower()}]:{port}"
+
+
+def hashes(file: Path) -> bool:
+    """Whether a file has hashed names."""
+    return bool(_index(file).hashed)
+
+
+def place(files: Iterable[Path], host: str, port: int, entry: Entry) -> str:
+    """Where a file says that, as `FILE, line N`; a second look at it, for an error.
+
+    Args:
+        files: known_hosts files.
+        host: name or address.
+        port: TCP port.
+        entry: what is said of it.
+    """
+    for file in filter(Path.is_file, files):
+        for number, line in enumerate(file.read_text(encoding="latin-1").split("\n"), 1):
+            if any(_entry(each) == entry for each in _Index(line).lines(name_of(host, port))):
+                return f"{file}, line {number}"
+    return ""
 
 
 def find(files: Iterable[Path], host: str, port: int) -> Known:
@@ -188,7 +225,6 @@ def find(files: Iterable[Path], host: str, port: int) -> Known:
         lines = (line for index in indexes for line in index.lines(name))
         return tuple(entry for line in lines if (entry := _entry(line)))
 
-    name = host.lower()
-    if port == 22:
-        return Known(entries(name))
-    return Known(exact) if (exact := entries(f"[{name}]:{port}")) else Known(entries(name), exact=False)
+    if (exact := entries(name_of(host, port))) or port == 22:
+        return Known(exact)
+    return Known(entries(host.lower()), exact=False)

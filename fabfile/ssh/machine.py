@@ -20,7 +20,7 @@ from fabfile.host import Host
 from fabfile.ssh import identity, known_hosts
 from fabfile.ssh.channel import Channel
 from fabfile.ssh.failure import STEP_LIMIT, SYSTEM_KNOWN_HOSTS, TRIES, NoKey, turned_away, unreachable
-from fabfile.ssh.known_hosts import Changed, Revoked, Unknown
+from fabfile.ssh.known_hosts import Changed, Known, Revoked, Unknown
 from fabfile.ssh.transport import Strict, Transport
 
 ALIVE = 15
@@ -41,6 +41,7 @@ class Machine(Connection):
         hop: a ProxyJump of that host, as ~/.ssh/config writes it: the connection is to this one, as strict as all.
         way: the names of the hosts that it is a hop for.
         hops: makes a hop on the way: the same one for all hosts behind it.
+        known: what its key is compared with; None: what the files of known host keys say.
     """
 
     def __init__(
@@ -51,13 +52,14 @@ class Machine(Connection):
         hop: str = "",
         way: tuple[str, ...] = (),
         hops: Callable[..., Machine] | None = None,
+        known: Known | None = None,
     ) -> None:
         kwargs: dict[str, Any] = dict.fromkeys(("banner_timeout", "auth_timeout", "channel_timeout"), STEP_LIMIT)
         if host.identity_file and not hop:
             kwargs |= {"key_filename": str(Path(host.identity_file).expanduser()), "look_for_keys": False}
         where = derive_shorthand(hop) if hop else {"host": host.address, "user": host.user, "port": host.port}
         self._set(host_entry=host, hop=hop, way=(*way, where["host"]), hops=hops or Machine)
-        self._set(opening=threading.Lock(), trouble=None, offers={})
+        self._set(opening=threading.Lock(), trouble=None, offers={}, known=known)
         super().__init__(
             where["host"],
             user=where["user"],
@@ -68,6 +70,11 @@ class Machine(Connection):
             connect_kwargs=kwargs,
             forward_agent=False,
         )
+
+    @property
+    def known_hosts(self) -> tuple[Path, ...]:
+        """The files of known host keys, those of the system first."""
+        return SYSTEM_KNOWN_HOSTS, Path(self.host_entry.known_hosts).expanduser()
 
     def get_gateway(self) -> Any:
         """The way of ~/.ssh/config, with every hop as strict as the host itself: Fabric's own hops take any key."""
@@ -110,8 +117,7 @@ class Machine(Connection):
                     raise
 
     def _open(self) -> None:
-        files = (SYSTEM_KNOWN_HOSTS, Path(self.host_entry.known_hosts).expanduser())
-        known = known_hosts.find(files, self.host, self.port)
+        known = self.known or known_hosts.find(self.known_hosts, self.host, self.port)
         for name in self.connect_kwargs.get("key_filename", ()):
             if why := identity.wrong(Path(name)):
                 raise unreachable(self, NoKey(Path(name), why))

@@ -7,7 +7,9 @@ from typing import Any
 
 from fabfile.host import Host
 from fabfile.inventory import Inventory
+from fabfile.selection import PLAIN
 from fabfile.ssh import config
+from fabfile.ssh.known_hosts import Known
 from fabfile.ssh.machine import Machine
 
 
@@ -33,10 +35,22 @@ class Ways:
         for machine in reversed(self._shared.values()):
             machine.close()
 
-    def to(self, host: Host) -> Machine:
-        """A new connection to a host, through its gateways; nothing is sent before its first use."""
-        host = config.applied(host, self.inventory.said.get(host.name, {}), self.config)
-        return Machine(host, self.config.clone(), self._gateway(host.gateway), hops=self._hop)
+    def to(self, host: Host, known: Known | None = None) -> Machine:
+        """A new connection to a host, through its gateways; nothing is sent before its first use.
+
+        Args:
+            host: of the inventory.
+            known: what its key is compared with; None: what its files say.
+        """
+        host = config.applied(host, self._said(host.name), self.config)
+        return Machine(host, self.config.clone(), self._gateway(host.gateway), hops=self._hop, known=known)
+
+    def _said(self, name: str) -> set[str]:
+        """The keys of a host that hosts.toml or `user@host:port` sets: ~/.ssh/config does not override those."""
+        said, typed = self.inventory.said, PLAIN.fullmatch(name)
+        if name in said or not typed:
+            return {*said.get(name, ())}
+        return {*said.get(typed["host"], said.get("", ())), *(key for key in ("user", "port") if typed[key])}
 
     def _gateway(self, name: str) -> Machine | None:
         """The connection to a host of the inventory that others are behind."""

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from invoke import Context
 
+from fabfile.exchange.exporting import Exported, export_inventory
+from fabfile.exchange.importing import Imported, import_inventory
+from fabfile.option import about
 from fabfile.steps.origin import Setting, show_settings
 from fabfile.task import task
 
@@ -12,3 +17,25 @@ from fabfile.task import task
 def show(c: Context) -> None:
     """Show what a host gets, and where each value comes from; nothing is connected to."""
     show_settings(c)
+
+
+@task(name="import", positional=["file"], here=True, answers=Imported)
+def import_(
+    c: Context,
+    file: Annotated[str, about("Ansible inventory to read, in INI notation or YAML")],
+    output: Annotated[str, about("file to write; by default standard output")] = "",
+    yes: Annotated[bool, about("consent to replace the file to write, if it exists")] = False,
+) -> None:
+    """Print an Ansible inventory as a hosts.toml; what has no place there is listed on standard error."""
+    import_inventory(c, file, output, yes=yes)
+
+
+@task(here=True, answers=Exported, looks=True)
+def export(
+    c: Context,
+    format: Annotated[
+        Literal["ansible", "ssh-config"], about("an Ansible inventory in YAML, or ssh_config(5)")
+    ] = "ansible",
+) -> None:
+    """Print hosts.toml for another tool: its hosts, groups and connection settings."""
+    export_inventory(format)

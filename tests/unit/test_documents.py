@@ -31,7 +31,7 @@ def commands(page: Path) -> Iterator[str]:
     found = [line.strip() for line in text.splitlines() if line.startswith("    ")]
     found += re.findall(r"`([^`\n]+)`", text)
     for each in found:
-        each = each.partition("  #")[0].partition(" # ")[0].partition(" | ")[0].removeprefix("$ ")
+        each = re.split(r"  #| # | \| | > ", each)[0].removeprefix("$ ")
         each = re.sub(r"^(?:[A-Z_]+=\S+ )+", "", each.removeprefix("./bootstrap ").removeprefix("sudo "))
         if re.match(r"(inv|fab) ", each):
             yield each

@@ -10,6 +10,7 @@ import pytest
 from fabric.main import Fab
 from invoke import Config, Context, Program
 
+import fabfile
 import tasks
 from fabfile import build, commandline, facts, outcome, paths
 from fabfile.errors import Refused
@@ -19,6 +20,7 @@ from fabfile.host import Host
 from fabfile.lab import directory
 from fabfile.outcome import TaskReport
 from tests.reference import all_tasks
+from tests.unit.exchange.test_ansible import RECORDS
 from tests.unit.fakes import Machine
 from tests.unit.pool import groups, loops
 from tests.unit.pool.machines import done, on_disks, running
@@ -28,6 +30,9 @@ from tests.unit.steps.conftest import mirror as mirror
 
 LOOKS = {name for name, task in all_tasks().items() if task.looks}
 """What only looks, whatever is said."""
+
+ASKS = {"ssh.trust"}
+"""What connects to hosts by itself: tests/integration/local/test_trust.py tries it, --dry too."""
 
 LAB: dict[str, dict[str, Any]] = {
     "lab.up": {},
@@ -78,6 +83,7 @@ TASKS: dict[str, Try] = {
     "containerd.install": (bare, {}),
     "containerd.configure": (bare, {}),
     "runc.install": (bare, {}),
+    "inventory.import": (bare, {"file": str(RECORDS / "groups.yml"), "output": "/nonexistent/hosts.toml"}),
     "pool.loop": (bare, {"size": "1G"}),
     "pool.direct": (groups.fresh, {"devices": ("/dev/vdb",)}),
     "pool.adopt": (theirs, {}),
@@ -117,7 +123,11 @@ def machine(have: Facts, monkeypatch: pytest.MonkeyPatch, *, dry: bool) -> Machi
 
 
 def test_every_task_is_tried() -> None:
-    assert {*tasks.ns.task_names} == {*LOOKS, *LAB, *TASKS}
+    assert {*tasks.ns.task_names} == {*LOOKS, *ASKS, *LAB, *TASKS}
+
+
+def test_what_inv_has_alone() -> None:
+    assert {*tasks.ns.task_names} - {*fabfile.ns.task_names} == commandline.INV_ONLY
 
 
 def planned(tried: Tried, mirror: str, monkeypatch: pytest.MonkeyPatch) -> tuple[TaskReport, Machine]:

@@ -16,7 +16,12 @@ FRONT = re.compile(r"(?<![\w./-])(?:inv|fab -H [\w.,-]+)(?: --dry)?(?= )")
 """What stands before a task in a command."""
 
 WORD = r"(?:'[^']*'|[^\s;,:'()]+)"
-COMMAND = re.compile(rf"{FRONT.pattern} ([a-z][a-z.]*)((?: --[a-z-]+(?: (?!-){WORD})?)*)")
+TAKES_A_WORD = r"ssh\.trust"
+"""Tasks whose hints give an option without its flag."""
+
+COMMAND = re.compile(
+    rf"{FRONT.pattern} (?:{TAKES_A_WORD} {WORD}|[a-z][a-z.]*)(?: --[a-z-]+(?: (?!-){WORD})?)*",
+)
 
 HELP = re.compile(r"(?<![\w./-])(?:inv|fab) --help ([a-z][a-z.]*[a-z])")
 """A command that shows the options of a task."""

@@ -34,16 +34,16 @@ EXPECTED = Entry("ecdsa-sha2-nistp256", KEYS[1].asbytes())
 
 FAILURES: dict[str, tuple[Exception, str, str, str]] = {
     "changed key": (
-        Changed(EXPECTED),
+        Changed(EXPECTED, KEYS[0].asbytes()),
         "the host key has changed",
         "somebody intercepts the connection",
-        "ssh-keygen -f /k -R '[192.0.2.1]:2222', then ssh-keyscan -p 2222 192.0.2.1 >> /k",
+        "ssh-keygen -f /k -R '[192.0.2.1]:2222', then inv ssh.trust a",
     ),
     "unknown key": (
         Unknown(""),
         "the host key is unknown",
         "no key for [192.0.2.1]:2222 in /k",
-        "ssh-keyscan -p 2222 192.0.2.1 >> /k",
+        "compare its fingerprint and record it: inv ssh.trust a",
     ),
     "revoked key": (Revoked(), "the host key is revoked", "a @revoked line in /k", ""),
     "passphrase": (PasswordRequiredException("encrypted"), "the key has a passphrase", "encrypted", "ssh-add"),
@@ -99,12 +99,13 @@ def test_failure(monkeypatch: pytest.MonkeyPatch, error: Exception, what: str, d
 
 
 def test_the_fingerprint_is_the_one_that_ssh_keygen_prints() -> None:
-    problem = failure(Host(name="a", address="h", known_hosts="/k"), Changed(EXPECTED))
-    assert f"expected the {EXPECTED.kind} key {KEYS[1].fingerprint}" in problem.details
+    problem = failure(Host(name="a", address="h", known_hosts="/k"), Changed(EXPECTED, KEYS[0].asbytes()))
+    assert f"expected the {EXPECTED.kind} key {KEYS[1].fingerprint}\n" in problem.details
+    assert f"the host has the {EXPECTED.kind} key {KEYS[0].fingerprint}\n" in problem.details
 
 
 def test_a_host_on_port_22_is_named_without_it() -> None:
-    problem = failure(Host(name="a", address="h", known_hosts="/k"), Changed(EXPECTED))
+    problem = failure(Host(name="a", address="h", known_hosts="/k"), Changed(EXPECTED, KEYS[0].asbytes()))
     assert "ssh-keygen -f /k -R 'h'" in problem.hint or "ssh-keygen -f /k -R h" in problem.hint
 
 
@@ -114,8 +115,11 @@ def test_a_host_on_port_22_is_named_without_it() -> None:
 )
 def test_the_commands_of_a_hint_work_whatever_the_file_is_called(known: str, word: str) -> None:
     host = Host(name="a", address="h", known_hosts=known)
-    assert f"ssh-keygen -f {word} -R 'h', then ssh-keyscan -p 22 h >> {word}" in failure(host, Changed(EXPECTED)).hint
-    assert f"ssh-keyscan -p 22 h >> {word}" in failure(host, Unknown("")).hint
+    hint = failure(host, Changed(EXPECTED, KEYS[0].asbytes())).hint
+    assert hint == f"once you are sure: ssh-keygen -f {word} -R 'h', then inv ssh.trust a"
+    hop = Machine(host, config(), None, "me@out:2200")
+    said = f"compare its fingerprint and record it: inv ssh.trust me@out:2200 --known-hosts {word}"
+    assert unreachable(hop, Unknown("")).hint == said
 
 
 def failure(host: Host, error: Exception) -> Unreachable:
@@ -207,6 +211,27 @@ def test_nothing_of_one_host_leaks_to_the_next() -> None:
     assert "key_filename" not in b.connect_kwargs
     assert a.config is not b.config
     assert "key_filename" not in shared.connect_kwargs
+
+
+@pytest.mark.parametrize(
+    ("defaults", "word", "user", "port"),
+    [
+        ("", "you@192.0.2.1", "you", 2200),
+        ("", "192.0.2.1:22", "me", 22),
+        ("", "root@192.0.2.1:22", "root", 22),
+        ("user = 'admin'", "192.0.2.1:22", "admin", 22),
+        ("", "you@a", "you", 7),
+        ("", "a", "me", 7),
+    ],
+)
+def test_what_was_typed_comes_before_ssh_config(defaults: str, word: str, user: str, port: int) -> None:
+    paths.inventory().write_text(f"[defaults]\n{defaults}\n[hosts.a]\nport = 7\n")
+    rules = SSHConfig.from_text("Host *\n Port 2200\n User me\n")
+    fabric = Config(ssh_config=rules, system_prefix="/nonexistent/", user_prefix="/nonexistent/")
+    fleet = inventory.load()
+    (host,) = fleet.resolve([word])
+    machine = Ways(fleet, fabric).to(host)
+    assert (machine.user, machine.port) == (user, port)
 
 
 def test_all_hosts_behind_a_gateway_share_one_connection_to_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,200 @@
+"""inventory.import: an inventory of Ansible becomes the text of a hosts.toml; what has no place there is listed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from fabfile import inventory, outcome, selection
+from fabfile.answer import show
+from fabfile.console import say
+from fabfile.context import Context
+from fabfile.errors import Failed, Pending, Refused
+from fabfile.exchange.ansible import Left, Source, only_ansible
+from fabfile.outcome import Outcome
+
+if TYPE_CHECKING:
+    from fabfile.exchange.translation import Tables
+
+MOST = 8 << 20
+"""Bytes of an inventory: 20,000 hosts with all their variables."""
+
+YAML = (".yml", ".yaml", ".json")
+VARIABLES = ("group_vars", "host_vars")
+"""Directories beside an inventory, whose variables Ansible reads as well."""
+
+
+class Imported(msgspec.Struct, frozen=True):
+    """What an inventory became."""
+
+    text: str
+    """The hosts.toml."""
+    hosts: int
+    """How many it has."""
+    left: list[Left]
+    """What it has no place for."""
+
+
+def import_inventory(c: Context, file: str, output: str, *, yes: bool) -> None:
+    """Print an inventory of Ansible as a hosts.toml, or write it to a file.
+
+    Args:
+        c: this machine; with --dry nothing is written.
+        file: the inventory.
+        output: where to write it to; empty: standard output.
+        yes: whether a file that is there may be replaced.
+
+    Raises:
+        Refused: it cannot be read, or the file to write is there already.
+        Pending: with --dry, where a file would be written.
+    """
+    from fabfile.exchange.translation import translated  # `inv --list` is not to wait for it
+
+    source = read(Path(file))
+    tables = translated(source)
+    tables.left += beside(Path(file))
+    text = "".join(_text(tables, Path(file).name))
+    known = inventory.parsed(text, Path(output or "the new hosts.toml"))
+    outcome.result(Imported(text, len(known.hosts), tables.left))
+    for left in tables.left:
+        where = f"{file}, line {left.line}" if left.line else file
+        say(f"note: {where}: {left.name}: {left.why}", error=True)
+    if not output:
+        show(text)
+        return
+    reason = f"{len(known.hosts)} hosts and {len(known.groups)} groups to {output}"
+    dry = c.config.run.dry
+    _write(Path(output), text, yes=yes, dry=dry, again=f"inv inventory.import --file {shlex.quote(file)}")
+    outcome.note(Outcome("inventory.import", "pending" if dry else "changed", reason, 0.0))
+    show(f"{'would write' if dry else 'wrote'} {reason}")
+    if dry:
+        raise Pending
+
+
+def read(file: Path) -> Source:
+    """The inventory that a file holds.
+
+    Raises:
+        Refused: it is none, or one that only Ansible itself can read.
+    """
+    from fabfile.exchange import ansible_ini, ansible_yaml
+
+    name = str(file)
+    try:
+        if file.is_dir():
+            raise only_ansible(name, "a directory")
+        with file.open("rb") as stream:
+            content = stream.read(MOST + 1)
+        if len(content) > MOST:
+            raise Refused(f"{name} is too large", f"more than {MOST} bytes")
+        text = content.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused(f"cannot read {name}", str(error)) from error
+    if text.startswith("$ANSIBLE_VAULT"):
+        raise Refused(f"{name} is encrypted", "by Ansible Vault", hint=f"ansible-vault view {shlex.quote(name)}")
+    if text.startswith("#!") and os.access(file, os.X_OK):
+        raise only_ansible(name, "a script")
+    if file.suffix == ".toml":
+        raise only_ansible(name, "TOML")
+    return ansible_yaml.read(text, name) if _is_yaml(file, text) else ansible_ini.read(text, name)
+
+
+def _is_yaml(file: Path, text: str) -> bool:
+    """Whether an inventory is YAML: by its name, or where that says nothing, by its first line."""
+    if file.suffix in (*YAML, ".ini", ".cfg"):
+        return file.suffix in YAML
+    lines = (line.split(" #")[0].strip() for line in text.splitlines())
+    first = next((line for line in lines if line and line[0] not in "#;"), "")
+    return (
+        first == "---"
+        or first.startswith(("{", "%YAML"))
+        or bool(re.fullmatch(r"""('[^']*'|"[^"]*"|[\w.-]+)\s*:""", first))
+    )
+
+
+def beside(file: Path) -> Iterator[Left]:
+    """The files of variables beside an inventory, which are not read."""
+    for directory in (file.parent / name for name in VARIABLES):
+        if directory.is_dir():
+            names = sorted(each.name for each in islice(directory.iterdir(), 1000))
+            why = "not read: ansible-inventory --list --yaml prints an inventory that has these variables"
+            yield from (Left(0, f"{directory.name}/{name}", why) for name in names)
+
+
+def _text(tables: Tables, name: str) -> Iterator[str]:
+    """The lines of hosts.toml; hosts that differ in a number only are one table."""
+    yield f"# From the Ansible inventory {name!r}.\n"
+    if tables.defaults:
+        yield from ("\n[defaults]\n", *_pairs(tables.defaults))
+    if tables.groups:
+        yield "\n[groups]\n"
+        for group, members in tables.groups.items():
+            inner = [member for member in members if member in tables.groups]
+            hosts = [member for member in members if member in tables.hosts]
+            yield from _pairs({group: [*inner, *selection.folded(hosts)]})
+    for word, table in _ranges(tables.hosts):
+        yield from (f"\n[hosts.{_key(word)}]\n", *_pairs(table))
+
+
+def _ranges(hosts: Mapping[str, dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    alike: dict[str, list[str]] = {}
+    for name, table in hosts.items():
+        alike.setdefault(name if "address" in table else repr(table), []).append(name)
+    for names in alike.values():
+        for word in selection.folded(names):
+            yield word, hosts[names[0]]
+
+
+def _pairs(table: Mapping[str, Any]) -> Iterator[str]:
+    import tomlkit
+
+    for key, value in table.items():
+        yield f"{_key(key)} = {tomlkit.item(value).as_string()}\n"
+
+
+def _key(name: str) -> str:
+    """A key, in quotes where it needs them; no name of ours has a quote in it."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else f'"{name}"'
+
+
+def _write(file: Path, text: str, *, yes: bool, dry: bool, again: str) -> None:
+    """Write a whole file, or nothing; one that is there is replaced only if `yes`.
+
+    Raises:
+        Refused: it is there.
+        Failed: it cannot be written.
+    """
+    refusal = Refused(
+        f"{file} exists",
+        "it is not replaced without being told",
+        hint=f"{again} --output {shlex.quote(str(file))} --yes",
+    )
+    if not yes and os.path.lexists(file):
+        raise refusal
+    if dry:
+        return
+    import secrets
+
+    part = file.with_name(f".{file.name[:100]}.{secrets.token_hex(8)}")
+    try:
+        with part.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if yes:
+            part.replace(file)
+        else:
+            file.hardlink_to(part)  # unlike a rename it replaces nothing
+    except FileExistsError as error:
+        raise refusal from error
+    except OSError as error:
+        raise Failed(f"cannot write {file}", str(error)) from error
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,138 @@
+"""Options of ssh, as variables of Ansible have them: the way to a host, its known_hosts file, and what is neither."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+
+import msgspec
+
+from fabfile.console import shown
+from fabfile.errors import Refused
+from fabfile.selection import PLAIN
+
+FLAGS = "46AaCfGgKkMNnqsTtVvXxYy"
+"""Options without a value; every other one has one."""
+
+MOST_HOPS = 20
+"""Jump hosts on one way."""
+
+FORWARD = re.compile(r"-W\s+(?:%h:%p|\[%h\]:%p)")
+
+
+class Hop(msgspec.Struct, frozen=True):
+    """A jump host, as it is typed; what is empty is not said."""
+
+    host: str
+    user: str = ""
+    port: str = ""
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.user and f'{self.user}@'}{host}{self.port and f':{self.port}'}"
+
+
+class Options(msgspec.Struct):
+    """What is said."""
+
+    hops: tuple[Hop, ...] = ()
+    known_hosts: str = ""
+    left: list[str] = []
+    """Options that mean nothing here, without their values: `-o ControlMaster`."""
+
+
+def read(text: str) -> Options:
+    """The options of a text.
+
+    Raises:
+        ValueError: it cannot be split into words.
+    """
+    found = Options()
+    words = shlex.split(text)
+    while words:
+        word = words.pop(0)
+        letter, value = word[1:2], word[2:]
+        if not word.startswith("-") or not letter:
+            found.left.append("a word that is no option")
+        elif letter in FLAGS:
+            found.left.append(f"-{letter}")
+            words[:0] = [f"-{value}"] * bool(value)
+        else:
+            value = value or (words.pop(0) if words else "")
+            name, _, value = (
+                re.split(r"(\s*=\s*|\s+|$)", value.strip(), maxsplit=1) if letter == "o" else (letter, "", value)
+            )
+            if not _take(found, name.lower(), value):
+                found.left.append(f"-o {name}" if letter == "o" else f"-{letter}")
+    return found
+
+
+def _take(found: Options, name: str, value: str) -> bool:
+    """Whether an option means something here; then it is taken."""
+    hops: Sequence[Hop | None] = ()
+    if name in ("j", "proxyjump"):
+        hops = [_hop(word) for word in value.split(",")]
+    elif name == "proxycommand":
+        hops = [_forwarded(value)]
+    elif name == "userknownhostsfile" and (file := _file(value)):
+        found.known_hosts = file
+        return True
+    known = tuple(hop for hop in hops if hop)
+    if not known or len(known) < len(hops) or len(hops) > MOST_HOPS:
+        return False
+    found.hops = known
+    return True
+
+
+def _file(text: str) -> str:
+    """The path that an option names; nothing where it is several, none, or has variables."""
+    plain = text.removeprefix('"').removesuffix('"') if len(text) > 2 and text[0] == text[-1] == '"' else text
+    several = plain == text and re.search(r"\s", text)
+    variable = re.search(r"%|\$\{|[\"\\]", plain.replace("%%", ""))
+    return "" if several or variable or plain in ("/dev/null", "none") else plain.replace("%%", "%")
+
+
+def _hop(word: str) -> Hop | None:
+    parts = PLAIN.fullmatch(word.removeprefix("ssh://").strip())
+    if not parts or word == "none" or re.search(r"[%${}]", word):
+        return None
+    return Hop(parts["host"].strip("[]"), parts["user"] or "", parts["port"] or "")
+
+
+def _forwarded(command: str) -> Hop | None:
+    """The host of `ssh -W %h:%p -q user@host`, as Ansible's documentation has it; None for another command."""
+    forward = FORWARD.search(command)
+    words = shlex.split(FORWARD.sub("", command)) if forward else []
+    port = re.fullmatch(r"ssh (?:-q )?(?:-p ?([0-9]+) )?(?:-q )?([^\s-]\S*)", " ".join(words))
+    hop = _hop(port[2]) if port else None
+    return msgspec.structs.replace(hop, port=port[1]) if hop and port and port[1] else hop
+
+
+def write(hops: Sequence[Hop], known_hosts: str) -> str:
+    """The text of options."""
+    options = [f"ProxyJump={','.join(map(str, hops))}"] * bool(hops)
+    options += [f"UserKnownHostsFile={path(known_hosts, 'known_hosts')}"] if known_hosts else []
+    return shlex.join([word for option in options for word in ("-o", option)])
+
+
+def path(text: str, name: str) -> str:
+    """A path as a value of an option.
+
+    Raises:
+        Refused: ssh would read another one.
+    """
+    if "${" in text:
+        raise Refused(f"{name}: {shown(text)} cannot be exported", "ssh would look for a variable in it")
+    return word(text.replace("%", "%%"), name)
+
+
+def word(text: str, name: str) -> str:
+    """A text as a value of an option.
+
+    Raises:
+        Refused: ssh would read another one.
+    """
+    if re.search(r'["\\\n\r]', text):
+        raise Refused(f"{name}: {shown(text)} cannot be exported", "ssh takes no quotes and backslashes there")
+    return f'"{text}"' if re.search(r"[\s#'=]", text) else text

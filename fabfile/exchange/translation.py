@@ -1,0 +1,235 @@
+"""Ansible's hosts, groups and variables → those of hosts.toml; what has no place there is listed."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from fabfile import selection
+from fabfile.console import shown
+from fabfile.errors import Refused
+from fabfile.exchange import ssh_options
+from fabfile.exchange.ansible import ALL, PRIORITY, UNGROUPED, Left, Source, Value, Variables
+from fabfile.exchange.ssh_options import Hop
+from fabfile.host import Host
+from fabfile.option import options
+
+KEYS = {
+    "ansible_host": "address", "ansible_ssh_host": "address",
+    "ansible_port": "port", "ansible_ssh_port": "port",
+    "ansible_user": "user", "ansible_ssh_user": "user",
+    "ansible_private_key_file": "identity_file", "ansible_ssh_private_key_file": "identity_file",
+    "ansible_ssh_timeout": "connect_timeout",
+}  # fmt: skip
+"""Variables → keys of hosts.toml. Of two for one key, Ansible takes the latter."""
+
+ARGUMENTS = ("ansible_ssh_common_args", "ansible_ssh_extra_args")
+"""Variables with options of ssh."""
+
+CONNECTION = "ansible_connection"
+SSH = ("ssh", "smart", "paramiko", "paramiko_ssh", "ansible.builtin.ssh", "ansible.builtin.paramiko_ssh")
+
+WHY = {
+    r"ansible_.*(pass|password|passphrase|private_key)": "a secret; keys come from a file or an agent",
+    r"ansible_become.*": "tasks run as root, by sudo without a password where the user is another one",
+    r"ansible_.*python.*": "hosts need no Python",
+    r"ansible_.*": "hosts.toml has no such setting",
+    r".*": "a variable of playbooks",
+}
+"""Why a variable has no place; the first pattern counts."""
+
+Way = tuple[Hop, ...]
+
+TEMPLATE = re.compile(r"\{\{|\{%")
+
+
+class Tables(msgspec.Struct):
+    """What hosts.toml is to say."""
+
+    defaults: dict[str, Any] = {}
+    groups: dict[str, list[str]] = {}
+    hosts: dict[str, dict[str, Any]] = {}
+    left: list[Left] = []
+
+
+def translated(source: Source) -> Tables:
+    """The tables for an inventory of Ansible.
+
+    Raises:
+        Refused: a value that a setting cannot have, with its line.
+    """
+    return Translation(source).tables()
+
+
+class Translation:
+    """One inventory that becomes another one."""
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.to = source, Tables(left=list(source.left))
+        self.names: dict[str, str] = {}
+        """Ansible's names of hosts → ours; two names of one machine become one."""
+        self.ways: dict[str, Way] = {}
+        """Our names → the jump hosts on the way."""
+        self.machines: dict[tuple[Way, str, int], str] = {}
+        """Way, address and port → our name: hosts.toml has one host for a machine."""
+
+    def tables(self) -> Tables:
+        """See `translated`."""
+        for name, value in self.source.variables():
+            if why := self._why(name, value):
+                self._leave(value.line, name, why)
+        self.to.defaults = self._settings(self.source.group(ALL).variables)
+        self.to.defaults.pop("address", None)
+        for name, variables in self.source.effective().items():
+            if self._by_ssh(name, variables):
+                self._add_host(name, variables)
+        for name, way in list(self.ways.items()):
+            if way:
+                self.to.hosts[name]["gateway"] = self._gateway(way)
+        self._add_groups()
+        if self.to.hosts and not any("user" in table for table in (self.to.defaults, *self.to.hosts.values())):
+            why = "set nowhere: Ansible logs in as you, but hosts.toml as root unless ~/.ssh/config says otherwise"
+            self._leave(0, "ansible_user", why)
+        self.to.left = sorted(set(self.to.left))
+        return self.to
+
+    def _leave(self, line: int, name: str, why: str) -> None:
+        self.to.left.append(Left(line, name, why))
+
+    def _why(self, name: str, value: Value) -> str:
+        """Why a variable has no place, or nothing where it has one."""
+        if name in ARGUMENTS and not _unusable(value):
+            try:
+                left = ssh_options.read(value.text).left
+            except ValueError as error:
+                return str(error)
+            return f"{', '.join(dict.fromkeys(left))}: hosts.toml has no such setting" if left else ""
+        if name in (*KEYS, *ARGUMENTS):
+            return _unusable(value)
+        if name in (PRIORITY, CONNECTION):
+            return value.why
+        return value.why or next(why for pattern, why in WHY.items() if re.fullmatch(pattern, name, re.DOTALL))
+
+    def _settings(self, variables: Variables) -> dict[str, Any]:
+        """What variables set in hosts.toml.
+
+        Raises:
+            Refused: a value that cannot be.
+        """
+        found: dict[str, Any] = {}
+        for name, key in KEYS.items():
+            value = variables.get(name)
+            if value and not _unusable(value):
+                found[key] = _checked(key, value.text, f"{self.source.file}, line {value.line}: {name}")
+        if known := _options(variables).known_hosts:
+            found["known_hosts"] = known
+        return found
+
+    def _by_ssh(self, name: str, variables: Variables) -> bool:
+        said = variables.get(CONNECTION)
+        if said and said.text not in SSH:
+            self._leave(said.line, name, f"left out: its connection is {shown(said.text)}, not SSH")
+        return not said or said.text in SSH
+
+    def _add_host(self, name: str, variables: Variables) -> None:
+        """A host; one that has the address of another, on the same way, is that one."""
+        # What is set for all, and not for this host, is Ansible's own default for it.
+        settings = {key: options(Host)[key].default for key in self.to.defaults} | self._settings(variables)
+        address = settings.pop("address", "") or _checked(
+            "address", name, f"{self.source.file}: the host {shown(name)}"
+        )
+        port = settings.get("port", self.port)
+        way = _options(variables).hops
+        if any(hop.host in (name, address) and int(hop.port or port) == port for hop in way):
+            self._leave(0, name, "its own jump host: it has no gateway")
+            way = ()
+        if same := self.machines.get((way, address, port)):
+            self.names[name] = same
+            self._leave(0, name, f"the same machine as {same}, by its address: its groups get that one")
+            return
+        self.names[name] = self._new(name, address, port, way, settings)
+
+    def _new(self, name: str, address: str, port: int, way: Way, settings: dict[str, Any]) -> str:
+        """A new host, and its name."""
+        ours = self._name(name)
+        defaults = self.to.defaults
+        differing = {key: value for key, value in settings.items() if key not in defaults or defaults[key] != value}
+        self.to.hosts[ours] = {**({"address": address} if address != ours else {}), **differing}
+        self.ways[ours], self.machines[way, address, port] = way, ours
+        return ours
+
+    @property
+    def port(self) -> int:
+        """Of hosts that have none of their own."""
+        return int(self.to.defaults.get("port", 22))
+
+    def _name(self, name: str) -> str:
+        """A name that is free in hosts.toml: itself if it can be."""
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:240] or "host"
+        ours, number = plain, 1
+        while ours == selection.ALL or ours in self.to.hosts or ours in self.to.groups:
+            number += 1
+            ours = f"{plain}-{number}"
+        if ours != name:
+            self._leave(0, name, f"called {ours}")
+        return ours
+
+    def _gateway(self, way: Way) -> str:
+        """Our name of the last jump host on a way; those that are no hosts yet are added."""
+        *before, hop = way
+        first = tuple(before)
+        named = self.names.get(hop.host, "")
+        table = self.to.hosts.get(named, {})
+        address = table.get("address", named or hop.host)
+        port = int(hop.port or (table.get("port", self.port) if named else 22))
+        ours = self.machines.get((first, address, port))
+        if not ours:
+            ours = self._new(hop.host, address, port, first, {"port": port} if port != self.port else {})
+            self._leave(0, ours, "added, as a jump host of others: the group of all hosts has it, too")
+            if first:
+                self.to.hosts[ours]["gateway"] = self._gateway(first)
+        user = self.to.hosts[ours].get("user", self.to.defaults.get("user", ""))
+        if hop.user and not user:
+            self.to.hosts[ours]["user"] = hop.user
+        elif hop.user and hop.user != user:
+            self._leave(0, str(hop), f"hosts.toml has one user for {ours}: {user}")
+        return ours
+
+    def _add_groups(self) -> None:
+        groups = {name: group for name, group in self.source.groups.items() if name not in (ALL, UNGROUPED)}
+        called: dict[str, str] = {}
+        for name in groups:
+            called[name] = self._name(name)
+            self.to.groups[called[name]] = []
+        for name, group in groups.items():
+            hosts = [*group.hosts, *(self.source.group(UNGROUPED).hosts if UNGROUPED in group.children else ())]
+            members = dict.fromkeys(self.names[host] for host in hosts if host in self.names)
+            self.to.groups[called[name]] = [*(called[child] for child in group.children if child in called), *members]
+
+
+def _unusable(value: Value) -> str:
+    return value.why or ("a template" if TEMPLATE.search(value.text) else "")
+
+
+def _checked(key: str, text: str, where: str) -> Any:
+    option = options(Host)[key]
+    option.refuse_text(text, where)
+    if option.kind is int:
+        number = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else -1
+        if not (option.least or 0) <= number <= (option.most or number):
+            raise Refused(f"{where}: {shown(text)} is not possible", option.limits)
+        return number
+    if option.check and (text or key != "identity_file"):
+        option.check(text, where)
+    return text
+
+
+def _options(variables: Variables) -> ssh_options.Options:
+    """What the options of ssh say; those that cannot be read are listed elsewhere."""
+    values = [variables[name] for name in ARGUMENTS if name in variables]
+    with suppress(ValueError):
+        return ssh_options.read(" ".join(each.text for each in values if not _unusable(each)))
+    return ssh_options.Options()

@@ -1,0 +1,109 @@
+"""New lines of a known_hosts file: all of them or none, never twice, and never in the place of others."""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import hashlib
+import hmac
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fabfile.errors import Failed, Refused
+from fabfile.ssh import known_hosts
+from fabfile.ssh.hostkeys import Keys
+from fabfile.ssh.known_hosts import HASHED, Entry
+
+
+def record(file: Path, hosts: Iterable[Keys]) -> None:
+    """Append the keys of hosts that the file does not have.
+
+    Args:
+        file: it need not be there; then it will be for its owner alone.
+        hosts: with the keys to record.
+
+    Raises:
+        Refused: it cannot be written, or has another key of a host by now.
+        Failed: it is not written, because the disk is full for example.
+    """
+    try:
+        with _locked(file) as opened:
+            lines = _lines(file, hosts)
+            if lines:
+                _append(opened, file, lines)
+    except OSError as error:
+        raise Refused(f"cannot write the host keys to {file}", str(error), hint=f"ls -ld {file}") from error
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[int]:
+    """The file itself, locked: ssh-keygen -R and editors put a new one in its place."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    while True:
+        opened = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if not stat.S_ISREG(os.fstat(opened).st_mode):
+                raise Refused(f"cannot write the host keys to {file}", "it is not a regular file")
+            fcntl.flock(opened, fcntl.LOCK_EX)
+            if file.exists() and os.path.samestat(os.fstat(opened), file.stat()):
+                yield opened
+                return
+        finally:
+            os.close(opened)
+
+
+def _lines(file: Path, hosts: Iterable[Keys]) -> str:
+    """What is to be appended.
+
+    Raises:
+        Refused: a host has other keys, in the file or in another place of the list.
+    """
+    hashed, lines = known_hosts.hashes(file), []
+    said: dict[str, tuple[Entry, ...]] = {}
+    for host in hosts:
+        if host.name not in said:
+            known = known_hosts.find((file,), host.host, host.port)
+            said[host.name] = tuple(entry for entry in known.entries if not entry.marker) if known.exact else ()
+        before = said[host.name]
+        new = [key for key in host.keys if key not in before]
+        if before and len(new) == len(host.keys):
+            raise _other(file, host.name, before[0], new[0])
+        said[host.name] += tuple(new)
+        for key in new:
+            name = _hashed(host.name) if hashed else host.name
+            lines.append(f"{name} {key.kind} {base64.b64encode(key.key).decode()}\n")
+    return "".join(lines)
+
+
+def _other(file: Path, name: str, recorded: Entry, new: Entry) -> Refused:
+    return Refused(
+        f"another key of {name} is recorded in {file}",
+        f"it has the fingerprint {recorded.fingerprint}, and the new one {new.fingerprint}",
+        hint="machines of one address, behind different gateways, need different known_hosts files in hosts.toml",
+    )
+
+
+def _hashed(name: str) -> str:
+    """A name as `HashKnownHosts yes` writes it."""
+    salt = os.urandom(20)
+    parts = (salt, hmac.digest(salt, name.encode(), hashlib.sha1))
+    return HASHED + "|".join(base64.b64encode(part).decode() for part in parts)
+
+
+def _append(opened: int, file: Path, lines: str) -> None:
+    """Append, by one write; where that writes only a part, nothing is left of it."""
+    size = os.fstat(opened).st_size
+    text = lines.encode("ascii")
+    if size and os.pread(opened, 1, size - 1) != b"\n":
+        text = b"\n" + text
+    try:
+        written = os.write(opened, text)
+    except OSError as error:
+        raise Failed(f"{file} is not written", str(error)) from error
+    if written < len(text):
+        os.ftruncate(opened, size)
+        raise Failed(f"{file} is not written", f"only {written} of {len(text)} bytes found room")
+    os.fsync(opened)

@@ -1,0 +1,27 @@
+"""Host keys, for inv alone: what connects by them is fab."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from invoke import Context
+
+from fabfile.host import Host
+from fabfile.option import about
+from fabfile.task import task
+from fabfile.trust import Trusted, check_fingerprint, trust_hosts
+
+
+@task(positional=["hosts"], settings=[(Host, ("known_hosts",))], answers=list[Trusted])
+def trust(
+    c: Context,
+    hosts: Annotated[str, about("hosts to trust, selected as with fab -H")],
+    fingerprint: Annotated[
+        Sequence[str], about("fingerprint of a key to record, without a question", check=check_fingerprint)
+    ] = (),
+    yes: Annotated[bool, about("consent to record every key that is shown, without a question")] = False,
+    **given: Any,
+) -> None:
+    """Show the host keys of hosts that are not known yet, and record them once you have compared the fingerprints."""
+    trust_hosts(c, hosts, fingerprint, yes=yes, **given)

@@ -1,0 +1,256 @@
+"""ssh.trust: host keys are read, shown, confirmed and recorded; gateways first, then the hosts behind them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from fabfile import crew, inventory, outcome, selection
+from fabfile.answer import show
+from fabfile.console import say, shown
+from fabfile.context import Context
+from fabfile.errors import Failed, Interrupted, Pending, Problem, Refused
+from fabfile.host import Host
+from fabfile.inventory import Inventory
+from fabfile.outcome import Outcome
+
+if TYPE_CHECKING:
+    from fabfile.ssh.hostkeys import Keys
+
+ANSWERS = {"yes": True, "no": False}
+
+PRINT = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
+"""What a person runs on the host itself, at its console."""
+
+Status = Literal["known", "recorded", "pending"]
+
+AS_STEP: dict[Status, Literal["ok", "changed", "pending"]] = {
+    "known": "ok",
+    "recorded": "changed",
+    "pending": "pending",
+}
+"""A host is reported as a step of the task."""
+
+
+class Key(msgspec.Struct, frozen=True):
+    """A host key."""
+
+    kind: str
+    """Of the key: `ssh-ed25519`."""
+    fingerprint: str
+    """As `ssh-keygen -l` prints it."""
+
+
+class Trusted(msgspec.Struct):
+    """What was done about the keys of a host."""
+
+    host: str
+    """Its name in the inventory, or as it was typed."""
+    name: str
+    """As known_hosts names it: `192.0.2.1` or `[192.0.2.1]:2222`."""
+    file: str
+    """The known_hosts file."""
+    status: Status
+    keys: list[Key]
+    """Those that are recorded, or would be."""
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What came of asking a host for its keys."""
+
+    host: Host
+    keys: Keys | None = None
+    problem: Problem | None = None
+    seconds: float = 0.0
+
+    @property
+    def file(self) -> Path:
+        """The known_hosts file to record them in."""
+        return Path(self.host.known_hosts).expanduser()
+
+
+def check_fingerprint(text: str, name: str) -> None:
+    """Refuse what is not a fingerprint of SHA-256.
+
+    Raises:
+        Refused: such a text.
+    """
+    if not re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}=?", text):
+        what = f"{name}: {shown(text)} is not a fingerprint"
+        raise Refused(what, "SHA256: and 43 characters", hint=f"on the host: {PRINT}")
+
+
+def trust_hosts(c: Context, hosts: str, fingerprints: Sequence[str], *, yes: bool, known_hosts: str = "") -> None:
+    """Show the keys of hosts that are not known yet, and record those that are confirmed.
+
+    Args:
+        c: this machine; with --dry nothing is recorded.
+        hosts: words that select them, as after -H.
+        fingerprints: record only keys that have one of these, and ask nothing.
+        yes: record all, and ask nothing.
+        known_hosts: the file to record them in; empty: what the inventory says of each host.
+
+    Raises:
+        Refused: nobody confirmed it, or a host has other keys than those that are recorded.
+        Unreachable: a host, or a gateway that is not trusted.
+        Pending: with --dry there are keys to record.
+    """
+    known = inventory.load()
+    chosen = known.resolve(selection.words(hosts))
+    if known_hosts:
+        chosen = [msgspec.structs.replace(host, known_hosts=known_hosts) for host in chosen]
+    done: list[Trusted] = []
+    problems: list[Problem] = []
+    outcome.result(done)
+    for together in _rounds(known, chosen):
+        looks = [_matching(look, fingerprints) for look in _read(known, together, every=bool(fingerprints))]
+        for problem in (look.problem for look in looks if look.problem):
+            problems.append(problem)
+            if len(chosen) > 1:
+                say(str(problem), error=True)
+        _show(looks)
+        new = [look for look in looks if look.keys and not look.keys.known]
+        if new and not c.config.run.dry and not (yes or fingerprints):
+            _confirm(new)
+        if not c.config.run.dry:
+            _record(new)
+        done += _told(looks, dry=c.config.run.dry)
+    _end(problems, len(chosen))
+    if any(each.status == "pending" for each in done):
+        raise Pending
+
+
+def _rounds(known: Inventory, chosen: Sequence[Host]) -> Iterator[list[Host]]:
+    """The hosts, those first that others of them are behind."""
+    names = {host.name for host in chosen}
+    depths: dict[int, list[Host]] = {}
+    for host in chosen:
+        depth, gateway = 0, host.gateway
+        while gateway:
+            depth, gateway = depth + (gateway in names), known.hosts[gateway].gateway
+        depths.setdefault(depth, []).append(host)
+    for depth in sorted(depths):
+        yield depths[depth]
+
+
+def _read(known: Inventory, hosts: Sequence[Host], *, every: bool) -> list[Look]:
+    from fabric import Config
+
+    from fabfile.ssh import config, hostkeys  # slow, and only for this
+    from fabfile.ssh.ways import Ways
+
+    config.check(None)
+    with Ways(known, Config()) as ways:
+
+        def look(host: Host) -> Look:
+            start = monotonic()
+            try:
+                keys, problem = hostkeys.read(ways, host, every=every), None
+            except Problem as error:
+                keys, problem = None, error
+            except Exception as error:
+                keys, problem = (
+                    None,
+                    Failed(f"{host.name}: its keys cannot be read", f"{type(error).__name__}: {error}"),
+                )
+            return Look(host, keys, problem, round(monotonic() - start, 2))
+
+        return list(crew.each(hosts, known.parallel, look, _given_up).values())
+
+
+def _given_up(host: Host, why: str) -> Look:
+    return Look(host, problem=Interrupted(f"{host.name}: interrupted", why))
+
+
+def _matching(look: Look, fingerprints: Sequence[str]) -> Look:
+    """Keep only the keys that have one of the fingerprints; without any fingerprint, all keys."""
+    if not fingerprints or not look.keys:
+        return look
+    wanted = {each.rstrip("=") for each in fingerprints}
+    keys = tuple(key for key in look.keys.keys if key.fingerprint in wanted)
+    if keys:
+        return msgspec.structs.replace(look, keys=msgspec.structs.replace(look.keys, keys=keys))
+    listed = "\n".join(f"it has the {key.kind} key {key.fingerprint}" for key in look.keys.keys)
+    return Look(look.host, problem=Refused(f"{look.host.name}: none of its keys has that fingerprint", listed))
+
+
+def _show(looks: Iterable[Look]) -> None:
+    lines = [
+        (look.host.name, look.keys.name, key.kind, key.fingerprint, "known" if look.keys.known else "new")
+        for look in looks
+        if look.keys
+        for key in look.keys.keys
+    ]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        show("  ".join(f"{text:{width}}" for text, width in zip(line, widths, strict=True)))
+
+
+def _confirm(new: Sequence[Look]) -> None:
+    """Ask the person at the terminal.
+
+    Raises:
+        Refused: there is no terminal, or the answer is no.
+    """
+    if not sys.stdin.isatty():
+        names = ",".join(look.host.name for look in new)
+        raise Refused(
+            "nobody has confirmed these host keys, and there is no terminal to ask on",
+            f"compare the fingerprints with those that the hosts themselves print: {PRINT}",
+            hint=f"inv ssh.trust {shlex.quote(names)} --fingerprint SHA256:…",
+        )
+    count = sum(len(look.keys.keys) for look in new if look.keys)
+    files = ", ".join(dict.fromkeys(look.host.known_hosts for look in new))
+    say(f"Compare each fingerprint with the one that the host itself prints: {PRINT}")
+    while (answer := _answer(f"Record {count} key{'s' * (count > 1)} in {files}?")) is None:
+        pass
+    if not answer:
+        raise Refused("these host keys were not recorded", "the answer was no")
+
+
+def _answer(question: str) -> bool | None:
+    """Yes or no; None for anything else. The end of the input means no."""
+    say(f"{question} (yes/no)")
+    line = sys.stdin.readline()
+    return ANSWERS.get(line.strip().lower()) if line else False
+
+
+def _record(new: Iterable[Look]) -> None:
+    from fabfile.ssh import recording
+
+    files: dict[Path, list[Keys]] = {}
+    for look in new:
+        if look.keys:
+            files.setdefault(look.file, []).append(look.keys)
+    for file, keys in files.items():
+        recording.record(file, keys)
+
+
+def _told(looks: Iterable[Look], *, dry: bool) -> Iterator[Trusted]:
+    """Print and note what was done; a host is a step of the task."""
+    for look in looks:
+        if look.keys:
+            new: Literal["recorded", "pending"] = "pending" if dry else "recorded"
+            status = "known" if look.keys.known else new
+            reason = f"{status}: {look.keys.name} in {look.file}"
+            outcome.note(Outcome(look.host.name, AS_STEP[status], reason, look.seconds))
+            show(f"{look.host.name}: {reason}")
+            keys = [Key(key.kind, key.fingerprint) for key in look.keys.keys]
+            yield Trusted(look.host.name, look.keys.name, str(look.file), status, keys)
+
+
+def _end(problems: Sequence[Problem], count: int) -> None:
+    """Raise what went wrong; with several hosts, each problem has been printed already."""
+    if problems and count == 1:
+        raise problems[0]
+    if problems:
+        worst = min(problems, key=lambda problem: problem.code)
+        names = "\n".join(problem.what for problem in problems)
+        raise type(worst)(f"{len(problems)} of {count} hosts are not trusted", names)
