@@ -11,20 +11,19 @@ import itertools
 import os
 import re
 import secrets
-import shlex
-import signal
-import subprocess
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from fabfile import interruption
 from fabfile.console import say
 from fabfile.errors import Failed, Unreachable
+from fabfile.stream import Local, Stream
+from fabfile.sudo import Entrance
 
 if TYPE_CHECKING:
     from fabfile.context import Context
@@ -40,9 +39,6 @@ PIECE = 1 << 16
 
 DEBUG = "DEBUG_SCRIPTS"
 """Environment variable: if it is not empty, every script is printed on standard error, with its seconds."""
-
-AS_ROOT = 'if [ "$(id -u)" -eq 0 ]; then exec sh -c "$0"; else exec sudo -n sh -c "$0"; fi'
-"""Runs its $0 as root. No character of it means anything to csh or fish within single quotes."""
 
 BODY = """
 exec 3<&0 </dev/null
@@ -67,37 +63,18 @@ ANOTHER_USER = re.compile(r"[Pp]lease log ?in as the user [\"']?([A-Za-z0-9_][A-
 """What a cloud image says to root, and then it closes the connection."""
 
 
+NO_ROOT = re.compile(r"^sudo: |^\S+ is not (in the sudoers file|allowed to )", re.MULTILINE)
+"""What sudo says where it runs nothing."""
+
+ROOT = "log in as root, give the user password-less sudo, or type its password: --prompt-for-sudo-password"
+
+
 class Answer(msgspec.Struct, frozen=True):
     """What a script printed, and its exit code. Bytes that are no UTF-8 are surrogates: `encoded` gives them back."""
 
     exited: int
     stdout: str = ""
     stderr: str = ""
-
-
-class Stream(Protocol):
-    """A command that was begun."""
-
-    def read(self, size: int) -> bytes:
-        """Some of its standard output, nothing at its end."""
-
-    def read_error(self, size: int) -> bytes:
-        """Some of its standard error, nothing at its end."""
-
-    def write(self, data: bytes) -> None:
-        """Write to its standard input."""
-
-    def end_input(self) -> None:
-        """End its standard input."""
-
-    def cancel(self) -> None:
-        """End it: the reads end too."""
-
-    def exit_code(self) -> int | None:
-        """Its exit code, or None where the connection was lost before it came."""
-
-    def lost(self) -> str:
-        """Why the connection was lost, where that is known."""
 
 
 def encoded(text: str) -> bytes:
@@ -133,14 +110,16 @@ def script(
     watch, close, end = (WATCH, "3<&-", UNWATCH) if data is None else ("", "", "")
     body = encoded(BODY.format(mark=mark, script=text, watch=watch, close=close, end=end))
     take = f'eval "$(head -c {len(body)})"'
-    command = f"exec sh -c {shlex.quote(AS_ROOT)} {shlex.quote(take)}"
+    root = Entrance()
     begin: Callable[[str], Stream] = getattr(c, "begin", Local)
     start = monotonic()
-    pieces = itertools.chain([body], data or ())
     with ExitStack() as stack:
-        stream = begin(command)
+        stream = begin(root.command(take))
         stack.enter_context(interruption.cut_by(stream.cancel, look=look))
-        out, err, why = _exchange(stream, pieces, limit, most, ends=data is not None)
+        entered, said = root.enter(stream)
+        pieces = itertools.chain([body], data or ()) if entered else ()
+        out, err, why = _exchange(stream, pieces, limit, most, ends=not entered or data is not None)
+        err = said + err
     code = stream.exit_code()
     if os.environ.get(DEBUG):
         say(f"{text}\n# {monotonic() - start:.2f} s, exit code {code}, printed {len(out)} bytes", error=True)
@@ -206,8 +185,8 @@ def _answer(out: bytes, err: bytes, code: int | None, mark: str) -> Answer:
         raise Unreachable(
             "the host requires another user", _tail(out, err), hint=f'set user = "{user[1]}" for it in hosts.toml'
         )
-    if errors.startswith("sudo:") or "\nsudo:" in errors:
-        raise Failed("this needs root", _tail(b"", err), hint="run it as root, or give the user password-less sudo")
+    if NO_ROOT.search(errors):
+        raise Failed("this needs root", _tail(b"", err), hint=ROOT)
     raise Failed(
         "the machine did not run the script",
         _tail(out, err) or f"exit code {code}",
@@ -217,57 +196,3 @@ def _answer(out: bytes, err: bytes, code: int | None, mark: str) -> Answer:
 
 def _tail(out: bytes, err: bytes) -> str:
     return "\n".join(part[-1000:].decode(errors="replace").strip() for part in (out, err) if part.strip())
-
-
-class Local:
-    """A command on this machine, in a session of its own."""
-
-    def __init__(self, command: str) -> None:
-        self.process = subprocess.Popen(
-            ["/bin/sh", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            start_new_session=True, bufsize=0,
-        )  # fmt: skip
-
-    def read(self, size: int) -> bytes:
-        """See `Stream`."""
-        return _some(self.process.stdout, size)
-
-    def read_error(self, size: int) -> bytes:
-        """See `Stream`."""
-        return _some(self.process.stderr, size)
-
-    def write(self, data: bytes) -> None:
-        """See `Stream`."""
-        assert self.process.stdin is not None
-        try:
-            view = memoryview(data)
-            while view:
-                view = view[self.process.stdin.write(view) :]
-        except BrokenPipeError:
-            return  # it ended before it read all; its exit code and output say why
-
-    def end_input(self) -> None:
-        """See `Stream`."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-
-    def cancel(self) -> None:
-        """See `Stream`. What runs as root is not ours to kill: it ends with its input, by its own watch."""
-        self.end_input()
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-
-    def lost(self) -> str:
-        """See `Stream`. There is no connection."""
-        return ""
-
-    def exit_code(self) -> int | None:
-        """See `Stream`."""
-        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
-            if stream:
-                stream.close()
-        return self.process.wait()
-
-
-def _some(stream: Any, size: int) -> bytes:
-    return stream.read(size) or b""

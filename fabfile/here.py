@@ -8,6 +8,7 @@ from invoke import Executor as InvokeExecutor
 from invoke.exceptions import Exit
 
 from fabfile import commandline, console, events, interruption, outcome
+from fabfile.errors import Problem
 from fabfile.outcome import Report
 
 
@@ -18,6 +19,7 @@ class Executor(InvokeExecutor):
         """Run the tasks.
 
         Raises:
+            Refused: there is no usable sudo password.
             Exit: with the code of the task that did not end well.
         """
         calls = self.normalize(tasks)
@@ -25,6 +27,14 @@ class Executor(InvokeExecutor):
         if as_json:
             console.keep_for_document()
         whole = Report()
+        try:
+            commandline.take_password(self.core)
+        except Problem as error:
+            if as_json:
+                whole.status, whole.error, _ = outcome.explained(error)
+                whole.exit_code = error.code
+                outcome.publish(whole)
+            raise
         file = commandline.typed(self.core, "events")
         with interruption.listening(here=True), events.written(file):
             events.tell("run-begin")

@@ -80,7 +80,7 @@ class Machine(Connection):
         return gateway
 
     def begin(self, command: str) -> Channel:
-        """Begin a command; see `carry.Stream`.
+        """Begin a command; see `stream.Stream`.
 
         Raises:
             Unreachable: see `open`.
