@@ -63,8 +63,10 @@ ANOTHER_USER = re.compile(r"[Pp]lease log ?in as the user [\"']?([A-Za-z0-9_][A-
 """What a cloud image says to root, and then it closes the connection."""
 
 
-NO_ROOT = re.compile(r"^sudo: |^\S+ is not (in the sudoers file|allowed to )", re.MULTILINE)
-"""What sudo says where it runs nothing."""
+NO_ROOT = re.compile(
+    r"^sudo: |^\S+ is not (in the sudoers file|allowed to )|\bsudo: (command )?not found", re.MULTILINE
+)
+"""What sudo says where it runs nothing, or a shell where there is no sudo."""
 
 ROOT = "log in as root, give the user password-less sudo, or type its password: --prompt-for-sudo-password"
 
@@ -109,7 +111,9 @@ def script(
     mark = f"@@{secrets.token_hex(8)}"
     watch, close, end = (WATCH, "3<&-", UNWATCH) if data is None else ("", "", "")
     body = encoded(BODY.format(mark=mark, script=text, watch=watch, close=close, end=end))
-    take = f'eval "$(head -c {len(body)})"'
+    # busybox's head reads on to the end of its buffer: that costs data, and slowness only a script of this length.
+    read = f"head -c {len(body)}" if data is None else f"dd bs=1 count={len(body)} 2>/dev/null"
+    take = f'eval "$({read})"'
     root = Entrance()
     begin: Callable[[str], Stream] = getattr(c, "begin", Local)
     start = monotonic()
@@ -124,7 +128,8 @@ def script(
     if os.environ.get(DEBUG):
         say(f"{text}\n# {monotonic() - start:.2f} s, exit code {code}, printed {len(out)} bytes", error=True)
     if why:
-        raise Failed(f"a script was stopped: {why}", _tail(out, err), hint="see what runs there: ps -ef")
+        printed = out.rpartition(f"{mark} begin\n".encode())[2]
+        raise Failed(f"a script was stopped: {why}", _tail(printed, err), hint="see what runs there: ps -ef")
     if code is None and (lost := stream.lost()):
         err += f"\n{lost}".encode()
     return _answer(out, err, code, mark)

@@ -95,9 +95,18 @@ def stage(c: Context, source: Path, name: str) -> str:
     script = f"{PROLOGUE}set -eu; size={size}\n{STAGE}"
     answer = carry.script(c, script, data=_pieces(source), limit=60 + size / RATE)
     if answer.exited:
-        room = "is there room in /var/tmp? df -h /var/tmp; then run it again"
-        raise Failed(f"could not upload {name} to the machine", answer.stdout + answer.stderr, hint=room)
+        said = answer.stdout + answer.stderr
+        raise Failed(f"could not upload {name} to the machine", said, hint=_uploadable(said))
     return answer.stdout.strip()
+
+
+def _uploadable(said: str) -> str:
+    """What to do about a directory in which nothing can be made, by what a machine said."""
+    if "Read-only file system" in said:
+        return "make /var/tmp writable, then run it again"
+    if "others may rename" in said:
+        return "chmod 1777 /var/tmp, then run it again"
+    return "is there room in /var/tmp? df -h /var/tmp; then run it again"
 
 
 def _pieces(source: Path) -> Iterator[bytes]:

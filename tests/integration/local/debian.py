@@ -11,11 +11,16 @@ from fabfile.lab import store, tools
 PACKAGES = {
     "busybox": ("busybox",),
     "dropbear": ("dropbear-bin", "libtomcrypt1", "libtommath1"),
+    "faketime": ("libfaketime",),
     "fish": ("fish", "fish-common", "libpcre2-32-0"),
+    "iptables": (
+        "iptables", "libip4tc2", "libip6tc2", "libmnl0", "libnetfilter-conntrack3", "libnfnetlink0", "libnftnl11",
+        "libxtables12",
+    ),
     "sshd": ("openssh-server", "libwrap0"),
     "sudo": ("sudo",),
     "tcsh": ("tcsh",),
-}
+}  # fmt: skip
 """Program → its packages. A server that was installed would start, too, and listen to everybody."""
 
 FETCH = """set -eu

@@ -6,6 +6,7 @@ groups stays there, and all of it ends with one process. One server has many por
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -27,7 +28,8 @@ mount -t overlay -o lowerdir="$d/etc:/etc" none /etc
 mount -t overlay -o lowerdir="$layers:/usr" none /usr
 mount -t tmpfs -o mode=755 none /run
 mkdir /run/sshd /run/home
-cp "$d/id.pub" /run/authorized_keys
+touch /run/authorized_keys
+mount --bind "$d/id.pub" /run/authorized_keys
 while IFS=: read -r name _ id _ _ home _; do mkdir -p "$home"; chown "$id" "$home"; done <"$d/users"
 eval "$prepare"
 exec "$@"
@@ -39,6 +41,9 @@ OPTIONS = (
     "PidFile=none", "AuthorizedKeysFile=/run/authorized_keys", "StrictModes=no", "UsePAM=no",
     "ListenAddress=127.0.0.1", "PermitRootLogin=yes",
 )  # fmt: skip
+NETWORK = ("unshare", "--net")
+"""In front of a server: it has a network of its own, in which only programs behind its `inside` reach it."""
+
 FIRST_ID = 61000
 """User id of the first ordinary user."""
 
@@ -55,16 +60,25 @@ class Server(msgspec.Struct, frozen=True):
         """What it said."""
         return (self.directory / "log").read_text()
 
-    def sessions(self) -> list[int]:
-        """The processes of its sessions, and none of what they started."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        space = {Path(f"/proc/{child}/ns/pid").readlink() for child in children}
-        found = []
+    @property
+    def inside(self) -> list[str]:
+        """In front of a command: it is in the server's network."""
+        return ["nsenter", f"--net=/proc/{self.process.pid}/ns/net"]
+
+    def processes(self) -> list[int]:
+        """All that runs in it, first the server itself."""
+        first = children(self.process.pid)
+        spaces = {Path(f"/proc/{pid}/ns/pid").readlink() for pid in first}
+        found = list(first)
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):  # it has ended
-                if (process / "ns/pid").readlink() in space and (process / "comm").read_text().startswith("sshd"):
+                if (process / "ns/pid").readlink() in spaces and int(process.name) not in first:
                     found.append(int(process.name))
-        return [pid for pid in found if str(pid) not in children]
+        return found
+
+    def sessions(self) -> list[int]:
+        """The processes of its sessions, and none of what they started."""
+        return [pid for pid in self.processes()[1:] if Path(f"/proc/{pid}/comm").read_text().startswith("sshd")]
 
     def inventory(self, **names: int) -> Path:
         """An inventory of hosts.
@@ -95,6 +109,8 @@ def server(
     packages: Sequence[str] = (),
     etc: Mapping[str, str] | None = None,
     prepare: str = "",
+    listens: str = "Server listening",
+    within: Sequence[str] = (),
 ) -> Iterator[Server]:
     """A server that ends with all its sessions.
 
@@ -107,7 +123,9 @@ def server(
         programs: names of programs that are there and do nothing, where this machine has none of that name.
         packages: programs of `debian.PACKAGES` that are there.
         etc: more files of /etc → their content.
-        prepare: lines for sh that change this namespace before the server starts.
+        prepare: lines for sh that change this namespace before the server starts, or that are another server on $ports.
+        listens: what it says once for each port.
+        within: in front of the server's command: NETWORK, or another server's `inside`.
     """
     for name in ("host", "id"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / name], check=True)
@@ -133,14 +151,31 @@ def server(
     where = [word for port in ports for word in ("-p", str(port))]
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(
-            [*tools.PRIVATE_MOUNTS, "--mount-proc", "sh", "-c", START, "sh", directory, ":".join(map(str, layers)),
-             prepare, *SSHD, "-h", directory / "host", *where, *settings],
+            [*within, *tools.PRIVATE_MOUNTS, "--mount-proc", "sh", "-c", START, "sh",
+             directory, ":".join(map(str, layers)), prepare, *SSHD, "-h", directory / "host", *where, *settings],
+            env={**os.environ, "ports": " ".join(map(str, ports))},
             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
         )  # fmt: skip
+    up = Server(directory, ports, process)
     try:
-        up = Server(directory, ports, process)
-        until(lambda: up.log.count("Server listening") == hosts, "does not listen", 20)
+        until(lambda: process.poll() is not None or up.log.count(listens) == hosts, "does not listen", 20)
+        assert process.poll() is None, up.log
         yield up
     finally:
+        left = up.processes() if process.poll() is None else []
         process.kill()
         process.wait()
+        until(lambda: not any(map(_runs, left)), "is left", 10)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process is there, and does not just end, which takes a second where it had mounts of its own."""
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except (FileNotFoundError, ProcessLookupError):
+        return False
