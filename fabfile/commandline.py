@@ -32,9 +32,12 @@ NARROW = {
 }
 """Options of fab, in front of the task."""
 
+WAIT_LOCK, LONGEST_WAIT = "wait-lock", 86400
+
 BOTH = {
     "events": "file to write events to, as JSON lines",
     "plain": "no live display on the terminal",
+    WAIT_LOCK: "seconds to wait for another operator who changes the host; by default 5",
     password.FILE: "file with the sudo password, mode 0600",
     password.COMMAND: "command that prints the sudo password",
 }
@@ -63,28 +66,31 @@ def extend(program: Program) -> None:
 def arguments(program: str) -> list[Argument]:
     """Options of ours in front of the task."""
     named = {**NARROW, **BOTH} if program == "Fabric" else BOTH
-    kinds: dict[str, type] = {"plain": bool}
+    kinds: dict[str, type] = {"plain": bool, WAIT_LOCK: int}
     return [Argument(name=name, help=about, kind=kinds.get(name, str)) for name, about in named.items()]
 
 
-def typed(core: Any, name: str) -> str:
-    """What was typed in front of the task; empty: nothing.
+def typed(core: Any, name: str) -> Any:
+    """What was typed in front of the task; None: nothing.
 
     Args:
         core: what Invoke made of the command line.
         name: of the option.
     """
     args = core[0].args if core else {}
-    return str((name in args and args[name].value) or "")
+    return args[name].value if name in args else None
 
 
-def take_password(core: Any) -> None:
-    """Get the sudo password that the options in front of the task are about; see `password.take`.
+def settle(core: Any, config: Any) -> None:
+    """Do as the options in front of the task say that are about all hosts: get the sudo password, see `password.take`.
 
     Args:
         core: what Invoke made of the command line.
+        config: Invoke's, which machines get; its `run.wait_lock` is for `target.patience`.
     """
-    file, command = (typed(core, name) for name in (password.FILE, password.COMMAND))
+    if (wait := typed(core, WAIT_LOCK)) is not None:
+        config.run.wait_lock = wait
+    file, command = (typed(core, name) or "" for name in (password.FILE, password.COMMAND))
     password.take(prompt=bool(typed(core, password.PROMPT)), file=file, command=command)
 
 
@@ -153,6 +159,8 @@ class Line:
         self._check_listing(core)
         if file := self._value(core, "events"):
             events.check(file)
+        if not 0 <= (wait := self._value(core, WAIT_LOCK) or 0) <= LONGEST_WAIT:
+            raise Refused(f"--{WAIT_LOCK}: {wait} is out of range", f"0 to {LONGEST_WAIT} seconds")
         if self._only_shows(core):
             console.only_print()
         elif not tasks and len(self.program.argv) > 1:
