@@ -19,7 +19,10 @@ from fabfile.errors import Failed
 from fabfile.paths import REPOSITORY
 from fabfile.target import quote
 from tests.integration.local import sshd
+from tests.integration.local.test_carry import running
+from tests.integration.local.test_faults import upload
 from tests.integration.local.test_transport import Connect, connected
+from tests.integration.machine import until
 
 WORD = "correct horse-battery%s 'ß"
 HASHED = subprocess.check_output(
@@ -82,6 +85,15 @@ def test_a_script_is_roots_and_gets_neither_input_nor_password(connect: Connect,
         answer = target.run(machine, "id -u; cat; read -r x || echo none; echo done >&2; exit 3")
         assert (answer.exited, answer.stdout) == (3, "0\nnone\n")
         assert answer.stderr.endswith("done\n") and WORD not in answer.stderr
+
+
+@pytest.mark.parametrize("user", ["lee", "pty"])
+def test_behind_sudo_an_upload_is_whole_and_what_is_stopped_ends(connect: Connect, tmp_path: Path, user: str) -> None:
+    sudo.use(WORD.encode())
+    upload(connect, tmp_path, user)
+    with pytest.raises(Failed, match="it took longer than 1 s"):
+        target.run(connect(user=user), "sleep 7359", limit=1)
+    until(lambda: not running("7359"), "still runs what was stopped", 10)
 
 
 def test_a_wrong_password_is_tried_once_and_locks_nobody_out(connect: Connect) -> None:
