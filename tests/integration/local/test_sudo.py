@@ -32,7 +32,7 @@ HASHED = subprocess.check_output(
 SUDOERS = """Defaults !lecture
 Defaults:pty use_pty
 Defaults:late timestamp_timeout=0
-lee, pty, late, noisy, csh, fish, wrong ALL=(ALL) ALL
+lee, pty, late, noisy, csh, fish, wrong, typo ALL=(ALL) ALL
 free ALL=(ALL) NOPASSWD: ALL
 """
 # pam_faillock counts a question that is not answered, too: one wrong password is two failures.
@@ -43,8 +43,9 @@ account required pam_permit.so
 session required pam_permit.so
 """
 USERS = {  # a name of its own for each test that leaves something behind
-    "lee": "/bin/sh", "wrong": "/bin/sh", "pty": "/bin/bash", "late": "/bin/sh", "noisy": "/bin/bash",
-    "csh": "/bin/tcsh", "fish": "/usr/bin/fish", "free": "/bin/bash", "stranger": "/bin/sh", "slow": "/bin/bash",
+    "lee": "/bin/sh", "wrong": "/bin/sh", "typo": "/bin/sh", "pty": "/bin/bash", "late": "/bin/sh",
+    "noisy": "/bin/bash", "csh": "/bin/tcsh", "fish": "/usr/bin/fish", "free": "/bin/bash", "stranger": "/bin/sh",
+    "slow": "/bin/bash",
 }  # fmt: skip
 SPEAKS = "set -xv; export SHELLOPTS; echo good morning; echo 'it rains' >&2\n"
 
@@ -77,7 +78,7 @@ def forgets() -> Iterator[None]:
     sudo.forget()
 
 
-@pytest.mark.parametrize("user", [name for name in USERS if name not in ("wrong", "stranger", "slow")])
+@pytest.mark.parametrize("user", [name for name in USERS if name not in ("wrong", "typo", "stranger", "slow")])
 def test_a_script_is_roots_and_gets_neither_input_nor_password(connect: Connect, user: str) -> None:
     sudo.use(WORD.encode())
     machine = connect(user=user)
@@ -140,10 +141,12 @@ def test_no_process_has_it_in_its_arguments_or_environment(server: sshd.Server, 
     assert not any(WORD.encode() in each for each in seen)
 
 
-def fab(server: sshd.Server, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def fab(
+    server: sshd.Server, *words: str, user: str = "lee", **environment: str
+) -> subprocess.CompletedProcess[str]:  # fmt: skip
     """fab on that host as a user with a password, without a terminal."""
     file = server.inventory(h0=0)
-    file.write_text(file.read_text() + "user = 'lee'\n")
+    file.write_text(file.read_text() + f"user = '{user}'\n")
     return subprocess.run(
         [str(Path(sys.executable).with_name("fab")), *words],
         env={**os.environ, "HOSTS_FILE": str(file), **environment}, start_new_session=True, cwd=REPOSITORY,
@@ -166,6 +169,17 @@ def test_it_reaches_nobody_but_sudo(server: sshd.Server, tmp_path: Path, kind: s
     assert "id -u" in done.stderr and "sudo" in done.stderr, "it is really verbose"
     for text in (done.stdout, done.stderr, events.read_text(), server.log):
         assert WORD not in text and WORD.encode().decode("latin-1") not in text
+
+
+def test_a_wrong_password_is_one_error_and_ends_the_host(server: sshd.Server, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("wrong\n")
+    secret.chmod(0o600)
+    words = ("-H", "h0", "run", "--command", "true", "run", "--command", "true")
+    done = fab(server, f"--sudo-password-file={secret}", *words, user="typo")
+    assert done.returncode == 1
+    assert done.stderr.count("error: ") == 1 and "h0: error: sudo rejected the password" in done.stderr
+    assert server.log.count("Accepted publickey for typo") == 1
 
 
 def test_without_a_terminal_there_is_no_question(server: sshd.Server) -> None:
