@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import paramiko
 
 EXIT_LIMIT = 10
@@ -36,7 +38,9 @@ class Channel:
 
     def cancel(self) -> None:
         """See `stream.Stream`."""
-        self.channel.close()
+        # The reads end first; whoever waited for them may have closed the connection before the host is told.
+        with suppress(EOFError, OSError, paramiko.SSHException):
+            self.channel.close()
 
     def lost(self) -> str:
         """See `stream.Stream`."""

@@ -148,6 +148,14 @@ def test_a_host_that_hangs_in_the_middle_counts_as_lost(
     assert monotonic() - begin < 20
 
 
+def test_what_is_cut_when_its_connection_is_closed_already_is_no_error(connect: Connect) -> None:
+    machine = connect()
+    stream = machine.begin("sleep 60")
+    machine.transport.packetizer.close()  # what sends knows that it is closed; the channel does not
+    stream.cancel()
+    assert stream.read(1) == b""
+
+
 def test_ssh_config_names_user_and_port_where_the_inventory_does_not(server: sshd.Server, connect: Connect) -> None:
     rules = f"Host 127.0.0.1\n User noisy\n Port {server.ports[0]}\n"
     assert target.run(connect(rules), 'echo "$HOME"').stdout == f"{server.directory / 'noisy'}\n"
