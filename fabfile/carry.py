@@ -56,7 +56,7 @@ exit "$code"
 WATCH = "(trap '' TERM; read -r _ <&3; kill -TERM 0; sleep 2; kill -KILL 0) >/dev/null 2>&1 & watch=$!; exec 3<&-"
 """Ends the process group once standard input ends: that is, with the connection."""
 
-UNWATCH = '(exec 2>/dev/null; kill -KILL "$watch") 2>/dev/null'
+UNWATCH = '(exec 2>/dev/null; kill -KILL "$watch") 2>/dev/null; wait "$watch" 2>/dev/null'
 
 
 ANOTHER_USER = re.compile(r"[Pp]lease log ?in as the user [\"']?([A-Za-z0-9_][A-Za-z0-9_.-]*)")
