@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from fabfile import carry, target
+from fabfile import target
 from fabfile.errors import Failed, Problem, Refused
 from fabfile.facts import Facts
 from fabfile.facts.units import UDEV
@@ -44,29 +44,24 @@ def apply(c: Context, name: str, changes: list[Change], have: Facts, look: str =
         if isinstance(change, Upload):
             path = change.source.path()
             staged[number] = (target.stage(c, path, change.source.label), sha256(path))
-    wait = target.patience(c)
-    script = apply_script(changes, staged, have.system.generation, wait)
+    script = apply_script(changes, staged, have.system.generation)
     if look:
         script += f"set +e; echo\n{look}\nexit 0\n"  # whether it looked to the end is seen in what it says
-    result = target.run(c, script, limit=carry.SECONDS + wait)
+    result = target.run(c, script)
     target.unstage(c, [path for path, _ in staged.values()])
     begun = result.stdout.startswith("@@")  # from here on an exit code is a change's, whatever its number
     if result.exited == STALE and not begun:
         return None
     if result.exited == BUSY and not begun:
         raise Failed(
-            f"{name}: another operator is changing this machine",
-            result.stdout,
-            hint="run it again later, or have it wait for ten minutes: --wait-lock 600",
+            f"{name}: another operator is changing this machine", result.stdout, hint="wait, then run it again"
         )
     if result.exited:
         raise _failure(name, changes, result.stdout + result.stderr, result.exited)
     return str(result.stdout)
 
 
-def apply_script(
-    changes: Sequence[Change], staged: dict[int, tuple[str, str]], generation: str, wait: int = target.WAIT
-) -> str:
+def apply_script(changes: Sequence[Change], staged: dict[int, tuple[str, str]], generation: str) -> str:
     """One script that makes all changes in order and stops at the first that fails.
 
     The lock is the kernel's (flock): it ends with the script, however that ends. A generation counts the changes made
@@ -74,7 +69,7 @@ def apply_script(
     """
     lines = [
         f"exec 9>>{LOCK}",
-        f"flock -w {wait} 9 || {{ cat {LOCK}; echo $(($(date +%s) - $(stat -c %Y {LOCK}))) s ago; exit {BUSY}; }}",
+        f"flock -w 5 9 || {{ cat {LOCK}; echo $(($(date +%s) - $(stat -c %Y {LOCK}))) s ago; exit {BUSY}; }}",
         f"now=''; [ ! -r {GENERATION} ] || read -r now <{GENERATION}",
         f'now=${{now:-0}}; [ "$now" = {quote(generation)} ] || exit {STALE}',
         f"echo $((now + 1)) >{GENERATION} || {{ echo 'nothing can be written to /run:'; df /run; exit 1; }}",

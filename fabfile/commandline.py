@@ -32,12 +32,9 @@ NARROW = {
 }
 """Options of fab, in front of the task."""
 
-WAIT_LOCK, LONGEST_WAIT = "wait-lock", 86400
-
 BOTH = {
     "events": "file to write events to, as JSON lines",
     "plain": "no live display on the terminal",
-    WAIT_LOCK: "seconds to wait for another operator who changes the host; by default 5",
     password.FILE: "file with the sudo password, mode 0600",
     password.COMMAND: "command that prints the sudo password",
 }
@@ -66,31 +63,28 @@ def extend(program: Program) -> None:
 def arguments(program: str) -> list[Argument]:
     """Options of ours in front of the task."""
     named = {**NARROW, **BOTH} if program == "Fabric" else BOTH
-    kinds: dict[str, type] = {"plain": bool, WAIT_LOCK: int}
+    kinds: dict[str, type] = {"plain": bool}
     return [Argument(name=name, help=about, kind=kinds.get(name, str)) for name, about in named.items()]
 
 
-def typed(core: Any, name: str) -> Any:
-    """What was typed in front of the task; None: nothing.
+def typed(core: Any, name: str) -> str:
+    """What was typed in front of the task; empty: nothing.
 
     Args:
         core: what Invoke made of the command line.
         name: of the option.
     """
     args = core[0].args if core else {}
-    return args[name].value if name in args else None
+    return str((name in args and args[name].value) or "")
 
 
-def settle(core: Any, config: Any) -> None:
-    """Do as the options in front of the task say that are about all hosts: get the sudo password, see `password.take`.
+def take_password(core: Any) -> None:
+    """Get the sudo password that the options in front of the task are about; see `password.take`.
 
     Args:
         core: what Invoke made of the command line.
-        config: Invoke's, which machines get; its `run.wait_lock` is for `target.patience`.
     """
-    if (wait := typed(core, WAIT_LOCK)) is not None:
-        config.run.wait_lock = wait
-    file, command = (typed(core, name) or "" for name in (password.FILE, password.COMMAND))
+    file, command = (typed(core, name) for name in (password.FILE, password.COMMAND))
     password.take(prompt=bool(typed(core, password.PROMPT)), file=file, command=command)
 
 
@@ -159,8 +153,6 @@ class Line:
         self._check_listing(core)
         if file := self._value(core, "events"):
             events.check(file)
-        if not 0 <= (wait := self._value(core, WAIT_LOCK) or 0) <= LONGEST_WAIT:
-            raise Refused(f"--{WAIT_LOCK}: {wait} is out of range", f"0 to {LONGEST_WAIT} seconds")
         if self._only_shows(core):
             console.only_print()
         elif not tasks and len(self.program.argv) > 1:

@@ -28,8 +28,7 @@ WIDTH = 58
 """Characters of a reason: a step's line has state, name, time and reason in 100."""
 
 TRIES = 3
-"""Plans for one step, with --wait-lock more: each is made anew because somebody else changed the machine since it was
-looked at."""
+"""Plans for one step: each is made anew because somebody else changed the machine since it was looked at."""
 
 
 class Done(NamedTuple):
@@ -112,9 +111,7 @@ def act(
     Raises:
         Failed: a change failed, or the machine keeps changing.
     """
-    tries, deadline = 0, monotonic() + target.patience(c) - target.WAIT
-    while tries < TRIES or monotonic() < deadline:
-        tries += 1
+    for _ in range(TRIES):
         changes = plan(have)
         if not changes:
             return Done([], "", have)
@@ -123,7 +120,7 @@ def act(
             return Done(changes, printed, have)
         have = gather(c, query)
     raise Failed(
-        f"{name}: the host changed {tries} times while planning", "is another task running on it?", hint="run it again"
+        f"{name}: the host changed three times while planning", "is another task running on it?", hint="run it again"
     )
 
 

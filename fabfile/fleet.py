@@ -35,7 +35,7 @@ class Executor(FabricExecutor):
             console.keep_for_document()
         try:
             known, hosts = self._hosts()
-            commandline.settle(self.core, self.config)
+            commandline.take_password(self.core)
         except Problem as error:
             if as_json:
                 report = FleetReport(error.code, {}, Trouble(error.what, error.details, error.hint))
@@ -69,7 +69,7 @@ class Executor(FabricExecutor):
         return known, hosts
 
     def _option(self, name: str) -> str:
-        return commandline.typed(self.core, name) or ""
+        return commandline.typed(self.core, name)
 
     def _host(self, host: Host, ways: Ways, calls: Sequence[Any]) -> HostReport:
         start, whole = monotonic(), HostReport()

@@ -28,14 +28,14 @@ class Executor(InvokeExecutor):
             console.keep_for_document()
         whole = Report()
         try:
-            commandline.settle(self.core, self.config)
+            commandline.take_password(self.core)
         except Problem as error:
             if as_json:
                 whole.status, whole.error, _ = outcome.explained(error)
                 whole.exit_code = error.code
                 outcome.publish(whole)
             raise
-        file = commandline.typed(self.core, "events") or ""
+        file = commandline.typed(self.core, "events")
         with interruption.listening(here=True), events.written(file):
             events.tell("run-begin")
             try:

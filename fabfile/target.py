@@ -37,9 +37,6 @@ echo "$d/file"
 RATE = 64 << 10
 """Bytes in a second below which a file is not brought any more."""
 
-WAIT = 5
-"""Seconds for whoever holds the machine's lock to release it, where nothing else was asked for."""
-
 quote = shlex.quote
 
 
@@ -128,8 +125,3 @@ def unstage(c: Context, paths: list[str]) -> None:
 def is_dry(c: Context) -> bool:
     """Whether the user asked for the plan only (`--dry`)."""
     return bool(c.config.run.dry)
-
-
-def patience(c: Context) -> int:
-    """Seconds to wait for somebody else who holds the machine's lock (`--wait-lock`)."""
-    return int(getattr(c.config.run, "wait_lock", WAIT))
