@@ -11,20 +11,19 @@ import itertools
 import os
 import re
 import secrets
-import shlex
-import signal
-import subprocess
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from fabfile import interruption
 from fabfile.console import say
 from fabfile.errors import Failed, Unreachable
+from fabfile.stream import Local, Stream
+from fabfile.sudo import Entrance
 
 if TYPE_CHECKING:
     from fabfile.context import Context
@@ -40,9 +39,6 @@ PIECE = 1 << 16
 
 DEBUG = "DEBUG_SCRIPTS"
 """Environment variable: if it is set, every script is printed on standard error, with its time in seconds."""
-
-AS_ROOT = 'if [ "$(id -u)" -eq 0 ]; then exec sh -c "$0"; else exec sudo -n sh -c "$0"; fi'
-"""Runs its $0 as root. Within single quotes none of its characters is special in csh or fish."""
 
 BODY = """
 exec 3<&0 </dev/null
@@ -60,7 +56,7 @@ exit "$code"
 WATCH = "(trap '' TERM; read -r _ <&3; kill -TERM 0; sleep 2; kill -KILL 0) >/dev/null 2>&1 & watch=$!; exec 3<&-"
 """Ends the process group when standard input ends, that is, with the connection."""
 
-UNWATCH = '(exec 2>/dev/null; kill -KILL "$watch") 2>/dev/null'
+UNWATCH = '(exec 2>/dev/null; kill -KILL "$watch") 2>/dev/null; wait "$watch" 2>/dev/null'
 
 
 ANOTHER_USER = re.compile(r"[Pp]lease log ?in as the user [\"']?([A-Za-z0-9_][A-Za-z0-9_.-]*)")
@@ -70,37 +66,20 @@ ANOTHER_USER = re.compile(r"[Pp]lease log ?in as the user [\"']?([A-Za-z0-9_][A-
 Hear = Callable[[bytes], None]
 
 
+NO_ROOT = re.compile(
+    r"^sudo: |^\S+ is not (in the sudoers file|allowed to )|\bsudo: (command )?not found", re.MULTILINE
+)
+"""What sudo says where it runs nothing, or a shell where there is no sudo."""
+
+ROOT = "log in as root, give the user password-less sudo, or type its password: --prompt-for-sudo-password"
+
+
 class Answer(msgspec.Struct, frozen=True):
     """The output of a script and its exit code. Bytes that are not UTF-8 are surrogates, which `encoded` turns back."""
 
     exited: int
     stdout: str = ""
     stderr: str = ""
-
-
-class Stream(Protocol):
-    """A running command."""
-
-    def read(self, size: int) -> bytes:
-        """Read from its standard output; empty at its end."""
-
-    def read_error(self, size: int) -> bytes:
-        """Read from its standard error; empty at its end."""
-
-    def write(self, data: bytes) -> None:
-        """Write to its standard input."""
-
-    def end_input(self) -> None:
-        """Close its standard input."""
-
-    def cancel(self) -> None:
-        """Stop it; its outputs end as well."""
-
-    def exit_code(self) -> int | None:
-        """Return its exit code; None if the connection was lost before that."""
-
-    def lost(self) -> str:
-        """Return why the connection was lost; empty if not known."""
 
 
 def encoded(text: str) -> bytes:
@@ -137,20 +116,25 @@ def script(
     mark = f"@@{secrets.token_hex(8)}"
     watch, close, end = (WATCH, "3<&-", UNWATCH) if data is None else ("", "", "")
     body = encoded(BODY.format(mark=mark, script=text, watch=watch, close=close, end=end))
-    take = f'eval "$(head -c {len(body)})"'
-    command = f"exec sh -c {shlex.quote(AS_ROOT)} {shlex.quote(take)}"
+    # busybox's head reads on to the end of its buffer: that costs data, and slowness only a script of this length.
+    read = f"head -c {len(body)}" if data is None else f"dd bs=1 count={len(body)} 2>/dev/null"
+    take = f'eval "$({read})"'
+    root = Entrance()
     begin: Callable[[str], Stream] = getattr(c, "begin", Local)
     start = monotonic()
-    pieces = itertools.chain([body], data or ())
     with ExitStack() as stack:
-        stream = begin(command)
+        stream = begin(root.command(take))
         stack.enter_context(interruption.cut_by(stream.cancel, look=look))
-        out, err, why = _exchange(stream, pieces, limit, most, hear, ends=data is not None)
+        entered, said = root.enter(stream)
+        pieces = itertools.chain([body], data or ()) if entered else ()
+        out, err, why = _exchange(stream, pieces, limit, most, hear, ends=not entered or data is not None)
+        err = said + err
     code = stream.exit_code()
     if os.environ.get(DEBUG):
         say(f"{text}\n# {monotonic() - start:.2f} s, exit code {code}, printed {len(out)} bytes", error=True)
     if why:
-        raise Failed(f"a script was stopped: {why}", _tail(out, err), hint="see what runs there: ps -ef")
+        printed = out.rpartition(f"{mark} begin\n".encode())[2]
+        raise Failed(f"a script was stopped: {why}", _tail(printed, err), hint="see what runs there: ps -ef")
     if code is None and (lost := stream.lost()):
         err += f"\n{lost}".encode()
     return _answer(out, err, code, mark)
@@ -213,8 +197,8 @@ def _answer(out: bytes, err: bytes, code: int | None, mark: str) -> Answer:
         raise Unreachable(
             "the host requires another user", _tail(out, err), hint=f'set user = "{user[1]}" for it in hosts.toml'
         )
-    if errors.startswith("sudo:") or "\nsudo:" in errors:
-        raise Failed("this needs root", _tail(b"", err), hint="run it as root, or give the user password-less sudo")
+    if NO_ROOT.search(errors):
+        raise Failed("this needs root", _tail(b"", err), hint=ROOT)
     raise Failed(
         "the machine did not run the script",
         _tail(out, err) or f"exit code {code}",
@@ -224,57 +208,3 @@ def _answer(out: bytes, err: bytes, code: int | None, mark: str) -> Answer:
 
 def _tail(out: bytes, err: bytes) -> str:
     return "\n".join(part[-1000:].decode(errors="replace").strip() for part in (out, err) if part.strip())
-
-
-class Local:
-    """A command on this machine, in a session of its own."""
-
-    def __init__(self, command: str) -> None:
-        self.process = subprocess.Popen(
-            ["/bin/sh", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            start_new_session=True, bufsize=0,
-        )  # fmt: skip
-
-    def read(self, size: int) -> bytes:
-        """See `Stream`."""
-        return _some(self.process.stdout, size)
-
-    def read_error(self, size: int) -> bytes:
-        """See `Stream`."""
-        return _some(self.process.stderr, size)
-
-    def write(self, data: bytes) -> None:
-        """See `Stream`."""
-        assert self.process.stdin is not None
-        try:
-            view = memoryview(data)
-            while view:
-                view = view[self.process.stdin.write(view) :]
-        except BrokenPipeError:
-            return  # it ended before it read everything; exit code and output tell why
-
-    def end_input(self) -> None:
-        """See `Stream`."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-
-    def cancel(self) -> None:
-        """See `Stream`. We may not kill what runs as root, but it watches its input and ends with that."""
-        self.end_input()
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-
-    def lost(self) -> str:
-        """See `Stream`. There is no connection."""
-        return ""
-
-    def exit_code(self) -> int | None:
-        """See `Stream`."""
-        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
-            if stream:
-                stream.close()
-        return self.process.wait()
-
-
-def _some(stream: Any, size: int) -> bytes:
-    return stream.read(size) or b""

@@ -17,16 +17,13 @@ from invoke import Argument, Collection, Program
 from invoke.exceptions import ParseError
 from invoke.parser import Parser, ParserContext
 
-from fabfile import batches, console, events, outcome
+from fabfile import batches, console, events, outcome, password
 from fabfile.console import shown
 from fabfile.errors import Refused
 from fabfile.inventory import MOST_PARALLEL
 from fabfile.option import Option
 from fabfile.outcome import FleetReport, Report, Trouble
 from fabfile.task import Flag
-
-PASSWORD = "--prompt-for-sudo-password"
-"""An option that Invoke and Fabric have, and scripts that run without a terminal cannot use."""
 
 INV_ONLY = frozenset(
     {
@@ -52,7 +49,12 @@ NARROW = {
 }
 """Options of fab, in front of the task."""
 
-SEEN = {"events": "file to write events to, as JSON lines", "plain": "no live display on the terminal"}
+BOTH = {
+    "events": "file to write events to, as JSON lines",
+    "plain": "no live display on the terminal",
+    password.FILE: "file with the sudo password, mode 0600",
+    password.COMMAND: "command that prints the sudo password",
+}
 """Options of both programs, in front of the task."""
 
 
@@ -76,12 +78,22 @@ def extend(program: Program) -> None:
     if hasattr(program, "core"):
         for argument in arguments(program.name):
             program.core[0].add_arg(argument)
+    update = program.update_config
+
+    def configure() -> None:
+        """Invoke would ask for a password itself, and keep it in its configuration, which --debug prints."""
+        prompt = program.args[password.PROMPT]
+        wanted, prompt.value = prompt.value, False
+        update()
+        prompt.value = wanted
+
+    program.update_config = configure  # type: ignore[method-assign, assignment]
 
 
 def arguments(program: str) -> list[Argument]:
     """Options of ours in front of the task."""
     fab = program == "Fabric"
-    named = {**NARROW, **SEEN} if fab else SEEN
+    named = {**NARROW, **BOTH} if fab else BOTH
     kinds: dict[str, type] = {"plain": bool}
     declared = (*CAREFUL, WAIT) if fab else (WAIT,)
     return [
@@ -100,6 +112,16 @@ def typed(core: Any, name: str) -> str:
     args = core[0].args if core else {}
     value = args[name].value if name in args else None
     return "" if value is None or value is False else str(value)
+
+
+def take_password(core: Any) -> None:
+    """Get the sudo password that the options in front of the task are about; see `password.take`.
+
+    Args:
+        core: what Invoke made of the command line.
+    """
+    file, command = (typed(core, name) for name in (password.FILE, password.COMMAND))
+    password.take(prompt=bool(typed(core, password.PROMPT)), file=file, command=command)
 
 
 def running(door: str) -> Program | None:
@@ -154,12 +176,6 @@ class Line:
 
     def check(self) -> None:
         """See `check`."""
-        if PASSWORD in self.program.argv:
-            raise Refused(
-                f"{PASSWORD} is not supported",
-                "scripts run without a terminal, and a password must not be in their arguments",
-                hint="give the user password-less sudo, or connect as root",
-            )
         # The parser copies every context that it gets.
         named = {name: self.contexts[name] for name in self.words if name in self.contexts}
         parser = Parser(initial=self.program.initial_context, contexts=named.values())

@@ -26,7 +26,7 @@ from fabfile import (
 )
 from fabfile.batches import Gate
 from fabfile.console import prefixed, say
-from fabfile.errors import Interrupted, Refused
+from fabfile.errors import Interrupted, Problem, Refused
 from fabfile.inventory import Host, Inventory
 from fabfile.outcome import FleetReport, HostReport, Trouble
 from fabfile.ssh.ways import Ways
@@ -42,7 +42,7 @@ class Executor(FabricExecutor):
         """Run the tasks on the hosts and end with the fleet's exit code.
 
         Raises:
-            Refused: no hosts are given, or a name is unknown.
+            Refused: no hosts are given, a name is unknown, or there is no usable sudo password.
             Exit: with the code of the worst host: 1 failed, 2 refused, 3 pending, 4 unreachable; 130 interrupted.
         """
         calls = self.normalize(tasks)
@@ -51,7 +51,8 @@ class Executor(FabricExecutor):
             console.keep_for_document()
         try:
             known, hosts = self._hosts()
-        except Refused as error:
+            commandline.take_password(self.core)
+        except Problem as error:
             if as_json:
                 report = FleetReport(error.code, {}, Trouble(error.what, error.details, error.hint))
                 outcome.publish(report)

@@ -9,6 +9,7 @@ from invoke import Executor as InvokeExecutor
 from invoke.exceptions import Exit
 
 from fabfile import commandline, console, events, interruption, live, lock, outcome
+from fabfile.errors import Problem
 from fabfile.outcome import Report
 
 
@@ -19,6 +20,7 @@ class Executor(InvokeExecutor):
         """Run the tasks.
 
         Raises:
+            Refused: there is no usable sudo password.
             Exit: with the code of the task that did not succeed.
         """
         calls = self.normalize(tasks)
@@ -26,6 +28,14 @@ class Executor(InvokeExecutor):
         if as_json:
             console.keep_for_document()
         whole = Report()
+        try:
+            commandline.take_password(self.core)
+        except Problem as error:
+            if as_json:
+                whole.status, whole.error, _ = outcome.explained(error)
+                whole.exit_code = error.code
+                outcome.publish(whole)
+            raise
         file, plain = commandline.typed(self.core, "events"), bool(commandline.typed(self.core, "plain"))
         lock.choose(self.config, commandline.typed(self.core, "wait-lock"))
         with interruption.listening(here=True), events.written(file):

@@ -27,6 +27,9 @@ FIXED = {"block_size": "loop", "chunk_size": "direct"}
 MOST_PARALLEL = 1024
 """Threads: each has a connection, and so a file descriptor."""
 
+MOST_GATEWAYS = 16
+"""On the way to a host: each is a login within the one before."""
+
 LONG = 120
 """Characters of a key or of a message that are shown."""
 
@@ -228,7 +231,6 @@ def _check(inventory: Inventory) -> None:
                 check_instance(host.instance)
             except Refused as wrong:
                 raise Refused(f"{inventory.file}: hosts.{name}.{wrong.what}", wrong.details) from wrong
-        _check_gateways(inventory, host)
         # Behind different gateways the same private address is another machine.
         where = (f"{host.gateway}>{host.address}", host.port)
         if where in seen:
@@ -238,16 +240,28 @@ def _check(inventory: Inventory) -> None:
                 hint="one machine is one host: remove one of them",
             )
         seen[where] = name
+    _check_gateways(inventory)
     selection.check_groups(inventory.chosen, "by a host, or by the group of all")
 
 
-def _check_gateways(inventory: Inventory, host: Host) -> None:
-    way = [host.name]
-    while host.gateway in inventory.hosts:
-        way.append(host.gateway)
-        if host.gateway in way[:-1]:
-            raise Refused(f"{inventory.file}: hosts.{way[0]}.gateway: a ring", " → ".join(way))
-        host = inventory.hosts[host.gateway]
+def _check_gateways(inventory: Inventory) -> None:
+    gateways: dict[str, int] = {}
+    """Host → how many gateways lead there: each is counted once."""
+    for first in inventory.hosts:
+        way: dict[str, None] = {}
+        name = first
+        while name and name not in gateways:
+            way[name] = None
+            name = inventory.hosts[name].gateway
+            if name in way:
+                raise Refused(f"{inventory.file}: hosts.{first}.gateway: a ring", _cut(" → ".join([*way, name])))
+        count = gateways[name] + 1 if name else 0
+        for behind in reversed(way):
+            gateways[behind] = count
+            count += 1
+        if gateways[first] > MOST_GATEWAYS:
+            what = f"{inventory.file}: hosts.{first}.gateway: {gateways[first]} gateways lead there"
+            raise Refused(what, f"at most {MOST_GATEWAYS}")
 
 
 def of(c: Context, instance: str = "", **given: Any) -> Host:

@@ -101,9 +101,18 @@ def stage(c: Context, source: Path, name: str) -> str:
     with activity.doing(transfer.__str__):
         answer = carry.script(c, script, data=_pieces(source, transfer), limit=60 + size / RATE)
     if answer.exited:
-        room = "is there room in /var/tmp? df -h /var/tmp; then run it again"
-        raise Failed(f"could not upload {name} to the machine", answer.stdout + answer.stderr, hint=room)
+        said = answer.stdout + answer.stderr
+        raise Failed(f"could not upload {name} to the machine", said, hint=_uploadable(said))
     return answer.stdout.strip()
+
+
+def _uploadable(said: str) -> str:
+    """Return what to do about a directory in which nothing can be created, by what the machine said."""
+    if "Read-only file system" in said:
+        return "make /var/tmp writable, then run it again"
+    if "others may rename" in said:
+        return "chmod 1777 /var/tmp, then run it again"
+    return "is there room in /var/tmp? df -h /var/tmp; then run it again"
 
 
 def _pieces(source: Path, transfer: Transfer) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fabfile.distributions import RUN
-from tests.integration.local.sshd import server
+from tests.integration.local.sshd import children, server
 from tests.integration.machine import until
 
 ADDRESS = "127.0.0.1"
@@ -31,7 +31,7 @@ class Fleet(NamedTuple):
 
     def cpu(self) -> float:
         """Return the CPU seconds that hosts have used for all sessions so far, after the last one has ended."""
-        until(lambda: not any(map(_children, self.servers)), "has sessions that do not end", 60)
+        until(lambda: not any(map(children, self.servers)), "has sessions that do not end", 60)
         stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self.servers]
         return sum(int(ticks) for stat in stats for ticks in stat[11:15]) / os.sysconf("SC_CLK_TCK")
 
@@ -93,10 +93,6 @@ class Fleet(NamedTuple):
         return self.file(f"ansible_{count}.ini", "\n".join(lines) + "\n")
 
 
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 @contextmanager
 def up(directory: Path, count: int) -> Iterator[Fleet]:
     """Hosts on which `packages` finds everything; programs that this machine lacks are there and do nothing.
@@ -116,5 +112,5 @@ def up(directory: Path, count: int) -> Iterator[Fleet]:
         accepted = (servers[0].directory / "id.pub").read_text()
         for each in servers[1:]:
             (each.directory / "id.pub").write_text(accepted)
-        sshd = [child for each in servers for child in _children(each.process.pid)]
+        sshd = [child for each in servers for child in children(each.process.pid)]
         yield Fleet(directory, [port for each in servers for port in each.ports], sshd)

@@ -1,6 +1,8 @@
-"""A command on a host, as `carry` wants it."""
+"""A command on a host: a `Stream`."""
 
 from __future__ import annotations
+
+from contextlib import suppress
 
 import paramiko
 
@@ -16,35 +18,37 @@ class Channel:
         channel.exec_command(command)
 
     def read(self, size: int) -> bytes:
-        """See `carry.Stream`."""
+        """See `stream.Stream`."""
         return self.channel.recv(size)
 
     def read_error(self, size: int) -> bytes:
-        """See `carry.Stream`."""
+        """See `stream.Stream`."""
         return self.channel.recv_stderr(size)
 
     def write(self, data: bytes) -> None:
-        """See `carry.Stream`."""
+        """See `stream.Stream`."""
         try:
             self.channel.sendall(data)
         except OSError:
             return  # it ended before it read all; its exit code and output say why
 
     def end_input(self) -> None:
-        """See `carry.Stream`."""
+        """See `stream.Stream`."""
         self.channel.shutdown_write()
 
     def cancel(self) -> None:
-        """See `carry.Stream`."""
-        self.channel.close()
+        """See `stream.Stream`."""
+        # The reads end first; whoever waited for them may have closed the connection before the host is told.
+        with suppress(EOFError, OSError, paramiko.SSHException):
+            self.channel.close()
 
     def lost(self) -> str:
-        """See `carry.Stream`."""
+        """See `stream.Stream`."""
         transport = self.channel.transport
         return str(transport.saved_exception or "") if transport else ""
 
     def exit_code(self) -> int | None:
-        """See `carry.Stream`."""
+        """See `stream.Stream`."""
         self.channel.status_event.wait(EXIT_LIMIT)
         code = self.channel.exit_status
         self.channel.close()

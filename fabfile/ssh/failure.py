@@ -71,7 +71,8 @@ def turned_away(error: Exception, said: Sequence[str]) -> bool:
         return False
     if said:
         return any(words in said[-1] for words in AWAY)
-    return isinstance(error, (EOFError, ConnectionResetError)) or str(error) == NO_BANNER
+    closed = any(isinstance(each, (EOFError, ConnectionResetError)) for each in (error, error.__context__))
+    return closed or str(error) == NO_BANNER
 
 
 def late(error: Exception) -> bool:

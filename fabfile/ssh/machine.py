@@ -12,7 +12,7 @@ from typing import Any
 
 from fabric import Connection
 from fabric.connection import derive_shorthand
-from paramiko.ssh_exception import SSHException
+from paramiko.ssh_exception import ChannelException, SSHException
 
 from fabfile import interruption
 from fabfile.errors import Failed, Problem
@@ -29,6 +29,9 @@ ALIVE = 15
 PAUSE = 0.5
 """Seconds, at most, before the second try; each later pause may be twice as long. They are random, or all of a fleet
 would come at once again."""
+
+SESSION_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1)
+"""Seconds between tries to open a session: with MaxSessions 1, sshd may still count the one that has just ended."""
 
 
 class Machine(Connection):
@@ -87,17 +90,22 @@ class Machine(Connection):
         return gateway
 
     def begin(self, command: str) -> Channel:
-        """Begin a command; see `carry.Stream`.
+        """Begin a command; see `stream.Stream`.
 
         Raises:
             Unreachable: see `open`.
             Failed: the host opens no session.
         """
-        try:
-            return Channel(self.create_session(), command)
-        except (SSHException, EOFError) as error:
-            why = str(error) or "the connection was closed"
-            raise Failed(f"{self.host_entry.name} opens no session", why, hint="run it again") from error
+        pauses = iter(SESSION_PAUSES)
+        while True:
+            try:
+                return Channel(self.create_session(), command)
+            except (SSHException, EOFError) as error:
+                pause = next(pauses, None) if isinstance(error, ChannelException) else None
+                if pause is None:
+                    why = str(error) or "the connection was closed"
+                    raise Failed(f"{self.host_entry.name} opens no session", why, hint="run it again") from error
+            sleep(pause)
 
     def open(self) -> Any:
         """Connect, once: all hosts behind a gateway wait for the same attempt, and share its connection or its error.

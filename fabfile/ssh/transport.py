@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +21,9 @@ UNANSWERED = 4
 
 LISTS = ("kex algos: ", "server key: ", "client encrypt: ", "client mac: ")
 """How the lines of Paramiko's log begin that have a host's algorithms."""
+
+WEAK = re.compile(r"cbc|md5|-96$")
+"""Algorithms that Paramiko would still agree to, and OpenSSH offers no more."""
 
 RSA = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 """A kind of key in known_hosts → the algorithms that prove it."""
@@ -54,6 +58,9 @@ class Transport(paramiko.Transport):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE * 1000)
         super().__init__(sock, *args, **kwargs)
         options = self.get_security_options()
+        options.ciphers, options.digests = (
+            tuple(name for name in names if not WEAK.search(name)) for names in (options.ciphers, options.digests)
+        )
         wanted = [kind for known_kind in known.kinds for kind in RSA.get(known_kind, (known_kind,))]
         options.key_types = sorted(options.key_types, key=lambda kind: kind not in wanted)
         offers |= {name: getattr(options, name) for name in ("kex", "key_types", "ciphers", "digests")}

@@ -49,7 +49,7 @@ class Reply:
     def read(self, size: int) -> bytes:
         """Return the answer, at once."""
         if self.output is None:
-            length = int(re.search(r"head -c (\d+)", self.command)[1])  # type: ignore[index]
+            length = int(re.search(r"(?:head -c |count=)(\d+)", self.command)[1])  # type: ignore[index]
             body, data = self.sent[:length].decode(), bytes(self.sent[length:])
             mark = re.search(r"^echo (\S+) begin$", body, re.MULTILINE)[1]  # type: ignore[index]
             script = body.partition("\n(\n")[2].rpartition("\n) ")[0]

@@ -60,7 +60,8 @@ WRONG = {
     "inv --list pol": ("no namespace 'pol'", "did you mean pool?"),
     "inv --list --list-format xml": ("--list-format: 'xml' is not possible", ""),
     "inv deploy --command-timeout soon": ("--command-timeout: 'soon' is not a whole number", ""),
-    "inv --prompt-for-sudo-password deploy": ("--prompt-for-sudo-password is not supported", ""),
+    "inv --sudo-password-file deploy": ("no task is given", ""),
+    "inv --sudo-password-fil x deploy": ("no option '--sudo-password-fil'", "--sudo-password-file"),
     "inv pool.loop --threshold 80%": ("--threshold: '80%' is not a whole number", "--threshold 80"),
     "inv pool.loop --threshold 0": ("--threshold: 0 is out of range", "--threshold 80"),
     "inv pool.loop --percent 0": ("--percent: 0 is out of range", ""),
@@ -112,7 +113,9 @@ def test_a_mistake_is_refused_with_what_is_right(line: str, says: tuple[str, str
         "inv pool.direct --device /dev/a --device /dev/b --wipe /dev/a", "inv run 'uname -r'",
         "fab -H a --parallel 4 --batches 1,5,20% --max-fail 0 --wait-lock 60 deploy", "inv --wait-lock 0 deploy",
         "fab -H a deploy --batches 1,100% --max-fail 10%",
-        "inv pool.kept --keep 0", "inv pool.restore --from /srv/x", "inv deploy --json --diff", "inv lab.shell lab-1",
+        "inv --sudo-password-file x deploy", "fab -H a --sudo-password-command 'pass show a' deploy",
+        "inv --prompt-for-sudo-password deploy", "inv pool.kept --keep 0", "inv pool.restore --from /srv/x",
+        "inv deploy --json --diff", "inv lab.shell lab-1",
     ],
 )  # fmt: skip
 def test_what_is_right_passes(line: str) -> None:

@@ -85,6 +85,10 @@ MISTAKES = {
     "long choice": (f"[hosts.a.pool]\nvariant = '{'x' * 3000}'\n", "hosts.a.pool.variant: Invalid enum value"),
     "long section": (f"[{'x' * 3000}]\n", "unknown section [xxx"),
     "long stranger": (f"[groups]\ng = ['{'x' * 3000}']\n", "groups.g: no host 'xxx"),
+    "arrays nested too deeply": (
+        f"[hosts.a.pool]\ndevices = {'[' * 3000}{']' * 3000}\n",
+        "is not TOML that can be read",
+    ),
     "nested arrays": ("[hosts.a.pool]\ndevices = [['/dev/sdb']]\n", "hosts.a.pool.devices[0]: Expected `str`"),
     "deep arrays": (f"x = {'[' * 5000}\n", "is not TOML"),
     "an array of tables": ("[[hosts.a]]\n", "hosts.a: Expected a table, got list"),

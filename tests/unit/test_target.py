@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabfile import carry, target
+from fabfile import carry, sudo, target
 from fabfile.carry import Answer
 from fabfile.errors import Failed
 from tests.unit.fakes import Machine, Remote, Reply
@@ -51,7 +51,7 @@ def test_a_script_travels_behind_our_environment_and_not_in_the_command_line() -
     target.run(c, 'echo "it\'s $HOME"; a && b | c\n')
     assert c.scripts == [target.PROLOGUE + 'echo "it\'s $HOME"; a && b | c\n']
     words = shlex.split(c.commands[0])
-    assert words[:4] == ["exec", "sh", "-c", carry.AS_ROOT]
+    assert words[:4] == ["exec", "sh", "-c", sudo.SILENT]
     assert "HOME" not in c.commands[0] and len(words) == 5
 
 
@@ -63,9 +63,9 @@ def test_every_script_arrives_as_it_is(text: str) -> None:
 
 
 def test_root_is_had_by_sudo_without_a_question_and_only_where_needed() -> None:
-    assert '[ "$(id -u)" -eq 0 ]' in carry.AS_ROOT
-    assert "exec sudo -n sh -c" in carry.AS_ROOT
-    assert not set(carry.AS_ROOT) & set("'!\\\n"), "a csh would change them"
+    assert '[ "$(id -u)" -eq 0 ]' in sudo.SILENT
+    assert "exec sudo -n sh -c" in sudo.SILENT
+    assert not set(sudo.SILENT + sudo.ASKING) & set("'!\\\n"), "a csh would change them"
 
 
 def test_dry_keeps_no_script_from_running() -> None:
@@ -115,7 +115,7 @@ def test_no_root() -> None:
     with pytest.raises(Failed, match="this needs root") as failed:
         target.run(Says(1, raw=b"", error=b"sudo: a password is required\n"), "true")
     assert "sudo: a password is required" in failed.value.details
-    assert "password-less sudo" in failed.value.hint
+    assert "password-less sudo" in failed.value.hint and "--prompt-for-sudo-password" in failed.value.hint
 
 
 def test_more_output_than_the_limit_ends_the_script() -> None:

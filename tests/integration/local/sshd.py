@@ -6,6 +6,7 @@ groups stays there, and all of it ends with one process. One server has many por
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -13,33 +14,38 @@ from pathlib import Path
 
 import msgspec
 
-from fabfile import paths
-from fabfile.lab import store, tools
+from fabfile.lab import tools
 from fabfile.lab.vm import free_ports
+from tests.integration.local import debian
 from tests.integration.machine import until
 
-PACKAGES = ("openssh-server", "libwrap0")
-"""Where it is not installed: then a server of this machine's own would start, too, and listen to everybody."""
-
-FETCH = f"""set -eu
-cd "$1"
-apt-get download -q -o APT::Sandbox::User=root {" ".join(PACKAGES)}
-for package in *.deb; do dpkg-deb -x "$package" .; rm "$package"; done
-"""
-
 START = """set -eu
-d=$1 program=$2 libraries=$3
+d=$1 layers=$2 prepare=$3
 shift 3
-cat /etc/passwd "$d/users" >"$d/passwd"
-mount --bind "$d/passwd" /etc/passwd
-mount -t tmpfs none /run
-mkdir /run/sshd
-[ ! -d "$d/sbin" ] || mount --bind "$d/sbin" /usr/local/sbin
-grep -q ^sshd: /etc/passwd || echo 'sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin' >>"$d/passwd"
-export LD_LIBRARY_PATH="$libraries"
-exec "$program" -D -e -f /dev/null -h "$d/host" -o PidFile=none -o AuthorizedKeysFile="$d/id.pub" -o StrictModes=no \
-  -o UsePAM=no -o ListenAddress=127.0.0.1 -o PermitRootLogin=yes "$@"
+cat /etc/passwd "$d/users" >"$d/etc/passwd"
+grep -q ^sshd: "$d/etc/passwd" || echo 'sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin' >>"$d/etc/passwd"
+mount -t overlay -o lowerdir="$d/etc:/etc" none /etc
+mount -t overlay -o lowerdir="$layers:/usr" none /usr
+mount -t tmpfs -o mode=755 none /run
+mkdir /run/sshd /run/home
+touch /run/authorized_keys
+mount --bind "$d/id.pub" /run/authorized_keys
+while IFS=: read -r name _ id _ _ home _; do mkdir -p "$home"; chown "$id" "$home"; done <"$d/users"
+eval "$prepare"
+exec "$@"
 """
+"""Files of the test come before those of this machine; /etc and /usr are read-only in there."""
+
+SSHD = ("/usr/sbin/sshd", "-D", "-e", "-f", "/dev/null")
+OPTIONS = (
+    "PidFile=none", "AuthorizedKeysFile=/run/authorized_keys", "StrictModes=no", "UsePAM=no",
+    "ListenAddress=127.0.0.1", "PermitRootLogin=yes",
+)  # fmt: skip
+NETWORK = ("unshare", "--net")
+"""In front of a server: it has a network of its own, in which only programs behind its `inside` reach it."""
+
+FIRST_ID = 61000
+"""User id of the first ordinary user."""
 
 
 class Server(msgspec.Struct, frozen=True):
@@ -54,16 +60,25 @@ class Server(msgspec.Struct, frozen=True):
         """What it said."""
         return (self.directory / "log").read_text()
 
-    def sessions(self) -> list[int]:
-        """The processes of its sessions, and none of what they started."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        space = {Path(f"/proc/{child}/ns/pid").readlink() for child in children}
-        found = []
+    @property
+    def inside(self) -> list[str]:
+        """In front of a command: it is in the server's network."""
+        return ["nsenter", f"--net=/proc/{self.process.pid}/ns/net"]
+
+    def processes(self) -> list[int]:
+        """All that runs in it, first the server itself."""
+        first = children(self.process.pid)
+        spaces = {Path(f"/proc/{pid}/ns/pid").readlink() for pid in first}
+        found = list(first)
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):  # it has ended
-                if (process / "ns/pid").readlink() in space and (process / "comm").read_text().startswith("sshd"):
+                if (process / "ns/pid").readlink() in spaces and int(process.name) not in first:
                     found.append(int(process.name))
-        return [pid for pid in found if str(pid) not in children]
+        return found
+
+    def sessions(self) -> list[int]:
+        """The processes of its sessions, and none of what they started."""
+        return [pid for pid in self.processes()[1:] if Path(f"/proc/{pid}/comm").read_text().startswith("sshd")]
 
     def inventory(self, **names: int) -> Path:
         """An inventory of hosts.
@@ -83,27 +98,19 @@ class Server(msgspec.Struct, frozen=True):
         return file
 
 
-def _program() -> tuple[Path, str]:
-    """The server, and where libraries are that it needs and this machine lacks."""
-    if found := tools.which("sshd"):
-        return Path(found), ""
-    wanted = paths.cache() / "sshd" / subprocess.check_output(["dpkg", "--print-architecture"], text=True).strip()
-
-    def make(part: Path, log: Path) -> None:
-        tools.run("sh", "-c", FETCH, "sh", part, log=log)
-
-    store.find(wanted, make)
-    libraries = {str(file.parent) for file in wanted.rglob("lib*.so*")}
-    return wanted / "usr/sbin/sshd", ":".join(sorted(libraries))
-
-
 @contextmanager
 def server(
     directory: Path,
     hosts: int = 1,
     options: Sequence[str] = (),
     users: Mapping[str, str] | None = None,
+    others: Mapping[str, str] | None = None,
     programs: Sequence[str] = (),
+    packages: Sequence[str] = (),
+    etc: Mapping[str, str] | None = None,
+    prepare: str = "",
+    listens: str = "Server listening",
+    within: Sequence[str] = (),
 ) -> Iterator[Server]:
     """A server that ends with all its sessions.
 
@@ -112,34 +119,63 @@ def server(
         hosts: how many ports it has, at most 16.
         options: more of sshd's, `MaxStartups=2`.
         users: more names of root → the shell; their home is the directory of that name.
+        others: ordinary users → the shell; their home is in /run/home.
         programs: names of programs that are there and do nothing, where this machine has none of that name.
+        packages: programs of `debian.PACKAGES` that are there.
+        etc: more files of /etc → their content.
+        prepare: lines for sh that change this namespace before the server starts, or that are another server on $ports.
+        listens: what it says once for each port.
+        within: in front of the server's command: NETWORK, or another server's `inside`.
     """
-    program, libraries = _program()
     for name in ("host", "id"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / name], check=True)
+    for path, content in (etc or {}).items():
+        (directory / "etc" / path).parent.mkdir(parents=True, exist_ok=True)
+        (directory / "etc" / path).write_text(content)
+        (directory / "etc" / path).chmod(0o440)
+    (directory / "etc").mkdir(exist_ok=True)
+    (directory / "usr/local/sbin").mkdir(parents=True)
     lines = [f"{name}:x:0:0::{directory / name}:{shell}\n" for name, shell in (users or {}).items()]
+    ids = zip((others or {}).items(), range(FIRST_ID, FIRST_ID + 99), strict=False)
+    lines += [f"{name}:x:{number}:{number}::/run/home/{name}:{shell}\n" for (name, shell), number in ids]
     (directory / "users").write_text("".join(lines))
-    for name in users or {}:
-        (directory / name).mkdir(exist_ok=True)
     for name in programs:
         if not tools.which(name):
-            (directory / "sbin").mkdir(exist_ok=True)
-            (directory / "sbin" / name).symlink_to("/bin/true")
+            (directory / "usr/local/sbin" / name).symlink_to("/bin/true")
+    layers = [directory / "usr", *(layer for name in ("sshd", *packages) for layer in debian.usr(name))]
     ports = free_ports(hosts)
     kind, key, *_ = (directory / "host.pub").read_text().split()
     (directory / "known").write_text("".join(f"[127.0.0.1]:{port} {kind} {key}\n" for port in ports))
-    settings = [word for option in options for word in ("-o", option)]
+    # Of two values of an option, sshd takes the first.
+    settings = [word for option in (*options, *OPTIONS) for word in ("-o", option)]
     where = [word for port in ports for word in ("-p", str(port))]
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(
-            [*tools.PRIVATE_MOUNTS, "--mount-proc", "sh", "-c", START, "sh", directory, program, libraries,
-             *where, *settings],
+            [*within, *tools.PRIVATE_MOUNTS, "--mount-proc", "sh", "-c", START, "sh",
+             directory, ":".join(map(str, layers)), prepare, *SSHD, "-h", directory / "host", *where, *settings],
+            env={**os.environ, "ports": " ".join(map(str, ports))},
             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
         )  # fmt: skip
+    up = Server(directory, ports, process)
     try:
-        up = Server(directory, ports, process)
-        until(lambda: up.log.count("Server listening") == hosts, "does not listen", 20)
+        until(lambda: process.poll() is not None or up.log.count(listens) == hosts, "does not listen", 20)
+        assert process.poll() is None, up.log
         yield up
     finally:
+        left = up.processes() if process.poll() is None else []
         process.kill()
         process.wait()
+        until(lambda: not any(map(_runs, left)), "is left", 10)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process is there, and does not just end, which takes a second where it had mounts of its own."""
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except (FileNotFoundError, ProcessLookupError):
+        return False

@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
+from typing import Protocol
 
 import pytest
 from fabric import Config
@@ -37,13 +38,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Server]:
         yield up
 
 
-@pytest.fixture
-def connect(server: sshd.Server) -> Iterator[Callable[..., Machine]]:
-    """Makes connections to it; they are closed at the end."""
+class Connect(Protocol):
+    """Makes a connection to a server."""
+
+    def __call__(self, rules: str = "", where: sshd.Server | None = None, **keys: str) -> Machine:
+        """See `connected`."""
+
+
+def connected(server: sshd.Server) -> Iterator[Connect]:
+    """A maker of connections: with an ~/.ssh/config, to another server, with more keys of hosts.toml."""
     made = []
 
-    def connect(rules: str = "", where: sshd.Server = server, **keys: str) -> Machine:
-        file = where.inventory()
+    def connect(rules: str = "", where: sshd.Server | None = None, **keys: str) -> Machine:
+        file = (where or server).inventory(h0=0)
         file.write_text(file.read_text() + "".join(f"{key} = '{value}'\n" for key, value in keys.items()))
         known = inventory.load(file)
         config = Config(
@@ -57,21 +64,27 @@ def connect(server: sshd.Server) -> Iterator[Callable[..., Machine]]:
         machine.close()
 
 
-def test_what_a_host_prints_comes_byte_for_byte(connect: Callable[..., Machine]) -> None:
+@pytest.fixture
+def connect(server: sshd.Server) -> Iterator[Connect]:
+    """Makes connections to it; they are closed at the end."""
+    yield from connected(server)
+
+
+def test_what_a_host_prints_comes_byte_for_byte(connect: Connect) -> None:
     answer = target.run(connect(), "printf x; yes é→𝄞 | head -n 100000; printf '\\377\\200'")
     assert carry.encoded(answer.stdout) == b"x" + "é→𝄞\n".encode() * 100000 + b"\xff\x80"
 
 
-def test_standard_input_is_closed(connect: Callable[..., Machine]) -> None:
+def test_standard_input_is_closed(connect: Connect) -> None:
     assert target.run(connect(), "cat; read -r x || echo none").stdout == "none\n"
 
 
-def test_a_warning_of_sudo_is_not_taken_for_a_failure_of_its_own(connect: Callable[..., Machine]) -> None:
+def test_a_warning_of_sudo_is_not_taken_for_a_failure_of_its_own(connect: Connect) -> None:
     answer = target.run(connect(), "echo 'sudo: unable to resolve host x' >&2; echo 'disk full' >&2; exit 3")
     assert (answer.exited, answer.stderr) == (3, "sudo: unable to resolve host x\ndisk full\n")
 
 
-def test_large_output_costs_little(connect: Callable[..., Machine]) -> None:
+def test_large_output_costs_little(connect: Connect) -> None:
     machine = connect()
     target.run(machine, "true")
 
@@ -89,7 +102,7 @@ def test_large_output_costs_little(connect: Callable[..., Machine]) -> None:
     assert large[1] == "a script was stopped: it printed more than 64 MiB" and large[0] < 8
 
 
-def test_a_file_goes_to_a_host_that_has_no_sftp(connect: Callable[..., Machine], tmp_path: Path) -> None:
+def test_a_file_goes_to_a_host_that_has_no_sftp(connect: Connect, tmp_path: Path) -> None:
     content = os.urandom(3_000_000)
     (tmp_path / "file").write_bytes(content)
     machine = connect(user="noisy")
@@ -100,7 +113,7 @@ def test_a_file_goes_to_a_host_that_has_no_sftp(connect: Callable[..., Machine],
 
 
 @pytest.mark.parametrize("user", ["noisy", "liar", "limited"])
-def test_a_login_shell_does_what_was_asked_or_is_named(connect: Callable[..., Machine], user: str) -> None:
+def test_a_login_shell_does_what_was_asked_or_is_named(connect: Connect, user: str) -> None:
     machine = connect(user=user)
     if user == "noisy":
         assert target.run(machine, "echo right").stdout == "right\n"
@@ -111,7 +124,7 @@ def test_a_login_shell_does_what_was_asked_or_is_named(connect: Callable[..., Ma
 
 
 def test_a_host_that_hangs_in_the_middle_counts_as_lost(
-    server: sshd.Server, connect: Callable[..., Machine], monkeypatch: pytest.MonkeyPatch
+    server: sshd.Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine_module, "ALIVE", 0.3)
     machine = connect()
@@ -135,9 +148,15 @@ def test_a_host_that_hangs_in_the_middle_counts_as_lost(
     assert monotonic() - begin < 20
 
 
-def test_ssh_config_names_user_and_port_where_the_inventory_does_not(
-    server: sshd.Server, connect: Callable[..., Machine]
-) -> None:
+def test_what_is_cut_when_its_connection_is_closed_already_is_no_error(connect: Connect) -> None:
+    machine = connect()
+    stream = machine.begin("sleep 60")
+    machine.transport.packetizer.close()  # what sends knows that it is closed; the channel does not
+    stream.cancel()
+    assert stream.read(1) == b""
+
+
+def test_ssh_config_names_user_and_port_where_the_inventory_does_not(server: sshd.Server, connect: Connect) -> None:
     rules = f"Host 127.0.0.1\n User noisy\n Port {server.ports[0]}\n"
     assert target.run(connect(rules), 'echo "$HOME"').stdout == f"{server.directory / 'noisy'}\n"
     assert connect(rules, user="root").user == "root"
@@ -152,7 +171,7 @@ IDENTITIES = {
 
 
 @pytest.mark.parametrize(("kind", "why"), IDENTITIES.items())
-def test_a_key_that_is_none_is_named(connect: Callable[..., Machine], tmp_path: Path, kind: str, why: str) -> None:
+def test_a_key_that_is_none_is_named(connect: Connect, tmp_path: Path, kind: str, why: str) -> None:
     file = tmp_path / "key"
     if kind == "a directory":
         file.mkdir()
@@ -167,7 +186,7 @@ def test_a_key_that_is_none_is_named(connect: Callable[..., Machine], tmp_path: 
     assert why in unreachable.value.details and "identity_file" in unreachable.value.hint
 
 
-def test_a_key_that_is_not_wanted_there(connect: Callable[..., Machine], tmp_path: Path) -> None:
+def test_a_key_that_is_not_wanted_there(connect: Connect, tmp_path: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"], check=True)
     with pytest.raises(Unreachable, match="login refused"):
         connect(identity_file=str(tmp_path / "key")).open()
@@ -181,9 +200,7 @@ OFFERS = {
 
 
 @pytest.mark.parametrize(("option", "what"), OFFERS.items())
-def test_algorithms_of_both_sides_are_named(
-    connect: Callable[..., Machine], tmp_path: Path, option: str, what: str
-) -> None:
+def test_algorithms_of_both_sides_are_named(connect: Connect, tmp_path: Path, option: str, what: str) -> None:
     options = [option] + ["Ciphers=aes256-ctr"] * option.startswith("MACs")
     with sshd.server(tmp_path, options=options) as other, pytest.raises(Unreachable) as unreachable:
         connect(where=other).open()
@@ -192,7 +209,7 @@ def test_algorithms_of_both_sides_are_named(
     assert "\nthis side supports: " in unreachable.value.details
 
 
-def test_a_cloud_image_that_wants_another_user(connect: Callable[..., Machine], tmp_path: Path) -> None:
+def test_a_cloud_image_that_wants_another_user(connect: Connect, tmp_path: Path) -> None:
     says = 'echo \'Please login as the user "admin" rather than the user "root".\'; echo; sleep 1; exit 142'
     with sshd.server(tmp_path, options=[f"ForceCommand={says}"]) as other:
         with pytest.raises(Unreachable, match="the host requires another user") as unreachable:

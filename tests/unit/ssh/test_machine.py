@@ -32,6 +32,13 @@ KEYS = [paramiko.ECDSAKey.generate() for _ in range(2)]
 
 EXPECTED = Entry("ecdsa-sha2-nistp256", KEYS[1].asbytes())
 
+
+def reset(error: Exception) -> Exception:
+    """As Paramiko raises it where the connection is reset."""
+    error.__context__ = ConnectionResetError()
+    return error
+
+
 FAILURES: dict[str, tuple[Exception, str, str, str]] = {
     "changed key": (
         Changed(EXPECTED, KEYS[0].asbytes()),
@@ -67,6 +74,12 @@ FAILURES: dict[str, tuple[Exception, str, str, str]] = {
     "no cipher": (IncompatiblePeer("Incompatible ssh server (no acceptable ciphers)"), "no cipher in common", "", ""),
     "no banner": (
         SSHException("Error reading SSH protocol banner"),
+        "cannot connect",
+        "it closes the connection, 6 times",
+        "ssh -v",
+    ),
+    "reset": (
+        reset(SSHException("Error reading SSH protocol banner[Errno 104] Connection reset by peer")),
         "cannot connect",
         "it closes the connection, 6 times",
         "ssh -v",
