@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Annotated, Any, overload
 
 import invoke
@@ -72,7 +75,8 @@ class Task(invoke.Task[Any]):
     Args:
         body: the function; its parameters are annotated as options.
         settings: tables of hosts.toml, and which of their fields are options; the body gets these as `**given`.
-        positional: options whose flag may be omitted.
+        positional: required options whose flag may be omitted.
+        follows: optional options whose flag may be omitted → pattern of their values, which tells them from a task.
         json: whether the task has --json.
         answers: type of its `result` in the document, which docs/json.md describes; None: it has none.
         diff: whether the task has --diff.
@@ -87,6 +91,7 @@ class Task(invoke.Task[Any]):
         *,
         settings: Sequence[tuple[type[msgspec.Struct], Sequence[str]]] = (),
         positional: Sequence[str] = (),
+        follows: Mapping[str, str] | None = None,
         json: bool = True,
         answers: Any = None,
         diff: bool = False,
@@ -102,6 +107,7 @@ class Task(invoke.Task[Any]):
         self.options |= {each.name: each for each, wanted in ((DIFF, diff), (JSON, json)) if wanted}
         super().__init__(body, positional=tuple(positional), auto_shortflags=False, **rest)
         self.answers, self.looks, self.here, self.together = answers, looks, here, together
+        self.follows = follows or {}
 
     @property
     def takes_steps(self) -> bool:
@@ -109,9 +115,16 @@ class Task(invoke.Task[Any]):
         return DIFF.name in self.options
 
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
-        """Return its options for Invoke's parser."""
-        names = [*self.positional, *(name for name in self.options if name not in self.positional)]
-        return [Flag(self.options[name], positional=name in self.positional) for name in names]
+        """Return its options for Invoke's parser, whose positional arguments are always required."""
+        first = [*self.positional, *(name for name, pattern in self.follows.items() if self._is_followed(pattern))]
+        names = [*first, *(name for name in self.options if name not in first)]
+        return [Flag(self.options[name], positional=name in first) for name in names]
+
+    def _is_followed(self, pattern: str) -> bool:
+        """Return whether a word that matches `pattern` follows this task on the command line."""
+        return any(
+            task.rpartition(".")[2] == self.name and re.fullmatch(pattern, word) for task, word in pairwise(sys.argv)
+        )
 
     def typed(self, given: Mapping[str, Any]) -> list[str]:
         """Return the given options as they are typed, without those in `ANEW`."""

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Sequence
-from itertools import pairwise
 
 import msgspec
 from invoke import Context
@@ -96,11 +93,6 @@ def open_shell(c: Context, name: str) -> None:
     only_planned(c, "lab.shell", f"open a shell on {name}")
     command = machines.get(name).ssh()
     os.execvp(command[0], command)
-
-
-def names_a_machine(words: Sequence[str]) -> bool:
-    """Return whether a machine's name follows lab.down; positional arguments of Invoke cannot be optional."""
-    return any(task == "lab.down" and re.fullmatch(r"lab-\d+", name) for task, name in pairwise(words))
 
 
 def end_machines(c: Context, name: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 from invoke import Context
@@ -12,7 +11,6 @@ from fabfile.lab.throwaway import (
     LabMachine,
     end_machines,
     list_machines,
-    names_a_machine,
     open_shell,
     start_machines,
 )
@@ -50,7 +48,7 @@ def shell(c: Context, name: Annotated[str, about("machine of the lab, such as la
     open_shell(c, name)
 
 
-@task(positional=["name"] if names_a_machine(sys.argv) else [])
+@task(follows={"name": r"lab-\d+"})
 def down(
     c: Context,
     name: Annotated[str, about("lab machine to remove, as in inv lab.down lab-1; by default the whole lab")] = "",

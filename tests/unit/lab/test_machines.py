@@ -16,6 +16,7 @@ from fabfile import inventory, paths
 from fabfile.errors import Failed, Refused
 from fabfile.lab import demo, directory, machines, mirror, process, registry, store, throwaway, tools, vm
 from fabfile.lab.vm import Vm
+from tests.reference import all_tasks
 
 
 def new(name: str = "lab-1", **settings: object) -> Vm:
@@ -254,8 +255,10 @@ def test_all_machines_of_a_failed_start_are_ended_even_if_one_does_not_end(monke
         ("inv lab.shell lab-1", False),
     ],
 )
-def test_down_takes_a_name(words: str, named: bool) -> None:
-    assert throwaway.names_a_machine(words.split()) == named
+def test_down_takes_a_name(words: str, named: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", words.split())
+    (name,) = [each for each in all_tasks()["lab.down"].get_arguments() if each.name == "name"]
+    assert name.positional == named
 
 
 def test_the_ssh_command_contains_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
