@@ -111,6 +111,15 @@ def for_people() -> TextIO:
     return sys.stderr if _document else sys.stdout
 
 
+def columns() -> int | None:
+    """The width of the terminal that people read; None: it is no terminal."""
+    stream = for_people()
+    if not (stream and stream.isatty()):
+        return None
+    typed = os.environ.get("COLUMNS", "")
+    return (int(typed) if typed.isdecimal() else os.get_terminal_size(stream.fileno()).columns) or 80
+
+
 def write_document(text: str) -> OSError | None:
     """Print the JSON document; return the error if it could not be written completely."""
     with _lock:

@@ -23,6 +23,7 @@ from fabfile import (
     lock,
     outcome,
     selection,
+    summary,
 )
 from fabfile.batches import Gate
 from fabfile.console import prefixed, say
@@ -31,8 +32,6 @@ from fabfile.inventory import Host, Inventory
 from fabfile.outcome import FleetReport, HostReport, Trouble
 from fabfile.ssh.ways import Ways
 from fabfile.together import Together
-
-STATUSES = ("ok", "changed", "pending", "refused", "failed", "unreachable", "skipped", "interrupted")
 
 
 class Executor(FabricExecutor):
@@ -73,7 +72,7 @@ class Executor(FabricExecutor):
             together.show()
             code = outcome.exit_code([report.status for report in reports.values()])
             events.tell("run-end", exit_code=code)
-            summary(reports)
+            summary.show(reports)
         if as_json:
             outcome.publish(FleetReport(code, reports))
         if code:
@@ -160,25 +159,3 @@ def told(host: Host, report: HostReport) -> HostReport:
     error = report.error.what if report.error else ""
     events.tell("host-end", host=host.name, status=report.status, seconds=report.seconds, error=error)
     return report
-
-
-def _steps(report: HostReport) -> list[str]:
-    """How many of its steps ended how, as one text; of a host without steps, nothing."""
-    statuses = [step.status for task in report.tasks for step in task.steps]
-    counts = {status: statuses.count(status) for status in ("ok", "changed", "pending")}
-    counts["skipped"] = sum(len(task.skipped) for task in report.tasks)
-    text = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-    return [f"steps: {text}"] if text else []
-
-
-def summary(reports: dict[str, HostReport]) -> None:
-    """One line for each host, and one that counts."""
-    if len(reports) > 1:
-        width = max(map(len, reports))
-        say()
-        for host, report in reports.items():
-            what = [*_steps(report), *(report.error.what.splitlines()[:1] if report.error else [])]
-            say(f"{host:{width}}  {report.status:11} {report.seconds:6.1f} s  {'  '.join(what)}")
-    counts = {status: sum(report.status == status for report in reports.values()) for status in STATUSES}
-    always = ("ok", "changed", "failed", "unreachable")
-    say("  ".join(f"{status} {count}" for status, count in counts.items() if count or status in always))

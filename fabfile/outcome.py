@@ -23,6 +23,8 @@ SCHEMA = 1
 
 Status = Literal["ok", "changed", "pending", "refused", "failed", "unreachable", "skipped", "interrupted"]
 
+StepStatus = Literal["ok", "changed", "pending"]
+
 CODES: dict[str, int] = {
     "failed": 1, "skipped": 1, "refused": 2, "pending": 3, "unreachable": 4, "interrupted": 130
 }  # fmt: skip
@@ -38,7 +40,7 @@ class Outcome(msgspec.Struct, frozen=True):
     """The outcome of a step."""
 
     step: str
-    status: Literal["ok", "changed", "pending"]
+    status: StepStatus
     reason: str
     seconds: float
     changes: list[Any] = []
@@ -52,6 +54,13 @@ class Trouble(msgspec.Struct, frozen=True):
     hint: str = ""
 
 
+class Unfinished(msgspec.Struct, frozen=True):
+    """The step that a task did not get beyond."""
+
+    step: str
+    seconds: float
+
+
 class TaskReport(msgspec.Struct):
     """The outcome of a task on a host."""
 
@@ -62,6 +71,7 @@ class TaskReport(msgspec.Struct):
     skipped: list[str] = []
     result: Any = None
     error: Trouble | None = None
+    unfinished: Unfinished | None = None
 
 
 class HostReport(msgspec.Struct):
@@ -192,6 +202,8 @@ def step(name: str) -> Iterator[None]:
     except Exception as error:
         status, trouble, _ = explained(error, remote=True)
         what = trouble.what if trouble else ""
+        if now := _task.get():
+            now.unfinished = Unfinished(name, timer.seconds)
         events.tell("step-end", step=name, status=status, seconds=timer.seconds, error=what)
         raise
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from fabfile import alike, answer, console, live, outcome
+from fabfile import alike, answer, console, outcome
 from fabfile.answer import Answer
 
 View = Callable[[Mapping[str, Answer], int], list[str]]
@@ -61,9 +60,7 @@ class Together:
     @property
     def _columns(self) -> int:
         """How wide a table may be."""
-        if self._plain or not live.is_terminal():
-            return WIDTH
-        return max(os.get_terminal_size(console.for_people().fileno()).columns or WIDTH, LEAST)
+        return WIDTH if self._plain else max(console.columns() or WIDTH, LEAST)
 
 
 class _Task:

@@ -110,3 +110,16 @@ def test_no_password_is_in_it() -> None:
     text = outcome.document(Report(tasks=[TaskReport("t", result="https://user:secret@mirror/x")]))
     assert "secret" not in text
     assert json.loads(text)["tasks"][0]["result"] == "https://***@mirror/x"
+
+
+def test_the_step_that_a_task_did_not_get_beyond_is_kept() -> None:
+    def do() -> None:
+        with outcome.step("first"):
+            outcome.note(Outcome("first", "ok", "nothing to do", 0.1))
+        with outcome.step("second"):
+            raise Failed("it broke")
+
+    report, _ = outcome.perform("t", do, remote=True)
+    assert report.unfinished and (report.unfinished.step, report.unfinished.seconds < 1) == ("second", True)
+    report, _ = outcome.perform("t", raising(Failed("between two steps")), remote=True)
+    assert report.unfinished is None

@@ -8,6 +8,7 @@ import pty
 import re
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from itertools import pairwise
@@ -33,15 +34,21 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[sshd.Serv
 
 
 def run(
-    servers: list[sshd.Server], directory: Path, *words: str, terminal: bool = True, door: str = "fab"
+    servers: list[sshd.Server],
+    directory: Path,
+    *words: str,
+    terminal: bool = True,
+    wide: int = 80,
+    door: str = "fab",
 ) -> tuple[int, str, str]:
-    """Exit code, what a terminal got, and standard output where that is no terminal."""
+    """Exit code, what a terminal of so many columns got, and standard output where that is no terminal."""
     (directory / "seconds").write_text("1.2")
-    environment = {**os.environ, "HOSTS_FILE": str(inventory(servers, directory)), "TERM": "xterm"}
+    environment = {**os.environ, "HOSTS_FILE": str(inventory(servers, directory)), "TERM": "xterm", "COLUMNS": ""}
     command = [sys.executable, "-m", "tests.integration.local.harmless", door, *words]
     if door == "inv":
         command = [*OWN_RUN, *command]
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (25, wide))
     with (directory / "out").open("w") as out:
         process = subprocess.Popen(
             command, cwd=REPOSITORY, env=environment, stdin=theirs, stdout=theirs if terminal else out, stderr=theirs,
@@ -85,6 +92,16 @@ def test_this_machine_needs_no_display_in_lines_or_for_a_plan(tmp_path: Path, wo
 def test_a_task_without_steps_has_the_terminal_for_itself(tmp_path: Path) -> None:
     code, screen, _ = run([], tmp_path, "look", "--directory", str(tmp_path), door="inv")
     assert (code, screen) == (0, "")
+
+
+def test_the_table_at_the_end_is_as_wide_as_the_terminal(servers: list[sshd.Server], tmp_path: Path) -> None:
+    long = f"echo {'x' * 200}; exit 1"
+    code, screen, _ = run(servers, tmp_path, "--plain", "-H", "hosts", *steps(tmp_path), "run", long, wide=60)
+    assert code == 1
+    table = screen.replace("\r", "").partition("\n\nstep ")[2].splitlines()
+    assert [line.split()[0] for line in table[1:4]] == ["first", "second", "third"]
+    assert [line.split()[:2] for line in table[6:8]] == [["h0", "failed"], ["h1", "failed"]]
+    assert max(map(len, table)) == 60 and table[6].endswith("…")
 
 
 @pytest.mark.parametrize("words", [("--plain",), ()])

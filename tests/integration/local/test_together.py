@@ -102,7 +102,7 @@ def test_the_document_is_as_ever_and_the_plan_beside_it_is_folded(server: sshd.S
     for number in range(1, 6):
         (task,) = document["hosts"][f"web{number:02}"]["tasks"]
         assert [step["status"] for step in task["steps"]] == ["ok" if number == 4 else "pending", *["pending"] * 2]
-        assert set(task) == {"task", "status", "seconds", "steps", "skipped", "result", "error"}
+        assert set(task) == {"task", "status", "seconds", "steps", "skipped", "result", "error", "unfinished"}
     assert "4 hosts: web[01-03,05]" in err
     code, out, err = run(server, "-H", "web[01-02]", "doctor", "--json")
     report = json.loads(out)["hosts"]["web02"]

@@ -1,0 +1,81 @@
+"""What a run ends with: a line for each host and each step, one that counts, and none wider than the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fabfile import console, summary
+from fabfile.outcome import HostReport, Outcome, TaskReport, Trouble, Unfinished
+
+
+def report(status: Any, what: str = "", *steps: Outcome, **more: Any) -> HostReport:
+    """Of a host with one task."""
+    error = Trouble(what, "details", "mend it") if what else None
+    task = TaskReport("deploy", status, 1.0, steps=list(steps), error=error, **more)
+    return HostReport(status, 1.0, [task], error)
+
+
+def step(name: str, status: Any, seconds: float) -> Outcome:
+    """A step that ended well."""
+    return Outcome(name, status, "why", seconds)
+
+
+def shown(capsys: pytest.CaptureFixture[str], reports: dict[str, HostReport]) -> list[str]:
+    """The lines that are shown."""
+    summary.show(reports)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_each_host_has_the_first_line_of_its_error_and_all_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    reports = {
+        "alpha": report("changed"),
+        "b": report("failed", "it broke\nat all"),
+        "c": report("unreachable", "gone"),
+    }
+    lines = shown(capsys, reports)[-4:]
+    assert [line.split()[:2] for line in lines[:3]] == [["alpha", "changed"], ["b", "failed"], ["c", "unreachable"]]
+    assert lines[1].endswith("it broke") and lines[2].endswith("gone")
+    assert lines[3] == "ok 0  changed 1  failed 1  unreachable 1"
+
+
+def test_a_step_has_its_usual_and_its_longest_time_and_where_that_was(capsys: pytest.CaptureFixture[str]) -> None:
+    reports = {
+        f"h{number}": report("changed", "", step("one", "ok", 0), step("two", "changed", float(number)))
+        for number in (1, 2, 9)
+    }
+    reports["h4"] = report("failed", "two: broke", step("one", "ok", 0.0), unfinished=Unfinished("two", 4.0))
+    lines = shown(capsys, reports)
+    assert lines[:3] == [
+        "",
+        "step  median  longest  on",
+        "two    3.0 s    9.0 s  h9  changed 3  failed 1",
+    ]
+
+
+def test_the_steps_of_a_host_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    steps = step("one", "ok", 0), step("two", "changed", 1), step("three", "changed", 1)
+    reports = {"a": report("failed", "four: it broke", *steps, skipped=["five", "six"]), "b": report("ok")}
+    lines = shown(capsys, reports)
+    assert lines[-3].endswith(" s  steps: 1 ok, 2 changed, 2 skipped  four: it broke")
+    assert lines[-2].endswith(" s")
+
+
+def test_one_host_needs_no_table(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = shown(capsys, {"h1": report("pending")})
+    assert lines == ["ok 0  changed 0  pending 1  failed 0  unreachable 0"]
+
+
+@pytest.mark.parametrize("error", ["x" * 200, "\u6c34" * 200, "e\u0301" * 200, "\x1b" * 60])
+def test_no_line_is_wider_than_the_terminal(
+    error: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rich.cells import cell_len
+
+    reports = {"a": report("failed", error), "b": report("ok")}
+    assert max(map(cell_len, shown(capsys, reports))) > 79
+    monkeypatch.setattr(console, "columns", lambda: 79)
+    lines = shown(capsys, reports)
+    assert max(map(cell_len, lines)) == 79
+    assert next(line for line in lines if line.startswith("a ")).endswith("…")
