@@ -1,14 +1,14 @@
-"""Door for inv: the tasks, on this machine; host keys, and the lab."""
+"""Door for inv: the tasks, on this machine; records of runs, host keys, and the lab."""
 
 from __future__ import annotations
 
 from invoke import Collection
 
 from fabfile import commandline, namespace
-from fabfile.tasks import lab, ssh
+from fabfile.tasks import lab, runs, ssh
 
 ns = namespace(here=True)
-for module in (lab, ssh):
+for module in (lab, runs, ssh):
     ns.add_collection(Collection.from_module(module))
 if inv := commandline.running("invoke"):
     commandline.check(inv, ns)

@@ -56,6 +56,7 @@ def show(text: str, *, always: bool = False) -> None:
     """
     if answer := _kept.get():
         answer.text.append(text)
+        console.be_heard(text)
     elif always or not console.has_document():
         console.say(text)
 

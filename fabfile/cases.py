@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -51,3 +51,12 @@ def of_task(task: TaskReport) -> Iterator[Case]:
 def _rest(task: TaskReport) -> float:
     """The seconds of a task that no step took."""
     return max(round(task.seconds - sum(step.seconds for step in task.steps), 2), 0.0)
+
+
+def troubles(hosts: Mapping[str, HostReport]) -> list[tuple[Trouble, list[str]]]:
+    """All errors, each with the hosts that met it: the same one on several hosts is told once."""
+    found: dict[tuple[str, str, str], tuple[Trouble, list[str]]] = {}
+    for host, report in hosts.items():
+        if error := report.error:
+            found.setdefault((error.what, error.details, error.hint), (error, []))[1].append(host)
+    return list(found.values())

@@ -34,6 +34,8 @@ INV_ONLY = frozenset(
         "lab.list",
         "lab.shell",
         "lab.up",
+        "runs.list",
+        "runs.show",
         "ssh.trust",
     }
 )
@@ -47,6 +49,7 @@ NARROW = {
     "limit": "hosts to restrict -H to: names, groups, globs, ranges, @labels",
     "exclude": "hosts to leave out of -H",
 }
+RETRY = {"retry-from": "run of which to take only the hosts that did not end well, see inv runs.list; or last"}
 """Options of fab, in front of the task."""
 
 BOTH = {
@@ -93,7 +96,7 @@ def extend(program: Program) -> None:
 def arguments(program: str) -> list[Argument]:
     """Options of ours in front of the task."""
     fab = program == "Fabric"
-    named = {**NARROW, **BOTH} if fab else BOTH
+    named = {**NARROW, **RETRY, **BOTH} if fab else BOTH
     kinds: dict[str, type] = {"plain": bool}
     declared = (*CAREFUL, WAIT) if fab else (WAIT,)
     return [

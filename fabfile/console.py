@@ -12,12 +12,16 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+Listener = Callable[[str, list[str]], None]
+"""Gets lines as they were printed, and before them the host that they are about; empty: the run as a whole."""
+
 _lock = threading.Lock()
 _prefix = threading.local()
+_listeners: list[Listener] = []
 _only: threading.Thread | None = None
 """The only thread that still prints; others are no longer waited for."""
 _document = False
@@ -68,11 +72,23 @@ def _escape(character: str) -> str:
 @contextmanager
 def prefixed(name: str) -> Iterator[None]:
     """Start every line that this thread prints within this context with `name`."""
-    _prefix.text = f"{name}: "
+    _prefix.name = name
     try:
         yield
     finally:
-        _prefix.text = ""
+        _prefix.name = ""
+
+
+@contextmanager
+def heard_by(listener: Listener) -> Iterator[None]:
+    """Within it, `listener` gets all that is said, from whichever thread it comes."""
+    with _lock:
+        _listeners.append(listener)
+    try:
+        yield
+    finally:
+        with _lock:
+            _listeners.remove(listener)
 
 
 def say(text: str = "", *, error: bool = False) -> None:
@@ -81,11 +97,22 @@ def say(text: str = "", *, error: bool = False) -> None:
     Output that cannot be written does not interrupt a change: characters that the terminal lacks are escaped, and if
     the reader is gone or the disk of a log is full, nothing is printed from then on.
     """
-    prefix = getattr(_prefix, "text", "")
+    name = getattr(_prefix, "name", "")
+    prefix = f"{name}: " if name else ""
     stream = sys.stderr if error else for_people()
     with _lock:
-        if _only in (None, threading.current_thread()):
-            _write(stream, [f"{prefix}{line}".rstrip() for line in printable(text).splitlines() or [""]])
+        if _only not in (None, threading.current_thread()):
+            return
+        _write(stream, [f"{prefix}{line}".rstrip() for line in printable(text).splitlines() or [""]])
+    be_heard(text)
+
+
+def be_heard(text: str) -> None:
+    """Have listeners get `text` as lines of this thread's host, which is not printed, or not by itself."""
+    with _lock:
+        listeners = list(_listeners)
+    for listener in listeners:  # without the lock: it may have something to say itself
+        listener(getattr(_prefix, "name", ""), printable(text).splitlines() or [""])
 
 
 def only_this_thread() -> None:

@@ -27,7 +27,7 @@ class Problem(Exit):
 
     def __init__(self, what: str, details: str = "", hint: str = "") -> None:
         self.what = what
-        self.details = _bounded(details.strip())
+        self.details = bounded(details.strip())
         self.hint = hint
         super().__init__(message=self._message(), code=type(self).code)
 
@@ -42,7 +42,7 @@ class Problem(Exit):
         return self.message or ""
 
 
-def _bounded(text: str) -> str:
+def bounded(text: str) -> str:
     """Shorten text to its beginning and its end."""
     left_out = len(text) - MOST
     if left_out <= 0:

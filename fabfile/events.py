@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from errno import EACCES, EISDIR
 from pathlib import Path
 from time import monotonic, time
-from typing import Literal
+from typing import Literal, TextIO
 
 import msgspec
 
@@ -133,7 +133,18 @@ def written(path: str) -> Iterator[None]:
     if not path:
         yield
         return
-    stream = Path(path).expanduser().open("w", encoding="ascii", buffering=1)
+    with into(Path(path).expanduser().open("w", encoding="ascii", buffering=1), f"--events: {path}"):
+        yield
+
+
+@contextmanager
+def into(stream: TextIO, name: str) -> Iterator[None]:
+    """Within it, every event is a line of JSON in a stream, which is closed at the end.
+
+    Args:
+        stream: it, buffered by lines.
+        name: what to call it in a warning, once it takes no more.
+    """
     broken = False
 
     def write(event: Event) -> None:
@@ -144,7 +155,7 @@ def written(path: str) -> Iterator[None]:
             stream.write(line(event) + "\n")
         except OSError as error:  # a full disk ends no change half-way
             broken = True
-            say(f"--events: {path} is no longer written: {error}", error=True)
+            say(f"{name} is no longer written: {error}", error=True)
 
     with heard_by(write):
         yield

@@ -30,6 +30,7 @@ from fabfile.console import prefixed, say
 from fabfile.errors import Interrupted, Problem, Refused
 from fabfile.inventory import Host, Inventory
 from fabfile.outcome import FleetReport, HostReport, Trouble
+from fabfile.runs.record import recorded
 from fabfile.ssh.ways import Ways
 from fabfile.together import Together
 
@@ -41,7 +42,7 @@ class Executor(FabricExecutor):
         """Run the tasks on the hosts and end with the fleet's exit code.
 
         Raises:
-            Refused: no hosts are given, a name is unknown, or there is no usable sudo password.
+            Refused: no hosts are given, the name of a host or run is unknown, or there is no usable sudo password.
             Exit: with the code of the worst host: 1 failed, 2 refused, 3 pending, 4 unreachable; 130 interrupted.
         """
         calls = self.normalize(tasks)
@@ -56,13 +57,24 @@ class Executor(FabricExecutor):
                 report = FleetReport(error.code, {}, Trouble(error.what, error.details, error.hint))
                 outcome.publish(report)
             raise
-        sizes, names = self._option("batches"), [host.name for host in hosts]
-        plain, dry = bool(self._option("plain")), bool(self.config.run.dry)
-        if sizes and not dry:
-            calls = [*calls, *health_checks(calls)]
+        whole = self._run(known, hosts, calls)
+        if as_json:
+            outcome.publish(whole)
+        if whole.exit_code:
+            raise Exit(code=whole.exit_code)
+        return {}
+
+    def _run(self, known: Inventory, hosts: list[Host], typed: Sequence[Any]) -> FleetReport:
+        names, plain, dry = [host.name for host in hosts], bool(self._option("plain")), bool(self.config.run.dry)
+        in_batches = self._option("batches") and not dry
+        calls = [*typed, *health_checks(typed)] if in_batches else typed
         together = Together(calls, names, dry=dry, plain=plain)
         lock.choose(self.config, self._option("wait-lock"))
-        with interruption.listening(here=False), events.written(self._option("events")):
+        with (
+            interruption.listening(here=False),
+            recorded("fab", typed) as record,
+            events.written(self._option("events")),
+        ):
             with Ways(known, self.config) as ways, live.shown(plain=plain):
                 events.tell("run-begin", hosts=names)
                 reports = self._batches(
@@ -72,25 +84,33 @@ class Executor(FabricExecutor):
             together.show()
             code = outcome.exit_code([report.status for report in reports.values()])
             events.tell("run-end", exit_code=code)
-            summary.show(reports)
-        if as_json:
-            outcome.publish(FleetReport(code, reports))
-        if code:
-            raise Exit(code=code)
-        return {}
+            summary.show(reports, record.name)
+            whole = FleetReport(code, reports)
+            record.end(whole)
+        return whole
 
     def _hosts(self) -> tuple[Inventory, list[Host]]:
         names = selection.words(self.core[0].args.hosts.value or "")
-        if not names:
+        again = self._option("retry-from")
+        if not names and not again:
             raise Refused("no hosts are given", hint="fab -H HOSTS TASK; for this machine: inv TASK")
         if self.core.remainder:
             raise Refused("a bare command after -- is not a task", hint="fab -H HOSTS run --command 'uname -r'")
         known = inventory.load()
-        hosts = known.resolve(names)
+        left = self._left(again) if again else []
+        hosts = [host for host in known.resolve(names or left) if not again or host.name in left]
+        if not hosts:
+            raise Refused(f"no host is left of those of {again} that did not end well", f"they are {', '.join(left)}")
         limit, exclude = (self._option(name) for name in commandline.NARROW)
         if limit or exclude:
             hosts = selection.narrowed(known.chosen, hosts, limit, exclude)
         return known, hosts
+
+    def _left(self, run: str) -> list[str]:
+        """The hosts of a run that are to be tried again."""
+        from fabfile.runs import history
+
+        return history.unfinished(history.find(run))
 
     def _option(self, name: str) -> str:
         return commandline.typed(self.core, name)
@@ -150,7 +170,8 @@ def health_checks(calls: Sequence[Any]) -> list[Call]:
 def given_up(host: Host, why: str) -> HostReport:
     """The report of a host whose thread was not waited for."""
     status, error, text = outcome.explained(Interrupted(f"interrupted: {why}", hint=interruption.AGAIN))
-    say("\n".join(f"{host.name}: {line}" for line in text.splitlines()), error=True)
+    with prefixed(host.name):
+        say(text, error=True)
     return told(host, HostReport(status, error=error))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -11,6 +12,7 @@ from invoke.exceptions import Exit
 from fabfile import commandline, console, events, interruption, live, lock, outcome
 from fabfile.errors import Problem
 from fabfile.outcome import Report
+from fabfile.runs.record import recorded
 
 
 class Executor(InvokeExecutor):
@@ -36,26 +38,34 @@ class Executor(InvokeExecutor):
                 whole.exit_code = error.code
                 outcome.publish(whole)
             raise
-        file, plain = commandline.typed(self.core, "events"), bool(commandline.typed(self.core, "plain"))
+        changes = [] if self.config.run.dry else calls
         lock.choose(self.config, commandline.typed(self.core, "wait-lock"))
-        with interruption.listening(here=True), events.written(file):
+        with (
+            interruption.listening(here=True),
+            recorded("inv", changes) as record,
+            events.written(commandline.typed(self.core, "events")),
+        ):
             events.tell("run-begin")
             try:
-                for call in calls:
-                    self.config.load_collection(self.collection.configuration(call.called_as))
-                    self.config.load_shell_env()
-                    # A task that takes no steps may have the terminal for itself, as lab.shell has.
-                    view = live.shown(plain=plain) if getattr(call.task, "takes_steps", False) else nullcontext()
-                    with view:
-                        follows = outcome.take(call, call.make_context(self.config), whole, remote=False)
-                    if not follows:
-                        break
+                self._take(calls, whole, plain=bool(commandline.typed(self.core, "plain")))
             except KeyboardInterrupt:  # between two tasks
                 whole.status = "interrupted"
             whole.exit_code = outcome.exit_code([whole.status])
             events.tell("run-end", exit_code=whole.exit_code)
+            record.end(whole)
         if as_json:
             outcome.publish(whole)
         if whole.exit_code:
             raise Exit(code=whole.exit_code)
         return {}
+
+    def _take(self, calls: Sequence[Any], whole: Report, *, plain: bool) -> None:
+        for call in calls:
+            self.config.load_collection(self.collection.configuration(call.called_as))
+            self.config.load_shell_env()
+            # A task that takes no steps may have the terminal for itself, as lab.shell has.
+            view = live.shown(plain=plain) if getattr(call.task, "takes_steps", False) else nullcontext()
+            with view:
+                follows = outcome.take(call, call.make_context(self.config), whole, remote=False)
+            if not follows:
+                break

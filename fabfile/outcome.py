@@ -18,6 +18,9 @@ from invoke.exceptions import Exit
 from fabfile import answer, console, events, hints, interruption
 from fabfile.errors import Failed, Found, Interrupted, Pending, Problem, Refused, Skipped, Unreachable
 
+HERE = "this machine"
+"""What the host of a run of inv is called."""
+
 SCHEMA = 1
 """Grows when a field is removed or changes its meaning; a new field leaves it."""
 
@@ -29,6 +32,9 @@ CODES: dict[str, int] = {
     "failed": 1, "skipped": 1, "refused": 2, "pending": 3, "unreachable": 4, "interrupted": 130
 }  # fmt: skip
 """Exit codes; every other status is 0. Of several hosts the smallest code counts, unless the run was interrupted."""
+
+WELL = frozenset({"ok", "changed", "pending"})
+"""Statuses of hosts on which nothing is left to try again."""
 
 KINDS: dict[type[Problem], Status] = {
     Refused: "refused", Unreachable: "unreachable", Skipped: "skipped", Interrupted: "interrupted"
@@ -259,11 +265,16 @@ def publish(report: Report | FleetReport) -> None:
         raise Failed("the JSON document cannot be written", str(error))
 
 
+def as_builtins(value: Any) -> Any:
+    """`value` as JSON has it; a source is the data that it is made of, or else its label."""
+    return msgspec.to_builtins(value, enc_hook=lambda source: source.label)
+
+
 def as_json(value: Any) -> str:
-    """`value` as JSON; a source is the data that it is made of, or else its label."""
+    """`value` as JSON, see `as_builtins`."""
     import json
 
-    return json.dumps(msgspec.to_builtins(value, enc_hook=lambda source: source.label))
+    return json.dumps(as_builtins(value))
 
 
 def document(report: Report | FleetReport) -> str:

@@ -14,6 +14,12 @@ def cache() -> Path:
     return Path(base) / "containerd-devmapper"
 
 
+def state() -> Path:
+    """What is kept of what was done: records of runs. Safe to delete at any time."""
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local/state")
+    return Path(base) / "containerd-devmapper"
+
+
 def lab() -> Path:
     """Directory of the running lab, LAB_DIR: inventory, keys, overlays, process ids."""
     # Path.resolve() raises an error for circular links.

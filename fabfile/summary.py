@@ -9,18 +9,25 @@ from typing import get_args
 from fabfile import cases, console
 from fabfile.cases import Case
 from fabfile.console import printable, say
-from fabfile.outcome import HostReport, Status, StepStatus
+from fabfile.outcome import WELL, HostReport, Status, StepStatus
 
 STATUSES: tuple[Status, ...] = get_args(Status)
 ALWAYS = ("ok", "changed", "failed", "unreachable")
 """Those that are counted even where there is none."""
 
 
-def show(reports: Mapping[str, HostReport]) -> None:
-    """Say what became of all hosts; of a single one the lines of its steps have said it."""
+def show(reports: Mapping[str, HostReport], record: str = "") -> None:
+    """Say what became of all hosts; of a single one the lines of its steps have said it.
+
+    Args:
+        reports: of the hosts.
+        record: name of the run's record; empty: there is none.
+    """
     lines = []
     if len(reports) > 1:
         lines = ["", *of_steps(reports), "", *of_hosts(reports)]
+        if record and not all(report.status in WELL for report in reports.values()):
+            lines.append(f"to retry the hosts that did not end well: fab --retry-from {record} TASK")
     say("\n".join(fitted([*lines, count(reports)])))
 
 

@@ -83,6 +83,7 @@ class Task(invoke.Task[Any]):
         looks: whether the task never changes anything.
         here: whether the task concerns the controller only: inv has it, and fab does not.
         together: how its answers of several hosts are shown, see `together.View`; None: each by itself.
+        record: whether a run of it leaves a record, see `recorded_by`.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Task(invoke.Task[Any]):
         looks: bool = False,
         here: bool = False,
         together: Callable[..., list[str]] | None = None,
+        record: bool = True,
         **rest: Any,
     ) -> None:
         self.options = {each.name: each for each in _declared(body)}
@@ -107,7 +109,7 @@ class Task(invoke.Task[Any]):
         self.options |= {each.name: each for each, wanted in ((DIFF, diff), (JSON, json)) if wanted}
         super().__init__(body, positional=tuple(positional), auto_shortflags=False, **rest)
         self.answers, self.looks, self.here, self.together = answers, looks, here, together
-        self.follows = follows or {}
+        self.follows, self.record = follows or {}, record
 
     @property
     def takes_steps(self) -> bool:
@@ -125,6 +127,10 @@ class Task(invoke.Task[Any]):
         return any(
             task.rpartition(".")[2] == self.name and re.fullmatch(pattern, word) for task, word in pairwise(sys.argv)
         )
+
+    def recorded_by(self, door: str) -> bool:
+        """Whether a run of it by `fab` or `inv` leaves a record: any on hosts, and one that may change this machine."""
+        return self.record and (door == "fab" or not self.looks)
 
     def typed(self, given: Mapping[str, Any]) -> list[str]:
         """Return the given options as they are typed, without those in `ANEW`."""

@@ -5,4 +5,4 @@ from __future__ import annotations
 from fabfile.tasks import containerd, inventory, pool, root, runc, toolchain
 
 __all__ = ["containerd", "inventory", "pool", "root", "runc", "toolchain"]
-"""Namespaces of both inv and fab; inv also has `lab` and `ssh`."""
+"""Namespaces of both inv and fab; inv also has `lab`, `runs` and `ssh`."""

@@ -13,13 +13,13 @@ from fabfile.steps.origin import Setting, show_settings
 from fabfile.task import task
 
 
-@task(answers=list[Setting], looks=True)
+@task(answers=list[Setting], looks=True, record=False)
 def show(c: Context) -> None:
     """Show what a host gets, and where each value comes from; nothing is connected to."""
     show_settings(c)
 
 
-@task(name="import", positional=["file"], here=True, answers=Imported)
+@task(name="import", positional=["file"], here=True, answers=Imported, record=False)
 def import_(
     c: Context,
     file: Annotated[str, about("Ansible inventory to read, in INI notation or YAML")],

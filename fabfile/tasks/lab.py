@@ -24,7 +24,7 @@ Machine = Annotated[
 Suite = Annotated[str, about("Debian generation: bookworm, trixie or forky")]
 
 
-@task(answers=list[LabMachine])
+@task(answers=list[LabMachine], record=False)
 def up(
     c: Context,
     count: Annotated[int, about("number of machines")] = 1,
@@ -36,19 +36,19 @@ def up(
     start_machines(c, count, suite, memory, machine)
 
 
-@task(name="list", answers=list[LabMachine], looks=True)
+@task(name="list", answers=list[LabMachine], looks=True, record=False)
 def list_(c: Context) -> None:
     """List the lab's machines."""
     list_machines()
 
 
-@task(positional=["name"], json=False)
+@task(positional=["name"], json=False, record=False)
 def shell(c: Context, name: Annotated[str, about("machine of the lab, such as lab-1")]) -> None:
     """Open a shell on a machine of the lab."""
     open_shell(c, name)
 
 
-@task(follows={"name": r"lab-\d+"})
+@task(follows={"name": r"lab-\d+"}, record=False)
 def down(
     c: Context,
     name: Annotated[str, about("lab machine to remove, as in inv lab.down lab-1; by default the whole lab")] = "",
@@ -57,7 +57,7 @@ def down(
     end_machines(c, name)
 
 
-@task(json=False)
+@task(json=False, record=False)
 def demo(
     c: Context,
     keep: Annotated[bool, about("machine left running at the end")] = False,

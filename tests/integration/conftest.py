@@ -7,6 +7,7 @@ machine serves the tests of one file, in order.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
@@ -65,9 +66,13 @@ def first(config: pytest.Config) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """In the first process: create one lab for all, and a file in which they record their waits."""
+    """In the first process: create one lab for all, and a file in which they record their waits.
+
+    Runs leave their records in a directory of this test run, not among the developer's own.
+    """
     if first(config):
         times.begin()
+        os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="containerd-devmapper-state-")
         os.environ["LAB_DIR"] = tempfile.mkdtemp(prefix="containerd-devmapper-lab-")
 
 
@@ -89,6 +94,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
             machines.down()
             Path(os.environ["LAB_DIR"]).rmdir()
         del os.environ["LAB_DIR"]
+        shutil.rmtree(os.environ.pop("XDG_STATE_HOME"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

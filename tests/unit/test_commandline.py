@@ -40,6 +40,7 @@ WRONG = {
     "fab -H a deplooy": ("no task 'deplooy'", "did you mean fab -H HOSTS deploy?"),
     "fab -H a lab.up": ("lab.up is a task of inv", "see inv --help lab.up"),
     "fab -H a ssh.trust a": ("ssh.trust is a task of inv", "see inv --help ssh.trust"),
+    "fab runs.list": ("runs.list is a task of inv", "see inv --help runs.list"),
     "inv deploy --relese 2.3": ("deploy has no option '--relese'", "did you mean --release? see inv --help deploy"),
     "inv pool.loop -s 1G": ("pool.loop has no option '-s'", "see inv --help pool.loop"),
     "inv pool.reset -ny": ("pool.reset has no option '-n'", "see inv --help pool.reset"),

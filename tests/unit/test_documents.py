@@ -22,6 +22,7 @@ PAGES += sorted((REPOSITORY / "docs").glob("*.md"))
 PLACEHOLDERS = {
     "TASK": "deploy", "NAME": "lab-1", "HOSTS": "hosts", "DEV": "/dev/sdb", "DEVICE": "/dev/sdb", "POOL": "pool",
     "SIZE": "1G", "DIR": "/srv/pool", "FILE": "/dev/null", "ID": "/dev/sdb",
+    "RUN": "20261128-024452-123",
 }  # fmt: skip
 
 
@@ -38,9 +39,10 @@ def commands(page: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_command_is_taken(page: Path) -> None:
+def test_every_command_is_taken(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for command in commands(page):
         words = [PLACEHOLDERS.get(word, word) for word in shlex.split(command)]
+        monkeypatch.setattr("sys.argv", words)
         program, namespace = (
             (Fab(name="Fabric"), fabfile.ns) if words[0] == "fab" else (Program(name="Invoke"), tasks.ns)
         )

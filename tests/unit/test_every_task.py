@@ -33,6 +33,8 @@ LOOKS = {name for name, task in all_tasks().items() if task.looks}
 
 ASKS = {"ssh.trust"}
 """What connects to hosts by itself: tests/integration/local/test_trust.py tries it, --dry too."""
+NO_HOST = {"lab.list", "runs.list", "runs.show"}
+"""Those that look at no machine."""
 
 LAB: dict[str, dict[str, Any]] = {
     "lab.up": {},
@@ -161,7 +163,7 @@ def test_a_task_on_a_direct_pool_plans_the_scripts_of_that_variant(
     assert any("thinpool" in script for script in scripts)
 
 
-@pytest.mark.parametrize("name", sorted(LOOKS - {"lab.list"}))
+@pytest.mark.parametrize("name", sorted(LOOKS - NO_HOST))
 def test_what_only_looks_does_the_same_with_dry_and_ends_as_ever(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     reports = []
     for dry in (False, True):

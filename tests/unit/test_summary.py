@@ -22,9 +22,9 @@ def step(name: str, status: Any, seconds: float) -> Outcome:
     return Outcome(name, status, "why", seconds)
 
 
-def shown(capsys: pytest.CaptureFixture[str], reports: dict[str, HostReport]) -> list[str]:
+def shown(capsys: pytest.CaptureFixture[str], reports: dict[str, HostReport], record: str = "") -> list[str]:
     """The lines that are shown."""
-    summary.show(reports)
+    summary.show(reports, record)
     return capsys.readouterr().out.splitlines()
 
 
@@ -63,8 +63,16 @@ def test_the_steps_of_a_host_are_counted(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_one_host_needs_no_table(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = shown(capsys, {"h1": report("pending")})
+    lines = shown(capsys, {"h1": report("pending")}, "20261128-024452-123")
     assert lines == ["ok 0  changed 0  pending 1  failed 0  unreachable 0"]
+
+
+def test_hosts_that_did_not_end_well_are_tried_again_by_the_record(capsys: pytest.CaptureFixture[str]) -> None:
+    well = {"a": report("ok"), "b": report("pending")}
+    again = "fab --retry-from 20261128-024452-123 TASK"
+    assert not any(again in line for line in shown(capsys, well, "20261128-024452-123"))
+    assert any(again in line for line in shown(capsys, {**well, "c": report("failed", "x")}, "20261128-024452-123"))
+    assert not any("--retry-from" in line for line in shown(capsys, {**well, "c": report("failed", "x")}))
 
 
 @pytest.mark.parametrize("error", ["x" * 200, "\u6c34" * 200, "e\u0301" * 200, "\x1b" * 60])

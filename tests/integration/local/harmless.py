@@ -64,7 +64,7 @@ def visit(c: Context, directory: Directory) -> None:
 
 def main() -> None:
     """Run inv or fab."""
-    door, *words = sys.argv[1:]
+    door, *words = sys.argv = sys.argv[1:]
     tasks = Collection(steps, look, visit, run, status, doctor)
     if door == "fab":
         program = Fab(

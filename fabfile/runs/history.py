@@ -1,0 +1,231 @@
+"""What records say of earlier runs; also of one that goes on, or that was killed before it could say how it ended."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal, TypeVar, get_args
+
+import msgspec
+
+from fabfile.console import say, shown
+from fabfile.errors import Failed, Refused
+from fabfile.events import Event
+from fabfile.outcome import (
+    HERE,
+    WELL,
+    FleetReport,
+    HostReport,
+    Outcome,
+    Report,
+    Status,
+    StepStatus,
+    TaskReport,
+    Trouble,
+    Unfinished,
+)
+from fabfile.runs import place
+from fabfile.runs.record import Head
+
+LAST = "last"
+"""Another name of the newest record."""
+
+MOST = 256 << 20
+"""Bytes of a file that is read."""
+
+HOW = "each run is listed by: inv runs.list"
+
+State = Literal["ended", "running", "killed"]
+Kind = TypeVar("Kind")
+
+
+class Run(msgspec.Struct, frozen=True):
+    """A run, as its record says."""
+
+    run: str
+    state: State
+    command: str
+    begin: float
+    end: float | None
+    exit_code: int | None
+    hosts: dict[str, int]
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """A run, and what became of each host."""
+
+    run: Run
+    hosts: dict[str, HostReport]
+    directory: str
+
+
+def runs() -> list[Run]:
+    """All runs that there is a record of, the oldest first; a record that is damaged is only said to be.
+
+    Raises:
+        Failed: they cannot be read.
+    """
+    found = []
+    for name in _names():
+        try:
+            found.append(_run(name))
+        except Failed as damaged:
+            say(str(damaged), error=True)
+    return found
+
+
+def find(name: str) -> str:
+    """The name of a record.
+
+    Args:
+        name: as it was typed; `last` or nothing: the newest one.
+
+    Raises:
+        Refused: there is none of that name.
+        Failed: they cannot be read.
+    """
+    known = _names()
+    if name in known:
+        return name
+    if not known:
+        raise Refused("no run has left a record", f"they would be in {place.root()}", hint="fab -H HOSTS TASK")
+    if name in ("", LAST):
+        return known[-1]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.7)
+    hint = f"did you mean {' or '.join(near)}? {HOW}" if near else HOW
+    raise Refused(f"no run {shown(name)}", f"{len(known)} runs from {known[0]} to {known[-1]}", hint=hint)
+
+
+def read(name: str) -> Recorded:
+    """What the record of a run says.
+
+    Raises:
+        Failed: it is damaged, or cannot be read.
+    """
+    run, directory = _run(name), place.root() / name
+    if run.state != "ended":
+        told = _events(directory / place.EVENTS)
+        try:
+            return Recorded(run, from_events(told, run.state), str(directory))
+        except (LookupError, ValueError) as error:
+            raise Failed(f"the record {directory} is damaged", f"{type(error).__name__}: {error}") from error
+    if run.command.split()[0] == "fab":
+        hosts = _read(directory / place.DOCUMENT, FleetReport).hosts
+    else:
+        hosts = {HERE: _read(directory / place.DOCUMENT, Report)}
+    return Recorded(run, hosts, str(directory))
+
+
+def unfinished(name: str) -> list[str]:
+    """The hosts of a run that did not end well, for a run that tries them again.
+
+    Raises:
+        Refused: it goes on, it is a run of inv, or all hosts ended well.
+        Failed: its record is damaged.
+    """
+    found = read(name)
+    if found.run.state == "running":
+        raise Refused(f"the run {name} goes on", found.run.command, hint="wait for its end")
+    if HERE in found.hosts:
+        raise Refused(f"the run {name} has no hosts", found.run.command, hint=f"a run of fab is needed: {HOW}")
+    left = [host for host, report in found.hosts.items() if report.status not in WELL]
+    if not left:
+        ended = "  ".join(f"{status} {count}" for status, count in found.run.hosts.items())
+        raise Refused(f"no host of the run {name} is to be tried again", ended)
+    return left
+
+
+def from_events(told: Iterable[Event], state: State) -> dict[str, HostReport]:
+    """What became of hosts, as far as events say: those of a run that has not written its document.
+
+    Args:
+        told: the events, in their order.
+        state: of the run.
+    """
+    why = "the run goes on" if state == "running" else "the run was killed"
+    hosts: dict[str, HostReport] = {}
+    for event in told:
+        if event.event == "run-begin":
+            hosts = {name: HostReport("interrupted", error=Trouble(why)) for name in event.hosts or [HERE]}
+        elif event.event != "run-end":
+            _take(hosts[event.host or HERE], event, why)
+    return hosts
+
+
+def _take(host: HostReport, event: Event, why: str) -> None:
+    """Note in the report of a host what an event says."""
+    error = Trouble(event.error) if event.error else None
+    if event.event == "host-end":
+        host.status, host.seconds, host.error = _status(event), event.seconds or 0, error
+    elif event.event == "task-begin":
+        host.tasks.append(TaskReport(event.task, "interrupted"))
+        host.error = Trouble(f"{event.task}: {why}")
+    elif event.event == "task-end":
+        task = host.tasks[-1]
+        task.status, task.seconds, task.error = _status(event), event.seconds or 0, error
+    elif event.event == "step-begin":
+        host.tasks[-1].unfinished = Unfinished(event.step, 0)
+        host.error = Trouble(f"{event.step}: {why}")
+    elif event.event == "step-end":
+        _end_step(host.tasks[-1], event)
+
+
+def _end_step(task: TaskReport, event: Event) -> None:
+    seconds = event.seconds or 0
+    if event.status in get_args(StepStatus):
+        status = msgspec.convert(event.status, StepStatus)
+        task.steps.append(Outcome(event.step, status, event.reason, seconds))
+        task.unfinished = None
+    else:
+        task.unfinished = Unfinished(event.step, seconds)
+
+
+def _status(event: Event) -> Status:
+    status: Status = msgspec.convert(event.status, Status)
+    return status
+
+
+def _names() -> list[str]:
+    """The names of records; a run that has just begun has none yet."""
+    try:
+        return [name for name in place.names() if (place.root() / name / place.HEAD).exists()]
+    except (OSError, RuntimeError) as error:
+        raise Failed("the records of runs cannot be read", str(error)) from error
+
+
+def _run(name: str) -> Run:
+    directory = place.root() / name
+    head = _read(directory / place.HEAD, Head)
+    state: State = "ended" if head.end else "running" if place.running(directory) else "killed"
+    return Run(name, state, shlex.join(head.command), head.begin, head.end, head.exit_code, head.hosts)
+
+
+def _events(file: Path) -> list[Event]:
+    """The events of a run; what stands behind the last line feed was cut when it was killed."""
+    lines = _text(file).rpartition(b"\n")[0].splitlines()
+    return [_decoded(file, line, Event) for line in lines]
+
+
+def _read(file: Path, kind: type[Kind]) -> Kind:
+    return _decoded(file, _text(file), kind)
+
+
+def _text(file: Path) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            text = stream.read(MOST + 1)
+    except OSError as error:
+        raise Failed(f"the record {file} cannot be read", str(error)) from error
+    if len(text) > MOST:
+        raise Failed(f"the record {file} cannot be read", f"it has more than {MOST} bytes")
+    return text
+
+
+def _decoded(file: Path, text: bytes, kind: type[Kind]) -> Kind:
+    try:  # what was no UTF-8 on a host is read by json, and not by msgspec
+        return msgspec.convert(json.loads(text), kind)
+    except (ValueError, RecursionError) as error:  # msgspec's own are ValueErrors
+        raise Failed(f"the record {file} is damaged", str(error)) from error

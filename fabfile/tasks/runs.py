@@ -1,0 +1,27 @@
+"""Records of runs, for inv alone: no host is needed to read them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from invoke import Context
+
+from fabfile.option import about
+from fabfile.runs.history import Recorded, Run
+from fabfile.runs.show import list_runs, show_run
+from fabfile.task import task
+
+RUN = r"\d.*|last"
+Name = Annotated[str, about("run, by the name that runs.list shows; by default the last one")]
+
+
+@task(name="list", answers=list[Run], looks=True, record=False)
+def list_(c: Context) -> None:
+    """List earlier runs: when, what was typed, and what became of the hosts."""
+    list_runs()
+
+
+@task(follows={"run": RUN}, answers=Recorded, looks=True, record=False)
+def show(c: Context, run: Name = "") -> None:
+    """Show a run: the time that each step took, and the outcome and error of each host."""
+    show_run(run)

@@ -1,0 +1,21 @@
+"""Calls of tasks, as Invoke makes them: what decides whether a run leaves a record."""
+
+from __future__ import annotations
+
+from invoke import Call, Context
+
+from fabfile.task import Task
+
+
+def _nothing(c: Context) -> None:
+    """Do nothing."""
+
+
+DEPLOY: list[Call] = [Call(Task(_nothing))]
+"""It may change the machine."""
+
+LOOK: list[Call] = [Call(Task(_nothing, looks=True))]
+"""It changes nothing."""
+
+SHOW: list[Call] = [Call(Task(_nothing, looks=True, record=False))]
+"""It looks at no machine."""
