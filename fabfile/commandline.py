@@ -54,6 +54,7 @@ RETRY = {"retry-from": "run of which to take only the hosts that did not end wel
 
 BOTH = {
     "events": "file to write events to, as JSON lines",
+    "junit": "file to write outcomes to, as JUnit's XML",
     "plain": "no live display on the terminal",
     password.FILE: "file with the sudo password, mode 0600",
     password.COMMAND: "command that prints the sudo password",
@@ -190,8 +191,9 @@ class Line:
             self._refuse_number(parser.initial)
             raise Refused("the command line cannot be parsed", str(error)) from error
         self._check_listing(core)
-        if file := self._value(core, "events"):
-            events.check(file)
+        for name in ("events", "junit"):
+            if file := self._value(core, name):
+                events.check(file, f"--{name}")
         if self._only_shows(core):
             console.only_print()
         elif not tasks and len(self.program.argv) > 1:

@@ -106,11 +106,12 @@ class Timer:
         return round(monotonic() - self._begin, 2)
 
 
-def check(path: str) -> None:
-    """Refuse an event file that cannot be written, without creating it: that is left to the run.
+def check(path: str, option: str = "--events") -> None:
+    """Refuse a file that cannot be written, without creating it: that is left to the run.
 
     Args:
-        path: the file, as given by --events.
+        path: the file, as it was given.
+        option: the option that names it.
 
     Raises:
         Refused: it is a directory, its directory does not exist, or a permission is missing.
@@ -124,7 +125,7 @@ def check(path: str) -> None:
         if not os.access(place, os.W_OK if place == file else os.W_OK | os.X_OK):
             raise PermissionError(EACCES, os.strerror(EACCES), str(place))
     except OSError as error:
-        raise Refused(f"--events: cannot write {path}", str(error)) from error
+        raise Refused(f"{option}: cannot write {path}", str(error)) from error
 
 
 @contextmanager

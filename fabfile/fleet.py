@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 from fabric.executor import Executor as FabricExecutor
@@ -57,9 +57,14 @@ class Executor(FabricExecutor):
                 report = FleetReport(error.code, {}, Trouble(error.what, error.details, error.hint))
                 outcome.publish(report)
             raise
+        begin = time()
         whole = self._run(known, hosts, calls)
         if as_json:
             outcome.publish(whole)
+        if file := self._option("junit"):
+            from fabfile import junit  # few runs have a use for it
+
+            junit.write(file, calls, whole.hosts, begin)
         if whole.exit_code:
             raise Exit(code=whole.exit_code)
         return {}

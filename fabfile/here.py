@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from time import time
 from typing import Any
 
 from invoke import Executor as InvokeExecutor
@@ -11,7 +12,7 @@ from invoke.exceptions import Exit
 
 from fabfile import commandline, console, events, interruption, live, lock, outcome
 from fabfile.errors import Problem
-from fabfile.outcome import Report
+from fabfile.outcome import HERE, Report
 from fabfile.runs.record import recorded
 
 
@@ -38,6 +39,7 @@ class Executor(InvokeExecutor):
                 whole.exit_code = error.code
                 outcome.publish(whole)
             raise
+        begin = time()
         changes = [] if self.config.run.dry else calls
         lock.choose(self.config, commandline.typed(self.core, "wait-lock"))
         with (
@@ -55,6 +57,10 @@ class Executor(InvokeExecutor):
             record.end(whole)
         if as_json:
             outcome.publish(whole)
+        if file := commandline.typed(self.core, "junit"):
+            from fabfile import junit  # few runs have a use for it
+
+            junit.write(file, calls, {HERE: whole}, begin)
         if whole.exit_code:
             raise Exit(code=whole.exit_code)
         return {}

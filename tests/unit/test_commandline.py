@@ -44,6 +44,7 @@ WRONG = {
     "inv deploy --relese 2.3": ("deploy has no option '--relese'", "did you mean --release? see inv --help deploy"),
     "inv pool.loop -s 1G": ("pool.loop has no option '-s'", "see inv --help pool.loop"),
     "inv pool.reset -ny": ("pool.reset has no option '-n'", "see inv --help pool.reset"),
+    "inv --junit /proc/x/y deploy": ("--junit: cannot write /proc/x/y", ""),
     "inv --nope deploy": ("no option '--nope'", "--no-dedupe"),
     "inv deploy --release": ("--release needs a value", "see inv --help deploy"),
     "inv deploy --release --mirror /m": ("--release needs a value", ""),

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import fromstring
 
 import pytest
 
@@ -86,6 +87,18 @@ def test_only_hosts_that_failed_are_tried_again(servers: list[sshd.Server], tmp_
     assert nothing.returncode == 2
     assert "is to be tried again" in json.loads(nothing.stdout)["error"]["what"]
     assert [run["hosts"] for run in inv("runs.list")] == [{"ok": 1, "failed": 1}, {"ok": 1}]
+
+
+def test_what_hosts_print_is_in_a_file_that_ci_servers_read(servers: list[sshd.Server], tmp_path: Path) -> None:
+    print_it = "printf 'a\\033[31m\\377\\001]]>&<b' >&2; exit 3"
+    file = tmp_path / "junit.xml"
+    words = ("--junit", str(file), "-H", "hosts", *steps(tmp_path), "run", "--command", print_it)
+    assert fab(servers, tmp_path, *words).returncode == 1
+    (suite,) = fromstring(file.read_bytes())
+    assert (suite.get("name"), suite.get("tests"), suite.get("failures")) == ("steps run", "8", "2")
+    first, *_, last = suite
+    assert [first.get(name) for name in ("classname", "name")] == ["h0", "steps: first"]
+    assert "a\\x1b[31m\\xff\\x01]]>&<b" in (last[0].text or "")
 
 
 def test_an_unknown_run_is_refused_with_those_near_it(servers: list[sshd.Server], tmp_path: Path, state: Path) -> None:
