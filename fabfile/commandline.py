@@ -35,6 +35,7 @@ INV_ONLY = frozenset(
         "lab.shell",
         "lab.up",
         "runs.list",
+        "runs.report",
         "runs.show",
         "ssh.trust",
     }
@@ -52,9 +53,9 @@ NARROW = {
 RETRY = {"retry-from": "run of which to take only the hosts that did not end well, see inv runs.list; or last"}
 """Options of fab, in front of the task."""
 
+FILES = {"events": "file to write events to, as JSON lines", "junit": "file to write outcomes to, as JUnit's XML"}
 BOTH = {
-    "events": "file to write events to, as JSON lines",
-    "junit": "file to write outcomes to, as JUnit's XML",
+    **FILES,
     "plain": "no live display on the terminal",
     password.FILE: "file with the sudo password, mode 0600",
     password.COMMAND: "command that prints the sudo password",
@@ -191,7 +192,7 @@ class Line:
             self._refuse_number(parser.initial)
             raise Refused("the command line cannot be parsed", str(error)) from error
         self._check_listing(core)
-        for name in ("events", "junit"):
+        for name in FILES:
             if file := self._value(core, name):
                 events.check(file, f"--{name}")
         if self._only_shows(core):

@@ -8,6 +8,7 @@ from invoke import Context
 
 from fabfile.option import about
 from fabfile.runs.history import Recorded, Run
+from fabfile.runs.page import Page, write_report
 from fabfile.runs.show import list_runs, show_run
 from fabfile.task import task
 
@@ -25,3 +26,11 @@ def list_(c: Context) -> None:
 def show(c: Context, run: Name = "") -> None:
     """Show a run: the time that each step took, and the outcome and error of each host."""
     show_run(run)
+
+
+@task(follows={"run": RUN}, answers=Page, record=False)
+def report(
+    c: Context, run: Name = "", to: Annotated[str, about("file to write; by default RUN.html in this directory")] = ""
+) -> None:
+    """Write a run as one HTML file: hosts, steps, changes, and a chart of where the time went."""
+    write_report(c, run, to)

@@ -36,6 +36,9 @@ ASKS = {"ssh.trust"}
 NO_HOST = {"lab.list", "runs.list", "runs.show"}
 """Those that look at no machine."""
 
+WRITES_HERE = {"runs.report"}
+"""What writes a file on the controller: tests/unit/runs/test_page.py tries it."""
+
 LAB: dict[str, dict[str, Any]] = {
     "lab.up": {},
     "lab.shell": {"name": "lab-1"},
@@ -125,7 +128,7 @@ def machine(have: Facts, monkeypatch: pytest.MonkeyPatch, *, dry: bool) -> Machi
 
 
 def test_every_task_is_tried() -> None:
-    assert {*tasks.ns.task_names} == {*LOOKS, *ASKS, *LAB, *TASKS}
+    assert {*tasks.ns.task_names} == {*LOOKS, *ASKS, *LAB, *TASKS, *WRITES_HERE}
 
 
 def test_what_inv_has_alone() -> None:
