@@ -1,6 +1,6 @@
-"""What a task answers: shown at once, or, on one of several hosts, kept until all of them have answered.
+"""The answer of a task: printed at once, or, with several hosts, kept until all of them have answered.
 
-See `together` for what becomes of those.
+`together` prints the answers that were kept.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from fabfile import console
 
 
 class Answer:
-    """What a task answered on one host."""
+    """The answer of a task on one host."""
 
     def __init__(self) -> None:
         self.text: list[str] = []
-        """As it would have been shown of a host alone."""
+        """The texts that would be printed for a single host."""
         self.row: Any = None
-        """What a table of several hosts is made of; None: the task did not get that far."""
+        """What a table of several hosts is made from; None: the task did not get that far."""
 
     @property
     def is_there(self) -> bool:
-        """Whether it answered at all."""
+        """Whether the task has answered anything."""
         return bool(self.text) or self.row is not None
 
 
@@ -33,7 +33,7 @@ _kept: ContextVar[Answer | None] = ContextVar("kept", default=None)
 
 @contextmanager
 def kept() -> Iterator[Answer]:
-    """Within it, what this thread answers is kept instead of shown."""
+    """Keep the answers of this thread within this context, instead of printing them."""
     answer = Answer()
     token = _kept.set(answer)
     try:
@@ -43,7 +43,7 @@ def kept() -> Iterator[Answer]:
 
 
 def is_kept() -> bool:
-    """Whether this is one of several hosts, whose answers are shown together."""
+    """Return whether this thread's answers are kept, to be shown together with those of other hosts."""
     return _kept.get() is not None
 
 
@@ -51,8 +51,8 @@ def show(text: str, *, always: bool = False) -> None:
     """Print the answer of a task, or its plan.
 
     Args:
-        text: what to show.
-        always: with --json as well, on standard error; else the document has it, and nobody wants it twice.
+        text: what to print.
+        always: print it with --json as well, on standard error; otherwise only the document has it.
     """
     if answer := _kept.get():
         answer.text.append(text)
@@ -62,10 +62,10 @@ def show(text: str, *, always: bool = False) -> None:
 
 
 def compare(row: Callable[[], Any]) -> None:
-    """Keep what a table of several hosts is made of; of a host alone nothing is made.
+    """Keep what a table of several hosts is made from; with a single host, do nothing.
 
     Args:
-        row: makes it.
+        row: makes what is kept, see `Answer.row`; not called for a single host.
     """
     if answer := _kept.get():
         answer.row = row()

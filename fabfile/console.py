@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 Listener = Callable[[str, list[str]], None]
-"""Gets lines as they were printed, and before them the host that they are about; empty: the run as a whole."""
+"""Called with the name of the host that lines are about, and the lines; an empty name: the run as a whole."""
 
 _lock = threading.Lock()
 _prefix = threading.local()
@@ -43,7 +43,7 @@ def printable(text: str) -> str:
 
 
 def _printable(line: str) -> str:
-    """A line without such characters is returned as it is, as the output of a host may have megabytes."""
+    """Return a line with escapes; one that needs none is returned at once, as a host may print megabytes."""
     if line.isprintable():
         return line
     return "".join(each if each.isprintable() or each == "\t" else _escape(each) for each in line)
@@ -81,7 +81,7 @@ def prefixed(name: str) -> Iterator[None]:
 
 @contextmanager
 def heard_by(listener: Listener) -> Iterator[None]:
-    """Within it, `listener` gets all that is said, from whichever thread it comes."""
+    """Call `listener` with all lines that are printed within this context, whichever thread prints them."""
     with _lock:
         _listeners.append(listener)
     try:
@@ -108,10 +108,10 @@ def say(text: str = "", *, error: bool = False) -> None:
 
 
 def be_heard(text: str) -> None:
-    """Have listeners get `text` as lines of this thread's host, which is not printed, or not by itself."""
+    """Pass the lines of `text` to the listeners, with the name of this thread's host; nothing is printed."""
     with _lock:
         listeners = list(_listeners)
-    for listener in listeners:  # without the lock: it may have something to say itself
+    for listener in listeners:  # without the lock, as a listener may print something itself
         listener(getattr(_prefix, "name", ""), printable(text).splitlines() or [""])
 
 
@@ -129,7 +129,7 @@ def keep_for_document() -> None:
 
 
 def has_document() -> bool:
-    """Whether standard output is for one JSON document."""
+    """Return whether standard output is for one JSON document."""
     return _document
 
 
@@ -139,7 +139,7 @@ def for_people() -> TextIO:
 
 
 def columns() -> int | None:
-    """The width of the terminal that people read; None: it is no terminal."""
+    """Return the width in columns of the terminal that people read; None if it is not a terminal."""
     stream = for_people()
     if not (stream and stream.isatty()):
         return None
@@ -154,7 +154,7 @@ def write_document(text: str) -> OSError | None:
 
 
 def only_print() -> None:
-    """Prepare a run in which Invoke only prints: it ends with its reader, and missing characters are escaped."""
+    """Prepare a run in which Invoke only prints: a closed pipe ends it, and unsupported characters are escaped."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""What happens, as it happens: for the file of --events, and for whoever watches on a terminal."""
+"""Events of a run, published as they happen: for the file of --events, the record of the run, and the display."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Kind = Literal[
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Something that began or ended; docs/json.md says what each field is."""
+    """Something that began or ended; docs/json.md describes the fields."""
 
     time: float
     event: Kind
@@ -47,7 +47,7 @@ _at: ContextVar[tuple[str, str]] = ContextVar("at", default=("", ""))
 
 @contextmanager
 def heard_by(listener: Listener) -> Iterator[None]:
-    """Within it, `listener` gets every event, one at a time, from whichever thread it comes."""
+    """Call `listener` with every event within this context, one at a time, whichever thread publishes it."""
     with _lock:
         _listeners.append(listener)
     try:
@@ -59,7 +59,7 @@ def heard_by(listener: Listener) -> Iterator[None]:
 
 @contextmanager
 def on(host: str = "", task: str = "") -> Iterator[None]:
-    """Within it, events of this thread are about that host and task."""
+    """Make the events of this thread be about a host and a task within this context; an empty one stays as it was."""
     before = _at.get()
     token = _at.set((host or before[0], task or before[1]))
     try:
@@ -69,7 +69,7 @@ def on(host: str = "", task: str = "") -> Iterator[None]:
 
 
 def host() -> str:
-    """The host that this thread's events are about; empty: this machine."""
+    """Return the host that this thread's events are about; empty: this machine."""
     return _at.get()[0]
 
 
@@ -85,7 +85,7 @@ def tell(
     hosts: list[str] | None = None,
     exit_code: int | None = None,
 ) -> None:
-    """Something happened; what is not said here of host and task is as in `on`."""
+    """Publish an event about the task, and unless `host` is given the host, that was set by `on`."""
     now = round(time(), 3)
     at, task = _at.get()
     told = Event(now, event, host or at, task, step, status, seconds, reason, error, hosts or [], exit_code)
@@ -95,22 +95,22 @@ def tell(
 
 
 class Timer:
-    """How long something took."""
+    """A stopwatch that starts when it is created."""
 
     def __init__(self) -> None:
         self._begin = monotonic()
 
     @property
     def seconds(self) -> float:
-        """Since it was made."""
+        """Seconds since it was created."""
         return round(monotonic() - self._begin, 2)
 
 
 def check(path: str, option: str = "--events") -> None:
-    """Refuse a file that cannot be written, without creating it: that is left to the run.
+    """Refuse a file that cannot be written. It is not created yet: the run does that.
 
     Args:
-        path: the file, as it was given.
+        path: the file, as it was typed.
         option: the option that names it.
 
     Raises:
@@ -130,7 +130,11 @@ def check(path: str, option: str = "--events") -> None:
 
 @contextmanager
 def written(path: str) -> Iterator[None]:
-    """Within it, every event is a line of JSON in a file, as soon as it happens; without a path nothing is written."""
+    """Write every event within this context to a file, as a line of JSON, as soon as it happens.
+
+    Args:
+        path: the file, which is overwritten; empty: nothing is written.
+    """
     if not path:
         yield
         return
@@ -140,11 +144,11 @@ def written(path: str) -> Iterator[None]:
 
 @contextmanager
 def into(stream: TextIO, name: str) -> Iterator[None]:
-    """Within it, every event is a line of JSON in a stream, which is closed at the end.
+    """Write every event within this context to a stream, as a line of JSON, and close the stream at the end.
 
     Args:
-        stream: it, buffered by lines.
-        name: what to call it in a warning, once it takes no more.
+        stream: the stream, buffered by lines.
+        name: its name in the warning that is printed if it cannot be written any more.
     """
     broken = False
 
@@ -154,18 +158,18 @@ def into(stream: TextIO, name: str) -> Iterator[None]:
             return
         try:
             stream.write(line(event) + "\n")
-        except OSError as error:  # a full disk ends no change half-way
+        except OSError as error:  # a full disk must not interrupt a change
             broken = True
             say(f"{name} is no longer written: {error}", error=True)
 
     with heard_by(write):
         yield
-    with suppress(OSError):  # it was said
+    with suppress(OSError):  # the warning has been printed
         stream.close()
 
 
 def line(event: Event) -> str:
-    """An event as JSON, in ASCII and without passwords."""
+    """Return an event as JSON, in ASCII, with the credentials in addresses masked."""
     import json
 
     return masked(json.dumps(msgspec.to_builtins(event)))

@@ -1,4 +1,4 @@
-"""The executor behind fab: names → hosts, bounded threads, one line a fact, one summary, one exit code."""
+"""The executor behind fab: runs tasks on the selected hosts in parallel, and ends with one summary and exit code."""
 
 from __future__ import annotations
 
@@ -36,14 +36,15 @@ from fabfile.together import Together
 
 
 class Executor(FabricExecutor):
-    """Runs the tasks of a command line on every host of -H, each host in a thread of its own."""
+    """Runs the tasks of a command line on every selected host, several hosts at a time, each in one thread."""
 
     def execute(self, *tasks: Any) -> Any:
-        """Run the tasks on the hosts and end with the fleet's exit code.
+        """Run the tasks on the hosts, and write the documents that were requested.
 
         Raises:
             Refused: no hosts are given, the name of a host or run is unknown, or there is no usable sudo password.
-            Exit: with the code of the worst host: 1 failed, 2 refused, 3 pending, 4 unreachable; 130 interrupted.
+            Failed: the JSON document or the file of --junit cannot be written.
+            Exit: with the exit code of the run, unless it is 0; see `outcome.exit_code`.
         """
         calls = self.normalize(tasks)
         as_json = any(call.kwargs.get("json") for call in calls)
@@ -62,7 +63,7 @@ class Executor(FabricExecutor):
         if as_json:
             outcome.publish(whole)
         if file := self._option("junit"):
-            from fabfile import junit  # few runs have a use for it
+            from fabfile import junit  # few runs need it
 
             junit.write(file, calls, whole.hosts, begin)
         if whole.exit_code:
@@ -112,7 +113,7 @@ class Executor(FabricExecutor):
         return known, hosts
 
     def _left(self, run: str) -> list[str]:
-        """The hosts of a run that are to be tried again."""
+        """Return the names of the hosts that did not end well in an earlier run."""
         from fabfile.runs import history
 
         return history.unfinished(history.find(run))
@@ -123,7 +124,13 @@ class Executor(FabricExecutor):
     def _batches(
         self, parallel: int, hosts: list[Host], do: Callable[[Host, Gate], HostReport]
     ) -> dict[str, HostReport]:
-        """Return the reports of all hosts, which start batch after batch, as long as few enough are not fine."""
+        """Run hosts batch after batch and return all reports; once too many hosts are not fine, the rest are skipped.
+
+        Args:
+            parallel: number of hosts at a time, unless --parallel was given.
+            hosts: the hosts.
+            do: runs the tasks on a host, if the gate lets it begin.
+        """
         parallel = int(self._option("parallel") or parallel)
         sizes, most = self._option("batches"), self._option("max-fail")
         gate = Gate(batches.limit(most or "0") if most or sizes else None)
@@ -164,8 +171,8 @@ class Executor(FabricExecutor):
 
 
 def health_checks(calls: Sequence[Any]) -> list[Call]:
-    """What has doctor look at a host after tasks that change it: a call for each containerd that they are about."""
-    from fabfile.steps.status import check_health  # a run that is not in batches has no use for it
+    """Return the calls of the health check: one for each containerd instance that a task with changes is about."""
+    from fabfile.steps.status import check_health  # only a run in batches needs it
 
     changing = [call for call in calls if not getattr(call.task, "looks", False)]
     instances = dict.fromkeys(call.kwargs.get("instance") or "" for call in changing)
@@ -173,7 +180,7 @@ def health_checks(calls: Sequence[Any]) -> list[Call]:
 
 
 def given_up(host: Host, why: str) -> HostReport:
-    """The report of a host whose thread was not waited for."""
+    """Print why a host's thread is no longer waited for, and return the host's report."""
     status, error, text = outcome.explained(Interrupted(f"interrupted: {why}", hint=interruption.AGAIN))
     with prefixed(host.name):
         say(text, error=True)
@@ -181,7 +188,7 @@ def given_up(host: Host, why: str) -> HostReport:
 
 
 def told(host: Host, report: HostReport) -> HostReport:
-    """The report, once those who listen have heard of it."""
+    """Publish the end of a host as an event, and return its report unchanged."""
     error = report.error.what if report.error else ""
     events.tell("host-end", host=host.name, status=report.status, seconds=report.seconds, error=error)
     return report

@@ -1,4 +1,4 @@
-"""The executor behind inv: the tasks of a command line on this machine, and one exit code."""
+"""The executor behind inv: runs the tasks of a command line on this machine, and ends with one exit code."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from fabfile.runs.record import recorded
 
 
 class Executor(InvokeExecutor):
-    """Runs the tasks of a command line in order, up to the first that does not succeed."""
+    """Runs the tasks of a command line in order, and stops after the first one that does not succeed."""
 
     def execute(self, *tasks: Any) -> Any:
-        """Run the tasks.
+        """Run the tasks, and write the documents that were requested.
 
         Raises:
             Refused: there is no usable sudo password.
-            Exit: with the code of the task that did not succeed.
+            Failed: the JSON document or the file of --junit cannot be written.
+            Exit: with the exit code of the run, unless it is 0; see `outcome.exit_code`.
         """
         calls = self.normalize(tasks)
         as_json = any(call.kwargs.get("json") for call in calls)
@@ -58,7 +59,7 @@ class Executor(InvokeExecutor):
         if as_json:
             outcome.publish(whole)
         if file := commandline.typed(self.core, "junit"):
-            from fabfile import junit  # few runs have a use for it
+            from fabfile import junit  # few runs need it
 
             junit.write(file, calls, {HERE: whole}, begin)
         if whole.exit_code:
@@ -69,7 +70,7 @@ class Executor(InvokeExecutor):
         for call in calls:
             self.config.load_collection(self.collection.configuration(call.called_as))
             self.config.load_shell_env()
-            # A task that takes no steps may have the terminal for itself, as lab.shell has.
+            # Nothing is drawn for a task without steps, as it may use the terminal itself; lab.shell does.
             view = live.shown(plain=plain) if getattr(call.task, "takes_steps", False) else nullcontext()
             with view:
                 follows = outcome.take(call, call.make_context(self.config), whole, remote=False)

@@ -1,4 +1,4 @@
-"""A run as JUnit's XML, which CI servers show: one suite, and a case for each step of each host."""
+"""A run as JUnit XML, for CI servers: one suite, with a case for each step on each host."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 KINDS = {"failed": "failure", "refused": "error", "unreachable": "error", "interrupted": "error",
          "pending": "skipped", SKIPPED: "skipped"}  # fmt: skip
-"""Statuses that are told → the element that tells them; a case of another one passed."""
+"""Status of a case → the XML element for it; a case with any other status has passed."""
 
 
 def write(path: str, calls: Sequence[Any], hosts: Mapping[str, HostReport], begin: float) -> None:
     """Write the file of --junit.
 
     Args:
-        path: the file.
-        calls: the tasks, as Invoke calls them: the name of the suite.
-        hosts: the report of each host.
-        begin: when the run began, in seconds of the epoch.
+        path: the file to write.
+        calls: Invoke's calls of the tasks; their names become the name of the suite.
+        hosts: name of a host → its report.
+        begin: when the run began, in seconds since the epoch.
 
     Raises:
-        Failed: it cannot be written.
+        Failed: the file cannot be written.
     """
     name = " ".join(map(task_name, calls))
     try:
@@ -43,8 +43,14 @@ def write(path: str, calls: Sequence[Any], hosts: Mapping[str, HostReport], begi
 
 
 def document(name: str, hosts: Mapping[str, HostReport], begin: float) -> bytes:
-    """The XML of a run; see `write`, but for the name, which is the suite's."""
-    from xml.etree.ElementTree import Element, SubElement, tostring  # only --junit has a use for it
+    """Return the XML of a run.
+
+    Args:
+        name: name of the suite.
+        hosts: see `write`.
+        begin: see `write`.
+    """
+    from xml.etree.ElementTree import Element, SubElement, tostring  # only --junit needs it
 
     root = Element("testsuites")
     found = [(host, case) for host, report in hosts.items() for case in cases.of_host(report)]
@@ -69,7 +75,7 @@ def document(name: str, hosts: Mapping[str, HostReport], begin: float) -> bytes:
 
 
 def _tell(element: Element, case: Case) -> None:
-    """Say how a case ended; characters that XML cannot have are shown as escapes."""
+    """Add the outcome of a case to its element; characters that XML does not allow are escaped."""
     from xml.etree.ElementTree import SubElement
 
     if kind := KINDS.get(case.status):

@@ -1,4 +1,4 @@
-"""What became of a step, a task, a host: collected while it runs, and written as the document that --json prints.
+"""Outcomes of steps, tasks and hosts: collected during a run, and written as the document that --json prints.
 
 docs/json.md describes every field; a unit test compares it with these structs.
 """
@@ -19,10 +19,10 @@ from fabfile import answer, console, events, hints, interruption
 from fabfile.errors import Failed, Found, Interrupted, Pending, Problem, Refused, Skipped, Unreachable
 
 HERE = "this machine"
-"""What the host of a run of inv is called."""
+"""Name that stands for the host in a run of inv."""
 
 SCHEMA = 1
-"""Grows when a field is removed or changes its meaning; a new field leaves it."""
+"""Incremented when a field is removed or changes its meaning; a new field does not increment it."""
 
 Status = Literal["ok", "changed", "pending", "refused", "failed", "unreachable", "skipped", "interrupted"]
 
@@ -31,15 +31,15 @@ StepStatus = Literal["ok", "changed", "pending"]
 CODES: dict[str, int] = {
     "failed": 1, "skipped": 1, "refused": 2, "pending": 3, "unreachable": 4, "interrupted": 130
 }  # fmt: skip
-"""Exit codes; every other status is 0. Of several hosts the smallest code counts, unless the run was interrupted."""
+"""Exit codes; every other status has 0. With several hosts the smallest code counts, unless the run was interrupted."""
 
 WELL = frozenset({"ok", "changed", "pending"})
-"""Statuses of hosts on which nothing is left to try again."""
+"""Statuses of hosts that --retry-from does not try again."""
 
 KINDS: dict[type[Problem], Status] = {
     Refused: "refused", Unreachable: "unreachable", Skipped: "skipped", Interrupted: "interrupted"
 }  # fmt: skip
-"""What is no failure."""
+"""Errors that have another status than `failed`."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -61,7 +61,7 @@ class Trouble(msgspec.Struct, frozen=True):
 
 
 class Unfinished(msgspec.Struct, frozen=True):
-    """The step that a task did not get beyond."""
+    """The step during which a task ended early."""
 
     step: str
     seconds: float
@@ -89,7 +89,7 @@ class HostReport(msgspec.Struct):
     error: Trouble | None = None
 
     def add(self, report: TaskReport) -> bool:
-        """Take a task's report; whether the next task may follow."""
+        """Add the report of a task, and return whether the next task may run."""
         self.tasks.append(report)
         self.seconds = round(self.seconds + report.seconds, 2)
         if (report.status != "ok" and self.status != "pending") or report.status in CODES:
@@ -118,45 +118,45 @@ _diff: ContextVar[bool] = ContextVar("diff", default=False)
 
 
 def show_diff(wanted: bool) -> None:
-    """Whether plans are shown with their commands and differences from now on, in this thread."""
+    """Set whether plans show commands and differences from now on, in this thread."""
     _diff.set(wanted)
 
 
 def with_diff() -> bool:
-    """Whether --diff was given."""
+    """Return whether plans show commands and differences, as with --diff."""
     return _diff.get()
 
 
 def note(outcome: Outcome) -> None:
-    """Keep what became of a step of the running task."""
+    """Add the outcome of a step to the running task's report, and publish the end of the step."""
     if now := _task.get():
         now.steps.append(outcome)
     events.tell("step-end", step=outcome.step, status=outcome.status, seconds=outcome.seconds, reason=outcome.reason)
 
 
 def to_come(steps: Sequence[str]) -> None:
-    """Keep which steps of the running task have not begun; where it ends before them, they are skipped."""
+    """Set the steps of the running task that have not begun; if the task ends before them, they count as skipped."""
     if now := _task.get():
         now.skipped = list(steps)
 
 
 def result(value: Any) -> None:
-    """Keep what the running task found out: with --json it is its `result`."""
+    """Set the `result` of the running task in the document of --json."""
     if now := _task.get():
         now.result = value
 
 
 def take(call: Any, c: Any, whole: HostReport, *, remote: bool) -> bool:
-    """Do a task as it was called, show its error, and take its report.
+    """Run a task as it was called, print its error, and add its report to that of the machine.
 
     Args:
-        call: Invoke's call of it.
+        call: Invoke's call of the task.
         c: the machine.
-        whole: report of the machine, to which that of the task is added.
+        whole: report of the machine.
         remote: see `perform`.
 
     Returns:
-        Whether the next task may follow.
+        Whether the next task may run.
     """
     name = task_name(call)
     words = list(call.task.typed(call.kwargs)) if hasattr(call.task, "typed") else []
@@ -168,15 +168,15 @@ def take(call: Any, c: Any, whole: HostReport, *, remote: bool) -> bool:
 
 
 def perform(name: str, do: Callable[[], Any], *, remote: bool) -> tuple[TaskReport, str]:
-    """Do a task, and keep what became of it whatever it raises.
+    """Run a task and report its outcome, whatever exception it ends with.
 
     Args:
-        name: of the task.
-        do: does it.
-        remote: whether what fails with an error of the operating system is a connection.
+        name: name of the task.
+        do: runs the task.
+        remote: whether an error of the operating system means that the connection was lost.
 
     Returns:
-        The report, and the error as it is shown to a person.
+        The report, and the text of the error to print; empty: nothing to print.
     """
     report, start = TaskReport(name), monotonic()
     token = _task.set(report)
@@ -200,7 +200,7 @@ def perform(name: str, do: Callable[[], Any], *, remote: bool) -> tuple[TaskRepo
 
 @contextmanager
 def step(name: str) -> Iterator[None]:
-    """Within it a step is taken; where it ends with an error, that is told. See `note` for the others."""
+    """Run a step within this context; its begin is published, and its end if it fails. `note` publishes other ends."""
     timer = events.Timer()
     events.tell("step-begin", step=name)
     try:
@@ -215,10 +215,15 @@ def step(name: str) -> Iterator[None]:
 
 
 def explained(error: Exception, *, remote: bool = False) -> tuple[Status, Trouble | None, str]:
-    """The status that an exception means, its parts, and the text for a person."""
+    """Return the status that an exception means, its parts for the report, and the text to print.
+
+    Args:
+        error: the exception.
+        remote: see `perform`.
+    """
     if isinstance(error, Pending):
         return "pending", None, ""
-    if remote and isinstance(error, _lost()):  # the connection broke in the middle
+    if remote and isinstance(error, _lost()):  # the connection broke during a command
         error = Failed("the connection was lost", str(error), hint="run it again")
     if isinstance(error, Problem):
         status: Status = next((status for kind, status in KINDS.items() if isinstance(error, kind)), "failed")
@@ -228,22 +233,22 @@ def explained(error: Exception, *, remote: bool = False) -> tuple[Status, Troubl
         return "failed", Trouble(str(error)), str(error)
     import traceback
 
-    # A bug of ours: shown whole, and other hosts get their answers nevertheless.
+    # A bug in this program: show the whole traceback, and go on with the other hosts.
     what = f"{type(error).__name__}: {error}".splitlines()[0]
     return "failed", Trouble(what, traceback.format_exc()), f"error: {what}\n{traceback.format_exc()}"
 
 
 def _lost() -> tuple[type[Exception], ...]:
-    from paramiko.ssh_exception import SSHException  # slow to import, and of no use on this machine
+    from paramiko.ssh_exception import SSHException  # slow to import, and only needed with connections
 
     return OSError, EOFError, SSHException
 
 
 def exit_code(statuses: Sequence[str]) -> int:
-    """The process's exit code: 1 failed, before 2 refused, 3 pending, and 4 for hosts that were just unreachable.
+    """Return the exit code of the process: the smallest in `CODES` of all statuses, else 0; 130 if interrupted.
 
-    130 is before all of them, also where the run was interrupted and nothing was left to do: what waits for it is to
-    stop as well.
+    It is 130 even if nothing was left to do when the run was interrupted, so that a script that waits for this program
+    stops as well.
     """
     if interruption.asked():
         return CODES["interrupted"]
@@ -251,33 +256,37 @@ def exit_code(statuses: Sequence[str]) -> int:
 
 
 def task_name(call: Any) -> str:
-    """The name of the task that Invoke calls, as it was typed."""
+    """Return the name of a task as it was typed.
+
+    Args:
+        call: Invoke's call of the task.
+    """
     return str(call.called_as or call.task.name)
 
 
 def publish(report: Report | FleetReport) -> None:
-    """Print the document.
+    """Print the JSON document of a report.
 
     Raises:
-        Failed: it could not be written, and what reads it must not take a part for the whole.
+        Failed: it could not be written completely, so its reader must not use it. A reader that is gone is no failure.
     """
     if (error := console.write_document(document(report))) and not isinstance(error, BrokenPipeError):
         raise Failed("the JSON document cannot be written", str(error))
 
 
 def as_builtins(value: Any) -> Any:
-    """`value` as JSON has it; a source is the data that it is made of, or else its label."""
+    """Convert `value` to types that JSON has. The source of an upload becomes its fields, or else its label."""
     return msgspec.to_builtins(value, enc_hook=lambda source: source.label)
 
 
 def as_json(value: Any) -> str:
-    """`value` as JSON, see `as_builtins`."""
+    """Return `value` as JSON; see `as_builtins`."""
     import json
 
     return json.dumps(as_builtins(value))
 
 
 def document(report: Report | FleetReport) -> str:
-    """The JSON of a report, in ASCII: whatever a machine printed, every program can read it."""
+    """Return the JSON of a report. It is ASCII, so that every program can read it, whatever a host printed."""
     text = as_json({"schema": report.schema, **msgspec.structs.asdict(report)})
     return console.masked(text)

@@ -1,4 +1,4 @@
-"""What a run ends with: a line for each host, one for each step, and one that counts."""
+"""The summary at the end of a run: a line for each step, one for each host, and the number of hosts by status."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from fabfile.outcome import WELL, HostReport, Status, StepStatus
 
 STATUSES: tuple[Status, ...] = get_args(Status)
 ALWAYS = ("ok", "changed", "failed", "unreachable")
-"""Those that are counted even where there is none."""
+"""Statuses that are counted even if no host has them."""
 
 
 def show(reports: Mapping[str, HostReport], record: str = "") -> None:
-    """Say what became of all hosts; of a single one the lines of its steps have said it.
+    """Print the summary of a run. With a single host that is only the last line: its steps have been printed already.
 
     Args:
-        reports: of the hosts.
+        reports: name of a host → its report.
         record: name of the run's record; empty: there is none.
     """
     lines = []
@@ -32,7 +32,7 @@ def show(reports: Mapping[str, HostReport], record: str = "") -> None:
 
 
 def of_hosts(reports: Mapping[str, HostReport]) -> list[str]:
-    """A line for each host: its status, its time, how its steps ended, its first error."""
+    """Return a line for each host: its status, its time, its steps by status, and the first line of its error."""
     width = max(map(len, reports))
     lines = []
     for host, report in reports.items():
@@ -44,7 +44,7 @@ def of_hosts(reports: Mapping[str, HostReport]) -> list[str]:
 
 
 def steps_of(report: HostReport) -> str:
-    """How many of its steps ended how, as one text; of a host without steps, nothing."""
+    """Return the number of a host's steps by status, as one text; empty for a host without steps."""
     counts = Counter(step.status for task in report.tasks for step in task.steps)
     skipped = sum(len(task.skipped) for task in report.tasks)
     texts = [f"{counts[status]} {status}" for status in get_args(StepStatus) if counts[status]]
@@ -52,13 +52,16 @@ def steps_of(report: HostReport) -> str:
 
 
 def of_steps(reports: Mapping[str, HostReport]) -> list[str]:
-    """A line for each step that took any time."""
+    """Return the lines of a table of all steps that took time; no line if none did."""
     rows = step_rows(reports)
     return aligned([["step", "median", "longest", "on", ""], *rows], right=(1, 2)) if rows else []
 
 
 def step_rows(reports: Mapping[str, HostReport]) -> list[list[str]]:
-    """Of each step that took any time: its name, its usual and its longest time, on which host, and how it ended."""
+    """Return the cells of the table of steps, without its heading; see `of_steps`.
+
+    A row has the name of a step, its median and longest time, the host that took longest, and the hosts by status.
+    """
     from statistics import median  # slow to import, and seldom needed
 
     steps: dict[str, list[tuple[str, Case]]] = {}
@@ -77,11 +80,11 @@ def step_rows(reports: Mapping[str, HostReport]) -> list[list[str]]:
 
 
 def aligned(rows: list[list[str]], right: Collection[int] = ()) -> list[str]:
-    """Rows as lines with columns.
+    """Return rows as lines with aligned columns.
 
     Args:
-        rows: the cells of each, the same number in all.
-        right: the columns that are aligned on the right.
+        rows: the cells of each row; all rows have the same number.
+        right: numbers of the columns that are aligned on the right, from 0.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
@@ -92,23 +95,23 @@ def aligned(rows: list[list[str]], right: Collection[int] = ()) -> list[str]:
 
 
 def count(reports: Mapping[str, HostReport]) -> str:
-    """How many hosts have which status, as one text."""
+    """Return the number of hosts by status, as one text."""
     found = counted(reports)
     return "  ".join(f"{status} {found.get(status, 0)}" for status in STATUSES if status in found or status in ALWAYS)
 
 
 def counted(reports: Mapping[str, HostReport]) -> dict[Status, int]:
-    """How many hosts have which status, of those that any has."""
+    """Map each status that some host has to the number of such hosts."""
     found = Counter(report.status for report in reports.values())
     return {status: found[status] for status in STATUSES if found[status]}
 
 
 def fitted(lines: list[str]) -> list[str]:
-    """Lines that a terminal shows as one each; where there is none, all of each."""
+    """Shorten lines to the width of the terminal; without a terminal, return them as they are."""
     most = console.columns()
     if not most:
         return lines
-    from rich.cells import cell_len, set_cell_size  # some characters take two places
+    from rich.cells import cell_len, set_cell_size  # some characters take two columns
 
     shown = map(printable, lines)
     return [line if cell_len(line) <= most else f"{set_cell_size(line, most - 1)}…" for line in shown]

@@ -1,4 +1,4 @@
-"""What tasks answered on several hosts, shown once all of them have: plans folded, what only looks as a table."""
+"""The answers of a task on several hosts, shown once all have answered: equal plans once, other answers as a table."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from fabfile import alike, answer, console, outcome
 from fabfile.answer import Answer
 
 View = Callable[[Mapping[str, Answer], int], list[str]]
-"""What is shown of the answers of hosts, by their names and in their order, in so many columns."""
+"""Makes the lines to print, from name of a host → its answer, in the order of the hosts, and the width in columns."""
 
 WIDTH = 100
-"""Columns where it is no terminal."""
+"""Width in columns if the output is not a terminal."""
 
 LEAST = 40
-"""Columns below which nobody can read a table."""
+"""Width in columns below which a table is not readable."""
 
 
 class Together:
-    """The answers of hosts to the tasks of a command line; of a host alone they are shown at once.
+    """The answers of several hosts to the tasks of a command line; with a single host, nothing is kept.
 
     Args:
         calls: Invoke's calls of the tasks.
-        hosts: their names, in their order.
+        hosts: names of the hosts, in the order of the output.
         dry: whether only plans are made.
-        plain: no terminal, or one that is not to be drawn on.
+        plain: whether the width of the terminal is ignored, as for --plain.
     """
 
     def __init__(self, calls: Sequence[Any], hosts: Sequence[str], *, dry: bool, plain: bool) -> None:
@@ -35,11 +35,11 @@ class Together:
 
     @contextmanager
     def of(self, number: int, host: str) -> Iterator[None]:
-        """Within it, this thread does a task on a host.
+        """Keep the answer of a task that this thread runs within this context, if it is to be shown together.
 
         Args:
-            number: of the task on the command line.
-            host: its name.
+            number: number of the task on the command line, from 0.
+            host: name of the host.
         """
         task = self._tasks[number] if self._tasks else None
         with answer.kept() if task and task.view else nullcontext() as mine:
@@ -48,7 +48,7 @@ class Together:
             task.answers[host] = mine
 
     def show(self) -> None:
-        """Show all that was kept."""
+        """Print all answers that were kept, and which hosts did not answer."""
         for task in self._tasks:
             answers = {host: task.answers[host] for host in self._hosts if host in task.answers}
             if task.view and answers and (task.is_plan or not console.has_document()):
@@ -59,7 +59,7 @@ class Together:
 
     @property
     def _columns(self) -> int:
-        """How wide a table may be."""
+        """The width of a table."""
         return WIDTH if self._plain else max(console.columns() or WIDTH, LEAST)
 
 
@@ -75,7 +75,7 @@ class _Task:
 
 
 def plans(answers: Mapping[str, Answer], width: int) -> list[str]:
-    """Each plan once, with the hosts that have it, and in what else they differ."""
+    """Return the lines that show each plan once, with the hosts that have it, and then the drift of the hosts."""
     texts = {host: "\n".join(each.text) for host, each in answers.items()}
     parts = [[alike.counted(hosts), *text.split("\n")] for text, hosts in alike.grouped(texts)]
     parts.append(alike.drift({host: each.row or {} for host, each in answers.items()}, width))

@@ -1,4 +1,4 @@
-"""What hosts that should be alike are compared by: versions, and the size and settings of the pool."""
+"""Traits by which hosts that should be alike are compared: versions, and the size and settings of the pool."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from fabfile.facts import Facts
 from fabfile.pool.limits import META_BLOCK
 
 RECORDED = {"THRESHOLD": "pool.threshold", "PERCENT": "pool.percent", "MAX_BYTES": "pool.max_size"}
-"""Line of a pool's record → the key of hosts.toml that it comes from."""
+"""Key in a pool's record → the key of hosts.toml that sets it."""
 
 
 def of(have: Facts, pool: str) -> dict[str, str]:
-    """Name of a trait → its value. A host has the traits of a pool only if it has the pool.
+    """Return the traits of a host, by name. It has the traits of a pool only if it has the pool.
 
     Args:
-        have: the machine.
+        have: facts of the machine.
         pool: name of the pool that `have.pool` is about.
     """
     found = {"system": f"{have.system.distribution} {have.system.version}", "kernel": have.system.kernel}

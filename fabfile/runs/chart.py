@@ -1,4 +1,7 @@
-"""Where the time of a run went, as the places of bars: a row for each host, and in it a bar for each step."""
+"""Where the time of a run went, as the positions of bars: a row for each host, and in it a bar for each step.
+
+Lengths and positions are in units of the drawing, and start at its upper left corner.
+"""
 
 from __future__ import annotations
 
@@ -11,28 +14,28 @@ from fabfile import cases
 from fabfile.outcome import WELL, HostReport
 
 WIDTH = 960
-"""Of the chart, in its own units; a browser fits it into the page."""
+"""Width of the chart; a browser scales it to fit the page."""
 
 ROW, BAR, TOP = 18, 12, 24
-"""Height of a row, and of the bar in it; place of the first row."""
+"""Height of a row, height of the bar in it, and position of the first row."""
 
 PAGE = 40
-"""Rows that stand together: paper ends between two parts."""
+"""Number of rows in a part of the chart; in print, pages break between parts."""
 
 LETTER = 6.7
-"""Width of a letter of a host's name."""
+"""Width of a letter in the name of a host."""
 
 NAME = 32
-"""Letters of a host's name that are shown."""
+"""Limit for the letters of a host's name that are shown."""
 
 OTHER = "connecting and looking"
-"""What the time is called that belongs to no step."""
+"""Label of the time that belongs to no step."""
 
 COLORS = 8
-"""Of steps; a ninth step has the first one's."""
+"""Number of colors for steps; the ninth step has the color of the first."""
 
 LEAST = 0.005
-"""Seconds that are shown."""
+"""Least time in seconds that gets a bar."""
 
 
 class Bar(msgspec.Struct, frozen=True):
@@ -40,7 +43,7 @@ class Bar(msgspec.Struct, frozen=True):
 
     step: str
     color: int
-    """0: of no step."""
+    """Number of its color; 0: the time that belongs to no step."""
     seconds: float
     x: float
     width: float
@@ -48,7 +51,7 @@ class Bar(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A host."""
+    """The row of a host."""
 
     host: str
     label: str
@@ -58,21 +61,21 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Tick(msgspec.Struct, frozen=True):
-    """A line of the scale."""
+    """A line of the time scale."""
 
     x: float
     text: str
 
 
 class Part(msgspec.Struct, frozen=True):
-    """As many rows as stand together on a page."""
+    """The rows that are printed together on a page."""
 
     height: float
     rows: list[Row]
 
 
 class Chart(msgspec.Struct, frozen=True):
-    """All of it."""
+    """The whole chart."""
 
     width: float
     left: float
@@ -82,10 +85,10 @@ class Chart(msgspec.Struct, frozen=True):
 
 
 def chart(hosts: Mapping[str, HostReport]) -> Chart | None:
-    """The chart of a run; None where nothing took any time.
+    """Return the chart of a run; None if nothing took any time.
 
     Args:
-        hosts: the report of each host.
+        hosts: name of a host → its report.
     """
     times = {host: _times(report) for host, report in hosts.items()}
     most = max((sum(seconds for _, seconds, _ in each) for each in times.values()), default=0)
@@ -113,14 +116,14 @@ def chart(hosts: Mapping[str, HostReport]) -> Chart | None:
 
 
 def _times(report: HostReport) -> list[tuple[str, float, bool]]:
-    """Name, seconds and whether it ended well, of all that took time, in order."""
+    """Return name, seconds and whether it ended well, of each step that took time; time without a step comes first."""
     steps = [(case.name, case.seconds, case.status in WELL) for case in cases.of_host(report) if case.task]
     rest = round(report.seconds - sum(seconds for _, seconds, _ in steps), 2)
     return [each for each in ((OTHER, rest, True), *steps) if each[1] >= LEAST]
 
 
 def scale_of(most: float) -> list[float]:
-    """Round numbers of seconds up to `most`, at most ten."""
+    """Return round numbers of seconds from 0 up to `most`, at most ten of them."""
     size = 10.0 ** floor(log10(most / 5))
     unit = next(unit for unit in (size, 2 * size, 5 * size, 10 * size) if most / unit <= 9)
     return [round(unit * number, 3) for number in range(floor(most / unit + 1e-6) + 1)]

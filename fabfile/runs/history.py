@@ -1,4 +1,4 @@
-"""What records say of earlier runs; also of one that goes on, or that was killed before it could say how it ended."""
+"""Records of earlier runs, read back; also of a run that is still going on, or that was killed."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from fabfile.runs import place
 from fabfile.runs.record import Head
 
 LAST = "last"
-"""Another name of the newest record."""
+"""Alias for the newest record."""
 
 MOST = 256 << 20
-"""Bytes of a file that is read."""
+"""Limit in bytes for the size of a file in a record."""
 
 HOW = "each run is listed by: inv runs.list"
 
@@ -43,7 +43,7 @@ Kind = TypeVar("Kind")
 
 
 class Run(msgspec.Struct, frozen=True):
-    """A run, as its record says."""
+    """A run, as its record describes it."""
 
     run: str
     state: State
@@ -55,7 +55,7 @@ class Run(msgspec.Struct, frozen=True):
 
 
 class Recorded(msgspec.Struct, frozen=True):
-    """A run, and what became of each host."""
+    """A run, and the reports of its hosts."""
 
     run: Run
     hosts: dict[str, HostReport]
@@ -63,10 +63,10 @@ class Recorded(msgspec.Struct, frozen=True):
 
 
 def runs() -> list[Run]:
-    """All runs that there is a record of, the oldest first; a record that is damaged is only said to be.
+    """Return all runs that have a record, the oldest first. For a damaged record, only an error is printed.
 
     Raises:
-        Failed: they cannot be read.
+        Failed: the directory of records cannot be read.
     """
     found = []
     for name in _names():
@@ -78,14 +78,14 @@ def runs() -> list[Run]:
 
 
 def find(name: str) -> str:
-    """The name of a record.
+    """Return the name of a record.
 
     Args:
-        name: as it was typed; `last` or nothing: the newest one.
+        name: the name as it was typed; `last` or empty: the newest record.
 
     Raises:
-        Refused: there is none of that name.
-        Failed: they cannot be read.
+        Refused: there is no record of that name.
+        Failed: the directory of records cannot be read.
     """
     known = _names()
     if name in known:
@@ -100,10 +100,13 @@ def find(name: str) -> str:
 
 
 def read(name: str) -> Recorded:
-    """What the record of a run says.
+    """Read the record of a run.
+
+    Args:
+        name: name of the record.
 
     Raises:
-        Failed: it is damaged, or cannot be read.
+        Failed: the record is damaged, or cannot be read.
     """
     run, directory = _run(name), place.root() / name
     if run.state != "ended":
@@ -120,11 +123,14 @@ def read(name: str) -> Recorded:
 
 
 def unfinished(name: str) -> list[str]:
-    """The hosts of a run that did not end well, for a run that tries them again.
+    """Return the names of the hosts that did not end well in a run, for --retry-from.
+
+    Args:
+        name: name of the run's record.
 
     Raises:
-        Refused: it goes on, it is a run of inv, or all hosts ended well.
-        Failed: its record is damaged.
+        Refused: the run is still going on, it is a run of inv, or all hosts ended well.
+        Failed: its record is damaged, or cannot be read.
     """
     found = read(name)
     if found.run.state == "running":
@@ -139,11 +145,14 @@ def unfinished(name: str) -> list[str]:
 
 
 def from_events(told: Iterable[Event], state: State) -> dict[str, HostReport]:
-    """What became of hosts, as far as events say: those of a run that has not written its document.
+    """Reconstruct the reports of hosts from events, for a run that has not written its document.
 
     Args:
         told: the events, in their order.
-        state: of the run.
+        state: state of the run.
+
+    Returns:
+        Name of a host → its report.
     """
     why = "the run goes on" if state == "running" else "the run was killed"
     hosts: dict[str, HostReport] = {}
@@ -156,7 +165,13 @@ def from_events(told: Iterable[Event], state: State) -> dict[str, HostReport]:
 
 
 def _take(host: HostReport, event: Event, why: str) -> None:
-    """Note in the report of a host what an event says."""
+    """Update the report of a host by an event.
+
+    Args:
+        host: the report.
+        event: the event.
+        why: why the run has no document, for the error of what has not ended.
+    """
     error = Trouble(event.error) if event.error else None
     if event.event == "host-end":
         host.status, host.seconds, host.error = _status(event), event.seconds or 0, error
@@ -189,7 +204,7 @@ def _status(event: Event) -> Status:
 
 
 def _names() -> list[str]:
-    """The names of records; a run that has just begun has none yet."""
+    """Return the names of all records; the directory of a run that has just begun has no head yet, and is left out."""
     try:
         return [name for name in place.names() if (place.root() / name / place.HEAD).exists()]
     except (OSError, RuntimeError) as error:
@@ -204,7 +219,7 @@ def _run(name: str) -> Run:
 
 
 def _events(file: Path) -> list[Event]:
-    """The events of a run; what stands behind the last line feed was cut when it was killed."""
+    """Read the events of a run; text after the last line feed is ignored, as it was cut off when the run was killed."""
     lines = _text(file).rpartition(b"\n")[0].splitlines()
     return [_decoded(file, line, Event) for line in lines]
 
@@ -225,7 +240,7 @@ def _text(file: Path) -> bytes:
 
 
 def _decoded(file: Path, text: bytes, kind: type[Kind]) -> Kind:
-    try:  # what was no UTF-8 on a host is read by json, and not by msgspec
+    try:  # json accepts the escapes of bytes that were not UTF-8, msgspec does not
         return msgspec.convert(json.loads(text), kind)
-    except (ValueError, RecursionError) as error:  # msgspec's own are ValueErrors
+    except (ValueError, RecursionError) as error:  # errors of msgspec are ValueErrors
         raise Failed(f"the record {file} is damaged", str(error)) from error

@@ -1,4 +1,4 @@
-"""A run as one HTML file that anybody can read: it needs nothing else, and nothing in it is fetched or run."""
+"""A run as one HTML file to pass on: it needs no other file, fetches nothing, and contains no scripts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Change(msgspec.Struct):
-    """A change, and all hosts on which it was made."""
+    """A change, and all hosts on which it was made or is pending."""
 
     step: str
     why: str
@@ -53,11 +53,11 @@ def write_report(c: Context, name: str, to: str) -> None:
 
     Args:
         c: this machine, for --dry.
-        name: of the run; empty: the last one.
-        to: the file; empty: RUN.html in the current directory.
+        name: name of the run; empty: the newest one.
+        to: the file to write; empty: RUN.html in the current directory.
 
     Raises:
-        Pending: with --dry.
+        Pending: with --dry, instead of writing the file.
         Refused: there is no such run.
         Failed: its record is damaged, or the file cannot be written.
     """
@@ -80,7 +80,7 @@ def write_report(c: Context, name: str, to: str) -> None:
 
 
 def page(found: Recorded) -> str:
-    """The HTML of a run."""
+    """Return the HTML of a run."""
     hosts = found.hosts
     return (
         _environment()
@@ -112,7 +112,7 @@ def _environment() -> Environment:
 
 
 def _shown(value: Any) -> Any:
-    """What a host printed, with every character that has no meaning in HTML as an escape."""
+    """Escape the characters in a text that HTML does not allow, as a host may have printed them."""
     return printable(value) if type(value) is str else value
 
 
@@ -123,7 +123,7 @@ def _row(name: str, report: HostReport) -> dict[str, Any]:
 
 
 def changes(hosts: Mapping[str, HostReport]) -> list[Change]:
-    """All changes that were made or are pending, in the order of their steps; the same one is told once."""
+    """Return all changes that were made or are pending, in the order of their steps; equal ones are combined."""
     found: dict[tuple[str, str, str], Change] = {}
     order: dict[str, int] = {}
     for host, report in hosts.items():
@@ -137,7 +137,7 @@ def changes(hosts: Mapping[str, HostReport]) -> list[Change]:
 
 
 def pools(hosts: Mapping[str, HostReport]) -> list[Fill]:
-    """How full the pools were, where a task of the run asked: `status` and `pool.status` do."""
+    """Return how full the pools were, if a task of the run reported it: `status` and `pool.status` do."""
     found = []
     for host, report in hosts.items():
         for task in report.tasks:

@@ -1,7 +1,7 @@
-"""Where records of runs are: a directory for each, named by the time at which its run began, and how old ones go.
+"""The directories of run records: one for each run, named by the time at which it began; old ones are removed.
 
-The directory of all is the user's own, and closed to others. Only a record is removed from it: a directory with such a
-name that holds nothing but what a run writes, by names.
+They are in a directory that belongs to the user and is closed to others. Only records are removed from it: directories
+with such a name that contain only files with the names that a run writes.
 """
 
 from __future__ import annotations
@@ -20,36 +20,36 @@ from urllib.parse import quote
 from fabfile import paths
 
 KEEP = 200
-"""Records that are kept."""
+"""Number of records that are kept."""
 
 DAYS = 90
-"""Days for which they are kept."""
+"""Number of days for which records are kept."""
 
 NAME = re.compile(r"\d{8}-\d{6}-\d{3}")
-"""Names of records: date, time and milliseconds, in UTC."""
+"""The name of a record: date, time and milliseconds, in UTC."""
 
 HEAD, EVENTS, DOCUMENT, LOG, LOGS = "run.json", "events.jsonl", "report.json", "log", "logs"
-"""What a record consists of; LOGS is a directory with a file for each host."""
+"""The files of a record; LOGS is a directory with a file for each host."""
 
 HALF = f"{HEAD}.new"
-"""The head while it is written."""
+"""The head while it is being written."""
 
 FILES = (HEAD, HALF, EVENTS, DOCUMENT, LOG)
 
 LONGEST = 200
-"""Characters of a host in the name of its log: a file name has at most 255."""
+"""Limit for the characters of a host's name in the name of its log, as a file name has at most 255 bytes."""
 
 
 def root() -> Path:
-    """The directory of all records."""
+    """Return the directory of all records."""
     return paths.state() / "runs"
 
 
 def create() -> Path:
-    """A new directory for the record of a run that begins now.
+    """Create a directory for the record of a run that begins now, and return its path.
 
     Raises:
-        OSError: it cannot be made, or another user could write to it.
+        OSError: it cannot be created, or another user could write to it.
     """
     there = root()
     for directory in reversed((there, *there.parents)):
@@ -74,13 +74,13 @@ def create() -> Path:
 
 
 def name_of(moment: float) -> str:
-    """The name of a run that began at `moment`, in seconds of the epoch."""
+    """Return the name of a run that began at `moment`, in seconds since the epoch."""
     whole, thousandths = divmod(int(moment * 1000), 1000)
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(whole))}-{thousandths:03}"
 
 
 def names() -> list[str]:
-    """The names of all records, the oldest first.
+    """Return the names of all records, the oldest first.
 
     Raises:
         OSError: the directory of records cannot be read.
@@ -92,7 +92,7 @@ def names() -> list[str]:
 
 
 def log_of(host: str) -> str:
-    """The path of a host's log within a record; without a host, that of the run itself."""
+    """Return the path of a host's log within a record; for an empty name, that of the run's own log."""
     if not host:
         return LOG
     name = quote(host, safe="@:[]+,=~")
@@ -104,12 +104,16 @@ def log_of(host: str) -> str:
 
 
 def create_file(path: Path) -> TextIO:
-    """A new file, which only its owner may read."""
+    """Create a file that only its owner may read, and open it for writing, buffered by lines.
+
+    Raises:
+        OSError: it exists, or cannot be created.
+    """
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8", buffering=1)
 
 
 def running(record: Path) -> bool:
-    """Whether the run goes on: it holds a lock on its events, which ends with the process, however that ends."""
+    """Return whether a run is still going on: its process holds a lock on the events until it ends, even if killed."""
     try:
         with (record / EVENTS).open() as events:
             return not _locked(events.fileno(), fcntl.LOCK_SH)
@@ -118,18 +122,18 @@ def running(record: Path) -> bool:
 
 
 def hold(events: TextIO) -> None:
-    """Have a run count as one that goes on, until this file is closed."""
+    """Lock the events of a run, so that it counts as running until the file is closed."""
     fcntl.flock(events.fileno(), fcntl.LOCK_EX)
 
 
 def prune(now: float) -> None:
-    """Remove the records that are too many or too old; one whose run goes on stays, and so does one that holds more.
+    """Remove records beyond `KEEP` or older than `DAYS`, except those of running runs and those with other files.
 
     Args:
-        now: seconds of the epoch.
+        now: the present time, in seconds since the epoch.
 
     Raises:
-        OSError: one cannot be removed.
+        OSError: a record cannot be removed.
     """
     with _alone() as alone:
         found = names() if alone else []
@@ -141,7 +145,7 @@ def prune(now: float) -> None:
 
 
 def is_only_ours(record: Path) -> bool:
-    """Whether a directory holds nothing but what a run writes."""
+    """Return whether a directory contains only files that a run writes."""
     kinds = dict.fromkeys(FILES, stat.S_IFREG) | {LOGS: stat.S_IFDIR}
     if _kind(record) != stat.S_IFDIR or any(_kind(each) != kinds.get(each.name) for each in record.iterdir()):
         return False
@@ -166,7 +170,7 @@ def _remove(record: Path) -> None:
 
 @contextmanager
 def _alone() -> Iterator[bool]:
-    """Within it, whether no other run removes records."""
+    """Lock the removal of records within this context; yield whether that succeeded: another run may hold the lock."""
     directory = os.open(root(), os.O_RDONLY | os.O_DIRECTORY)
     try:
         yield _locked(directory, fcntl.LOCK_EX)
@@ -175,7 +179,12 @@ def _alone() -> Iterator[bool]:
 
 
 def _locked(file: int, how: int) -> bool:
-    """Lock a file, unless somebody else has; whether it worked."""
+    """Lock a file without waiting, and return whether that succeeded.
+
+    Args:
+        file: its descriptor.
+        how: `LOCK_SH` or `LOCK_EX`.
+    """
     try:
         fcntl.flock(file, how | fcntl.LOCK_NB)
     except BlockingIOError:

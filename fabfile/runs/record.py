@@ -1,6 +1,6 @@
-"""The record of a run, written while it goes on: a run that is killed leaves one that says so.
+"""The record of a run, written during the run, so that a run that is killed leaves one as well.
 
-Nothing that goes wrong with a record ends a run: it is said once, and nothing more is written then.
+An error in writing the record does not end the run: a warning is printed, and nothing more is written.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from fabfile.outcome import FleetReport, Report
 from fabfile.runs import place
 
 MOST = 4 << 20
-"""Characters of a log."""
+"""Limit for the characters of a log."""
 
 LEFT_OUT = frozenset({"content", "before", "functions"})
-"""Fields of the document that are empty in a record: content of files, in which there may be passwords, and shell
-functions that are the same in every plan."""
+"""Fields of the document that are empty in a record: the content of files, which may have passwords, and shell
+functions, which are the same in every plan."""
 
 
 class Head(msgspec.Struct):
-    """What a record says first."""
+    """The head of a record: what is known when the run begins, and its outcome once it has ended."""
 
     command: list[str]
-    """As it was typed; of a password in an address there is only `***`."""
+    """Command line as it was typed; credentials in addresses are masked."""
     begin: float
     end: float | None = None
     exit_code: int | None = None
@@ -45,11 +45,11 @@ class Head(msgspec.Struct):
 
 
 class Record:
-    """The record of the run that goes on.
+    """The record of the current run.
 
     Args:
-        directory: a new one; None: nothing is kept.
-        head: of the record.
+        directory: an empty directory for it; None: nothing is written.
+        head: head of the record.
     """
 
     def __init__(self, directory: Path | None, head: Head) -> None:
@@ -59,11 +59,11 @@ class Record:
 
     @property
     def name(self) -> str:
-        """What it is called; empty: there is none."""
+        """Name of the record; empty: there is none."""
         return self.directory.name if self.directory else ""
 
     def begin(self, stack: ExitStack) -> None:
-        """Write the head, and from now on everything that happens or is said, until the stack is left."""
+        """Write the head, and write all events and output until the stack is closed."""
         with self._warning():
             stream = place.create_file(self._file(place.EVENTS))
             place.hold(stream)
@@ -72,7 +72,12 @@ class Record:
             stack.enter_context(console.heard_by(self.hear))
 
     def hear(self, host: str, lines: Sequence[str]) -> None:
-        """Add what was printed to the log of a host, or of the run; of too much, the rest is left out."""
+        """Append lines to the log of a host, or of the run; what exceeds `MOST` is left out.
+
+        Args:
+            host: name of the host; empty: the run.
+            lines: the lines that were printed.
+        """
         room = MOST - self.written[host]
         if not self.kept or room < 0:
             return
@@ -87,7 +92,7 @@ class Record:
                 log.write(text)
 
     def end(self, report: Report | FleetReport) -> None:
-        """Write what became of the run."""
+        """Write the outcome of the run: its document, and the head with the numbers of hosts."""
         if not self.kept:
             return
         each = report.hosts.values() if isinstance(report, FleetReport) else [report]
@@ -99,7 +104,7 @@ class Record:
             self._write_head()
 
     def _write_head(self) -> None:
-        """Never a half one: what reads it may come at any time."""
+        """Write the head atomically, as another program may read it at any time."""
         with place.create_file(self._file(place.HALF)) as file:
             json.dump(msgspec.to_builtins(self.head), file)
         self._file(place.HALF).rename(self._file(place.HEAD))
@@ -119,11 +124,11 @@ class Record:
 
 @contextmanager
 def recorded(door: str, calls: Sequence[Any]) -> Iterator[Record]:
-    """Within it a run goes on, and what happens and is said is kept, if one of its tasks is one to keep.
+    """Record the run within this context, if at least one of its tasks is to be recorded.
 
     Args:
         door: `fab` or `inv`.
-        calls: the tasks, as Invoke calls them.
+        calls: Invoke's calls of the tasks.
     """
     wanted = any(call.task.recorded_by(door) for call in calls)
     head = Head([masked(word) for word in (door, *sys.argv[1:])], time.time())
@@ -135,10 +140,10 @@ def recorded(door: str, calls: Sequence[Any]) -> Iterator[Record]:
 
 
 def _directory() -> Path | None:
-    """A new one, once there are not too many old ones; None where that cannot be."""
+    """Create the directory of a record and remove old records; return None if it cannot be created."""
     try:
         new = place.create()
-    except (OSError, RuntimeError) as error:  # RuntimeError: nobody knows the user's home
+    except (OSError, RuntimeError) as error:  # RuntimeError: the user's home is unknown
         say(f"warning: there will be no record of this run: {error}", error=True)
         return None
     try:
@@ -149,7 +154,12 @@ def _directory() -> Path | None:
 
 
 def shortened(value: Any, key: str = "") -> Any:
-    """The document, or a part of it, as it is kept: without content of files, and with texts of bounded length."""
+    """Shorten the document, or a part of it, for the record: omit the content of files, and bound the length of texts.
+
+    Args:
+        value: the document or the part.
+        key: name of the field that has it; empty: none.
+    """
     if key in LEFT_OUT and isinstance(value, str):
         return ""
     if isinstance(value, dict):

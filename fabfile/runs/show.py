@@ -1,4 +1,4 @@
-"""Records of runs, shown: all of them as a table, and one of them with its steps, hosts and errors."""
+"""Run records as text: all runs in a table, or one run with its steps, hosts and errors."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from fabfile.runs.history import Run
 
 
 def list_runs() -> None:
-    """Show all runs that there is a record of, the newest last.
+    """Print a table of all runs that have a record, the newest last.
 
     Raises:
-        Failed: they cannot be read.
+        Failed: the directory of records cannot be read.
     """
     found = history.runs()
     result(found)
@@ -29,14 +29,14 @@ def list_runs() -> None:
 
 
 def show_run(name: str) -> None:
-    """Show a run: what was typed, when, and what became of each step and host.
+    """Print a run: its command line, its time, and the outcome of each step and host.
 
     Args:
-        name: of its record; empty: the newest.
+        name: name of its record; empty: the newest one.
 
     Raises:
         Refused: there is no such record.
-        Failed: it is damaged.
+        Failed: the record is damaged, or cannot be read.
     """
     found = history.read(history.find(name))
     result(found)
@@ -55,26 +55,30 @@ def show_run(name: str) -> None:
 
 
 def told(error: Trouble, hosts: Sequence[str]) -> list[str]:
-    """An error in its three parts, behind the hosts that met it."""
+    """Return the lines of an error: the hosts that had it, and its three parts."""
     details = [f"  {line}" for line in error.details.splitlines()]
     return ["", f"{', '.join(hosts)}: {error.what}", *details, *([f"hint: {error.hint}"] if error.hint else [])]
 
 
 def moment(seconds: float) -> str:
-    """A moment, in this machine's own time."""
+    """Return a time as text, in this machine's time zone.
+
+    Args:
+        seconds: the time in seconds since the epoch.
+    """
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def took(run: Run) -> str:
-    """How long a run took; empty: it did not end."""
+    """Return how long a run took; empty if it has not ended."""
     return f"{run.end - run.begin:.1f} s" if run.end else ""
 
 
 def ended(run: Run) -> str:
-    """How a run ended, in a word."""
+    """Return the exit code of a run, or its state if it has none."""
     return str(run.exit_code) if run.state == "ended" else run.state
 
 
 def counted(run: Run) -> str:
-    """How many hosts have which status."""
+    """Return the number of hosts by status, as one text."""
     return "  ".join(f"{status} {number}" for status, number in run.hosts.items())

@@ -1,4 +1,4 @@
-"""The settings of hosts."""
+"""Show the settings of hosts, and convert the inventory from and to other tools."""
 
 from __future__ import annotations
 
