@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from base64 import b64encode
+from ipaddress import IPv6Address
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -39,7 +40,7 @@ def clean(address: str, what: str) -> str:
     """
     parts = GRAMMAR.fullmatch(address)
     path = unquote(parts["path"]) if parts else ""
-    if not parts or not path.isprintable() or ".." in path.split("/"):
+    if not parts or not _is_host(parts["host"]) or not path.isprintable() or ".." in path.split("/"):
         # In an invalid address nobody knows which part is the password.
         shown = "" if "@" in address else f": {address!r:.200}"
         raise Refused(
@@ -52,6 +53,16 @@ def clean(address: str, what: str) -> str:
     user, _, password = parts["user"].partition(":")
     _credentials[plain.rstrip("/")] = _basic(unquote(user), unquote(password))
     return plain
+
+
+def _is_host(host: str | None) -> bool:
+    """Return whether what is in brackets, if anything is, is an IPv6 address: urlsplit raises an error otherwise."""
+    if host and host.startswith("["):
+        try:
+            IPv6Address(host.strip("[]"))
+        except ValueError:
+            return False
+    return True
 
 
 def authorization(address: str) -> str:

@@ -54,6 +54,8 @@ def test_an_address_stays_as_it_is(good: str) -> None:
         "http://host/x?sig=1",
         "http://host/x#y",
         "http://host:999999/",
+        "http://[0]",
+        "http://[1::2::3]/x",
         "file://other/x",
         "file://x",
         "file:///a%00b",
