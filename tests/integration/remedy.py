@@ -93,7 +93,7 @@ def named_and_fixed(place: Place, state: State) -> None:
     fab, options = place.fab, place.options
     place.shell(state.make, code=None)
     said = fab("doctor", *options, code=1)
-    assert state.says in said
+    assert state.says in said, said
     hint = hint_in(said, state.says)
     assert state.says in fab("pool.status", *options, code=state.status)
     said = fab("pool.check", *options, code=state.check)
