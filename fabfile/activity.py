@@ -1,6 +1,6 @@
-"""What takes long, and what it is at just now: told by whoever does it, asked for by whoever shows it.
+"""What each host is busy with: set by code that takes long, read by the display.
 
-Nothing is made up until somebody asks: work that nobody watches costs nothing.
+A description is only composed when it is read, so work that nobody watches costs nothing.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ Describe = Callable[[], str]
 
 _lock = threading.Lock()
 _now: dict[str, list[Describe]] = {}
-"""Name of a host → what is being done for it, what is within something else behind that."""
+"""Name of a host → descriptions of its current operations, the innermost last."""
 
 
 @contextmanager
 def doing(describe: Describe) -> Iterator[None]:
-    """Within it, this thread is at something.
+    """Register what this thread is doing within this context.
 
     Args:
-        describe: says at what; it is called by another thread, at any time, and must neither fail nor take time.
+        describe: returns a description; another thread may call it at any time, so it must be fast and must not fail.
     """
     host = events.host()
     with _lock:
@@ -40,7 +40,7 @@ def doing(describe: Describe) -> Iterator[None]:
 
 
 def of(host: str) -> str:
-    """What is being done for a host; empty: nothing that is known."""
+    """Return what is being done for a host; empty: nothing known."""
     with _lock:
         now = _now.get(host)
         describe = now[-1] if now else str
@@ -48,11 +48,11 @@ def of(host: str) -> str:
 
 
 class Transfer:
-    """Bytes on their way.
+    """The progress of a transfer.
 
     Args:
-        what: `downloading go1.26.5.tar.gz`.
-        size: how many there are; 0: nobody knows.
+        what: its description, such as `downloading go1.26.5.tar.gz`.
+        size: size of the whole in bytes; 0: unknown.
     """
 
     def __init__(self, what: str, size: int = 0) -> None:
@@ -60,7 +60,7 @@ class Transfer:
         self._begin = monotonic()
 
     def __str__(self) -> str:
-        """How many came, and how many in a second."""
+        """Return how much was transferred so far, and the rate."""
         rate = self.came / max(monotonic() - self._begin, 0.001)
         whole = f" of {human(self.size)}" if self.size else ""
         return f"{self.what}: {human(self.came)}{whole}, {human(int(rate))}/s"

@@ -1,4 +1,4 @@
-"""What several hosts have in common, and where they differ: names folded, equal things said once, drift."""
+"""What several hosts have in common and where they differ: folded names, hosts grouped by equal values, drift."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import TypeVar
 Thing = TypeVar("Thing")
 
 FEW = 5
-"""Values of one trait that are listed with their hosts."""
+"""Number of values of one trait that are listed with their hosts; the others are only counted."""
 
 NUMBERED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """Names that can be folded; addresses such as `root@[::1]:22` are listed as they are."""
 
 DIGEST = re.compile(r"-[0-9a-f]{12}$")
-"""At the end of a version: of what it was built from."""
+"""At the end of a version: the digest of what it was built from."""
 
 
 def names(hosts: Iterable[str]) -> str:
-    """The names as -H takes them, with ranges: `web[01-12],db1`."""
+    """Return the names in the notation of -H, with ranges: `web[01-12],db1`."""
     hosts = list(hosts)
     plain = [host for host in hosts if not NUMBERED.fullmatch(host)]
     if len(hosts) - len(plain) > 1:
-        from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet  # slow, and seldom needed
+        from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet  # slow to import, and seldom needed
 
         numbered = (host for host in hosts if NUMBERED.fullmatch(host))
         return ",".join([str(NodeSet.fromlist(numbered, resolver=RESOLVER_NOGROUP)), *plain])
@@ -32,15 +32,15 @@ def names(hosts: Iterable[str]) -> str:
 
 
 def counted(hosts: Sequence[str]) -> str:
-    """How many, and which: `12 hosts: web[01-12]`."""
+    """Return the number of hosts and their names: `12 hosts: web[01-12]`."""
     return f"{len(hosts)} host{'s' * (len(hosts) > 1)}: {names(hosts)}"
 
 
 def grouped(things: Mapping[str, Thing]) -> list[tuple[Thing, list[str]]]:
-    """Each thing once, with the hosts that have it, in their order; what most hosts have comes first.
+    """Return each value once, with the hosts that have it; the value of the most hosts comes first.
 
     Args:
-        things: name of a host → what it has.
+        things: name of a host → its value. The order of the hosts is kept.
     """
     found: dict[Thing, list[str]] = {}
     for host, thing in things.items():
@@ -49,11 +49,11 @@ def grouped(things: Mapping[str, Thing]) -> list[tuple[Thing, list[str]]]:
 
 
 def drift(traits: Mapping[str, Mapping[str, str]], width: int) -> list[str]:
-    """What is said of each trait in which hosts differ: `drift: runc 1.3.3 on web[01-10], 1.3.2 on web11`.
+    """Describe each trait in which hosts differ: `drift: runc 1.3.3 on web[01-10], 1.3.2 on web11`.
 
     Args:
         traits: name of a host → name of a trait → its value; a host without the trait is not compared.
-        width: columns; names of hosts stay whole.
+        width: columns at which lines are wrapped; names of hosts are not broken.
     """
     lines: list[str] = []
     for trait in dict.fromkeys(trait for own in traits.values() for trait in own):
@@ -70,7 +70,7 @@ def drift(traits: Mapping[str, Mapping[str, str]], width: int) -> list[str]:
 
 
 def short(versions: Iterable[str]) -> dict[str, str]:
-    """Each version → the same without its digest, where that is enough to tell them apart."""
+    """Map each version to itself without its digest; if that makes two versions equal, all keep their digests."""
     every = dict.fromkeys(versions)
     cut = {version: DIGEST.sub("", version) for version in every}
     return cut if len(set(cut.values())) == len(cut) else {version: version for version in every}

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from fabfile.context import Context
 
 RESTART_UDEV = "systemctl restart systemd-udevd"
-"""What makes udev respond again."""
+"""Command that makes udev respond again."""
 LONGEST = 20
-"""Characters that are more than a mark of the apply script has."""
+"""Bytes that are kept of an incomplete line: more than a mark of the apply script has."""
 REFUSED = 77
-"""Exit code of a change that checked its target and did nothing; from the first one: nothing was changed at all."""
+"""Exit code of a change that refused its target and did nothing; if it is the first, nothing was changed at all."""
 
 
 def apply(c: Context, name: str, changes: list[Change], have: Facts, look: str = "") -> str:
@@ -68,21 +68,21 @@ def apply(c: Context, name: str, changes: list[Change], have: Facts, look: str =
 
 
 class Progress:
-    """Which change is being made, by the marks in what the script prints."""
+    """Tracks which change is being made, by the marks in the output of the apply script."""
 
     def __init__(self, changes: Sequence[Change]) -> None:
         self._changes, self._number, self._rest = changes, -1, b""
 
     def hear(self, piece: bytes) -> None:
-        """Take some of what it prints."""
+        """Read the next piece of the output."""
         *lines, rest = (self._rest + piece).split(b"\n")
-        self._rest = rest[-LONGEST:]  # of a line that never ends, enough to tell that it is no mark
+        self._rest = rest[-LONGEST:]  # of a line without end, enough to tell that it is not a mark
         for line in lines:
             if line == b"@@%d" % (self._number + 1) and self._number + 1 < len(self._changes):
                 self._number += 1
 
     def __str__(self) -> str:
-        """Why it is made; empty before the first."""
+        """Return the reason of the current change; empty before the first one."""
         return self._changes[self._number].why if self._number >= 0 else ""
 
 

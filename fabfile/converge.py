@@ -134,7 +134,7 @@ def act(
 
 
 def _planned(step: Step, have: Facts, outcomes: Sequence[Outcome]) -> list[Change]:
-    """The step's plan; once something was changed, its refusal is a failure."""
+    """Return the plan of a step; if an earlier step has changed something, a refusal is raised as a failure."""
     try:
         return step.plan(have)
     except Refused as wrong:

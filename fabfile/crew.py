@@ -1,4 +1,4 @@
-"""A bounded number of threads that each do one host after the other; none of them is waited for in vain."""
+"""A bounded number of threads that work through a list of hosts; a thread that hangs is not waited for."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from fabfile import interruption
 
 
 class Named(Protocol):
-    """What there is one report of."""
+    """An item that gets a report, such as a host."""
 
     @property
     def name(self) -> str:
-        """Its own, and nobody else's."""
+        """Its name, which no other item has."""
 
 
 Item = TypeVar("Item", bound=Named)
@@ -26,19 +26,19 @@ Report = TypeVar("Report")
 LOST = f"it did not stop within {interruption.GRACE} s"
 
 TICK = 1.0
-"""Seconds between two looks whether the time to end is over."""
+"""Interval in seconds at which the end of the grace period is checked."""
 
 
 def each(
     items: Sequence[Item], most: int, do: Callable[[Item], Report], given_up: Callable[[Item, str], Report]
 ) -> dict[str, Report]:
-    """The report of each, by its name, in their order.
+    """Process all items in threads, and return their reports by name, in the order of the items.
 
     Args:
-        items: what there is to do.
-        most: threads.
-        do: makes a report; it raises nothing.
-        given_up: the report of one that was still at it when it was to end, and why it was not waited for.
+        items: the items.
+        most: limit for the number of threads.
+        do: processes an item and returns its report; it must not raise an exception.
+        given_up: returns the report of an item whose thread is no longer waited for, from the item and the reason.
     """
     todo: queue.SimpleQueue[Item] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[str, Report]] = queue.SimpleQueue()
@@ -58,7 +58,7 @@ def each(
         done.put((item.name, given_up(item, "it was still connecting")))
 
     for _ in range(min(most, len(items))):
-        threading.Thread(target=work, daemon=True).start()  # a host that hangs does not keep this program from its end
+        threading.Thread(target=work, daemon=True).start()  # daemon: a host that hangs must not keep us from ending
     reports: dict[str, Report] = {}
     cut: float | None = None
     while len(reports) < len(items):

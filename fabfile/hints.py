@@ -128,12 +128,17 @@ def command(task: str, daemon: Daemon | str = "", name: str = "", *options: str 
 
 
 def parts(hint: str, host: str) -> tuple[str, ...]:
-    """A hint, cut where it names the host: hints for several hosts that are the same but for that are equal."""
+    """Split a hint where it names the host; hints for several hosts that differ only in the name have equal parts."""
     return tuple(hint.split(_words(host)))
 
 
 def joined(parts: Sequence[str], hosts: str) -> str:
-    """The hint for all of `hosts`, as -H takes them."""
+    """Join the parts of a hint into one for several hosts.
+
+    Args:
+        parts: see the function `parts`.
+        hosts: the hosts, in the notation of -H.
+    """
     return _words(hosts).join(parts)
 
 

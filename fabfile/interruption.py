@@ -35,7 +35,7 @@ GRACE = 10
 """Seconds for all hosts to end after their connections were cut; after that, another signal ends this program."""
 
 QUIET = 10
-"""Seconds between two lists of what is waited for."""
+"""Seconds between two lists of the operations that are waited for."""
 
 AGAIN = "run the same command again: it continues from there"
 
@@ -45,15 +45,15 @@ class Unit(msgspec.Struct):
 
     name: str
     later: str = ""
-    """What would come after it, and will not be started either."""
+    """Names of what comes after it, which is not started either; for the error."""
     since: float = 0.0
-    """When its first change began, in seconds since 1970; 0: it may be stopped."""
+    """When its first change began, in seconds since the epoch; 0: no change has begun, so it may be stopped."""
     before: float = 0.0
-    """Value of `since` before the latest script that was to change something."""
+    """Value of `since` before the latest script that makes changes."""
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A host, and how to give up waiting for its thread, which may hang where nothing can be stopped."""
+    """A host, and a function that gives up waiting for its thread, which may hang where it cannot be stopped."""
 
     host: str = ""
     leave: Callable[[], None] | None = None
@@ -123,7 +123,7 @@ def unit(name: str, later: str = "") -> Iterator[None]:
 
 
 def before(name: str, later: str = "") -> Interrupted:
-    """The error for something that was not started."""
+    """Return the error for a unit that was not started; for the arguments see `unit`."""
     rest = ", ".join(filter(None, [name, later]))
     return Interrupted(f"interrupted before {name}", f"not started: {rest}", hint=AGAIN)
 
@@ -142,10 +142,10 @@ def cut_by(cut: Callable[[], None], *, look: bool = True) -> Iterator[None]:
 
     Args:
         cut: stops it, from another thread.
-        look: whether it changes nothing, so that the first signal stops it, unless its unit has changed something.
+        look: whether it changes nothing; then the first signal stops it, unless its unit has already changed something.
 
     Raises:
-        Interrupted: it was stopped, or was not started any more.
+        Interrupted: it was stopped, or was not started because of a signal before.
     """
     now, place = _unit.get() or Unit("this"), _place.get() or Place()
     work = Work(now, place.host, cut)
@@ -171,7 +171,7 @@ def cut_by(cut: Callable[[], None], *, look: bool = True) -> Iterator[None]:
 
 
 def undone() -> None:
-    """The script of this unit that was to change something, and has ended, did not do so."""
+    """Record that the latest script of this unit, which was to make changes, has ended without making any."""
     if now := _unit.get():
         now.since = now.before
 

@@ -1,6 +1,6 @@
-"""What a person sees while hosts are at work: on a terminal a line a host, elsewhere a line now and then.
+"""The display of a run in progress: on a terminal one line per host, elsewhere a line for each step that takes long.
 
-On a terminal rich draws it; whatever is said meanwhile goes through `console` as ever, and appears above.
+On a terminal it is drawn by rich. Everything else is printed through `console` as usual, and appears above it.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
 LONG = 30
-"""Seconds after which a step is mentioned where nothing is drawn, and again after as many."""
+"""Seconds after which a step that still runs is mentioned where nothing is drawn, and interval of further mentions."""
 
 SPARE = 6
-"""Lines of a terminal that are left for what is said."""
+"""Lines of the terminal that are left for other output."""
 
 SOON = 0.5
-"""Seconds after which something is drawn."""
+"""Seconds that something must have taken before anything is drawn."""
 
 TICK = 0.2
-"""Seconds between two looks whether there is something to draw."""
+"""Interval in seconds at which the board is checked for something to draw."""
 
 BEGIN = "connecting"
 
 
 class Doing(NamedTuple):
-    """What a host is doing."""
+    """What a host is doing, and since when."""
 
     what: str
     since: float
     shown: bool = True
-    """Whether it is worth a line by itself; a task of this machine is only while there is more to say of it."""
+    """Whether it gets a line even without a known activity; a task on this machine does not, but its steps do."""
 
 
 class Row(NamedTuple):
-    """A line about a host."""
+    """A line of the display, about one host."""
 
     host: str
     what: str
@@ -52,13 +52,13 @@ class Row(NamedTuple):
     seconds: float
 
     def __str__(self) -> str:
-        """It, where nothing is drawn."""
+        """Return the line for an output on which nothing is drawn."""
         words = ": ".join(filter(None, [self.host, self.what, self.activity]))
         return f"{words}, for {self.seconds:.0f} s"
 
 
 class Board:
-    """What each host is doing, and since when; this machine has no name."""
+    """What each host is doing and since when, by name; the name of this machine is empty."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -67,7 +67,7 @@ class Board:
         self.ended: dict[str, int] = {}
 
     def hear(self, event: Event) -> None:
-        """Take an event."""
+        """Update the board by an event."""
         with self.lock:
             if event.event == "run-begin":
                 self.hosts = self.left = len(event.hosts)
@@ -85,7 +85,11 @@ class Board:
                 self.doing.clear()
 
     def rows(self, most: int | None = None) -> list[Row]:
-        """Those whose steps take longest, at most so many; each keeps its place."""
+        """Return the rows of the hosts that are busy the longest, in the order in which the hosts began.
+
+        Args:
+            most: limit for the number of rows; None: none.
+        """
         now = monotonic()
         with self.lock:
             doing = dict(self.doing)
@@ -95,14 +99,14 @@ class Board:
         return [row for row in rows if row.activity or doing[row.host].shown]
 
     def totals(self) -> str:
-        """What there is besides the rows; where there are no hosts, nothing."""
+        """Return how many hosts have ended, by status, and how many are running or waiting; empty without hosts."""
         with self.lock:
             ended = [f"{status} {count}" for status, count in self.ended.items()]
             running = [f"running {len(self.doing)}"] if self.hosts else []
             return "  ".join([*ended, *running, *([f"waiting {self.left}"] if self.left else [])])
 
     def __rich_console__(self, terminal: Console, options: ConsoleOptions) -> RenderResult:
-        """It, drawn; names and steps are no markup, and have no escapes for a terminal."""
+        """Render the board for rich; names and steps are not read as markup, and control characters are escaped."""
         from rich.table import Table
         from rich.text import Text
 
@@ -121,10 +125,10 @@ class Board:
 
 @contextmanager
 def shown(*, plain: bool) -> Iterator[None]:
-    """Within it, what hosts do is shown.
+    """Show what hosts are doing within this context.
 
     Args:
-        plain: no terminal, or one that is not to be drawn on.
+        plain: draw nothing, even on a terminal.
     """
     board, over = Board(), threading.Event()
     show = _mention if plain or not is_terminal() else _draw
@@ -139,13 +143,13 @@ def shown(*, plain: bool) -> Iterator[None]:
 
 
 def is_terminal() -> bool:
-    """Whether what people read goes to a terminal that can be drawn on."""
+    """Return whether the output for people goes to a terminal that can be drawn on."""
     stream = console.for_people()
     return bool(stream and stream.isatty() and os.environ.get("TERM", "dumb") != "dumb")
 
 
 def _draw(board: Board, over: threading.Event) -> None:
-    """Draw the board for as long as there is something on it: what is over at once needs none."""
+    """Draw the board while something is on it; what ends within `SOON` is not drawn."""
     while not over.wait(TICK):
         if any(row.seconds >= SOON for row in board.rows(1)):
             from rich.console import Console

@@ -1,4 +1,4 @@
-"""What is wrong with several hosts: each finding once, with the hosts that have it, and its fix for all of them."""
+"""Findings of several hosts: each is printed once, with the hosts that have it, and with one fix for all of them."""
 
 from __future__ import annotations
 
@@ -12,49 +12,49 @@ from fabfile.answer import Answer
 from fabfile.console import printable
 
 BEHIND = 29
-"""Columns of the words in front of what was found."""
+"""Width in columns of the words before the text of a finding."""
 
 BETWEEN = re.compile(r",(?![^\[]*\])")
-"""A comma between names, and not within a range."""
+"""A comma between two names, not within a range."""
 
 
 class Finding(Protocol):
-    """One thing that was looked at."""
+    """The result of one check."""
 
     @property
     def what(self) -> str:
-        """What was looked at."""
+        """What was checked."""
 
     @property
     def result(self) -> Literal["ok", "warn", "fail"]:
-        """How it is."""
+        """`fail` if it has to be fixed, `warn` if it should be."""
 
     @property
     def found(self) -> str:
-        """What was seen."""
+        """What was found."""
 
     @property
     def hint(self) -> str:
-        """What to do about it."""
+        """How to fix it."""
 
 
 Same = tuple[str, str, tuple[str, ...]]
-"""Of a finding: result, what, and its hint without the host."""
+"""What equal findings have in common: `result`, `what`, and the parts of the hint without the host."""
 
 
 def table(answers: Mapping[str, Answer], width: int) -> list[str]:
-    """A `together.View` of doctor; hosts that are well share the last line."""
+    """The `together.View` of doctor: all findings, and one line for the hosts without any."""
     found: dict[str, Sequence[Finding]] = {host: each.row for host, each in answers.items()}
     well = [host for host, own in found.items() if all(each.result == "ok" for each in own)]
     return [*folded(found, width), *([f"ok    {alike.counted(well)}"] if well else [])]
 
 
 def folded(found: Mapping[str, Iterable[Finding]], width: int) -> list[str]:
-    """The lines that show what is wrong: what fails first, then what most hosts have.
+    """Return the lines that show all findings: failures before warnings, and those of the most hosts first.
 
     Args:
-        found: name of a host → what was looked at on it.
-        width: columns; a hint is a command, and stays whole.
+        found: name of a host → the results of its checks.
+        width: columns at which lines are wrapped; a hint is a command, so it is not wrapped.
     """
     same: dict[Same, dict[str, list[str]]] = {}
     for host, own in found.items():
@@ -68,12 +68,18 @@ def folded(found: Mapping[str, Iterable[Finding]], width: int) -> list[str]:
 
 
 def _hosts(said: Mapping[str, Sequence[str]]) -> list[str]:
-    """All hosts, each once."""
+    """Return all hosts that have a finding, each once."""
     return list(dict.fromkeys(host for hosts in said.values() for host in hosts))
 
 
 def _lines(same: Same, said: Mapping[str, Sequence[str]], width: int) -> list[str]:
-    """A finding, with what was seen of it on which hosts, and its hint."""
+    """Return the lines of a finding.
+
+    Args:
+        same: what the finding has in common on all hosts.
+        said: what was found → the hosts on which it was found.
+        width: columns at which lines are wrapped.
+    """
     result, what, hint = same
     lines: list[str] = []
     for text, hosts in sorted(said.items(), key=lambda each: -len(each[1])):

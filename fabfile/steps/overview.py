@@ -1,4 +1,4 @@
-"""What several hosts are, as a table: what `status` shows of one, in a row each, and in what they differ."""
+"""The answer of `status` for several hosts: a table with one row per host, findings, and drift."""
 
 from __future__ import annotations
 
@@ -22,32 +22,37 @@ if TYPE_CHECKING:
 COLUMNS = ("host", "kernel", "containerd", "runc", "pool", "size", "data", "metadata")
 
 RIGHT = frozenset({"size", "data", "metadata"})
-"""Columns of numbers."""
+"""Columns that contain numbers."""
 
 NUMBER = 6
-"""Characters of a number, which stays in one line: `100.0%`."""
+"""Characters of the longest number, which must not be wrapped: `100.0%`."""
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A host in the table."""
+    """The row of a host."""
 
     kernel: str
     containerd: str
     state: str
-    """Of containerd where it is not as it should be."""
+    """What is wrong with containerd, in a few words; empty: nothing."""
     runc: str
     pool: str
-    """State of the pool; further pools in lines of their own."""
+    """State of the pool, and a line for each further pool."""
     size: str
     data: str
     metadata: str
-    """How much of both is used."""
+    """Percentage of the pool's metadata that is used; `data` is the same for its data."""
     wrong: list[Advice]
     traits: dict[str, str]
 
 
 def row(host: Host, have: Facts) -> Row:
-    """What the table has of a host; `host` has the pool that is meant."""
+    """Return the row of a host.
+
+    Args:
+        host: the host, with the pool that its row shows.
+        have: its facts.
+    """
     name, now = host.pool.dm_name, have.pool
     up, table = now.status, now.table
     others = [f"{other}: {'up' if other in have.instances.active else 'DOWN'}"
@@ -70,7 +75,7 @@ def row(host: Host, have: Facts) -> Row:
 
 
 def _state(have: Facts) -> str:
-    """What is not right with containerd, in a word or two."""
+    """Return what is wrong with containerd, in a few words; empty if nothing is, or if it is not installed."""
     if not have.versions["containerd"].current and not have.containerd.active:
         return ""
     if not have.containerd.active:
@@ -80,7 +85,7 @@ def _state(have: Facts) -> str:
 
 
 def table(answers: Mapping[str, Answer], width: int) -> list[str]:
-    """A `together.View` of status: a row for each host, what is wrong with pools, and drift."""
+    """The `together.View` of status: a row for each host, findings, and drift."""
     rows: dict[str, Row] = {host: each.row for host, each in answers.items()}
     wrong = findings.folded({host: each.wrong for host, each in rows.items()}, width)
     differ = alike.drift({host: each.traits for host, each in rows.items()}, width)
@@ -89,7 +94,7 @@ def table(answers: Mapping[str, Answer], width: int) -> list[str]:
 
 
 def _drawn(rows: Mapping[str, Row], width: int) -> list[str]:
-    """The table itself: words that are too long for it go on in the next line."""
+    """Return the lines of the table; text that is too long for its column is wrapped."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -36,7 +36,12 @@ class Check(msgspec.Struct, frozen=True):
 
 
 def show_machine(c: Context, instance: str) -> None:
-    """Print installed versions, what runs, and the pools."""
+    """Print installed versions, the state of containerd, and the pools.
+
+    Args:
+        c: the machine.
+        instance: the containerd instance; see `inventory.of`.
+    """
     host, _, have = look(c, "", instance)
     result(have)
     compare(lambda: overview.row(host, have))
@@ -59,7 +64,11 @@ def show_machine(c: Context, instance: str) -> None:
 
 
 def diagnose(c: Context, instance: str) -> None:
-    """Print all checks of an instance and of every pool.
+    """Print the results of all checks of an instance and of every pool.
+
+    Args:
+        c: the machine.
+        instance: the containerd instance; see `inventory.of`.
 
     Raises:
         Found: a check failed.
@@ -75,10 +84,14 @@ def diagnose(c: Context, instance: str) -> None:
 
 
 def check_health(c: Context, instance: str) -> None:
-    """Have doctor look at a host after tasks that changed it, and show only what it found.
+    """Run the checks of doctor after tasks that changed a host, and print only how many there were, and warnings.
+
+    Args:
+        c: the machine.
+        instance: the containerd instance; see `inventory.of`.
 
     Raises:
-        Failed: something would fail.
+        Failed: a check failed.
     """
     found = findings(c, instance)
     result(found)
@@ -93,13 +106,13 @@ def check_health(c: Context, instance: str) -> None:
 
 
 def _lines(check: Check) -> list[str]:
-    """A finding as it is shown."""
+    """Return the lines that show the result of a check."""
     more = [f"      → {check.hint}"] if check.hint and check.result != "ok" else []
     return [f"{check.result:5} {check.what:22} {check.found}", *more]
 
 
 def findings(c: Context, instance: str) -> list[Check]:
-    """All that doctor finds of an instance, and of every pool of the machine."""
+    """Gather facts, and return the results of all checks of an instance and of every pool of the machine."""
     host, have, refused = refusals.look(c, instance)
     found = checks(host, have)
     found += _refused(refused, found)
@@ -116,7 +129,7 @@ def checks(host: Host, have: Facts) -> list[Check]:
 
 
 def _refused(refused: list[refusals.Refusal], found: list[Check]) -> list[Check]:
-    """What a deploy would refuse, unless a check shows it already, or it follows from a foreign containerd."""
+    """Return what a deploy would refuse, except what a check shows already or a foreign containerd causes."""
     if any(check.what == OTHER and check.result == "fail" for check in found):
         return []
     shown = [check.found for check in found if check.result == "fail"]
@@ -202,7 +215,7 @@ def _plugin(host: Host, have: Facts) -> Check:
 
 
 def _proof(host: Host, have: Facts) -> list[Check]:
-    """Whether containerd could make a snapshot just now, if that was tried."""
+    """Check whether containerd could make a snapshot while facts were gathered, if that was tried."""
     said = have.proof
     if said is None:
         return []
@@ -231,7 +244,7 @@ def of_pool(host: Host, have: Facts) -> list[Check]:
 
 
 def _stale(host: Host, have: Facts) -> list[Check]:
-    """Whether containerd's databases are in the way of a new pool; those of a foreign containerd are left to it."""
+    """Check whether containerd's databases prevent a new pool, unless they belong to a foreign containerd."""
     if foreign.found(have, host.daemon):
         return []
     try:
@@ -242,7 +255,7 @@ def _stale(host: Host, have: Facts) -> list[Check]:
 
 
 def _growth(host: Host, have: Facts) -> list[Check]:
-    """Whether dmeventd can extend a direct pool, now and at its next growth."""
+    """Check whether dmeventd monitors a direct pool, and whether its volume group has room for the next growth."""
     group = have.lvm.group if have.lvm else None
     volume = next((v for v in group.volumes.values() if v.dm_name == host.pool.dm_name), None) if group else None
     if not group or not volume:
