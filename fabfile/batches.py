@@ -16,7 +16,7 @@ from fabfile.errors import Refused, Skipped
 Host = TypeVar("Host")
 
 WRONG = frozenset({"failed", "refused", "unreachable"})
-"""What a host is that is not fine."""
+"""Statuses that count as a failed host."""
 
 NAMED = 3
 """Hosts that an error names before it counts the others."""
@@ -33,11 +33,11 @@ class Share(NamedTuple):
     percent: bool = False
 
     def of(self, hosts: int) -> int:
-        """How many it is of so many; of a percentage, the whole hosts in it."""
+        """Return the number of hosts, out of `hosts`; a percentage is rounded down."""
         return self.number * hosts // 100 if self.percent else self.number
 
     def __str__(self) -> str:
-        """As it is typed."""
+        """Format it as it is typed."""
         return f"{self.number}{'%' if self.percent else ''}"
 
 
@@ -98,7 +98,7 @@ def planned(hosts: Sequence[Host], wanted: Sequence[Share]) -> list[Sequence[Hos
 
 
 def few(names: Sequence[str]) -> str:
-    """Names, and how many more there are."""
+    """Format the first names, and how many more there are."""
     more = len(names) - NAMED
     return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
@@ -120,12 +120,12 @@ class Gate:
         self._said = False
 
     def next_batch(self, hosts: int) -> None:
-        """A batch of so many hosts is next."""
+        """Count the hosts of the next batch."""
         with self._lock:
             self._reached += hosts
 
     def shut(self) -> Skipped | None:
-        """Why no further host may begin; the first time it is said as well. None: it may."""
+        """Return why no further host may be started, and print that the first time; None: it may."""
         with self._lock:
             if self._shut and not self._said:
                 self._said = True
@@ -133,7 +133,7 @@ class Gate:
             return self._shut
 
     def ended(self, host: str, status: str) -> None:
-        """A host has ended; hosts under way are not affected by how it did."""
+        """Count a host that has finished; hosts under way are not affected."""
         with self._lock:
             if status not in WRONG:
                 return

@@ -1,7 +1,7 @@
-"""What was typed, looked at before Invoke and Fabric do: each mistake is refused with exit code 2 and the nearest name.
+"""Check the command line before Invoke and Fabric do: a mistake is refused with exit code 2 and the nearest name.
 
-Both read the command line in two parts, and load our tasks in between. What is wrong in the first part, the options of
-`inv` and `fab` themselves in front of the first task, is theirs to say where it is a value that is missing.
+Both parse the command line in two parts, and load the tasks of this program in between. A missing value of an option in
+the first part, in front of the first task, is therefore reported by Invoke or Fabric.
 """
 
 from __future__ import annotations
@@ -120,10 +120,10 @@ def typed(core: Any, name: str) -> str:
 
 
 def take_password(core: Any) -> None:
-    """Get the sudo password that the options in front of the task are about; see `password.take`.
+    """Get the sudo password as the options in front of the task say; see `password.take`.
 
     Args:
-        core: what Invoke made of the command line.
+        core: the parsed command line.
     """
     file, command = (typed(core, name) for name in (password.FILE, password.COMMAND))
     password.take(prompt=bool(typed(core, password.PROMPT)), file=file, command=command)
@@ -236,7 +236,7 @@ class Line:
             raise Refused(f"--list-format: {shown(wanted)} is not possible", " or ".join(FORMATS))
 
     def _refuse(self, error: ParseError) -> NoReturn:
-        """Say in our words what Invoke's parser says in its own."""
+        """Report an error of Invoke's parser in the words of this program."""
         says, context = str(error), error.context
         if found := re.fullmatch(r"No idea what (.*) is!", says, re.DOTALL):
             word = next((word for word in self._typed() if repr(word) == found[1]), found[1].strip("'\""))

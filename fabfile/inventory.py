@@ -87,11 +87,11 @@ def load(file: Path | None = None) -> Inventory:
 
 
 def parsed(text: str, file: Path) -> Inventory:
-    """The inventory that a text is.
+    """Parse an inventory.
 
     Args:
-        text: what `file` holds, or will.
-        file: for errors.
+        text: content of `file`.
+        file: path, for errors.
 
     Raises:
         Refused: see `load`.

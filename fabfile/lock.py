@@ -34,17 +34,17 @@ SETTING = "wait_lock"
 
 
 class Stale(Exception):
-    """The machine was changed since it was looked at; its text says by whom."""
+    """The machine was changed after its facts were gathered; the message says by whom."""
 
 
 def choose(config: Any, typed: str) -> None:
-    """Keep what --wait-lock says in a configuration; nothing was typed: nothing."""
+    """Store the value of --wait-lock in a configuration; empty: the option was not given."""
     if typed:
         config[SETTING] = int(typed)
 
 
 def patience(c: Context) -> int | None:
-    """Seconds to wait for a lock, as --wait-lock says; None: it says nothing."""
+    """Return the seconds of --wait-lock; None: the option was not given."""
     seconds = getattr(c.config, SETTING, None)
     return None if seconds is None else int(seconds)
 
@@ -76,12 +76,12 @@ def waiting(seconds: int) -> str:
 
 
 def _say_who() -> str:
-    """What a script does that did not get the lock."""
+    """Return the shell that runs when a script did not get the lock: it prints who holds it."""
     return f"{{ cat {LOCK}; echo $(($(date +%s) - $(stat -c %Y {LOCK}))) s ago; exit {BUSY}; }}"
 
 
 def _me() -> str:
-    """Who runs this program, and where."""
+    """Return who runs this program, and where: `user@controller`."""
     import getpass
     import os
     import socket
@@ -94,21 +94,23 @@ def _me() -> str:
 
 
 def begun(answer: Answer) -> bool:
-    """Whether a script got as far as its first mark: from there on an exit code is a change's, whatever its number."""
+    """Return whether a script has reached its first mark; from then on its exit code is that of a change."""
     return answer.stdout.startswith("@@")
 
 
 def run(c: Context, name: str, script: str, hear: carry.Hear | None = None) -> Answer:
-    """Run a script that begins with `taken`; while somebody else holds the lock, wait. `check` has to see the answer.
+    """Run a script that begins with `taken`, and wait for the lock if somebody else holds it.
+
+    The answer has to be passed to `check`.
 
     Args:
         c: the machine.
-        name: of the step or task.
-        script: it.
+        name: name of the step or task.
+        script: the script.
         hear: see `carry.script`.
 
     Raises:
-        Interrupted: it was cut, or stopped while it waited.
+        Interrupted: the script was stopped, or Ctrl-C ended the wait.
     """
     most = patience(c) or 0
     until = monotonic() + most
@@ -127,11 +129,11 @@ def run(c: Context, name: str, script: str, hear: carry.Hear | None = None) -> A
 
 
 def check(name: str, answer: Answer) -> None:
-    """Raise what it means that a script did not get the lock, or not for its plan.
+    """Raise an error if a script did not get the lock, or its plan is out of date.
 
     Raises:
         Failed: somebody else holds the lock.
-        Stale: the plan is too old.
+        Stale: the machine was changed after the plan was made.
     """
     if answer.exited == STALE and not begun(answer):
         raise Stale(answer.stdout.strip())

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from fabfile import sizes
 from fabfile.facts import Facts
+from fabfile.facts.record import LoopRecord, Record, variant
 from fabfile.pool.limits import META_BLOCK
-
-RECORDED = {"THRESHOLD": "pool.threshold", "PERCENT": "pool.percent", "MAX_BYTES": "pool.max_size"}
-"""Key in a pool's record → the key of hosts.toml that sets it."""
 
 
 def of(have: Facts, pool: str) -> dict[str, str]:
@@ -19,17 +17,19 @@ def of(have: Facts, pool: str) -> dict[str, str]:
     """
     found = {"system": f"{have.system.distribution} {have.system.version}", "kernel": have.system.kernel}
     found |= {name: versions.current or "none" for name, versions in have.versions.items()}
-    recorded = have.instances.settings.get(pool)
+    recorded = have.instances.pools.get(pool)
     if recorded is None:
         return found | {"pool": "not ours" if have.pool.status else "none"} | _sizes(have, pool)
-    return found | {"pool": recorded.get("VARIANT", "loop")} | _settings(recorded) | _sizes(have, pool)
+    return found | {"pool": variant(recorded)} | _settings(recorded) | _sizes(have, pool)
 
 
-def _settings(recorded: dict[str, str]) -> dict[str, str]:
-    found = {key: recorded[line] for line, key in RECORDED.items() if recorded.get(line, "0") != "0"}
-    if (most := found.get("pool.max_size", "")).isdecimal():
-        found["pool.max_size"] = sizes.show(int(most))
-    return found
+def _settings(recorded: Record) -> dict[str, str]:
+    """Return the settings in a record, by their keys in hosts.toml; of a direct pool LVM's profile has them."""
+    if not isinstance(recorded, LoopRecord):
+        return {}
+    most = sizes.show(recorded.max_bytes) if recorded.max_bytes else ""
+    found = {"threshold": recorded.threshold, "percent": recorded.percent, "max_size": most}
+    return {f"pool.{key}": str(value) for key, value in found.items() if value}
 
 
 def _sizes(have: Facts, pool: str) -> dict[str, str]:

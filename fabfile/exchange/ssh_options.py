@@ -16,13 +16,13 @@ FLAGS = "46AaCfGgKkMNnqsTtVvXxYy"
 """Options without a value; every other one has one."""
 
 MOST_HOPS = 20
-"""Jump hosts on one way."""
+"""Limit for the jump hosts on the way to one host."""
 
 FORWARD = re.compile(r"-W\s+(?:%h:%p|\[%h\]:%p)")
 
 
 class Hop(msgspec.Struct, frozen=True):
-    """A jump host, as it is typed; what is empty is not said."""
+    """A jump host; fields that are not given are empty."""
 
     host: str
     user: str = ""
@@ -34,7 +34,7 @@ class Hop(msgspec.Struct, frozen=True):
 
 
 class Options(msgspec.Struct):
-    """What is said."""
+    """What the options of an ssh command mean for an inventory."""
 
     hops: tuple[Hop, ...] = ()
     known_hosts: str = ""

@@ -153,7 +153,7 @@ MODULES: dict[str, Fact] = {
 
 
 BESIDE = tuple(name for name in MODULES if name not in ("system", "needs", "versions", "disks"))
-"""Facts that depend on which containerd and pool the query is about; disks are asked for by their names."""
+"""Facts that depend on which containerd and pool a query is about. Disks are not among them: a query names its own."""
 
 WAIT = 60
 """Seconds that the script waits for units that are starting or stopping."""
@@ -246,8 +246,8 @@ def parse(output: str, have: Facts | None = None) -> Facts:
     """Parse the output of the facts script.
 
     Args:
-        output: it.
-        have: those of an earlier look, if the script asked for BESIDE only.
+        output: what the script printed.
+        have: facts gathered before, if the script gathered only those in BESIDE.
 
     Raises:
         Failed: a section is missing, so the script did not finish; or a section cannot be parsed.
@@ -282,12 +282,12 @@ def gather(c: Context, query: Query) -> Facts:
 
 
 def gather_beside(c: Context, query: Query, have: Facts) -> Facts:
-    """Look at another containerd or pool of a machine that was looked at just now.
+    """Gather the facts of another containerd or pool on a machine whose facts have just been gathered.
 
     Args:
         c: the machine.
-        query: what to ask.
-        have: what the first look found; what it says of the machine as a whole is not asked again.
+        query: what the facts are about.
+        have: the facts gathered first; those of the machine as a whole are taken from them.
 
     Raises:
         Failed: see `gather`.

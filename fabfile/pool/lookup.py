@@ -42,16 +42,16 @@ def look(c: Context, name: str, instance: str) -> tuple[Host, Query, Facts]:
 
 
 def look_beside(c: Context, name: str, daemon: Daemon, have: Facts) -> tuple[Host, Facts]:
-    """Another pool of a machine that was looked at just now. One round trip.
+    """Gather the facts of another pool on a machine whose facts have just been gathered, in one round trip.
 
     Args:
         c: the machine.
-        name: of the pool, which is one that was made here.
-        daemon: the containerd that it was made for.
-        have: what was seen.
+        name: name of the pool, which was created by this program.
+        daemon: the containerd instance that it was created for.
+        have: the facts gathered first.
 
     Returns:
-        The host with that pool, and what was seen of it.
+        The host with that pool, and its facts.
     """
     host = inventory.of(c, daemon.instance or DEFAULT)
     host = msgspec.structs.replace(host, pool=meant(have, host, name))

@@ -53,10 +53,10 @@ IDENTITY = 'identity_file = "~/.ssh/id_ed25519" in hosts.toml'
 
 
 class NoKey(Exception):
-    """A private key file that is none.
+    """A file that is not a usable private key.
 
     Args:
-        file: it.
+        file: path of the file.
         why: what is wrong with it.
     """
 

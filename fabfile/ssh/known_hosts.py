@@ -142,7 +142,7 @@ def _index(file: Path) -> _Index:
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What the files say of a host."""
+    """The entries for a host in known_hosts files."""
 
     entries: tuple[Entry, ...]
     exact: bool = True

@@ -1,7 +1,7 @@
-"""`fab` without its start: a process that has imported all of it forks one for each command line.
+"""Run `fab` without starting Python anew: a process that has imported everything forks a child for each command line.
 
-A start takes 0.35 s of CPU, more than the rest of most command lines takes here. The files in tests/integration/local
-start the real program. Each child begins as a new process would, with its own environment, directory and streams.
+Starting `fab` takes 0.35 s of CPU, more than most command lines need on the controller besides. The tests in
+tests/integration/local start the real program. A child gets its own environment, directory and streams.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from pathlib import Path
 from typing import IO
 
 _server: list[socket.socket] = []
-"""Where to send command lines to; empty: there is nobody."""
+"""Socket to send command lines to; empty: no such process runs."""
 
 LENGTH = 1 << 20
-"""Bytes of a request at most: a command line and an environment."""
+"""Limit for the bytes of a request, which is a command line and an environment."""
 
 
 @contextmanager
 def serving() -> Iterator[None]:
-    """With the process that forks; without it `run` starts the program itself."""
+    """Run the forking process within this context; outside of it `run` starts the program itself."""
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with here:
         with there:
@@ -44,9 +44,9 @@ def run(args: Sequence[str], directory: Path, environment: Mapping[str, str]) ->
     """Run fab and return what it printed.
 
     Args:
-        args: the words behind the program's name.
-        directory: to run in.
-        environment: all of it.
+        args: the words after the program's name.
+        directory: working directory.
+        environment: the complete environment.
     """
     if not _server:
         words = [str(Path(sys.executable).with_name("fab")), *args]
@@ -69,7 +69,7 @@ def _text(file: IO[bytes]) -> str:
 
 
 def serve(requests: socket.socket) -> None:
-    """Fork for each request until nobody can send one; a child returns and goes on as fab."""
+    """Fork for each request until the other end is closed; in a child this returns, and the child goes on as fab."""
     while True:
         request, descriptors, _, _ = socket.recv_fds(requests, LENGTH, 3)
         if not request:
@@ -93,7 +93,7 @@ def serve(requests: socket.socket) -> None:
 
 
 def begin(args: list[str], directory: str, environment: dict[str, str], streams: list[int]) -> None:
-    """Be as a new process would be."""
+    """Set this process up as if it had just been started."""
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(directory)
@@ -106,7 +106,7 @@ def begin(args: list[str], directory: str, environment: dict[str, str], streams:
 
 def main() -> None:
     """Import what fab needs, then serve."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children that wait for fab
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the children that wait for fab are not waited for
     from fabric.main import program
 
     import fabfile.fleet

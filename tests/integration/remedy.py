@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from fabfile.instance import Daemon
 from tests.integration.machine import Machine
 from tests.integration.states import State
 from tests.integration.test_instance import registry
@@ -33,31 +34,29 @@ class Place:
     """Empty: the main one."""
     inventory: Path | None = None
     """The hosts.toml that describes it; None: that of the lab."""
-    deploy: tuple[str, ...] = field(default=(), kw_only=True)
-    """What a deploy of it has to be told besides."""
 
     @property
     def fab(self) -> Fab:
-        """What runs fab with its inventory."""
+        """A function that runs fab with its inventory."""
         return partial(self.machine.fab, inventory=self.inventory)
 
     @property
     def options(self) -> list[str]:
-        """Which containerd is meant."""
+        """Options that select its containerd."""
         return ["--instance", self.instance] if self.instance else []
 
     @property
     def ctr(self) -> str:
-        """Its client."""
-        return f"ctr --address /run/containerd-{self.instance}/containerd.sock" if self.instance else "ctr"
+        """Its ctr command."""
+        return Daemon(self.instance).ctr
 
     @property
     def image(self) -> str:
-        """One with a shell."""
+        """Reference of an image with a shell."""
         return f"{registry(self.machine)}/library/busybox:latest"
 
     def fill(self) -> None:
-        """Make the container `kept` with a file, and a backup with all that is there."""
+        """Create the container `kept` with a file, and then a backup."""
         self.machine.ssh(f"{self.ctr} images pull --plain-http --snapshotter devmapper {self.image}")
         self.machine.ssh(f"{self.ctr} containers create --snapshotter devmapper {self.image} kept")
         self.machine.in_snapshot("kept", "echo still here >file", self.ctr)
@@ -70,7 +69,7 @@ class Place:
             "ctr": self.ctr,
             "pool": self.pool,
             "unit": f"devmapper-pool@{self.pool}.service",
-            "daemon": "-".join(["containerd", *self.options[1:]]),
+            "daemon": Daemon(self.instance).unit.removesuffix(".service"),
         }
         lines = [f"{key}={shlex.quote(value)}\n" for key, value in values.items()]
         return self.machine.ssh("".join(lines) + script, code)
@@ -81,11 +80,18 @@ class Place:
         Args:
             kept: whether the container has its file.
         """
-        said = self.fab("doctor", *self.options, "deploy", *self.options, *self.deploy, "pool.fsck", *self.options)
+        said = self.fab("doctor", *self.options, "deploy", *self.options, "pool.fsck", *self.options)
         assert " fail " not in said
         assert "they agree" in said
         if kept:
             assert self.machine.in_snapshot("kept", "cat file", self.ctr) == "still here\n"
+
+
+def described(machine: Machine, directory: Path, settings: str) -> Path:
+    """Write the lab's hosts.toml with further settings to a directory, and return its path."""
+    file = directory / "hosts.toml"
+    file.write_text(f"{(machine.vm.directory.parent / 'hosts.toml').read_text()}\n{settings}")
+    return file
 
 
 def named_and_fixed(place: Place, state: State) -> None:
@@ -99,7 +105,7 @@ def named_and_fixed(place: Place, state: State) -> None:
     said = fab("pool.check", *options, code=state.check)
     assert (state.checked or (state.says if state.check == 2 else "")) in said
     if state.deploy:  # where it is 0, a deploy is another way out: here the one that doctor names is tried
-        assert state.says in fab("deploy", *options, *place.deploy, code=state.deploy)
+        assert state.says in fab("deploy", *options, code=state.deploy)
     assert state.way in hint
     said = out(fab, place.machine, hint, code=None if state.then else 0)
     for words in state.then:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.integration.conftest import started
 from tests.integration.golden import Golden
-from tests.integration.remedy import Place, hint_in, named_and_fixed, out
+from tests.integration.remedy import Place, described, hint_in, named_and_fixed, out
 from tests.integration.states import IDS, ON_A_DISK, TWO
 
 
@@ -18,9 +18,7 @@ def place(
 ) -> Iterator[Place]:
     """The instance `two` on a disk, beside the default containerd on a pool on files."""
     with started(request, suite, base=golden.disk) as machine:
-        inventory = tmp_path_factory.mktemp("two") / "hosts.toml"
-        lab = (machine.vm.directory.parent / "hosts.toml").read_text()
-        inventory.write_text(f'{lab}\n[defaults.pool]\nvariant = "direct"\n')
+        inventory = described(machine, tmp_path_factory.mktemp("two"), '[defaults.pool]\nvariant = "direct"\n')
         place = Place(machine, TWO, "two", inventory)
         place.fab("deploy", *place.options, "--device", "/dev/disk/by-id/virtio-lab-disk")
         place.fill()

@@ -8,7 +8,7 @@ import pytest
 
 from tests.integration.conftest import started
 from tests.integration.golden import Golden
-from tests.integration.remedy import Place, named_and_fixed
+from tests.integration.remedy import Place, described, named_and_fixed
 from tests.integration.states import FULL_ONES
 
 SETTINGS = """
@@ -27,8 +27,7 @@ def place(
 ) -> Iterator[Place]:
     """The instance `small` on small files, beside the default containerd."""
     with started(request, suite, base=golden.disk) as machine:
-        inventory = tmp_path_factory.mktemp("small") / "hosts.toml"
-        inventory.write_text((machine.vm.directory.parent / "hosts.toml").read_text() + SETTINGS)
+        inventory = described(machine, tmp_path_factory.mktemp("small"), SETTINGS)
         place = Place(machine, "small-pool", "small", inventory)
         place.fab("deploy", *place.options)
         place.fill()

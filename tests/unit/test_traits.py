@@ -50,10 +50,3 @@ def test_a_pool_that_is_down_is_a_pool() -> None:
     down = loops.machine(loops.pool(table=None, status=None))
     assert traits.of(down, loops.NAME)["pool"] == "loop"
     assert "pool.size" not in traits.of(down, loops.NAME)
-
-
-def test_a_record_that_nobody_understands_is_compared_as_it_is() -> None:
-    have = loops.machine()
-    strange = msgspec.structs.replace(have.instances, settings={loops.NAME: {"VARIANT": "new", "MAX_BYTES": "much"}})
-    found = traits.of(msgspec.structs.replace(have, instances=strange), loops.NAME)
-    assert (found["pool"], found["pool.max_size"]) == ("new", "much")
