@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from time import monotonic, time
 from typing import Any
@@ -90,7 +91,7 @@ class Executor(FabricExecutor):
             together.show()
             code = outcome.exit_code([report.status for report in reports.values()])
             events.tell("run-end", exit_code=code)
-            summary.show(reports, record.name)
+            summary.show(reports, retry(record.name, self.core.unparsed))
             whole = FleetReport(code, reports)
             record.end(whole)
         return whole
@@ -177,6 +178,16 @@ def health_checks(calls: Sequence[Any]) -> list[Call]:
     changing = [call for call in calls if not getattr(call.task, "looks", False)]
     instances = dict.fromkeys(call.kwargs.get("instance") or "" for call in changing)
     return [Call(Task(check_health), called_as="doctor", kwargs={"instance": instance}) for instance in instances]
+
+
+def retry(record: str, typed: Sequence[str]) -> str:
+    """Return the command that runs the same tasks on the hosts that did not end well; empty without a record.
+
+    Args:
+        record: name of the run's record.
+        typed: the words of the command line from the first task on.
+    """
+    return shlex.join(["fab", "--retry-from", record, *map(console.masked, typed)]) if record else ""
 
 
 def given_up(host: Host, why: str) -> HostReport:

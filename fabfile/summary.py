@@ -16,18 +16,18 @@ ALWAYS = ("ok", "changed", "failed", "unreachable")
 """Statuses that are counted even if no host has them."""
 
 
-def show(reports: Mapping[str, HostReport], record: str = "") -> None:
+def show(reports: Mapping[str, HostReport], again: str = "") -> None:
     """Print the summary of a run. With a single host that is only the last line: its steps have been printed already.
 
     Args:
         reports: name of a host → its report.
-        record: name of the run's record; empty: there is none.
+        again: command that retries the hosts that did not end well; empty: there is none.
     """
     lines = []
     if len(reports) > 1:
         lines = ["", *of_steps(reports), "", *of_hosts(reports)]
-        if record and not all(report.status in WELL for report in reports.values()):
-            lines.append(f"to retry the hosts that did not end well: fab --retry-from {record} TASK")
+        if again and not all(report.status in WELL for report in reports.values()):
+            lines.append(f"to retry the hosts that did not end well: {again}")
     say("\n".join(fitted([*lines, count(reports)])))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fabfile import console, summary
+from fabfile import console, fleet, summary
 from fabfile.outcome import HostReport, Outcome, TaskReport, Trouble, Unfinished
 
 
@@ -69,9 +69,10 @@ def test_one_host_needs_no_table(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_hosts_that_did_not_end_well_are_tried_again_by_the_record(capsys: pytest.CaptureFixture[str]) -> None:
     well = {"a": report("ok"), "b": report("pending")}
-    again = "fab --retry-from 20261128-024452-123 TASK"
-    assert not any(again in line for line in shown(capsys, well, "20261128-024452-123"))
-    assert any(again in line for line in shown(capsys, {**well, "c": report("failed", "x")}, "20261128-024452-123"))
+    again = fleet.retry("20261128-024452-123", ["run", "--command", "echo hello"])
+    assert again == "fab --retry-from 20261128-024452-123 run --command 'echo hello'"
+    assert not any(again in line for line in shown(capsys, well, again))
+    assert any(again in line for line in shown(capsys, {**well, "c": report("failed", "x")}, again))
     assert not any("--retry-from" in line for line in shown(capsys, {**well, "c": report("failed", "x")}))
 
 
