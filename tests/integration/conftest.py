@@ -40,11 +40,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Three, as two machines leave a quarter of two cores idle; one if tests may use this kernel's own loop devices.
+    """Four, as three machines leave a quarter of two cores idle; one if tests may use this kernel's own loop devices.
 
     Concurrent tests would take each other's devices for their own leaks.
     """
-    return 1 if has_thin_pools() else 3
+    return 1 if has_thin_pools() else 4
 
 
 LONGEST = ("test_debian_kernel", "test_states", "test_not_ours_disks", "test_health_truth", "test_metadata_truth")
