@@ -1,7 +1,7 @@
 """Check the command line before Invoke and Fabric do: a mistake is refused with exit code 2 and the nearest name.
 
-Both parse the command line in two parts, and load the tasks of this program in between. A missing value of an option in
-the first part, in front of the first task, is therefore reported by Invoke or Fabric.
+Both parse the command line in two parts, and load our tasks, which check it, in between. A mistake that they find in
+the first part, in front of the first task, comes from `programs`.
 """
 
 from __future__ import annotations
@@ -9,21 +9,20 @@ from __future__ import annotations
 import difflib
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any, NoReturn
 
-from invoke import Argument, Collection, Program
+from invoke import Collection, Program
 from invoke.exceptions import ParseError
 from invoke.parser import Parser, ParserContext
 
-from fabfile import batches, console, events, outcome, password
+from fabfile import console, events, outcome
 from fabfile.console import shown
+from fabfile.core_options import FILES, extend
 from fabfile.errors import Refused
-from fabfile.inventory import MOST_PARALLEL
-from fabfile.option import Option
 from fabfile.outcome import FleetReport, Report, Trouble
-from fabfile.task import Flag
 
 INV_ONLY = frozenset(
     {
@@ -46,89 +45,6 @@ FORMATS = ("flat", "nested", "json")
 """Of --list-format."""
 
 
-NARROW = {
-    "limit": "hosts to restrict -H to: names, groups, globs, ranges, @labels",
-    "exclude": "hosts to leave out of -H",
-}
-RETRY = {"retry-from": "run of which to take only the hosts that did not end well, see inv runs.list; or last"}
-"""Options of fab, in front of the task."""
-
-FILES = {"events": "file to write events to, as JSON lines", "junit": "file to write outcomes to, as JUnit's XML"}
-BOTH = {
-    **FILES,
-    "plain": "no live display on the terminal",
-    password.FILE: "file with the sudo password, mode 0600",
-    password.COMMAND: "command that prints the sudo password",
-}
-"""Options of both programs, in front of the task."""
-
-
-CAREFUL = (
-    Option("parallel", int, "hosts at a time; overrides hosts.toml", least=1, most=MOST_PARALLEL),
-    Option("batches", str, "sizes of batches of hosts, such as 1,5,20%; the last one is repeated", check=batches.sizes),
-    Option("max_fail", str, "hosts that may fail, such as 2 or 10%, before no more begin", check=batches.limit),
-)
-"""Options of fab, in front of the task, on how many hosts begin."""
-
-WAIT = Option(
-    "wait_lock", int, "seconds to wait for a lock that another run holds on the host", least=0, most=24 * 3600
-)
-"""An option of both programs, in front of the task."""
-
-
-def extend(program: Program) -> None:
-    """Give a program options of ours in front of the task; if it has read them once, it will do so again."""
-    own = program.core_args
-    program.core_args = lambda: [*own(), *arguments(program.name)]  # type: ignore[method-assign]
-    if hasattr(program, "core"):
-        for argument in arguments(program.name):
-            program.core[0].add_arg(argument)
-    update = program.update_config
-
-    def configure() -> None:
-        """Invoke would ask for a password itself, and keep it in its configuration, which --debug prints."""
-        prompt = program.args[password.PROMPT]
-        wanted, prompt.value = prompt.value, False
-        update()
-        prompt.value = wanted
-
-    program.update_config = configure  # type: ignore[method-assign, assignment]
-
-
-def arguments(program: str) -> list[Argument]:
-    """Options of ours in front of the task."""
-    fab = program == "Fabric"
-    named = {**NARROW, **RETRY, **BOTH} if fab else BOTH
-    kinds: dict[str, type] = {"plain": bool}
-    declared = (*CAREFUL, WAIT) if fab else (WAIT,)
-    return [
-        *(Argument(name=name, help=about, kind=kinds.get(name, str)) for name, about in named.items()),
-        *map(Flag, declared),
-    ]
-
-
-def typed(core: Any, name: str) -> str:
-    """What was typed in front of the task; empty: nothing.
-
-    Args:
-        core: what Invoke made of the command line.
-        name: of the option.
-    """
-    args = core[0].args if core else {}
-    value = args[name].value if name in args else None
-    return "" if value is None or value is False else str(value)
-
-
-def take_password(core: Any) -> None:
-    """Get the sudo password as the options in front of the task say; see `password.take`.
-
-    Args:
-        core: the parsed command line.
-    """
-    file, command = (typed(core, name) for name in (password.FILE, password.COMMAND))
-    password.take(prompt=bool(typed(core, password.PROMPT)), file=file, command=command)
-
-
 def running(door: str) -> Program | None:
     """The program that is reading its command line and loads these tasks for that; None in a test.
 
@@ -138,6 +54,10 @@ def running(door: str) -> Program | None:
     module = sys.modules.get(f"{door}.main")
     program = getattr(module, "program", None)
     return program if isinstance(program, Program) and program.argv else None
+
+
+def _door(program: Program) -> str:
+    return "fab" if program.name == "Fabric" else "inv"
 
 
 def check(program: Program, namespace: Collection) -> None:
@@ -156,6 +76,24 @@ def check(program: Program, namespace: Collection) -> None:
         if "--json" in program.argv:
             _document(program, error)
         raise
+
+
+def refuse_first(program: Program, error: ParseError) -> NoReturn:
+    """Refuse a mistake in front of the first task, in the words of this program.
+
+    Args:
+        program: which has not read more than these words.
+        error: what Invoke's parser says about them.
+
+    Raises:
+        Refused: always.
+    """
+    refused = _of_an_option(str(error), f"see {_door(program)} --help") or Refused(
+        "the command line cannot be parsed", str(error)
+    )
+    if "--json" in program.argv:
+        _document(program, refused)
+    raise refused
 
 
 def _document(program: Program, error: Refused) -> None:
@@ -177,7 +115,7 @@ class Line:
         self.contexts: dict[str, ParserContext] = {
             name: context for context in namespace.to_contexts() for name in (context.name or "", *context.aliases)
         }
-        self.door = "fab -H HOSTS" if program.name == "Fabric" else "inv"
+        self.door = "fab -H HOSTS" if _door(program) == "fab" else "inv"
 
     def check(self) -> None:
         """See `check`."""
@@ -191,6 +129,7 @@ class Line:
         except ValueError as error:
             self._refuse_number(parser.initial)
             raise Refused("the command line cannot be parsed", str(error)) from error
+        self._check_lists(tasks)
         self._check_listing(core)
         for name in FILES:
             if file := self._value(core, name):
@@ -213,7 +152,7 @@ class Line:
 
     @property
     def _call(self) -> str:
-        return self.door.split()[0]
+        return _door(self.program)
 
     def _value(self, core: ParserContext, name: str) -> Any:
         """An option of the program's own, in front of the tasks or behind one."""
@@ -221,6 +160,19 @@ class Line:
 
     def _only_shows(self, core: ParserContext) -> bool:
         return any(self._value(core, name) for name in ("help", "list", "version", "print-completion-script"))
+
+    def _check_lists(self, tasks: Iterable[ParserContext]) -> None:
+        """Refuse a list option without a value: Invoke ignores it, or takes the next option for its value."""
+        values: dict[str, list[str]] = {}
+        for task in tasks:
+            for flag, each in task.flags.items():
+                if each.kind is list:
+                    values.setdefault(flag, []).extend(each.value)
+        typed = Counter(word.partition("=")[0] for word in self.words)
+        swallowed = [flag for flag, found in values.items() if any(value.startswith("--") for value in found)]
+        without = [flag for flag, found in values.items() if typed[flag] > len(found)]
+        if wrong := [*swallowed, *without]:
+            raise Refused(f"{wrong[0]} needs a value", "it may be given several times, each with one")
 
     def _check_listing(self, core: ParserContext) -> None:
         """What Invoke ends with a traceback or 1 for."""
@@ -244,10 +196,8 @@ class Line:
                 self._unknown_option(word, context)
             self._refuse_value(word, context)
             self._unknown_task(word)
-        if found := re.search(r"<\w+: ([\w-]+)", says):
-            flag = "--" + found[1].replace("_", "-")
-            takes = "needs a value" if "needed value" in says else "takes no value"
-            raise Refused(f"{flag} {takes}", hint=self._help(context))
+        if refused := _of_an_option(says, self._help(context)):
+            raise refused
         if found := re.search(r"did not receive required positional arguments: (.*)", says):
             missing = ", ".join("--" + name for name in re.findall(r"'([\w-]+)'", found[1]))
             raise Refused(f"{context.name if context else 'the task'} needs {missing}", hint=self._help(context))
@@ -307,6 +257,21 @@ class Line:
         for flag, value in pairwise(words):
             if flag in flags and flags[flag].kind is int and not re.fullmatch(r"[+-]?\d+", value):
                 raise Refused(f"{flag}: {shown(value)} is not a whole number")
+
+
+def _of_an_option(says: str, hint: str) -> Refused | None:
+    """Return the refusal of an option without its value, or with one that it does not take; None: another mistake.
+
+    Args:
+        says: the message of Invoke's parser.
+        hint: the hint of the refusal.
+    """
+    found = re.search(r"<\w+: ([\w-]+)(?: \(([\w-]+))?", says)
+    if not found:
+        return None
+    takes = "needs a value" if "needed value" in says else "takes no value"
+    name = max(filter(None, found.groups()), key=len)  # -H is also --hosts
+    return Refused(f"--{name.replace('_', '-')} {takes}", hint=hint)
 
 
 def _near(word: str, known: Iterable[str]) -> str:

@@ -13,8 +13,8 @@ from invoke.tasks import Call, Task
 
 from fabfile import (
     batches,
-    commandline,
     console,
+    core_options,
     crew,
     events,
     hints,
@@ -53,7 +53,7 @@ class Executor(FabricExecutor):
             console.keep_for_document()
         try:
             known, hosts = self._hosts()
-            commandline.take_password(self.core)
+            core_options.take_password(self.core)
         except Problem as error:
             if as_json:
                 report = FleetReport(error.code, {}, Trouble(error.what, error.details, error.hint))
@@ -108,7 +108,7 @@ class Executor(FabricExecutor):
         hosts = [host for host in known.resolve(names or left) if not again or host.name in left]
         if not hosts:
             raise Refused(f"no host is left of those of {again} that did not end well", f"they are {', '.join(left)}")
-        limit, exclude = (self._option(name) for name in commandline.NARROW)
+        limit, exclude = (self._option(name) for name in core_options.NARROW)
         if limit or exclude:
             hosts = selection.narrowed(known.chosen, hosts, limit, exclude)
         return known, hosts
@@ -120,7 +120,7 @@ class Executor(FabricExecutor):
         return history.unfinished(history.find(run))
 
     def _option(self, name: str) -> str:
-        return commandline.typed(self.core, name)
+        return core_options.typed(self.core, name)
 
     def _batches(
         self, parallel: int, hosts: list[Host], do: Callable[[Host, Gate], HostReport]

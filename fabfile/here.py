@@ -10,7 +10,7 @@ from typing import Any
 from invoke import Executor as InvokeExecutor
 from invoke.exceptions import Exit
 
-from fabfile import commandline, console, events, interruption, live, lock, outcome
+from fabfile import console, core_options, events, interruption, live, lock, outcome
 from fabfile.errors import Problem
 from fabfile.outcome import HERE, Report
 from fabfile.runs.record import recorded
@@ -33,7 +33,7 @@ class Executor(InvokeExecutor):
             console.keep_for_document()
         whole = Report()
         try:
-            commandline.take_password(self.core)
+            core_options.take_password(self.core)
         except Problem as error:
             if as_json:
                 whole.status, whole.error, _ = outcome.explained(error)
@@ -42,15 +42,15 @@ class Executor(InvokeExecutor):
             raise
         begin = time()
         changes = [] if self.config.run.dry else calls
-        lock.choose(self.config, commandline.typed(self.core, "wait-lock"))
+        lock.choose(self.config, core_options.typed(self.core, "wait-lock"))
         with (
             interruption.listening(here=True),
             recorded("inv", changes) as record,
-            events.written(commandline.typed(self.core, "events")),
+            events.written(core_options.typed(self.core, "events")),
         ):
             events.tell("run-begin")
             try:
-                self._take(calls, whole, plain=bool(commandline.typed(self.core, "plain")))
+                self._take(calls, whole, plain=bool(core_options.typed(self.core, "plain")))
             except KeyboardInterrupt:  # between two tasks
                 whole.status = "interrupted"
             whole.exit_code = outcome.exit_code([whole.status])
@@ -58,7 +58,7 @@ class Executor(InvokeExecutor):
             record.end(whole)
         if as_json:
             outcome.publish(whole)
-        if file := commandline.typed(self.core, "junit"):
+        if file := core_options.typed(self.core, "junit"):
             from fabfile import junit  # few runs need it
 
             junit.write(file, calls, {HERE: whole}, begin)

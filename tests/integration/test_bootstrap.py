@@ -58,6 +58,8 @@ def check_second_run(machine: fresh.Machine, user: str) -> None:
     done = machine.run(TIMED.format(command="./bootstrap inv --version"), user)
     assert done.returncode == 0, done.stdout
     assert "bootstrap:" not in done.stdout
+    mistake = machine.run("./bootstrap fab -H --dry deploy", user)
+    assert (mistake.returncode, mistake.stdout.splitlines()[0]) == (2, "error: --hosts needs a value")
     took = re.search(r"took (\d+) ms", done.stdout)
     assert took and int(took[1]) < 1000, done.stdout
 

@@ -16,6 +16,7 @@ from invoke.exceptions import ParseError
 from invoke.parser import Parser, ParserContext
 
 import fabfile
+import programs
 import tasks
 from fabfile import commandline
 from fabfile.errors import Refused
@@ -92,6 +93,9 @@ WRONG = {
     "fab -H a --wait-lock=-1 deploy": ("--wait-lock: -1 is out of range", "--wait-lock 0"),
     "inv --wait-lock soon deploy": ("--wait-lock: 'soon' is not a whole number", "--wait-lock 0"),
     "inv --batches 1 deploy": ("no option '--batches'", ""),
+    "inv --dry pool.direct --device": ("--device needs a value", ""),
+    "inv pool.direct --device /dev/a --device --threshold 80": ("--device needs a value", ""),
+    "inv pool.direct --wipe --device=/dev/a": ("--wipe needs a value", ""),
     f"inv deploy --release {'x' * 5000}": ("--release: a value of 5000 characters", ""),
 }  # fmt: skip
 
@@ -217,3 +221,21 @@ def test_any_words_are_taken_or_refused(words: list[str]) -> None:
     except Refused as refused:
         assert refused.code == 2
         assert refused.what
+
+
+@pytest.mark.parametrize(
+    ("line", "says", "hint"),
+    [
+        ("fab -H", "--hosts needs a value", "fab --help"),
+        ("fab -H --dry deploy", "--hosts needs a value", "fab --help"),
+        ("inv -e --command-timeout", "--command-timeout needs a value", "inv --help"),
+    ],
+)
+def test_a_mistake_in_front_of_the_first_task_is_refused_by_the_program(line: str, says: str, hint: str) -> None:
+    words = shlex.split(line)
+    program = Fab(name="Fabric") if words[0] == "fab" else Program(name="Invoke")
+    programs.refusing(program)
+    with pytest.raises(Refused) as refused:
+        program.parse_core(words)
+    assert (refused.value.what, refused.value.code) == (says, 2)
+    assert hint in refused.value.hint

@@ -13,7 +13,7 @@ from invoke import Program
 
 import fabfile
 import tasks
-from fabfile import commandline
+from fabfile import commandline, core_options
 from fabfile.paths import REPOSITORY
 
 PAGES = [REPOSITORY / f"{name}.md" for name in ("README", "SECURITY", "CONTRIBUTING")]
@@ -59,7 +59,7 @@ def test_every_option_that_is_named_is_one(page: Path) -> None:
     """`--size` in backquotes, without the task that it belongs to."""
     known = {each.option.flag for name in (*tasks.ns.task_names,) for each in tasks.ns[name].get_arguments()}
     known |= {flag for program in (Fab(), Program()) for flag in program.initial_context.flags}
-    known |= {f"--{each.names[0]}" for each in commandline.arguments("Fabric")}
+    known |= {f"--{each.names[0]}" for each in core_options.arguments("Fabric")}
     named = set(re.findall(r"`(--[a-z][a-z-]+)(?:[ =][^`]*)?`", page.read_text()))
     assert named - known - OTHERS == set()
 

@@ -15,7 +15,7 @@ from fabric import Config
 from fabric.main import Fab
 from invoke import Collection, Context, Program
 
-from fabfile import commandline, fleet, here, target
+from fabfile import core_options, fleet, here, target
 from fabfile.converge import converge
 from fabfile.facts import Facts, Query
 from fabfile.option import about
@@ -72,7 +72,7 @@ def main() -> None:
         )
     else:
         program = Program(name="Invoke", namespace=tasks, executor_class=here.Executor, version="test")
-    commandline.extend(program)
+    core_options.extend(program)
     program.run([door, *words])
 
 

@@ -1,0 +1,94 @@
+"""The options of inv and fab in front of the first task: those that this program adds to Invoke's and Fabric's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from invoke import Argument, Program
+
+from fabfile import batches, password
+from fabfile.inventory import MOST_PARALLEL
+from fabfile.option import Option
+from fabfile.task import Flag
+
+NARROW = {
+    "limit": "hosts to restrict -H to: names, groups, globs, ranges, @labels",
+    "exclude": "hosts to leave out of -H",
+}
+RETRY = {"retry-from": "run of which to take only the hosts that did not end well, see inv runs.list; or last"}
+"""Options of fab, in front of the task."""
+
+FILES = {"events": "file to write events to, as JSON lines", "junit": "file to write outcomes to, as JUnit's XML"}
+BOTH = {
+    **FILES,
+    "plain": "no live display on the terminal",
+    password.FILE: "file with the sudo password, mode 0600",
+    password.COMMAND: "command that prints the sudo password",
+}
+"""Options of both programs, in front of the task."""
+
+
+CAREFUL = (
+    Option("parallel", int, "hosts at a time; overrides hosts.toml", least=1, most=MOST_PARALLEL),
+    Option("batches", str, "sizes of batches of hosts, such as 1,5,20%; the last one is repeated", check=batches.sizes),
+    Option("max_fail", str, "hosts that may fail, such as 2 or 10%, before no more begin", check=batches.limit),
+)
+"""Options of fab, in front of the task, on how many hosts begin."""
+
+WAIT = Option(
+    "wait_lock", int, "seconds to wait for a lock that another run holds on the host", least=0, most=24 * 3600
+)
+"""An option of both programs, in front of the task."""
+
+
+def extend(program: Program) -> None:
+    """Give a program options of ours in front of the task; if it has read them once, it will do so again."""
+    own = program.core_args
+    program.core_args = lambda: [*own(), *arguments(program.name)]  # type: ignore[method-assign]
+    if hasattr(program, "core"):
+        for argument in arguments(program.name):
+            program.core[0].add_arg(argument)
+    update = program.update_config
+
+    def configure() -> None:
+        """Invoke would ask for a password itself, and keep it in its configuration, which --debug prints."""
+        prompt = program.args[password.PROMPT]
+        wanted, prompt.value = prompt.value, False
+        update()
+        prompt.value = wanted
+
+    program.update_config = configure  # type: ignore[method-assign, assignment]
+
+
+def arguments(program: str) -> list[Argument]:
+    """Options of ours in front of the task."""
+    fab = program == "Fabric"
+    named = {**NARROW, **RETRY, **BOTH} if fab else BOTH
+    kinds: dict[str, type] = {"plain": bool}
+    declared = (*CAREFUL, WAIT) if fab else (WAIT,)
+    return [
+        *(Argument(name=name, help=about, kind=kinds.get(name, str)) for name, about in named.items()),
+        *map(Flag, declared),
+    ]
+
+
+def typed(core: Any, name: str) -> str:
+    """What was typed in front of the task; empty: nothing.
+
+    Args:
+        core: what Invoke made of the command line.
+        name: of the option.
+    """
+    args = core[0].args if core else {}
+    value = args[name].value if name in args else None
+    return "" if value is None or value is False else str(value)
+
+
+def take_password(core: Any) -> None:
+    """Get the sudo password as the options in front of the task say; see `password.take`.
+
+    Args:
+        core: the parsed command line.
+    """
+    file, command = (typed(core, name) for name in (password.FILE, password.COMMAND))
+    password.take(prompt=bool(typed(core, password.PROMPT)), file=file, command=command)
