@@ -10,7 +10,7 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import jinja2
@@ -91,7 +91,8 @@ def shellcheck(scripts: list[Path]) -> bool:
     share = len(os.sched_getaffinity(0))
     checks = [["shellcheck", "--severity=style", *map(str, scripts[first::share])] for first in range(share)]
     running = [subprocess.Popen(check) for check in checks if len(check) > 2]
-    return any([process.wait() for process in running])
+    codes = [process.wait() for process in running]
+    return any(codes)
 
 
 def main() -> int:
@@ -107,7 +108,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory:
         try:
             scripts.extend(rendered(Path(directory), templates))
-            with redirect_stdout(io.StringIO()):
+            with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
                 scripts.extend(planned(Path(directory)))
         except (ValueError, jinja2.TemplateError) as error:
             problems.append(f"rendering the examples: {error}")
