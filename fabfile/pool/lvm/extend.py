@@ -61,16 +61,8 @@ def plan(
     Raises:
         Refused: the pool is not ours, a disk is not empty, a size is less than the current one, or there is no room.
     """
-    volume_group.refuse_programs(have)
-    make = hints.command("pool.direct", owner(have.instances.pools.get(settings.dm_name)), "", "--device", "DEV")
+    recorded, now, pool = _found(have, settings)
     name, path, conf = settings.dm_name, f"{settings.vg}/{settings.lv}", units.conf(settings.dm_name)
-    recorded = identity.recorded(have, name)
-    usable.refuse_unseen(have, name)
-    now = volume_group.usable(have, settings.vg, recorded)
-    pool = _pool(now, recorded)
-    if recorded is None or not now or not pool:
-        why = f"no {conf}" if recorded is None else ""
-        raise Refused(f"no pool {path} that was made here", why, f"make one: {make}")
     limits.refuse_growth(have.pool, owner(recorded), name, units.unit(name))
     fresh = disk_claims.more(have, devices, wipes, recorded, now)
     rehearsal.refuse_sectors(have, fresh, now)
@@ -79,6 +71,54 @@ def plan(
     uuids = disk_claims.physicals(have, fresh, mine)
     free = now.free - now.closed_free + layout.predicted([look.size for look in fresh], now.extent)
     new = _asked(recorded, data, meta, fresh, uuids)
+    more = _growth(now, pool, recorded, path, data, meta, free)
+    added: list[Change] = [*map(disk_checks.wipe, emptied)]
+    if fresh:
+        added.append(disk_claims.group(fresh, emptied, settings.vg, uuids, conf, "vgextend"))
+    volume_group.refuse_change(now, [*added, *more])
+    text = units.rewritten(identity.noted(have.files[conf].content, recorded), new)
+    return [
+        *disk_claims.unchanged(fresh),
+        *([] if fresh else rehearsal.tried(f"{path} larger", [change.script for change in more])),
+        *file(have, "what was asked for, in the pool's settings", conf, text),
+        *added,
+        *more,
+    ]
+
+
+def _found(have: Facts, settings: inventory.Pool) -> tuple[LvmRecord, Group, Volume]:
+    """Return the record of the pool, its volume group, and its volume.
+
+    Raises:
+        Refused: there is no such pool of ours, or LVM does not see all of it.
+    """
+    volume_group.refuse_programs(have)
+    recorded = identity.recorded(have, settings.dm_name)
+    usable.refuse_unseen(have, settings.dm_name)
+    now = volume_group.usable(have, settings.vg, recorded)
+    pool = _pool(now, recorded)
+    if recorded is None or not now or not pool:
+        make = hints.command("pool.direct", owner(have.instances.pools.get(settings.dm_name)), "", "--device", "DEV")
+        why = f"no {units.conf(settings.dm_name)}" if recorded is None else ""
+        raise Refused(f"no pool {settings.vg}/{settings.lv} that was made here", why, f"make one: {make}")
+    return recorded, now, pool
+
+
+def _growth(now: Group, pool: Volume, recorded: LvmRecord, path: str, data: int, meta: int, free: int) -> list[Command]:
+    """Return the changes that grow the data and the metadata device to the sizes in bytes that are asked for.
+
+    Args:
+        now: volume group of the pool.
+        pool: volume of the pool.
+        recorded: record of the pool.
+        path: path of the pool, GROUP/VOLUME.
+        data: new size of the data device in bytes; 0: unchanged.
+        meta: new size of the metadata device in bytes; 0: unchanged.
+        free: free extents of the group, with the disks that are added.
+
+    Raises:
+        Refused: a size is less than the current one, too small for its metadata, or there is no room.
+    """
     # dmeventd may have grown the pool beyond the size requested last; repeating that request is not one to shrink.
     data, meta = (
         0 if size < has and size == last else -(-size // now.extent)
@@ -92,18 +132,7 @@ def plan(
     if whole != (pool.meta, pool.size):
         layout.refuse_small(*whole, pool.chunk)
     _refuse_room(now, free, max(data - pool.size // now.extent, 0), max(meta - pool.meta // now.extent, 0))
-    added: list[Change] = [*map(disk_checks.wipe, emptied)]
-    if fresh:
-        added.append(disk_claims.group(fresh, emptied, settings.vg, uuids, conf, "vgextend"))
-    volume_group.refuse_change(now, [*added, *more])
-    text = units.rewritten(identity.noted(have.files[conf].content, recorded), new)
-    return [
-        *disk_claims.unchanged(fresh),
-        *([] if fresh else rehearsal.tried(f"{path} larger", [change.script for change in more])),
-        *file(have, "what was asked for, in the pool's settings", conf, text),
-        *added,
-        *more,
-    ]
+    return more
 
 
 def _pool(now: Group | None, recorded: LvmRecord | None) -> Volume | None:
