@@ -87,8 +87,8 @@ class Executor(FabricExecutor):
                 reports = self._batches(
                     known.parallel, hosts, lambda host, gate: self._host(host, ways, calls, together, gate)
                 )
-            console.only_this_thread()
-            together.show()
+                console.only_this_thread()
+            together.show()  # after the display, which hides the terminal and its width
             code = outcome.exit_code([report.status for report in reports.values()])
             events.tell("run-end", exit_code=code)
             summary.show(reports, retry(record.name, self.core.unparsed))
