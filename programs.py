@@ -34,7 +34,7 @@ def refusing(program: Program) -> None:
     def parse_core(argv: list[str] | None) -> None:
         try:
             parse(argv)
-        except ParseError as error:
+        except (ParseError, ValueError) as error:  # ValueError: a word instead of a number
             words, program.argv = program.argv, []  # the tasks check the line of a program that has words
             from fabfile import commandline
 

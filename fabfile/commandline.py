@@ -78,19 +78,19 @@ def check(program: Program, namespace: Collection) -> None:
         raise
 
 
-def refuse_first(program: Program, error: ParseError) -> NoReturn:
+def refuse_first(program: Program, error: ParseError | ValueError) -> NoReturn:
     """Refuse a mistake in front of the first task, in the words of this program.
 
     Args:
         program: which has not read more than these words.
-        error: what Invoke's parser says about them.
+        error: what Invoke's parser says about them; ValueError: a value is not a number.
 
     Raises:
         Refused: always.
     """
-    refused = _of_an_option(str(error), f"see {_door(program)} --help") or Refused(
-        "the command line cannot be parsed", str(error)
-    )
+    says = str(error)
+    refused = _of_an_option(says, f"see {_door(program)} --help") if isinstance(error, ParseError) else None
+    refused = refused or _of_a_number(program.initial_context, program.argv, says)
     if "--json" in program.argv:
         _document(program, refused)
     raise refused
@@ -127,8 +127,7 @@ class Line:
         except ParseError as error:
             self._refuse(error)
         except ValueError as error:
-            self._refuse_number(parser.initial)
-            raise Refused("the command line cannot be parsed", str(error)) from error
+            raise _of_a_number(parser.initial, self.words, str(error)) from error
         self._check_lists(tasks)
         self._check_listing(core)
         for name in FILES:
@@ -250,13 +249,21 @@ class Line:
             else f"all tasks: {self._call} --list",
         )
 
-    def _refuse_number(self, core: ParserContext | None) -> None:
-        """An option of the program's own that is a number, as Invoke ends with a traceback there."""
-        flags = core.flags if core else {}
-        words = [each for word in self.words for each in (word.split("=", 1) if word.startswith("--") else [word])]
-        for flag, value in pairwise(words):
-            if flag in flags and flags[flag].kind is int and not re.fullmatch(r"[+-]?\d+", value):
-                raise Refused(f"{flag}: {shown(value)} is not a whole number")
+
+def _of_a_number(core: ParserContext | None, words: Iterable[str], says: str) -> Refused:
+    """Return the refusal of an option of the program's own whose value is to be a number.
+
+    Args:
+        core: the program's own options.
+        words: the command line.
+        says: the message of the conversion that failed.
+    """
+    flags = core.flags if core else {}
+    words = [each for word in words for each in (word.split("=", 1) if word.startswith("--") else [word])]
+    for flag, value in pairwise(words):
+        if flag in flags and flags[flag].kind is int and not re.fullmatch(r"[+-]?\d+", value):
+            return Refused(f"{flag}: {shown(value)} is not a whole number")
+    return Refused("the command line cannot be parsed", says)
 
 
 def _of_an_option(says: str, hint: str) -> Refused | None:

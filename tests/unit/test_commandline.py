@@ -229,6 +229,8 @@ def test_any_words_are_taken_or_refused(words: list[str]) -> None:
         ("fab -H", "--hosts needs a value", "fab --help"),
         ("fab -H --dry deploy", "--hosts needs a value", "fab --help"),
         ("inv -e --command-timeout", "--command-timeout needs a value", "inv --help"),
+        ("fab -t soon -H a deploy", "-t: 'soon' is not a whole number", ""),
+        ("inv --command-timeout=soon deploy", "--command-timeout: 'soon' is not a whole number", ""),
     ],
 )
 def test_a_mistake_in_front_of_the_first_task_is_refused_by_the_program(line: str, says: str, hint: str) -> None:
