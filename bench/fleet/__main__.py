@@ -18,7 +18,7 @@ from bench.fleet.figures import Row
 from bench.fleet.tools import WAYS, Setting, run
 from fabfile.paths import REPOSITORY
 
-SIZES = (1, 8, 32, 128)
+SIZES = (1, 8, 32, 128, 512)
 EXTRA = 32
 """Limit for the number of hosts in what only our tool is measured with."""
 

@@ -24,6 +24,8 @@ COMMAND, CHECKS = "command", "checks"
 """Jobs: run `true`; determine the distribution and missing programs, and find that nothing is to be done."""
 
 OURS, OPENSSH, PARALLEL_SSH, PYINFRA, ANSIBLE = "fab", "OpenSSH", "parallel-ssh", "pyinfra", "Ansible"
+PARAMIKO, ASYNCSSH = "Paramiko", "asyncssh"
+"""Libraries alone; parallel-ssh is a third, libssh2 under gevent."""
 
 
 class Setting(NamedTuple):
@@ -65,6 +67,15 @@ def _parallel_ssh(of: Setting) -> list[str]:
     return [sys.executable, str(HERE / "with_parallel_ssh.py"), key, str(of.at_once), ports]
 
 
+def _library(script: str) -> Callable[[Setting], list[str]]:
+    def command(of: Setting) -> list[str]:
+        ports = ",".join(str(port) for _, port in of.fleet.hosts(of.size))
+        home = of.fleet.directory
+        return [sys.executable, str(HERE / script), str(home / "id"), str(home / "known"), str(of.at_once), ports]
+
+    return command
+
+
 def _pyinfra(*words: str) -> Callable[[Setting], list[str]]:
     def command(of: Setting) -> list[str]:
         options = ["--yes", "--parallel", str(of.at_once)]
@@ -83,12 +94,14 @@ def _ansible(program: str, *words: str) -> Callable[[Setting], list[str]]:
 
 WAYS = (
     Way(COMMAND, OURS, fab("run", "--command", "true")),
-    Way(COMMAND, OPENSSH, _openssh),
-    Way(COMMAND, PARALLEL_SSH, _parallel_ssh),
-    Way(COMMAND, PYINFRA, _pyinfra("exec", "--", "true")),
+    Way(COMMAND, OPENSSH, _openssh, most=128),
+    Way(COMMAND, PARALLEL_SSH, _parallel_ssh, most=128),
+    Way(COMMAND, PARAMIKO, _library("with_paramiko.py"), most=128),
+    Way(COMMAND, ASYNCSSH, _library("with_asyncssh.py"), most=128),
+    Way(COMMAND, PYINFRA, _pyinfra("exec", "--", "true"), most=128),
     Way(COMMAND, ANSIBLE, _ansible("adhoc", "all", "-m", "raw", "-a", "true"), most=32),
     Way(CHECKS, OURS, fab("packages")),
-    Way(CHECKS, PYINFRA, _pyinfra(str(HERE / "with_pyinfra.py"))),
+    Way(CHECKS, PYINFRA, _pyinfra(str(HERE / "with_pyinfra.py")), most=128),
     Way(CHECKS, ANSIBLE, _ansible("playbook", str(HERE / "with_ansible.yml")), most=32),
 )
 
@@ -125,7 +138,7 @@ def run(way: Way, of: Setting, known: str = "known") -> Cost:
         known: see `environment`.
     """
     command, given, before = way.command(of), environment(of, known), of.fleet.cpu()
-    if way.tool in (PARALLEL_SSH, PYINFRA, ANSIBLE):
+    if way.tool in (PARALLEL_SSH, ASYNCSSH, PYINFRA, ANSIBLE):
         given["PYTHONPATH"] = str(of.peers)
     try:
         cost = measure(command, given, REPOSITORY if way.tool == OURS else of.fleet.directory)
