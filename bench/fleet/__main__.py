@@ -50,6 +50,7 @@ def measure(args: argparse.Namespace, directory: Path) -> list[Row]:
         few = of._replace(size=min(EXTRA, of.size))
         found += extras.wait(few)
         found += extras.known_hosts(few, args.rounds)
+        found += extras.round_trips(of)
     write_csv(file, Row._fields, found)
     return found
 

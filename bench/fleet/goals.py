@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from bench.fleet.extras import KNOWN, KNOWN_HASHED, KNOWN_LONG, WAIT
+from bench.fleet.extras import KNOWN, KNOWN_HASHED, KNOWN_LONG, TRIPS, TRIPS_GATEWAY, WAIT
 from bench.fleet.figures import Row, median, ratio, sizes
 from bench.fleet.tools import ANSIBLE, CHECKS, COMMAND, OURS, PARALLEL_SSH, PYINFRA
 
@@ -30,7 +30,7 @@ class Goal(NamedTuple):
 
 def goals(found: Sequence[Row]) -> list[Goal]:
     """Return all goals that these figures can decide."""
-    return [*_peers(found), *_growth(found), *_ours(found)]
+    return [*_peers(found), *_growth(found), *_ours(found), *_trips(found)]
 
 
 def _peers(found: Sequence[Row]) -> Iterator[Goal]:
@@ -69,6 +69,12 @@ def _ours(found: Sequence[Row]) -> Iterator[Goal]:
         for job in (KNOWN_LONG, KNOWN_HASHED):
             more = (median(found, job, OURS, count, "wall") or 0) - own
             yield Goal(f"{job}, {count} hosts: more than with their own keys alone", more, 0.5, "s")
+
+
+def _trips(found: Sequence[Row]) -> Iterator[Goal]:
+    for job, what, most in ((TRIPS, "directly", 8), (TRIPS_GATEWAY, "through a gateway", 10)):
+        if (trips := median(found, job, OURS, 1, "round trips")) is not None:
+            yield Goal(f"round trips to a converged host, {what}", trips, most)
 
 
 def table(of: Sequence[Goal]) -> str:

@@ -50,9 +50,9 @@ class Way(NamedTuple):
     """Number of hosts up to which it ends within bearable time."""
 
 
-def fab(*words: str) -> Callable[[Setting], list[str]]:
-    """Make fab's command, for all hosts of the inventory."""
-    return lambda of: [sys.executable, str(Path(sys.executable).with_name("fab")), "-H", "hosts", *words]
+def fab(*words: str, hosts: str = "hosts") -> Callable[[Setting], list[str]]:
+    """Make fab's command, for all hosts of the inventory or those that are named."""
+    return lambda of: [sys.executable, str(Path(sys.executable).with_name("fab")), "-H", hosts, *words]
 
 
 def _openssh(of: Setting) -> list[str]:
