@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from fabfile import activity, carry
 from fabfile.activity import Transfer
 from fabfile.carry import Answer
+from fabfile.console import printable
 from fabfile.errors import Failed
 
 if TYPE_CHECKING:
@@ -34,6 +36,9 @@ done=yes
 echo "$d/file"
 """
 """Root's own copy, in a directory that nobody else may enter or rename; whoever uses it checks that very copy."""
+
+STAGED = re.compile(r"(/var/tmp/containerd-devmapper\.\w{10})/file")
+"""Path of such a copy, and its directory."""
 
 RATE = 64 << 10
 """Bytes in a second below which a file is not brought any more."""
@@ -103,7 +108,10 @@ def stage(c: Context, source: Path, name: str) -> str:
     if answer.exited:
         said = answer.stdout + answer.stderr
         raise Failed(f"could not upload {name} to the machine", said, hint=_uploadable(said))
-    return answer.stdout.strip()
+    path = answer.stdout.strip()
+    if not STAGED.fullmatch(path):
+        raise Failed(f"could not upload {name} to the machine", f"it answered {printable(path[:200])}")
+    return path
 
 
 def _uploadable(said: str) -> str:
@@ -123,9 +131,16 @@ def _pieces(source: Path, transfer: Transfer) -> Iterator[bytes]:
 
 
 def unstage(c: Context, paths: list[str]) -> None:
-    """Remove what `stage` brought to another machine, with its directory."""
+    """Remove what `stage` brought to another machine, with its directory.
+
+    Raises:
+        ValueError: a path is not one that `stage` returned; nothing is removed.
+    """
     if paths and hasattr(c, "host"):
-        directories = [path.removesuffix("/file") for path in paths]
+        found = [STAGED.fullmatch(path) for path in paths]
+        directories = [match[1] for match in found if match]
+        if len(directories) != len(paths):
+            raise ValueError(f"not staged: {paths}")
         sh(c, f"rm -rf {' '.join(map(quote, directories))}", "removing staged files", limit=60)
 
 

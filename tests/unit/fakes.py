@@ -128,6 +128,6 @@ class Remote(Machine):
         """Receive a file, or answer as a machine would."""
         if "<&3" not in script:
             return super().answer(script, data)
-        path = f"/var/tmp/containerd-devmapper.{len(self.files)}/file"
+        path = f"/var/tmp/containerd-devmapper.{len(self.files):010}/file"
         self.files[path] = data.decode()
         return 0, f"{path}\n"

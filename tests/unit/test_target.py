@@ -147,8 +147,30 @@ def test_staging_elsewhere_is_a_copy_of_roots_own_that_unstage_removes(tmp_path:
     c = Remote([""])
     path = target.stage(c, source, "go-1")
     assert c.files == {path: "content"}
-    target.unstage(c, [path, "/a b/file"])
-    assert c.scripts == [f"{target.PROLOGUE}rm -rf {path.removesuffix('/file')} '/a b'"]
+    other = "/var/tmp/containerd-devmapper.0123456789/file"
+    target.unstage(c, [path, other])
+    assert c.scripts == [f"{target.PROLOGUE}rm -rf {path.removesuffix('/file')} {other.removesuffix('/file')}"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/a b/file", "/var/tmp/file", "/var/tmp/containerd-devmapper.0123456789/../x/file"]
+)
+def test_only_what_was_staged_is_removed(path: str) -> None:
+    c = Remote([""])
+    with pytest.raises(ValueError, match="not staged"):
+        target.unstage(c, ["/var/tmp/containerd-devmapper.0123456789/file", path])
+    assert c.scripts == []
+
+
+@pytest.mark.parametrize("said", ["", "/etc/file", "motd\n/var/tmp/containerd-devmapper.0123456789/file"])
+def test_a_host_that_names_another_file_is_not_believed(said: str, tmp_path: Path) -> None:
+    class Wrong(Remote):
+        def answer(self, script: str, data: bytes) -> tuple[int, str]:
+            return 0, said
+
+    (source := tmp_path / "go.tar.gz").write_text("content")
+    with pytest.raises(Failed, match="could not upload go-1"):
+        target.stage(Wrong([""]), source, "go-1")
 
 
 def test_a_machine_without_room_is_told_apart_from_a_lost_connection(tmp_path: Path) -> None:
