@@ -19,6 +19,8 @@ from bench.fleet.tools import WAYS, Setting, run
 from fabfile.paths import REPOSITORY
 
 SIZES = (1, 8, 32, 128, 512)
+FEW = 8
+"""Limit for the number of hosts that a file is uploaded to."""
 EXTRA = 32
 """Limit for the number of hosts in what only our tool is measured with."""
 
@@ -50,6 +52,7 @@ def measure(args: argparse.Namespace, directory: Path) -> list[Row]:
         few = of._replace(size=min(EXTRA, of.size))
         found += extras.wait(few)
         found += extras.known_hosts(few, args.rounds)
+        found += extras.upload(of._replace(size=min(FEW, of.size)), args.rounds)
         found += extras.round_trips(of)
     write_csv(file, Row._fields, found)
     return found

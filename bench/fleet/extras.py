@@ -1,20 +1,27 @@
-"""What only our tool is measured with: hosts that sleep, a long file of known host keys, and round trips."""
+"""What no peer but OpenSSH is measured with: hosts that sleep, a long known_hosts, uploads, and round trips."""
 
 from __future__ import annotations
 
 import base64
 import random
+import sys
 from collections.abc import Iterator
 
 from bench.fleet.figures import Row, rows
 from bench.fleet.slow_line import line
 from bench.fleet.targets import ADDRESS, Fleet
-from bench.fleet.tools import OURS, Setting, Way, fab, run
+from bench.fleet.tools import OPENSSH, OURS, Setting, Way, fab, run
 
 SLEEP = 20
 """In seconds."""
 
 LINES = 100_000
+
+SIZE = 40 << 20
+"""Bytes of a file to upload."""
+
+UPLOADS = "bench.fleet.with_fab_upload"
+UPLOAD = "upload"
 
 DELAY = 0.3
 """Seconds that a round trip takes on the slow line."""
@@ -36,6 +43,23 @@ def known_hosts(of: Setting, rounds: int) -> Iterator[Row]:
         for job, known in names.items():
             way = Way(job, OURS, fab("run", "--command", "true"))
             yield from rows(number, job, OURS, of.size, run(way, of, known))
+
+
+def upload(of: Setting, rounds: int) -> Iterator[Row]:
+    """Yield the cost of bringing a file of `SIZE` bytes to hosts, all at the same time, by fab and by scp."""
+    of = of._replace(at_once=of.size)
+    file = of.fleet.directory / "file"
+    file.write_bytes(random.Random(SIZE).randbytes(SIZE))
+    names = of.fleet.file(f"names-{of.size}", "".join(f"{name}\n" for name, _ in of.fleet.hosts(of.size)))
+    scp = ["xargs", "-a", str(names), "-P", str(of.size), "-I", "{}", "scp", "-q", "-F", str(of.fleet.ssh_config())]
+    ours = [sys.executable, "-m", UPLOADS, "fab", "-H", "hosts", "upload", "--file", str(file)]
+    ways = (
+        Way(UPLOAD, OURS, lambda _: ours),
+        Way(UPLOAD, OPENSSH, lambda _: [*scp, str(file), "{}:/var/tmp/{}"]),
+    )
+    for number in range(1, rounds + 1):
+        for way in ways:
+            yield from rows(number, UPLOAD, way.tool, of.size, run(way, of))
 
 
 def round_trips(of: Setting) -> Iterator[Row]:

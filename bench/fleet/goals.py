@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from bench.fleet.extras import KNOWN, KNOWN_HASHED, KNOWN_LONG, TRIPS, TRIPS_GATEWAY, WAIT
+from bench.fleet.extras import KNOWN, KNOWN_HASHED, KNOWN_LONG, SIZE, TRIPS, TRIPS_GATEWAY, UPLOAD, WAIT
 from bench.fleet.figures import Row, median, ratio, sizes
-from bench.fleet.tools import ANSIBLE, CHECKS, COMMAND, OURS, PARALLEL_SSH, PYINFRA
+from bench.fleet.tools import ANSIBLE, CHECKS, COMMAND, OPENSSH, OURS, PARALLEL_SSH, PYINFRA
 
 MANY = 32
 """Number of hosts from which the bare command of a library is the reference."""
@@ -30,7 +30,7 @@ class Goal(NamedTuple):
 
 def goals(found: Sequence[Row]) -> list[Goal]:
     """Return all goals that these figures can decide."""
-    return [*_peers(found), *_growth(found), *_ours(found), *_trips(found)]
+    return [*_peers(found), *_growth(found), *_ours(found), *_upload(found), *_trips(found)]
 
 
 def _peers(found: Sequence[Row]) -> Iterator[Goal]:
@@ -69,6 +69,12 @@ def _ours(found: Sequence[Row]) -> Iterator[Goal]:
         for job in (KNOWN_LONG, KNOWN_HASHED):
             more = (median(found, job, OURS, count, "wall") or 0) - own
             yield Goal(f"{job}, {count} hosts: more than with their own keys alone", more, 0.5, "s")
+
+
+def _upload(found: Sequence[Row]) -> Iterator[Goal]:
+    for count in sorted({row.size for row in found if row.job == UPLOAD}):
+        value = ratio(found, (UPLOAD, OURS), (UPLOAD, OPENSSH), count, "wall")
+        yield Goal(f"a file of {SIZE >> 20} MiB to {count} hosts, wall: times scp", value or 0, 1.2)
 
 
 def _trips(found: Sequence[Row]) -> Iterator[Goal]:
