@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import re
 import socket
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 import paramiko
+from paramiko.auth_handler import AuthHandler
 from paramiko.common import cMSG_GLOBAL_REQUEST
 
 from fabfile.ssh.known_hosts import Known
@@ -75,6 +77,18 @@ class Transport(paramiko.Transport):
         with suppress(OSError):  # the host has closed the connection
             self.sock.shutdown(socket.SHUT_RDWR)
 
+    def auth_publickey(self, username: str, key: paramiko.PKey, event: threading.Event | None = None) -> list[str]:
+        """Log in with a key; see Paramiko's method.
+
+        How an RSA key has to sign is told by the host after the key exchange, so that is waited for.
+        """
+        if event or "rsa" in key.get_name() or not (self.is_active() and self.initial_kex_done):
+            return super().auth_publickey(username, key, event)
+        answered = threading.Event()
+        self.auth_handler = Eager(self)
+        self.auth_handler.auth_publickey(username, key, answered)
+        return self.auth_handler.wait_for_response(answered)
+
     def _log(self, level: Any, msg: Any, *args: Any) -> None:
         """Keep the lines that Paramiko tells nobody but its log."""
         if isinstance(msg, str) and msg.startswith("Banner: "):
@@ -112,6 +126,20 @@ class Transport(paramiko.Transport):
         """The usual answer: no server knows the question."""
         self.unanswered = 0
         super()._parse_request_failure(m)  # type: ignore[misc]  # as above
+
+
+class Eager(AuthHandler):
+    """Asks for a login together with the service for it, instead of a round trip later."""
+
+    def _request_auth(self) -> None:
+        super()._request_auth()  # type: ignore[misc]  # Paramiko's type hints leave it out
+        accepted = paramiko.Message()
+        accepted.add_string("ssh-userauth")
+        accepted.rewind()
+        super()._parse_service_accept(accepted)  # type: ignore[misc]  # as above
+
+    def _parse_service_accept(self, m: Any) -> None:
+        """The host accepts the service; what Paramiko sends then has been sent."""
 
 
 class Strict(paramiko.MissingHostKeyPolicy):
