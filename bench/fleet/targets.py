@@ -20,6 +20,10 @@ OPTIONS = ("MaxStartups=1000",)
 """A real host counts only its own logins; this server has those of 16 hosts."""
 
 
+HOME = "mount -t tmpfs -o mode=0700 none /root"
+"""The home of a fresh host: what a developer's shell does at each login costs more than the login."""
+
+
 class Fleet(NamedTuple):
     """Running hosts."""
 
@@ -106,7 +110,8 @@ def up(directory: Path, count: int) -> Iterator[Fleet]:
         for first in range(0, count, PORTS):
             part = directory / f"sshd-{first}"
             part.mkdir()
-            servers.append(stack.enter_context(server(part, min(PORTS, count - first), OPTIONS, programs=RUN)))
+            ports = min(PORTS, count - first)
+            servers.append(stack.enter_context(server(part, ports, OPTIONS, programs=RUN, prepare=HOME)))
         (directory / "known").write_text("".join((each.directory / "known").read_text() for each in servers))
         (servers[0].directory / "id").rename(directory / "id")
         accepted = (servers[0].directory / "id.pub").read_text()
