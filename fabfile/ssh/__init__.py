@@ -1,1 +1,13 @@
-"""SSH: `machine` connects, `transport` and `channel` carry, `known_hosts` verifies, `failure` explains."""
+"""SSH connections.
+
+machine             a connection to a host or to a jump host
+transport           Paramiko's transport, with our options, keepalive and host key policy
+channel             a command on a host
+ways                all connections of a run, with shared gateways
+config              what ~/.ssh/config sets
+identity            checks a private key file
+known_hosts         reads known_hosts files and verifies host keys
+hostkeys            reads the keys of a host by key exchange
+recording           appends host keys to a known_hosts file
+failure             error messages for failed connections
+"""

@@ -1,4 +1,4 @@
-"""A command on a host: a `Stream`."""
+"""A command that runs on a host, as a `Stream`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from contextlib import suppress
 import paramiko
 
 EXIT_LIMIT = 10
-"""Seconds for the exit code to come after the end of the output."""
+"""Seconds to wait for the exit code after the output has ended."""
 
 
 class Channel:
-    """A command: no thread of Fabric's, nothing decoded in pieces, nothing polled."""
+    """A command on a host, read as bytes and without polling, unlike Fabric's runner, which starts threads for it."""
 
     def __init__(self, channel: paramiko.Channel, command: str) -> None:
         self.channel = channel
@@ -30,7 +30,7 @@ class Channel:
         try:
             self.channel.sendall(data)
         except OSError:
-            return  # it ended before it read all; its exit code and output say why
+            return  # the command ended before it had read everything; its exit code and output tell why
 
     def end_input(self) -> None:
         """See `stream.Stream`."""
@@ -38,7 +38,7 @@ class Channel:
 
     def cancel(self) -> None:
         """See `stream.Stream`."""
-        # The reads end first; whoever waited for them may have closed the connection before the host is told.
+        # Pending reads end first, so another thread that was waiting in one may have closed the connection by now.
         with suppress(EOFError, OSError, paramiko.SSHException):
             self.channel.close()
 

@@ -1,4 +1,4 @@
-"""~/.ssh/config: read once more than Fabric does, to name the file and the line that are wrong; and what it sets."""
+"""~/.ssh/config: checked before Fabric reads it, so that an error names the file; and what it sets for a host."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ FILES = ("~/.ssh/config", "/etc/ssh/ssh_config")
 
 
 def check(named: str | None) -> None:
-    """Refuse a configuration that cannot be read.
+    """Check that the configuration of ssh can be read.
 
     Args:
-        named: the one that was typed; else it is the user's and the system's.
+        named: the file given with --ssh-config; None: check those in `FILES`.
 
     Raises:
-        Refused: with the file and what is wrong in it.
+        Refused: a file cannot be read or parsed.
     """
     for name in (named,) if named else FILES:
         file = Path(name).expanduser()
@@ -40,15 +40,15 @@ def check(named: str | None) -> None:
 
 
 def applied(host: Host, said: Container[str], config: Any) -> Host:
-    """The host, with the port and user of ~/.ssh/config where the inventory names none.
+    """Return the host with the port and user from ~/.ssh/config, unless the inventory sets them.
 
     Args:
-        host: of the inventory.
-        said: the keys that the inventory names for it.
-        config: Fabric's, which has read the file.
+        host: a host of the inventory.
+        said: the keys that the inventory sets for the host.
+        config: Fabric's configuration, which has read the file.
 
     Raises:
-        Refused: a value there cannot be.
+        Refused: the file has an invalid port, or cannot be evaluated for this host.
     """
     try:
         found = config.base_ssh_config.lookup(host.address)

@@ -1,4 +1,4 @@
-"""What is said where a host is not reached: which step failed, what came instead, what to do."""
+"""Error messages for a host that cannot be reached: the step that failed, what the host answered, and the fix."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ if TYPE_CHECKING:
     from fabfile.ssh.machine import Machine
 
 TRIES = 6
-"""How often a host is asked that turns connections away for now: sshd's MaxStartups and PerSourcePenalties do."""
+"""Number of attempts for a host that turns connections away temporarily, as sshd does by its MaxStartups and
+PerSourcePenalties."""
 
 STEP_LIMIT = 60
-"""Seconds for a host to answer each step of a login, and to open a session."""
+"""Seconds that a host has for each step of a login, and for opening a session."""
 
 NO_BANNER = "Error reading SSH protocol banner"
-"""Paramiko's words for a connection that ends before it begins; where it had to read garbage, more follows."""
+"""Paramiko's message for a connection that ends before SSH's first line; after unreadable data, it is longer."""
 
 UP = "check that the host is up and runs sshd"
 
 LATE = ("No existing session", "Authentication timeout.")
-"""Paramiko's words for a host that does not answer."""
+"""Paramiko's messages for a host that does not answer in time."""
 
 PARTS = {
     "kex": ("key exchange", "kex algos", "kex"),
@@ -41,10 +42,10 @@ PARTS = {
     "ciphers": ("cipher", "client encrypt", "ciphers"),
     "macs": ("message authentication", "client mac", "digests"),
 }
-"""A word in Paramiko's error → what the two sides have not in common, and its names in Paramiko's log and options."""
+"""A word in Paramiko's error → what the two sides do not share, and its names in Paramiko's log and options."""
 
 AWAY = ("Exceeded MaxStartups", "Not allowed at this time")
-"""What sshd says to whom it turns away, if it says anything."""
+"""What sshd sends when it turns a connection away; it may also send nothing."""
 
 SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
 
@@ -53,7 +54,7 @@ IDENTITY = 'identity_file = "~/.ssh/id_ed25519" in hosts.toml'
 
 
 class NoKey(Exception):
-    """A file that is not a usable private key.
+    """A file is not a usable private key.
 
     Args:
         file: path of the file.
@@ -66,7 +67,12 @@ class NoKey(Exception):
 
 
 def turned_away(error: Exception, said: Sequence[str]) -> bool:
-    """Whether a host ended the connection before it asked who is there, and may not do so the next time."""
+    """Return whether a host ended the connection before any login, for a reason that may be gone at the next attempt.
+
+    Args:
+        error: the error of the connection.
+        said: the lines that the host sent instead of SSH's first one.
+    """
     if late(error):
         return False
     if said:
@@ -76,23 +82,23 @@ def turned_away(error: Exception, said: Sequence[str]) -> bool:
 
 
 def late(error: Exception) -> bool:
-    """Whether a host did not answer in time; Paramiko's words for that are about itself."""
+    """Return whether a host did not answer in time; Paramiko has no exception class for this, only messages."""
     return any(isinstance(each, TimeoutError) for each in (error, error.__context__)) or str(error) in LATE
 
 
 def _word(path: str) -> str:
-    """A path as a word for a shell, which is to replace a leading `~` itself."""
+    """Quote a path for a shell, but leave a leading `~` for the shell to replace."""
     home, slash, rest = path.partition("/")
     return f"{home}{slash}{quote(rest)}" if home == "~" and rest else quote(path)
 
 
 def unreachable(machine: Machine, error: Exception, said: Sequence[str] = ()) -> Unreachable:
-    """The error for a person.
+    """Return the error to show for a failed connection.
 
     Args:
-        machine: the connection that failed, with its name, user, host and port.
-        error: why.
-        said: the lines that came in the place of SSH's first one.
+        machine: the connection that failed.
+        error: why it failed.
+        said: the lines that the host sent instead of SSH's first one.
     """
     host, port = machine.host, machine.port
     way = f", on the way to {machine.host_entry.name}" if machine.hop else ""
@@ -159,7 +165,7 @@ def _untrusted(machine: Machine, where: str, error: Unknown | Changed | Revoked)
 
 
 def _trust(machine: Machine) -> str:
-    """The command that records its key."""
+    """Return the command that records the key of a host or jump host."""
     if not machine.hop:
         return f"inv ssh.trust {quote(machine.host_entry.name)}"
     host = f"[{machine.host}]" if ":" in machine.host else machine.host

@@ -1,4 +1,4 @@
-"""The keys that a host proves to have, by key exchange alone: the connection ends before any login."""
+"""Read the keys of a host by key exchange, in which it proves to have them; the connection ends before any login."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fabfile.ssh.transport import RSA
 from fabfile.ssh.ways import Ways
 
 KINDS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
-"""Kinds of keys that are asked for, one connection for each that the host offers."""
+"""Kinds of keys to request; each that the host offers takes one connection."""
 
 
 class Proved(Exception):
@@ -28,10 +28,10 @@ class Proved(Exception):
 
 
 class Stranger(Known, frozen=True):
-    """Takes the place of what is known of a host: whatever key it has, the connection ends with it."""
+    """A replacement for the known entries of a host; it ends the connection with whatever key the host has."""
 
     def verify(self, key: bytes) -> None:
-        """Take the key, and go.
+        """Raise the key.
 
         Raises:
             Proved: always.
@@ -40,32 +40,35 @@ class Stranger(Known, frozen=True):
 
 
 class Keys(msgspec.Struct, frozen=True):
-    """What a host proved to have."""
+    """The keys that a host proved to have."""
 
     host: str
-    """Name or address that it is reached by."""
+    """Name or address by which it is reached."""
     port: int
     known: bool
-    """Whether its files have the first of its keys."""
+    """Whether the first of the keys is recorded in the host's known_hosts files."""
     keys: tuple[Entry, ...]
 
     @property
     def name(self) -> str:
-        """How a line of known_hosts names the host."""
+        """The host's name as known_hosts has it: `192.0.2.1` or `[192.0.2.1]:2222`."""
         return known_hosts.name_of(self.host, self.port)
 
 
 def read(ways: Ways, host: Host, *, every: bool = False) -> Keys:
-    """Ask a host for its keys, through its gateways, which are verified as ever.
+    """Read the keys of a host, through its gateways, whose own keys must be known as always.
 
     Args:
         ways: the connections of the run.
-        host: of the inventory; its own key need not be known.
-        every: whether all of its keys are read even if one is known.
+        host: a host of the inventory; its own key need not be known.
+        every: read all its keys even if the first one is known.
+
+    Returns:
+        All keys of a host; if the first one is known and not `every`, only that one.
 
     Raises:
-        Unreachable: no answer, or a gateway that is not trusted.
-        Refused: other keys of it are recorded, or one is revoked.
+        Unreachable: the host does not answer, or a gateway is not trusted.
+        Refused: other keys are recorded for the host, or one of its keys is revoked.
     """
     machine = ways.to(host)
     known = known_hosts.find(machine.known_hosts, machine.host, machine.port)
@@ -80,7 +83,7 @@ def read(ways: Ways, host: Host, *, every: bool = False) -> Keys:
 
 
 def _proved(ways: Ways, host: Host, kinds: Iterable[str]) -> tuple[Entry, set[str]]:
-    """A key of a host, of one of these kinds if it has such, and the algorithms that it offers."""
+    """Return a key of a host, of one of the given kinds if it has one, and the host key algorithms that it offers."""
     stranger = Stranger(tuple(Entry(kind, b"") for kind in kinds))
     machine = ways.to(msgspec.structs.replace(host, identity_file=""), stranger)
     try:
@@ -93,7 +96,11 @@ def _proved(ways: Ways, host: Host, kinds: Iterable[str]) -> tuple[Entry, set[st
 
 
 def _verified(machine: Machine, known: Known, key: Entry) -> bool:
-    """Whether a key is known; Refused where it must not be."""
+    """Return whether a key is known.
+
+    Raises:
+        Refused: other keys are recorded, or the key is revoked.
+    """
     try:
         known.verify(key.key)
     except Unknown:

@@ -1,15 +1,15 @@
-"""The private key file of a host, looked at before it is used: the library's errors do not say which file it was."""
+"""Check the private key file of a host before it is used, because Paramiko's errors do not name the file."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 PUBLIC = (b"ssh-", b"ecdsa-", b"sk-")
-"""How a public key begins."""
+"""Prefixes of a public key."""
 
 
 def wrong(file: Path) -> str:
-    """What is wrong with a private key file, or nothing."""
+    """Return what is wrong with a private key file; empty: nothing."""
     try:
         with file.open("rb") as stream:
             begin = stream.read(64)

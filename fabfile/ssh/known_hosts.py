@@ -1,4 +1,7 @@
-"""Known host keys as OpenSSH has them: sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT". A file is read once for a whole run."""
+"""Known host keys in OpenSSH's format: sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT". A run reads a file again if it changed.
+
+Lines that OpenSSH ignores are ignored here as well.
+"""
 
 from __future__ import annotations
 
@@ -17,40 +20,40 @@ import msgspec
 from fabfile.errors import Refused
 
 HASHED = "|1|"
-"""Begins a name that only can be compared: the salt and the HMAC-SHA1 of the name, in Base64."""
+"""Prefix of a hashed name, which can be compared but not read: a salt and the HMAC-SHA1 of the name, in Base64."""
 
 REVOKED, AUTHORITY = "@revoked", "@cert-authority"
 
 _files: dict[Path, tuple[tuple[int, int, int], _Index]] = {}
-"""What was read, and by what a change of the file is noticed."""
+"""Path → inode, size and modification time in nanoseconds, by which a change is noticed, and the index of the file."""
 _lock = threading.Lock()
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A line that names a host."""
+    """The key and marker of a line."""
 
     kind: str
-    """Of the key: `ssh-ed25519`."""
+    """Kind of the key: `ssh-ed25519`."""
     key: bytes
     marker: str = ""
-    """REVOKED, AUTHORITY, or nothing."""
+    """`REVOKED`, `AUTHORITY`, or empty."""
 
     @property
     def fingerprint(self) -> str:
-        """Of its key, as ssh-keygen -l prints it."""
+        """The fingerprint of the key, as `ssh-keygen -l` prints it."""
         return fingerprint(self.key)
 
 
 class Unknown(Exception):
-    """No line has this key for the host; the message is what there is instead, if anything."""
+    """The files have no key for the host to compare with; the message tells what they have instead, if anything."""
 
 
 class Changed(Exception):
-    """The host has other keys.
+    """The files have other keys for the host.
 
     Args:
-        expected: one of them.
-        key: the one that it has proved to have.
+        expected: one of those in the files.
+        key: the key that the host has proved to have.
     """
 
     def __init__(self, expected: Entry, key: bytes) -> None:
@@ -63,7 +66,7 @@ class Revoked(Exception):
 
 
 class _Index:
-    """The lines of a file, by the names of their hosts."""
+    """The lines of a known_hosts file, by the names of their hosts."""
 
     def __init__(self, text: str) -> None:
         self.named: dict[str, list[str]] = {}
@@ -83,14 +86,14 @@ class _Index:
         try:
             salt, digest = (base64.b64decode(part, validate=True) for part in names[len(HASHED) :].split("|"))
         except (ValueError, binascii.Error):
-            return  # no name at all: OpenSSH passes over it, too
+            return  # not a valid name; OpenSSH ignores the line as well
         self.hashed.append((salt, digest, line))
 
     def lines(self, name: str) -> Iterator[str]:
-        """The lines that are about a host.
+        """Yield the lines that apply to a host.
 
         Args:
-            name: in small letters, with its port where that is not 22.
+            name: the host as `name_of` returns it.
         """
         yield from self.named.get(name, ())
         for salt, digest, line in self.hashed:
@@ -103,19 +106,19 @@ class _Index:
 
 
 def _names(line: str) -> str:
-    """The names of a line, or nothing where it has none."""
+    """Return the names field of a line; empty: it has none."""
     fields = line.split(None, 2)
     place = 1 if line.lstrip().startswith("@") else 0
     return fields[place] if len(fields) > place and not fields[place].startswith("#") else ""
 
 
 def _glob(pattern: str) -> str:
-    """A pattern in which brackets, as around a host with a port, mean themselves."""
+    """Convert a pattern for fnmatch, which must take brackets, as around a host with a port, literally."""
     return pattern.replace("[", "[[]")
 
 
 def _entry(line: str) -> Entry | None:
-    """What a line says, or nothing where it is none: OpenSSH passes over it, too."""
+    """Parse a line; None: it is invalid, and OpenSSH ignores it as well."""
     fields = line.split()
     marker = fields.pop(0) if fields[0].startswith("@") else ""
     if len(fields) < 3 or marker not in ("", REVOKED, AUTHORITY):
@@ -132,7 +135,7 @@ def _index(file: Path) -> _Index:
             found = file.stat()
             state = (found.st_ino, found.st_size, found.st_mtime_ns)
             if file not in _files or _files[file][0] != state:
-                # Latin-1 reads any byte; names and keys are ASCII.
+                # Latin-1 decodes every byte; names and keys are ASCII.
                 _files[file] = (state, _Index(file.read_text(encoding="latin-1")))
         except FileNotFoundError:
             return _Index("")
@@ -146,20 +149,23 @@ class Known(msgspec.Struct, frozen=True):
 
     entries: tuple[Entry, ...]
     exact: bool = True
-    """Whether they name its port; if not, they can only confirm a key, as for OpenSSH."""
+    """Whether the entries are for the host's port; if not, they can only confirm a key, as with OpenSSH."""
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds of its keys: one of those is to be asked for."""
+        """The kinds of the known keys; the host should be asked for one of these."""
         return tuple(dict.fromkeys(entry.kind for entry in self.entries if not entry.marker))
 
     def verify(self, key: bytes) -> None:
-        """Compare it with the key that the host has proved to have.
+        """Verify a key that the host has proved to have.
+
+        Args:
+            key: the key as a blob, without its encoding in Base64.
 
         Raises:
-            Revoked: that must not be used any more.
-            Changed: other keys are known.
-            Unknown: nothing is known of it.
+            Revoked: the key is marked as revoked.
+            Changed: other keys are known for the host.
+            Unknown: no key is known for the host and port.
         """
         if any(entry.marker == REVOKED and entry.key == key for entry in self.entries):
             raise Revoked
@@ -173,33 +179,33 @@ class Known(msgspec.Struct, frozen=True):
 
 
 def fingerprint(key: bytes) -> str:
-    """Of a key, as ssh-keygen -l prints it."""
+    """Return the fingerprint of a key, as `ssh-keygen -l` prints it."""
     return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
 
 
 def kind(key: bytes) -> str:
-    """The kind that a key says it is: `ssh-ed25519`."""
+    """Return the kind that is named in a key: `ssh-ed25519`."""
     return key[4 : 4 + int.from_bytes(key[:4])].decode("ascii", "replace")
 
 
 def name_of(host: str, port: int) -> str:
-    """How a line names a host."""
+    """Return the name of a host as known_hosts has it: in lower case, `[NAME]:PORT` if the port is not 22."""
     return host.lower() if port == 22 else f"[{host.lower()}]:{port}"
 
 
 def hashes(file: Path) -> bool:
-    """Whether a file has hashed names."""
+    """Return whether a file has hashed names."""
     return bool(_index(file).hashed)
 
 
 def place(files: Iterable[Path], host: str, port: int, entry: Entry) -> str:
-    """Where a file says that, as `FILE, line N`; a second look at it, for an error.
+    """Return where an entry is, as `FILE, line N`; empty: nowhere. It reads the files again, for an error message.
 
     Args:
         files: known_hosts files.
         host: name or address.
         port: TCP port.
-        entry: what is said of it.
+        entry: the entry to find.
     """
     for file in filter(Path.is_file, files):
         for number, line in enumerate(file.read_text(encoding="latin-1").split("\n"), 1):
@@ -209,10 +215,10 @@ def place(files: Iterable[Path], host: str, port: int, entry: Entry) -> str:
 
 
 def find(files: Iterable[Path], host: str, port: int) -> Known:
-    """What the files say of a host.
+    """Return the entries for a host.
 
     Args:
-        files: known_hosts files, those that are there.
+        files: known_hosts files; those that do not exist are skipped.
         host: name or address.
         port: TCP port.
 

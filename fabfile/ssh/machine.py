@@ -1,4 +1,4 @@
-"""Strict connections: known host keys only, each hop on the way too; every failure says what to do."""
+"""Strict connections: only known host keys are accepted, also from jump hosts, and every error has a hint."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from fabfile.ssh.known_hosts import Changed, Known, Revoked, Unknown
 from fabfile.ssh.transport import Strict, Transport
 
 ALIVE = 15
-"""Seconds between two questions whether a host is alive, while a script runs and prints nothing."""
+"""Interval in seconds of keepalive requests, while a script runs and prints nothing."""
 
 PAUSE = 0.5
-"""Seconds, at most, before the second try; each later pause may be twice as long. They are random, or all of a fleet
-would come at once again."""
+"""Limit in seconds for the pause before the second attempt; it doubles with each further one. Pauses are random, so
+that the hosts of a fleet do not all try again at the same time."""
 
 SESSION_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1)
-"""Seconds between tries to open a session: with MaxSessions 1, sshd may still count the one that has just ended."""
+"""Pauses in seconds between attempts to open a session: with MaxSessions 1, sshd may still count one that has ended."""
 
 
 class Machine(Connection):
-    """A Fabric `Connection` to a host of the inventory, or to a hop on the way to it.
+    """A Fabric `Connection` to a host of the inventory, or to a jump host on the way to it.
 
     Args:
-        host: of the inventory.
-        config: Fabric's.
-        gateway: what leads there; None: what ~/.ssh/config says.
-        hop: a ProxyJump of that host, as ~/.ssh/config writes it: the connection is to this one, as strict as all.
-        way: the names of the hosts that it is a hop for.
-        hops: makes a hop on the way: the same one for all hosts behind it.
-        known: what its key is compared with; None: what the files of known host keys say.
+        host: a host of the inventory.
+        config: Fabric's configuration.
+        gateway: the connection to connect through; None: as ~/.ssh/config says.
+        hop: a jump host of that host, as ~/.ssh/config has it in ProxyJump; the connection is to this one.
+        way: names of the hosts for which this one is a jump host.
+        hops: makes the connection to a jump host; all hosts behind it share one.
+        known: entries to compare the host's key with; None: those in the known_hosts files.
     """
 
     def __init__(
@@ -76,21 +76,21 @@ class Machine(Connection):
 
     @property
     def known_hosts(self) -> tuple[Path, ...]:
-        """The files of known host keys, those of the system first."""
+        """The known_hosts files, the system's first."""
         return SYSTEM_KNOWN_HOSTS, Path(self.host_entry.known_hosts).expanduser()
 
     def get_gateway(self) -> Any:
-        """The way of ~/.ssh/config, with every hop as strict as the host itself: Fabric's own hops take any key."""
+        """Return the connection to the last jump host in ~/.ssh/config; Fabric's own would accept any host key."""
         gateway = None
         for hop in self.ssh_config.get("proxyjump", "none").split(","):
             name = derive_shorthand(hop.strip())["host"]
-            if name == "none" or name in self.way:  # `Host *` is about the hops, too
+            if name == "none" or name in self.way:  # `Host *` applies to the jump hosts as well
                 return gateway or (None if "proxyjump" in self.ssh_config else super().get_gateway())
             gateway = self.hops(self.host_entry, self.config.clone(), gateway, hop.strip(), self.way, self.hops)
         return gateway
 
     def begin(self, command: str) -> Channel:
-        """Begin a command; see `stream.Stream`.
+        """Start a command on the host; see `stream.Stream`.
 
         Raises:
             Unreachable: see `open`.
@@ -108,11 +108,11 @@ class Machine(Connection):
             sleep(pause)
 
     def open(self) -> Any:
-        """Connect, once: all hosts behind a gateway wait for the same attempt, and share its connection or its error.
+        """Connect, once: the hosts behind a gateway wait for the same attempt, and share its connection or its error.
 
         Raises:
-            Unreachable: no answer, an unknown, changed or revoked host key, no accepted login.
-            Refused: a file of known host keys cannot be read.
+            Unreachable: no answer, an unknown, changed or revoked host key, or a refused login.
+            Refused: a known_hosts file cannot be read.
         """
         with interruption.connecting(), self.opening:
             if self.trouble:

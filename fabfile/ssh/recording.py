@@ -1,4 +1,4 @@
-"""New lines of a known_hosts file: all of them or none, never twice, and never in the place of others."""
+"""Append host keys to a known_hosts file: all of them or none, none twice, and none for a host that has another key."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from fabfile.ssh.known_hosts import HASHED, Entry
 
 
 def record(file: Path, hosts: Iterable[Keys]) -> None:
-    """Append the keys of hosts that the file does not have.
+    """Append the keys that the file does not have yet.
 
     Args:
-        file: it need not be there; then it will be for its owner alone.
-        hosts: with the keys to record.
+        file: the known_hosts file; if it does not exist, it is created with mode 0600.
+        hosts: the hosts with the keys to record.
 
     Raises:
-        Refused: it cannot be written, or has another key of a host by now.
-        Failed: it is not written, because the disk is full for example.
+        Refused: the file cannot be opened, or has another key of a host by now.
+        Failed: writing failed, for example because the disk is full.
     """
     try:
         with _locked(file) as opened:
@@ -40,7 +40,7 @@ def record(file: Path, hosts: Iterable[Keys]) -> None:
 
 @contextmanager
 def _locked(file: Path) -> Iterator[int]:
-    """The file itself, locked: ssh-keygen -R and editors put a new one in its place."""
+    """Open and lock the file, and again if it was replaced in the meantime, as ssh-keygen -R and editors do."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     while True:
         opened = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -56,10 +56,10 @@ def _locked(file: Path) -> Iterator[int]:
 
 
 def _lines(file: Path, hosts: Iterable[Keys]) -> str:
-    """What is to be appended.
+    """Return the lines to append.
 
     Raises:
-        Refused: a host has other keys, in the file or in another place of the list.
+        Refused: the file, or an earlier entry of `hosts`, has other keys for a host.
     """
     hashed, lines = known_hosts.hashes(file), []
     said: dict[str, tuple[Entry, ...]] = {}
@@ -87,14 +87,14 @@ def _other(file: Path, name: str, recorded: Entry, new: Entry) -> Refused:
 
 
 def _hashed(name: str) -> str:
-    """A name as `HashKnownHosts yes` writes it."""
+    """Hash a name as ssh does with `HashKnownHosts yes`."""
     salt = os.urandom(20)
     parts = (salt, hmac.digest(salt, name.encode(), hashlib.sha1))
     return HASHED + "|".join(base64.b64encode(part).decode() for part in parts)
 
 
 def _append(opened: int, file: Path, lines: str) -> None:
-    """Append, by one write; where that writes only a part, nothing is left of it."""
+    """Append the lines with one write; if that writes only a part of them, remove the part again."""
     size = os.fstat(opened).st_size
     text = lines.encode("ascii")
     if size and os.pread(opened, 1, size - 1) != b"\n":

@@ -1,4 +1,4 @@
-"""What Paramiko speaks SSH with: packets that are not delayed, and only known host keys."""
+"""Paramiko's transport with our options: packets are sent without delay, and only known host keys are accepted."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from paramiko.common import cMSG_GLOBAL_REQUEST
 from fabfile.ssh.known_hosts import Known
 
 SILENCE = 60
-"""Seconds after which a host whose network acknowledges nothing counts as lost."""
+"""Seconds after which a connection is lost if the host's kernel acknowledges nothing."""
 
 UNANSWERED = 4
-"""Questions whether it is alive after which a host that has answered none counts as lost."""
+"""Number of keepalive requests after which a connection is lost if the host has answered none of them."""
 
 LISTS = ("kex algos: ", "server key: ", "client encrypt: ", "client mac: ")
-"""How the lines of Paramiko's log begin that have a host's algorithms."""
+"""Prefixes of the lines in Paramiko's log that list a host's algorithms."""
 
 WEAK = re.compile(r"cbc|md5|-96$")
-"""Algorithms that Paramiko would still agree to, and OpenSSH offers no more."""
+"""Algorithms that Paramiko would still accept, but that OpenSSH no longer offers."""
 
 RSA = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
-"""A kind of key in known_hosts → the algorithms that prove it."""
+"""Kind of a key in known_hosts → the algorithms with which a host proves to have it, if they are named differently."""
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
-"""What Paramiko logs is also in its exceptions, which become our errors; by default it would be printed, too."""
+"""Paramiko's exceptions, which become our errors, say what it logs; without a handler, it would be printed as well."""
 
 
 class Transport(paramiko.Transport):
@@ -42,9 +42,9 @@ class Transport(paramiko.Transport):
     whether it is still wanted, which costs more than all else with hosts that take long; here closing wakes it.
 
     Args:
-        known: what known_hosts files say of the host.
-        said: gets the lines that come in the place of SSH's first one.
-        offers: gets the algorithms of both sides.
+        known: entries for the host in known_hosts files.
+        said: list to which the lines are added that the host sends instead of SSH's first one.
+        offers: mapping to which the algorithms of both sides are added.
     """
 
     _active_check_timeout = 1.0
@@ -59,7 +59,7 @@ class Transport(paramiko.Transport):
         **kwargs: Any,
     ) -> None:
         self.said, self.offers, self.unanswered = said, offers, 0
-        if isinstance(sock, socket.socket):  # through a gateway it is a channel, which has no such option
+        if isinstance(sock, socket.socket):  # through a gateway it is a channel, which has no socket options
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE * 1000)
         super().__init__(sock, *args, **kwargs)
@@ -90,21 +90,22 @@ class Transport(paramiko.Transport):
         return self.auth_handler.wait_for_response(answered)
 
     def _log(self, level: Any, msg: Any, *args: Any) -> None:
-        """Keep the lines that Paramiko tells nobody but its log."""
+        """Keep the lines that Paramiko writes only to its log."""
         if isinstance(msg, str) and msg.startswith("Banner: "):
             self.said.append(msg.removeprefix("Banner: "))
         elif isinstance(msg, str) and msg.startswith(LISTS):
             name, _, names = msg.partition(": ")
             self.offers[name] = names.split(", ")
-        super()._log(level, msg, *args)  # type: ignore[misc]  # Paramiko's type hints leave it out
+        super()._log(level, msg, *args)  # type: ignore[misc]  # missing in Paramiko's type hints
 
     def ask_for_life(self, interval: float) -> None:
-        """Ask the host from now on whether it is alive, and end the connection when it does not answer.
+        """Send keepalive requests from now on, and end the connection if the host does not answer them.
 
-        What acknowledges packets may be a kernel whose sshd hangs, or a gateway.
+        Acknowledged packets do not prove that sshd is alive: they may come from the kernel of a host whose sshd hangs,
+        or from a gateway.
 
         Args:
-            interval: seconds without anything sent or received between two questions.
+            interval: seconds without any traffic after which a request is sent.
         """
         self.packetizer.set_keepalive(interval, self._ask)
 
@@ -123,7 +124,7 @@ class Transport(paramiko.Transport):
         super()._parse_request_success(m)  # type: ignore[misc]  # as above
 
     def _parse_request_failure(self, m: Any) -> None:
-        """The usual answer: no server knows the question."""
+        """Count this as an answer; it is the usual one, because no server implements the request."""
         self.unanswered = 0
         super()._parse_request_failure(m)  # type: ignore[misc]  # as above
 
@@ -143,15 +144,15 @@ class Eager(AuthHandler):
 
 
 class Strict(paramiko.MissingHostKeyPolicy):
-    """Paramiko is told of no keys, so it asks here about every one."""
+    """A policy that verifies every host key: Paramiko is given no known keys, so it calls this for each host."""
 
     def __init__(self, known: Known) -> None:
         self.known = known
 
     def missing_host_key(self, client: Any, hostname: str, key: paramiko.PKey) -> None:
-        """Take a key that is known.
+        """Accept a known key.
 
         Raises:
-            Unknown, Changed, Revoked: it is not.
+            Unknown, Changed, Revoked: the key is not known, or must not be used.
         """
         self.known.verify(key.asbytes())

@@ -1,4 +1,4 @@
-"""The ways to the hosts of one run: a connection to each host, and one to each gateway for all hosts behind it."""
+"""The connections of one run: one to each host, and one to each gateway, shared by all hosts behind it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from fabfile.ssh.machine import Machine
 
 
 class Ways:
-    """All connections of a run. Leaving it closes those that are shared.
+    """All connections of a run, as a context; leaving it closes the shared connections.
 
     Args:
-        inventory: where gateways are looked up.
-        config: Fabric's configuration; every connection gets a clone, or one host's identity leaks to the next.
+        inventory: the inventory, in which gateways are looked up.
+        config: Fabric's configuration; every connection gets a clone, so that no host gets another one's identity.
     """
 
     def __init__(self, inventory: Inventory, config: Any) -> None:
@@ -27,33 +27,36 @@ class Ways:
         self._lock = threading.RLock()
 
     def __enter__(self) -> Ways:
-        """Begin."""
+        """Enter the context."""
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Close what is shared."""
+        """Close the shared connections, the last one first."""
         for machine in reversed(self._shared.values()):
             machine.close()
 
     def to(self, host: Host, known: Known | None = None) -> Machine:
-        """A new connection to a host, through its gateways; nothing is sent before its first use.
+        """Return a new connection to a host, through its gateways; nothing is sent before its first use.
 
         Args:
-            host: of the inventory.
-            known: what its key is compared with; None: what its files say.
+            host: a host of the inventory.
+            known: entries to compare the host's key with; None: those in its known_hosts files.
+
+        Raises:
+            Refused: see `config.applied`.
         """
         host = config.applied(host, self._said(host.name), self.config)
         return Machine(host, self.config.clone(), self._gateway(host.gateway), hops=self._hop, known=known)
 
     def _said(self, name: str) -> set[str]:
-        """The keys of a host that hosts.toml or `user@host:port` sets: ~/.ssh/config does not override those."""
+        """Return the keys of a host that hosts.toml or `user@host:port` sets; ~/.ssh/config does not override those."""
         said, typed = self.inventory.said, PLAIN.fullmatch(name)
         if name in said or not typed:
             return {*said.get(name, ())}
         return {*said.get(typed["host"], said.get("", ())), *(key for key in ("user", "port") if typed[key])}
 
     def _gateway(self, name: str) -> Machine | None:
-        """The connection to a host of the inventory that others are behind."""
+        """Return the shared connection to a gateway, by its name in the inventory; None: there is no gateway."""
         if not name:
             return None
         with self._lock:
@@ -62,7 +65,10 @@ class Ways:
             return self._shared[name,]
 
     def _hop(self, host: Host, config: Any, gateway: Machine | None, hop: str, *rest: Any) -> Machine:
-        """The connection to a ProxyJump: hosts share it that would verify it by the same files, on the same way."""
+        """Return the connection to a jump host of ~/.ssh/config.
+
+        Hosts share it if they reach it the same way and would verify it by the same known_hosts files.
+        """
         key = (hop, gateway and id(gateway), host.known_hosts, host.connect_timeout)
         with self._lock:
             if key not in self._shared:
