@@ -1,4 +1,4 @@
-"""What an inventory of Ansible says: groups, hosts and variables, each variable with its line; and what a host gets."""
+"""An Ansible inventory as data: groups, hosts, and variables with their lines; and which variables each host gets."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from fabfile.errors import Refused
 from fabfile.selection import DEEPEST, MOST
 
 PRIORITY = "ansible_group_priority"
-"""The one variable that is about its group, not about hosts."""
+"""The only variable that applies to its group instead of hosts."""
 
 ALL, UNGROUPED = "all", "ungrouped"
-"""Groups that Ansible makes itself: every host, and those that no other group has."""
+"""Groups that Ansible creates itself: all hosts, and the hosts that are in no other group."""
 
 PLAIN = "not a plain value"
 
 WITH_PORT = re.compile(r"\[(.+)\]:([0-9]{1,5})|((?:[^:\[\]]|\[[^\]]*\])*):([0-9]{1,5})")
-"""A host with its port, as Ansible's parse_address takes it."""
+"""A host with its port, as Ansible's parse_address accepts it."""
 
 
 class Value(msgspec.Struct, frozen=True):
-    """What a variable is set to."""
+    """The value of a variable."""
 
     text: str
     line: int
     why: str = ""
-    """Why it cannot be used, if so."""
+    """Why the value cannot be used; empty: it can."""
 
 
 Variables = dict[str, Value]
 
 
 class Left(msgspec.Struct, frozen=True, order=True):
-    """Something that hosts.toml has no place for."""
+    """Something that cannot be represented in hosts.toml."""
 
     line: int
-    """In the inventory that was read; 0: in none."""
+    """Line in the inventory that was read; 0: it is not about a single line."""
     name: str
-    """Of the variable, host, group or file; its value may be a secret."""
+    """Name of the variable, host, group or file; the value of a variable may be a secret, so it is not repeated."""
     why: str
 
 
 class Group(msgspec.Struct):
-    """A group, by the names of its members."""
+    """A group: the names of its hosts and child groups, and its variables."""
 
     hosts: dict[str, None] = {}
     children: dict[str, None] = {}
@@ -56,7 +56,7 @@ class Group(msgspec.Struct):
 
 
 class Source(msgspec.Struct):
-    """An inventory of Ansible."""
+    """An Ansible inventory."""
 
     file: str
     groups: dict[str, Group] = {}
@@ -64,22 +64,22 @@ class Source(msgspec.Struct):
     left: list[Left] = []
 
     def group(self, name: str) -> Group:
-        """The group of that name, made if it is new."""
+        """Return the group of that name; it is created if it does not exist."""
         return self.groups.setdefault(name, Group())
 
     def add_hosts(self, group: str, pattern: str, line: int) -> list[Variables]:
-        """Put the hosts of a pattern in a group.
+        """Add the hosts of a pattern to a group.
 
         Args:
-            group: its name.
-            pattern: `www[01:50].example.com:2222`.
-            line: where it stands.
+            group: name of the group.
+            pattern: a host or range, such as `www[01:50].example.com:2222`.
+            line: line of the pattern in the file.
 
         Returns:
-            The variables of each host.
+            The variables of each host, as tables that can be updated.
 
         Raises:
-            Refused: it is no pattern, or there are too many hosts.
+            Refused: the pattern is invalid, or there are too many hosts.
         """
         where = f"{self.file}, line {line}"
         found = WITH_PORT.fullmatch(pattern)
@@ -87,22 +87,22 @@ class Source(msgspec.Struct):
         hosts = []
         for name in expand(names, where):
             self.group(group).hosts[name] = None
-            # As in Ansible, a port counts only where a host is named for the first time.
+            # As in Ansible, a port is used only where the host is named for the first time.
             hosts.append(self.hosts.setdefault(name, {"ansible_port": Value(port, line)} if port else {}))
             if len(self.hosts) > MOST:
                 raise Refused(f"{where}: too many hosts", f"at most {MOST}")
         return hosts
 
     def variables(self) -> Iterator[tuple[str, Value]]:
-        """Every variable as it is written; one of a range of hosts once."""
+        """Yield every variable as it is in the file; one that is set for a range of hosts comes once."""
         tables = [group.variables for group in self.groups.values()] + list(self.hosts.values())
         yield from dict.fromkeys((name, value) for table in tables for name, value in table.items())
 
     def depths(self) -> dict[str, int]:
-        """How far each group is from `all`, by the longest way.
+        """Return the depth of each group: the length of the longest path from `all` to it.
 
         Raises:
-            Refused: a group is within itself, or too deep.
+            Refused: a group contains itself, or is nested too deeply.
         """
         found: dict[str, int] = dict.fromkeys(self.groups, 1) | {ALL: 0}
         todo = [name for name in self.groups if name != ALL]
@@ -120,7 +120,7 @@ class Source(msgspec.Struct):
         return found
 
     def effective(self) -> dict[str, Variables]:
-        """The variables that each host gets: a group within another one overrides it, and the host overrides all."""
+        """Return the variables that each host gets: child groups override their parents, and the host overrides all."""
         depths = self.depths()
         parents: dict[str, list[str]] = {name: [] for name in self.groups}
         for name, group in self.groups.items():
@@ -149,14 +149,14 @@ class Source(msgspec.Struct):
 
 
 def expand(pattern: str, where: str) -> list[str]:
-    """The names that a pattern of Ansible stands for: `[01:50]`, `[a:f]`, `[1:9:2]`, several of them too.
+    """Expand a pattern of Ansible into names; it may have several ranges such as `[01:50]`, `[a:f]` or `[1:9:2]`.
 
     Args:
         pattern: a name, with or without ranges.
-        where: what is said in front of an error.
+        where: prefix of an error, such as the file and line.
 
     Raises:
-        Refused: it is no pattern, or has too many names.
+        Refused: the pattern is invalid, or has too many names.
     """
     names = [""]
     for text, begin, end, step in re.findall(r"([^\[\]]+)|\[(\w*):(\w+)(?::([0-9]{1,9}))?\]", pattern):
@@ -170,7 +170,7 @@ def expand(pattern: str, where: str) -> list[str]:
 
 
 def _values(begin: str, end: str, step: int) -> list[str]:
-    """What stands for a range; nothing if it is none, or has too many."""
+    """Return the values of a range; empty: it is invalid, or has too many values."""
     letters = string.ascii_letters
     if begin.isascii() and end.isascii() and begin.isdigit() and end.isdigit() and step and len(begin + end) < 30:
         width = len(begin) if begin.startswith("0") else 0
@@ -182,7 +182,12 @@ def _values(begin: str, end: str, step: int) -> list[str]:
 
 
 def only_ansible(file: str, what: str) -> Refused:
-    """The refusal of what Ansible itself must read: it can print what it has read."""
+    """Return the refusal of an inventory that only Ansible can read; its hint is to have Ansible convert it to YAML.
+
+    Args:
+        file: path of the inventory.
+        what: what it is, for the message.
+    """
     command = f"ansible-inventory -i {shlex.quote(file)} --list --yaml --output all.yml"
     return Refused(
         f"{file} is {what}, and not an inventory in INI notation or YAML",

@@ -1,4 +1,4 @@
-"""Writes an inventory of Ansible, in YAML: `ansible-inventory -i FILE --graph` shows what Ansible makes of it."""
+"""Write an Ansible inventory in YAML; `ansible-inventory -i FILE --graph` shows how Ansible reads it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ ARGUMENTS = "ansible_ssh_common_args"
 
 
 def text(known: Inventory) -> str:
-    """The inventory.
+    """Return the inventory as YAML.
 
     Raises:
-        Refused: a host or group has the name of one that Ansible makes itself.
+        Refused: a host or group has the name of a group that Ansible creates itself.
     """
     import yaml
 
@@ -46,7 +46,7 @@ def text(known: Inventory) -> str:
 
 
 def notes(known: Inventory) -> list[str]:
-    """What ssh does not read from an inventory of Ansible."""
+    """Return notes about gateways with settings that ssh does not read from an Ansible inventory."""
     gateways = [
         known.hosts[name] for name in dict.fromkeys(host.gateway for host in known.hosts.values() if host.gateway)
     ]
@@ -57,7 +57,7 @@ def notes(known: Inventory) -> list[str]:
 
 
 def _variables(host: Host, known: Inventory) -> dict[str, Any]:
-    """What connects to a host, whatever is the default."""
+    """Return all variables for the connection to a host, including those with default values."""
     return {
         "ansible_port": host.port,
         "ansible_user": host.user,
@@ -75,11 +75,11 @@ _STOCK: dict[str, Any] = {
     "ansible_ssh_timeout": 20,
     ARGUMENTS: "",
 }
-"""What needs not be said; a user needs: Ansible's default is the name of whoever runs it."""
+"""Values that need not be written. A user is always written: Ansible's default is the user who runs Ansible."""
 
 
 def _hops(host: Host, known: Inventory) -> list[Hop]:
-    """The way to a host, by addresses: ssh does not know the names of an inventory."""
+    """Return the jump hosts on the way to a host, by address, because ssh does not know the inventory's names."""
     hops: list[Hop] = []
     while host.gateway in known.hosts:
         host = known.hosts[host.gateway]

@@ -1,4 +1,4 @@
-"""Reads an inventory of Ansible in INI notation, as its plugin ansible.builtin.ini does."""
+"""Read an Ansible inventory in INI format, as its plugin ansible.builtin.ini does."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ KINDS = ("hosts", "children", "vars")
 
 
 def read(text: str, file: str) -> Source:
-    """The inventory that a text holds.
+    """Parse the text of an inventory.
 
     Args:
-        text: all of it.
-        file: its name, for errors.
+        text: content of the file.
+        file: name of the file, for errors.
 
     Raises:
-        Refused: a line that Ansible would not take either.
+        Refused: a line is invalid; Ansible would reject it as well.
     """
     source, group, kind = Source(file), UNGROUPED, "hosts"
     needed: dict[str, int] = {}
@@ -60,7 +60,7 @@ def read(text: str, file: str) -> Source:
 
 
 def _add_hosts(source: Source, group: str, line: str, number: int) -> None:
-    """A line such as `www[01:50].example.com ansible_user=admin`."""
+    """Add the hosts of a line such as `www[01:50].example.com ansible_user=admin`."""
     where = f"{source.file}, line {number}"
     try:
         pattern, *words = shlex.split(line, comments=True)
@@ -81,10 +81,10 @@ def _pair(text: str, number: int, where: str) -> tuple[str, Value]:
 
 
 def _value(text: str, number: int) -> Value:
-    """A value: Ansible takes it for a literal of Python where it can be one."""
+    """Parse a value, which Ansible reads as a Python literal if possible."""
     if text[:1] in ("'", '"'):
         try:
             text = str(ast.literal_eval(text))
         except (ValueError, SyntaxError, MemoryError, RecursionError):
-            return Value(text, number)  # Ansible takes it as it is, too
+            return Value(text, number)  # Ansible takes the text as it is, too
     return Value(text, number, PLAIN if text[:1] in ("{", "[", "(") and text[:2] != "{{" else "")

@@ -1,7 +1,7 @@
-"""Reads an inventory of Ansible in YAML, as its plugin ansible.builtin.yaml does; nothing in it is ever constructed.
+"""Read an Ansible inventory in YAML, as its plugin ansible.builtin.yaml does, without constructing any object.
 
-The text becomes nodes, and the nodes are visited: each still knows its line, and an alias that stands for millions of
-others costs nothing until it is visited. Visits are counted.
+The YAML is parsed into a graph of nodes, which is then visited. Each node knows its line, and an alias that expands to
+millions of nodes costs nothing until it is visited. Visits are counted and limited.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from yaml import Node
 
 MOST_VISITS = 500_000
-"""Keys that are visited, those of aliases each time: an inventory of 20,000 hosts has 100,000."""
+"""Limit for visited keys, where those of an alias count each time; an inventory of 20,000 hosts has 100,000."""
 
 TAG = "tag:yaml.org,2002:"
 
@@ -25,11 +25,11 @@ Pairs = dict[str, tuple["Node", "Node"]]
 
 
 def read(text: str, file: str) -> Source:
-    """The inventory that a text holds.
+    """Parse the text of an inventory.
 
     Args:
-        text: all of it.
-        file: its name, for errors.
+        text: content of the file.
+        file: name of the file, for errors.
 
     Raises:
         Refused: it is not YAML, or not an inventory.
@@ -46,13 +46,17 @@ def read(text: str, file: str) -> Source:
 
 
 class Reader:
-    """Visits the nodes of one document."""
+    """The visitor of the nodes of one document."""
 
     def __init__(self, source: Source) -> None:
         self.source, self.visits = source, 0
 
     def inventory(self, root: Node | None) -> Source:
-        """Visit all of it."""
+        """Visit the whole document, and return the inventory.
+
+        Raises:
+            Refused: it is not an inventory in YAML, or is too large.
+        """
         groups = self._pairs(root, "the inventory") if root else {}
         if not groups:
             raise Refused(f"{self.source.file} has no groups", "it is empty")
@@ -90,10 +94,14 @@ class Reader:
             variables.update(values)
 
     def _pairs(self, node: Node, what: str) -> Pairs:
-        """The pairs of a table, those that are merged into it by `<<` first; of a word that table with nothing in it.
+        """Return the pairs of a mapping, first those merged into it by `<<`; a word counts as a key without a value.
+
+        Args:
+            node: the mapping, a word, or null, which has no pairs.
+            what: what the node is, for errors.
 
         Raises:
-            Refused: it is something else.
+            Refused: the node is something else, or a key is not a word.
         """
         if node.id == "scalar":
             return {} if node.tag == f"{TAG}null" else {node.value: (node, _nothing(node))}

@@ -11,10 +11,10 @@ from fabfile.outcome import result
 
 
 class Exported(msgspec.Struct, frozen=True):
-    """An inventory, for another tool."""
+    """The inventory in the format of another tool."""
 
     text: str
-    """What the tool reads."""
+    """Content of the file that the tool reads."""
 
 
 def export_inventory(format: str) -> None:
@@ -24,9 +24,9 @@ def export_inventory(format: str) -> None:
         format: `ansible` or `ssh-config`.
 
     Raises:
-        Refused: there are no hosts, or something that the format has no way to write.
+        Refused: there are no hosts, or the format cannot represent a name or value.
     """
-    from fabfile.exchange import ansible_export, ssh_config  # `inv --list` is not to wait for them
+    from fabfile.exchange import ansible_export, ssh_config  # slow to import, which `inv --list` should not wait for
 
     known = inventory.load()
     known.resolve([selection.ALL])

@@ -1,4 +1,4 @@
-"""inventory.import: an inventory of Ansible becomes the text of a hosts.toml; what has no place there is listed."""
+"""inventory.import: convert an Ansible inventory to a hosts.toml, and list what hosts.toml cannot represent."""
 
 from __future__ import annotations
 
@@ -24,38 +24,39 @@ if TYPE_CHECKING:
     from fabfile.exchange.translation import Tables
 
 MOST = 8 << 20
-"""Bytes of an inventory: 20,000 hosts with all their variables."""
+"""Limit for the bytes of an inventory: enough for 20,000 hosts with their variables."""
 
 YAML = (".yml", ".yaml", ".json")
 VARIABLES = ("group_vars", "host_vars")
-"""Directories beside an inventory, whose variables Ansible reads as well."""
+"""Directories beside an inventory from which Ansible also reads variables."""
 
 
 class Imported(msgspec.Struct, frozen=True):
-    """What an inventory became."""
+    """The result of an import."""
 
     text: str
-    """The hosts.toml."""
+    """Content of the hosts.toml."""
     hosts: int
-    """How many it has."""
+    """Number of hosts in it."""
     left: list[Left]
-    """What it has no place for."""
+    """What it cannot represent."""
 
 
 def import_inventory(c: Context, file: str, output: str, *, yes: bool) -> None:
-    """Print an inventory of Ansible as a hosts.toml, or write it to a file.
+    """Print an Ansible inventory as a hosts.toml, or write it to a file.
 
     Args:
         c: this machine; with --dry nothing is written.
-        file: the inventory.
-        output: where to write it to; empty: standard output.
-        yes: whether a file that is there may be replaced.
+        file: path of the inventory.
+        output: path of the file to write; empty: standard output.
+        yes: replace the file if it exists.
 
     Raises:
-        Refused: it cannot be read, or the file to write is there already.
-        Pending: with --dry, where a file would be written.
+        Refused: the inventory cannot be read or has an impossible value, or the file to write exists.
+        Failed: the file cannot be written.
+        Pending: with --dry, a file would be written.
     """
-    from fabfile.exchange.translation import translated  # `inv --list` is not to wait for it
+    from fabfile.exchange.translation import translated  # slow to import, which `inv --list` should not wait for
 
     source = read(Path(file))
     tables = translated(source)
@@ -79,10 +80,10 @@ def import_inventory(c: Context, file: str, output: str, *, yes: bool) -> None:
 
 
 def read(file: Path) -> Source:
-    """The inventory that a file holds.
+    """Read an Ansible inventory from a file, in INI format or YAML.
 
     Raises:
-        Refused: it is none, or one that only Ansible itself can read.
+        Refused: it cannot be read, is not an inventory, or is one that only Ansible itself can read.
     """
     from fabfile.exchange import ansible_ini, ansible_yaml
 
@@ -107,7 +108,7 @@ def read(file: Path) -> Source:
 
 
 def _is_yaml(file: Path, text: str) -> bool:
-    """Whether an inventory is YAML: by its name, or where that says nothing, by its first line."""
+    """Return whether an inventory is YAML, by the suffix of its name or else by its first line."""
     if file.suffix in (*YAML, ".ini", ".cfg"):
         return file.suffix in YAML
     lines = (line.split(" #")[0].strip() for line in text.splitlines())
@@ -120,7 +121,7 @@ def _is_yaml(file: Path, text: str) -> bool:
 
 
 def beside(file: Path) -> Iterator[Left]:
-    """The files of variables beside an inventory, which are not read."""
+    """Yield the files of variables beside an inventory, which are not read."""
     for directory in (file.parent / name for name in VARIABLES):
         if directory.is_dir():
             names = sorted(each.name for each in islice(directory.iterdir(), 1000))
@@ -129,7 +130,7 @@ def beside(file: Path) -> Iterator[Left]:
 
 
 def _text(tables: Tables, name: str) -> Iterator[str]:
-    """The lines of hosts.toml; hosts that differ in a number only are one table."""
+    """Yield the text of hosts.toml in pieces; hosts whose names differ only in a number share a table."""
     yield f"# From the Ansible inventory {name!r}.\n"
     if tables.defaults:
         yield from ("\n[defaults]\n", *_pairs(tables.defaults))
@@ -160,15 +161,22 @@ def _pairs(table: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _key(name: str) -> str:
-    """A key, in quotes where it needs them; no name of ours has a quote in it."""
+    """Format a key of TOML, in quotes if it needs them; names of hosts and groups contain no quotes."""
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else f'"{name}"'
 
 
 def _write(file: Path, text: str, *, yes: bool, dry: bool, again: str) -> None:
-    """Write a whole file, or nothing; one that is there is replaced only if `yes`.
+    """Write the whole file or nothing; an existing one is replaced only if `yes` is set.
+
+    Args:
+        file: path of the file.
+        text: its content.
+        yes: replace the file if it exists.
+        dry: only check whether it exists.
+        again: the command that was typed, without its options for the output, for the hint.
 
     Raises:
-        Refused: it is there.
+        Refused: the file exists.
         Failed: it cannot be written.
     """
     refusal = Refused(
@@ -191,7 +199,7 @@ def _write(file: Path, text: str, *, yes: bool, dry: bool, again: str) -> None:
         if yes:
             part.replace(file)
         else:
-            file.hardlink_to(part)  # unlike a rename it replaces nothing
+            file.hardlink_to(part)  # unlike a rename, this never replaces a file
     except FileExistsError as error:
         raise refusal from error
     except OSError as error:

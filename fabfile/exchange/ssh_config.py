@@ -1,4 +1,4 @@
-"""Writes a configuration of ssh, for `Include` in ~/.ssh/config: then ssh, scp and rsync know the hosts by name."""
+"""Write a configuration for ssh; with `Include` in ~/.ssh/config, ssh, scp and rsync know the hosts by name."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ HEAD = "# Hosts of hosts.toml, by inventory.export.\n"
 
 
 def text(known: Inventory) -> str:
-    """The configuration.
+    """Return the text of the configuration.
 
     Raises:
-        Refused: a value that no configuration of ssh can have.
+        Refused: a value cannot be written in a configuration of ssh.
     """
     return HEAD + "".join("\n" + "\n    ".join(_block(host)) + "\n" for host in known.hosts.values())
 

@@ -1,4 +1,4 @@
-"""Options of ssh, as variables of Ansible have them: the way to a host, its known_hosts file, and what is neither."""
+"""Options of ssh in variables of Ansible: the jump hosts on the way to a host, and its known_hosts file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fabfile.errors import Refused
 from fabfile.selection import PLAIN
 
 FLAGS = "46AaCfGgKkMNnqsTtVvXxYy"
-"""Options without a value; every other one has one."""
+"""Letters of the options without a value; all others have one."""
 
 MOST_HOPS = 20
 """Limit for the jump hosts on the way to one host."""
@@ -22,7 +22,7 @@ FORWARD = re.compile(r"-W\s+(?:%h:%p|\[%h\]:%p)")
 
 
 class Hop(msgspec.Struct, frozen=True):
-    """A jump host; fields that are not given are empty."""
+    """A jump host; a user or port that is not given is empty."""
 
     host: str
     user: str = ""
@@ -34,19 +34,19 @@ class Hop(msgspec.Struct, frozen=True):
 
 
 class Options(msgspec.Struct):
-    """What the options of an ssh command mean for an inventory."""
+    """The options of an ssh command, as far as an inventory has settings for them."""
 
     hops: tuple[Hop, ...] = ()
     known_hosts: str = ""
     left: list[str] = []
-    """Options that mean nothing here, without their values: `-o ControlMaster`."""
+    """Options for which hosts.toml has no setting, without their values: `-o ControlMaster`."""
 
 
 def read(text: str) -> Options:
-    """The options of a text.
+    """Parse the options of an ssh command.
 
     Raises:
-        ValueError: it cannot be split into words.
+        ValueError: the text cannot be split into words.
     """
     found = Options()
     words = shlex.split(text)
@@ -69,7 +69,16 @@ def read(text: str) -> Options:
 
 
 def _take(found: Options, name: str, value: str) -> bool:
-    """Whether an option means something here; then it is taken."""
+    """Store an option in `found`, if an inventory has a setting for it.
+
+    Args:
+        found: the options so far.
+        name: letter of the option, or name of one given with `-o`, in lower case.
+        value: its value.
+
+    Returns:
+        Whether it was stored.
+    """
     hops: Sequence[Hop | None] = ()
     if name in ("j", "proxyjump"):
         hops = [_hop(word) for word in value.split(",")]
@@ -86,7 +95,7 @@ def _take(found: Options, name: str, value: str) -> bool:
 
 
 def _file(text: str) -> str:
-    """The path that an option names; nothing where it is several, none, or has variables."""
+    """Return the path in the value of an option; empty: it has no path, or several, or one with variables."""
     plain = text.removeprefix('"').removesuffix('"') if len(text) > 2 and text[0] == text[-1] == '"' else text
     several = plain == text and re.search(r"\s", text)
     variable = re.search(r"%|\$\{|[\"\\]", plain.replace("%%", ""))
@@ -101,7 +110,7 @@ def _hop(word: str) -> Hop | None:
 
 
 def _forwarded(command: str) -> Hop | None:
-    """The host of `ssh -W %h:%p -q user@host`, as Ansible's documentation has it; None for another command."""
+    """Return the host of `ssh -W %h:%p -q user@host`, as in Ansible's documentation; None for any other command."""
     forward = FORWARD.search(command)
     words = shlex.split(FORWARD.sub("", command)) if forward else []
     port = re.fullmatch(r"ssh (?:-q )?(?:-p ?([0-9]+) )?(?:-q )?([^\s-]\S*)", " ".join(words))
@@ -110,17 +119,29 @@ def _forwarded(command: str) -> Hop | None:
 
 
 def write(hops: Sequence[Hop], known_hosts: str) -> str:
-    """The text of options."""
+    """Format the options for an ssh command.
+
+    Args:
+        hops: jump hosts, the first one on the way first.
+        known_hosts: path of the known_hosts file; empty: ssh's own default.
+
+    Raises:
+        Refused: see `path`.
+    """
     options = [f"ProxyJump={','.join(map(str, hops))}"] * bool(hops)
     options += [f"UserKnownHostsFile={path(known_hosts, 'known_hosts')}"] if known_hosts else []
     return shlex.join([word for option in options for word in ("-o", option)])
 
 
 def path(text: str, name: str) -> str:
-    """A path as a value of an option.
+    """Format a path as the value of an option.
+
+    Args:
+        text: the path.
+        name: what the path is, for an error.
 
     Raises:
-        Refused: ssh would read another one.
+        Refused: ssh would read a different path.
     """
     if "${" in text:
         raise Refused(f"{name}: {shown(text)} cannot be exported", "ssh would look for a variable in it")
@@ -128,10 +149,14 @@ def path(text: str, name: str) -> str:
 
 
 def word(text: str, name: str) -> str:
-    """A text as a value of an option.
+    """Format a text as the value of an option.
+
+    Args:
+        text: the text.
+        name: what the text is, for an error.
 
     Raises:
-        Refused: ssh would read another one.
+        Refused: ssh would read a different text.
     """
     if re.search(r'["\\\n\r]', text):
         raise Refused(f"{name}: {shown(text)} cannot be exported", "ssh takes no quotes and backslashes there")

@@ -1,4 +1,4 @@
-"""Ansible's hosts, groups and variables → those of hosts.toml; what has no place there is listed."""
+"""Translate Ansible's hosts, groups and variables to those of hosts.toml, and list what hosts.toml cannot represent."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ KEYS = {
     "ansible_private_key_file": "identity_file", "ansible_ssh_private_key_file": "identity_file",
     "ansible_ssh_timeout": "connect_timeout",
 }  # fmt: skip
-"""Variables → keys of hosts.toml. Of two for one key, Ansible takes the latter."""
+"""Variables → keys of hosts.toml. If two variables for the same key are set, Ansible uses the one listed later."""
 
 ARGUMENTS = ("ansible_ssh_common_args", "ansible_ssh_extra_args")
-"""Variables with options of ssh."""
+"""Variables that contain options of ssh."""
 
 CONNECTION = "ansible_connection"
 SSH = ("ssh", "smart", "paramiko", "paramiko_ssh", "ansible.builtin.ssh", "ansible.builtin.paramiko_ssh")
@@ -39,7 +39,7 @@ WHY = {
     r"ansible_.*": "hosts.toml has no such setting",
     r".*": "a variable of playbooks",
 }
-"""Why a variable has no place; the first pattern counts."""
+"""Pattern for the name of a variable → why hosts.toml has no place for it; the first pattern that matches counts."""
 
 Way = tuple[Hop, ...]
 
@@ -47,7 +47,7 @@ TEMPLATE = re.compile(r"\{\{|\{%")
 
 
 class Tables(msgspec.Struct):
-    """What hosts.toml is to say."""
+    """The tables of the new hosts.toml, and what they cannot represent."""
 
     defaults: dict[str, Any] = {}
     groups: dict[str, list[str]] = {}
@@ -56,25 +56,25 @@ class Tables(msgspec.Struct):
 
 
 def translated(source: Source) -> Tables:
-    """The tables for an inventory of Ansible.
+    """Translate an Ansible inventory to the tables of a hosts.toml.
 
     Raises:
-        Refused: a value that a setting cannot have, with its line.
+        Refused: a setting has an impossible value; the error names its line.
     """
     return Translation(source).tables()
 
 
 class Translation:
-    """One inventory that becomes another one."""
+    """The translation of one inventory, with its state."""
 
     def __init__(self, source: Source) -> None:
         self.source, self.to = source, Tables(left=list(source.left))
         self.names: dict[str, str] = {}
-        """Ansible's names of hosts → ours; two names of one machine become one."""
+        """Ansible's name of a host → ours; two names of one machine become one."""
         self.ways: dict[str, Way] = {}
-        """Our names → the jump hosts on the way."""
+        """Our name of a host → the jump hosts on the way to it."""
         self.machines: dict[tuple[Way, str, int], str] = {}
-        """Way, address and port → our name: hosts.toml has one host for a machine."""
+        """Jump hosts, address and port → our name: a machine becomes a single host in hosts.toml."""
 
     def tables(self) -> Tables:
         """See `translated`."""
@@ -100,7 +100,7 @@ class Translation:
         self.to.left.append(Left(line, name, why))
 
     def _why(self, name: str, value: Value) -> str:
-        """Why a variable has no place, or nothing where it has one."""
+        """Return why hosts.toml has no place for a variable; empty: it has one."""
         if name in ARGUMENTS and not _unusable(value):
             try:
                 left = ssh_options.read(value.text).left
@@ -114,10 +114,10 @@ class Translation:
         return value.why or next(why for pattern, why in WHY.items() if re.fullmatch(pattern, name, re.DOTALL))
 
     def _settings(self, variables: Variables) -> dict[str, Any]:
-        """What variables set in hosts.toml.
+        """Return the settings of hosts.toml that the variables stand for.
 
         Raises:
-            Refused: a value that cannot be.
+            Refused: a value is impossible.
         """
         found: dict[str, Any] = {}
         for name, key in KEYS.items():
@@ -135,8 +135,8 @@ class Translation:
         return not said or said.text in SSH
 
     def _add_host(self, name: str, variables: Variables) -> None:
-        """A host; one that has the address of another, on the same way, is that one."""
-        # What is set for all, and not for this host, is Ansible's own default for it.
+        """Add a host, unless it has the address and jump hosts of an earlier one: then it is the same machine."""
+        # A setting in [defaults] that does not apply to this host in Ansible gets our built-in default for it.
         settings = {key: options(Host)[key].default for key in self.to.defaults} | self._settings(variables)
         address = settings.pop("address", "") or _checked(
             "address", name, f"{self.source.file}: the host {shown(name)}"
@@ -153,7 +153,7 @@ class Translation:
         self.names[name] = self._new(name, address, port, way, settings)
 
     def _new(self, name: str, address: str, port: int, way: Way, settings: dict[str, Any]) -> str:
-        """A new host, and its name."""
+        """Add a new host, and return our name for it."""
         ours = self._name(name)
         defaults = self.to.defaults
         differing = {key: value for key, value in settings.items() if key not in defaults or defaults[key] != value}
@@ -163,11 +163,11 @@ class Translation:
 
     @property
     def port(self) -> int:
-        """Of hosts that have none of their own."""
+        """The port of hosts that do not set one."""
         return int(self.to.defaults.get("port", 22))
 
     def _name(self, name: str) -> str:
-        """A name that is free in hosts.toml: itself if it can be."""
+        """Return a name that is valid and not yet used in hosts.toml; the given one if possible."""
         plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:240] or "host"
         ours, number = plain, 1
         while ours == selection.ALL or ours in self.to.hosts or ours in self.to.groups:
@@ -178,7 +178,7 @@ class Translation:
         return ours
 
     def _gateway(self, way: Way) -> str:
-        """Our name of the last jump host on a way; those that are no hosts yet are added."""
+        """Return our name for the last jump host on a way; jump hosts that are not hosts yet are added."""
         *before, hop = way
         first = tuple(before)
         named = self.names.get(hop.host, "")
@@ -228,7 +228,7 @@ def _checked(key: str, text: str, where: str) -> Any:
 
 
 def _options(variables: Variables) -> ssh_options.Options:
-    """What the options of ssh say; those that cannot be read are listed elsewhere."""
+    """Parse the options of ssh in variables; options that cannot be parsed are listed by `Translation._why`."""
     values = [variables[name] for name in ARGUMENTS if name in variables]
     with suppress(ValueError):
         return ssh_options.read(" ".join(each.text for each in values if not _unusable(each)))
