@@ -1,7 +1,7 @@
-"""The lock of a machine: whoever changes it holds it, and its file says who that is.
+"""The lock of a machine: a script that changes the machine holds it, and writes into its file on whose behalf.
 
-It is the kernel's (flock): it ends with the script that took it, however that ends. A generation counts the changes
-made on the machine; a plan that was made for an older one is not applied.
+It is a lock of the kernel (flock), so it is released when the script that took it ends, for whatever reason. A
+generation counts the changes made on the machine; a plan that was made for an older generation is not applied.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ LOCK = "/run/containerd-devmapper.lock"
 GENERATION = "/run/containerd-devmapper.generation"
 
 BUSY, STALE = 75, 76
-"""Exit codes of a script that begins with `taken`: somebody else holds the lock; the machine changed since it was
-looked at. Once it has printed a mark, they are a change's."""
+"""Exit codes of a script that begins with `taken`: somebody else holds the lock; or the machine was changed after its
+facts were gathered. Once the script has printed a mark, an exit code is that of a change."""
 
 SHORT = 5
-"""Seconds that a script itself waits for the lock; an operator who wants to wait longer is told for whom."""
+"""Seconds that a script itself waits for the lock; before `run` waits longer, it prints who holds the lock."""
 
 SETTING = "wait_lock"
-"""Where --wait-lock is in the configuration of a context."""
+"""Key of the value of --wait-lock in the configuration of a context."""
 
 
 class Stale(Exception):
@@ -50,12 +50,12 @@ def patience(c: Context) -> int | None:
 
 
 def taken(generation: str, name: str = "", wait: int | None = None) -> list[str]:
-    """The lines of a script that take the lock for it, on descriptor 9.
+    """Return the first lines of a script, which take the lock for it, on file descriptor 9.
 
     Args:
-        generation: for which the plan was made.
-        name: of the step or task.
-        wait: see `patience`; the lock of a pool, which `devmapper-pool` takes, is waited for as long.
+        generation: generation for which the plan was made.
+        name: name of the step or task.
+        wait: seconds of --wait-lock, see `patience`; `devmapper-pool` waits as long for the lock of a pool.
     """
     seconds = SHORT if wait is None else min(wait, SHORT)
     login = "login ${SUDO_USER:-$(id -un)}${SSH_CLIENT:+ from ${SSH_CLIENT%% *}}"
@@ -71,24 +71,28 @@ def taken(generation: str, name: str = "", wait: int | None = None) -> list[str]
 
 
 def waiting(seconds: int) -> str:
-    """The script that waits until nobody holds the lock, and ends as one that begins with `taken` if somebody does."""
+    """Return a script that waits until the lock is free; if it is still held then, it ends with `BUSY`.
+
+    Args:
+        seconds: limit for the wait.
+    """
     return f"flock -w {seconds} {LOCK} true || {_say_who()}\n"
 
 
 def _say_who() -> str:
-    """Return the shell that runs when a script did not get the lock: it prints who holds it."""
+    """Return the shell code for a script that did not get the lock: it prints who holds it, and exits with `BUSY`."""
     return f"{{ cat {LOCK}; echo $(($(date +%s) - $(stat -c %Y {LOCK}))) s ago; exit {BUSY}; }}"
 
 
 def _me() -> str:
-    """Return who runs this program, and where: `user@controller`."""
+    """Return the user who runs this program, and where: `user@controller`."""
     import getpass
     import os
     import socket
 
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):  # no such user here, in a container for example
+    except (KeyError, OSError):  # the user has no name, for example in a container
         user = str(os.getuid())
     return f"{user}@{socket.gethostname()}"
 

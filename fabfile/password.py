@@ -1,4 +1,4 @@
-"""The sudo password of a run: typed once, read from a file that only its owner can read, or printed by a command."""
+"""Get the sudo password of a run: typed, read from a file that only its owner can read, or printed by a command."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from fabfile import sudo
 from fabfile.errors import Interrupted, Refused
 
 PROMPT, FILE, COMMAND = "prompt-for-sudo-password", "sudo-password-file", "sudo-password-command"
-"""Options in front of the task; the first is Invoke's own."""
+"""Options in front of the task; the first one is Invoke's own."""
 
 MOST = 1023
-"""Bytes that sudo reads of a password."""
+"""Limit for the bytes of a password; sudo reads no more."""
 
 LIMIT = 120
-"""Seconds for the command, which may ask a person to unlock something."""
+"""Limit in seconds for the command, which may ask the operator to unlock a password store."""
 
 
 def take(*, prompt: bool, file: str, command: str) -> None:
-    """Get the password, and have sudo answered with it.
+    """Get the password from the source that is given, and answer sudo with it from now on; without a source do nothing.
 
     Args:
-        prompt: whether to ask on the terminal.
-        file: its name; empty: none.
-        command: a line for sh; empty: none.
+        prompt: ask for it on the terminal.
+        file: path of a file with it; empty: none.
+        command: command line for sh that prints it; empty: none.
 
     Raises:
-        Refused: two of them are given, or there is no usable password.
+        Refused: several sources are given, or there is no usable password.
         Interrupted: Ctrl-C at the prompt, or while the command ran.
     """
     given = [f"--{name}" for name, value in ((PROMPT, prompt), (FILE, file), (COMMAND, command)) if value]
@@ -46,7 +46,12 @@ def take(*, prompt: bool, file: str, command: str) -> None:
 
 
 def _one_line(found: bytes, option: str) -> bytes:
-    """The password without the line feed at its end."""
+    """Return the password without the line end, and refuse one that sudo cannot read.
+
+    Args:
+        found: what was typed, read or printed.
+        option: the option, for an error.
+    """
     line = found.removesuffix(b"\n").removesuffix(b"\r")
     if not line:
         raise Refused(f"{option}: the password is empty")
@@ -73,7 +78,7 @@ def _typed() -> bytes:
 
 def _read(file: Path) -> bytes:
     try:
-        # A fifo would keep us waiting; nothing is read of what is no file.
+        # O_NONBLOCK: opening a FIFO would wait for a writer. Nothing is read unless it is a regular file.
         with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY), "rb") as stream:
             found = os.fstat(stream.fileno())
             if not stat.S_ISREG(found.st_mode):
@@ -93,7 +98,7 @@ def _read(file: Path) -> bytes:
 
 
 def _printed(command: str) -> bytes:
-    """What a command prints; what it says on standard error reaches the terminal, and it may ask there."""
+    """Return what a command prints on standard output; it keeps the terminal, and can ask a question there."""
     with subprocess.Popen(["/bin/sh", "-c", command], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         try:

@@ -1,7 +1,7 @@
-"""What -H, --limit, --exclude and groups say → hosts: names, globs, ranges, labels, groups, `user@host:port`.
+"""Select hosts by the words of -H, --limit, --exclude and groups: names, globs, ranges, labels, `user@host:port`.
 
-A word that is no known host, group, pattern or address is refused, with the nearest name: it is a mistake. Ranges are
-those of ClusterShell: `web[01-64]`, `web[1-9/2,20]`, `rack[1-4]n[01-16]`.
+A word that stands for nothing is refused with the nearest name, because it is a mistake. Ranges are in ClusterShell's
+notation: `web[01-64]`, `web[1-9/2,20]`, `rack[1-4]n[01-16]`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from fabfile.errors import Refused
 from fabfile.host import Host, check_address, check_user
 
 ALL = "hosts"
-"""The group that always means every host."""
+"""Name of the group that always has every host."""
 
 MOST = 20_000
-"""Hosts that a range may name."""
+"""Limit for the hosts that a range may name."""
 
 DEEPEST = 50
-"""Groups within each other."""
+"""Limit for the depth of nested groups."""
 
 EXAMPLE = "192.0.2.1"
 
@@ -37,16 +37,16 @@ PLAIN = re.compile(
 
 
 NUMBER = re.compile(r"([^.]*?)([0-9]+)([^0-9.]*(?:\..*)?)")
-"""The last number in the first part of a host name: that of web07.rack1.example.com."""
+"""A host name, split at the last number in its first label: at `07` in web07.rack1.example.com."""
 
 LONG = 400
-"""Characters of a range that is written."""
+"""Limit for the characters of a range that `folded` returns."""
 
 LAST_NUMBER = re.compile(r"(.*?)([0-9]+)(\D*)")
 
 
 class Chosen(NamedTuple):
-    """What there is to choose from."""
+    """What hosts are chosen from: the hosts and groups of the inventory."""
 
     file: Path
     defaults: Host
@@ -55,24 +55,24 @@ class Chosen(NamedTuple):
 
 
 def words(text: str) -> list[str]:
-    """The words of a list: commas within brackets belong to a range."""
+    """Split a list at its commas, except those within brackets, which belong to a range."""
     return [word.strip() for word in re.split(r",(?![^\[]*\])", text) if word.strip()]
 
 
 def is_range(word: str) -> bool:
-    """Whether a word names several hosts by numbers; brackets around an IPv6 address are none of that."""
+    """Return whether a word has a range of numbers in brackets; brackets around an IPv6 address are not a range."""
     return bool(re.search(r"\[[0-9][0-9,/-]*\]", word))
 
 
 def expand(word: str, where: str) -> list[str]:
-    """The names that a range stands for; any other word is itself.
+    """Expand a range into names; return any other word as it is.
 
     Args:
-        word: `web[01-64]`.
-        where: what is said in front of an error.
+        word: a range such as `web[01-64]`, or another word.
+        where: prefix of an error, such as the option.
 
     Raises:
-        Refused: it is no range, or has too many names.
+        Refused: the range is invalid, or has too many names.
     """
     if not is_range(word):
         return [word]
@@ -84,7 +84,7 @@ def expand(word: str, where: str) -> list[str]:
         raise Refused(f"{where}: {shown(word)} has too many names", f"at most {MOST}")
     if wrong := re.search(r"[^A-Za-z0-9._,/\[\]-]", word):
         raise Refused(f"{where}: {shown(word)} has {wrong[0]!r} beside a range", "letters, digits, dots, hyphens")
-    from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException  # slow, and seldom needed
+    from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException  # slow to import, and seldom needed
 
     try:
         return list(NodeSet(word, resolver=RESOLVER_NOGROUP))
@@ -93,7 +93,7 @@ def expand(word: str, where: str) -> list[str]:
 
 
 def folded(names: Iterable[str]) -> list[str]:
-    """The same names, as ranges where they differ in one number only: the opposite of `expand`."""
+    """Return the same names, as ranges where they differ only in one number: the opposite of `expand`."""
     alike: dict[tuple[str, str], list[str]] = {}
     for name in dict.fromkeys(names):
         found = (LAST_NUMBER if re.fullmatch(r"[0-9.]+", name) else NUMBER).fullmatch(name)
@@ -103,7 +103,7 @@ def folded(names: Iterable[str]) -> list[str]:
 
 
 def _range(before: str, after: str, names: list[str]) -> list[str]:
-    """The ranges of names that differ between `before` and `after`: several where one would be too long to read."""
+    """Return names that differ only between `before` and `after` as a range, or as several if it exceeds `LONG`."""
     if len(names) < 2:
         return names
     from ClusterShell.RangeSet import RangeSet  # as above
@@ -117,16 +117,16 @@ def _range(before: str, after: str, names: list[str]) -> list[str]:
 
 
 def narrowed(known: Chosen, hosts: Iterable[Host], limit: str, exclude: str) -> list[Host]:
-    """Those hosts that `limit` names, if it names any, and `exclude` does not.
+    """Return the hosts that `limit` selects, without those that `exclude` selects.
 
     Args:
-        known: what there is.
-        hosts: what was chosen.
-        limit: a list of words; empty: all.
-        exclude: a list of words.
+        known: what hosts are chosen from.
+        hosts: hosts that were chosen with -H.
+        limit: words, separated by commas; empty: all hosts.
+        exclude: words, separated by commas; empty: none.
 
     Raises:
-        Refused: a word that is nothing, or no host is left.
+        Refused: a word stands for nothing, or no host is left.
     """
     hosts = list(hosts)
     known = known._replace(hosts={**known.hosts, **{host.name: host for host in hosts}})
@@ -139,15 +139,15 @@ def narrowed(known: Chosen, hosts: Iterable[Host], limit: str, exclude: str) -> 
 
 
 def choose(known: Chosen, asked: Iterable[str], where: str = "-H") -> list[Host]:
-    """The hosts that words stand for, each once, in the order given; those of a pattern in the order of the file.
+    """Return the hosts that words stand for, each once, in their order; those of a pattern in the order of the file.
 
     Args:
-        known: what there is.
+        known: what hosts are chosen from.
         asked: the words.
-        where: what is said in front of an error.
+        where: prefix of an error, such as the option.
 
     Raises:
-        Refused: a word that names nothing.
+        Refused: a word stands for nothing.
     """
     found: dict[str, Host] = {}
     groups: set[str] = set()
@@ -158,7 +158,15 @@ def choose(known: Chosen, asked: Iterable[str], where: str = "-H") -> list[Host]
 
 
 def _hosts(known: Chosen, word: str, where: str, groups: set[str], depth: int = 0) -> Iterator[Host]:
-    """The hosts of a word; `groups` are those that were met: the second time they have nothing new."""
+    """Yield the hosts that a word stands for.
+
+    Args:
+        known: what hosts are chosen from.
+        word: the word.
+        where: prefix of an error, such as the option.
+        groups: groups that were visited; they are added to it, and skipped the next time.
+        depth: number of groups that the word is within; 0: it was typed.
+    """
     if word in known.hosts:
         yield known.hosts[word]
     elif word == ALL:
@@ -183,14 +191,14 @@ def _hosts(known: Chosen, word: str, where: str, groups: set[str], depth: int = 
 
 
 def check_groups(known: Chosen, taken: str) -> None:
-    """Refuse groups that cannot be.
+    """Check the groups of an inventory.
 
     Args:
-        known: what there is.
-        taken: what is said where the name of a group is another thing's.
+        known: its hosts and groups.
+        taken: details of the error for a group with a name that is already taken.
 
     Raises:
-        Refused: such a name, a member that is nothing, a ring.
+        Refused: the name of a group is taken, a member does not exist, or a group contains itself.
     """
     for group, members in known.groups.items():
         said = f"{known.file}: groups.{group[:120]}"
@@ -217,7 +225,7 @@ def _any(labels: Iterable[str], pattern: str) -> bool:
 
 
 def _some(hosts: Iterable[Host], known: Chosen, word: str, kind: str) -> list[Host]:
-    """Refuse a pattern that nothing matches: it is a mistake more often than an empty set."""
+    """Return the hosts as a list, and refuse an empty one: a pattern that matches nothing is most likely a mistake."""
     found = list(hosts)
     if not found:
         labels = sorted({label for host in known.hosts.values() for label in host.labels})
@@ -227,7 +235,10 @@ def _some(hosts: Iterable[Host], known: Chosen, word: str, kind: str) -> list[Ho
 
 
 def _plain(known: Chosen, word: str) -> Host | None:
-    """A host that no file names: `user@host:port`, with a user or a port at least, or else it may be a mistake."""
+    """Return the host for `user@host:port`, which need not be in the inventory; None: the word is not of this form.
+
+    It must have a user, a port or an IPv6 address in brackets; a bare name could be a mistyped host of the inventory.
+    """
     parts = PLAIN.fullmatch(word)
     if not parts or not (parts["user"] or parts["port"] or parts["host"].startswith("[")):
         return None
@@ -247,7 +258,7 @@ def _plain(known: Chosen, word: str) -> Host | None:
 
 
 def _listed(names: Iterable[str]) -> str:
-    """Known names, as many as fit on a screen."""
+    """List the known names, for an error; after 50, the rest is only counted."""
     names = list(names)
     more = f", and {len(names) - 50} more" if len(names) > 50 else ""
     return f"known: {', '.join(names[:50])}{more}"
@@ -271,7 +282,12 @@ def _unknown(known: Chosen, name: str, where: str) -> Refused:
 
 
 def lines(file: Path, typed: str) -> str:
-    """How to add the host that was typed, as `USER@ADDRESS:PORT` at most: TOML to append as it stands."""
+    """Return the hint how to add a host to hosts.toml, with TOML to append.
+
+    Args:
+        file: path of hosts.toml.
+        typed: the host as it was typed: `[USER@]ADDRESS[:PORT]`.
+    """
     user, _, rest = typed.rpartition("@")
     address, colon, port = rest.rpartition(":")
     if not (colon and re.fullmatch(r"[0-9]{1,5}", port)) or (":" in address and not address.endswith("]")):

@@ -1,4 +1,4 @@
-"""A command that was begun: its input and outputs as bytes. On a host it is `ssh.channel`, on this machine `Local`."""
+"""A running command, with its input and outputs as bytes: `ssh.channel.Channel` on a host, `Local` on this machine."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from typing import Any, Protocol
 
 
 class Stream(Protocol):
-    """A command that was begun."""
+    """A running command."""
 
     def read(self, size: int) -> bytes:
-        """Some of its standard output, nothing at its end."""
+        """Return some of its standard output, at most `size` bytes; empty: the output has ended."""
 
     def read_error(self, size: int) -> bytes:
-        """Some of its standard error, nothing at its end."""
+        """Return some of its standard error, at most `size` bytes; empty: the output has ended."""
 
     def write(self, data: bytes) -> None:
         """Write to its standard input."""
 
     def end_input(self) -> None:
-        """End its standard input."""
+        """Close its standard input."""
 
     def cancel(self) -> None:
-        """End it: the reads end too."""
+        """End the command; pending reads end as well."""
 
     def exit_code(self) -> int | None:
-        """Its exit code, or None where the connection was lost before it came."""
+        """Return its exit code; None: the connection was lost before it arrived."""
 
     def lost(self) -> str:
-        """Why the connection was lost, where that is known."""
+        """Return why the connection was lost; empty: unknown, or not lost."""
 
 
 class Local:
@@ -59,7 +59,7 @@ class Local:
             while view:
                 view = view[self.process.stdin.write(view) :]
         except BrokenPipeError:
-            return  # it ended before it read all; its exit code and output say why
+            return  # the command ended before it had read everything; its exit code and output tell why
 
     def end_input(self) -> None:
         """See `Stream`."""
@@ -67,13 +67,13 @@ class Local:
         self.process.stdin.close()
 
     def cancel(self) -> None:
-        """See `Stream`. What runs as root is not ours to kill: it ends with its input, by its own watch."""
+        """See `Stream`. Root's processes cannot be killed from here: they notice the end of their input, and end."""
         self.end_input()
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
 
     def lost(self) -> str:
-        """See `Stream`. There is no connection."""
+        """See `Stream`; there is no connection that could be lost."""
         return ""
 
     def exit_code(self) -> int | None:

@@ -1,7 +1,7 @@
-"""Root on a machine where the login is not root: by sudo, without a question or with a password that it asks for.
+"""Run scripts as root where the login is not root, by sudo, with or without a password.
 
-A password is written to sudo's standard input when sudo has asked: one that sudo does not need is never sent. The
-script follows once root's shell has said that it runs. So neither can be taken for the other.
+The password is written to sudo's standard input only after sudo has asked for it; if sudo does not ask, it is never
+sent. The script is written only after root's shell has announced that it runs. So neither is taken for the other.
 """
 
 from __future__ import annotations
@@ -17,42 +17,46 @@ if TYPE_CHECKING:
     from fabfile.stream import Stream
 
 LIMIT = 60
-"""Seconds for sudo to ask and to judge: it may ask a directory server, and waits after a wrong password."""
+"""Seconds for sudo to ask for the password and check it: it may query a directory server, and delays a rejection."""
 
 MOST = 64 << 10
-"""Bytes of what a login shell and sudo say before a script begins."""
+"""Limit for the bytes that a login shell and sudo print before a script begins."""
 
 AS_ROOT = 'if [ "$(id -u)" -eq 0 ]; then exec sh -c "$0"; else exec sudo {how} sh -c "$0"; fi'
-"""Runs its $0 as root. No character of it means anything to csh or fish within single quotes."""
+"""Shell that runs its $0 as root. Within single quotes, none of its characters is special to csh or fish."""
 
 SILENT, ASKING = AS_ROOT.format(how="-n"), AS_ROOT.format(how='-S -p "$1"')
 
 _passwords: list[bytes] = []
-"""The one of this run, if there is one: in no argument, configuration or environment."""
+"""The password of this run, if there is one. It is kept only here: in no argument, configuration or environment."""
 
 
 def use(password: bytes) -> None:
-    """Answer with this password from now on, where sudo asks."""
+    """Answer with this password from now on when sudo asks for one."""
     _passwords[:] = [password]
 
 
 def forget() -> None:
-    """Have no password any more."""
+    """Forget the password."""
     _passwords.clear()
 
 
 class Entrance:
-    """How one script becomes root's."""
+    """The start of one script as root: the command, and the dialogue with sudo."""
 
     def __init__(self) -> None:
         mark = f"@@{secrets.token_hex(8)}"
-        # A shell that prints the commands that it runs must not be taken for sudo: sudo prints %% as %, and the shell
-        # that says that it is ready removes the quotes.
+        # A shell that prints the commands that it runs must not be mistaken for sudo or for root's shell. So what they
+        # print differs from the command: sudo prints %% as %, and root's shell removes the quotes of the announcement.
         self.prompt, self.question = f"{mark}%%:", f"{mark}%:".encode()
         self.announce, self.ready = f'echo "{mark}"ready >&2', f"{mark}ready\n".encode()
 
     def command(self, take: str) -> str:
-        """The command that runs `take` as root."""
+        """Return the command that runs `take` as root.
+
+        Args:
+            take: shell that reads the script from its standard input.
+        """
         if not _passwords:
             return f"exec sh -c {quote(SILENT)} {quote(take)}"
         return f"exec sh -c {quote(ASKING)} {quote(f'{self.announce}; {take}')} {quote(self.prompt)}"
@@ -61,11 +65,11 @@ class Entrance:
         """Answer sudo's question, if it asks one.
 
         Returns:
-            Whether the script is to follow, and what came on standard error after sudo. Where it is not, the command
-            has ended; how it did says why.
+            Whether to send the script, and what was printed on standard error after sudo's part. If the script is not
+            to be sent, the command has ended; its exit code and output tell why.
 
         Raises:
-            Failed: sudo rejected the password, which is tried once, or did neither ask nor begin in time.
+            Failed: sudo rejected the password, which is tried once, or neither asked nor started the shell in time.
         """
         if not _passwords:
             return True, b""
@@ -76,7 +80,7 @@ class Entrance:
             stream.cancel()
 
         timer = threading.Timer(LIMIT, stop)
-        timer.daemon = True  # a thread that nobody waits for any more must not keep the program
+        timer.daemon = True  # a thread that is no longer waited for must not keep the program from ending
         timer.start()
         try:
             heard, why = self._converse(stream)
@@ -90,7 +94,7 @@ class Entrance:
         return bool(ready), rest if ready else said
 
     def _converse(self, stream: Stream) -> tuple[bytes, str]:
-        """What came on standard error, and what went wrong."""
+        """Return what was printed on standard error, and what went wrong; empty: nothing."""
         heard, answered = b"", False
         while self.ready not in heard and (piece := stream.read_error(MOST)):
             heard += piece

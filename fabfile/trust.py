@@ -1,4 +1,4 @@
-"""ssh.trust: host keys are read, shown, confirmed and recorded; gateways first, then the hosts behind them."""
+"""ssh.trust: read host keys, show, confirm and record them; gateways come before the hosts behind them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 ANSWERS = {"yes": True, "no": False}
 
 PRINT = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
-"""What a person runs on the host itself, at its console."""
+"""Command that prints the fingerprint on the host itself; the operator runs it at the host's console."""
 
 Status = Literal["known", "recorded", "pending"]
 
@@ -36,34 +36,34 @@ AS_STEP: dict[Status, Literal["ok", "changed", "pending"]] = {
     "recorded": "changed",
     "pending": "pending",
 }
-"""A host is reported as a step of the task."""
+"""Status of a host's keys → status of a step: a host is reported as a step of the task."""
 
 
 class Key(msgspec.Struct, frozen=True):
     """A host key."""
 
     kind: str
-    """Of the key: `ssh-ed25519`."""
+    """Kind of the key: `ssh-ed25519`."""
     fingerprint: str
-    """As `ssh-keygen -l` prints it."""
+    """Fingerprint, as `ssh-keygen -l` prints it."""
 
 
 class Trusted(msgspec.Struct):
-    """What was done about the keys of a host."""
+    """The outcome for one host."""
 
     host: str
-    """Its name in the inventory, or as it was typed."""
+    """Name of the host in the inventory, or as it was typed."""
     name: str
-    """As known_hosts names it: `192.0.2.1` or `[192.0.2.1]:2222`."""
+    """Name of the host in known_hosts: `192.0.2.1` or `[192.0.2.1]:2222`."""
     file: str
-    """The known_hosts file."""
+    """Path of the known_hosts file."""
     status: Status
     keys: list[Key]
-    """Those that are recorded, or would be."""
+    """The keys that are recorded, or would be."""
 
 
 class Look(msgspec.Struct, frozen=True):
-    """What came of asking a host for its keys."""
+    """The result of reading the keys of a host: the keys, or the problem."""
 
     host: Host
     keys: Keys | None = None
@@ -77,10 +77,14 @@ class Look(msgspec.Struct, frozen=True):
 
 
 def check_fingerprint(text: str, name: str) -> None:
-    """Refuse what is not a fingerprint of SHA-256.
+    """Check that a text is a SHA-256 fingerprint.
+
+    Args:
+        text: the text.
+        name: name of the option, for the error.
 
     Raises:
-        Refused: such a text.
+        Refused: it is not a fingerprint.
     """
     if not re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}=?", text):
         what = f"{name}: {shown(text)} is not a fingerprint"
@@ -88,19 +92,19 @@ def check_fingerprint(text: str, name: str) -> None:
 
 
 def trust_hosts(c: Context, hosts: str, fingerprints: Sequence[str], *, yes: bool, known_hosts: str = "") -> None:
-    """Show the keys of hosts that are not known yet, and record those that are confirmed.
+    """Show the keys of hosts, and record new ones once they are confirmed.
 
     Args:
         c: this machine; with --dry nothing is recorded.
-        hosts: words that select them, as after -H.
-        fingerprints: record only keys that have one of these, and ask nothing.
-        yes: record all, and ask nothing.
-        known_hosts: the file to record them in; empty: what the inventory says of each host.
+        hosts: selection of hosts, as after -H.
+        fingerprints: record only keys with one of these fingerprints, without asking.
+        yes: record all keys, without asking.
+        known_hosts: path of the file to record them in; empty: the file that the inventory names for each host.
 
     Raises:
-        Refused: nobody confirmed it, or a host has other keys than those that are recorded.
-        Unreachable: a host, or a gateway that is not trusted.
-        Pending: with --dry there are keys to record.
+        Refused: the keys were not confirmed, or a host has other keys than those that are recorded.
+        Unreachable: a host does not answer, or a gateway is not trusted.
+        Pending: with --dry, there are keys to record.
     """
     known = inventory.load()
     chosen = known.resolve(selection.words(hosts))
@@ -128,7 +132,7 @@ def trust_hosts(c: Context, hosts: str, fingerprints: Sequence[str], *, yes: boo
 
 
 def _rounds(known: Inventory, chosen: Sequence[Host]) -> Iterator[list[Host]]:
-    """The hosts, those first that others of them are behind."""
+    """Yield the hosts in rounds, so that each gateway comes in an earlier round than the hosts behind it."""
     names = {host.name for host in chosen}
     depths: dict[int, list[Host]] = {}
     for host in chosen:
@@ -143,7 +147,7 @@ def _rounds(known: Inventory, chosen: Sequence[Host]) -> Iterator[list[Host]]:
 def _read(known: Inventory, hosts: Sequence[Host], *, every: bool) -> list[Look]:
     from fabric import Config
 
-    from fabfile.ssh import config, hostkeys  # slow, and only for this
+    from fabfile.ssh import config, hostkeys  # slow to import, and needed only here
     from fabfile.ssh.ways import Ways
 
     config.check(None)
@@ -194,7 +198,7 @@ def _show(looks: Iterable[Look]) -> None:
 
 
 def _confirm(new: Sequence[Look]) -> None:
-    """Ask the person at the terminal.
+    """Ask for confirmation on the terminal.
 
     Raises:
         Refused: there is no terminal, or the answer is no.
@@ -216,7 +220,7 @@ def _confirm(new: Sequence[Look]) -> None:
 
 
 def _answer(question: str) -> bool | None:
-    """Yes or no; None for anything else. The end of the input means no."""
+    """Ask a question; return whether the answer is yes, or None if it is neither yes nor no. End of input means no."""
     say(f"{question} (yes/no)")
     line = sys.stdin.readline()
     return ANSWERS.get(line.strip().lower()) if line else False
@@ -234,7 +238,7 @@ def _record(new: Iterable[Look]) -> None:
 
 
 def _told(looks: Iterable[Look], *, dry: bool) -> Iterator[Trusted]:
-    """Print and note what was done; a host is a step of the task."""
+    """Print and note the outcome for each host, as a step of the task, and yield it."""
     for look in looks:
         if look.keys:
             new: Literal["recorded", "pending"] = "pending" if dry else "recorded"
@@ -247,7 +251,12 @@ def _told(looks: Iterable[Look], *, dry: bool) -> Iterator[Trusted]:
 
 
 def _end(problems: Sequence[Problem], count: int) -> None:
-    """Raise what went wrong; with several hosts, each problem has been printed already."""
+    """Raise an error if there was any problem; with several hosts, each problem has been printed already.
+
+    Args:
+        problems: the problems.
+        count: number of hosts.
+    """
     if problems and count == 1:
         raise problems[0]
     if problems:
