@@ -1,6 +1,6 @@
-"""A run on many hosts that is careful: hosts begin in batches, and none begins once too many are not fine.
+"""Run on many hosts carefully: hosts begin in batches, and no further host begins once too many have failed.
 
---batches has sizes, --max-fail a limit; each is a number of hosts, or a percentage of them.
+--batches sets the sizes of the batches, --max-fail the limit; each is a number of hosts, or a percentage of them.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ class Share(NamedTuple):
 
 
 def share(word: str, flag: str, example: str, *, least: int) -> Share:
-    """The share that a word means.
+    """Parse a number of hosts or a percentage.
 
     Args:
         word: `5` or `20%`.
-        flag: the option that has it, for the error.
-        example: of that option.
-        least: the smallest number that it may have.
+        flag: name of the option, for the error.
+        example: an example of the option, for the hint.
+        least: the smallest number or percentage that is allowed.
 
     Raises:
-        Refused: it means none.
+        Refused: the word is neither, or is out of range.
     """
     found = re.fullmatch(r"([0-9]{1,6})(%?)", word)
     if not found:
@@ -64,29 +64,29 @@ def share(word: str, flag: str, example: str, *, least: int) -> Share:
 
 
 def sizes(text: str, flag: str = "--batches") -> list[Share]:
-    """The sizes of --batches.
+    """Parse the value of --batches.
 
     Raises:
-        Refused: the text has none, or one that cannot be.
+        Refused: a size is missing or invalid.
     """
     return [share(word.strip(), flag, SIZES, least=1) for word in text.split(",")]
 
 
 def limit(text: str, flag: str = "--max-fail") -> Share:
-    """The limit of --max-fail.
+    """Parse the value of --max-fail.
 
     Raises:
-        Refused: the text is none.
+        Refused: it is not a number or percentage.
     """
     return share(text.strip(), flag, LIMIT, least=0)
 
 
 def planned(hosts: Sequence[Host], wanted: Sequence[Share]) -> list[Sequence[Host]]:
-    """The hosts in batches, each host once and in their order.
+    """Return the hosts in batches, each host once, in their order.
 
     Args:
-        hosts: all that were chosen.
-        wanted: sizes; the last one is repeated. A percentage is of all hosts, rounded down, but at least one host.
+        hosts: all hosts that were chosen.
+        wanted: sizes of batches; the last one is repeated. A percentage is of all hosts, rounded down, at least one.
     """
     found: list[Sequence[Host]] = []
     begin = 0
@@ -104,11 +104,11 @@ def few(names: Sequence[str]) -> str:
 
 
 class Gate:
-    """Whether another host may begin.
+    """Decides whether another host may begin.
 
     Args:
-        most: hosts that may be not fine. A percentage is of the hosts in the batches so far: where it is below 100, a
-            first batch of one host has to be fine. None: all may.
+        most: limit for the hosts that may fail; None: no limit. A percentage is of the hosts in the batches so far, so
+            if it is below 100, a first batch of one host must not fail.
     """
 
     def __init__(self, most: Share | None) -> None:

@@ -1,7 +1,7 @@
 """Check the command line before Invoke and Fabric do: a mistake is refused with exit code 2 and the nearest name.
 
-Both parse the command line in two parts, and load our tasks, which check it, in between. A mistake that they find in
-the first part, in front of the first task, comes from `programs`.
+Both parse the command line in two parts: first what is in front of the first task, and then the rest. In between, they
+load our tasks, and that is when `check` is called. A mistake in the first part is reported by `refuse_first`.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ INV_ONLY = frozenset(
         "ssh.trust",
     }
 )
-"""Tasks that fab does not have; a unit test compares it with the tasks."""
+"""Tasks that only inv has; a unit test compares this set with the tasks."""
 
 FORMATS = ("flat", "nested", "json")
-"""Of --list-format."""
+"""Values of --list-format."""
 
 
 def running(door: str) -> Program | None:
-    """The program that is reading its command line and loads these tasks for that; None in a test.
+    """Return the program that is parsing its command line and therefore loads these tasks; None: there is none.
 
     Args:
         door: `fabric` or `invoke`.
@@ -61,10 +61,14 @@ def _door(program: Program) -> str:
 
 
 def check(program: Program, namespace: Collection) -> None:
-    """Refuse a command line that cannot be meant.
+    """Check a command line; with --json, a refusal is also published as the document.
+
+    Args:
+        program: the program, which has parsed the options in front of the first task.
+        namespace: our tasks.
 
     Raises:
-        Refused: with the word that is wrong, and the nearest that is right.
+        Refused: a word is wrong; the hint has the nearest one that is right.
     """
     line = Line(program, namespace)
     if program.args.complete.value:
@@ -82,8 +86,8 @@ def refuse_first(program: Program, error: ParseError | ValueError) -> NoReturn:
     """Refuse a mistake in front of the first task, in the words of this program.
 
     Args:
-        program: which has not read more than these words.
-        error: what Invoke's parser says about them; ValueError: a value is not a number.
+        program: the program, which has not parsed more than that part.
+        error: the error of Invoke's parser; ValueError: a value is not a number.
 
     Raises:
         Refused: always.
@@ -97,7 +101,7 @@ def refuse_first(program: Program, error: ParseError | ValueError) -> NoReturn:
 
 
 def _document(program: Program, error: Refused) -> None:
-    """Standard output is one document whatever happens."""
+    """Publish a refusal as the document of --json, because standard output is one document in any case."""
     console.keep_for_document()
     trouble = Trouble(error.what, error.details, error.hint)
     fleet = program.name == "Fabric"
@@ -106,7 +110,7 @@ def _document(program: Program, error: Refused) -> None:
 
 
 class Line:
-    """One command line, and what it is read with."""
+    """A command line, with the program and the tasks by which it is parsed."""
 
     def __init__(self, program: Program, namespace: Collection) -> None:
         extend(program)
@@ -119,7 +123,7 @@ class Line:
 
     def check(self) -> None:
         """See `check`."""
-        # The parser copies every context that it gets.
+        # Only the tasks that are named: the parser copies every context that it gets, which takes time.
         named = {name: self.contexts[name] for name in self.words if name in self.contexts}
         parser = Parser(initial=self.program.initial_context, contexts=named.values())
         try:
@@ -138,7 +142,7 @@ class Line:
         elif not tasks and len(self.program.argv) > 1:
             self._no_task()
         elif self.program.name == "Fabric":
-            from fabfile.ssh import config  # inv has no use for it
+            from fabfile.ssh import config  # not needed by inv
 
             config.check(self.program.args["ssh-config"].value)
 
@@ -154,14 +158,14 @@ class Line:
         return _door(self.program)
 
     def _value(self, core: ParserContext, name: str) -> Any:
-        """An option of the program's own, in front of the tasks or behind one."""
+        """Return the value of one of the program's own options, given in front of the tasks or after one."""
         return self.program.args[name].value or core.args[name].value
 
     def _only_shows(self, core: ParserContext) -> bool:
         return any(self._value(core, name) for name in ("help", "list", "version", "print-completion-script"))
 
     def _check_lists(self, tasks: Iterable[ParserContext]) -> None:
-        """Refuse a list option without a value: Invoke ignores it, or takes the next option for its value."""
+        """Refuse a list option without a value: Invoke would ignore it, or take the next option as its value."""
         values: dict[str, list[str]] = {}
         for task in tasks:
             for flag, each in task.flags.items():
@@ -174,7 +178,7 @@ class Line:
             raise Refused(f"{wrong[0]} needs a value", "it may be given several times, each with one")
 
     def _check_listing(self, core: ParserContext) -> None:
-        """What Invoke ends with a traceback or 1 for."""
+        """Refuse wrong values of --help, --list and --list-format: Invoke would end with a traceback or exit code 1."""
         if (task := self._value(core, "help")) and isinstance(task, str) and task not in self.contexts:
             self._unknown_task(task)
         if (root := self._value(core, "list")) and isinstance(root, str):
@@ -203,7 +207,7 @@ class Line:
         raise Refused("the command line cannot be parsed", says, hint=self._help(context))
 
     def _typed(self) -> Iterable[str]:
-        """Every word that Invoke may speak of: `--a=b` is two to it, `-abc` three."""
+        """Yield every word that Invoke's errors may name: it splits `--a=b` into two words, and `-abc` into three."""
         for word in self.words:
             yield word
             yield from word.partition("=")[::2]
@@ -225,11 +229,11 @@ class Line:
         )
 
     def _refuse_value(self, word: str, context: ParserContext | None) -> None:
-        """A value that Invoke takes for a task, as its option takes none, or has one already."""
+        """Refuse a value that Invoke takes for a task, because its option takes no value, or already has one."""
         for flag in context.flags if context else ():
             if f"{flag}={word}" in self.words and context and context.flags[flag].kind is bool:
                 raise Refused(f"{flag} takes no value", f"{flag} alone turns it on", hint=self._help(context))
-        typed = self.program.argv[1:]  # not only what is left: the first of two may be in front of the tasks
+        typed = self.program.argv[1:]  # the whole line: the first of two may be in front of the tasks
         words = [each for word in typed for each in (word.split("=", 1) if word.startswith("--") else [word])]
         at = words.index(word) if word in words else 0
         flag = words[at - 1] if at else ""
@@ -251,7 +255,7 @@ class Line:
 
 
 def _of_a_number(core: ParserContext | None, words: Iterable[str], says: str) -> Refused:
-    """Return the refusal of an option of the program's own whose value is to be a number.
+    """Return the refusal of one of the program's own options that needs a number, but has another value.
 
     Args:
         core: the program's own options.

@@ -1,4 +1,4 @@
-"""The options of inv and fab in front of the first task: those that this program adds to Invoke's and Fabric's own."""
+"""Options in front of the first task that this program adds to those of Invoke (inv) and Fabric (fab)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CAREFUL = (
     Option("batches", str, "sizes of batches of hosts, such as 1,5,20%; the last one is repeated", check=batches.sizes),
     Option("max_fail", str, "hosts that may fail, such as 2 or 10%, before no more begin", check=batches.limit),
 )
-"""Options of fab, in front of the task, on how many hosts begin."""
+"""Options of fab, in front of the task, that control how many hosts begin."""
 
 WAIT = Option(
     "wait_lock", int, "seconds to wait for a lock that another run holds on the host", least=0, most=24 * 3600
@@ -42,7 +42,11 @@ WAIT = Option(
 
 
 def extend(program: Program) -> None:
-    """Give a program options of ours in front of the task; if it has read them once, it will do so again."""
+    """Add our options to those that a program takes in front of the task, even if it has already parsed that part.
+
+    Args:
+        program: `inv` or `fab`; it parses the whole command line later, when it knows the tasks.
+    """
     own = program.core_args
     program.core_args = lambda: [*own(), *arguments(program.name)]  # type: ignore[method-assign]
     if hasattr(program, "core"):
@@ -51,7 +55,7 @@ def extend(program: Program) -> None:
     update = program.update_config
 
     def configure() -> None:
-        """Invoke would ask for a password itself, and keep it in its configuration, which --debug prints."""
+        """Keep Invoke from asking for the password: it would store it in its configuration, which --debug prints."""
         prompt = program.args[password.PROMPT]
         wanted, prompt.value = prompt.value, False
         update()
@@ -61,7 +65,11 @@ def extend(program: Program) -> None:
 
 
 def arguments(program: str) -> list[Argument]:
-    """Options of ours in front of the task."""
+    """Return our options in front of the task.
+
+    Args:
+        program: name of the program: `Fabric`, or another one for inv.
+    """
     fab = program == "Fabric"
     named = {**NARROW, **RETRY, **BOTH} if fab else BOTH
     kinds: dict[str, type] = {"plain": bool}
@@ -73,11 +81,11 @@ def arguments(program: str) -> list[Argument]:
 
 
 def typed(core: Any, name: str) -> str:
-    """What was typed in front of the task; empty: nothing.
+    """Return the value of an option in front of the task, as text; empty: it was not given.
 
     Args:
-        core: what Invoke made of the command line.
-        name: of the option.
+        core: the command line as Invoke parsed it.
+        name: name of the option.
     """
     args = core[0].args if core else {}
     value = args[name].value if name in args else None
