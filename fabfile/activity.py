@@ -1,4 +1,4 @@
-"""What each host is busy with: set by code that takes long, read by the display.
+"""What each host is busy with: set by operations that take long, read by the display.
 
 A description is only composed when it is read, so work that nobody watches costs nothing.
 """
@@ -40,7 +40,7 @@ def doing(describe: Describe) -> Iterator[None]:
 
 
 def of(host: str) -> str:
-    """Return what is being done for a host; empty: nothing known."""
+    """Return the description of the innermost current operation of a host; empty: there is none."""
     with _lock:
         now = _now.get(host)
         describe = now[-1] if now else str

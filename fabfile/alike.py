@@ -1,4 +1,4 @@
-"""What several hosts have in common and where they differ: folded names, hosts grouped by equal values, drift."""
+"""Compare hosts: fold their names, group them by equal values, and describe where they differ (drift)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NUMBERED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """Names that can be folded; addresses such as `root@[::1]:22` are listed as they are."""
 
 DIGEST = re.compile(r"-[0-9a-f]{12}$")
-"""At the end of a version: the digest of what it was built from."""
+"""The suffix of a version that we built: a digest of what it was built from."""
 
 
 def names(hosts: Iterable[str]) -> str:

@@ -20,7 +20,7 @@ class Answer:
         self.text: list[str] = []
         """The texts that would be printed for a single host."""
         self.row: Any = None
-        """What a table of several hosts is made from; None: the task did not get that far."""
+        """The data for this host's row in a table of several hosts; None: the task ended before it had any."""
 
     @property
     def is_there(self) -> bool:
@@ -62,10 +62,10 @@ def show(text: str, *, always: bool = False) -> None:
 
 
 def compare(row: Callable[[], Any]) -> None:
-    """Keep what a table of several hosts is made from; with a single host, do nothing.
+    """Keep the data for this host's row in a table of several hosts; with a single host, do nothing.
 
     Args:
-        row: makes what is kept, see `Answer.row`; not called for a single host.
+        row: returns the data, see `Answer.row`; it is not called for a single host.
     """
     if answer := _kept.get():
         answer.row = row()

@@ -1,4 +1,4 @@
-"""A bounded number of threads that work through a list of hosts; a thread that hangs is not waited for."""
+"""Process a list of hosts in a limited number of threads; a thread that hangs is not waited for."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from fabfile import interruption
 
 
 class Named(Protocol):
-    """An item that gets a report, such as a host."""
+    """An item to process, such as a host."""
 
     @property
     def name(self) -> str:
-        """Its name, which no other item has."""
+        """The name of the item, which must be unique."""
 
 
 Item = TypeVar("Item", bound=Named)
@@ -58,7 +58,7 @@ def each(
         done.put((item.name, given_up(item, "it was still connecting")))
 
     for _ in range(min(most, len(items))):
-        threading.Thread(target=work, daemon=True).start()  # daemon: a host that hangs must not keep us from ending
+        threading.Thread(target=work, daemon=True).start()  # daemon: a host that hangs must not keep a run from ending
     reports: dict[str, Report] = {}
     cut: float | None = None
     while len(reports) < len(items):

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
 LONG = 30
-"""Seconds after which a step that still runs is mentioned where nothing is drawn, and interval of further mentions."""
+"""Seconds after which a step that is still running is printed if nothing is drawn, and interval of further lines."""
 
 SPARE = 6
-"""Lines of the terminal that are left for other output."""
+"""Lines of the terminal that are left free for other output."""
 
 SOON = 0.5
-"""Seconds that something must have taken before anything is drawn."""
+"""Seconds that an operation must have taken before the display is drawn."""
 
 TICK = 0.2
 """Interval in seconds at which the board is checked for something to draw."""
@@ -40,7 +40,7 @@ class Doing(NamedTuple):
     what: str
     since: float
     shown: bool = True
-    """Whether it gets a line even without a known activity; a task on this machine does not, but its steps do."""
+    """Whether the host gets a line without a known activity; a task on this machine does not, but its steps do."""
 
 
 class Row(NamedTuple):
@@ -67,7 +67,7 @@ class Board:
         self.ended: dict[str, int] = {}
 
     def hear(self, event: Event) -> None:
-        """Update the board by an event."""
+        """Update the board with an event."""
         with self.lock:
             if event.event == "run-begin":
                 self.hosts = self.left = len(event.hosts)
@@ -85,7 +85,7 @@ class Board:
                 self.doing.clear()
 
     def rows(self, most: int | None = None) -> list[Row]:
-        """Return the rows of the hosts that are busy the longest, in the order in which the hosts began.
+        """Return the rows of the hosts that have been busy the longest, in the order in which the hosts began.
 
         Args:
             most: limit for the number of rows; None: none.

@@ -24,7 +24,7 @@ def of(have: Facts, pool: str) -> dict[str, str]:
 
 
 def _settings(recorded: Record) -> dict[str, str]:
-    """Return the settings in a record, by their keys in hosts.toml; of a direct pool LVM's profile has them."""
+    """Return the settings in a record, by their keys in hosts.toml; empty for a direct pool, which has them in LVM."""
     if not isinstance(recorded, LoopRecord):
         return {}
     most = sizes.show(recorded.max_bytes) if recorded.max_bytes else ""
