@@ -49,7 +49,7 @@ class Key(msgspec.Struct, frozen=True):
 
 
 class Trusted(msgspec.Struct):
-    """The outcome for one host."""
+    """The outcome of ssh.trust for one host."""
 
     host: str
     """Name of the host in the inventory, or as it was typed."""

@@ -11,7 +11,7 @@ EXIT_LIMIT = 10
 
 
 class Channel:
-    """A command on a host, read as bytes and without polling, unlike Fabric's runner, which starts threads for it."""
+    """A command on a host; unlike Fabric's runner, it starts no threads, does not poll, and decodes nothing."""
 
     def __init__(self, channel: paramiko.Channel, command: str) -> None:
         self.channel = channel
