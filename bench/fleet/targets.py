@@ -16,7 +16,7 @@ ADDRESS = "127.0.0.1"
 PORTS = 16
 """Limit for the ports of one sshd."""
 
-OPTIONS = ("MaxStartups=1000",)
+OPTIONS = ("MaxStartups=1000", "Subsystem=sftp internal-sftp")
 """A real host counts only its own logins; this server has those of 16 hosts."""
 
 
