@@ -20,8 +20,8 @@ OPTIONS = ("MaxStartups=1000", "Subsystem=sftp internal-sftp")
 """A real host counts only its own logins; this server has those of 16 hosts."""
 
 
-HOME = "mount -t tmpfs -o mode=0700 none /root"
-"""The home of a fresh host: what a developer's shell does at each login costs more than the login."""
+HOME = "mount -t tmpfs -o mode=0700 none /root; mount -t tmpfs -o mode=1777 none /var/tmp"
+"""An empty home, as what a developer's shell does at each login costs more than the login; and a place for uploads."""
 
 
 class Fleet(NamedTuple):
