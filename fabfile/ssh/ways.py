@@ -18,11 +18,11 @@ class Ways:
 
     Args:
         inventory: the inventory, in which gateways are looked up.
-        config: Fabric's configuration; every connection gets a clone, so that no host gets another one's identity.
+        fabric: Fabric's configuration; every connection gets a clone, so that no host gets another one's identity.
     """
 
-    def __init__(self, inventory: Inventory, config: Any) -> None:
-        self.inventory, self.config = inventory, config
+    def __init__(self, inventory: Inventory, fabric: Any) -> None:
+        self.inventory, self.config = inventory, fabric.clone(into=config.Shared)
         self._shared: dict[tuple[Any, ...], Machine] = {}
         self._lock = threading.RLock()
 

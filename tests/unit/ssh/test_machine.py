@@ -285,3 +285,17 @@ def test_a_gateway_that_is_not_reached_is_tried_once(monkeypatch: pytest.MonkeyP
         with pytest.raises(Unreachable, match=r"out .*: cannot connect"):
             ways.to(fleet.hosts[name]).open()
     assert tried == ["out"]
+
+
+def test_what_ssh_config_says_is_read_once_for_all_hosts(tmp_path: Path) -> None:
+    file = tmp_path / "config"
+    file.write_text("".join(f"Host h{number}\n  Port {1000 + number}\n" for number in range(50)))
+    fabric = Config(runtime_ssh_path=str(file), system_prefix="/nonexistent/", user_prefix="/nonexistent/")
+    before = len(fabric.base_ssh_config._config)
+    hosts = {f"h{number}": Host(name=f"h{number}", address=f"h{number}") for number in range(50)}
+    ways = Ways(inventory.Inventory(Path("f"), Host(), 1, hosts, {}), fabric)
+    machines = [ways.to(host) for host in hosts.values()]
+    assert [machine.port for machine in machines] == [1000 + number for number in range(50)]
+    read = ways.config.base_ssh_config
+    assert len(read._config) == before
+    assert all(machine.config.base_ssh_config is read for machine in machines)
