@@ -7,13 +7,27 @@ from pathlib import Path
 from typing import Any
 
 from bench.fleet.figures import Row, median, sizes
-from bench.fleet.tools import ANSIBLE, CHECKS, COMMAND, OPENSSH, OURS, PARALLEL_SSH, PYINFRA, WAYS
+from bench.fleet.tools import (
+    ANSIBLE,
+    ASYNCSSH,
+    CHECKS,
+    COMMAND,
+    OPENSSH,
+    OURS,
+    PARALLEL_SSH,
+    PARAMIKO,
+    PYINFRA,
+    WAYS,
+)
 
 TITLE = "Time by number of hosts, median: lower is better"
 JOBS = {COMMAND: "run true", CHECKS: "packages, converged"}
 MEASURES = {"wall": "wall seconds", "cpu": "CPU seconds of the controller"}
-COLORS = {OURS: "#08519c", OPENSSH: "#636363", PARALLEL_SSH: "#31a354", PYINFRA: "#e6550d", ANSIBLE: "#a50f15"}
-MARKS = {OURS: "o", OPENSSH: "s", PARALLEL_SSH: "^", PYINFRA: "D", ANSIBLE: "v"}
+COLORS = {
+    OURS: "#08519c", OPENSSH: "#636363", PARALLEL_SSH: "#31a354", PARAMIKO: "#9e9ac8", ASYNCSSH: "#d6a400",
+    PYINFRA: "#e6550d", ANSIBLE: "#a50f15",
+}  # fmt: skip
+MARKS = {OURS: "o", OPENSSH: "s", PARALLEL_SSH: "^", PARAMIKO: "P", ASYNCSSH: "X", PYINFRA: "D", ANSIBLE: "v"}
 
 
 def draw(found: Sequence[Row], stem: Path) -> None:
