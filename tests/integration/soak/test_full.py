@@ -134,7 +134,7 @@ def test_metadata_may_fill_up(case: Case) -> None:
     until(lambda: busy.failed > 0, "did not fail", 120)
     assert mode(case) == "ro"
     said = way_out(case, busy, "its metadata is full (")
-    assert re.search(r"pool.grow .*--meta-size 4M, then restart the containers that got errors", said)
+    assert re.search(r"pool.grow .*--meta-size 8M, then restart the containers that got errors", said)
     assert "No space left" not in busy.errors  # in the container's own file system, that is
     busy.restart()
     goes_on(busy)
