@@ -40,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Four, as three machines leave a quarter of two cores idle; one if tests may use this kernel's own loop devices.
+    """Four, which keep two cores busy all the time; one if tests may use this kernel's own loop devices.
 
     Concurrent tests would take each other's devices for their own leaks.
     """
