@@ -27,7 +27,7 @@ def refusing(program: Program) -> None:
     """Have a program refuse a mistake in front of the first task as it refuses any other.
 
     Args:
-        program: which has not run yet.
+        program: the program, which has not run yet.
     """
     parse = program.parse_core
 
@@ -35,7 +35,7 @@ def refusing(program: Program) -> None:
         try:
             parse(argv)
         except (ParseError, ValueError) as error:  # ValueError: a word instead of a number
-            words, program.argv = program.argv, []  # the tasks check the line of a program that has words
+            words, program.argv = program.argv, []  # while the program has words, loading our tasks checks them
             from fabfile import commandline
 
             program.argv = words

@@ -87,7 +87,7 @@ def wrong(paths: list[Path], parse: Callable[[str], object]) -> Iterator[str]:
 
 
 def shellcheck(scripts: list[Path]) -> bool:
-    """Whether shellcheck finds fault with scripts; it prints what. It uses one processor, so each one gets a share."""
+    """Whether shellcheck finds anything. It uses one processor, so the scripts are split among all of them."""
     share = len(os.sched_getaffinity(0))
     checks = [["shellcheck", "--severity=style", *map(str, scripts[first::share])] for first in range(share)]
     running = [subprocess.Popen(check) for check in checks if len(check) > 2]

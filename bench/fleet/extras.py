@@ -1,4 +1,4 @@
-"""What no peer but OpenSSH is measured with: hosts that sleep, a long known_hosts, uploads, and round trips."""
+"""Measurements without the other peers: hosts that sleep, a long known_hosts, uploads, and round trips."""
 
 from __future__ import annotations
 
@@ -46,13 +46,24 @@ def known_hosts(of: Setting, rounds: int) -> Iterator[Row]:
 
 
 def upload(of: Setting, rounds: int) -> Iterator[Row]:
-    """Yield the cost of bringing a file of `SIZE` bytes to hosts, all at the same time, by fab and by scp."""
+    """Yield the cost of uploading a file of `SIZE` bytes to all hosts at the same time, by fab and by scp."""
     of = of._replace(at_once=of.size)
     file = of.fleet.directory / "file"
     file.write_bytes(random.Random(SIZE).randbytes(SIZE))
-    names = of.fleet.file(f"names-{of.size}", "".join(f"{name}\n" for name, _ in of.fleet.hosts(of.size)))
-    scp = ["xargs", "-a", str(names), "-P", str(of.size), "-I", "{}", "scp", "-q", "-F", str(of.fleet.ssh_config())]
-    ours = [sys.executable, "-m", UPLOADS, "fab", "-H", "hosts", "upload", "--file", str(file)]
+    scp = [
+        "xargs",
+        "-a",
+        str(of.fleet.names(of.size)),
+        "-P",
+        str(of.size),
+        "-I",
+        "{}",
+        "scp",
+        "-q",
+        "-F",
+        str(of.fleet.ssh_config()),
+    ]
+    ours = [sys.executable, "-m", UPLOADS, "-H", "hosts", "upload", "--file", str(file)]
     ways = (
         Way(UPLOAD, OURS, lambda _: ours),
         Way(UPLOAD, OPENSSH, lambda _: [*scp, str(file), "{}:/var/tmp/{}"]),

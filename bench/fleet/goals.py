@@ -73,8 +73,8 @@ def _ours(found: Sequence[Row]) -> Iterator[Goal]:
 
 def _upload(found: Sequence[Row]) -> Iterator[Goal]:
     for count in sorted({row.size for row in found if row.job == UPLOAD}):
-        value = ratio(found, (UPLOAD, OURS), (UPLOAD, OPENSSH), count, "wall")
-        yield Goal(f"a file of {SIZE >> 20} MiB to {count} hosts, wall: times scp", value or 0, 1.2)
+        if (value := ratio(found, (UPLOAD, OURS), (UPLOAD, OPENSSH), count, "wall")) is not None:
+            yield Goal(f"a file of {SIZE >> 20} MiB to {count} hosts, wall: times scp", value, 1.2)
 
 
 def _trips(found: Sequence[Row]) -> Iterator[Goal]:

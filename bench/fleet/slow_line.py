@@ -1,10 +1,11 @@
-"""A slow line to a host: a proxy that passes on what each side sends after half of the time of a round trip."""
+"""A slow line to a host: a proxy that delays what each side sends by half of a round trip."""
 
 from __future__ import annotations
 
 import asyncio
+import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from bench.fleet.targets import ADDRESS
@@ -24,28 +25,30 @@ def line(port: int, seconds: float) -> Iterator[int]:
     Yields:
         The port to connect to instead.
     """
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
+    ready: queue.Queue[tuple[int, Callable[[], object]]] = queue.Queue()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection(ADDRESS, port)
         await asyncio.gather(_pass(reader, back, seconds / 2), _pass(there, writer, seconds / 2))
 
-    async def begin() -> asyncio.Server:
-        return await asyncio.start_server(serve, ADDRESS, 0)
+    async def run() -> None:
+        end, loop = asyncio.Event(), asyncio.get_running_loop()
+        async with await asyncio.start_server(serve, ADDRESS, 0) as server:
+            ready.put((server.sockets[0].getsockname()[1], lambda: loop.call_soon_threadsafe(end.set)))
+            await end.wait()
 
-    server = asyncio.run_coroutine_threadsafe(begin(), loop).result()
+    thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
+    thread.start()
+    own, end = ready.get(timeout=10)
     try:
-        yield int(server.sockets[0].getsockname()[1])
+        yield own
     finally:
-        loop.call_soon_threadsafe(server.close)
-        loop.call_soon_threadsafe(loop.stop)
+        end()
         thread.join()
 
 
 async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float) -> None:
-    """Write everything that is read, each piece as late as the line is slow, and then the end."""
+    """Write everything that is read, and then the end, each delayed by `seconds`."""
     loop = asyncio.get_running_loop()
     with suppress(ConnectionError):
         while piece := await reader.read(PIECE):

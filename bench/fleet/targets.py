@@ -21,7 +21,7 @@ OPTIONS = ("MaxStartups=1000", "Subsystem=sftp internal-sftp")
 
 
 HOME = "mount -t tmpfs -o mode=0700 none /root; mount -t tmpfs -o mode=1777 none /var/tmp"
-"""An empty home, as what a developer's shell does at each login costs more than the login; and a place for uploads."""
+"""Commands that give hosts an empty home, as a developer's .bashrc costs more than a login, and room for uploads."""
 
 
 class Fleet(NamedTuple):
@@ -49,6 +49,10 @@ class Fleet(NamedTuple):
     def hosts(self, count: int) -> list[tuple[str, int]]:
         """Return names and ports of the first `count` hosts."""
         return [(f"h{number}", port) for number, port in enumerate(self.ports[:count])]
+
+    def names(self, count: int) -> Path:
+        """Return a file with the names of the first `count` hosts, one per line."""
+        return self.file(f"names-{count}", "".join(f"{name}\n" for name, _ in self.hosts(count)))
 
     def toml(self, count: int, at_once: int, known: str = "known") -> Path:
         """Our inventory of the first `count` hosts.

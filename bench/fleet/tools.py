@@ -56,9 +56,8 @@ def fab(*words: str, hosts: str = "hosts") -> Callable[[Setting], list[str]]:
 
 
 def _openssh(of: Setting) -> list[str]:
-    names = of.fleet.file(f"names-{of.size}", "".join(f"{name}\n" for name, _ in of.fleet.hosts(of.size)))
     ssh = f"ssh -F {of.fleet.ssh_config()} -o ControlMaster=no"
-    return ["xargs", "-a", str(names), "-P", str(of.at_once), "-I", "{}", *ssh.split(), "{}", "true"]
+    return ["xargs", "-a", str(of.fleet.names(of.size)), "-P", str(of.at_once), "-I", "{}", *ssh.split(), "{}", "true"]
 
 
 def _parallel_ssh(of: Setting) -> list[str]:

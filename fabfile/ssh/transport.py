@@ -80,7 +80,7 @@ class Transport(paramiko.Transport):
     def auth_publickey(self, username: str, key: paramiko.PKey, event: threading.Event | None = None) -> list[str]:
         """Log in with a key; see Paramiko's method.
 
-        How an RSA key has to sign is told by the host after the key exchange, so that is waited for.
+        An RSA key needs the list of algorithms that the host sends after the key exchange, so it is not sent early.
         """
         if event or "rsa" in key.get_name() or not (self.is_active() and self.initial_kex_done):
             return super().auth_publickey(username, key, event)
@@ -130,7 +130,7 @@ class Transport(paramiko.Transport):
 
 
 class Eager(AuthHandler):
-    """Asks for a login together with the service for it, instead of a round trip later."""
+    """Sends the login together with the request for the login service, which saves a round trip."""
 
     def _request_auth(self) -> None:
         super()._request_auth()  # type: ignore[misc]  # Paramiko's type hints leave it out
@@ -140,7 +140,7 @@ class Eager(AuthHandler):
         super()._parse_service_accept(accepted)  # type: ignore[misc]  # as above
 
     def _parse_service_accept(self, m: Any) -> None:
-        """The host accepts the service; what Paramiko sends then has been sent."""
+        """Ignore that the host accepts the service: the login, which Paramiko would send now, has been sent."""
 
 
 class Strict(paramiko.MissingHostKeyPolicy):

@@ -8,6 +8,7 @@ in DIR/log when it runs, and fails on a host if there is a file DIR/HOST.fails.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -62,10 +63,14 @@ def visit(c: Context, directory: Directory) -> None:
     target.sh(c, f"{script}; [ ! -e {directory}/{host}.fails ]", "visiting", look=True)
 
 
-def main() -> None:
-    """Run inv or fab."""
-    door, *words = sys.argv = sys.argv[1:]
-    tasks = Collection(steps, look, visit, run, status, doctor)
+def start(door: str, words: Sequence[str], tasks: Collection) -> None:
+    """Run inv or fab with other tasks, and end the process.
+
+    Args:
+        door: `inv` or `fab`.
+        words: the words after the program's name.
+        tasks: the tasks.
+    """
     if door == "fab":
         program = Fab(
             name="Fabric", namespace=tasks, executor_class=fleet.Executor, config_class=Config, version="test"
@@ -74,6 +79,12 @@ def main() -> None:
         program = Program(name="Invoke", namespace=tasks, executor_class=here.Executor, version="test")
     core_options.extend(program)
     program.run([door, *words])
+
+
+def main() -> None:
+    """Run inv or fab."""
+    door, *words = sys.argv = sys.argv[1:]
+    start(door, words, Collection(steps, look, visit, run, status, doctor))
 
 
 if __name__ == "__main__":
