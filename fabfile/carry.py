@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -125,10 +125,7 @@ def script(
     with ExitStack() as stack:
         stream = begin(root.command(take))
         stack.enter_context(interruption.cut_by(stream.cancel, look=look))
-        entered, said = root.enter(stream)
-        pieces = itertools.chain([body], data or ()) if entered else ()
-        out, err, why = _exchange(stream, pieces, limit, most, hear, ends=not entered or data is not None)
-        err = said + err
+        out, err, why = _exchange(stream, root, body, data, Limits(limit, start + limit, most), hear)
     code = stream.exit_code()
     if os.environ.get(DEBUG):
         say(f"{text}\n# {monotonic() - start:.2f} s, exit code {code}, printed {len(out)} bytes", error=True)
@@ -140,43 +137,91 @@ def script(
     return _answer(out, err, code, mark)
 
 
-def _exchange(
-    stream: Stream, data: Iterable[bytes], limit: float, most: int, hear: Hear | None, *, ends: bool
-) -> tuple[bytes, bytes, str]:
-    """Write `data` and read both outputs to their ends; return them, and which limit was reached, if any."""
-    reasons: list[str] = []
-    got = {"out": bytearray(), "err": bytearray()}
+class Limits(NamedTuple):
+    """What a script may take."""
 
-    def stop(why: str) -> None:
-        reasons.append(why)
+    seconds: float
+    end: float
+    """When these seconds are over, on the monotonic clock."""
+    most: int
+    """Bytes of its output."""
+
+    @property
+    def late(self) -> str:
+        """Why a script that takes longer is ended."""
+        return f"it took longer than {self.seconds:.0f} s"
+
+
+def _exchange(
+    stream: Stream, root: Entrance, body: bytes, data: Iterable[bytes] | None, limits: Limits, hear: Hear | None
+) -> tuple[bytes, bytes, str]:
+    """Become root, write the script and its data, and read both outputs to their ends; see `_read`."""
+    entered, *said = root.enter(stream)
+    pieces = itertools.chain([body], data or ()) if entered else ()
+    try:
+        late = _write(stream, pieces, limits, short=data is None and len(body) <= PIECE)
+        if not entered or data is not None:
+            stream.end_input()
+        out, err, why = _read(stream, said, limits, hear)
+    except BaseException:  # we were interrupted; what runs there ends with the connection
+        stream.cancel()
+        raise
+    return out, err, late or why
+
+
+def _write(stream: Stream, pieces: Iterable[bytes], limits: Limits, *, short: bool) -> str:
+    """Write a script and its data; return why the command was ended meanwhile; empty: it was not.
+
+    Args:
+        stream: the command that reads them.
+        pieces: the bytes.
+        limits: limits of the script.
+        short: whether they fit into any buffer on the way, so that no time limit is needed for writing them.
+    """
+    late: list[str] = []
+
+    def stop() -> None:
+        late.append(limits.late)
         stream.cancel()
 
-    def read(name: str, source: Callable[[int], bytes]) -> None:
-        while piece := source(PIECE):
-            got[name] += piece
-            if hear and name == "out":
-                hear(piece)
-            if sum(map(len, got.values())) > most:
-                return stop(f"it printed more than {most >> 20} MiB")
-        return None
-
-    timer = threading.Timer(limit, stop, [f"it took longer than {limit:.0f} s"])
-    errors = threading.Thread(target=read, args=("err", stream.read_error), daemon=True)
+    timer = threading.Timer(limits.end - monotonic(), stop)
     timer.daemon = True  # a thread that is no longer waited for must not keep the process alive
-    timer.start()
-    errors.start()
+    if not short:
+        timer.start()
     try:
-        for piece in data:
+        for piece in pieces:
             stream.write(piece)
-        if ends:
-            stream.end_input()
-        read("out", stream.read)
-        errors.join()
     finally:
         timer.cancel()
-        if errors.is_alive():  # we were interrupted; what runs there ends with the connection
-            stream.cancel()
-    return bytes(got["out"]), bytes(got["err"]), reasons[0] if reasons else ""
+    return "".join(late)
+
+
+def _read(stream: Stream, said: Iterable[bytes], limits: Limits, hear: Hear | None) -> tuple[bytes, bytes, str]:
+    """Read both outputs of a script to their ends.
+
+    Args:
+        stream: the command.
+        said: what was read of each before.
+        limits: limits of the script.
+        hear: see `script`.
+
+    Returns:
+        Both outputs, and why the command was ended; empty: it ended by itself.
+    """
+    got, why = [bytearray(part) for part in said], ""
+    try:
+        while not why and any(pieces := stream.read(PIECE, limits.end - monotonic())):
+            for part, piece in zip(got, pieces, strict=True):
+                part += piece
+            if hear and pieces[0]:
+                hear(pieces[0])
+            if sum(map(len, got)) > limits.most:
+                why = f"it printed more than {limits.most >> 20} MiB"
+    except TimeoutError:
+        why = limits.late
+    if why:
+        stream.cancel()
+    return bytes(got[0]), bytes(got[1]), why
 
 
 def _answer(out: bytes, err: bytes, code: int | None, mark: str) -> Answer:

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 from contextlib import suppress
-from typing import Any, Protocol
+from time import monotonic
+from typing import Protocol
 
 
 class Stream(Protocol):
     """A running command."""
 
-    def read(self, size: int) -> bytes:
-        """Return some of its standard output, at most `size` bytes; empty: the output has ended."""
+    def read(self, size: int, seconds: float) -> tuple[bytes, bytes]:
+        """Wait for output, and return some of it.
 
-    def read_error(self, size: int) -> bytes:
-        """Return some of its standard error, at most `size` bytes; empty: the output has ended."""
+        Args:
+            size: limit for the bytes of each output.
+            seconds: time limit.
+
+        Returns:
+            Bytes of standard output and of standard error; both are empty when both outputs have ended.
+
+        Raises:
+            TimeoutError: nothing came in time.
+        """
 
     def write(self, data: bytes) -> None:
         """Write to its standard input."""
@@ -34,6 +44,35 @@ class Stream(Protocol):
         """Return why the connection was lost; empty: unknown, or not lost."""
 
 
+class Pipes:
+    """The reading ends of the pipes of a command's standard output and standard error.
+
+    Args:
+        out: file descriptor of standard output.
+        error: file descriptor of standard error.
+    """
+
+    def __init__(self, out: int, error: int) -> None:
+        self.names = {out: 0, error: 1}
+        self.open = select.poll()
+        for number in self.names:
+            self.open.register(number, select.POLLIN)
+
+    def read(self, size: int, seconds: float) -> tuple[bytes, bytes]:
+        """See `Stream`."""
+        end, pieces = monotonic() + seconds, [b"", b""]
+        while self.names and not any(pieces):
+            ready = self.open.poll(max(0.0, end - monotonic()) * 1000)
+            if not ready:
+                raise TimeoutError
+            for number, _ in ready:
+                piece = pieces[self.names[number]] = os.read(number, size)
+                if not piece:
+                    self.open.unregister(number)
+                    del self.names[number]
+        return pieces[0], pieces[1]
+
+
 class Local:
     """A command on this machine, in a session of its own."""
 
@@ -42,14 +81,12 @@ class Local:
             ["/bin/sh", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             start_new_session=True, bufsize=0,
         )  # fmt: skip
+        assert self.process.stdout is not None and self.process.stderr is not None
+        self.pipes = Pipes(self.process.stdout.fileno(), self.process.stderr.fileno())
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int, seconds: float) -> tuple[bytes, bytes]:
         """See `Stream`."""
-        return _some(self.process.stdout, size)
-
-    def read_error(self, size: int) -> bytes:
-        """See `Stream`."""
-        return _some(self.process.stderr, size)
+        return self.pipes.read(size, seconds)
 
     def write(self, data: bytes) -> None:
         """See `Stream`."""
@@ -82,7 +119,3 @@ class Local:
             if stream:
                 stream.close()
         return self.process.wait()
-
-
-def _some(stream: Any, size: int) -> bytes:
-    return stream.read(size) or b""

@@ -7,8 +7,8 @@ sent. The script is written only after root's shell has announced that it runs. 
 from __future__ import annotations
 
 import secrets
-import threading
 from shlex import quote
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from fabfile.errors import Failed
@@ -61,48 +61,43 @@ class Entrance:
             return f"exec sh -c {quote(SILENT)} {quote(take)}"
         return f"exec sh -c {quote(ASKING)} {quote(f'{self.announce}; {take}')} {quote(self.prompt)}"
 
-    def enter(self, stream: Stream) -> tuple[bool, bytes]:
+    def enter(self, stream: Stream) -> tuple[bool, bytes, bytes]:
         """Answer sudo's question, if it asks one.
 
         Returns:
-            Whether to send the script, and what was printed on standard error after sudo's part. If the script is not
-            to be sent, the command has ended; its exit code and output tell why.
+            Whether to send the script, what was printed on standard output, and what was printed on standard error
+            after sudo's part. If the script is not to be sent, the command has ended; its exit code and output tell
+            why.
 
         Raises:
             Failed: sudo rejected the password, which is tried once, or neither asked nor started the shell in time.
         """
         if not _passwords:
-            return True, b""
-        late = threading.Event()
-
-        def stop() -> None:
-            late.set()
-            stream.cancel()
-
-        timer = threading.Timer(LIMIT, stop)
-        timer.daemon = True  # a thread that is no longer waited for must not keep the program from ending
-        timer.start()
-        try:
-            heard, why = self._converse(stream)
-        finally:
-            timer.cancel()
+            return True, b"", b""
+        out, heard, why = self._converse(stream)
         said, ready, rest = heard.replace(self.question, b"").partition(self.ready)
-        if why := f"sudo did not answer within {LIMIT} s" if late.is_set() else why:
+        if why:
             stream.cancel()
             stream.exit_code()
             raise Failed(why, said[-1000:].decode(errors="replace"), hint="try it by hand on the machine: sudo -k -v")
-        return bool(ready), rest if ready else said
+        return bool(ready), out, rest if ready else said
 
-    def _converse(self, stream: Stream) -> tuple[bytes, str]:
-        """Return what was printed on standard error, and what went wrong; empty: nothing."""
-        heard, answered = b"", False
-        while self.ready not in heard and (piece := stream.read_error(MOST)):
-            heard += piece
-            if len(heard) > MOST:
-                return heard, f"sudo printed more than {MOST >> 10} KiB"
+    def _converse(self, stream: Stream) -> tuple[bytes, bytes, str]:
+        """Return what was printed on standard output and standard error, and what went wrong; empty: nothing."""
+        out, heard, answered, end = b"", b"", False, monotonic() + LIMIT
+        while self.ready not in heard:
+            try:
+                pieces = stream.read(MOST, end - monotonic())
+            except TimeoutError:
+                return out, heard, f"sudo did not answer within {LIMIT} s"
+            if not any(pieces):
+                break
+            out, heard = out + pieces[0], heard + pieces[1]
+            if len(out) + len(heard) > MOST:
+                return out, heard, f"sudo printed more than {MOST >> 10} KiB"
             if not answered and self.question in heard:
                 stream.write(_passwords[0] + b"\n")
                 answered = True
             elif heard.count(self.question) > 1:
-                return heard, "sudo rejected the password"
-        return heard, ""
+                return out, heard, "sudo rejected the password"
+        return out, heard, ""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
+from time import monotonic
 
 import paramiko
 
@@ -10,20 +12,38 @@ EXIT_LIMIT = 10
 """Seconds to wait for the exit code after the output has ended."""
 
 
+class Came(threading.Event):
+    """Set when output has come or ended. Paramiko clears an event when one of the two outputs has been read."""
+
+    def clear(self) -> None:
+        """Do nothing, as the other output may not have been read."""
+
+    def forget(self) -> None:
+        """Clear it."""
+        super().clear()
+
+
 class Channel:
     """A command on a host; unlike Fabric's runner, it starts no threads, does not poll, and decodes nothing."""
 
     def __init__(self, channel: paramiko.Channel, command: str) -> None:
-        self.channel = channel
+        self.channel, self.came = channel, Came()
+        for output in (channel.in_buffer, channel.in_stderr_buffer):
+            output.set_event(self.came)
         channel.exec_command(command)
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int, seconds: float) -> tuple[bytes, bytes]:
         """See `stream.Stream`."""
-        return self.channel.recv(size)
-
-    def read_error(self, size: int) -> bytes:
-        """See `stream.Stream`."""
-        return self.channel.recv_stderr(size)
+        end, channel = monotonic() + seconds, self.channel
+        while True:
+            self.came.forget()
+            ended = channel.eof_received or channel.closed  # asked first, as output may come before the next line
+            out = channel.recv(size) if channel.recv_ready() else b""
+            error = channel.recv_stderr(size) if channel.recv_stderr_ready() else b""
+            if out or error or ended:
+                return out, error
+            if not self.came.wait(max(0.0, end - monotonic())):
+                raise TimeoutError
 
     def write(self, data: bytes) -> None:
         """See `stream.Stream`."""

@@ -46,7 +46,7 @@ class Reply:
         """Receive a part of the script, or of the data after it."""
         self.sent += data
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int, seconds: float) -> tuple[bytes, bytes]:
         """Return the answer, at once."""
         if self.output is None:
             length = int(re.search(r"(?:head -c |count=)(\d+)", self.command)[1])  # type: ignore[index]
@@ -55,12 +55,8 @@ class Reply:
             script = body.partition("\n(\n")[2].rpartition("\n) ")[0]
             self.code, said = self.machine.answer(script, data)
             self.output = f"{mark} begin\n{said}\n{mark} end {self.code}\n".encode()
-            return self.output
-        return b""
-
-    def read_error(self, size: int) -> bytes:
-        """Nothing was printed."""
-        return b""
+            return self.output, b""
+        return b"", b""
 
     def end_input(self) -> None:
         """The script is complete already."""

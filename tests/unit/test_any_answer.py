@@ -115,15 +115,12 @@ class Lie(Reply):
 
     machine: Liar
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int, seconds: float) -> tuple[bytes, bytes]:
         mark = re.search(rb"^echo (\S+) begin$", bytes(self.sent), re.MULTILINE)
         assert mark
         out, self.machine.out = self.machine.out, b""
-        return out.replace(b"MARK", mark[1])
-
-    def read_error(self, size: int) -> bytes:
         error, self.machine.error = self.machine.error, b""
-        return error
+        return out.replace(b"MARK", mark[1]), error
 
     def exit_code(self) -> Any:
         return self.machine.code

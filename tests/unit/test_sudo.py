@@ -20,11 +20,9 @@ class Says:
     def __init__(self, *pieces: bytes) -> None:
         self.pieces, self.told, self.ended = list(pieces), b"", False
 
-    def read_error(self, size: int) -> bytes:
-        return self.pieces.pop(0) if self.pieces else b""
-
-    def read(self, size: int) -> bytes:
-        raise AssertionError("what a login shell prints is no business of sudo's")
+    def read(self, size: int, seconds: float) -> tuple[bytes, bytes]:
+        assert 0 < seconds <= sudo.LIMIT
+        return b"", self.pieces.pop(0) if self.pieces else b""
 
     def write(self, data: bytes) -> None:
         self.told += data
@@ -54,14 +52,14 @@ def test_it_is_told_when_it_is_asked_for_and_not_before() -> None:
     entrance = Entrance()
     question = entrance.question
     says = Says(b"it rains\n", question[:7], question[7:], b"warning\n" + entrance.ready + b"later\n")
-    assert entrance.enter(says) == (True, b"later\n")
+    assert entrance.enter(says) == (True, b"", b"later\n")
     assert says.told == PASSWORD + b"\n"
 
 
 def test_it_is_not_told_to_a_sudo_that_does_not_ask() -> None:
     entrance = Entrance()
     says = Says(b"sudo: unable to resolve host x\n", entrance.ready)
-    assert entrance.enter(says) == (True, b"")
+    assert entrance.enter(says) == (True, b"", b"")
     assert says.told == b""
 
 
@@ -70,7 +68,7 @@ def test_a_shell_that_prints_its_commands_is_not_sudo() -> None:
     command = entrance.command("true").encode()
     assert entrance.question not in command and entrance.ready not in command
     says = Says(command, b"+ " + command + b"\n", b"Permission denied\n")
-    entered, said = entrance.enter(says)
+    entered, _, said = entrance.enter(says)
     assert not entered and says.told == b"" and said.endswith(b"Permission denied\n")
 
 
@@ -93,7 +91,7 @@ def test_a_host_that_prints_without_end_is_left() -> None:
 def test_without_a_password_nothing_is_waited_for() -> None:
     sudo.forget()
     entrance = Entrance()
-    assert entrance.enter(Says(b"x")) == (True, b"")
+    assert entrance.enter(Says(b"x")) == (True, b"", b"")
     assert re.search(r"exec sudo -n sh", entrance.command("true"))
 
 

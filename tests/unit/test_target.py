@@ -37,13 +37,10 @@ class Raw(Reply):
 
     machine: Says
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int, seconds: float) -> tuple[bytes, bytes]:
         self.code, out, self.machine.raw = self.machine.code, self.machine.raw or b"", b""
-        return out
-
-    def read_error(self, size: int) -> bytes:
-        out, self.machine.error = self.machine.error, b""
-        return out
+        error, self.machine.error = self.machine.error, b""
+        return out, error
 
 
 def test_a_script_travels_behind_our_environment_and_not_in_the_command_line() -> None:
@@ -93,10 +90,10 @@ def test_bytes_that_are_no_text_come_back_as_they_are() -> None:
 
 def test_a_login_shell_that_prints_something_changes_nothing() -> None:
     class Noisy(Reply):
-        def read(self, size: int) -> bytes:
+        def read(self, size: int, seconds: float) -> tuple[bytes, bytes]:
             first = self.output is None
-            out = super().read(size)
-            return b"Welcome to lab-1!\n" + out if first else out
+            out, error = super().read(size, seconds)
+            return b"Welcome to lab-1!\n" + out if first else out, error
 
     class Host(Says):
         def begin(self, command: str) -> Reply:
