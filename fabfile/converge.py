@@ -57,6 +57,8 @@ def converge(c: Context, steps: Sequence[Step], *, prove: bool = False) -> list[
         Problem: the first step that failed or was refused; later steps are not tried.
     """
     query = facts.together([step.query for step in steps])
+    if target.is_dry(c):  # plans of several hosts are shown with all that the hosts differ in
+        query = msgspec.structs.replace(query, only=())
     # Changes are proved by their own checks, so only the facts before the first change include a snapshot.
     look = facts.script(query)
     have = gather(c, msgspec.structs.replace(query, prove=prove and not target.is_dry(c)))
@@ -95,7 +97,7 @@ def _make_true(
     if changes:
         for line in notes(printed):
             say(f"{step.name}: {line}")
-        have = facts.parse(printed)
+        have = facts.parse(printed, facts.asked(query))
         _must_be_done(step, have)
     return changes, have
 

@@ -27,7 +27,7 @@ from fabfile.facts import (
 from fabfile.instance import Daemon
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from fabfile.context import Context
     from fabfile.host import Host
@@ -50,6 +50,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     instance: str = ""
     image: str = ""
     """Image of the smoke test, as containerd knows it."""
+    only: tuple[str, ...] = ()
+    """Names of the facts to gather besides those of the system; empty: all."""
     prove: bool = False
     """Have the snapshotter make and remove a snapshot: the only thing that gathering facts can write."""
 
@@ -86,6 +88,8 @@ def together(queries: Sequence[Query]) -> Query:
     values: dict[str, Any] = {}
     for field in Query.__struct_fields__:
         asked = [getattr(query, field) for query in queries]
+        if field == "only" and not all(asked):
+            continue
         if isinstance(asked[0], tuple):
             values[field] = tuple(dict.fromkeys(each for all_of_one in asked for each in all_of_one))
             continue
@@ -117,6 +121,23 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     known: known.Known = known.Known()
     lvm: lvm.Lvm | None = None
     disks: tuple[disks.Disk, ...] = ()
+
+
+class Unasked:
+    """In place of a fact that the query did not ask for; a plan that reads it is a mistake in this program."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def refuse(self, *_: object) -> Any:
+        """Have no value.
+
+        Raises:
+            LookupError: always.
+        """
+        raise LookupError(f"the query did not ask for the fact {self.name}")
+
+    __getattr__ = __contains__ = __iter__ = refuse
 
 
 class Fact(Protocol):
@@ -187,8 +208,8 @@ start (auto-restart) is at rest: it does not run.
 # PROPERTY` sets `value` to what systemctl printed for the N-th unit; `way N` prints the state of a unit that did not
 # come to rest. `pools` has all thin pools, a line `NAME: TABLE` each. The units are containerd's, the pool's, the timer
 # of its monitor, and the monitor, which may run at any time.
-PRELUDE = """
-units='' pools='' changing=''
+UNITS = """
+units='' changing=''
 {at_rest}
 if [ -d /run/systemd/system ]; then
   tries={tries}
@@ -217,6 +238,10 @@ $units
 SHOWN
   value=''
 }}
+"""
+
+POOLS = """
+pools=''
 if [ -e /sys/class/misc/device-mapper ] && command -v dmsetup >/dev/null; then
   pools=$(dmsetup table --target thin-pool 2>/dev/null)
   case $pools in *:*) ;; *) pools='' ;; esac
@@ -224,44 +249,54 @@ fi
 """
 
 
-def script(query: Query, asked: Iterable[str] = MODULES) -> str:
+USES = ((UNITS, {"containerd", "pool", "smoke", "units"}), (POOLS, {"pool", "instances"}))
+"""What the script begins with, and the facts whose fragments use it."""
+
+
+def asked(query: Query) -> Sequence[str]:
+    """Names of the facts that a query asks for, in the order of `MODULES`."""
+    return [name for name in MODULES if not query.only or name in ("system", *query.only)]
+
+
+def script(query: Query, names: Sequence[str] = ()) -> str:
     """Compose the facts script: each fragment in a subshell, after a line `@@ NAME`.
 
     Args:
         query: what the facts are about.
-        asked: names of the facts to gather.
+        names: names of the facts to gather; empty: those that the query asks for.
     """
+    names = names or asked(query)
     monitor = f"devmapper-pool-monitor@{query.pool}"
-    names = (query.daemon.unit, f"devmapper-pool@{query.pool}.service", f"{monitor}.timer", f"{monitor}.service")
-    prelude = PRELUDE.format(
+    systemd = (query.daemon.unit, f"devmapper-pool@{query.pool}.service", f"{monitor}.timer", f"{monitor}.service")
+    prelude = "".join(part for part, users in USES if users & set(names)).format(
         at_rest=AT_REST,
         tries=WAIT * 2,
         properties=" ".join(f"-p {name}" for name in units.PROPERTIES),
-        units=" ".join(map(target.quote, names)),
+        units=" ".join(map(target.quote, systemd)),
     )
-    return prelude + "".join(f"echo '@@ {name}'\n(\n{MODULES[name].fragment(query)}\n)\n" for name in asked)
+    return prelude + "".join(f"echo '@@ {name}'\n(\n{MODULES[name].fragment(query)}\n)\n" for name in names)
 
 
-def parse(output: str, have: Facts | None = None) -> Facts:
+def parse(output: str, names: Sequence[str] = tuple(MODULES), have: Facts | None = None) -> Facts:
     """Parse the output of the facts script.
 
     Args:
         output: what the script printed.
-        have: facts gathered before, if the script gathered only those in BESIDE.
+        names: names of the facts that it gathered.
+        have: facts gathered before, from which the others are taken; None: nothing may read the others.
 
     Raises:
         Failed: a section is missing, so the script did not finish; or a section cannot be parsed.
     """
-    asked = BESIDE if have else tuple(MODULES)
     sections: dict[str, str] = {}
     for part in ("\n" + output).split("\n@@ ")[1:]:
         name, _, text = part.partition("\n")
         sections[name] = text
-    missing = [name for name in asked if name not in sections]
+    missing = [name for name in names if name not in sections]
     if missing:
         raise Failed("the facts script did not finish", f"missing: {', '.join(missing)}\n{output[-500:]}")
-    values = {}
-    for name in asked:
+    values: dict[str, Any] = {} if have else {name: Unasked(name) for name in MODULES}
+    for name in names:
         try:
             values[name] = MODULES[name].parse(sections[name])
         except (LookupError, ValueError) as error:
@@ -278,7 +313,7 @@ def gather(c: Context, query: Query) -> Facts:
     Raises:
         Failed: the script failed, or its output cannot be parsed.
     """
-    return parse(target.sh(c, script(query), "looking at the machine", look=not query.prove))
+    return parse(target.sh(c, script(query), "looking at the machine", look=not query.prove), asked(query))
 
 
 def gather_beside(c: Context, query: Query, have: Facts) -> Facts:
@@ -292,4 +327,4 @@ def gather_beside(c: Context, query: Query, have: Facts) -> Facts:
     Raises:
         Failed: see `gather`.
     """
-    return parse(target.sh(c, script(query, BESIDE), "looking at the machine", look=True), have)
+    return parse(target.sh(c, script(query, BESIDE), "looking at the machine", look=True), BESIDE, have)

@@ -74,6 +74,10 @@ class Machine(Connection):
             forward_agent=False,
         )
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; Invoke would first search all of them, as a name that is none would be a setting."""
+        object.__setattr__(self, name, value)
+
     @property
     def known_hosts(self) -> tuple[Path, ...]:
         """The known_hosts files, the system's first."""

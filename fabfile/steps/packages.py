@@ -28,7 +28,7 @@ INSTALL = {
 def step(host: Host) -> Step:
     """The step that installs what is missing for running a pool and, on a host that builds, for building containerd."""
     needs = RUN + BUILD if host.build == "host" else RUN
-    return Step("packages", lambda have: plan(have, needs), about(host))
+    return Step("packages", lambda have: plan(have, needs), about(host, only=("needs",)))
 
 
 def plan(have: Facts, needs: tuple[str, ...]) -> list[Change]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabfile import facts
+from fabfile import facts, target
 from fabfile.errors import Failed
 from fabfile.facts import Query, files, lvm, pool
 from tests.record import meaning
-from tests.unit.fakes import RECORDED, Machine, looks_like
+from tests.unit.fakes import RECORDED, Machine, looks_like, recorded
 
 RECORDS = sorted(RECORDED.glob("*/*.txt"))
 
@@ -80,6 +81,31 @@ def test_gather_is_one_command() -> None:
 def test_gather_looks_also_when_dry() -> None:
     c = Machine([looks_like()], dry=True)
     assert facts.gather(c, Query()).system.arch == "amd64"
+
+
+@pytest.mark.parametrize("name", facts.MODULES)
+def test_a_fragment_runs_behind_what_it_uses(name: str) -> None:
+    fragment = facts.MODULES[name].fragment(Query(image="r/i:t", prove=True))
+    uses = (re.search(r"\b(unit|way) \d|\$units\b", fragment), "$pools" in fragment)
+    assert [name in users for _, users in facts.USES] == list(map(bool, uses))
+
+
+def test_a_query_for_some_facts_gathers_no_others() -> None:
+    query = Query(only=("needs",))
+    c = Machine([f"@@ system\n{recorded('system', 'fresh')}@@ needs\ngit\n"])
+    have = facts.gather(c, query)
+    assert (have.system.distribution, have.needs) == ("debian", frozenset({"git"}))
+    assert c.scripts == [target.PROLOGUE + facts.script(query)]
+    assert "systemctl" not in facts.script(query)
+    for reads in (lambda: have.pool.table, lambda: "/etc/x" in have.files, lambda: list(have.disks)):
+        with pytest.raises(LookupError, match="did not ask for the fact"):
+            reads()
+
+
+def test_a_query_for_all_facts_is_not_narrowed_by_another() -> None:
+    needs, files, everything = Query(only=("needs",)), Query(only=("files",), files=("/a",)), Query()
+    assert facts.together([needs, files]).only == ("needs", "files")
+    assert facts.together([needs, everything, files]).only == ()
 
 
 def test_a_banner_before_the_facts_is_not_one() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from fabfile import apply, distributions
+from fabfile import apply, distributions, facts
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.programs import PROBES
 from fabfile.host import Host
 from fabfile.plan import Command
 from fabfile.steps import packages
+from tests.unit.fakes import looks_like, recorded
 from tests.unit.steps.conftest import having, with_system
 
 BUILDS = Host(build="host")
@@ -25,6 +26,16 @@ def test_every_need_has_a_package_in_every_family() -> None:
 
 def test_a_machine_with_all_packages_is_left_alone() -> None:
     assert packages.step(BUILDS).plan(having()) == []
+
+
+def test_a_plan_reads_what_its_step_asks_for() -> None:
+    for step in (packages.step(Host()), packages.step(BUILDS)):
+        names = facts.asked(step.query)
+        for needs in ("fresh", "deployed"):
+            output = "".join(f"@@ {name}\n{recorded(name, needs)}" for name in names)
+            assert step.plan(facts.parse(output, names)) == step.plan(
+                facts.parse(looks_like(needs=recorded("needs", needs)))
+            )
 
 
 def test_only_what_is_missing_is_installed_each_package_once() -> None:
