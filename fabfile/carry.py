@@ -56,7 +56,7 @@ exit "$code"
 WATCH = "(trap '' TERM; read -r _ <&3; kill -TERM 0; sleep 2; kill -KILL 0) >/dev/null 2>&1 & watch=$!; exec 3<&-"
 """Ends the process group when standard input ends, that is, with the connection."""
 
-UNWATCH = '(exec 2>/dev/null; kill -KILL "$watch") 2>/dev/null; wait "$watch" 2>/dev/null'
+UNWATCH = '{ kill -KILL "$watch"; wait "$watch"; } 2>/dev/null'
 
 
 ANOTHER_USER = re.compile(r"[Pp]lease log ?in as the user [\"']?([A-Za-z0-9_][A-Za-z0-9_.-]*)")
@@ -119,7 +119,8 @@ def script(
     # busybox's head reads on to the end of its buffer: that costs data, and slowness only a script of this length.
     read = f"head -c {len(body)}" if data is None else f"dd bs=1 count={len(body)} 2>/dev/null"
     take = f'eval "$({read})"'
-    root = Entrance()
+    login = getattr(c, "user", "") if hasattr(c, "begin") else "root" * (not os.geteuid())
+    root = Entrance(root=login == "root")
     begin: Callable[[str], Stream] = getattr(c, "begin", Local)
     start = monotonic()
     with ExitStack() as stack:

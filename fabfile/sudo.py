@@ -42,9 +42,15 @@ def forget() -> None:
 
 
 class Entrance:
-    """The start of one script as root: the command, and the dialogue with sudo."""
+    """The start of one script as root: the command, and the dialogue with sudo.
 
-    def __init__(self) -> None:
+    Args:
+        root: whether the login is root, so that neither is needed.
+    """
+
+    def __init__(self, *, root: bool = False) -> None:
+        self.asks = bool(_passwords) and not root
+        self.root = root
         mark = f"@@{secrets.token_hex(8)}"
         # A shell that prints the commands that it runs must not be mistaken for sudo or for root's shell. So what they
         # print differs from the command: sudo prints %% as %, and root's shell removes the quotes of the announcement.
@@ -57,7 +63,9 @@ class Entrance:
         Args:
             take: shell that reads the script from its standard input.
         """
-        if not _passwords:
+        if self.root:
+            return f"exec sh -c {quote(take)}"
+        if not self.asks:
             return f"exec sh -c {quote(SILENT)} {quote(take)}"
         return f"exec sh -c {quote(ASKING)} {quote(f'{self.announce}; {take}')} {quote(self.prompt)}"
 
@@ -72,7 +80,7 @@ class Entrance:
         Raises:
             Failed: sudo rejected the password, which is tried once, or neither asked nor started the shell in time.
         """
-        if not _passwords:
+        if not self.asks:
             return True, b"", b""
         out, heard, why = self._converse(stream)
         said, ready, rest = heard.replace(self.question, b"").partition(self.ready)

@@ -144,7 +144,7 @@ class Fact(Protocol):
     """What every module in `MODULES` provides; mypy checks it."""
 
     def fragment(self, query: Query, /) -> str:
-        """Return the shell script that prints what `parse` reads; it runs in a subshell."""
+        """Return the shell script that prints what `parse` reads, in a subshell; empty: nothing is to be printed."""
 
     def parse(self, text: str, /) -> Any:
         """Parse what the fragment printed into the value of the field of `Facts`.
@@ -274,7 +274,9 @@ def script(query: Query, names: Sequence[str] = ()) -> str:
         properties=" ".join(f"-p {name}" for name in units.PROPERTIES),
         units=" ".join(map(target.quote, systemd)),
     )
-    return prelude + "".join(f"echo '@@ {name}'\n(\n{MODULES[name].fragment(query)}\n)\n" for name in names)
+    fragments = {name: MODULES[name].fragment(query) for name in names}
+    parts = {name: f"(\n{fragment}\n)\n" if fragment else "" for name, fragment in fragments.items()}
+    return prelude + "".join(f"echo '@@ {name}'\n{part}" for name, part in parts.items())
 
 
 def parse(output: str, names: Sequence[str] = tuple(MODULES), have: Facts | None = None) -> Facts:

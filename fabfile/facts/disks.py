@@ -142,7 +142,7 @@ def fragment(query: Query) -> str:
     if query.all_disks:
         return f"{functions()}\n{ALL}"
     if not query.devices:
-        return ":"
+        return ""
     return f'{functions()}\nfor d in {" ".join(map(quote, query.devices))}; do look "$d"; done'
 
 

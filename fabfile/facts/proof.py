@@ -22,7 +22,7 @@ def fragment(query: Query) -> str:
     from fabfile.render import render
 
     if not query.prove:
-        return ":"
+        return ""
     said = {"unmounted": UNMOUNTED, "elsewhere": ELSEWHERE}
     return render("containerd/prove.sh.j2", pool=query.pool, ctr=query.daemon.ctr, prefix=PREFIX, **said)
 

@@ -46,7 +46,7 @@ def test_every_record_has_a_value_and_every_value_a_record() -> None:
 
 @pytest.mark.parametrize("name", facts.MODULES)
 def test_a_fragment_is_in_the_script_behind_its_mark_in_a_subshell(name: str) -> None:
-    query = Query(files=("/etc/a b",), pool="p", dir="/d", volume="vg/lv", bin_dir="/b")
+    query = Query(files=("/etc/a b",), pool="p", dir="/d", volume="vg/lv", bin_dir="/b", all_disks=True, prove=True)
     fragment: str = facts.MODULES[name].fragment(query)
     assert f"echo '@@ {name}'\n(\n{fragment}\n)\n" in facts.script(query)
 
