@@ -61,6 +61,10 @@ class Kernel(Protocol):
         """Debian packages that the image needs for it."""
 
     @property
+    def options(self) -> tuple[str, ...]:
+        """Options of mmdebstrap for them."""
+
+    @property
     def key(self) -> str:
         """What the image depends on apart from packages; it differs for each kernel."""
 
@@ -111,7 +115,7 @@ def build(suite: str, kernel: Kernel) -> Image:
     suites.check(suite)
     setup = render("lab/setup.sh.j2")
     packages = sorted((*PACKAGES, *kernel.packages))
-    command = ["mmdebstrap", *OPTIONS, *suites.SUITES[suite], f"--include={','.join(packages)}", suite]
+    command = ["mmdebstrap", *OPTIONS, *kernel.options, *suites.SUITES[suite], f"--include={','.join(packages)}", suite]
     parts = [*command, SIZE, setup, kernel.key, store.FORMAT]
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     image = Image(suite, paths.cache() / "images" / f"{suite}-{kernel.name}-{digest}")

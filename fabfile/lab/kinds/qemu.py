@@ -22,11 +22,21 @@ OWN = (("root.qcow2", "qcow2", "lab-root"), ("disk.qcow2", "qcow2", "lab-disk"),
 """The disks of every machine: file, format, serial number."""
 
 
+INITRD = """
+mkdir -p "$1/etc/initramfs-tools/conf.d" "$1/usr/share/initramfs-tools/modules.d"
+echo MODULES=list >"$1/etc/initramfs-tools/conf.d/lab"
+printf '%s\\n' virtio_pci virtio_blk ext4 >"$1/usr/share/initramfs-tools/modules.d/lab"
+"""
+"""Before the kernel is installed: put only what finds the root disk into the initial RAM disk, which otherwise has 64 MB
+of drivers to unpack on an emulated processor."""
+
+
 class DebianKernel:
     """The suite's own kernel, and an initial RAM disk with the modules for finding the root disk."""
 
     name = "debian"
     packages = ("initramfs-tools", "linux-image-cloud-amd64")
+    options = (f"--essential-hook={INITRD}",)
     key = ""
 
     def finish(self, tree: Path, part: Path, log: Path) -> str:

@@ -125,6 +125,9 @@ class Uml:
         disks += ["ubd2r=seed.tar,,lab-seed"]
         disks += [f"virtio_uml.device={OWN}/disk{number}:{VIRTIO_BLOCK}" for number, _ in numbered(vm.disks)]
         options = ["vec0:transport=fd,fd=0,mac=52:54:00:12:34:56", "root=/dev/ubda", "rw", "systemd.show_status=1"]
+        options += [
+            "pty.legacy_count=0"
+        ]  # Debian's kernel has 512 of these, each a device of udev and a unit of systemd
         _start(vm, image.root, [*disks, *options], _network(vm))
 
 

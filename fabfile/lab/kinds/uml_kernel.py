@@ -43,6 +43,7 @@ class UmlKernel(msgspec.Struct, frozen=True):
     version: str
     name: str = "uml"
     packages: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
