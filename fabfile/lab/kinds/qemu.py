@@ -27,8 +27,8 @@ mkdir -p "$1/etc/initramfs-tools/conf.d" "$1/usr/share/initramfs-tools/modules.d
 echo MODULES=list >"$1/etc/initramfs-tools/conf.d/lab"
 printf '%s\\n' virtio_pci virtio_blk ext4 >"$1/usr/share/initramfs-tools/modules.d/lab"
 """
-"""Before the kernel is installed: put only what finds the root disk into the initial RAM disk, which otherwise has 64 MB
-of drivers to unpack on an emulated processor."""
+"""Before the kernel is installed: keep the initial RAM disk to what finds the root disk. Otherwise an emulated processor
+has 64 MB of drivers to unpack at each boot."""
 
 
 class DebianKernel:
