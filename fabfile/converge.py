@@ -41,13 +41,14 @@ class Done(NamedTuple):
     """The facts that the plan was made from."""
 
 
-def converge(c: Context, steps: Sequence[Step], *, prove: bool = False) -> list[Outcome]:
+def converge(c: Context, steps: Sequence[Step], *, prove: bool = False, seen: Facts | None = None) -> list[Outcome]:
     """Converge steps in order, and print the outcome of each. With --dry, only print what would change.
 
     Args:
         c: the machine.
         steps: the steps, in the order of their dependencies.
         prove: unless with --dry, have containerd make a snapshot while facts are gathered first; see `Query.prove`.
+        seen: facts that were gathered for the same steps a moment ago; None: gather them.
 
     Returns:
         The outcome of each step.
@@ -61,7 +62,7 @@ def converge(c: Context, steps: Sequence[Step], *, prove: bool = False) -> list[
         query = msgspec.structs.replace(query, only=())
     # Changes are proved by their own checks, so only the facts before the first change include a snapshot.
     look = facts.script(query)
-    have = gather(c, msgspec.structs.replace(query, prove=prove and not target.is_dry(c)))
+    have = seen or gather(c, msgspec.structs.replace(query, prove=prove and not target.is_dry(c)))
     if target.is_dry(c):
         outcomes = preview([(step.name, step.plan(have)) for step in steps])
         answer.compare(lambda: traits.of(have, query.pool))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,8 @@ import jinja2
 import pytest
 
 from fabfile.paths import REPOSITORY
+
+CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 def tracked() -> list[Path]:
@@ -86,6 +89,13 @@ def wrong(paths: list[Path], parse: Callable[[str], object]) -> Iterator[str]:
             yield f"{path.relative_to(REPOSITORY)}: {error}"
 
 
+def controls(paths: list[Path]) -> Iterator[str]:
+    """Control characters that an editor does not show, such as one that should have been a backslash and a digit."""
+    for path in paths:
+        if found := CONTROL.search(path.read_bytes()):
+            yield f"{path.relative_to(REPOSITORY)}: control character {found[0]!r}"
+
+
 def shellcheck(scripts: list[Path]) -> bool:
     """Whether shellcheck finds anything. It uses one processor, so the scripts are split among all of them."""
     share = len(os.sched_getaffinity(0))
@@ -103,7 +113,8 @@ def main() -> int:
     files = tracked()
     tomls = [path for path in files if path.suffix == ".toml"]
     templates = [path for path in files if path.suffix == ".j2"]
-    problems = [*wrong(tomls, tomllib.loads), *wrong(templates, jinja2.Environment().parse)]
+    text = [path for path in files if path.suffix in (".py", ".j2", ".sh", ".md", ".toml", ".html")]
+    problems = [*controls(text), *wrong(tomls, tomllib.loads), *wrong(templates, jinja2.Environment().parse)]
     scripts = [path for path in files if is_shell(path)]
     with tempfile.TemporaryDirectory() as directory:
         try:

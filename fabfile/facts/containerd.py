@@ -77,14 +77,20 @@ echo "active $active"; way 1
 echo "exe $(readlink "/proc/$pid/exe")"
 if [ -r {loaded} ] && read -r digest <{loaded}; then echo "loaded $digest"; fi
 echo "command $(tr '\000' ' ' <"/proc/$pid/cmdline")"
-tr '\000' '\n' <"/proc/$pid/environ" | sed -n 's/^{SETTINGS}=/settings /p'
+while IFS= read -r line; do
+  case $line in {SETTINGS}=*) echo "settings ${{line#*=}}" ;; esac
+done <<ENVIRONMENT
+$(tr '\000' '\n' <"/proc/$pid/environ")
+ENVIRONMENT
 [ "$active" = active ] && [ -x {program} ] || exit 0
 rows=$(timeout 20 {ctr} plugins ls </dev/null 2>&1) || {{ echo "$rows" | sed 's/^/reason /'; exit 0; }}
-echo "$rows" | awk '
+awk '
   NR > 1 && /snapshotter|transfer|grpc|cri/ {{ print "plugin", $1, $2, $NF }}
   $2 == "devmapper" && $NF == "ok" {{ ok = 1 }}
-  END {{ exit !ok }}' ||
-  timeout 20 {ctr} plugins ls -d id==devmapper </dev/null 2>&1 | sed -n 's/^ *Message: */reason /p'
+  END {{ exit !ok }}' <<ROWS || timeout 20 {ctr} plugins ls -d id==devmapper </dev/null 2>&1 |
+$rows
+ROWS
+  sed -n 's/^ *Message: */reason /p'
 """
 
 

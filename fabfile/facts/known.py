@@ -45,7 +45,10 @@ DATA='' DIR='' conf=/etc/devmapper-pool/$name.conf
 [ -z "$DIR" ] || root=$DIR
 database=$root/$name.db snapshots=$root/metadata.db
 for file in "$database" "$snapshots" "$records"; do [ ! -f "$file" ] || echo "path $file"; done
-used=$(dmsetup status --noflush "$name" 2>/dev/null | sed -n 's,^[^ ]* [^ ]* thin-pool [^ ]* [^ ]* \([0-9]*\)/.*,,p')
+used=''
+# shellcheck disable=SC2046 # its words
+set -- $(dmsetup status --noflush "$name" 2>/dev/null)
+case ${{3-}}/${{6-}} in thin-pool/[0-9]*/*) used=${{6%%/*}} ;; esac
 if [ -r "$conf" ] && [ "${{used:-1}}" != 0 ]; then
   [ -z "$used" ] || echo "some $(grep -c -a -m 1 '"device_id"' "$database" 2>/dev/null)"
   exit 0

@@ -109,7 +109,8 @@ def fragment(query: Query) -> str:
     return rf"""
 vg={quote(query.vg)} name={quote(query.pool)}
 conf=/etc/devmapper-pool/$name.conf
-[ -n "$vg" ] || [ ! -r "$conf" ] || vg=$(sed -n 's/^VG=//p' "$conf")
+[ -n "$vg" ] || [ ! -r "$conf" ] ||
+  while IFS='=' read -r key value; do [ "$key" != VG ] || vg=$value; done <"$conf"
 [ -n "${{vg}}{"all" * query.all_disks}" ] && command -v lvm >/dev/null || exit 0
 export LVM_SUPPRESS_FD_WARNINGS=1
 echo "group $vg"

@@ -11,10 +11,12 @@ LOOPS = r"""
 set -- /sys/block/loop*/loop
 if [ -d "$1" ]; then
   echo "directory $(cd -P "$dir" 2>/dev/null && pwd || echo "$dir")"
-  losetup -n -O MAJ:MIN,BACK-MAJ:MIN,BACK-INO,BACK-FILE | while read -r l back inode path; do
-    read -r sectors <"/sys/dev/block/$l/size"
-    echo "loop $l $back $inode $sectors $path"
-  done
+  while read -r l back inode path; do
+    [ -n "$l" ] || continue
+    read -r sectors <"/sys/dev/block/$l/size" && echo "loop $l $back $inode $sectors $path"
+  done <<LOOPS
+$(losetup -n -O MAJ:MIN,BACK-MAJ:MIN,BACK-INO,BACK-FILE)
+LOOPS
 fi
 """
 """Shell: print all loop devices, if there are any, and the directory `$dir` as the kernel names it."""

@@ -28,22 +28,27 @@ def fragment(query: Query) -> str:
 
     bin_dir = quote(query.bin_dir)
     return rf"""
+set --
 for n in {" ".join(NAMES)}; do
   [ -d "/opt/$n" ] || continue
   for d in "/opt/$n"/*/; do d=${{d%/}}; d=${{d##*/}}; [ "$d" = current ] || [ "$d" = '*' ] || echo "dir $n $d"; done
-  if [ -L "/opt/$n/current" ]; then echo "current $n $(readlink "/opt/$n/current")"; fi
+  [ ! -L "/opt/$n/current" ] || set -- "$@" "/opt/$n/current"
 done
-set --
 for l in {bin_dir}/containerd* {bin_dir}/ctr {bin_dir}/protoc \
   /usr/local/sbin/runc /usr/local/go /usr/local/include/google; do
   if [ -L "$l" ]; then set -- "$@" "$l"
   elif [ -e "$l" ]; then echo "link $l "; fi
 done
-[ $# -eq 0 ] || readlink "$@" | while IFS= read -r t; do
-  case $t in /opt/*) ;; *) t=;; esac
-  echo "link $1 $t"
+[ $# -gt 0 ] || exit 0
+while IFS= read -r t; do
+  case $1 in
+    /opt/*/current) n=${{1#/opt/}}; echo "current ${{n%/current}} $t" ;;
+    *) case $t in /opt/*) ;; *) t=;; esac; echo "link $1 $t" ;;
+  esac
   shift
-done
+done <<LINKS
+$(readlink "$@")
+LINKS
 """
 
 

@@ -51,13 +51,16 @@ def remove_pools(c: Context, name: str, instance: str, *, yes: bool, force: bool
         parts.append(teardown.part(Daemon("", host.bin_dir), force=force))
     if target.is_dry(c) and parts:
         return _preview(c, parts)
-    todo = {part: changes for part in parts if (changes := part.step.plan(gather(c, part.step.query)))}
+    looks = {part: gather(c, part.step.query) for part in parts}
+    todo = {part: changes for part, seen in looks.items() if (changes := part.step.plan(seen))}
     if not todo:
         show(f"{'nothing was made here' if all else f'there is no pool {pool}'}: nothing to do", always=True)
         return []
     typed = ["", ""] if all else [host.daemon.instance, names[0]]
     _refuse(c, todo, typed, yes=yes, force=force)
-    outcomes = [outcome for part in todo for outcome in converge(c, [part.step])]
+    outcomes: list[Outcome] = []
+    for part in todo:  # the first one changes what the facts for the others were gathered from
+        outcomes += converge(c, [part.step], seen=None if outcomes else looks[part])
     if all:
         say("distribution packages remain: other programs may need them")
     return outcomes

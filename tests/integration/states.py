@@ -54,6 +54,11 @@ NO_DATABASES = f"""systemctl stop containerd
 for d in $(dmsetup ls | grep -o '^{LOOP}-snap-[0-9]*'); do dmsetup remove $d; done
 rm {DIR}/*.db; systemctl start containerd"""
 
+EMPTIED = f"""systemctl stop containerd
+for d in $(dmsetup ls | grep -o '^{LOOP}-snap-[0-9]*'); do dmsetup remove $d; done
+for i in $(seq 1 40); do dmsetup message $pool 0 "delete $i" || true; done; systemctl start containerd"""
+"""As if the files of the pool had been exchanged for those of a new one."""
+
 MOUNT = """mkdir -p /mnt/kept
 m=$($ctr snapshots --snapshotter devmapper mounts /mnt/kept kept); eval "${m%-o }"
 """
@@ -171,6 +176,12 @@ ON_FILES = {
         "containerd's database lists no devices on it",
         way="pool.fsck",
         then=(("pool.fsck", "--fix"), ("pool.fsck", "--fix", "--yes"), ("containers", "rm")),
+        kept=False,
+    ),
+    "emptied": State(
+        EMPTIED,
+        "it is empty, but containerd's databases list",
+        way="pool.fsck",
         kept=False,
     ),
 }

@@ -27,8 +27,8 @@ mkdir -p "$1/etc/initramfs-tools/conf.d" "$1/usr/share/initramfs-tools/modules.d
 echo MODULES=list >"$1/etc/initramfs-tools/conf.d/lab"
 printf '%s\\n' virtio_pci virtio_blk ext4 >"$1/usr/share/initramfs-tools/modules.d/lab"
 """
-"""Before the kernel is installed: keep the initial RAM disk to what finds the root disk. Otherwise an emulated processor
-has 64 MB of drivers to unpack at each boot."""
+"""Before the kernel is installed: limit the initial RAM disk to what finds the root disk. It has 64 MB otherwise, and
+takes an emulated processor seconds to unpack."""
 
 
 class DebianKernel:
