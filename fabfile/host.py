@@ -166,6 +166,9 @@ class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     ] = ()
     gateway: Annotated[str, about("host in this file through which to connect")] = ""
     connect_timeout: Annotated[int, about("seconds to wait for a connection", ge=1, le=3600)] = 20
+    keep_connection: Annotated[
+        int, about("seconds for which ssh keeps the connection for further runs; 0: not at all", ge=0, le=86400)
+    ] = 0
     release: Annotated[str, about("release set of releases.toml")] = "2.3"
     mirror: Annotated[str, about("directory or URL with the files of the release; empty: their official URLs")] = ""
     registry: Annotated[str, about("registry address of the smoke test; http:// for one without TLS")] = (

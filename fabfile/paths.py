@@ -20,6 +20,12 @@ def state() -> Path:
     return Path(base) / "containerd-devmapper"
 
 
+def sockets() -> Path:
+    """Directory of the sockets of connections that are kept between runs. Safe to delete at any time."""
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    return Path(base) / "containerd-devmapper" if base else cache() / "ssh"
+
+
 def lab() -> Path:
     """Directory of the running lab, LAB_DIR: inventory, keys, overlays, process ids."""
     # Path.resolve() raises an error for circular links.

@@ -1,6 +1,9 @@
 """SSH connections.
 
 machine             a connection to a host or to a jump host
+master              a connection that OpenSSH keeps for further runs
+multiplex           a command over such a connection
+route               the way to a host, as a configuration of ssh
 transport           Paramiko's transport, with our options, keepalive and host key policy
 channel             a command on a host
 ways                all connections of a run, with shared gateways

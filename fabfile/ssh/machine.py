@@ -15,16 +15,17 @@ from fabric.connection import derive_shorthand
 from paramiko.ssh_exception import ChannelException, SSHException
 
 from fabfile import interruption
+from fabfile.console import say
 from fabfile.errors import Failed, Problem
 from fabfile.host import Host
 from fabfile.ssh import identity, known_hosts
 from fabfile.ssh.channel import Channel
 from fabfile.ssh.failure import STEP_LIMIT, SYSTEM_KNOWN_HOSTS, TRIES, NoKey, turned_away, unreachable
 from fabfile.ssh.known_hosts import Changed, Known, Revoked, Unknown
-from fabfile.ssh.transport import Strict, Transport
-
-ALIVE = 15
-"""Interval in seconds of keepalive requests, while a script runs and prints nothing."""
+from fabfile.ssh.master import Kept
+from fabfile.ssh.multiplex import Session
+from fabfile.ssh.transport import ALIVE, Strict, Transport
+from fabfile.stream import Stream
 
 PAUSE = 0.5
 """Limit in seconds for the pause before the second attempt; it doubles with each further one. Pauses are random, so
@@ -63,6 +64,7 @@ class Machine(Connection):
         where = derive_shorthand(hop) if hop else {"host": host.address, "user": host.user, "port": host.port}
         self._set(host_entry=host, hop=hop, way=(*way, where["host"]), hops=hops or Machine)
         self._set(opening=threading.Lock(), trouble=None, offers={}, known=known)
+        self._set(kept=Kept(self) if host.keep_connection and not hop else None)
         super().__init__(
             where["host"],
             user=where["user"],
@@ -93,13 +95,23 @@ class Machine(Connection):
             gateway = self.hops(self.host_entry, self.config.clone(), gateway, hop.strip(), self.way, self.hops)
         return gateway
 
-    def begin(self, command: str) -> Channel:
-        """Start a command on the host; see `stream.Stream`.
+    def begin(self, command: str) -> Stream:
+        """Start a command on the host, over the connection that OpenSSH keeps to it, if the inventory wants one.
 
         Raises:
             Unreachable: see `open`.
             Failed: the host opens no session.
         """
+        if not self.kept or self.kept.why:
+            return self._begin(command)
+        session: Session | None = self.kept.begin(command)
+        if session:
+            return session
+        channel = self._begin(command)  # if this fails as well, the error is about this
+        say(f"note: not over a kept connection: {self.kept.why}", error=True)
+        return channel
+
+    def _begin(self, command: str) -> Channel:
         pauses = iter(SESSION_PAUSES)
         while True:
             try:

@@ -19,6 +19,9 @@ from fabfile.ssh.known_hosts import Known
 SILENCE = 60
 """Seconds after which a connection is lost if the host's kernel acknowledges nothing."""
 
+ALIVE = 15
+"""Interval in seconds of keepalive requests, while a script runs and prints nothing."""
+
 UNANSWERED = 4
 """Number of keepalive requests after which a connection is lost if the host has answered none of them."""
 

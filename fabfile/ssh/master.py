@@ -1,0 +1,154 @@
+"""Connections that OpenSSH keeps for later runs: where their sockets are, and how one is started."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fabfile import interruption, paths
+from fabfile.errors import Refused
+from fabfile.ssh import route
+from fabfile.ssh.multiplex import Absent, Session, Unusable
+from fabfile.ssh.route import Route
+
+if TYPE_CHECKING:
+    from fabfile.ssh.machine import Machine
+
+START_LIMIT = 15
+"""Seconds for OpenSSH to log in; a host that takes longer gets a connection of our own, with longer limits."""
+
+MOST = 4 << 10
+"""Limit for the bytes read of what ssh prints."""
+
+
+class Kept:
+    """The connection that OpenSSH keeps to a host.
+
+    Args:
+        machine: our own connection to the host, which need not be open.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.why = ""
+        """Why it is not used; empty: it is."""
+
+    @cached_property
+    def route(self) -> Route:
+        """The way to the host; known_hosts files are read once."""
+        return route.to(self.machine)
+
+    def begin(self, command: str) -> Session | None:
+        """Start a command over the connection, which is made if it is not there; None: it is not used, see `why`."""
+        try:
+            with interruption.connecting(), private() as directory:
+                return self._session(directory, command)
+        except (Unusable, Refused, OSError) as error:
+            self.why = error.what if isinstance(error, Refused) else str(error)
+            return None
+
+    def _session(self, directory: Path, command: str) -> Session:
+        path = directory / self.route.name
+        with suppress(Absent):
+            return Session(_own(path), command)
+        with _starting(directory, path.name) as part:
+            with suppress(Absent):  # another run has started it by now
+                return Session(_own(path), command)
+            path.unlink(missing_ok=True)
+            _start(self.route, part, path)
+        return Session(_own(path), command)
+
+
+@contextmanager
+def private() -> Iterator[Path]:
+    """Open the directory of the sockets, which is made if it is not there.
+
+    Returns:
+        A path of the open directory: it is the one that was checked, and short enough for a socket.
+
+    Raises:
+        Unusable: others have access to it, or it is another user's.
+    """
+    place = paths.sockets()
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    opened = os.open(place, os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if _foreign(os.fstat(opened)):
+            raise Unusable(f"{place} must belong to you and have mode 0700")
+        yield Path(f"/proc/self/fd/{opened}")
+    finally:
+        os.close(opened)
+
+
+def _own(path: Path) -> Path:
+    """Return the path of a socket.
+
+    Raises:
+        Absent: there is none.
+        Unusable: it is not a socket, others have access to it, or it is another user's.
+    """
+    try:
+        found = path.lstat()
+    except FileNotFoundError as error:
+        raise Absent(str(error)) from error
+    if not stat.S_ISSOCK(found.st_mode) or _foreign(found):
+        raise Unusable(f"{paths.sockets() / path.name} must be a socket, belong to you and have mode 0600")
+    return path
+
+
+def _foreign(found: os.stat_result) -> bool:
+    return found.st_uid != os.geteuid() or bool(found.st_mode & 0o077)
+
+
+@contextmanager
+def _starting(directory: Path, name: str) -> Iterator[Path]:
+    """Make a directory for the files of one start; it keeps other runs from starting the same connection meanwhile."""
+    part = directory / f"{name}.new"
+    try:
+        part.mkdir(mode=0o700)
+    except FileExistsError as error:
+        if time.time() - part.stat().st_mtime > 2 * START_LIMIT:  # a run was killed meanwhile
+            shutil.rmtree(part)
+        raise Unusable("another run is starting it") from error
+    try:
+        yield part
+    finally:
+        shutil.rmtree(part)
+
+
+def _start(way: Route, part: Path, path: Path) -> None:
+    """Let OpenSSH log in, and stay in the background.
+
+    Only `ControlPersist` puts it there, and only once its socket exists. So no process remains that nobody can reach.
+    """
+    for name, text in way.files(part.name).items():
+        (part / name).touch(mode=0o600)
+        (part / name).write_text(text, encoding="latin-1")
+    options = ("-o", f"ControlPath={path.name}", "-o", f"ControlPersist={way.seconds}", "-o", "ControlMaster=yes")
+    command = ["ssh", "-F", f"{part.name}/{route.CONFIG}", "-N", *options, route.alias(0)]
+    log = part / "log"
+    with log.open("wb") as printed:
+        try:
+            process = subprocess.Popen(
+                command, cwd=path.parent, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=printed,
+                start_new_session=True, env={**os.environ, "SHELL": "/bin/sh"},
+            )  # fmt: skip
+        except FileNotFoundError as error:
+            raise Unusable("there is no program ssh here: install openssh-client") from error
+    try:
+        with interruption.ended_with(process):
+            code = process.wait(START_LIMIT)
+    except subprocess.TimeoutExpired as error:
+        raise Unusable(f"ssh did not log in within {START_LIMIT} s") from error
+    if code:
+        with log.open("rb") as stream:
+            said = stream.read(MOST).decode(errors="replace").strip()
+        raise Unusable(f"ssh: {said or f'exit code {code}'}")
