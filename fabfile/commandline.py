@@ -36,6 +36,7 @@ INV_ONLY = frozenset(
         "runs.list",
         "runs.report",
         "runs.show",
+        "ssh.close",
         "ssh.trust",
     }
 )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from fabfile import interruption, paths
 from fabfile.errors import Refused
-from fabfile.ssh import route
+from fabfile.ssh import multiplex, route
 from fabfile.ssh.multiplex import Absent, Session, Unusable
 from fabfile.ssh.route import Route
 
@@ -86,6 +86,26 @@ def private() -> Iterator[Path]:
         yield Path(f"/proc/self/fd/{opened}")
     finally:
         os.close(opened)
+
+
+def end_all(*, dry: bool) -> int:
+    """End all connections that are kept, and the commands that run over them; return how many there are.
+
+    Args:
+        dry: whether to end none, and only count them.
+
+    Raises:
+        Unusable: see `private` and `multiplex.terminate`.
+    """
+    count = 0
+    with private() as directory:
+        for path in filter(Path.is_socket, directory.iterdir()):
+            try:
+                multiplex.connected(path).close() if dry else multiplex.terminate(path)
+                count += 1
+            except Absent:
+                continue  # what listened there was killed
+    return count
 
 
 def _own(path: Path) -> Path:

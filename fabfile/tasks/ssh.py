@@ -1,4 +1,4 @@
-"""Host keys, for inv alone: what connects by them is fab."""
+"""Host keys and kept connections, for inv alone: what connects by them is fab."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from fabfile.host import Host
 from fabfile.option import about
 from fabfile.task import task
 from fabfile.trust import Trusted, check_fingerprint, trust_hosts
+from fabfile.warm import Closed, close_connections
 
 
 @task(positional=["hosts"], settings=[(Host, ("known_hosts",))], answers=list[Trusted])
@@ -25,3 +26,9 @@ def trust(
 ) -> None:
     """Show the host keys of hosts that are not known yet, and record them once you have compared the fingerprints."""
     trust_hosts(c, hosts, fingerprint, yes=yes, **given)
+
+
+@task(answers=Closed)
+def close(c: Context) -> None:
+    """End all connections that ssh keeps between runs (keep_connection in hosts.toml)."""
+    close_connections(c)

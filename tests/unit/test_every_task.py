@@ -36,8 +36,8 @@ ASKS = {"ssh.trust"}
 NO_HOST = {"lab.list", "runs.list", "runs.show"}
 """Those that look at no machine."""
 
-WRITES_HERE = {"runs.report"}
-"""What writes a file on the controller: tests/unit/runs/test_page.py tries it."""
+WRITES_HERE = {"runs.report", "ssh.close"}
+"""What changes the controller: tests/unit/runs/test_page.py and tests/integration/local/test_warm.py try it."""
 
 LAB: dict[str, dict[str, Any]] = {
     "lab.up": {},

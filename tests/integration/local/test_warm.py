@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -21,6 +22,7 @@ from fabfile import carry, facts, inventory, paths, sudo, target
 from fabfile.carry import Answer
 from fabfile.errors import Failed, Unreachable
 from fabfile.facts import Query
+from fabfile.paths import REPOSITORY
 from fabfile.ssh import multiplex
 from fabfile.ssh.machine import Machine
 from fabfile.ssh.route import CONFIG, KNOWN, Hop, Route, alias
@@ -181,6 +183,22 @@ def test_sudo_with_a_password(with_sudo: sshd.Server, tmp_path: Path) -> None:
         list(making)
 
 
+def test_ssh_close_ends_all(connect: Connect, sockets: Path) -> None:
+    inv = [str(Path(sys.executable).with_name("inv"))]
+
+    def close(*words: str) -> tuple[int, str]:
+        done = subprocess.run([*inv, *words, "ssh.close"], capture_output=True, text=True, cwd=REPOSITORY, check=False)
+        return done.returncode, done.stdout
+
+    assert close() == (0, "ok: none is kept\n") and not sockets.exists()
+    target.run(connect(), "true")
+    name = only(sockets).name
+    assert close("--dry") == (3, "pending: end 1 connection\n") and masters(name)
+    assert close() == (0, "changed: ended 1 connection\n")
+    until(lambda: not any(sockets.iterdir()) and not masters(name), "stays", 10)
+    assert close() == (0, "ok: none is kept\n")
+
+
 @pytest.mark.parametrize("kind", ["changed", "revoked", "unknown"])
 def test_a_key_that_is_no_longer_known_ends_the_trust(
     server: sshd.Server, connect: Connect, tmp_path: Path, stranger: str, kind: str
@@ -251,6 +269,27 @@ def test_a_master_that_hangs_is_left_alone(
         os.kill(master, signal.SIGCONT)
     assert (tmp_path / "log").read_text() == "once\n"
     assert capsys.readouterr().err.count("not over a kept connection: it did not answer within 5 s") == 1
+
+
+def test_a_host_that_hangs_for_a_while_runs_it_once_and_nothing_else_suffers(
+    server: sshd.Server, connect: Connect, tmp_path: Path
+) -> None:
+    other = connect().begin("echo begun; read -r x; echo $x")
+    assert other.read(100, 10) == (b"begun\n", b"")
+    sessions = server.sessions()
+    for session in sessions:
+        os.kill(session, signal.SIGSTOP)
+    try:
+        machine = connect()
+        target.run(machine, f"echo once >>{tmp_path}/log")
+        assert machine.is_connected
+    finally:
+        for session in sessions:
+            os.kill(session, signal.SIGCONT)
+    other.write(b"end\n")
+    assert other.read(100, 10) == (b"end\n", b"") and other.exit_code() == 0
+    assert target.run(last := connect(), "echo in").stdout == "in\n" and not last.is_connected
+    assert (tmp_path / "log").read_text() == "once\n"
 
 
 def test_a_master_that_hangs_in_the_middle_keeps_no_limit_from_being_one(connect: Connect, sockets: Path) -> None:
