@@ -33,7 +33,7 @@ def inventories(draw: st.DrawFn) -> Inventory:
             st.from_regex(r"(web|db-[0-9]|[a-z]{1,3})[0-9]{0,2}(\.example)?", fullmatch=True), unique=True, min_size=1
         )
     )
-    names = [name for name in names if name not in ("all", "hosts")] or ["web1"]
+    names = [name for name in names if name not in ("all", "hosts", "g1")] or ["web1"]  # "g1" is a group below
     keys: dict[str, st.SearchStrategy[Any]] = {
         "port": st.integers(1, 65535), "user": USERS, "identity_file": PATHS, "known_hosts": PATHS,
         "connect_timeout": st.integers(1, 3600),
