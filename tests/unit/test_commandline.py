@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import json
 import shlex
+import sys
 from typing import Any
 
+import invoke
 import pytest
 from fabric.main import Fab
 from hypothesis import given
@@ -241,3 +244,14 @@ def test_a_mistake_in_front_of_the_first_task_is_refused_by_the_program(line: st
         program.parse_core(words)
     assert (refused.value.what, refused.value.code) == (says, 2)
     assert hint in refused.value.hint
+
+
+def test_what_only_tests_of_invoke_use_is_imported_when_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(invoke, "context", invoke.context)  # the import below replaces it
+    for name in ("unittest.mock", "invoke.context"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with programs.mock_later():
+        context = importlib.import_module("invoke.context")
+    assert "unittest.mock" not in sys.modules
+    c = context.MockContext(run={"true": invoke.Result("said")})
+    assert c.run("true").stdout == "said" and c.run.called
