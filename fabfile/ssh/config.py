@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from fabric import Config
 from paramiko.config import SSHConfig
 from paramiko.ssh_exception import CouldNotCanonicalize, SSHException
 
@@ -16,17 +15,6 @@ from fabfile.errors import Refused
 from fabfile.host import Host
 
 FILES = ("~/.ssh/config", "/etc/ssh/ssh_config")
-
-
-class Shared(Config):
-    """Fabric's configuration, whose clones share what ~/.ssh/config says, as nothing changes it.
-
-    A clone of Fabric's own configuration copies all of it, and reads the files once more into the original, which grows
-    with each host: the cost of a run grows with the square of the number of hosts.
-    """
-
-    def _clone_init_kwargs(self, *args: Any, **rest: Any) -> dict[str, Any]:
-        return {**super(Config, self)._clone_init_kwargs(*args, **rest), "ssh_config": self.base_ssh_config}
 
 
 def check(named: str | None) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
+
+from paramiko import PKey
+from paramiko.pkey import UnknownKeyType
+from paramiko.ssh_exception import SSHException
 
 PUBLIC = (b"ssh-", b"ecdsa-", b"sk-")
 """Prefixes of a public key."""
@@ -23,3 +28,16 @@ def wrong(file: Path) -> str:
         private = file.with_suffix("") if file.suffix == ".pub" else None
         return "it is a public key" + (f"; {private} may be the private one" if private and private.is_file() else "")
     return "" if b"PRIVATE KEY" in begin else "it is not a private key"
+
+
+@cache
+def loaded(file: str) -> PKey | None:
+    """Return the private key in a file, with its certificate; None: Paramiko's errors about it come with the login.
+
+    Args:
+        file: path of the file.
+    """
+    try:
+        return PKey.from_path(file)
+    except (OSError, SSHException, UnknownKeyType, TypeError, ValueError):  # TypeError: it has a passphrase
+        return None

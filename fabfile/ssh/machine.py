@@ -12,6 +12,7 @@ from typing import Any
 
 from fabric import Connection
 from fabric.connection import derive_shorthand
+from paramiko import SSHClient
 from paramiko.ssh_exception import ChannelException, SSHException
 
 from fabfile import interruption
@@ -33,6 +34,17 @@ that the hosts of a fleet do not all try again at the same time."""
 
 SESSION_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1)
 """Pauses in seconds between attempts to open a session: with MaxSessions 1, sshd may still count one that has ended."""
+
+
+class Client(SSHClient):
+    """A client that reads a private key once for all hosts, and not once for each kind of key."""
+
+    def connect(self, *args: Any, **options: Any) -> None:
+        """See Paramiko's method."""
+        match options.get("key_filename"):
+            case [name] if key := identity.loaded(name):
+                options = {**options, "pkey": key, "key_filename": None}
+        super().connect(*args, **options)
 
 
 class Machine(Connection):
@@ -75,6 +87,7 @@ class Machine(Connection):
             connect_kwargs=kwargs,
             forward_agent=False,
         )
+        self.client = Client()
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; Invoke would first search all of them, as a name that is none would be a setting."""
@@ -92,7 +105,7 @@ class Machine(Connection):
             name = derive_shorthand(hop.strip())["host"]
             if name == "none" or name in self.way:  # `Host *` applies to the jump hosts as well
                 return gateway or (None if "proxyjump" in self.ssh_config else super().get_gateway())
-            gateway = self.hops(self.host_entry, self.config.clone(), gateway, hop.strip(), self.way, self.hops)
+            gateway = self.hops(self.host_entry, self.config, gateway, hop.strip(), self.way, self.hops)
         return gateway
 
     def begin(self, command: str) -> Stream:

@@ -18,11 +18,12 @@ class Ways:
 
     Args:
         inventory: the inventory, in which gateways are looked up.
-        fabric: Fabric's configuration; every connection gets a clone, so that no host gets another one's identity.
+        fabric: Fabric's configuration, which all connections share: nothing of ours changes it, and a clone for each
+            host would cost more than its login.
     """
 
     def __init__(self, inventory: Inventory, fabric: Any) -> None:
-        self.inventory, self.config = inventory, fabric.clone(into=config.Shared)
+        self.inventory, self.config = inventory, fabric
         self._shared: dict[tuple[Any, ...], Machine] = {}
         self._lock = threading.RLock()
 
@@ -46,7 +47,7 @@ class Ways:
             Refused: see `config.applied`.
         """
         host = config.applied(host, self._said(host.name), self.config)
-        return Machine(host, self.config.clone(), self._gateway(host.gateway), hops=self._hop, known=known)
+        return Machine(host, self.config, self._gateway(host.gateway), hops=self._hop, known=known)
 
     def _said(self, name: str) -> set[str]:
         """Return the keys of a host that hosts.toml or `user@host:port` sets; ~/.ssh/config does not override those."""

@@ -222,7 +222,6 @@ def test_nothing_of_one_host_leaks_to_the_next() -> None:
     a, b = (ways.to(fleet.hosts[name]) for name in "ab")
     assert a.connect_kwargs["key_filename"] == ["/a"]
     assert "key_filename" not in b.connect_kwargs
-    assert a.config is not b.config
     assert "key_filename" not in shared.connect_kwargs
 
 
@@ -296,6 +295,17 @@ def test_what_ssh_config_says_is_read_once_for_all_hosts(tmp_path: Path) -> None
     ways = Ways(inventory.Inventory(Path("f"), Host(), 1, hosts, {}), fabric)
     machines = [ways.to(host) for host in hosts.values()]
     assert [machine.port for machine in machines] == [1000 + number for number in range(50)]
-    read = ways.config.base_ssh_config
-    assert len(read._config) == before
-    assert all(machine.config.base_ssh_config is read for machine in machines)
+    assert len(fabric.base_ssh_config._config) == before
+    assert all(machine.config is fabric for machine in machines)
+
+
+def test_a_private_key_is_read_once_for_all_hosts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    plain, locked, logins = tmp_path / "plain", tmp_path / "locked", []
+    KEYS[0].write_private_key_file(str(plain))
+    KEYS[0].write_private_key_file(str(locked), password="secret")
+    monkeypatch.setattr(paramiko.SSHClient, "connect", lambda client, **options: logins.append(options))
+    for names in ([str(plain)], [str(plain)], [str(locked)], [str(plain), str(locked)], None):
+        machine_module.Client().connect(hostname="a", key_filename=names)
+    first, second, *others = logins
+    assert first["pkey"] == KEYS[0] and first["pkey"] is second["pkey"] and first["key_filename"] is None
+    assert others == [{"hostname": "a", "key_filename": n} for n in ([str(locked)], [str(plain), str(locked)], None)]
