@@ -66,7 +66,7 @@ def printed(c: Context, fact: str, asked: Query) -> str:
     Raises:
         Failed: the script failed, or ended before the fragment.
     """
-    output = target.sh(c, facts.script(asked, [fact]), f"recording {fact}", limit=300)
+    output = target.sh(c, facts.script(asked, (fact,)), f"recording {fact}", limit=300)
     before, mark, text = output.partition(f"@@ {fact}\n")
     if not mark:
         raise Failed(f"recording {fact}: the script ended before the fragment", before)

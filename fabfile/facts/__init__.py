@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -253,12 +254,13 @@ USES = ((UNITS, {"containerd", "pool", "smoke", "units"}), (POOLS, {"pool", "ins
 """What the script begins with, and the facts whose fragments use it."""
 
 
-def asked(query: Query) -> Sequence[str]:
+def asked(query: Query) -> tuple[str, ...]:
     """Names of the facts that a query asks for, in the order of `MODULES`."""
-    return [name for name in MODULES if not query.only or name in ("system", *query.only)]
+    return tuple(name for name in MODULES if not query.only or name in ("system", *query.only))
 
 
-def script(query: Query, names: Sequence[str] = ()) -> str:
+@lru_cache(64)  # the hosts of a fleet are asked the same
+def script(query: Query, names: tuple[str, ...] = ()) -> str:
     """Compose the facts script: each fragment in a subshell, after a line `@@ NAME`.
 
     Args:

@@ -21,7 +21,7 @@ def test_a_record_is_what_the_fragment_printed_and_no_other_is_run() -> None:
     assert record.printed(c, "system", Query()) == SYSTEM
     (script,) = c.scripts
     assert script.count("echo '@@ ") == 1
-    assert script.endswith(facts.script(Query(), ["system"]))
+    assert script.endswith(facts.script(Query(), ("system",)))
 
 
 def test_a_script_that_ends_before_the_fragment_is_no_record() -> None:
