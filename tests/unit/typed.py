@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 
@@ -43,13 +44,20 @@ def wrong(hint: str) -> list[str]:
     return bare + [why for command in commands(hint) if (why := _refused(command))]
 
 
+@functools.cache
+def _contexts(front: str) -> tuple[ParserContext, ...]:
+    return tuple((tasks.ns if front == "inv" else fabfile.ns).to_contexts())
+
+
+@functools.cache
 def _refused(command: str) -> str:
     words = shlex.split(command)
-    namespace = tasks.ns if words[0] == "inv" else fabfile.ns
     rest = words[1:] if words[0] == "inv" else words[3:]
+    # The parser copies every context deeply, and looks only at those that a word names: of a hundred, it gets these.
+    named = [context for context in _contexts(words[0]) if {context.name, *context.aliases} & set(rest)]
     core = ParserContext(args=Program().core_args())
     try:
-        (_, *called) = Parser(contexts=namespace.to_contexts(), initial=core).parse_argv(rest)
+        (_, *called) = Parser(contexts=named, initial=core).parse_argv(rest)
     except ParseError as error:
         return f"{command}: {error}"
     return f"{command}: {len(called)} tasks" if len(called) != 1 else ""

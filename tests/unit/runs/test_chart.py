@@ -12,7 +12,7 @@ from fabfile.outcome import HostReport, Outcome, TaskReport, Unfinished
 from fabfile.runs.chart import COLORS, OTHER, WIDTH, Chart, Row, chart, scale_of
 
 
-def host(seconds: float, **steps: float) -> HostReport:
+def host(seconds: float, /, **steps: float) -> HostReport:
     """The report of a host whose steps took so long."""
     outcomes = [Outcome(name, "changed", "why", time) for name, time in steps.items()]
     return HostReport("changed", seconds, [TaskReport("deploy", "changed", seconds, outcomes)])
