@@ -52,7 +52,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     image: str = ""
     """Image of the smoke test, as containerd knows it."""
     only: tuple[str, ...] = ()
-    """Names of the facts to gather besides those of the system; empty: all."""
+    """Names of the facts to gather besides those in ALWAYS; empty: all."""
     prove: bool = False
     """Have the snapshotter make and remove a snapshot: the only thing that gathering facts can write."""
 
@@ -254,9 +254,13 @@ USES = ((UNITS, {"containerd", "pool", "smoke", "units"}), (POOLS, {"pool", "ins
 """What the script begins with, and the facts whose fragments use it."""
 
 
+ALWAYS = ("system", "units")
+"""Names of the facts without which nothing is changed, see `apply`."""
+
+
 def asked(query: Query) -> tuple[str, ...]:
     """Names of the facts that a query asks for, in the order of `MODULES`."""
-    return tuple(name for name in MODULES if not query.only or name in ("system", *query.only))
+    return tuple(name for name in MODULES if not query.only or name in (*ALWAYS, *query.only))
 
 
 @lru_cache(64)  # the hosts of a fleet are asked the same

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from fabfile import apply, distributions, facts
+from fabfile.converge import converge
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.programs import PROBES
 from fabfile.host import Host
 from fabfile.plan import Command
 from fabfile.steps import packages
-from tests.unit.fakes import looks_like, recorded
+from tests.unit.fakes import Machine, recorded
 from tests.unit.steps.conftest import having, with_system
 
 BUILDS = Host(build="host")
@@ -28,14 +29,18 @@ def test_a_machine_with_all_packages_is_left_alone() -> None:
     assert packages.step(BUILDS).plan(having()) == []
 
 
-def test_a_plan_reads_what_its_step_asks_for() -> None:
-    for step in (packages.step(Host()), packages.step(BUILDS)):
-        names = facts.asked(step.query)
-        for needs in ("fresh", "deployed"):
-            output = "".join(f"@@ {name}\n{recorded(name, needs)}" for name in names)
-            assert step.plan(facts.parse(output, names)) == step.plan(
-                facts.parse(looks_like(needs=recorded("needs", needs)))
-            )
+def look(needs: str) -> str:
+    """What a machine answers that is asked for packages only."""
+    sections = {name: recorded(name, "fresh") for name in facts.asked(packages.step(Host()).query)}
+    return "".join(f"@@ {name}\n{text}" for name, text in {**sections, "needs": needs}.items())
+
+
+def test_packages_are_installed_by_the_facts_that_were_asked_for() -> None:
+    needs = "".join(f"{probe}\n" for probe in PROBES.values())
+    c = Machine([look(needs.replace("lvm\n", "")), look(needs)], applied=[(0, "")])
+    (outcome,) = converge(c, [packages.step(Host())])
+    assert (outcome.status, outcome.reason) == ("changed", "packages lvm2")
+    assert c.log == ["look", "apply"]
 
 
 def test_only_what_is_missing_is_installed_each_package_once() -> None:
