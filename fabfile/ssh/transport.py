@@ -76,8 +76,9 @@ class Transport(paramiko.Transport):
 
     def stop_thread(self) -> None:
         """Stop the thread, which may be waiting for the host."""
-        super().stop_thread()
-        with suppress(OSError):  # the host has closed the connection
+        with suppress(OSError, EOFError):  # the host, or the gateway on the way to it, has closed the connection
+            super().stop_thread()
+        with suppress(OSError, EOFError):
             self.sock.shutdown(socket.SHUT_RDWR)
 
     def auth_publickey(self, username: str, key: paramiko.PKey, event: threading.Event | None = None) -> list[str]:

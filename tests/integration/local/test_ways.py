@@ -62,6 +62,9 @@ def test_a_jump_host_of_ssh_config_whose_key_is_known(
     machine = connect(rules, known_hosts=known(server, through, tmp_path, key))
     assert target.run(machine, "id -u").stdout == "0\n"
     assert through.log.count("Accepted publickey") == 1
+    machine.gateway.transport.packetizer.close()  # the way to the host is gone, before that was noticed
+    machine.close()
+    assert not machine.is_connected
 
 
 @pytest.mark.parametrize("kind", ["unknown", "changed"])
