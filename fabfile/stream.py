@@ -44,6 +44,10 @@ class Stream(Protocol):
         """Return why the connection was lost; empty: unknown, or not lost."""
 
 
+BLIND = 1.0
+"""Limit in seconds for one wait: a signal that comes just before the main thread waits is only seen afterwards."""
+
+
 class Pipes:
     """The reading ends of the pipes of a command's standard output and standard error.
 
@@ -62,8 +66,9 @@ class Pipes:
         """See `Stream`."""
         end, pieces = monotonic() + seconds, [b"", b""]
         while self.names and not any(pieces):
-            ready = self.open.poll(max(0.0, end - monotonic()) * 1000)
-            if not ready:
+            left = end - monotonic()
+            ready = self.open.poll(min(max(0.0, left), BLIND) * 1000)
+            if not ready and left <= BLIND:
                 raise TimeoutError
             for number, _ in ready:
                 piece = pieces[self.names[number]] = os.read(number, size)

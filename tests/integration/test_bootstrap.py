@@ -32,7 +32,7 @@ CHECKS = """
 mkdir /tmp/home; touch /tmp/home/begun
 git init -q . && git add -A && exec ./bootstrap nox -s lint types unit
 """
-OF_APT = re.compile(r"/var/(lib/(dpkg|apt)|cache|log)/|/etc/|/usr/|find: ")
+OF_APT = re.compile(r"/var/(lib/(dpkg|apt)|cache|log)/|/etc/|/usr/")
 """The files that installing shellcheck writes."""
 
 OLD_PYTHON = r"printf '#!/bin/sh\n[ $1 = -c ] && echo || echo Python 3.9.2\n'"
@@ -142,7 +142,9 @@ def test_sessions_without_a_machine_pass_with_debians_python(
     for session in ("lint", "types", "unit"):
         assert f"nox > Session {session} was successful" in done.stdout
     assert re.search(r"\d{4} passed", done.stdout)
-    left = machine.run("find / -xdev -newer /tmp/home/begun -type f ! -path '*/checkout/*' ! -path '/tmp/*'", user)
+    left = machine.run(
+        "find / -xdev -newer /tmp/home/begun -type f ! -path '*/checkout/*' ! -path '/tmp/*' 2>/dev/null", user
+    )
     assert [line for line in left.stdout.splitlines() if not OF_APT.match(line)] == []
 
 
