@@ -119,8 +119,8 @@ def script(
     # busybox's head reads on to the end of its buffer: that costs data, and slowness only a script of this length.
     read = f"head -c {len(body)}" if data is None else f"dd bs=1 count={len(body)} 2>/dev/null"
     take = f'eval "$({read})"'
-    login = getattr(c, "user", "") if hasattr(c, "begin") else "root" * (not os.geteuid())
-    root = Entrance(root=login == "root")
+    here = not hasattr(c, "begin")
+    root = Entrance(root=os.geteuid() == 0 if here else getattr(c, "user", "") == "root")
     begin: Callable[[str], Stream] = getattr(c, "begin", Local)
     start = monotonic()
     with ExitStack() as stack:

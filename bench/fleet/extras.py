@@ -50,19 +50,8 @@ def upload(of: Setting, rounds: int) -> Iterator[Row]:
     of = of._replace(at_once=of.size)
     file = of.fleet.directory / "file"
     file.write_bytes(random.Random(SIZE).randbytes(SIZE))
-    scp = [
-        "xargs",
-        "-a",
-        str(of.fleet.names(of.size)),
-        "-P",
-        str(of.size),
-        "-I",
-        "{}",
-        "scp",
-        "-q",
-        "-F",
-        str(of.fleet.ssh_config()),
-    ]
+    scp = ["xargs", "-a", str(of.fleet.names(of.size)), "-P", str(of.size), "-I", "{}"]
+    scp += ["scp", "-q", "-F", str(of.fleet.ssh_config())]
     ours = [sys.executable, "-m", UPLOADS, "-H", "hosts", "upload", "--file", str(file)]
     ways = (
         Way(UPLOAD, OURS, lambda _: ours),

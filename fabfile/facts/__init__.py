@@ -98,9 +98,7 @@ def together(queries: Sequence[Query]) -> Query:
         if len(said) > 1:
             raise ValueError(f"steps of one task ask about different machines: {field} is {said}")
         values[field] = said.pop() if said else asked[0]
-    return Query(
-        **values,
-    )
+    return Query(**values)
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
