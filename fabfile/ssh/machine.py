@@ -23,8 +23,6 @@ from fabfile.ssh import identity, known_hosts
 from fabfile.ssh.channel import Channel
 from fabfile.ssh.failure import STEP_LIMIT, SYSTEM_KNOWN_HOSTS, TRIES, NoKey, turned_away, unreachable
 from fabfile.ssh.known_hosts import Changed, Known, Revoked, Unknown
-from fabfile.ssh.master import Kept
-from fabfile.ssh.multiplex import Session
 from fabfile.ssh.transport import ALIVE, Strict, Transport
 from fabfile.stream import Stream
 
@@ -76,7 +74,7 @@ class Machine(Connection):
         where = derive_shorthand(hop) if hop else {"host": host.address, "user": host.user, "port": host.port}
         self._set(host_entry=host, hop=hop, way=(*way, where["host"]), hops=hops or Machine)
         self._set(opening=threading.Lock(), trouble=None, offers={}, known=known)
-        self._set(kept=Kept(self) if host.keep_connection and not hop else None)
+        self._set(kept=_kept(self) if host.keep_connection and not hop else None)
         super().__init__(
             where["host"],
             user=where["user"],
@@ -117,7 +115,7 @@ class Machine(Connection):
         """
         if not self.kept or self.kept.why:
             return self._begin(command)
-        session: Session | None = self.kept.begin(command)
+        session: Stream | None = self.kept.begin(command)
         if session:
             return session
         channel = self._begin(command)  # if this fails as well, the error is about this
@@ -170,3 +168,9 @@ class Machine(Connection):
                     raise unreachable(self, error, said) from error
             sleep(random.uniform(0, PAUSE * 2**attempt))
         self.transport.ask_for_life(ALIVE)
+
+
+def _kept(machine: Machine) -> Any:
+    from fabfile.ssh.master import Kept  # most runs keep no connection, and should not wait for this
+
+    return Kept(machine)
