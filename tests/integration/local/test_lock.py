@@ -30,12 +30,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Server]:
 class Two:
     """Two controllers: the first is changing the host, for `seconds` a step; the second comes then."""
 
-    def __init__(self, server: sshd.Server, directory: Path, seconds: float) -> None:
+    def __init__(self, server: sshd.Server, directory: Path, seconds: float, *words: str) -> None:
         self.file = server.inventory()
         self.directories = [directory / "a", directory / "b"]
         for each in self.directories:
             each.mkdir()
-        self.first = self.run(0, seconds)
+        self.first = self.run(0, seconds, *words)
         self.first.has("h0.first.pid")
 
     def run(self, number: int, seconds: float, *words: str) -> Run:
@@ -57,7 +57,8 @@ def test_the_second_is_told_who_holds_the_host(server: sshd.Server, tmp_path: Pa
 
 
 def test_with_wait_lock_it_waits_and_both_are_done(server: sshd.Server, tmp_path: Path) -> None:
-    two = Two(server, tmp_path, 20)
+    # The first waits as well: once the second is at work, whoever comes between two steps may find the host held.
+    two = Two(server, tmp_path, 20, "--wait-lock", "60")
     (two.directories[0] / "seconds").write_text("0.1")  # of its later steps
     second = two.run(1, 0.1, "--wait-lock", "60")
     second.end(0, 60)
