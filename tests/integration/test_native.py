@@ -5,15 +5,22 @@ A build takes a minute or two there, but fifteen under emulation. The tests buil
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import os
 import re
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import toml
 
+from fabfile import paths, releases
+from fabfile.build import Build
+from fabfile.facts.system import ARCHITECTURES
 from fabfile.lab import container, kinds, mirror, tools
-from fabfile.lab.container import Container
+from fabfile.lab.container import Container, Site
 from fabfile.lab.vm import free_ports
 from tests.integration.machine import run_fab
 
@@ -23,16 +30,24 @@ message Pool { string name = 1; google.protobuf.Timestamp made = 2; }
 """
 
 
+GOCACHE = "/var/cache/go"
+
+
 @pytest.fixture(scope="module")
 def native(lab: Path, suite: str, kind: str) -> Iterator[Container]:
-    """A container here, and the inventory `native.toml` that has it."""
+    """A container here, and the inventory `native.toml` that has it.
+
+    Its builds use what Go has cached for the controller's build of the same source.
+    """
     tools.check()
     base, holds = kinds.choose(suite, kind)[1], mirror.build()
     key = lab / "native_key"
     tools.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "native", "-f", key)
     (port,) = free_ports(1)
     authorized = key.with_suffix(".pub").read_text().strip()
-    with container.here(base, authorized) as site, site.container("native", port, port) as host:
+    (cache := paths.cache() / "gocache").mkdir(parents=True, exist_ok=True)
+    with container.here(base, authorized) as site, _with(site, cache).container("native", port, port) as host:
+        host.sh(f"echo GOCACHE={GOCACHE} >>/etc/environment")
         known = lab / "native_known_hosts"
         known.write_text(f"[127.0.0.1]:{port} {host.host_key}\n")
         defaults = {"user": "root", "identity_file": str(key), "known_hosts": str(known)}
@@ -43,6 +58,11 @@ def native(lab: Path, suite: str, kind: str) -> Iterator[Container]:
         host.sh("systemctl stop containerd || true")
     for file in lab.glob("native*"):
         file.unlink()
+
+
+def _with(site: Site, cache: Path) -> Site:
+    """The same place, where containers have a directory of this machine."""
+    return dataclasses.replace(site, flags=f"{site.flags} --volume={cache}:{GOCACHE}")
 
 
 @pytest.fixture
@@ -87,6 +107,15 @@ def test_containerd_is_built_on_the_host_without_btrfs(native: Container, invent
     assert "snapshots/devmapper" in packages
     assert "snapshots/btrfs" not in packages
     assert "changed 0" in fab(inventory, "containerd.install", "--on", "host")
+
+
+def test_the_host_built_the_same_bytes_as_the_controller(native: Container) -> None:
+    build = Build(releases.load("lab", ARCHITECTURES[os.uname().machine], str(mirror.build())))
+    with tarfile.open(build.path()) as tar:
+        files = {member.name: tar.extractfile(member) for member in tar if member.isfile()}
+        here = {name: hashlib.sha256(file.read()).hexdigest() for name, file in files.items() if file}
+    there = native.sh("cd /opt/containerd/current && sha256sum bin/*")
+    assert {name: digest for digest, name in map(str.split, there.splitlines())} == here
 
 
 def test_runc(native: Container, inventory: Path) -> None:

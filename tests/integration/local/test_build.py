@@ -97,6 +97,19 @@ def test_a_build_says_how_many_packages_are_compiled(tmp_path: Path) -> None:
     assert "GOFLAGS=-v" in (build.archive.parent / "build.log").read_text()
 
 
+def test_where_there_is_no_cache_of_go_one_is_made_and_removed_again(tmp_path: Path) -> None:
+    build = build_of(tmp_path, 'bin/%:\n\tmkdir -p bin; echo "snapshots/devmapper $$GOCACHE" >$@\n')
+    (script := tmp_path / "build.sh").write_text(build.script)
+    (out := tmp_path / "out").mkdir()
+    environment = {key: value for key, value in os.environ.items() if key != "GOCACHE"}
+    words = ["sh", script, build.release.containerd.path(), tmp_path / "go", out]
+    subprocess.run(words, check=True, env=environment)
+    with tarfile.open(out / "containerd.tar.gz") as tar:
+        stream = tar.extractfile("bin/containerd")
+        assert stream and stream.read().decode().split() == ["snapshots/devmapper", f"{out}/gopath/cache"]
+    assert [path.name for path in out.iterdir()] == ["containerd.tar.gz"]
+
+
 def test_the_error_of_a_package_is_not_hidden_by_the_names_of_others(tmp_path: Path) -> None:
     names = "; ".join(f"echo example.com/package{number}" for number in range(40))
     build = build_of(tmp_path, f"bin/%:\n\t@echo x/y.go:1:2: undefined; {names}; exit 1\n")
