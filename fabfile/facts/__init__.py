@@ -178,6 +178,10 @@ BESIDE = tuple(name for name in MODULES if name not in ("system", "needs", "vers
 WAIT = 60
 """Seconds that the script waits for units that are starting or stopping."""
 
+BRIEFLY = 3
+"""Seconds that it waits for the pool's monitor. That may run for long, when it lets the pool grow; but once it has
+begun, systemd no longer tells how its last run ended."""
+
 SHOWN = 2000
 """Limit for the characters of a fragment's output in an error."""
 
@@ -188,7 +192,7 @@ at_rest() {
     case $key=$value in
       =) n=$((n + 1)) ;;
       Job=[1-9]* | SubState=condition | SubState=start* | SubState=stop* | SubState=final* | SubState=reload*)
-        [ "$n" = 4 ] || changing="${changing% "$n"} $n" ;;
+        [ "$n" = "$1" ] || changing="${changing% "$n"} $n" ;;
     esac
   done <<SHOWN
 $units
@@ -196,7 +200,7 @@ SHOWN
   [ -z "$changing" ]
 }
 """
-"""Shell function that tells whether the units in `units`, as systemctl printed them, have come to rest.
+"""Shell function that tells whether the units in `units`, as systemctl printed them, are at rest, but for unit $1.
 
 `changing` gets the numbers of the others. At boot, or after a restart, a unit is not yet in its final state while it
 has a job, even one that waits for other units, or while it starts or stops. One that failed and waits for its next
@@ -211,11 +215,12 @@ UNITS = """
 units='' changing=''
 {at_rest}
 if [ -d /run/systemd/system ]; then
-  tries={tries}
+  tries={tries} aside=''
   while :; do
     units=$(systemctl show {properties} {units} 2>/dev/null) ||
       {{ echo "systemctl does not answer: $(systemctl show -p ActiveState {units} 2>&1)"; exit 0; }}
-    if at_rest || [ "$tries" -le 0 ]; then break; fi
+    [ "$tries" -gt {patient} ] || aside=4
+    if at_rest "$aside" || [ "$tries" -le 0 ]; then break; fi
     tries=$((tries - 1))
     sleep 0.5
   done
@@ -275,6 +280,7 @@ def script(query: Query, names: tuple[str, ...] = ()) -> str:
     prelude = "".join(part for part, users in USES if users & set(names)).format(
         at_rest=AT_REST,
         tries=WAIT * 2,
+        patient=(WAIT - BRIEFLY) * 2,
         properties=" ".join(f"-p {name}" for name in units.PROPERTIES),
         units=" ".join(map(target.quote, systemd)),
     )

@@ -33,10 +33,22 @@ FAILS = "MainPID=0\nActiveState=activating\nSubState=auto-restart\nJob=\nNeedDae
     ],
 )
 def test_facts_wait_for_units_to_come_to_rest(units: list[str], changing: list[str]) -> None:
-    script = f'{AT_REST}\nunits=$1\nif at_rest; then echo rest; fi\necho "$changing"'
-    done = subprocess.run(["sh", "-euc", script, "sh", "\n".join(units)], capture_output=True, text=True, check=True)
-    said = done.stdout.split()
-    assert said == (changing or ["rest"])
+    assert waits_for(units) == (changing or ["rest"])
+
+
+def test_they_wait_for_the_monitor_only_briefly() -> None:
+    units = [RUNS, EXITED, WAITING, STARTING]
+    assert waits_for(units) == ["4"]
+    assert waits_for(units, aside="4") == ["rest"]
+
+
+def waits_for(units: list[str], aside: str = "") -> list[str]:
+    """Numbers of the units that have not come to rest, or `rest`."""
+    script = f'{AT_REST}\nunits=$1\nif at_rest "$2"; then echo rest; fi\necho "$changing"'
+    done = subprocess.run(
+        ["sh", "-euc", script, "sh", "\n".join(units), aside], capture_output=True, text=True, check=True
+    )
+    return done.stdout.split()
 
 
 @pytest.mark.parametrize("directory", ["srv/pool", "pool", "/nowhere/at/all"])
