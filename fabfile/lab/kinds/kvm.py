@@ -24,7 +24,7 @@ class Kvm(Qemu):
 
     name = "kvm"
     what = "KVM"
-    options = ("-accel", "kvm", "-smp", "2")
+    options = ("-accel", "kvm", "-smp", "2", "-cpu", "max")
 
     def image(self, suite: str) -> Image:
         """See `Kind.image`. The firmware is tried first, as it comes with qemu and needs no image."""
@@ -55,5 +55,5 @@ def _kernel(image: Image) -> str:
 
 
 def _qemu(memory: str) -> list[str | Path]:
-    command: list[str | Path] = ["qemu-system-x86_64", *Kvm.options, "-cpu", "max", "-m", memory]
+    command: list[str | Path] = ["qemu-system-x86_64", *Kvm.options, "-m", memory]
     return [*command, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]

@@ -83,7 +83,7 @@ class Qemu:
 def command(vm: Vm, image: Image, options: tuple[str, ...]) -> list[str | Path]:
     """Return qemu's command line."""
     forwards = "".join(f",hostfwd=tcp:127.0.0.1:{a}-:{b}" for a, b in ((vm.port, 22), *vm.forward))
-    command: list[str | Path] = ["qemu-system-x86_64", *options, "-cpu", "max", "-m", str(vm.memory)]
+    command: list[str | Path] = ["qemu-system-x86_64", *options, "-m", str(vm.memory)]
     command += ["-name", vm.name, "-display", "none", "-nodefaults", "-no-user-config"]
     command += ["-chardev", f"file,id=console,path={_escaped(vm.console)},append=on", "-serial", "chardev:console"]
     command += ["-d", "guest_errors"]
