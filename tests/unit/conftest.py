@@ -11,15 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from fabfile import console
 from fabfile.errors import Problem
 from tests.unit import typed
-
-settings.register_profile("busy", deadline=None)
-# The time of an example depends on the machine more than on the code: on a busy one, tests of a good parser failed.
-settings.load_profile("busy")
 
 BANNED = frozenset(
     {

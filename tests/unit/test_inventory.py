@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from invoke import Context
 
@@ -199,7 +199,6 @@ def table(name: str, keys: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-@settings(deadline=None)
 @given(defaults=layers, own=layers)
 def test_merging_key_by_key(tmp_path_factory: pytest.TempPathFactory, defaults: Any, own: Any) -> None:
     file: Path = tmp_path_factory.mktemp("merge") / "hosts.toml"

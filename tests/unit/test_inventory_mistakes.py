@@ -180,7 +180,7 @@ PIECES = ["[hosts.a]", "[defaults]", "[groups]", "[[", "]]", "{", "}", "'", '"',
 PIECES += ["\n", ",", "#", "\\", "\\u", "-", ".", " ", "\t", "é", "inf", "1e", "0x", "2020-01-01", "[", "]", "pool"]
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(PIECES), max_size=14).map("".join) | st.text(max_size=30) | damaged(WRITTEN))
 def test_any_text_is_an_inventory_or_refused(text: str) -> None:
     try:

@@ -65,7 +65,7 @@ def test_the_mode_of_an_existing_file_is_set(run_dir: Path, tmp_path: Path, mode
     assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(content=texts, mode=st.sampled_from([0o600, 0o644, 0o755]))
 def test_facts_show_what_was_written(tmp_path_factory: pytest.TempPathFactory, content: str, mode: int) -> None:
     directory = tmp_path_factory.mktemp("seen")
@@ -76,7 +76,7 @@ def test_facts_show_what_was_written(tmp_path_factory: pytest.TempPathFactory, c
     assert look(path, directory / "absent") == {str(path): files.FileFact(content, mode)}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(content=texts)
 def test_any_text_is_written_to_the_letter(tmp_path_factory: pytest.TempPathFactory, content: str) -> None:
     directory = tmp_path_factory.mktemp("letter")

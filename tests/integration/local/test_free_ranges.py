@@ -39,7 +39,7 @@ def free(xml: str) -> list[tuple[int, int]]:
     return [(int(offset), int(length)) for offset, length in (line.split() for line in done.stdout.splitlines())]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(960, 1200), st.lists(RUN, max_size=12))
 def test_free_ranges_are_those_that_no_device_has(blocks: int, runs: list[tuple[int, int]]) -> None:
     used = {block for begin, length in runs for block in range(begin, begin + length)}

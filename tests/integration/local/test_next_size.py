@@ -28,7 +28,7 @@ def expected(used: int, total: int, threshold: int, percent: int, least: int, mo
     return max(min(size, most), total)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(CASES)
 def test_the_shell_computes_like_python(cases: list[tuple[int, int, int, int, int, int]]) -> None:
     script, wanted = render("pool/next-size.sh.j2"), []

@@ -24,7 +24,7 @@ VALUES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(VALUES)
 def test_what_the_shell_records_is_what_the_controller_writes(values: dict[str, str]) -> None:
     have = machine()

@@ -69,7 +69,7 @@ SPANS = st.tuples(st.integers(0, SIZE // 512 - 1), st.integers(1, 20)).map(
 REQUESTS = st.lists(st.tuples(st.sampled_from((READ, WRITE, DISCARD, ZERO)), SPANS, st.binary(min_size=1, max_size=9)))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(REQUESTS)
 def test_a_disk_behaves_like_an_array_of_bytes(disk: Callable[..., Block], tmp_path: Path, requests: list[Any]) -> None:
     block = disk()
