@@ -81,6 +81,8 @@ def check(program: Program, namespace: Collection) -> None:
         if "--json" in program.argv:
             _document(program, error)
         raise
+    if line.named and not program.args.help.value:
+        program._make_parser = line.parser  # type: ignore[method-assign]
 
 
 def refuse_first(program: Program, error: ParseError | ValueError) -> NoReturn:
@@ -120,13 +122,16 @@ class Line:
         self.contexts: dict[str, ParserContext] = {
             name: context for context in namespace.to_contexts() for name in (context.name or "", *context.aliases)
         }
+        self.named = {found.name: found for word in self.words if (found := self.contexts.get(word))}
         self.door = "fab -H HOSTS" if _door(program) == "fab" else "inv"
+
+    def parser(self) -> Parser:
+        """Make a parser of only the tasks that are named: it copies every context that it gets, which takes time."""
+        return Parser(initial=self.program.initial_context, contexts=self.named.values())
 
     def check(self) -> None:
         """See `check`."""
-        # Only the tasks that are named: the parser copies every context that it gets, which takes time.
-        named = {name: self.contexts[name] for name in self.words if name in self.contexts}
-        parser = Parser(initial=self.program.initial_context, contexts=named.values())
+        parser = self.parser()
         try:
             core, *tasks = parser.parse_argv(list(self.words))
         except ParseError as error:

@@ -9,7 +9,7 @@ from fabfile.paths import REPOSITORY
 from fabfile.target import quote
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    from jinja2 import Environment, Template
 
 TEMPLATES = REPOSITORY / "templates"
 
@@ -30,10 +30,15 @@ def _environment() -> Environment:
     return environment
 
 
+def template(name: str) -> Template:
+    """Compile the template `name` below templates/, once."""
+    return _environment().get_template(name)
+
+
 def render(name: str, /, **values: Any) -> str:
     """Fill in the template `name` below templates/.
 
     Raises:
         jinja2.UndefinedError: a value that the template needs is missing.
     """
-    return _environment().get_template(name).render(**values)
+    return template(name).render(**values)

@@ -7,8 +7,10 @@ tests/integration/local start the real program. A child gets its own environment
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
+import pkgutil
 import random
 import signal
 import socket
@@ -19,6 +21,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+import fabfile
+from fabfile import render
 
 _server: list[socket.socket] = []
 """Socket to send command lines to; empty: no such process runs."""
@@ -105,16 +110,23 @@ def begin(args: list[str], directory: str, environment: dict[str, str], streams:
     random.seed()
 
 
+def prepare() -> None:
+    """Import what a task imports when it first needs it, and compile the templates."""
+    for module in pkgutil.walk_packages(fabfile.__path__, "fabfile."):
+        if not module.name.startswith("fabfile.lab"):
+            importlib.import_module(module.name)
+    for name in ("rich.console", "rich.live", "rich.table", "rich.text"):
+        importlib.import_module(name)
+    for file in render.TEMPLATES.rglob("*.j2"):
+        render.template(str(file.relative_to(render.TEMPLATES)))
+
+
 def main() -> None:
-    """Import what fab needs, then serve."""
+    """Prepare all that fab needs, then serve."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the children that wait for fab are not waited for
     from fabric.main import program
 
-    import fabfile.fleet
-    import fabfile.ssh.machine
-    import fabfile.ssh.ways
-    import fabfile.tasks  # noqa: F401
-
+    prepare()
     gc.collect()
     gc.freeze()  # else the collector touches all of these pages in each child, which copies them
     serve(socket.socket(fileno=int(sys.argv[1])))
