@@ -7,6 +7,7 @@ only later versions write has a default, or is None if a missing line has a mean
 from __future__ import annotations
 
 import re
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin
 
@@ -207,6 +208,9 @@ def parse(path: str, text: str) -> Record:
     return read(path, settings(text))
 
 
+_fields = cache(msgspec.structs.fields)  # which reads the annotations of a class anew each time
+
+
 def read(path: str, found: dict[str, str]) -> Record:
     """Build the record from its lines, key → value; see `parse`."""
     kind = VARIANTS.get(found.get("VARIANT", "loop"))  # version 0.1 knew no other
@@ -214,7 +218,7 @@ def read(path: str, found: dict[str, str]) -> Record:
         raise _damaged(path, [f"VARIANT is {found['VARIANT']!r:.100}"])
     values: dict[str, Any] = {}
     wrong: list[str] = []
-    for field in msgspec.structs.fields(kind):
+    for field in _fields(kind):
         key, unit = field.encode_name, 1
         if kind is LoopRecord and "ASKED_BYTES" not in found:
             key, unit = EARLIER.get(key, (key, unit))
