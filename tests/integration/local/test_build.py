@@ -102,8 +102,8 @@ def test_where_there_is_no_cache_of_go_one_is_made_and_removed_again(tmp_path: P
     (script := tmp_path / "build.sh").write_text(build.script)
     (out := tmp_path / "out").mkdir()
     environment = {key: value for key, value in os.environ.items() if key != "GOCACHE"}
-    words = ["sh", script, build.release.containerd.path(), tmp_path / "go", out]
-    subprocess.run(words, check=True, env=environment)
+    source, goroot = build.release.containerd.path(), tmp_path / "go"
+    subprocess.run(["sh", script, source, goroot, out], check=True, env=environment)
     with tarfile.open(out / "containerd.tar.gz") as tar:
         stream = tar.extractfile("bin/containerd")
         assert stream and stream.read().decode().split() == ["snapshots/devmapper", f"{out}/gopath/cache"]
