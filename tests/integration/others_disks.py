@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import msgspec
 
 from fabfile.lab import machines
+from tests.integration.contents import digest
 from tests.integration.machine import BOOTED, Machine
 
 KINDS = ("ours", "second", "user", "loop", "open", "foreign", "exported", "big", "moved", "free")
@@ -43,9 +44,9 @@ def direct(machine: Machine, *args: str, code: int = 0) -> str:
     return machine.fab("pool.direct", *SMALL, *args, code=code)
 
 
-def sums(machine: Machine, *kinds: str) -> str:
+def sums(machine: Machine, *kinds: str) -> list[str]:
     machine.ssh("sync")
-    return machine.ssh(f"sha256sum {' '.join(disk(machine, kind) for kind in kinds)}")
+    return [digest(machine, KINDS.index(kind) + 2) for kind in kinds]
 
 
 @contextmanager

@@ -143,7 +143,7 @@ def test_a_volume_of_others_on_a_disk_that_is_missing_for_a_moment_survives_a_re
     machine.ssh(f"lvcreate -q -y -L 8M -n user containerd {disk(machine, 'second')}")
     machine.ssh("lvcreate -q -y -L 8M -n thinpool_meta0 containerd")
     machine.ssh("for v in user thinpool_meta0; do head -c 8M /dev/urandom >/dev/containerd/$v; done; sync")
-    sums = machine.ssh("sha256sum /dev/containerd/user /dev/containerd/thinpool_meta0")
+    sums = machine.ssh("b2sum /dev/containerd/user /dev/containerd/thinpool_meta0")
     with pulled(machine, "second", "containerd"):
         said = machine.fab("pool.reset", "--yes", "--name", "containerd-thinpool", code=2)
         assert "parts of volumes that are not ours" in said
@@ -153,7 +153,7 @@ def test_a_volume_of_others_on_a_disk_that_is_missing_for_a_moment_survives_a_re
     assert "remove containerd/thinpool, 176.0M" in shown
     assert "the volume group stays, with thinpool_meta0, user" in shown
     machine.fab("pool.reset", "--yes", "--name", "containerd-thinpool")
-    assert machine.ssh("sha256sum /dev/containerd/user /dev/containerd/thinpool_meta0") == sums
+    assert machine.ssh("b2sum /dev/containerd/user /dev/containerd/thinpool_meta0") == sums
     machine.ssh("vgremove -q -y containerd")
     emptied(machine, "ours", "second")
 
@@ -272,10 +272,10 @@ def test_disks_that_swap_places_are_recognised_by_their_labels(machine: Machine)
     started_again(machine, "free", "moved")
     for path, group in ((ours, "theirs"), (moved, "containerd")):
         assert machine.ssh(f"pvs --noheadings -o vg_name {path} 2>/dev/null").split() == [group]
-    before = machine.ssh("sha256sum /dev/theirs/user")
+    before = machine.ssh("b2sum /dev/theirs/user")
     machine.fab("pool.check", "--name", "containerd-thinpool")
     machine.fab("pool.reset", "--yes", "--name", "containerd-thinpool")
-    assert machine.ssh("sha256sum /dev/theirs/user") == before
+    assert machine.ssh("b2sum /dev/theirs/user") == before
     assert machine.ssh(f"wipefs {moved}; head -c 4M {moved} | tr -d '\\0' | wc -c").split() == ["0"]
 
 

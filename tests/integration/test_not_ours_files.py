@@ -91,7 +91,7 @@ CLEAR = {
 def test_n1_n16_a_volume_that_is_not_ours_is_refused_before_anything_is_written(machine: Machine, kind: str) -> None:
     before = left(machine)
     make(machine, kind, THEIRS[kind][0])
-    sum_ = f"lvchange -ay uv/{kind}; sha256sum </dev/uv/{kind}"
+    sum_ = f"lvchange -ay uv/{kind}; b2sum </dev/uv/{kind}"
     content = machine.ssh(sum_.partition("; ")[2]) if kind != "inactive" else ""
     assert THEIRS[kind][1] in machine.fab(*loop(kind), code=2)
     if content:
