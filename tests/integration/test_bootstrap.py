@@ -137,7 +137,7 @@ def test_sessions_without_a_machine_pass_with_debians_python(
 ) -> None:
     """The README's second command, but for integration: from an empty home, and with what `./bootstrap` installs."""
     machine: fresh.Machine = request.getfixturevalue(suite)
-    done = machine.run(CHECKS, user, HOME="/tmp/home", PYTEST_ADDOPTS="--numprocesses=2")
+    done = machine.run(CHECKS, user, HOME="/tmp/home", PYTEST_XDIST_AUTO_NUM_WORKERS="0")
     assert done.returncode == 0, done.stdout[-5000:]
     for session in ("lint", "types", "unit"):
         assert f"nox > Session {session} was successful" in done.stdout

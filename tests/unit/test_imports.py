@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,8 @@ LAYERS = (
 FILES = sorted((REPOSITORY / "fabfile").rglob("*.py"))
 
 
-def imports(file: Path) -> set[str]:
+@cache
+def imports(file: Path) -> frozenset[str]:
     """Every module of ours that a file imports, at its top or inside a function."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text())):
@@ -52,7 +54,7 @@ def imports(file: Path) -> set[str]:
             found |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
         elif isinstance(node, ast.Import):
             found |= {name.name for name in node.names}
-    return {name for name in found if name.split(".")[0] in ("fabfile", "tasks", "tests", "noxfile")}
+    return frozenset(name for name in found if name.split(".")[0] in ("fabfile", "tasks", "tests", "noxfile"))
 
 
 def module(file: Path) -> str:
