@@ -16,7 +16,7 @@ from pathlib import Path
 import toml
 
 from fabfile import facts, target
-from fabfile.facts import Query
+from fabfile.facts.query import Query
 from fabfile.lab import container, kinds, mirror, tools
 from fabfile.lab.container import Container
 from fabfile.lab.vm import free_ports

@@ -16,7 +16,8 @@ from fabfile import answer, facts, interruption, lock, target, traits
 from fabfile.apply import apply, notes
 from fabfile.console import say
 from fabfile.errors import Failed, Pending, Refused
-from fabfile.facts import Facts, Query, gather
+from fabfile.facts import Facts, gather
+from fabfile.facts.query import Query, together
 from fabfile.outcome import Outcome, note, to_come, with_diff
 from fabfile.outcome import step as taken
 from fabfile.plan import Change, Step, describe
@@ -57,7 +58,7 @@ def converge(c: Context, steps: Sequence[Step], *, prove: bool = False, seen: Fa
         Pending: with --dry, if anything would change.
         Problem: the first step that failed or was refused; later steps are not tried.
     """
-    query = facts.together([step.query for step in steps])
+    query = together([step.query for step in steps])
     if target.is_dry(c):  # plans of several hosts are shown with all that the hosts differ in
         query = msgspec.structs.replace(query, only=())
     # Changes are proved by their own checks, so only the facts before the first change include a snapshot.

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import msgspec
 
 from fabfile import sizes
-from fabfile.facts import Facts, Query
+from fabfile.facts import Facts
+from fabfile.facts.query import Query
 
 
 class Source(Protocol):

@@ -4,7 +4,7 @@
     nox -s record -- FACT NAME --host HOST        a host of the inventory, in whatever state it is
     nox -s record -- FACT [NAME] --parse          no machine: the JSON alone, after a change of the parser
 
-A machine is asked what a deploy asks it; `--ask devices=/dev/vdb` changes a field of `facts.Query`.
+A machine is asked what a deploy asks it; `--ask devices=/dev/vdb` changes a field of `facts.query.Query`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fabric import Config
 from fabfile import facts, inventory, target
 from fabfile.context import Context
 from fabfile.errors import Failed, Problem, Refused
-from fabfile.facts import Query
+from fabfile.facts.query import Query, together
 from fabfile.host import Host
 from fabfile.inventory import Inventory
 from fabfile.ssh.ways import Ways
@@ -46,7 +46,7 @@ def query(host: Host, asked: Sequence[str] = ()) -> Query:
     Raises:
         Refused: there is no such field of `Query`, or the value is not valid for it.
     """
-    found = facts.together([step.query for step in deploy.steps(host)])
+    found = together([step.query for step in deploy.steps(host)])
     changes: dict[str, Any] = {"prove": True}
     for word in asked:
         name, _, value = word.partition("=")
@@ -150,7 +150,7 @@ def options(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("name", metavar="NAME", nargs="?", default="", help="state of the machine, such as deployed")
     parser.add_argument("--host", default="", help="host of hosts.toml, or of the inventory that HOSTS_FILE names")
     parser.add_argument("--parse", action="store_true", help="write the JSON alone, from the text that is there")
-    parser.add_argument("--ask", action="append", default=[], metavar="FIELD=VALUE", help="field of facts.Query")
+    parser.add_argument("--ask", action="append", default=[], metavar="FIELD=VALUE", help="field of facts.query.Query")
     parser.add_argument("--suite", default="bookworm", help="Debian generation of the throwaway machine")
     parser.add_argument("--machine", default="", help="its kind: kvm, uml, tcg, or debian for Debian's own kernel")
     found = parser.parse_args(words)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from fabfile import facts, lock
 from fabfile.apply import apply_script
-from fabfile.facts import Query
+from fabfile.facts.query import Query
 from fabfile.facts.record import LoopRecord, LvmRecord
 from fabfile.instance import Daemon
 from fabfile.inventory import Host

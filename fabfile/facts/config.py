@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
-    from fabfile.facts import Query
+    from fabfile.facts.query import Query
 
 DEVMAPPER = "io.containerd.snapshotter.v1.devmapper"
 IMAGES = "io.containerd.cri.v1.images"

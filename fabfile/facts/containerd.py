@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from fabfile.facts import Query
+    from fabfile.facts.query import Query
 
 SETTINGS = "CONTAINERD_DEVMAPPER_SETTINGS"
 """Environment variable of the daemon, set by our drop-in: the digest of the settings that it was started with."""

@@ -16,7 +16,7 @@ import msgspec
 from fabfile.render import render
 
 if TYPE_CHECKING:
-    from fabfile.facts import Query
+    from fabfile.facts.query import Query
 
 IDENTITY = ("asked", "real", "number", "size", "sector", "read-only", "serial", "sequence")
 """Keys of the lines that identify a disk; an empty disk has only these, and itself as its only node."""

@@ -9,7 +9,7 @@ import msgspec
 from fabfile.target import quote
 
 if TYPE_CHECKING:
-    from fabfile.facts import Query
+    from fabfile.facts.query import Query
 
 
 class FileFact(msgspec.Struct, frozen=True):

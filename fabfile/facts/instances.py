@@ -12,7 +12,7 @@ from fabfile.facts.record import Record
 from fabfile.keyvalue import settings
 
 if TYPE_CHECKING:
-    from fabfile.facts import Query
+    from fabfile.facts.query import Query
 
 PLUGINS = ("io.containerd.snapshotter.v1.devmapper", "devmapper")
 """Names of the snapshotter's table under `plugins`, in the formats of config.toml."""

@@ -12,7 +12,7 @@ import msgspec
 from fabfile.bolt import Broken, Bucket, load
 
 if TYPE_CHECKING:
-    from fabfile.facts import Query
+    from fabfile.facts.query import Query
 
 MOST = 64 << 20
 """Limit for the size of a database in bytes."""

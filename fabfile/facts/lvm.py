@@ -11,7 +11,7 @@ from fabfile.facts.volume_group import REPORT, Group
 from fabfile.keyvalue import lines
 
 if TYPE_CHECKING:
-    from fabfile.facts import Query
+    from fabfile.facts.query import Query
 
 SETTINGS = (
     "activation/monitoring",

@@ -11,7 +11,7 @@ from fabfile.facts import under
 from fabfile.facts.under import Loop, Volume
 
 if TYPE_CHECKING:
-    from fabfile.facts import Query
+    from fabfile.facts.query import Query
 
 
 class Status(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fabfile.facts import Query
+    from fabfile.facts.query import Query
 
 PREFIX = "containerd-devmapper-proof"
 """Prefix of the names of such snapshots."""

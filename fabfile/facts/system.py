@@ -9,7 +9,7 @@ import msgspec
 from fabfile.keyvalue import lines
 
 if TYPE_CHECKING:
-    from fabfile.facts import Query
+    from fabfile.facts.query import Query
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 """`uname -m` → the name that releases of Go, containerd and runc use."""

@@ -7,7 +7,8 @@ import msgspec
 from fabfile import hints, inventory
 from fabfile.context import Context
 from fabfile.errors import Refused
-from fabfile.facts import Facts, Query, about, gather, gather_beside
+from fabfile.facts import Facts, gather, gather_beside
+from fabfile.facts.query import Query, about
 from fabfile.facts.record import LvmRecord
 from fabfile.instance import DEFAULT, Daemon
 from fabfile.inventory import Host, Pool

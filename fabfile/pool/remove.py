@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
-from fabfile.facts import Facts, Query
+from fabfile.facts import Facts
+from fabfile.facts.query import Query
 from fabfile.plan import Change, Command, Step, file, words
 from fabfile.pool import units, variants
 from fabfile.pool.health import missing

@@ -8,9 +8,10 @@ from fabfile import inventory, systemd
 from fabfile.context import Context
 from fabfile.converge import converge
 from fabfile.errors import Refused
-from fabfile.facts import Facts, about
+from fabfile.facts import Facts
 from fabfile.facts.config import DIGEST
 from fabfile.facts.containerd import SETTINGS
+from fabfile.facts.query import about
 from fabfile.instance import OURS, Daemon
 from fabfile.inventory import Host
 from fabfile.outcome import Outcome

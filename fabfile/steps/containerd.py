@@ -11,7 +11,8 @@ from fabfile.console import say
 from fabfile.context import Context
 from fabfile.converge import converge
 from fabfile.errors import Pending
-from fabfile.facts import Facts, about, gather
+from fabfile.facts import Facts, gather
+from fabfile.facts.query import about
 from fabfile.inventory import Host
 from fabfile.outcome import Outcome, note
 from fabfile.plan import Change, Step, words

@@ -8,7 +8,8 @@ from fabfile.context import Context
 from fabfile.converge import converge
 from fabfile.distributions import BUILD, PACKAGES, RUN
 from fabfile.errors import Refused
-from fabfile.facts import Facts, about
+from fabfile.facts import Facts
+from fabfile.facts.query import about
 from fabfile.host import Host
 from fabfile.outcome import Outcome
 from fabfile.plan import Change, Command, Step, words

@@ -9,7 +9,8 @@ import msgspec
 from fabfile import inventory, target
 from fabfile.context import Context
 from fabfile.errors import Problem
-from fabfile.facts import Facts, about, gather, together
+from fabfile.facts import Facts, gather
+from fabfile.facts.query import about, together
 from fabfile.inventory import Host
 from fabfile.plan import Step
 from fabfile.pool.lookup import meant

@@ -10,7 +10,8 @@ from fabfile.console import say
 from fabfile.context import Context
 from fabfile.converge import converge, pending, preview
 from fabfile.errors import Pending, Refused
-from fabfile.facts import Facts, about, gather
+from fabfile.facts import Facts, gather
+from fabfile.facts.query import about
 from fabfile.facts.record import LvmRecord
 from fabfile.instance import Daemon
 from fabfile.inventory import Host

@@ -13,10 +13,11 @@ from fabfile.apply import hinted
 from fabfile.context import Context
 from fabfile.converge import preview
 from fabfile.errors import Failed, Pending, Refused
-from fabfile.facts import Facts, about
+from fabfile.facts import Facts
 from fabfile.facts import smoke as facts
 from fabfile.facts.containerd import SETTINGS
 from fabfile.facts.proof import ELSEWHERE, UNMOUNTED
+from fabfile.facts.query import about
 from fabfile.host import Host
 from fabfile.outcome import result
 from fabfile.plan import Change, Command, Step

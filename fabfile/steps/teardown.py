@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 
-from fabfile.facts import Facts, Query
+from fabfile.facts import Facts
+from fabfile.facts.query import Query
 from fabfile.instance import OURS, Daemon
 from fabfile.plan import Change, Command, Step, file, words
 from fabfile.pool.remove import RECORDS, SHARED, Part, emptied, libexec

@@ -7,7 +7,8 @@ from typing import Any
 from fabfile import inventory
 from fabfile.context import Context
 from fabfile.converge import converge
-from fabfile.facts import Facts, about
+from fabfile.facts import Facts
+from fabfile.facts.query import about
 from fabfile.host import Host
 from fabfile.outcome import Outcome
 from fabfile.plan import Change, Step, file

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from fabfile import answer, facts, lock, outcome, plan
+from fabfile import answer, lock, outcome, plan
 from fabfile.converge import converge
 from fabfile.errors import Failed, Pending, Refused
-from fabfile.facts import Facts, Query
+from fabfile.facts import Facts
+from fabfile.facts.query import Query, together
 from fabfile.lock import BUSY, STALE
 from fabfile.plan import Change, Command, File, Step
 from tests.unit.fakes import Machine, looks_like, recorded
@@ -115,7 +116,7 @@ def test_the_facts_ask_for_the_files_of_every_step_once() -> None:
     first, second = Query(files=("/etc/b", "/etc/a")), Query(files=("/etc/a", "/etc/c d"), vg="vg")
     converge(c, [Step("a", nothing, first), Step("b", nothing, second), Step("c", nothing)])
     assert "for f in /etc/b /etc/a '/etc/c d'; do" in c.scripts[0]
-    assert facts.together([first, second]) == Query(files=("/etc/b", "/etc/a", "/etc/c d"), vg="vg")
+    assert together([first, second]) == Query(files=("/etc/b", "/etc/a", "/etc/c d"), vg="vg")
 
 
 @pytest.mark.parametrize("other", [{"pool": "x"}, {"instance": "two"}, {"dir": "/x"}, {"bin_dir": "/x"}])
@@ -126,7 +127,7 @@ def test_steps_about_two_machines_are_no_one_task(other: dict[str, Any]) -> None
 
 def test_the_first_that_is_said_of_a_group_an_image_or_a_volume_is_the_only_one() -> None:
     with pytest.raises(ValueError, match="vg"):
-        facts.together([Query(vg="one"), Query(), Query(vg="two")])
+        together([Query(vg="one"), Query(), Query(vg="two")])
 
 
 def test_dry_says_what_would_change_and_only_looks(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from fabfile import facts, target
 from fabfile.errors import Failed
-from fabfile.facts import Query, files, lvm, pool
+from fabfile.facts import files, lvm, pool
+from fabfile.facts.query import Query, together
 from tests.record import meaning
 from tests.unit.fakes import RECORDED, Machine, looks_like, recorded
 
@@ -105,8 +106,8 @@ def test_a_query_for_some_facts_gathers_no_others() -> None:
 
 def test_a_query_for_all_facts_is_not_narrowed_by_another() -> None:
     needs, files, everything = Query(only=("needs",)), Query(only=("files",), files=("/a",)), Query()
-    assert facts.together([needs, files]).only == ("needs", "files")
-    assert facts.together([needs, everything, files]).only == ()
+    assert together([needs, files]).only == ("needs", "files")
+    assert together([needs, everything, files]).only == ()
 
 
 def test_a_banner_before_the_facts_is_not_one() -> None:

@@ -91,7 +91,7 @@ def _anchors(text: str) -> set[str]:
 
 def test_the_worked_fact_works() -> None:
     """The module is the one in docs/development.md."""
-    from fabfile.facts import Query
+    from fabfile.facts.query import Query
 
     text = (REPOSITORY / "docs" / "development.md").read_text()
     (block,) = re.findall(r'^ {7}("""How much swap.*?\* 1024)$', text, re.MULTILINE | re.DOTALL)

@@ -8,7 +8,7 @@ import pytest
 
 from fabfile import facts
 from fabfile.errors import Failed, Refused
-from fabfile.facts import Query
+from fabfile.facts.query import Query
 from fabfile.host import Host, Pool
 from tests import record
 from tests.unit.fakes import RECORDED, Machine, recorded

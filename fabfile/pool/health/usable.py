@@ -5,7 +5,8 @@ from __future__ import annotations
 from fabfile.console import say
 from fabfile.context import Context
 from fabfile.errors import Refused
-from fabfile.facts import Facts, about, gather
+from fabfile.facts import Facts, gather
+from fabfile.facts.query import about
 from fabfile.host import Host
 from fabfile.plan import Change, Step
 from fabfile.pool.health import rerun, visibility

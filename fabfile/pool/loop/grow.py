@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from fabfile import hints, sizes
 from fabfile.errors import Refused
-from fabfile.facts import Facts, about
+from fabfile.facts import Facts
 from fabfile.facts.pool import Backing, Pool
+from fabfile.facts.query import about
 from fabfile.host import Host
 from fabfile.plan import Change, Command, Step, words
 from fabfile.pool import limits, units

@@ -10,9 +10,10 @@ from fabfile import hints, inventory, sizes, systemd
 from fabfile.context import Context
 from fabfile.converge import converge
 from fabfile.errors import Refused
-from fabfile.facts import Facts, about
+from fabfile.facts import Facts
 from fabfile.facts import pool as facts
 from fabfile.facts.pool import Backing
+from fabfile.facts.query import about
 from fabfile.facts.record import LoopRecord, Record, differences, variant
 from fabfile.host import Host
 from fabfile.instance import Daemon

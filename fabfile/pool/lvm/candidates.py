@@ -9,8 +9,9 @@ import msgspec
 from fabfile import sizes
 from fabfile.answer import show
 from fabfile.context import Context
-from fabfile.facts import Facts, Query, gather
+from fabfile.facts import Facts, gather
 from fabfile.facts.disks import Disk
+from fabfile.facts.query import Query
 from fabfile.facts.volume_group import Group
 from fabfile.outcome import result
 from fabfile.pool.lvm import volume_group as group_module

@@ -12,8 +12,9 @@ from fabfile.console import say
 from fabfile.context import Context
 from fabfile.converge import converge
 from fabfile.errors import Refused
-from fabfile.facts import Facts, about
+from fabfile.facts import Facts
 from fabfile.facts.disks import Disk
+from fabfile.facts.query import about
 from fabfile.facts.record import LoopRecord, LvmRecord
 from fabfile.facts.volume_group import Group, Volume
 from fabfile.host import Host

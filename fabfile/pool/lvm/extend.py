@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from fabfile import hints, inventory, sizes
 from fabfile.errors import Refused
-from fabfile.facts import Facts, about
+from fabfile.facts import Facts
 from fabfile.facts.disks import Disk
+from fabfile.facts.query import about
 from fabfile.facts.record import LvmRecord
 from fabfile.facts.volume_group import Group, Volume
 from fabfile.host import Host

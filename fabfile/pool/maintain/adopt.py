@@ -11,9 +11,10 @@ from fabfile import hints, inventory, sizes, systemd, target
 from fabfile.context import Context
 from fabfile.converge import converge
 from fabfile.errors import Refused
-from fabfile.facts import Facts, Query, about, gather
+from fabfile.facts import Facts, gather
 from fabfile.facts.containerd import SETTINGS
 from fabfile.facts.pool import Backing
+from fabfile.facts.query import Query, about
 from fabfile.facts.under import Loop
 from fabfile.instance import Daemon
 from fabfile.inventory import Host

@@ -18,7 +18,8 @@ from fabfile.context import Context
 from fabfile.converge import act, preview
 from fabfile.distributions import PACKAGES
 from fabfile.errors import Pending, Refused
-from fabfile.facts import Facts, Query, gather
+from fabfile.facts import Facts, gather
+from fabfile.facts.query import Query
 from fabfile.facts.record import Record, variant
 from fabfile.instance import Daemon
 from fabfile.outcome import Outcome, note

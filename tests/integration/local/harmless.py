@@ -18,7 +18,8 @@ from invoke import Collection, Context, Program
 
 from fabfile import core_options, fleet, here, target
 from fabfile.converge import converge
-from fabfile.facts import Facts, Query
+from fabfile.facts import Facts
+from fabfile.facts.query import Query
 from fabfile.option import about
 from fabfile.plan import Change, Command, Step
 from fabfile.task import task

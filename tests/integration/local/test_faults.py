@@ -15,7 +15,7 @@ import pytest
 
 from fabfile import carry, facts, target
 from fabfile.errors import Failed, Unreachable
-from fabfile.facts import Query
+from fabfile.facts.query import Query
 from fabfile.paths import REPOSITORY
 from fabfile.ssh import machine as machine_module
 from tests.integration.local import debian, sshd

@@ -17,7 +17,8 @@ from invoke import Context
 from fabfile.apply import apply, apply_script
 from fabfile.converge import converge
 from fabfile.errors import Failed
-from fabfile.facts import Query, files
+from fabfile.facts import files
+from fabfile.facts.query import Query
 from fabfile.plan import Change, Command, File, Step, file
 from fabfile.target import PROLOGUE
 from tests.unit import fakes

@@ -8,7 +8,8 @@ import pytest
 from invoke import Context
 
 from fabfile import facts, target
-from fabfile.facts import AT_REST, Query
+from fabfile.facts import AT_REST
+from fabfile.facts.query import Query
 
 RUNS = "MainPID=662\nActiveState=active\nSubState=running\nJob=\nNeedDaemonReload=no\n"
 EXITED = "MainPID=0\nActiveState=active\nSubState=exited\nJob=\nNeedDaemonReload=no\n"

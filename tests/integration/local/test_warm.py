@@ -21,7 +21,7 @@ from paramiko import SSHConfig
 from fabfile import carry, facts, inventory, paths, sudo, target
 from fabfile.carry import Answer
 from fabfile.errors import Failed, Unreachable
-from fabfile.facts import Query
+from fabfile.facts.query import Query
 from fabfile.paths import REPOSITORY
 from fabfile.ssh import multiplex
 from fabfile.ssh.machine import Machine

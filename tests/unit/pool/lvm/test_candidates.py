@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from fabfile.errors import Refused
-from fabfile.facts import Query, disks
+from fabfile.facts import disks
 from fabfile.facts.lvm import Lvm
+from fabfile.facts.query import Query
 from fabfile.facts.volume_group import Group
 from fabfile.outcome import as_json
 from fabfile.pool.lvm.candidates import offers, table

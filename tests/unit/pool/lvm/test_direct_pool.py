@@ -9,6 +9,7 @@ from fabfile.facts import Facts, disks, lvm
 from fabfile.facts import pool as pool_facts
 from fabfile.facts.files import FileFact
 from fabfile.facts.lvm import Lvm
+from fabfile.facts.query import Query
 from fabfile.inventory import Host, Pool
 from fabfile.plan import Command, File
 from fabfile.pool import units
@@ -201,4 +202,4 @@ def test_the_recorded_facts_match_the_plan() -> None:
 def test_lvm_and_disks_are_queried_only_for_a_direct_pool() -> None:
     query = direct_pool.step(Host(pool=asked())).query
     assert (query.vg, query.devices) == ("containerd", ("/dev/vdb",))
-    assert facts.disks.fragment(facts.Query()) == ""
+    assert facts.disks.fragment(Query()) == ""

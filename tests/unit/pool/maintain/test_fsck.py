@@ -14,7 +14,7 @@ from invoke import Context
 
 from fabfile.bolt import Broken
 from fabfile.errors import Refused
-from fabfile.facts import Query
+from fabfile.facts.query import Query
 from fabfile.pool.maintain import comparison, database_files, disagreements, fsck, session, thin_devices
 from fabfile.pool.maintain.disagreements import Orphans
 from fabfile.pool.maintain.session import Session

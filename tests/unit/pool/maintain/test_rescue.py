@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from fabfile.errors import Refused
-from fabfile.facts import about
 from fabfile.facts.pool import Place, Pool
+from fabfile.facts.query import about
 from fabfile.facts.under import Loop, Volume
 from fabfile.instance import Daemon
 from fabfile.inventory import Host
