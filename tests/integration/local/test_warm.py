@@ -57,9 +57,7 @@ def sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield directory
     for file in directory.glob("*"):
         assert file.suffix != ".new", "a start has left its files behind"
-        for master in masters(file.name):
-            os.kill(master, signal.SIGTERM)
-        until(lambda name=file.name: not masters(name), "is left", 10)
+        until(lambda name=file.name: not ended(name), "is left", 10)
 
 
 def kept(server: sshd.Server) -> Iterator[Connect]:
@@ -94,6 +92,15 @@ def masters(name: str) -> list[int]:
         with suppress(OSError):
             if f"ControlPath={name}".encode() in (process / "cmdline").read_bytes().split(b"\0"):
                 found.append(int(process.name))
+    return found
+
+
+def ended(name: str) -> list[int]:
+    """End them, and return which there were; one may have forked, or not have noticed, when it was told."""
+    found = masters(name)
+    for master in found:
+        with suppress(ProcessLookupError):
+            os.kill(master, signal.SIGTERM)
     return found
 
 
