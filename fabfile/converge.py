@@ -62,7 +62,6 @@ def converge(c: Context, steps: Sequence[Step], *, prove: bool = False, seen: Fa
     if target.is_dry(c):  # plans of several hosts are shown with all that the hosts differ in
         query = msgspec.structs.replace(query, only=())
     # Changes are proved by their own checks, so only the facts before the first change include a snapshot.
-    look = facts.script(query)
     have = seen or gather(c, msgspec.structs.replace(query, prove=prove and not target.is_dry(c)))
     if target.is_dry(c):
         outcomes = preview([(step.name, step.plan(have)) for step in steps])
@@ -81,7 +80,8 @@ def converge(c: Context, steps: Sequence[Step], *, prove: bool = False, seen: Fa
         start = monotonic()
         with interruption.unit(step.name, ", ".join(names[number:])), taken(step.name):
             to_come(names[number:])
-            changes, have = _make_true(c, step, query, have, look, outcomes)
+            rest = together([each.query for each in steps[number - 1 :]])
+            changes, have = _make_true(c, step, rest, have, outcomes)
         outcome = Outcome(
             step.name, "changed" if changes else "ok", _reason(changes), round(monotonic() - start, 2), changes
         )
@@ -92,10 +92,12 @@ def converge(c: Context, steps: Sequence[Step], *, prove: bool = False, seen: Fa
 
 
 def _make_true(
-    c: Context, step: Step, query: Query, have: Facts, look: str, outcomes: Sequence[Outcome]
+    c: Context, step: Step, query: Query, have: Facts, outcomes: Sequence[Outcome]
 ) -> tuple[list[Change], Facts]:
-    """Apply a step's plan; return the changes, and the facts after them."""
-    changes, printed, have = act(c, step.name, lambda have: _planned(step, have, outcomes), have, query, look)
+    """Apply a step's plan; return the changes, and the facts after them, of what it and the steps after it ask for."""
+    changes, printed, have = act(
+        c, step.name, lambda have: _planned(step, have, outcomes), have, query, look_after=True
+    )
     if changes:
         for line in notes(printed):
             say(f"{step.name}: {line}")
@@ -105,7 +107,13 @@ def _make_true(
 
 
 def act(
-    c: Context, name: str, plan: Callable[[Facts], list[Change]], have: Facts, query: Query, look: str = ""
+    c: Context,
+    name: str,
+    plan: Callable[[Facts], list[Change]],
+    have: Facts,
+    query: Query,
+    *,
+    look_after: bool = False,
 ) -> Done:
     """Apply a plan; if somebody else has changed the machine meanwhile, gather facts and plan again.
 
@@ -115,7 +123,7 @@ def act(
         plan: makes the plan.
         have: the facts gathered last.
         query: query for gathering them again.
-        look: script that is run after the changes; see `apply`.
+        look_after: also gather them after the changes, in the same round trip; see `apply`.
 
     Raises:
         Failed: a change failed, or the machine keeps changing.
@@ -127,6 +135,7 @@ def act(
         if not changes:
             return Done([], "", have)
         try:
+            look = facts.script(query) if look_after else ""
             return Done(changes, apply(c, name, changes, have, look), have)
         except lock.Stale as stale:
             tries += 1
