@@ -81,6 +81,7 @@ def check(program: Program, namespace: Collection) -> None:
         if "--json" in program.argv:
             _document(program, error)
         raise
+    # Invoke would parse it with all tasks. The help for a task named by --help needs them.
     if line.named and not program.args.help.value:
         program._make_parser = line.parser  # type: ignore[method-assign]
 

@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Settings of hypothesis for all tests."""
 
 from __future__ import annotations
 

@@ -111,8 +111,8 @@ WAIT = 60
 """Seconds that the script waits for units that are starting or stopping."""
 
 BRIEFLY = 3
-"""Seconds that it waits for the pool's monitor. That may run for long, when it lets the pool grow; but once it has
-begun, systemd no longer tells how its last run ended."""
+"""Seconds that it waits for the pool's monitor. A run may take long if it enlarges the pool, but until it ends, systemd
+does not report how the last one ended."""
 
 SHOWN = 2000
 """Limit for the characters of a fragment's output in an error."""

@@ -61,7 +61,7 @@ def native(lab: Path, suite: str, kind: str) -> Iterator[Container]:
 
 
 def _with(site: Site, cache: Path) -> Site:
-    """The same place, where containers have a directory of this machine."""
+    """Return the same place, with a directory of this machine mounted in its containers."""
     return dataclasses.replace(site, flags=f"{site.flags} --volume={cache}:{GOCACHE}")
 
 

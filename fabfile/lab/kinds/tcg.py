@@ -5,8 +5,8 @@ from __future__ import annotations
 from fabfile.lab.kinds.qemu import Qemu
 
 CPU = "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+aes,+pclmulqdq,+rdrand"
-"""What programs gain from while it is emulated. With all that can be emulated a boot takes a fifth more time: five
-levels of page tables, SMAP, larger registers to save, and AVX, which libc prefers and which is slow here."""
+"""The features that make emulated programs faster. With everything that qemu can emulate, a boot takes a fifth longer:
+five levels of page tables, SMAP, larger registers to save, and AVX, which libc prefers and which is slow here."""
 
 
 class Tcg(Qemu):

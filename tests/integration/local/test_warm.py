@@ -96,7 +96,7 @@ def masters(name: str) -> list[int]:
 
 
 def ended(name: str) -> list[int]:
-    """End them, and return which there were; one may have forked, or not have noticed, when it was told."""
+    """Tell them to end, and return those found: one may have just forked, or have missed an earlier signal."""
     found = masters(name)
     for master in found:
         with suppress(ProcessLookupError):
