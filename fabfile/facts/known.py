@@ -29,6 +29,9 @@ class Known(msgspec.Struct, frozen=True):
     """Snapshots of this snapshotter in containerd's own database."""
     paths: tuple[str, ...] = ()
     """Paths of the databases that exist."""
+    blocks: int | None = None
+    """Blocks that the pool had in use both before and after the databases were read; null if there is no pool, or if it
+    was empty only before or only after."""
 
 
 def fragment(query: Query) -> str:
@@ -45,12 +48,19 @@ DATA='' DIR='' conf=/etc/devmapper-pool/$name.conf
 [ -z "$DIR" ] || root=$DIR
 database=$root/$name.db snapshots=$root/metadata.db
 for file in "$database" "$snapshots" "$records"; do [ ! -f "$file" ] || echo "path $file"; done
-used=''
-# shellcheck disable=SC2046 # its words
-set -- $(dmsetup status --noflush "$name" 2>/dev/null)
-case ${{3-}}/${{6-}} in thin-pool/[0-9]*/*) used=${{6%%/*}} ;; esac
+used() {{
+  # shellcheck disable=SC2046 # its words
+  set -- $(dmsetup status --noflush "$name" 2>/dev/null)
+  case ${{3-}}/${{6-}} in thin-pool/[0-9]*/*) echo "${{6%%/*}}" ;; esac
+}}
+used=$(used)
 if [ -r "$conf" ] && [ "${{used:-1}}" != 0 ]; then
-  [ -z "$used" ] || echo "some $(grep -c -a -m 1 '"device_id"' "$database" 2>/dev/null)"
+  [ -n "$used" ] || exit 0
+  some=$(grep -c -a -m 1 '"device_id"' "$database" 2>/dev/null || :)
+  # containerd frees the blocks of its last snapshot before it removes the entry: both may have happened since.
+  [ "${{some:-0}}" != 0 ] || used=$(used)
+  echo "some $some"
+  [ "${{used:-0}}" = 0 ] || echo "used $used"
   exit 0
 fi
 pack() {{
@@ -58,6 +68,7 @@ pack() {{
 ')"
 }}
 pack entries "$database"; pack snapshots "$snapshots"; pack records "$records"
+[ -z "$used" ] || [ "$(used)" != "$used" ] || echo "used $used"
 """
 
 
@@ -71,6 +82,7 @@ def parse(text: str) -> Known:
         _count(found.get("snapshots", ""), (b"v1", b"snapshots")),
         _records(found.get("records", "")),
         tuple(line.removeprefix("path ") for line in text.splitlines() if line.startswith("path ")),
+        int(found["used"]) if "used" in found else None,
     )
 
 

@@ -127,6 +127,12 @@ def test_f9_g7_a_faulty_entry_and_a_device_that_is_gone_are_named(machine: Machi
     assert "in the pool, snapshot default/" in said
     machine.fab("pool.fsck", "--fix")  # its device is whole: it is a good one again
     assert broken in machine.ssh("dmsetup ls")
+    # One that it gave up to remove is in that state until its next start, which would mark it Faulty.
+    machine.ssh(f"""systemctl stop containerd
+        sed -i 's/\\("device_id":{number},.*"name":"{broken}",.*"state":\\)4/\\19/' {DIR}/{POOL}.db""")
+    assert f"entry {broken}: Deactivating; thin id {number}: " in machine.fab("pool.fsck", code=1)
+    machine.fab("pool.fsck", "--fix")
+    assert broken in machine.ssh("dmsetup ls")
     machine.ssh(f"{SNAPSHOTS} rm broken")
     remove(machine, "gone")
     assert "they agree" in machine.fab("pool.fsck")

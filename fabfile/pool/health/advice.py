@@ -54,19 +54,19 @@ def blocking(have: Facts, name: str) -> list[Advice]:
 
 def databases(have: Facts, name: str) -> list[Advice]:
     """Whether containerd's databases were lost, or belong to another pool; only for an active pool of ours."""
-    known, status = have.known, have.pool.status
-    if not status or name not in have.instances.pools or status.mode in ("Fail", "Error"):
+    known = have.known
+    if not have.pool.status or name not in have.instances.pools or have.pool.status.mode in ("Fail", "Error"):
         return []
     if have.containerd.active and have.containerd.loaded != have.config.digest:
         return []  # it may still use another pool, which is reported first
-    if status.used_data and known.entries == 0:
-        found = f"it has {status.used_data} blocks in use, but containerd's database lists no devices on it"
+    if known.blocks and known.entries == 0:
+        found = f"it has {known.blocks} blocks in use, but containerd's database lists no devices on it"
         return [
             Advice("containerd's databases", "fail", found, f"{_task(have, name, 'pool.fsck')}; then follow its advice")
         ]
     # While containerd creates or removes a snapshot, some of them may list it and others not; if all do, it is another
     # pool's.
-    if status.used_data or not (known.entries and known.snapshots and known.records):
+    if known.blocks != 0 or not (known.entries and known.snapshots and known.records):
         return []
     named = max(known.entries, known.snapshots, known.records)
     found = f"it is empty, but containerd's databases list {named} devices and snapshots: they belong to another pool"

@@ -1,8 +1,9 @@
 """The corrections that reconcile pool, databases and device mapper, computed as data while containerd is stopped.
 
 Nothing is removed that is intact and that a snapshot owns. An entry that containerd marked Faulty because it could not
-activate its device, for example while the pool did not respond, is marked good again. What is lost is marked Faulty:
-containerd starts with such an entry, gives it to no container, and removes it together with its snapshot.
+activate its device, for example while the pool did not respond, is marked good again, and so is one in a transitional
+state, which its next start would mark. What is lost is marked Faulty: containerd starts with such an entry, gives it to
+no container, and removes it together with its snapshot.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def corrections(seen: View, files: Files, found: Orphans, stale: Iterable[Entry]
 
 
 def _whole(seen: View, found: Orphans) -> dict[str, str]:
-    """Map each Faulty entry with an intact device to the state that it should have.
+    """Map each entry that is Faulty, or will be, with an intact device to the state that it should have.
 
     A snapshot is recorded after its device was created. If it owns an entry, and the pool has a device with an id that
     no other entry has, then that device is complete, provided it is a copy of its parent or was committed.

@@ -35,7 +35,7 @@ class Orphans(msgspec.Struct, frozen=True):
     bare: tuple[Snapshot, ...] = ()
     """Snapshots without an entry."""
     faulty: tuple[Entry, ...] = ()
-    """Entries of snapshots that containerd marked Faulty."""
+    """Entries of snapshots that containerd marked Faulty; while it is stopped, also those that its start will mark."""
     inactive: tuple[Entry, ...] = ()
     """Entries that a running containerd counts as active, without a device."""
     older: tuple[Entry, ...] = ()
@@ -81,7 +81,7 @@ def orphans(seen: View, *, running: bool, known: Iterable[str] = ()) -> Orphans:
         mixed=tuple(device for device in seen.devices if device.name in entries and _differs(device, entries)),
         unowned=tuple(_unowned(seen, judged, owners, running=running)),
         bare=tuple(_bare(seen, owners)) if seen.database is not None else (),
-        faulty=tuple(entry for entry in owned if entry.state == "Faulty"),
+        faulty=tuple(entry for entry in owned if entry.state in thin_devices.FAULTY),
         inactive=tuple(entry for entry in owned if running and entry.state == "Activated" and entry.name not in active),
         older=tuple(_older(seen, owned, owners)),
         unbacked=tuple(sorted(set(known) - {snapshot.key for snapshot in (seen.snapshots or {}).values()})),
@@ -131,7 +131,7 @@ def _older(seen: View, owned: list[Entry], owners: dict[str, int]) -> list[Entry
     Numbers are assigned in the order in which devices are created, and the pool's creation time of a device never
     decreases.
     """
-    there = [e for e in owned if e.name in owners and e.id in seen.ids and e.state != "Faulty"]
+    there = [e for e in owned if e.name in owners and e.id in seen.ids and e.state not in thin_devices.FAULTY]
     found, latest = [], 0
     for entry in sorted(there, key=lambda e: owners[e.name]):
         created = seen.ids[entry.id].created
@@ -190,7 +190,7 @@ def lines(found: Orphans, seen: View, block: int) -> list[str]:
         ),
         *(f"snapshot {of.key}: number {of.number}, no entry in containerd's database" for of in found.bare),
         *(
-            f"entry {entry.name}: Faulty{_why(entry)}; thin id {entry.id}: {holds(entry.id)}{snapshot(entry)}"
+            f"entry {entry.name}: {entry.state}{_why(entry)}; thin id {entry.id}: {holds(entry.id)}{snapshot(entry)}"
             for entry in found.faulty
         ),
         *(f"entry {entry.name}: Activated, and there is no such device{snapshot(entry)}" for entry in found.inactive),

@@ -24,6 +24,9 @@ STATES = (
 MOVING = frozenset({"Unknown", "Creating", "Activating", "Suspending", "Resuming", "Deactivating", "Removing"})
 """Transitional states; at its next start, containerd marks entries that were left in one of them as Faulty."""
 
+FAULTY = MOVING | {"Faulty"}
+"""States of entries that are Faulty once containerd has started; those in `MOVING` are not judged while it runs."""
+
 GONE = frozenset({"Unknown", "Creating", "Removing", "Removed", "Faulty"})
 """States in which a device may have no thin id."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +12,7 @@ from fabfile.boltwriter import content
 from fabfile.pool.maintain import thin_devices
 from fabfile.pool.maintain.corrections import corrections
 from fabfile.pool.maintain.database_files import Files
-from fabfile.pool.maintain.disagreements import orphans
+from fabfile.pool.maintain.disagreements import lines, orphans
 from fabfile.pool.maintain.thin_devices import Device, Entry, Snapshot, Thin, View
 from tests.unit.pool import databases
 
@@ -96,7 +97,9 @@ def test_counters_that_lag_behind_are_set() -> None:
     assert (after.last_id, after.last_number) == (7, 5)
 
 
-states = st.sampled_from(["Created", "Activated", "Deactivated", "Faulty", "Creating", "Suspended", "Removed"])
+states = st.sampled_from(
+    ["Created", "Activated", "Deactivated", "Deactivating", "Faulty", "Creating", "Suspended", "Removing", "Removed"]
+)
 
 
 @given(
@@ -116,7 +119,7 @@ def test_corrections_leave_only_losses(
     seen, files = look(ids, entries, owners, devices, last)
     todo = corrections(seen, files, orphans(seen, running=False))
     # Nothing that is intact and that a snapshot owns is touched.
-    whole = {of.id for of in entries if of.id in ids and number(of) in there and of.state not in ("Faulty",)}
+    whole = {of.id for of in entries if of.id in ids and number(of) in there and of.state not in thin_devices.FAULTY}
     assert not whole & set(todo.ids)
     opened = {device.id for device in devices if device.open}
     assert not opened & set(todo.ids)
@@ -160,3 +163,19 @@ def test_a_faulty_entry_without_blocks_or_with_an_incomplete_device_is_lost() ->
     for ids, there in (({2}, snapshot(1)), ({1, 2}, first)):
         seen, files = look(ids, [entry(1, 1, "Faulty"), entry(9, 2)], [there, snapshot(9)])
         assert corrections(seen, files, orphans(seen, running=False)).lost == ("default/1/key",)
+
+
+@pytest.mark.parametrize("state", sorted(thin_devices.MOVING))
+def test_an_entry_that_the_next_start_would_mark_faulty_is_marked_good_before_it(state: str) -> None:
+    """containerd was stopped in the middle, or gave up, as when it removes a device that somebody holds open."""
+    seen, files = look({1, 2}, [entry(1, 1), entry(2, 2, state)], [snapshot(1), snapshot(2)])
+    assert not orphans(seen, running=True).count
+    found = orphans(seen, running=False)
+    assert [of.name for of in found.faulty] == ["pool-snap-2"]
+    assert lines(found, seen, 4096) == [
+        f"entry pool-snap-2: {state}; thin id 2: 4.0K in the pool, snapshot default/2/key"
+    ]
+    todo = corrections(seen, files, found)
+    assert (todo.devices, todo.ids, todo.lost) == ((), (), ())
+    assert todo.files.pool is not None
+    assert thin_devices.database(todo.files.pool)["pool-snap-2"].state == "Deactivated"

@@ -28,7 +28,7 @@ from tests.unit.pool.loops import NAME, ROOM, machine, pool, state, want
 from tests.unit.pool.maintain.test_corrections import entry, snapshot
 from tests.unit.steps.conftest import having
 
-BEFORE = Known(2, 2, 3, ("/srv/pool/pool.db", "/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db"))
+BEFORE = Known(2, 2, 3, ("/srv/pool/pool.db", "/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db"), 0)
 
 
 def packed(content: bytes) -> str:
@@ -42,7 +42,7 @@ def test_what_is_in_the_databases_is_counted() -> None:
     text = f"path /d/pool.db\nentries {entries}\nsnapshots {there}\nrecords {records}\n"
     assert known.parse(text) == Known(2, 1, 1, ("/d/pool.db",))
     assert known.parse(f"entries {packed(databases.pool({}, 0))}\n") == Known(0)
-    assert known.parse("some 1\n") == Known(1)
+    assert known.parse("some 1\nused 5\n") == Known(1, blocks=5)
     assert known.parse("some 0\n") == known.parse("some \n") == Known(0)
     assert known.parse("") == Known()
 
@@ -64,7 +64,7 @@ EMPTY = state("rw", used_data=0)
 @pytest.mark.parametrize(
     ("have", "found", "hint"),
     [
-        (with_known(pool(), Known(0)), "database lists no devices on it", "inv pool.fsck --name pool; then"),
+        (with_known(pool(), Known(0, blocks=103)), "database lists no devices on it", "inv pool.fsck --name pool; then"),
         (with_known(EMPTY, BEFORE), "list 3 devices and snapshots", "inv pool.fsck --name pool --fix"),
     ],
 )
@@ -77,7 +77,17 @@ def test_databases_of_another_pool_are_a_failure_of_a_deploy_and_of_doctor(have:
         usable.plan(have, NAME, used=True)
 
 
-@pytest.mark.parametrize("have", [with_known(pool(), Known(3)), with_known(EMPTY, Known(0, 0, 0)), machine(EMPTY)])
+@pytest.mark.parametrize(
+    "have",
+    [
+        with_known(pool(), Known(3, blocks=103)),
+        with_known(EMPTY, Known(0, 0, 0, blocks=0)),
+        machine(EMPTY),
+        # The last snapshot is removed, or the first one made, while the facts are gathered.
+        with_known(pool(), Known(0)),
+        with_known(EMPTY, msgspec.structs.replace(BEFORE, blocks=None)),
+    ],
+)
 def test_the_databases_of_this_pool_and_of_a_new_one_are_accepted(have: Facts) -> None:
     assert advice(have, NAME) == []
     assert usable.plan(have, NAME, used=True) == []
