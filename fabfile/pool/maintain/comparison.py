@@ -135,7 +135,7 @@ def reconcile(c: Context, task: str, found: Session, seen: Seen | None = None, s
     if todo.changes:
         session.do(c, task, found, changes(found, todo))
         if todo.devices or todo.ids:
-            say(f"removed {len(todo.devices)} devices and {len(todo.ids)} thin ids without an owner")
+            say(f"removed {len(todo.devices)} devices and {len(todo.ids)} thin ids")
         for path, content in ((found.database, todo.files.pool), (found.snapshots, todo.files.snapshots)):
             if content is not None:
                 say(f"{path}: corrected; the old file is beside the newest backup in {found.backups}")
@@ -154,7 +154,7 @@ def changes(found: Session, todo: Corrections, keep: int = 8) -> list[Change]:
     lines = [*(f"dm {of.name} {of.number}" for of in todo.devices), *(f"id {id}" for id in todo.ids)]
     if lines:
         script = render("pool/fsck.sh.j2", pool=found, daemon=found.daemon)
-        why = f"remove {len(todo.devices)} devices and {len(todo.ids)} thin ids without an owner"
+        why = f"remove {len(todo.devices)} devices and {len(todo.ids)} thin ids"
         plan.append(Upload(why, Blob("orphans", "".join(f"{line}\n" for line in lines).encode()), script))
     for path, content in ((found.database, todo.files.pool), (found.snapshots, todo.files.snapshots)):
         if content is not None:

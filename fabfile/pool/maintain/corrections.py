@@ -64,6 +64,7 @@ def corrections(seen: View, files: Files, found: Orphans, stale: Iterable[Entry]
     held = kept | {device.id for device in seen.devices if device.open}
     ids = (set(found.ids) | {entry.id for entry in going}) & seen.ids.keys() - held
     names = {entry.name for entry in going} | {device.name for device in found.devices}
+    names |= {device.name for device in found.mixed if device.replaceable}
     drop = dropped - opened
     snapshots, bare = _snapshots(seen, files, found)
     owners = numbers(seen)

@@ -26,6 +26,10 @@ def remedy(found: Session, left: Orphans) -> str:
     """The fix for the inconsistencies that remain; empty if there are none."""
     if left.busy or any(device.open for device in left.mixed):
         return "end who has the device open, then " + hints.again(TASK, found.daemon, found.name, "--fix")
+    if left.mixed and not left.mixed[0].replaceable:
+        name = words(left.mixed[0].name)
+        aside = f"dmsetup rename {name} {words(f'{left.mixed[0].name}.before')}"
+        return f"it is not containerd's: {aside}, then {hints.again(TASK, found.daemon, found.name, '--fix')}"
     if left.older:
         return "remove the image or container of each, and pull that image again: its content is another's"
     return hints.again(TASK, found.daemon, found.name, "--fix") if left.count else ""

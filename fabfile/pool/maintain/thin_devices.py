@@ -66,6 +66,11 @@ class Device(msgspec.Struct, frozen=True):
     number: str = ""
     """MAJOR:MINOR."""
 
+    @property
+    def replaceable(self) -> bool:
+        """Whether containerd can activate it anew: it is not open, and maps the pool or, with target error, nothing."""
+        return not self.open and (self.id is not None or self.target == "error")
+
 
 class Snapshot(msgspec.Struct, frozen=True):
     """A snapshot in the snapshotter's database."""

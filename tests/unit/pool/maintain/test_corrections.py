@@ -179,3 +179,15 @@ def test_an_entry_that_the_next_start_would_mark_faulty_is_marked_good_before_it
     assert (todo.devices, todo.ids, todo.lost) == ((), (), ())
     assert todo.files.pool is not None
     assert thin_devices.database(todo.files.pool)["pool-snap-2"].state == "Deactivated"
+
+
+def test_a_device_that_maps_something_else_is_removed_only_if_it_can_be_activated_anew() -> None:
+    wrong = (Device("pool-snap-1", 7, open=False), Device("pool-snap-2", None, open=False, target="error"))
+    others = (Device("pool-snap-3", 8, open=True), Device("pool-snap-4", None, open=False, target="linear"))
+    seen, files = look(
+        {1, 2, 3, 4},
+        [entry(n, n, "Activated") for n in (1, 2, 3, 4)],
+        [snapshot(n) for n in (1, 2, 3, 4)],
+        wrong + others,
+    )
+    assert corrections(seen, files, orphans(seen, running=False)).devices == wrong

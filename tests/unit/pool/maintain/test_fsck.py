@@ -201,6 +201,8 @@ def test_a_missing_or_empty_database_deletes_nothing() -> None:
         (Orphans(entries=(entry(2),)), "pool.fsck --name pool --fix"),
         (Orphans(busy=(Device("held", 1, open=True),)), "end who has the device open, then inv pool.fsck"),
         (Orphans(mixed=(Device("held", None, open=True),)), "end who has the device open"),
+        (Orphans(mixed=(Device("pool-snap-1", None, open=False, target="error"),)), "inv pool.fsck --name pool --fix"),
+        (Orphans(mixed=(Device("pool-snap-1", None, open=False, target="linear"),)), "dmsetup rename pool-snap-1 "),
         (Orphans(older=(entry(1),)), "pull that image again"),
         (Orphans(ids=(1,)), "pool.fsck --name pool --fix"),
         (Orphans(), ""),

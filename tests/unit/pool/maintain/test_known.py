@@ -64,7 +64,11 @@ EMPTY = state("rw", used_data=0)
 @pytest.mark.parametrize(
     ("have", "found", "hint"),
     [
-        (with_known(pool(), Known(0, blocks=103)), "database lists no devices on it", "inv pool.fsck --name pool; then"),
+        (
+            with_known(pool(), Known(0, blocks=103)),
+            "database lists no devices on it",
+            "inv pool.fsck --name pool; then",
+        ),
         (with_known(EMPTY, BEFORE), "list 3 devices and snapshots", "inv pool.fsck --name pool --fix"),
     ],
 )
