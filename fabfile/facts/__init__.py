@@ -118,17 +118,22 @@ SHOWN = 2000
 """Limit for the characters of a fragment's output in an error."""
 
 AT_REST = """
+nl='
+'
+next_line() {
+  [ -n "$rest" ] || return 1
+  line=${rest%%"$nl"*}
+  rest=${rest#"$line"} rest=${rest#"$nl"}
+}
 at_rest() {
-  n=1 changing=''
-  while IFS='=' read -r key value; do
-    case $key=$value in
-      =) n=$((n + 1)) ;;
+  n=1 changing='' rest=$units
+  while next_line; do
+    case $line in
+      '') n=$((n + 1)) ;;
       Job=[1-9]* | SubState=condition | SubState=start* | SubState=stop* | SubState=final* | SubState=reload*)
         [ "$n" = "$1" ] || changing="${changing% "$n"} $n" ;;
     esac
-  done <<SHOWN
-$units
-SHOWN
+  done
   [ -z "$changing" ]
 }
 """
@@ -137,6 +142,8 @@ SHOWN
 `changing` gets the numbers of the others. At boot, or after a restart, a unit is not yet in its final state while it
 has a job, even one that waits for other units, or while it starts or stops. One that failed and waits for its next
 start (auto-restart) is at rest: it does not run.
+
+`next_line` moves the first line of `rest` to `line`; `read` would make a system call for each character.
 """
 
 # What takes time here is to start programs and subshells: one systemctl and one dmsetup serve all fragments. `unit N
@@ -163,15 +170,13 @@ way() {{
   echo "changing $state ($value)"
 }}
 unit() {{
-  n=1
-  while IFS='=' read -r key value; do
-    case $n$key in
-      "$1$2") return 0 ;;
+  n=1 rest=$units
+  while next_line; do
+    case $n$line in
+      "$1$2="*) value=${{line#*=}}; return 0 ;;
       "$n") n=$((n + 1)) ;;
     esac
-  done <<SHOWN
-$units
-SHOWN
+  done
   value=''
 }}
 """

@@ -77,11 +77,10 @@ echo "active $active"; way 1
 echo "exe $(readlink "/proc/$pid/exe")"
 if [ -r {loaded} ] && read -r digest <{loaded}; then echo "loaded $digest"; fi
 echo "command $(tr '\000' ' ' <"/proc/$pid/cmdline")"
-while IFS= read -r line; do
+rest=$(tr '\000' '\n' <"/proc/$pid/environ")
+while next_line; do
   case $line in {SETTINGS}=*) echo "settings ${{line#*=}}" ;; esac
-done <<ENVIRONMENT
-$(tr '\000' '\n' <"/proc/$pid/environ")
-ENVIRONMENT
+done
 [ "$active" = active ] && [ -x {program} ] || exit 0
 rows=$(timeout 20 {ctr} plugins ls </dev/null 2>&1) || {{ echo "$rows" | sed 's/^/reason /'; exit 0; }}
 awk '

@@ -109,8 +109,10 @@ def fragment(query: Query) -> str:
     return rf"""
 vg={quote(query.vg)} name={quote(query.pool)}
 conf=/etc/devmapper-pool/$name.conf
-[ -n "$vg" ] || [ ! -r "$conf" ] ||
-  while IFS='=' read -r key value; do [ "$key" != VG ] || vg=$value; done <"$conf"
+VG=$vg
+# shellcheck source=/dev/null
+[ -n "$vg" ] || [ ! -r "$conf" ] || . "$conf"
+vg=$VG
 [ -n "${{vg}}{"all" * query.all_disks}" ] && command -v lvm >/dev/null || exit 0
 export LVM_SUPPRESS_FD_WARNINGS=1
 echo "group $vg"

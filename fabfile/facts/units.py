@@ -80,7 +80,8 @@ name={name}
 run='' failed=''
 said() {{ timeout 10 journalctl -q -b --no-pager -o cat -n 1 _SYSTEMD_INVOCATION_ID="$1" 2>/dev/null; }}
 read -r uptime _ </proc/uptime; echo "uptime ${{uptime%.*}}"
-while IFS= read -r line; do
+rest=$units$nl$nl
+while next_line; do
   echo "show $line"
   case $line in
     InvocationID=*) run=${{line#*=}} ;;
@@ -90,10 +91,7 @@ while IFS= read -r line; do
       failed=''
       ;;
   esac
-done <<SHOWN
-$units
-
-SHOWN
+done
 # Without its socket udev does not run here, and nothing waits for it.
 if [ -S /run/udev/control ] && ! udevadm control --ping --timeout={UDEV} 2>/dev/null; then echo "silent yes"; fi
 echo "room $(stat -f -c '%a %S' /run 2>/dev/null)"

@@ -22,6 +22,9 @@ OWN = (("root.qcow2", "qcow2", "lab-root"), ("disk.qcow2", "qcow2", "lab-disk"),
 """The disks of every machine: file, format, serial number."""
 
 
+PARAMETERS = "root=/dev/vda rw console=ttyS0 net.ifnames=0 mitigations=off quiet systemd.show_status=1"
+"""Parameters of every machine's kernel."""
+
 INITRD = """
 mkdir -p "$1/etc/initramfs-tools/conf.d" "$1/usr/share/initramfs-tools/modules.d"
 echo MODULES=list >"$1/etc/initramfs-tools/conf.d/lab"
@@ -51,6 +54,9 @@ class Qemu:
 
     name: str
     options: tuple[str, ...]
+    """Options of qemu."""
+    parameters: tuple[str, ...] = ()
+    """Further parameters of the machine's kernel."""
     end = signal.SIGKILL
 
     def image(self, suite: str) -> Image:
@@ -77,18 +83,18 @@ class Qemu:
 
     def start(self, vm: Vm, image: Image) -> None:
         """See `Kind.start`."""
-        process.spawn(vm.process, command(vm, image, self.options), vm.log)
+        process.spawn(vm.process, command(vm, image, self.options, self.parameters), vm.log)
 
 
-def command(vm: Vm, image: Image, options: tuple[str, ...]) -> list[str | Path]:
-    """Return qemu's command line."""
+def command(vm: Vm, image: Image, options: tuple[str, ...], parameters: tuple[str, ...]) -> list[str | Path]:
+    """Return qemu's command line; see `Qemu` for the last two."""
     forwards = "".join(f",hostfwd=tcp:127.0.0.1:{a}-:{b}" for a, b in ((vm.port, 22), *vm.forward))
     command: list[str | Path] = ["qemu-system-x86_64", *options, "-m", str(vm.memory)]
     command += ["-name", vm.name, "-display", "none", "-nodefaults", "-no-user-config"]
     command += ["-chardev", f"file,id=console,path={_escaped(vm.console)},append=on", "-serial", "chardev:console"]
     command += ["-d", "guest_errors"]
     command += ["-kernel", image.directory / "vmlinuz", "-initrd", image.directory / "initrd"]
-    command += ["-append", "root=/dev/vda rw console=ttyS0 net.ifnames=0 mitigations=off quiet systemd.show_status=1"]
+    command += ["-append", " ".join([PARAMETERS, *parameters])]
     for file, format, name in OWN:
         command += _disk(vm.directory / file, format, name)
     for number, disk in numbered(vm.disks):

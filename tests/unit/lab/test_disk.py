@@ -97,7 +97,7 @@ def test_a_machine_is_read_with_its_disks(tmp_path: Path) -> None:
 
 def test_qemu_is_told_of_each_sort_of_disk() -> None:
     new = machine("tcg", PLAIN, LARGE_BLOCKS, Disk("1G", physical=4096), READ_ONLY, NO_DISCARD, HUGE)
-    command = list(map(str, qemu.command(new, Image("bookworm", new.image), ())))
+    command = list(map(str, qemu.command(new, Image("bookworm", new.image), (), ())))
     drives = [word for word in command if word.startswith("file=/lab/lab-1/disk")][1:]
     assert drives[0] == "file=/lab/lab-1/disk2.raw,format=raw,if=none,id=lab-disk2,discard=unmap"
     assert [",readonly=on" in drive for drive in drives] == [False, False, False, True, False, False]

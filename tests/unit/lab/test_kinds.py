@@ -187,7 +187,7 @@ def test_a_full_cache_is_no_reason_to_try_another_kind(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("name", ["a b", "a,b", "q\"uo'te", "é%h${HOME}"])
 def test_qemu_takes_every_path(tmp_path: Path, name: str) -> None:
     machine = Vm(tmp_path / name / "lab-1", "tcg", "bookworm", tmp_path / name / "image", 40001)
-    command = list(map(str, qemu.command(machine, Image("bookworm", machine.image), ())))
+    command = list(map(str, qemu.command(machine, Image("bookworm", machine.image), (), ())))
     drives = [command[place + 1] for place, word in enumerate(command) if word == "-drive"]
     options = [drive.replace(",,", "\0").split(",")[0].replace("\0", ",") for drive in drives]
     assert options == [f"file={machine.directory / file}" for file in ("root.qcow2", "disk.qcow2", "seed.tar")]
