@@ -62,7 +62,7 @@ unit 1 ActiveState; [ "$value" != active ] || echo "now $(kept)"
 """
     return rf"""
 [ -r {record} ] || exit 0
-while IFS= read -r line; do echo "record $line"; done <{record}
+while IFS= read -r part; do echo "record $part"; done <{record}
 {now if query.image else ""}"""
 
 
