@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from fabfile.host import Host
 
+POOL = ("needs", "files", "pool", "instances", "known", "lvm", "disks")
+"""Facts that the steps which create, check and remove a pool ask for: containerd itself is asked nothing."""
+
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """The names and paths that facts depend on."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from fabfile.facts import Facts
-from fabfile.facts.query import Query
+from fabfile.facts.query import POOL, Query
 from fabfile.plan import Change, Command, Step, file, words
 from fabfile.pool import units, variants
 from fabfile.pool.health import missing
@@ -67,7 +67,9 @@ class Removal(ManagedPool, frozen=True):
             devices: disks that may have been released from the volume group already.
         """
         files = {units.conf(self.name), units.SCRIPT, fstab.PATH, *variants.files(self.name), *self.own}
-        query = Query(pool=self.name, dir=self.root, instance=self.daemon.instance, bin_dir=self.daemon.bin_dir)
+        query = Query(
+            pool=self.name, dir=self.root, instance=self.daemon.instance, bin_dir=self.daemon.bin_dir, only=POOL
+        )
         return msgspec.structs.replace(query, devices=devices, files=tuple(files), **self.record.where)
 
 

@@ -11,7 +11,7 @@ from fabfile.console import say
 from fabfile.context import Context
 from fabfile.converge import converge
 from fabfile.errors import Pending
-from fabfile.facts import Facts, gather
+from fabfile.facts import ALWAYS, Facts, gather
 from fabfile.facts.query import about
 from fabfile.inventory import Host
 from fabfile.outcome import Outcome, note
@@ -91,7 +91,7 @@ def build_containerd(c: Context, on: str, **given: Any) -> list[Outcome]:
     host = _host(c, on, given)
     if host.build == "host":
         return converge(c, [*prerequisites(host), place_step(host)])
-    wanted = built(host, gather(c, about(host)).system.arch)
+    wanted = built(host, gather(c, about(host, only=ALWAYS)).system.arch)
     there, start = wanted.is_kept, monotonic()
     if target.is_dry(c):
         plan = f"{'ok' if there else 'pending':8} containerd.build\n    * build {wanted.label} on this controller"

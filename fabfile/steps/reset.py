@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from fabfile import hints, inventory, target
 from fabfile.answer import show
 from fabfile.console import say
@@ -45,7 +47,7 @@ def remove_pools(c: Context, name: str, instance: str, *, yes: bool, force: bool
     if name:
         limits.check_name(name)
     pool = name or host.pool.dm_name
-    have = gather(c, about(host, pool=pool))
+    have = gather(c, about(host, pool=pool, only=("instances",)))
     names = sorted(have.instances.pools) if all else _chosen(have, host.daemon, pool, named=bool(name))
     parts = [_part(c, have, host, each, last=_last(have, names, each), force=force) for each in names]
     if all:
@@ -105,7 +107,8 @@ def _part(c: Context, have: Facts, host: Host, name: str, *, last: bool, force: 
     root = root or record.dir or host.pool.dir
     pool = Removal(name, daemon, record, root.rstrip("/"), uses=uses, last=last, force=force)
     devices: tuple[str, ...] = ()
-    if isinstance(record, LvmRecord) and (lvm := gather(c, pool.query()).lvm):
+    looks_at = msgspec.structs.replace(pool.query(), only=("lvm",))
+    if isinstance(record, LvmRecord) and (lvm := gather(c, looks_at).lvm):
         # After an interrupted reset they are in no volume group; and another pool in the group may inherit them.
         others = (of for of in have.instances.pools.values() if isinstance(of, LvmRecord))
         mine = {uuid for of in (identity.complete(lvm, record), *others) for uuid in of.physicals}

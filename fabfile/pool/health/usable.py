@@ -6,7 +6,7 @@ from fabfile.console import say
 from fabfile.context import Context
 from fabfile.errors import Refused
 from fabfile.facts import Facts, gather
-from fabfile.facts.query import about
+from fabfile.facts.query import POOL, about
 from fabfile.host import Host
 from fabfile.plan import Change, Step
 from fabfile.pool.health import rerun, visibility
@@ -21,7 +21,7 @@ def step(host: Host, *, used: bool = False) -> Step:
         host: the machine.
         used: also check containerd's databases, because containerd is to use the pool next.
     """
-    return Step("pool", lambda have: plan(have, host.pool.dm_name, used=used), about(host))
+    return Step("pool", lambda have: plan(have, host.pool.dm_name, used=used), about(host, only=() if used else POOL))
 
 
 def plan(have: Facts, name: str, *, used: bool = False) -> list[Change]:
@@ -38,7 +38,7 @@ def plan(have: Facts, name: str, *, used: bool = False) -> list[Change]:
 
 def say_stopped(c: Context, host: Host) -> None:
     """Tell which containerd, stopped together with its pool, was not started again with it."""
-    if daemon := rerun.stopped(gather(c, about(host)), host.pool.dm_name):
+    if daemon := rerun.stopped(gather(c, about(host, only=("instances",))), host.pool.dm_name):
         say(f"{daemon} is on this pool and does not run: systemctl start {daemon}")
 
 

@@ -13,7 +13,7 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts import pool as facts
 from fabfile.facts.pool import Backing
-from fabfile.facts.query import about
+from fabfile.facts.query import POOL, about
 from fabfile.facts.record import LoopRecord, Record, differences, variant
 from fabfile.host import Host
 from fabfile.instance import Daemon
@@ -58,6 +58,7 @@ def step(host: Host) -> Step:
     under = volume(settings.volume, settings.volume_size, want.dir)
     query = about(
         host,
+        only=POOL,
         files=(*units.paths(want.name), fstab.PATH),
         volume=f"{under.group}/{under.name}" if under else "",
         devices=(under.path,) if under else (),

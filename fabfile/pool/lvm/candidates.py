@@ -88,6 +88,6 @@ def table(found: Sequence[Offer]) -> str:
 
 def show_candidates(c: Context) -> None:
     """Print every disk, partition and volume group, and whether a pool can be created on it."""
-    found = offers(gather(c, Query(all_disks=True)))
+    found = offers(gather(c, Query(all_disks=True, only=("lvm", "disks"))))
     result(found)
     show(table(found))

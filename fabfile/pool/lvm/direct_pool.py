@@ -14,7 +14,7 @@ from fabfile.converge import converge
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.disks import Disk
-from fabfile.facts.query import about
+from fabfile.facts.query import POOL, about
 from fabfile.facts.record import LoopRecord, LvmRecord
 from fabfile.facts.volume_group import Group, Volume
 from fabfile.host import Host
@@ -51,7 +51,7 @@ def step(host: Host, wipes: Sequence[str] = (), *, after_packages: bool = False)
             volume_group.refuse_programs(have)
         return plan(have, want)
 
-    return Step("pool.direct", make, about(host, files=units.paths(want.name), devices=devices))
+    return Step("pool.direct", make, about(host, files=units.paths(want.name), devices=devices, only=POOL))
 
 
 def plan(have: Facts, want: spec.LvmSpec) -> list[Change]:
