@@ -16,7 +16,7 @@ from fabfile.pool import limits, units
 from fabfile.pool.ownership import owner
 
 
-def look(c: Context, name: str, instance: str) -> tuple[Host, Query, Facts]:
+def look(c: Context, name: str, instance: str, only: tuple[str, ...] = ()) -> tuple[Host, Query, Facts]:
     """Find the pool of a containerd as it was created, and gather its facts.
 
     That takes one round trip, or two if the inventory describes another pool.
@@ -25,6 +25,7 @@ def look(c: Context, name: str, instance: str) -> tuple[Host, Query, Facts]:
         c: the machine.
         name: pool name; empty: the pool that the inventory describes, or else the only one of this containerd.
         instance: the containerd instance; see `inventory.of`.
+        only: see `Query`; `instances` is needed here.
 
     Returns:
         The host with that pool, the query, and the facts.
@@ -35,10 +36,10 @@ def look(c: Context, name: str, instance: str) -> tuple[Host, Query, Facts]:
     host = inventory.of(c, instance)
     if name:
         limits.check_name(name)
-    query = _query(host, name or host.pool.dm_name)
+    query = _query(host, name or host.pool.dm_name, only)
     have = gather(c, query)
     host = msgspec.structs.replace(host, pool=meant(have, host, name))
-    wanted = _query(host, host.pool.dm_name)
+    wanted = _query(host, host.pool.dm_name, only)
     return host, wanted, have if wanted == query else gather_beside(c, wanted, have)
 
 
@@ -59,8 +60,8 @@ def look_beside(c: Context, name: str, daemon: Daemon, have: Facts) -> tuple[Hos
     return host, gather_beside(c, _query(host, name), have)
 
 
-def _query(host: Host, name: str) -> Query:
-    return about(host, pool=name, files=units.paths(name))
+def _query(host: Host, name: str, only: tuple[str, ...] = ()) -> Query:
+    return about(host, pool=name, files=units.paths(name), only=only)
 
 
 def meant(have: Facts, host: Host, name: str) -> Pool:

@@ -6,7 +6,7 @@ from fabfile import hints, sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.pool import Backing, Pool
-from fabfile.facts.query import about
+from fabfile.facts.query import POOL, about
 from fabfile.host import Host
 from fabfile.plan import Change, Command, Step, words
 from fabfile.pool import limits, units
@@ -37,7 +37,7 @@ def step(host: Host, asked: Growth) -> Step:
         raise Refused("pool.grow: no size is given", hint="give the new size: --size 200G, or --meta-size 1G, or both")
     data = limits.data_size(size, limits.BLOCK_STEP) if size else 0
     meta = limits.explicit_metadata(meta_size) if meta_size else 0
-    return Step("pool.grow", lambda have: plan(have, name, data, meta), about(host, files=units.paths(name)))
+    return Step("pool.grow", lambda have: plan(have, name, data, meta), about(host, files=units.paths(name), only=POOL))
 
 
 def plan(have: Facts, name: str, data: int, meta: int) -> list[Change]:

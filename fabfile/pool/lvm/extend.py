@@ -8,7 +8,7 @@ from fabfile import hints, inventory, sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.disks import Disk
-from fabfile.facts.query import about
+from fabfile.facts.query import POOL, about
 from fabfile.facts.record import LvmRecord
 from fabfile.facts.volume_group import Group, Volume
 from fabfile.host import Host
@@ -42,7 +42,7 @@ def step(host: Host, asked: Growth) -> Step:
     data = limits.data_size(asked.size, limits.BLOCK_STEP) if asked.size else 0
     meta = limits.explicit_metadata(asked.meta_size) if asked.meta_size else 0
     looks = tuple(dict.fromkeys((*devices, *wipes)))
-    query = about(host, files=units.paths(host.pool.dm_name), devices=looks)
+    query = about(host, files=units.paths(host.pool.dm_name), devices=looks, only=POOL)
     return Step("pool.grow", lambda have: plan(have, host.pool, devices, wipes, data, meta), query)
 
 

@@ -38,7 +38,7 @@ def enlarge_pool(
     Raises:
         Pending: with --dry, if anything would change.
     """
-    host, _, have = look(c, name, instance)
+    host, _, have = look(c, name, instance, ("instances",))
     record = have.instances.pools.get(host.pool.dm_name)
     variant = variants.of(record) if record else variants.LOOP
     asked = Growth(size, meta_size, tuple(device), tuple(wipe))

@@ -31,6 +31,9 @@ from fabfile.render import render
 
 BACKUPS = "/var/lib/containerd-devmapper/backup"
 
+FACTS = ("needs", "files", "containerd", "pool", "instances", "lvm")
+"""What a task asks for before it acts on a pool."""
+
 
 class ManagedPool(msgspec.Struct, frozen=True):
     """A pool of ours and its containerd, with which scripts are rendered."""
@@ -119,7 +122,7 @@ def find(
             LVM
             as it is; or a program is missing.
     """
-    host, query, have = look(c, name, instance)
+    host, query, have = look(c, name, instance, FACTS)
     name = choose(have, host.daemon, query.pool, named=bool(name))
     config = have.instances.configs.get(host.daemon.config)
     root = (config.pool_root if config and config.pool == name else "") or host.pool.dir
