@@ -128,9 +128,8 @@ class Uml:
         disks += ["ubd2r=seed.tar,,lab-seed"]
         disks += [f"virtio_uml.device={OWN}/disk{number}:{VIRTIO_BLOCK}" for number, _ in numbered(vm.disks)]
         options = ["vec0:transport=fd,fd=0,mac=52:54:00:12:34:56", "root=/dev/ubda", "rw", "systemd.show_status=1"]
-        options += [
-            "pty.legacy_count=0"
-        ]  # of which Debian's kernel has 512, each a device of udev and a unit of systemd
+        # Debian's kernel has 512 terminals of this kind, each a device of udev and a unit of systemd.
+        options += ["pty.legacy_count=0"]
         _start(vm, image.root, [*disks, *options], _network(vm))
 
 
@@ -162,6 +161,7 @@ def _start(vm: Vm, base: Path, options: Sequence[str], network: Sequence[str]) -
         options: options of the kernel.
         network: program at the other end of its network cable, which is its standard input.
     """
+    # The kernel's 64 serial lines would be devices and units, too.
     machine = [f"./{PROGRAM}", *options, f"mem={vm.memory}M", "seccomp=auto", "con=null", "con0=null,fd:1", "ssl=none"]
     machine += [f"uml_dir={OWN}/", "umid=uml", "quiet", f"initcall_blacklist={SKIPPED}"]
     with base.open("rb") as image:
