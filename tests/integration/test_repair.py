@@ -16,6 +16,7 @@ import pytest
 from tests.integration.conftest import started
 from tests.integration.golden import Golden
 from tests.integration.machine import Machine
+from tests.integration.remedy import hint_in, out
 
 DISK = "/dev/disk/by-id/virtio-lab-disk"
 
@@ -178,11 +179,16 @@ def test_a_pool_that_needs_check_is_reported_and_repaired(machine: Machine) -> N
 @both
 def test_a_damaged_block_is_found_and_repaired(machine: Machine, of: Variant) -> None:
     assert "sound (a snapshot of its live metadata)" in machine.fab("pool.check", *of.options)
+    machine.fab("pool.backup", *of.options)
     damage(machine, of, ONE_BLOCK)
     said = machine.fab("pool.check", *of.options, code=1)
     assert "is damaged" in said
     assert "all of its metadata: the pool is down" in said
-    assert "the old metadata: /" in machine.fab("pool.repair", *of.options)
+    said = machine.fab("pool.repair", *of.options, code=None)
+    # Where a device's mappings are damaged, thin_repair 1.x gives up; earlier ones leave out what is damaged.
+    if "no compatible roots found" in said:
+        said = out(machine.fab, machine, hint_in(said).partition(": ")[2])
+    assert "the old metadata: /" in said
     assert machine.ssh(of.kept) == "1\n"
     alive(machine, of)
     assert "nothing to repair" in machine.fab("pool.repair", *of.options)
@@ -194,7 +200,7 @@ def test_metadata_beyond_repair_is_restored_from_a_backup(machine: Machine, of: 
     assert re.search(r"\.xml\.gz\n.*thin devices, sha256 [0-9a-f]{64}; [0-9] of at most 8 kept", said)
     assert "is sound" in machine.fab("pool.restore", *of.options, code=2)
     damage(machine, of, "first=0 count=4096")
-    machine.fab("pool.repair", *of.options, code=1)
+    assert re.search("hint: a backup may have .*: fab -H .* pool.restore", machine.fab("pool.repair", *of.options, code=1))
     assert "what was written since is lost" in machine.fab("pool.restore", *of.options)
     assert int(machine.ssh(of.kept)) >= 2
     alive(machine, of)
