@@ -98,7 +98,7 @@ def controls(paths: list[Path]) -> Iterator[str]:
 
 def shellcheck(scripts: list[Path]) -> bool:
     """Whether shellcheck finds anything. It uses one processor, so the scripts are split among all of them."""
-    scripts = list({path.read_bytes(): path for path in scripts}.values())  # for some variants, some are the same
+    scripts = list({path.read_bytes(): path for path in scripts}.values())  # some variants render to the same text
     share = len(os.sched_getaffinity(0))
     checks = [["shellcheck", "--severity=style", *map(str, scripts[first::share])] for first in range(share)]
     running = [subprocess.Popen(check) for check in checks if len(check) > 2]

@@ -30,8 +30,8 @@ class Known(msgspec.Struct, frozen=True):
     paths: tuple[str, ...] = ()
     """Paths of the databases that exist."""
     blocks: int | None = None
-    """Blocks that the pool had in use both before and after the databases were read; null if there is no pool, or if it
-    was empty only before or only after."""
+    """Blocks in use in the pool; null if there is no pool, or if it became empty, or got its first block, while the
+    databases were read."""
 
 
 def fragment(query: Query) -> str:

@@ -25,7 +25,7 @@ def look(c: Context, name: str, instance: str, only: tuple[str, ...] = ()) -> tu
         c: the machine.
         name: pool name; empty: the pool that the inventory describes, or else the only one of this containerd.
         instance: the containerd instance; see `inventory.of`.
-        only: see `Query`; `instances` is needed here.
+        only: see `Query`; if it is not empty, it has `instances`.
 
     Returns:
         The host with that pool, the query, and the facts.

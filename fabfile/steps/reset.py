@@ -107,8 +107,8 @@ def _part(c: Context, have: Facts, host: Host, name: str, *, last: bool, force: 
     root = root or record.dir or host.pool.dir
     pool = Removal(name, daemon, record, root.rstrip("/"), uses=uses, last=last, force=force)
     devices: tuple[str, ...] = ()
-    looks_at = msgspec.structs.replace(pool.query(), only=("lvm",))
-    if isinstance(record, LvmRecord) and (lvm := gather(c, looks_at).lvm):
+    query = msgspec.structs.replace(pool.query(), only=("lvm",))
+    if isinstance(record, LvmRecord) and (lvm := gather(c, query).lvm):
         # After an interrupted reset they are in no volume group; and another pool in the group may inherit them.
         others = (of for of in have.instances.pools.values() if isinstance(of, LvmRecord))
         mine = {uuid for of in (identity.complete(lvm, record), *others) for uuid in of.physicals}

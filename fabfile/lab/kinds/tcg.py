@@ -16,5 +16,6 @@ class Tcg(Qemu):
     what = "emulated processor (TCG)"
     # With a second processor the same work takes a third more time, and a core of other machines.
     options = ("-accel", "tcg", "-smp", "1", "-cpu", CPU)
-    # Code is translated again at each other address: with random ones, to start a program takes four times as long.
+    # qemu translates code again for each address that it runs at. With random addresses, starting a program takes four
+    # times as long.
     parameters = ("norandmaps",)

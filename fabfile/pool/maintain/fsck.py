@@ -24,15 +24,15 @@ TASK = "pool.fsck"
 
 def remedy(found: Session, left: Orphans) -> str:
     """The fix for the inconsistencies that remain; empty if there are none."""
+    fix = hints.again(TASK, found.daemon, found.name, "--fix")
     if left.busy or any(device.open for device in left.mixed):
-        return "end who has the device open, then " + hints.again(TASK, found.daemon, found.name, "--fix")
-    if left.mixed and not left.mixed[0].replaceable:
-        name = words(left.mixed[0].name)
-        aside = f"dmsetup rename {name} {words(f'{left.mixed[0].name}.before')}"
-        return f"it is not containerd's: {aside}, then {hints.again(TASK, found.daemon, found.name, '--fix')}"
+        return f"end who has the device open, then {fix}"
+    if other := next((device.name for device in left.mixed if not device.replaceable), ""):
+        aside = words("dmsetup", "rename", other, f"{other}.before")
+        return f"move what is not containerd's out of the way: {aside}, then {fix}"
     if left.older:
         return "remove the image or container of each, and pull that image again: its content is another's"
-    return hints.again(TASK, found.daemon, found.name, "--fix") if left.count else ""
+    return fix if left.count else ""
 
 
 class Compared(msgspec.Struct, frozen=True):
