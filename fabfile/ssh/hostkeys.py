@@ -10,7 +10,8 @@ from fabfile.errors import Refused
 from fabfile.host import Host
 from fabfile.ssh import known_hosts
 from fabfile.ssh.failure import unreachable
-from fabfile.ssh.known_hosts import Changed, Entry, Known, Revoked, Unknown
+from fabfile.ssh.known_hosts import Changed, Known, Revoked, Unknown
+from fabfile.ssh.known_lines import Entry
 from fabfile.ssh.machine import Machine
 from fabfile.ssh.transport import RSA
 from fabfile.ssh.ways import Ways

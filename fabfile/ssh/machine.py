@@ -22,7 +22,7 @@ from fabfile.host import Host
 from fabfile.ssh import identity, known_hosts
 from fabfile.ssh.channel import Channel
 from fabfile.ssh.failure import STEP_LIMIT, SYSTEM_KNOWN_HOSTS, TRIES, NoKey, turned_away, unreachable
-from fabfile.ssh.known_hosts import Changed, Known, Revoked, Unknown
+from fabfile.ssh.known_hosts import Changed, Known, OtherKind, Revoked, Unknown
 from fabfile.ssh.transport import ALIVE, Strict, Transport
 from fabfile.stream import Stream
 
@@ -152,22 +152,28 @@ class Machine(Connection):
                     raise
 
     def _open(self) -> None:
-        known = self.known or known_hosts.find(self.known_hosts, self.host, self.port)
         for name in self.connect_kwargs.get("key_filename", ()):
             if why := identity.wrong(Path(name)):
                 raise unreachable(self, NoKey(Path(name), why))
+        try:
+            self._log_in(self.known or known_hosts.to_verify(self.known_hosts, self.host, self.port))
+        except OtherKind as other:
+            self.client.close()
+            self._log_in(other.known)
+        self.transport.ask_for_life(ALIVE)
+
+    def _log_in(self, known: Known) -> None:
         self.client.set_missing_host_key_policy(Strict(known))
         for attempt in range(TRIES):
             said: list[str] = []
             self.connect_kwargs["transport_factory"] = partial(Transport, known, said, self.offers)
             try:
                 super().open()
-                break
+                return
             except (SSHException, OSError, EOFError, Unknown, Changed, Revoked) as error:
                 if attempt == TRIES - 1 or not turned_away(error, said):
                     raise unreachable(self, error, said) from error
             sleep(random.uniform(0, PAUSE * 2**attempt))
-        self.transport.ask_for_life(ALIVE)
 
 
 def _kept(machine: Machine) -> Any:

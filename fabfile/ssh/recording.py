@@ -15,7 +15,7 @@ from pathlib import Path
 from fabfile.errors import Failed, Refused
 from fabfile.ssh import known_hosts
 from fabfile.ssh.hostkeys import Keys
-from fabfile.ssh.known_hosts import HASHED, Entry
+from fabfile.ssh.known_lines import HASHED, Entry
 
 
 def record(file: Path, hosts: Iterable[Keys]) -> None:

@@ -14,7 +14,7 @@ import msgspec
 from fabfile.errors import Refused
 from fabfile.exchange.ssh_options import path, word
 from fabfile.ssh import known_hosts
-from fabfile.ssh.known_hosts import AUTHORITY, Entry
+from fabfile.ssh.known_lines import AUTHORITY, Entry
 from fabfile.ssh.transport import ALIVE, UNANSWERED
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fabfile.ssh import known_hosts
+from fabfile.ssh import known_lines
 from tests.unit.ssh.test_known_hosts import hashed
 
 NAMES = ("h", "g", "a.example", "b.example", "192.0.2.7", "[h]:2222", "[192.0.2.7]:2222", "")
@@ -31,5 +31,5 @@ def test_the_lines_about_a_host_are_those_of_ssh_keygen(tmp_path: Path, name: st
         ["ssh-keygen", "-F", name, "-f", file], capture_output=True, text=True, check=False
     ).stdout  # fmt: skip
     expected = {int(number) - 1 for number in re.findall(r"found: line (\d+)", found)}
-    ours = {int(line.split()[-1]) for line in known_hosts._index(file).lines(name.lower())}
+    ours = {int(line.split()[-1]) for line in known_lines.index(file).lines(name.lower())}
     assert ours == expected

@@ -194,6 +194,21 @@ def test_names_are_hashed_where_those_of_the_file_are(server: sshd.Server, known
     assert len(found(known, server)) == 3
 
 
+@pytest.mark.parametrize("kind", ["host", "host-ecdsa", "host-rsa"])
+def test_a_host_is_asked_for_the_kind_of_key_that_a_hashed_line_has(
+    server: sshd.Server, known: Path, kind: str
+) -> None:
+    known.parent.mkdir()
+    known.write_text("".join(f"[127.0.0.1]:{port} {public(server, kind)}\n" for port in server.ports))
+    subprocess.run(["ssh-keygen", "-q", "-H", "-f", known], check=True, capture_output=True)
+    run_fab("-H", "h1", "run", "true", inventory=server.directory / "hosts.toml")  # through h0
+    ours, other = known.read_text().splitlines()
+    known.write_text(f"{ours}\n{other.rsplit(None, 1)[0]} {public(server, 'id').split()[-1]}\n")
+    said = run_fab("-H", "h1", "run", "true", inventory=server.directory / "hosts.toml", code=4)
+    assert re.search("error: h1 .*: the host key has changed", said), said
+    assert f"{known}, line 2" in said
+
+
 def test_behind_a_gateway_that_is_to_be_trusted_first(server: sshd.Server, known: Path) -> None:
     said = trust(server, "h1", "--yes", code=4)
     assert re.search(r"error: h0 .*: the host key is unknown", said) and "inv ssh.trust h0" in said

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fabfile.errors import Refused
 from fabfile.ssh import known_hosts
-from fabfile.ssh.known_hosts import Changed, Revoked, Unknown
+from fabfile.ssh.known_hosts import Changed, Known, OtherKind, Revoked, Unknown
 
 KEY, OTHER = (base64.b64encode(key).decode() for key in (b"the key", b"another key"))
 
@@ -27,8 +27,17 @@ def hashed(name: str, salt: bytes = b"12345678901234567890") -> str:
 def verdict(tmp_path: Path, text: str, host: str, port: int = 22) -> str:
     file = tmp_path / "known"
     file.write_bytes(text.encode("latin-1"))
+    files = [tmp_path / "none", file]
+    whole, short = (verified(find(files, host, port)) for find in (known_hosts.find, known_hosts.to_verify))
+    assert whole == short
+    return whole
+
+
+def verified(known: Known) -> str:
     try:
-        known_hosts.find([tmp_path / "none", file], host, port).verify(b"the key")
+        known.verify(b"the key")
+    except OtherKind as other:
+        return verified(other.known)
     except (Unknown, Changed, Revoked) as error:
         return type(error).__name__
     return "ok"
@@ -58,6 +67,14 @@ def verdict(tmp_path: Path, text: str, host: str, port: int = 22) -> str:
         (f"{hashed('h')} ssh-ed25519 {KEY}", "h", 22, "ok"),
         (f"{hashed('[h]:2222')} ssh-ed25519 {KEY}", "h", 2222, "ok"),
         (f"{hashed('h')} ssh-ed25519 {KEY}", "g", 22, "Unknown"),
+        (f"{hashed('h')} ssh-ed25519 {OTHER}", "h", 22, "Changed"),
+        (f"{hashed('g')} ssh-ed25519 {KEY}\n{hashed('h')} ssh-ed25519 {KEY}", "h", 22, "ok"),
+        (f"{hashed('h')} ssh-ed25519 {KEY}", "h", 2222, "ok"),
+        (f"{hashed('[h]:2222')} ssh-ed25519 {OTHER}\n{hashed('h')} ssh-ed25519 {KEY}", "h", 2222, "Changed"),
+        (f"{hashed('h')} ssh-ed25519 {KEY}\n@revoked * ssh-ed25519 {KEY}", "h", 22, "Revoked"),
+        (f"h ssh-ed25519 {KEY}\n@revoked {hashed('h')} ssh-ed25519 {KEY}", "h", 22, "Revoked"),
+        (f"h ssh-ed25519 {KEY}\n@revoked {hashed('g')} ssh-ed25519 {KEY}", "h", 22, "ok"),
+        (f"@cert-authority {hashed('h')} ssh-ed25519 {KEY}", "h", 22, "Unknown"),
         (f"|1|nothing ssh-ed25519 {KEY}", "h", 22, "Unknown"),
         (f"h ssh-ed25519 {KEY}\n@revoked * ssh-ed25519 {KEY}", "h", 22, "Revoked"),
         (f"h ssh-ed25519 {KEY}\n@revoked * ssh-ed25519 {OTHER}", "h", 22, "ok"),

@@ -23,7 +23,8 @@ from fabfile.errors import Unreachable
 from fabfile.inventory import Host
 from fabfile.ssh import machine as machine_module
 from fabfile.ssh.failure import unreachable
-from fabfile.ssh.known_hosts import Changed, Entry, Revoked, Unknown
+from fabfile.ssh.known_hosts import Changed, Revoked, Unknown
+from fabfile.ssh.known_lines import Entry
 from fabfile.ssh.machine import Machine
 from fabfile.ssh.ways import Ways
 

@@ -12,7 +12,7 @@ import pytest
 from fabfile.errors import Failed, Refused
 from fabfile.ssh import known_hosts
 from fabfile.ssh.hostkeys import Keys
-from fabfile.ssh.known_hosts import Entry
+from fabfile.ssh.known_lines import Entry
 from fabfile.ssh.recording import record
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabfile.errors import Refused
-from fabfile.ssh.known_hosts import AUTHORITY, REVOKED, Entry
+from fabfile.ssh.known_lines import AUTHORITY, REVOKED, Entry
 from fabfile.ssh.route import CONFIG, KNOWN, Hop, Route
 
 KEY = Entry("ssh-ed25519", b"key")
