@@ -23,6 +23,7 @@ from fabfile.facts import (
     smoke,
     system,
     units,
+    userland,
     versions,
 )
 from fabfile.facts.query import Query
@@ -37,6 +38,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """The facts of a host; what does not exist is null."""
 
     system: system.System
+    userland: userland.Userland = userland.Userland()
     needs: frozenset[str]
     versions: dict[str, versions.Versions]
     files: dict[str, files.FileFact]
@@ -88,6 +90,7 @@ class Fact(Protocol):
 
 MODULES: dict[str, Fact] = {
     "system": system,
+    "userland": userland,
     "needs": programs,
     "versions": versions,
     "files": files,
@@ -104,7 +107,7 @@ MODULES: dict[str, Fact] = {
 }
 
 
-BESIDE = tuple(name for name in MODULES if name not in ("system", "needs", "versions", "disks"))
+BESIDE = tuple(name for name in MODULES if name not in ("system", "userland", "needs", "versions", "disks"))
 """Facts that depend on which containerd and pool a query is about. Disks are not among them: a query names its own."""
 
 WAIT = 60

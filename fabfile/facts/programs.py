@@ -28,9 +28,6 @@ PROBES = {
 }
 """Need → a command to find in PATH, or an absolute path that must exist."""
 
-PREZEROED = "assume_storage_prezeroed"
-"""Option of mke2fs since 1.47 (misc/mke2fs.c): do not write zeros to a device that reads as zeros already."""
-
 
 def fragment(query: Query) -> str:
     """Print the needs that are met."""
@@ -39,11 +36,10 @@ def fragment(query: Query) -> str:
     return f"""
 for n in {commands}; do ! command -v "$n" >/dev/null || echo "$n"; done
 for n in {paths}; do [ ! -e "$n" ] || echo "$n"; done
-! grep -qs {PREZEROED} "$(command -v mke2fs)" || echo {PREZEROED}
 """
 
 
 def parse(text: str) -> frozenset[str]:
     """Parse the needs that are met."""
     found = set(text.split())
-    return frozenset(need for need, probe in PROBES.items() if probe in found) | (found & {PREZEROED})
+    return frozenset(need for need, probe in PROBES.items() if probe in found)

@@ -27,7 +27,6 @@ class System(msgspec.Struct, frozen=True):
     systemd: bool
     thin_pool: bool
     """The kernel has dm-thin-pool: built in, loaded, or as a module."""
-    libc: str
     generation: str
 
 
@@ -37,12 +36,15 @@ def fragment(query: Query) -> str:
 # shellcheck source=/dev/null
 [ ! -r /etc/os-release ] || . /etc/os-release
 echo "id ${ID:-unknown}"; echo "like ${ID_LIKE:-}"; echo "version ${VERSION_ID:-}"
-read -r kernel </proc/sys/kernel/osrelease; echo "kernel $kernel"; echo "machine $(uname -m)"
+read -r kernel </proc/sys/kernel/osrelease; echo "kernel $kernel"
+machine=''
+[ ! -r /proc/sys/kernel/arch ] || read -r machine </proc/sys/kernel/arch  # since Linux 6.1; saves a process
+echo "machine ${machine:-$(uname -m)}"
 [ ! -d /run/systemd/system ] || echo systemd yes
 modules=/lib/modules/$kernel
-if [ -d /sys/module/dm_thin_pool ] || grep -qs dm-thin-pool "$modules/modules.dep" "$modules/modules.builtin"
+if [ -d /sys/module/dm_thin_pool ] ||
+  { [ -d "$modules" ] && grep -qs dm-thin-pool "$modules/modules.dep" "$modules/modules.builtin"; }
 then echo thin_pool yes; fi
-echo "libc $(getconf GNU_LIBC_VERSION 2>/dev/null)"
 generation=''
 [ ! -r /run/containerd-devmapper.generation ] || read -r generation </run/containerd-devmapper.generation
 echo "generation ${generation:-0}"
@@ -62,7 +64,6 @@ def parse(text: str) -> System:
         arch=ARCHITECTURES.get(found["machine"], found["machine"]),
         systemd="systemd" in found,
         thin_pool="thin_pool" in found,
-        libc=found["libc"],
         generation=found["generation"],
     )
 

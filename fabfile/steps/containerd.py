@@ -60,7 +60,7 @@ def _place(have: Facts, build: Build, on: str) -> list[Change]:
         unpack = f'{script}\n{make}\ntar -xzf "$d/containerd.tar.gz" -C "$d"; rm "$d/containerd.tar.gz" "$d/build.sh"'
         return versioned.place(have, "containerd", build.key, build.release.containerd, unpack, prove)
     if build.key not in have.versions["containerd"].installed:
-        build.check(have.system.libc)
+        build.check(have.userland.libc)
     unpack = 'tar -xzf "$1" -C "$d" --no-same-owner'
     return versioned.place(have, "containerd", build.key, build, unpack, prove)
 

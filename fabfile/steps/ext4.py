@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from fabfile.facts import Facts
-from fabfile.facts.programs import PREZEROED
+from fabfile.facts.userland import PREZEROED
 from fabfile.inventory import Pool
 from fabfile.pool import variants
 
@@ -27,7 +27,7 @@ def options(have: Facts, pool: Pool, version: str) -> str:
     """
     numbers = re.match(r"(\d+)\.(\d+)", version)
     knows = numbers is not None and (int(numbers[1]), int(numbers[2])) >= (1, 6)
-    return ZEROED if knows and variants.wanted(pool).zeroes and PREZEROED in have.needs else ""
+    return ZEROED if knows and variants.wanted(pool).zeroes and have.userland.prezeroed else ""
 
 
 def stopping_at_errors(text: str) -> str:

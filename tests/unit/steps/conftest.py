@@ -17,13 +17,15 @@ from fabfile.facts.instances import Instances
 from fabfile.facts.pool import Pool
 from fabfile.facts.programs import PROBES
 from fabfile.facts.system import System
+from fabfile.facts.userland import Userland
 from fabfile.facts.versions import NAMES, Versions
 
 FRESH = Facts(
     system=System(
         distribution="debian", version="12", family="debian", kernel="6.1", arch="amd64", systemd=True, thin_pool=True,
-        libc="glibc 2.36", generation="0",
+        generation="0",
     ),
+    userland=Userland(libc="glibc 2.36"),
     needs=frozenset(PROBES),
     versions={name: Versions() for name in NAMES},
     files={},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fabfile.facts.programs import PREZEROED
+from fabfile.facts.userland import Userland
 from fabfile.inventory import Pool
 from fabfile.steps import ext4
 from tests.unit.steps.conftest import having
@@ -15,13 +15,13 @@ from tests.unit.steps.conftest import having
     [("1.5.18", False), ("1.6.0", True), ("1.10.0", True), ("2.3.4", True), ("master-2020-04-09", False)],
 )
 def test_zeros_are_not_written_twice_where_containerd_can_be_told(version: str, knows: bool) -> None:
-    have = having(needs=frozenset({PREZEROED}))
+    have = having(userland=Userland(prezeroed=True))
     assert ext4.options(have, Pool(), version) == (ext4.ZEROED if knows else "")
 
 
 def test_zeros_are_written_if_mke2fs_lacks_the_option_or_the_pool_does_not_zero() -> None:
     assert ext4.options(having(needs=frozenset()), Pool(), "2.3.4") == ""
-    assert ext4.options(having(needs=frozenset({PREZEROED})), Pool(variant="direct"), "2.3.4") == ""
+    assert ext4.options(having(userland=Userland(prezeroed=True)), Pool(variant="direct"), "2.3.4") == ""
 
 
 DEBIANS = """[defaults]
