@@ -1,8 +1,8 @@
 """Run a script, with data for it, on one machine, and return its output: bytes in, bytes out, within limits.
 
-The script travels on standard input instead of the command line, as arguments are visible to every user of the machine
-and limited to 128 KiB. Its output is between two marks, so a login shell that prints something, or runs something else,
-is noticed. When the connection ends, so does the script.
+A script that changes something travels on standard input instead of the command line, as arguments are visible to every
+user of the machine and limited to 128 KiB. Its output is between two marks, so a login shell that prints something, or
+runs something else, is noticed. When the connection ends, so does the script.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from fabfile import interruption
+from fabfile import argument, interruption
 from fabfile.console import say
 from fabfile.errors import Failed, Unreachable
 from fabfile.stream import Local, Stream
@@ -115,18 +115,17 @@ def script(
     """
     mark = f"@@{secrets.token_hex(8)}"
     watch, close, end = (WATCH, "3<&-", UNWATCH) if data is None else ("", "", "")
-    body = encoded(BODY.format(mark=mark, script=text, watch=watch, close=close, end=end))
-    # busybox's head reads on to the end of its buffer: that costs data, and slowness only a script of this length.
-    read = f"head -c {len(body)}" if data is None else f"dd bs=1 count={len(body)} 2>/dev/null"
-    take = f'eval "$({read})"'
+    body = BODY.format(mark=mark, script=text, watch=watch, close=close, end=end)
     here = not hasattr(c, "begin")
     root = Entrance(root=os.geteuid() == 0 if here else getattr(c, "user", "") == "root")
     begin: Callable[[str], Stream] = getattr(c, "begin", Local)
     start = monotonic()
     with ExitStack() as stack:
-        stream = begin(root.command(take))
+        words = argument.arguments(body) if look and root.root and _takes_long_commands(c) else []
+        sent = b"" if words else encoded(body)
+        stream = begin(root.command(argument.RUN if words else _read_from_input(len(sent), data), words))
         stack.enter_context(interruption.cut_by(stream.cancel, look=look))
-        out, err, why = _exchange(stream, root, body, data, Limits(limit, start + limit, most), hear)
+        out, err, why = _exchange(stream, root, sent, data, Limits(limit, start + limit, most), hear)
     code = stream.exit_code()
     if os.environ.get(DEBUG):
         say(f"{text}\n# {monotonic() - start:.2f} s, exit code {code}, printed {len(out)} bytes", error=True)
@@ -136,6 +135,18 @@ def script(
     if code is None and (lost := stream.lost()):
         err += f"\n{lost}".encode()
     return _answer(out, err, code, mark)
+
+
+def _takes_long_commands(c: Context) -> bool:
+    asked: Callable[[], bool] = getattr(c, "takes_long_commands", lambda: False)
+    return asked()
+
+
+def _read_from_input(size: int, data: Iterable[bytes] | None) -> str:
+    """Return shell that reads a script of `size` bytes from standard input, and runs it."""
+    # busybox's head reads on to the end of its buffer: that costs data, and slowness only a script of this length.
+    read = f"head -c {size}" if data is None else f"dd bs=1 count={size} 2>/dev/null"
+    return f'eval "$({read})"'
 
 
 class Limits(NamedTuple):

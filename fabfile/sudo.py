@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from fabfile.errors import Failed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fabfile.stream import Stream
 
 LIMIT = 60
@@ -57,14 +59,15 @@ class Entrance:
         self.prompt, self.question = f"{mark}%%:", f"{mark}%:".encode()
         self.announce, self.ready = f'echo "{mark}"ready >&2', f"{mark}ready\n".encode()
 
-    def command(self, take: str) -> str:
+    def command(self, take: str, words: Sequence[str] = ()) -> str:
         """Return the command that runs `take` as root.
 
         Args:
-            take: shell that reads the script from its standard input.
+            take: shell that takes the script from its standard input or its arguments.
+            words: its arguments, quoted, if the login is root. Without root, sudo would write them to the log.
         """
         if self.root:
-            return f"exec sh -c {quote(take)}"
+            return " ".join([f"exec sh -c {quote(take)}", *["sh"] * bool(words), *words])
         if not self.asks:
             return f"exec sh -c {quote(SILENT)} {quote(take)}"
         return f"exec sh -c {quote(ASKING)} {quote(f'{self.announce}; {take}')} {quote(self.prompt)}"

@@ -30,7 +30,7 @@ class Channel:
         self.channel, self.came = channel, Came()
         for output in (channel.in_buffer, channel.in_stderr_buffer):
             output.set_event(self.came)
-        channel.exec_command(command)
+        channel.exec_command(command.encode(errors="surrogateescape"))
 
     def read(self, size: int, seconds: float) -> tuple[bytes, bytes]:
         """See `stream.Stream`."""

@@ -106,6 +106,17 @@ class Machine(Connection):
             gateway = self.hops(self.host_entry, self.config, gateway, hop.strip(), self.way, self.hops)
         return gateway
 
+    def takes_long_commands(self) -> bool:
+        """Return whether the host takes a script as its command: OpenSSH does, but dropbear's limit is 9,000 bytes.
+
+        Raises:
+            Unreachable: see `open`.
+        """
+        if self.kept and not self.kept.why:
+            return False  # ssh does not tell what the server is
+        self.open()
+        return bool(self.transport.remote_version.startswith("SSH-2.0-OpenSSH_"))
+
     def begin(self, command: str) -> Stream:
         """Start a command on the host, over the connection that OpenSSH keeps to it, if the inventory wants one.
 

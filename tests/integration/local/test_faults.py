@@ -9,15 +9,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import pytest
 
-from fabfile import carry, facts, target
+from fabfile import argument, carry, facts, target
 from fabfile.errors import Failed, Unreachable
 from fabfile.facts.query import Query
 from fabfile.paths import REPOSITORY
 from fabfile.ssh import machine as machine_module
+from fabfile.sudo import Entrance
 from tests.integration.local import debian, sshd
 from tests.integration.local.test_carry import running
 from tests.integration.local.test_interruption import inventory
@@ -66,7 +68,21 @@ def test_login_shells_that_are_no_posix_shells(stack: ExitStack, tmp_path: Path)
     connect = up(stack, tmp_path, packages=("tcsh", "fish", "busybox"), users=SHELLS, prepare=BUSYBOX)
     for user in SHELLS:
         runs(connect, user)
+        runs_arguments(connect, user)
         upload(connect, tmp_path, user)
+
+
+def runs_arguments(connect: Connect, user: str) -> None:
+    """Run a script of all characters but NUL as arguments of the command, as it is run where root logs in."""
+    text = "".join(map(chr, range(1, 128))) * 40 + "é\udcff"
+    words = argument.arguments(f"printf %s {quote(text)}; exit 3")
+    assert len(words) > 5
+    stream = connect(user=user).begin(Entrance(root=True).command(argument.RUN, words))
+    out = b""
+    while any(pieces := stream.read(1 << 16, 10)):
+        assert not pieces[1]
+        out += pieces[0]
+    assert (out, stream.exit_code()) == (carry.encoded(text), 3)
 
 
 @pytest.mark.parametrize(("shell", "says"), [("/bin/false", "exit code 1"), ("/usr/sbin/nologin", "not available")])
