@@ -6,8 +6,6 @@ request saves that round trip, and the process that would read it. Every user of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 RUN = 'eval "$(printf %b "$@")"'
 """Shell that runs the script in its arguments."""
 
@@ -17,16 +15,18 @@ MOST = 100_000
 PIECE = 1000
 """Characters of the script in an argument, which takes five bytes for each of some: a word of csh has at most 8 KiB."""
 
-ESCAPES = str.maketrans({character: f"\\0{ord(character):03o}" for character in "\\'!\n"})
-"""What is special between single quotes, in any of sh, csh and fish, as printf's %b reads it."""
+SPECIAL = "\\'!\n"
+"""Characters that are special between single quotes in sh, csh or fish; first the backslash, which escapes them."""
 
 
 def arguments(script: str) -> list[str]:
     """Return the arguments for `RUN`; none if the script is too long."""
-    words = [f"'{piece.translate(ESCAPES)}'" for piece in _pieces(script)]
-    return words if sum(len(word.encode(errors="surrogateescape")) + 1 for word in words) <= MOST else []
+    words = [f"'{escaped(script[begin : begin + PIECE])}'" for begin in range(0, len(script), PIECE)]
+    return words if len(" ".join(words).encode(errors="surrogateescape")) <= MOST else []
 
 
-def _pieces(script: str) -> Iterator[str]:
-    for begin in range(0, len(script), PIECE):
-        yield script[begin : begin + PIECE]
+def escaped(text: str) -> str:
+    """Return text as printf's %b reads it, without special characters."""
+    for character in SPECIAL:
+        text = text.replace(character, f"\\0{ord(character):03o}")
+    return text

@@ -34,8 +34,10 @@ def fragment(query: Query) -> str:
     commands = " ".join(probe for probe in PROBES.values() if not probe.startswith("/"))
     paths = " ".join(probe for probe in PROBES.values() if probe.startswith("/"))
     return f"""
-for n in {commands}; do ! command -v "$n" >/dev/null || echo "$n"; done
-for n in {paths}; do [ ! -e "$n" ] || echo "$n"; done
+found=''
+for n in {commands}; do ! command -v "$n" >/dev/null || found="$found $n"; done
+for n in {paths}; do [ ! -e "$n" ] || found="$found $n"; done
+echo "$found"
 """
 
 

@@ -69,6 +69,8 @@ def together(queries: Sequence[Query]) -> Query:
     Raises:
         ValueError: they are about different ones, which is a mistake in this program.
     """
+    if len(queries) == 1:
+        return queries[0]
     values: dict[str, Any] = {}
     for field in Query.__struct_fields__:
         asked = [getattr(query, field) for query in queries]

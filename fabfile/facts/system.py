@@ -35,19 +35,17 @@ def fragment(query: Query) -> str:
     return r"""
 # shellcheck source=/dev/null
 [ ! -r /etc/os-release ] || . /etc/os-release
-echo "id ${ID:-unknown}"; echo "like ${ID_LIKE:-}"; echo "version ${VERSION_ID:-}"
-read -r kernel </proc/sys/kernel/osrelease; echo "kernel $kernel"
-machine=''
+read -r kernel </proc/sys/kernel/osrelease
+machine='' systemd='' thin_pool='' generation=''
 [ ! -r /proc/sys/kernel/arch ] || read -r machine </proc/sys/kernel/arch  # since Linux 6.1; saves a process
-echo "machine ${machine:-$(uname -m)}"
-[ ! -d /run/systemd/system ] || echo systemd yes
+[ ! -d /run/systemd/system ] || systemd=yes
 modules=/lib/modules/$kernel
 if [ -d /sys/module/dm_thin_pool ] ||
   { [ -d "$modules" ] && grep -qs dm-thin-pool "$modules/modules.dep" "$modules/modules.builtin"; }
-then echo thin_pool yes; fi
-generation=''
+then thin_pool=yes; fi
 [ ! -r /run/containerd-devmapper.generation ] || read -r generation </run/containerd-devmapper.generation
-echo "generation ${generation:-0}"
+printf '%s\n' "id ${ID:-unknown}" "like ${ID_LIKE:-}" "version ${VERSION_ID:-}" "kernel $kernel" \
+  "machine ${machine:-$(uname -m)}" "systemd $systemd" "thin_pool $thin_pool" "generation ${generation:-0}"
 """
 
 
@@ -62,8 +60,8 @@ def parse(text: str) -> System:
         family=family,
         kernel=found["kernel"],
         arch=ARCHITECTURES.get(found["machine"], found["machine"]),
-        systemd="systemd" in found,
-        thin_pool="thin_pool" in found,
+        systemd=found["systemd"] == "yes",
+        thin_pool=found["thin_pool"] == "yes",
         generation=found["generation"],
     )
 

@@ -77,24 +77,25 @@ def fragment(query: Query) -> str:
     name = quote(query.pool)
     return rf"""
 name={name}
-run='' failed=''
+run='' failed='' shown=''
 said() {{ timeout 10 journalctl -q -b --no-pager -o cat -n 1 _SYSTEMD_INVOCATION_ID="$1" 2>/dev/null; }}
-read -r uptime _ </proc/uptime; echo "uptime ${{uptime%.*}}"
+read -r uptime _ </proc/uptime
 rest=$units$nl$nl
 while next_line; do
-  echo "show $line"
+  shown="${{shown}}show $line$nl"
   case $line in
     InvocationID=*) run=${{line#*=}} ;;
     ActiveState=failed) failed=1 ;;
     '')
-      [ -z "$failed" ] || echo "last $run $(said "$run")"
+      [ -z "$failed" ] || shown="${{shown}}last $run $(said "$run")$nl"
       failed=''
       ;;
   esac
 done
+# Each line on its own would be a packet.
+printf '%s\n%sroom %s\n' "uptime ${{uptime%.*}}" "$shown" "$(stat -f -c '%a %S' /run 2>/dev/null)"
 # Without its socket udev does not run here, and nothing waits for it.
 if [ -S /run/udev/control ] && ! udevadm control --ping --timeout={UDEV} 2>/dev/null; then echo "silent yes"; fi
-echo "room $(stat -f -c '%a %S' /run 2>/dev/null)"
 set --
 for mark in watched checked; do
   [ ! -e "/run/devmapper-pool/$name.$mark" ] || set -- "$@" "/run/devmapper-pool/$name.$mark"
