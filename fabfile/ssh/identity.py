@@ -13,6 +13,7 @@ PUBLIC = (b"ssh-", b"ecdsa-", b"sk-")
 """Prefixes of a public key."""
 
 
+@cache  # the hosts of a fleet have the same
 def wrong(file: Path) -> str:
     """Return what is wrong with a private key file; empty: nothing."""
     try:

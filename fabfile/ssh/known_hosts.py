@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -114,11 +114,6 @@ def name_of(host: str, port: int) -> str:
     return host.lower() if port == 22 else f"[{host.lower()}]:{port}"
 
 
-def hashes(file: Path) -> bool:
-    """Return whether a file has hashed names."""
-    return bool(index(file).hashed or index(file).marked)
-
-
 def place(files: Iterable[Path], host: str, port: int, wanted: Entry) -> str:
     """Return where an entry is, as `FILE, line N`; empty: nowhere. It reads the files again, for an error message.
 
@@ -146,8 +141,10 @@ def find(files: Iterable[Path], host: str, port: int) -> Known:
     Raises:
         Refused: a file cannot be read.
     """
-    indexes = [index(file) for file in files]
+    return _find([index(file) for file in files], host, port)
 
+
+def _find(indexes: Sequence[Index], host: str, port: int) -> Known:
     def entries(name: str) -> tuple[Entry, ...]:
         return _entries(line for each in indexes for line in each.lines(name))
 
@@ -159,10 +156,11 @@ def find(files: Iterable[Path], host: str, port: int) -> Known:
 def to_verify(files: Iterable[Path], host: str, port: int) -> Known:
     """Return the entries for a host that are needed to verify its key; see `find` for the parameters and errors."""
     files = tuple(files)
-    if not any(map(hashes, files)):
-        return find(files, host, port)
+    indexes = [index(file) for file in files]
+    if not any(each.hashes for each in indexes):
+        return _find(indexes, host, port)
     name = name_of(host, port)
-    readable = _entries(line for file in files for line in index(file).readable_lines(name))
+    readable = _entries(line for each in indexes for line in each.readable_lines(name))
     return Readable(readable, files=files, host=host, port=port)
 
 

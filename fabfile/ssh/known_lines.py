@@ -77,6 +77,11 @@ class Index:
         elif len(more) > 1:
             self.hashed.setdefault(more[1], []).append(line)
 
+    @property
+    def hashes(self) -> bool:
+        """Whether there are hashed names."""
+        return bool(self.hashed or self.marked)
+
     def lines(self, name: str) -> Iterator[str]:
         """Yield the lines that apply to a host.
 

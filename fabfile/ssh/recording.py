@@ -15,7 +15,7 @@ from pathlib import Path
 from fabfile.errors import Failed, Refused
 from fabfile.ssh import known_hosts
 from fabfile.ssh.hostkeys import Keys
-from fabfile.ssh.known_lines import HASHED, Entry
+from fabfile.ssh.known_lines import HASHED, Entry, index
 
 
 def record(file: Path, hosts: Iterable[Keys]) -> None:
@@ -61,7 +61,7 @@ def _lines(file: Path, hosts: Iterable[Keys]) -> str:
     Raises:
         Refused: the file, or an earlier entry of `hosts`, has other keys for a host.
     """
-    hashed, lines = known_hosts.hashes(file), []
+    hashed, lines = index(file).hashes, []
     said: dict[str, tuple[Entry, ...]] = {}
     for host in hosts:
         if host.name not in said:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import cache
 from typing import Any
 
 from fabfile.host import Host
@@ -24,6 +25,10 @@ class Ways:
 
     def __init__(self, inventory: Inventory, fabric: Any) -> None:
         self.inventory, self.config = inventory, fabric
+        # Without these attributes Invoke, at every look-up, makes an error message with all names that there are.
+        fabric._set(_root=fabric, _keypath=())
+        # Fabric looks each host up once more than we do.
+        fabric.base_ssh_config.lookup = cache(fabric.base_ssh_config.lookup)
         self._shared: dict[tuple[Any, ...], Machine] = {}
         self._lock = threading.RLock()
 

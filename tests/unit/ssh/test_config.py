@@ -76,4 +76,5 @@ def test_beside_a_public_key_the_private_one_is_named(tmp_path: Path) -> None:
     (tmp_path / "key.pub").write_text("ssh-ed25519 AAAA\n")
     assert identity.wrong(tmp_path / "key.pub") == "it is a public key"
     (tmp_path / "key").touch()
+    identity.wrong.cache_clear()
     assert identity.wrong(tmp_path / "key.pub").endswith(f"; {tmp_path / 'key'} may be the private one")
