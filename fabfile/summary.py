@@ -67,11 +67,13 @@ def step_rows(reports: Mapping[str, HostReport]) -> list[list[str]]:
     steps: dict[str, list[tuple[str, Case]]] = {}
     for host, report in reports.items():
         for case in cases.of_host(report):
-            if case.seconds and case.task:
+            if case.task and case.status != cases.SKIPPED:
                 steps.setdefault(case.name, []).append((host, case))
     rows = []
     for name, found in steps.items():
         on, slowest = max(found, key=lambda each: each[1].seconds)
+        if not slowest.seconds:
+            continue
         ended = Counter(case.status for _, case in found)
         usual = median(case.seconds for _, case in found)
         how = "  ".join(f"{status} {ended[status]}" for status in STATUSES if ended[status])

@@ -54,6 +54,12 @@ def test_a_step_has_its_usual_and_its_longest_time_and_where_that_was(capsys: py
     ]
 
 
+def test_hosts_on_which_a_step_took_no_time_are_counted_too(capsys: pytest.CaptureFixture[str]) -> None:
+    reports = {f"h{number}": report("ok", "", step("one", "ok", float(number))) for number in (0, 0.01, 2)}
+    reports["h3"] = report("failed", "zero: broke", skipped=["one"])
+    assert shown(capsys, reports)[2] == "one      0.0 s    2.0 s  h2  ok 3"
+
+
 def test_the_steps_of_a_host_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     steps = step("one", "ok", 0), step("two", "changed", 1), step("three", "changed", 1)
     reports = {"a": report("failed", "four: it broke", *steps, skipped=["five", "six"]), "b": report("ok")}
