@@ -21,6 +21,9 @@ from fabfile.steps import foreign, packages, toolchain, versioned
 if TYPE_CHECKING:
     from fabfile.build import Build
 
+FACTS = ("userland", "versions", "files", "containerd", "config", "instances")
+"""Facts that the plans ask for, including those about a containerd that was not installed by us."""
+
 
 def built(host: Host, arch: str) -> Build:
     """Return the build of the host's release for an architecture."""
@@ -42,12 +45,14 @@ def step(host: Host) -> Step:
         links = {f"{host.bin_dir}/{name}": f"bin/{name}" for name in build.programs}
         return _place(have, build, host.build) + versioned.switch(have, "containerd", build.key, links)
 
-    return Step("containerd.install", plan, about(host))
+    return Step("containerd.install", plan, about(host, only=FACTS))
 
 
 def place_step(host: Host) -> Step:
     """The step that builds the containerd of the host's release on the host itself, and does not use it yet."""
-    return Step("containerd.build", lambda have: _place(have, built(host, have.system.arch), "host"), about(host))
+    return Step(
+        "containerd.build", lambda have: _place(have, built(host, have.system.arch), "host"), about(host, only=FACTS)
+    )
 
 
 def _place(have: Facts, build: Build, on: str) -> list[Change]:

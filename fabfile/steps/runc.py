@@ -28,7 +28,7 @@ def step(host: Host) -> Step:
         prove = versioned.says('"$d/bin/runc" --version', f"runc version {runc.version}")
         return versioned.changes(have, "runc", runc.key, runc, unpack, {LINK: "bin/runc"}, prove)
 
-    return Step("runc.install", plan, about(host))
+    return Step("runc.install", plan, about(host, only=("versions",)))
 
 
 def install_runc(c: Context, **given: Any) -> list[Outcome]:

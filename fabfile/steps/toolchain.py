@@ -46,7 +46,7 @@ def go_step(host: Host) -> Step:
         prove = versioned.says('GOROOT="$d" "$d/bin/go" version', f"go{go.version}")
         return versioned.changes(have, "go", go.key, go, unpack, {GOROOT: ""}, prove) + profile
 
-    return Step("toolchain.go", plan, about(host, files=(PROFILE, f"{GOROOT}/VERSION")))
+    return Step("toolchain.go", plan, about(host, files=(PROFILE, f"{GOROOT}/VERSION"), only=("versions", "files")))
 
 
 def protoc_step(host: Host) -> Step:
@@ -60,7 +60,7 @@ def protoc_step(host: Host) -> Step:
         links = {f"{host.bin_dir}/protoc": "bin/protoc", "/usr/local/include/google": "include/google"}
         return versioned.changes(have, "protoc", protoc.key, protoc, unpack, links, PROVE_PROTOC)
 
-    return Step("toolchain.protoc", plan, about(host))
+    return Step("toolchain.protoc", plan, about(host, only=("versions",)))
 
 
 def install_go(c: Context, **given: Any) -> list[Outcome]:

@@ -13,7 +13,7 @@ from bench.fleet.extras import KNOWN, KNOWN_HASHED, KNOWN_LONG, WAIT
 from bench.fleet.figures import Row
 from bench.fleet.goals import Goal
 from bench.fleet.targets import Fleet
-from bench.fleet.tools import ANSIBLE, CHECKS, COMMAND, OPENSSH, OURS, PARALLEL_SSH, PYINFRA, WAYS
+from bench.fleet.tools import ANSIBLE, CHECKS, COMMAND, DEPLOY, OPENSSH, OURS, PARALLEL_SSH, PYINFRA, WAYS
 
 
 def runs(job: str, tool: str, hosts: int, *costs: tuple[float, float, float]) -> list[Row]:
@@ -89,4 +89,4 @@ def test_all_inventories_name_the_same_hosts(tmp_path: Path) -> None:
 
 
 def test_every_job_is_done_by_ours() -> None:
-    assert {way.job for way in WAYS} == {way.job for way in WAYS if way.tool == OURS} == {COMMAND, CHECKS}
+    assert {way.job for way in WAYS} == {way.job for way in WAYS if way.tool == OURS} == {COMMAND, CHECKS, DEPLOY}

@@ -134,7 +134,7 @@ def server(
         (directory / "etc" / path).write_text(content)
         (directory / "etc" / path).chmod(0o440)
     (directory / "etc").mkdir(exist_ok=True)
-    (directory / "usr/local/sbin").mkdir(parents=True)
+    (directory / "usr/local/sbin").mkdir(parents=True, exist_ok=True)
     lines = [f"{name}:x:0:0::{directory / name}:{shell}\n" for name, shell in (users or {}).items()]
     ids = zip((others or {}).items(), range(FIRST_ID, FIRST_ID + 99), strict=False)
     lines += [f"{name}:x:{number}:{number}::/run/home/{name}:{shell}\n" for (name, shell), number in ids]
