@@ -12,6 +12,7 @@ from bench.fleet.tools import (
     ASYNCSSH,
     CHECKS,
     COMMAND,
+    DEPLOY,
     OPENSSH,
     OURS,
     PARALLEL_SSH,
@@ -21,7 +22,7 @@ from bench.fleet.tools import (
 )
 
 TITLE = "Time by number of hosts, median: lower is better"
-JOBS = {COMMAND: "run true", CHECKS: "packages, converged"}
+JOBS = {COMMAND: "run true", CHECKS: "packages, converged", DEPLOY: "packages, containerd, runc, converged"}
 MEASURES = {"wall": "wall seconds", "cpu": "CPU seconds of the controller"}
 COLORS = {
     OURS: "#08519c", OPENSSH: "#636363", PARALLEL_SSH: "#31a354", PARAMIKO: "#9e9ac8", ASYNCSSH: "#d6a400",
@@ -38,7 +39,7 @@ def draw(found: Sequence[Row], stem: Path) -> None:
     matplotlib.rcParams |= {"svg.hashsalt": "fleet", "svg.fonttype": "none", "font.size": 9}
     from matplotlib import pyplot
 
-    figure, panels = pyplot.subplots(2, 2, figsize=(10, 7), layout="constrained", sharex=True, sharey="col")
+    figure, panels = pyplot.subplots(len(JOBS), 2, figsize=(10, 10), layout="constrained", sharex=True, sharey="col")
     figure.suptitle(TITLE, fontweight="bold")
     for line, job in zip(panels, JOBS, strict=True):
         for panel, measure in zip(line, MEASURES, strict=True):

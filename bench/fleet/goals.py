@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 from bench.fleet.extras import KNOWN, KNOWN_HASHED, KNOWN_LONG, SIZE, TRIPS, TRIPS_GATEWAY, UPLOAD, WAIT
 from bench.fleet.figures import Row, median, ratio, sizes
-from bench.fleet.tools import ANSIBLE, CHECKS, COMMAND, OPENSSH, OURS, PARALLEL_SSH, PYINFRA
+from bench.fleet.tools import ANSIBLE, CHECKS, COMMAND, DEPLOY, OPENSSH, OURS, PARALLEL_SSH, PYINFRA
 
 MANY = 32
 """Number of hosts from which the bare command of a library is the reference."""
@@ -34,16 +35,15 @@ def goals(found: Sequence[Row]) -> list[Goal]:
 
 
 def _peers(found: Sequence[Row]) -> Iterator[Goal]:
-    checks = (CHECKS, OURS)
-    for count in sizes(found):
-        hosts = f"{count} host{'s' * (count != 1)}"
+    for name, count in itertools.product((CHECKS, DEPLOY), sizes(found)):
+        ours, hosts = (name, OURS), f"{count} host{'s' * (count != 1)}"
         for measure in ("wall", "cpu"):
-            others = [(CHECKS, PYINFRA, 0.8, ""), (COMMAND, PARALLEL_SSH, 1.5, "'s bare command")]
+            others = [(name, PYINFRA, 0.8, ""), (COMMAND, PARALLEL_SSH, 1.5, "'s bare command")]
             for job, tool, most, what in others[: 2 if count >= MANY else 1]:
-                if (value := ratio(found, checks, (job, tool), count, measure)) is not None:
-                    yield Goal(f"checks, {hosts}, {measure}: times {tool}{what}", value, most)
-        if (value := ratio(found, checks, (CHECKS, ANSIBLE), count, "wall")) is not None:
-            yield Goal(f"checks, {hosts}, wall: times {ANSIBLE}", value, 0.2)
+                if (value := ratio(found, ours, (job, tool), count, measure)) is not None:
+                    yield Goal(f"{name}, {hosts}, {measure}: times {tool}{what}", value, most)
+        if (value := ratio(found, ours, (name, ANSIBLE), count, "wall")) is not None:
+            yield Goal(f"{name}, {hosts}, wall: times {ANSIBLE}", value, 0.2)
 
 
 def _growth(found: Sequence[Row]) -> Iterator[Goal]:

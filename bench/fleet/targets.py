@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.fleet import installed
 from fabfile.distributions import RUN
 from tests.integration.local.sshd import children, server
 from tests.integration.machine import until
@@ -103,7 +104,9 @@ class Fleet(NamedTuple):
 
 @contextmanager
 def up(directory: Path, count: int) -> Iterator[Fleet]:
-    """Hosts on which `packages` finds everything; programs that this machine lacks are there and do nothing.
+    """Hosts on which `packages`, `containerd.install` and `runc.install` find everything.
+
+    Programs that this machine lacks are there and do nothing.
 
     Args:
         directory: an empty one.
@@ -115,7 +118,8 @@ def up(directory: Path, count: int) -> Iterator[Fleet]:
             part = directory / f"sshd-{first}"
             part.mkdir()
             ports = min(PORTS, count - first)
-            servers.append(stack.enter_context(server(part, ports, OPTIONS, programs=RUN, prepare=HOME)))
+            prepare = f"{HOME}; {installed.place(part / 'usr')}"
+            servers.append(stack.enter_context(server(part, ports, OPTIONS, programs=RUN, prepare=prepare)))
         (directory / "known").write_text("".join((each.directory / "known").read_text() for each in servers))
         (servers[0].directory / "id").rename(directory / "id")
         accepted = (servers[0].directory / "id.pub").read_text()

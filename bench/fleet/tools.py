@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.fleet import installed
 from bench.fleet.clock import Cost, measure
 from bench.fleet.targets import Fleet
 from fabfile.distributions import RUN
@@ -20,8 +22,9 @@ HERE = Path(__file__).parent
 LACKING = f"{PROLOGUE}for program in {' '.join(RUN)}; do command -v $program >/dev/null || echo $program; done"
 """A command that prints the programs that a host lacks."""
 
-COMMAND, CHECKS = "command", "checks"
-"""Jobs: run `true`; determine the distribution and missing programs, and find that nothing is to be done."""
+COMMAND, CHECKS, DEPLOY = "command", "checks", "deploy"
+"""Jobs: run `true`; determine the distribution and missing programs, and find that nothing is to be done; and the same
+for all steps of a deploy that need no device mapper."""
 
 OURS, OPENSSH, PARALLEL_SSH, PYINFRA, ANSIBLE = "fab", "OpenSSH", "parallel-ssh", "pyinfra", "Ansible"
 PARAMIKO, ASYNCSSH = "Paramiko", "asyncssh"
@@ -102,6 +105,9 @@ WAYS = (
     Way(CHECKS, OURS, fab("packages")),
     Way(CHECKS, PYINFRA, _pyinfra(str(HERE / "with_pyinfra.py")), most=128),
     Way(CHECKS, ANSIBLE, _ansible("playbook", str(HERE / "with_ansible.yml")), most=32),
+    Way(DEPLOY, OURS, fab("packages", "containerd.install", "runc.install")),
+    Way(DEPLOY, PYINFRA, _pyinfra(str(HERE / "with_pyinfra_deploy.py")), most=128),
+    Way(DEPLOY, ANSIBLE, _ansible("playbook", str(HERE / "with_ansible_deploy.yml")), most=8),
 )
 
 
@@ -125,6 +131,7 @@ def environment(of: Setting, known: str = "known") -> dict[str, str]:
         "HOME": home,
         "HOSTS_FILE": str(of.fleet.toml(of.size, of.at_once, known)),
         "LACKING": LACKING,
+        "INSTALLED": json.dumps(installed.wanted()._asdict()),
     }
 
 
