@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from invoke import Program
 
-GARBAGE = 50_000
+GARBAGE = 200_000
 """Number of objects that are made between two searches for garbage: Python's 700 take a tenth of the time of `fab`,
 and most objects that our imports make are never garbage."""
 
