@@ -120,7 +120,7 @@ does not report how the last one ended."""
 SHOWN = 2000
 """Limit for the characters of a fragment's output in an error."""
 
-AT_REST = """
+NEXT_LINE = """
 nl='
 '
 next_line() {
@@ -128,6 +128,10 @@ next_line() {
   line=${rest%%"$nl"*}
   rest=${rest#"$line"} rest=${rest#"$nl"}
 }
+"""
+"""Shell function that moves the first line of `rest` to `line`; `read` would make a system call for each character."""
+
+AT_REST = """
 at_rest() {
   n=1 changing='' rest=$units
   while next_line; do
@@ -145,8 +149,6 @@ at_rest() {
 `changing` gets the numbers of the others. At boot, or after a restart, a unit is not yet in its final state while it
 has a job, even one that waits for other units, or while it starts or stops. One that failed and waits for its next
 start (auto-restart) is at rest: it does not run.
-
-`next_line` moves the first line of `rest` to `line`; `read` would make a system call for each character.
 """
 
 # What takes time here is to start programs and subshells: one systemctl and one dmsetup serve all fragments. `unit N
@@ -155,7 +157,7 @@ start (auto-restart) is at rest: it does not run.
 # of its monitor, and the monitor, which may run at any time.
 UNITS = """
 units='' changing=''
-{at_rest}
+{next_line}{at_rest}
 if [ -d /run/systemd/system ]; then
   tries={tries} aside=''
   while :; do
@@ -218,6 +220,7 @@ def script(query: Query, names: tuple[str, ...] = ()) -> str:
     monitor = f"devmapper-pool-monitor@{query.pool}"
     systemd = (query.daemon.unit, f"devmapper-pool@{query.pool}.service", f"{monitor}.timer", f"{monitor}.service")
     prelude = "".join(part for part, users in USES if users & set(names)).format(
+        next_line=NEXT_LINE,
         at_rest=AT_REST,
         tries=WAIT * 2,
         patient=(WAIT - BRIEFLY) * 2,

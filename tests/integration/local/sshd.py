@@ -127,21 +127,7 @@ def server(
         listens: what it says once for each port.
         within: in front of the server's command: NETWORK, or another server's `inside`.
     """
-    for name in ("host", "id"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / name], check=True)
-    for path, content in (etc or {}).items():
-        (directory / "etc" / path).parent.mkdir(parents=True, exist_ok=True)
-        (directory / "etc" / path).write_text(content)
-        (directory / "etc" / path).chmod(0o440)
-    (directory / "etc").mkdir(exist_ok=True)
-    (directory / "usr/local/sbin").mkdir(parents=True, exist_ok=True)
-    lines = [f"{name}:x:0:0::{directory / name}:{shell}\n" for name, shell in (users or {}).items()]
-    ids = zip((others or {}).items(), range(FIRST_ID, FIRST_ID + 99), strict=False)
-    lines += [f"{name}:x:{number}:{number}::/run/home/{name}:{shell}\n" for (name, shell), number in ids]
-    (directory / "users").write_text("".join(lines))
-    for name in programs:
-        if not tools.which(name):
-            (directory / "usr/local/sbin" / name).symlink_to("/bin/true")
+    _write_files(directory, users or {}, others or {}, programs, etc or {})
     layers = [directory / "usr", *(layer for name in ("sshd", *packages) for layer in debian.usr(name))]
     ports = free_ports(hosts)
     kind, key, *_ = (directory / "host.pub").read_text().split()
@@ -166,6 +152,32 @@ def server(
         process.kill()
         process.wait()
         until(lambda: not any(map(_runs, left)), "is left", 10)
+
+
+def _write_files(
+    directory: Path,
+    users: Mapping[str, str],
+    others: Mapping[str, str],
+    programs: Sequence[str],
+    etc: Mapping[str, str],
+) -> None:
+    """Write the server's keys, users, files of /etc, and programs that do nothing; see `server`."""
+    for name in ("host", "id"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / name], check=True)
+    (directory / "etc").mkdir(exist_ok=True)
+    for path, content in etc.items():
+        file = directory / "etc" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+        file.chmod(0o440)
+    lines = [f"{name}:x:0:0::{directory / name}:{shell}\n" for name, shell in users.items()]
+    ids = zip(others.items(), range(FIRST_ID, FIRST_ID + 99), strict=False)
+    lines += [f"{name}:x:{number}:{number}::/run/home/{name}:{shell}\n" for (name, shell), number in ids]
+    (directory / "users").write_text("".join(lines))
+    (directory / "usr/local/sbin").mkdir(parents=True, exist_ok=True)
+    for name in programs:
+        if not tools.which(name):
+            (directory / "usr/local/sbin" / name).symlink_to("/bin/true")
 
 
 def children(pid: int) -> list[int]:

@@ -8,7 +8,7 @@ import pytest
 from invoke import Context
 
 from fabfile import facts, target
-from fabfile.facts import AT_REST
+from fabfile.facts import AT_REST, NEXT_LINE
 from fabfile.facts.query import Query
 
 RUNS = "MainPID=662\nActiveState=active\nSubState=running\nJob=\nNeedDaemonReload=no\n"
@@ -45,7 +45,7 @@ def test_they_wait_for_the_monitor_only_briefly() -> None:
 
 def waits_for(units: list[str], aside: str = "") -> list[str]:
     """Numbers of the units that have not come to rest, or `rest`."""
-    script = f'{AT_REST}\nunits=$1\nif at_rest "$2"; then echo rest; fi\necho "$changing"'
+    script = f'{NEXT_LINE}{AT_REST}\nunits=$1\nif at_rest "$2"; then echo rest; fi\necho "$changing"'
     done = subprocess.run(
         ["sh", "-euc", script, "sh", "\n".join(units), aside], capture_output=True, text=True, check=True
     )
