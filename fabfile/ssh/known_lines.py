@@ -12,6 +12,7 @@ import hmac
 import itertools
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -57,6 +58,8 @@ class Index:
         self.named: dict[str, list[str]] = {}
         self.hashed: dict[str, list[str]] = {}
         """Key in Base64 → the lines that have it, with hashed names and without a marker."""
+        self.kinds = Counter[str]()
+        """Kind of key → the number of these lines."""
         self.marked: list[str] = []
         """The lines with hashed names and a marker."""
         self.patterns: list[tuple[list[str], str]] = []
@@ -76,11 +79,12 @@ class Index:
             self.marked.append(line)
         elif len(more) > 1:
             self.hashed.setdefault(more[1], []).append(line)
+            self.kinds[more[0]] += 1
 
     @property
-    def hashes(self) -> bool:
-        """Whether there are hashed names."""
-        return bool(self.hashed or self.marked)
+    def hashes(self) -> int:
+        """The number of lines with hashed names."""
+        return self.kinds.total() + len(self.marked)
 
     def lines(self, name: str) -> Iterator[str]:
         """Yield the lines that apply to a host.

@@ -61,7 +61,7 @@ def _lines(file: Path, hosts: Iterable[Keys]) -> str:
     Raises:
         Refused: the file, or an earlier entry of `hosts`, has other keys for a host.
     """
-    hashed, lines = index(file).hashes, []
+    hashed, lines = bool(index(file).hashes), []
     said: dict[str, tuple[Entry, ...]] = {}
     for host in hosts:
         if host.name not in said:

@@ -16,6 +16,7 @@ import pytest
 from fabfile.paths import REPOSITORY
 from tests.integration.local import sshd
 from tests.integration.machine import run_fab
+from tests.unit.ssh.test_known_hosts import hashed
 
 KINDS = ("ecdsa", "rsa")
 
@@ -194,16 +195,19 @@ def test_names_are_hashed_where_those_of_the_file_are(server: sshd.Server, known
     assert len(found(known, server)) == 3
 
 
+@pytest.mark.parametrize("others", [0, 2000])
 @pytest.mark.parametrize("kind", ["host", "host-ecdsa", "host-rsa"])
 def test_a_host_is_asked_for_the_kind_of_key_that_a_hashed_line_has(
-    server: sshd.Server, known: Path, kind: str
+    server: sshd.Server, known: Path, kind: str, others: int
 ) -> None:
+    more = "".join(f"{hashed(str(number))} {public(server, 'id')}\n" for number in range(others))
     known.parent.mkdir()
     known.write_text("".join(f"[127.0.0.1]:{port} {public(server, kind)}\n" for port in server.ports))
     subprocess.run(["ssh-keygen", "-q", "-H", "-f", known], check=True, capture_output=True)
-    run_fab("-H", "h1", "run", "true", inventory=server.directory / "hosts.toml")  # through h0
     ours, other = known.read_text().splitlines()
-    known.write_text(f"{ours}\n{other.rsplit(None, 1)[0]} {public(server, 'id').split()[-1]}\n")
+    known.write_text(f"{ours}\n{other}\n{more}")
+    run_fab("-H", "h1", "run", "true", inventory=server.directory / "hosts.toml")  # through h0
+    known.write_text(f"{ours}\n{other.rsplit(None, 1)[0]} {public(server, 'id').split()[-1]}\n{more}")
     said = run_fab("-H", "h1", "run", "true", inventory=server.directory / "hosts.toml", code=4)
     assert re.search("error: h1 .*: the host key has changed", said), said
     assert f"{known}, line 2" in said

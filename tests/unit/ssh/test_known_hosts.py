@@ -24,6 +24,12 @@ def hashed(name: str, salt: bytes = b"12345678901234567890") -> str:
     return "|".join(["|1", *(base64.b64encode(part).decode() for part in (salt, digest))])
 
 
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even a single hashed name is looked up by the key."""
+    monkeypatch.setattr(known_hosts, "MANY", 1)
+
+
 def verdict(tmp_path: Path, text: str, host: str, port: int = 22) -> str:
     file = tmp_path / "known"
     file.write_bytes(text.encode("latin-1"))
@@ -101,6 +107,16 @@ def test_the_kinds_of_known_keys_are_those_to_ask_for(tmp_path: Path) -> None:
         f"h ssh-rsa {OTHER}\nh ssh-ed25519 {KEY}\nh ssh-rsa {KEY}\n@revoked * ecdsa-sha2-nistp256 {KEY}\n"
     )
     assert known_hosts.find([tmp_path / "known"], "h", 22).kinds == ("ssh-rsa", "ssh-ed25519")
+
+
+def test_a_host_is_asked_for_the_usual_kind_among_hashed_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "known"
+    file.write_text(
+        f"{hashed('h')} ssh-rsa {KEY}\n{hashed('g')} ssh-ed25519 {OTHER}\n{hashed('f')} ssh-ed25519 {OTHER}\n"
+    )
+    assert known_hosts.to_verify([tmp_path / "none", file], "h", 22).kinds == ("ssh-ed25519",)
+    monkeypatch.setattr(known_hosts, "MANY", 4)
+    assert known_hosts.to_verify([tmp_path / "none", file], "h", 22).kinds == ("ssh-rsa",)
 
 
 def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
