@@ -176,6 +176,37 @@ def test_a_pool_that_needs_check_is_reported_and_repaired(machine: Machine) -> N
     machine.ssh("lvremove -q -y containerd-two/thinpool_meta0")
 
 
+AT_THE_SAME_TIME = f"""set -eu
+cat >/root/slow <<'SH'
+#!/bin/sh
+sleep 3
+exec thin_check "$@"
+SH
+cat >/usr/local/sbin/dmsetup <<'SH'
+#!/bin/sh
+/usr/sbin/dmsetup "$@"
+code=$?
+[ "$*" = 'info {DIRECT.pool}' ] && [ -x /root/slow ] || exit "$code"
+systemd-run -q --collect vgchange -aay --config 'global/thin_check_executable="/root/slow"' containerd-two
+until /usr/sbin/dmsetup info {DIRECT.pool}_tmeta; do sleep 0.1; done
+mv /root/slow /root/slower
+exit "$code"
+SH
+systemctl stop {DIRECT.units}
+chmod +x /root/slow /usr/local/sbin/dmsetup
+systemctl start {DIRECT.units} || {{ journalctl -b -n 20; exit 1; }}
+rm /usr/local/sbin/dmsetup
+dmsetup status {DIRECT.pool}"""
+"""LVM begins to activate the pool, as it does at boot, just after the pool's unit has found that it is not active."""
+
+
+@pytest.mark.parametrize("before", ["true", FAIL_A_COMMIT], ids=["sound", "needs_check"])
+def test_a_pool_comes_up_while_lvm_activates_it(machine: Machine, before: str) -> None:
+    machine.ssh(before)
+    assert " rw " in (said := machine.ssh(AT_THE_SAME_TIME)) and "needs_check" not in said
+    alive(machine, DIRECT)
+
+
 @both
 def test_a_damaged_block_is_found_and_repaired(machine: Machine, of: Variant) -> None:
     assert "sound (a snapshot of its live metadata)" in machine.fab("pool.check", *of.options)
