@@ -133,7 +133,8 @@ def test_status_is_a_table_and_doctor_says_each_finding_once(server: sshd.Server
 def test_a_table_is_as_wide_as_the_terminal(server: sshd.Server, plain: bool, most: int) -> None:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 25, 60, 0, 0))
-    words = [*PROGRAM, *(["--plain"] if plain else []), "-H", "web[01-05]", "status"]
+    slow = ["run", "--command", "sleep 1"]  # what ends soon is not drawn
+    words = [*PROGRAM, *(["--plain"] if plain else []), "-H", "web[01-05]", *slow, "status"]
     process = subprocess.Popen(
         words, cwd=REPOSITORY, env=environment(server), stdin=theirs, stdout=theirs, stderr=theirs,
         start_new_session=True,
