@@ -110,7 +110,7 @@ def stage(c: Context, source: Path, name: str) -> str:
         raise Failed(f"could not upload {name} to the machine", said, hint=_uploadable(said))
     path = answer.stdout.strip()
     if not STAGED.fullmatch(path):
-        hint = "see what this prints on the machine: mktemp -ud /var/tmp/containerd-devmapper.XXXXXXXXXX"
+        hint = "see what this prints on the machine: mktemp -du /var/tmp/containerd-devmapper.XXXXXXXXXX"
         raise Failed(f"could not upload {name} to the machine", f"it answered {printable(path[:200])}", hint=hint)
     return path
 

@@ -168,7 +168,7 @@ def test_a_host_that_names_another_file_is_not_believed(said: str, tmp_path: Pat
     (source := tmp_path / "go.tar.gz").write_text("content")
     with pytest.raises(Failed, match="could not upload go-1") as failed:
         target.stage(Wrong([""]), source, "go-1")
-    assert failed.value.hint.endswith("mktemp -ud /var/tmp/containerd-devmapper.XXXXXXXXXX")
+    assert failed.value.hint.endswith("mktemp -du /var/tmp/containerd-devmapper.XXXXXXXXXX")
 
 
 def test_a_machine_without_room_is_told_apart_from_a_lost_connection(tmp_path: Path) -> None:
