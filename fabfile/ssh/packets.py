@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
+import threading
 from time import monotonic
 from typing import Any
 
+from paramiko.common import MSG_CHANNEL_CLOSE, MSG_CHANNEL_FAILURE, MSG_CHANNEL_WINDOW_ADJUST
+from paramiko.message import Message
 from paramiko.packet import Packetizer
 
 PIECE = 1 << 16
 """Bytes that are read at once; Paramiko reads a packet in two or three parts."""
+
+
+TO_CHANNEL = range(MSG_CHANNEL_WINDOW_ADJUST, MSG_CHANNEL_FAILURE + 1)
+"""Messages that begin with the number of an open channel."""
 
 
 class Buffered:
@@ -27,11 +34,35 @@ class Buffered:
 
 
 class Packets(Packetizer):
-    """Reads and writes packets. The time limit for the handshake is checked where Paramiko asks its timer."""
+    """Reads and writes packets. The time limit for the handshake is checked where Paramiko asks its timer.
+
+    Nothing is written for a channel after the message that closes it: Paramiko checks whether a channel is open, then
+    sends; another thread may close it in between. OpenSSH ends the whole connection when it gets such a message, which
+    to a gateway is that of all hosts behind it.
+    """
 
     def __init__(self, sock: Any) -> None:
         super().__init__(Buffered(sock))  # type: ignore[arg-type]  # has what Paramiko uses of a socket
         self.end = math.inf
+        self.ended: set[int] = set()
+        """The host's numbers of channels that were closed from this side."""
+        self.order = threading.Lock()
+
+    def send_message(self, data: Message) -> None:
+        """Write a message, unless it is for a channel that has been closed."""
+        message = data.asbytes()
+        kind, channel = message[0], int.from_bytes(message[1:5])
+        with self.order:
+            if kind in TO_CHANNEL:
+                if channel in self.ended:
+                    return
+                if kind == MSG_CHANNEL_CLOSE:
+                    self.ended.add(channel)
+            super().send_message(data)
+
+    def opened(self, channel: int) -> None:
+        """Write messages for a channel again, whose number the host has given to a new one."""
+        self.ended.discard(channel)
 
     def start_handshake(self, timeout: float) -> None:
         """Limit the time for the handshake, in seconds."""

@@ -57,6 +57,7 @@ class Transport(paramiko.Transport):
     """
 
     _active_check_timeout = 1.0
+    packetizer: Packets
 
     def __init__(
         self,
@@ -106,6 +107,10 @@ class Transport(paramiko.Transport):
             self.offers[name] = names.split(", ")
         if self.logger.isEnabledFor(level):
             super()._log(level, msg, *args)  # type: ignore[misc]  # missing in Paramiko's type hints
+
+    def _parse_channel_open_success(self, m: Any) -> None:
+        self.packetizer.opened(int.from_bytes(m.get_remainder()[4:8]))
+        super()._parse_channel_open_success(m)  # type: ignore[misc]  # missing in Paramiko's type hints
 
     def _parse_debug(self, m: Any) -> None:
         """Ignore a message for debugging: sshd sends one for each login, and Paramiko would only log it."""

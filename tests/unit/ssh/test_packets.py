@@ -1,0 +1,57 @@
+"""What is written for a channel that another thread has closed, and what is read in large pieces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from paramiko.common import MSG_CHANNEL_CLOSE, MSG_CHANNEL_DATA, MSG_CHANNEL_EOF, MSG_IGNORE, byte_chr
+from paramiko.message import Message
+
+from fabfile.ssh.packets import Packets
+
+
+class Wire:
+    """In place of a socket: keeps what is written, and has something to read."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.written: list[bytes] = []
+        self.pieces = list(pieces)
+
+    def send(self, data: bytes) -> int:
+        self.written.append(data)
+        return len(data)
+
+    def recv(self, size: int) -> bytes:
+        if not self.pieces:
+            raise TimeoutError
+        return self.pieces.pop(0)[:size]
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def message(kind: int, channel: int, text: str = "") -> Any:
+    made = Message()
+    made.add_byte(byte_chr(kind))
+    made.add_int(channel)
+    made.add_string(text)
+    return made
+
+
+def test_nothing_follows_the_message_that_closes_a_channel() -> None:
+    wire = Wire()
+    packets = Packets(wire)
+    for kind, channel, sent in (
+        (MSG_CHANNEL_DATA, 5, 1), (MSG_CHANNEL_CLOSE, 5, 2), (MSG_CHANNEL_DATA, 5, 2), (MSG_CHANNEL_EOF, 5, 2),
+        (MSG_CHANNEL_CLOSE, 5, 2), (MSG_CHANNEL_DATA, 6, 3), (MSG_IGNORE, 5, 4),
+    ):  # fmt: skip
+        packets.send_message(message(kind, channel))
+        assert len(wire.written) == sent
+    packets.opened(5)
+    packets.send_message(message(MSG_CHANNEL_DATA, 5))
+    assert len(wire.written) == 5
+
+
+def test_what_is_read_at_once_is_given_out_in_parts() -> None:
+    packets = Packets(Wire(b"abcdef", b"gh"))
+    assert [packets.read_all(size) for size in (1, 3, 4)] == [b"a", b"bcd", b"efgh"]
