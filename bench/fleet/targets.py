@@ -21,8 +21,8 @@ OPTIONS = ("MaxStartups=1000", "Subsystem=sftp internal-sftp")
 """A real host counts only its own logins; this server has those of 16 hosts."""
 
 
-HOME = "mount -t tmpfs -o mode=0700 none /root; mount -t tmpfs -o mode=1777 none /var/tmp"
-"""Commands that give hosts an empty home, as a developer's .bashrc costs more than a login, and room for uploads."""
+ROOM = "mount -t tmpfs -o mode=1777 none /var/tmp"
+"""Command that gives hosts room for uploads."""
 
 
 class Fleet(NamedTuple):
@@ -118,7 +118,7 @@ def up(directory: Path, count: int) -> Iterator[Fleet]:
             part = directory / f"sshd-{first}"
             part.mkdir()
             ports = min(PORTS, count - first)
-            prepare = f"{HOME}; {installed.place(part / 'usr')}"
+            prepare = f"{ROOM}; {installed.place(part / 'usr')}"
             servers.append(stack.enter_context(server(part, ports, OPTIONS, programs=RUN, prepare=prepare)))
         (directory / "known").write_text("".join((each.directory / "known").read_text() for each in servers))
         (servers[0].directory / "id").rename(directory / "id")

@@ -22,19 +22,23 @@ from tests.integration.machine import until
 START = """set -eu
 d=$1 layers=$2 prepare=$3
 shift 3
-cat /etc/passwd "$d/users" >"$d/etc/passwd"
+awk -F : -v OFS=: '$1 == "root" { $6 = "/run/home/root" } 1' /etc/passwd "$d/users" >"$d/etc/passwd"
 grep -q ^sshd: "$d/etc/passwd" || echo 'sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin' >>"$d/etc/passwd"
 mount -t overlay -o lowerdir="$d/etc:/etc" none /etc
 mount -t overlay -o lowerdir="$layers:/usr" none /usr
 mount -t tmpfs -o mode=755 none /run
-mkdir /run/sshd /run/home
+mkdir /run/sshd /run/home /run/home/root
+chmod 700 /run/home/root
 touch /run/authorized_keys
 mount --bind "$d/id.pub" /run/authorized_keys
 while IFS=: read -r name _ id _ _ home _; do mkdir -p "$home"; chown "$id" "$home"; done <"$d/users"
 eval "$prepare"
 exec "$@"
 """
-"""Files of the test come before those of this machine; /etc and /usr are read-only in there."""
+"""Files of the test come before those of this machine; /etc and /usr are read-only in there.
+
+Root's home is empty: a developer's .bashrc would run at each login, and leave its locks where a session is killed.
+"""
 
 SSHD = ("/usr/sbin/sshd", "-D", "-e", "-f", "/dev/null")
 OPTIONS = (
