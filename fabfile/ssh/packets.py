@@ -50,8 +50,8 @@ class Packets(Packetizer):
 
     def send_message(self, data: Message) -> None:
         """Write a message, unless it is for a channel that has been closed."""
-        message = data.asbytes()
-        kind, channel = message[0], int.from_bytes(message[1:5])
+        with data.packet.getbuffer() as message:  # asbytes would copy it
+            kind, channel = message[0], int.from_bytes(message[1:5])
         with self.order:
             if kind in TO_CHANNEL:
                 if channel in self.ended:
