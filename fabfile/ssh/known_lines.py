@@ -106,7 +106,7 @@ class Index:
                 yield line
 
     def hashed_lines(self, name: str, key: bytes) -> Iterator[str]:
-        """Yield the lines with hashed names that apply to a host and have a key, and all that have a marker."""
+        """Yield the lines with hashed names that apply to a host and have a certain key or a marker."""
         for line in (*self.hashed.get(base64.b64encode(key).decode(), ()), *self.marked):
             if (pair := _pair(line)) and _is_hash(pair, name):
                 yield line
@@ -157,6 +157,11 @@ def entry(line: str) -> Entry | None:
 
 
 def index(file: Path) -> Index:
+    """Return the index of a file; it is empty if the file does not exist.
+
+    Raises:
+        Refused: the file cannot be read.
+    """
     with _lock:
         try:
             found = file.stat()

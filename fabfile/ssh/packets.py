@@ -14,9 +14,8 @@ from paramiko.packet import Packetizer
 PIECE = 1 << 16
 """Bytes that are read at once; Paramiko reads a packet in two or three parts."""
 
-
 TO_CHANNEL = range(MSG_CHANNEL_WINDOW_ADJUST, MSG_CHANNEL_FAILURE + 1)
-"""Messages that begin with the number of an open channel."""
+"""Types of the messages that begin with the number of an open channel."""
 
 
 class Buffered:
@@ -61,7 +60,7 @@ class Packets(Packetizer):
             super().send_message(data)
 
     def opened(self, channel: int) -> None:
-        """Write messages for a channel again, whose number the host has given to a new one."""
+        """Write messages for this number again, which the host has given to a new channel."""
         self.ended.discard(channel)
 
     def start_handshake(self, timeout: float) -> None:

@@ -25,9 +25,9 @@ class Ways:
 
     def __init__(self, inventory: Inventory, fabric: Any) -> None:
         self.inventory, self.config = inventory, fabric
-        # Without these attributes Invoke, at every look-up, makes an error message with all names that there are.
+        # Invoke reads these attributes at every lookup; without them, it first makes a message that lists all.
         fabric._set(_root=fabric, _keypath=())
-        # Fabric looks each host up once more than we do.
+        # Both Fabric and we look up each host.
         fabric.base_ssh_config.lookup = cache(fabric.base_ssh_config.lookup)
         self._shared: dict[tuple[Any, ...], Machine] = {}
         self._lock = threading.RLock()
