@@ -62,7 +62,8 @@ def converge(c: Context, steps: Sequence[Step], *, prove: bool = False, seen: Fa
     if target.is_dry(c):  # plans of several hosts are shown with all that the hosts differ in
         query = msgspec.structs.replace(query, only=())
     # Changes are proved by their own checks, so only the facts before the first change include a snapshot.
-    have = seen or gather(c, msgspec.structs.replace(query, prove=prove and not target.is_dry(c)))
+    prove = prove and "proof" in facts.asked(query) and not target.is_dry(c)
+    have = seen or gather(c, msgspec.structs.replace(query, prove=prove))
     if target.is_dry(c):
         outcomes = preview([(step.name, step.plan(have)) for step in steps])
         answer.compare(lambda: traits.of(have, query.pool))

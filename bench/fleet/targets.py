@@ -104,7 +104,7 @@ class Fleet(NamedTuple):
 
 @contextmanager
 def up(directory: Path, count: int) -> Iterator[Fleet]:
-    """Hosts on which `packages`, `containerd.install` and `runc.install` find everything.
+    """Hosts on which `deploy --until runc.install` finds everything.
 
     Programs that this machine lacks are there and do nothing.
 

@@ -105,7 +105,7 @@ WAYS = (
     Way(CHECKS, OURS, fab("packages")),
     Way(CHECKS, PYINFRA, _pyinfra(str(HERE / "with_pyinfra.py")), most=128),
     Way(CHECKS, ANSIBLE, _ansible("playbook", str(HERE / "with_ansible.yml")), most=32),
-    Way(DEPLOY, OURS, fab("packages", "containerd.install", "runc.install")),
+    Way(DEPLOY, OURS, fab("deploy", "--until", "runc.install")),
     Way(DEPLOY, PYINFRA, _pyinfra(str(HERE / "with_pyinfra_deploy.py")), most=128),
     Way(DEPLOY, ANSIBLE, _ansible("playbook", str(HERE / "with_ansible_deploy.yml")), most=8),
 )

@@ -7,9 +7,12 @@ from typing import Any
 import msgspec
 
 from fabfile import inventory
+from fabfile.console import shown
 from fabfile.context import Context
 from fabfile.converge import converge
-from fabfile.host import Host
+from fabfile.errors import Refused
+from fabfile.host import Host, Pool
+from fabfile.option import options
 from fabfile.outcome import Outcome
 from fabfile.plan import Step
 from fabfile.pool import variants
@@ -34,24 +37,50 @@ def steps(host: Host) -> list[Step]:
     ]
 
 
+def up_to(steps: list[Step], last: str) -> list[Step]:
+    """Return the steps up to one of them.
+
+    Args:
+        steps: the steps of a deploy.
+        last: name of the last one to return; empty: all.
+
+    Raises:
+        Refused: there is no such step.
+    """
+    names = [step.name for step in steps]
+    if last and last not in names:
+        raise Refused(f"--until: a deploy has no step {shown(last)}", f"its steps: {', '.join(names)}")
+    return steps[: names.index(last) + 1] if last else steps
+
+
 POOL_OPTIONS = ("variant", "size", "devices")
 
 
-def deploy_host(c: Context, instance: str, **given: Any) -> list[Outcome]:
+def deploy_host(c: Context, instance: str, until: str, **given: Any) -> list[Outcome]:
     """Converge all steps.
 
     Args:
         c: the machine.
         instance: the containerd instance; see `inventory.of`.
+        until: name of the last step to take; empty: all.
         given: settings that were typed, of the host and, of `POOL_OPTIONS`, of its pool.
 
     Raises:
         Pending: with --dry, if anything would change.
+        Refused: there is no such step, or options of the pool were typed that none of the steps uses.
     """
     asked: dict[str, Any] = {key: given.pop(key) for key in POOL_OPTIONS if key in given}
     host = inventory.of(c, instance, **given)
     host = msgspec.structs.replace(host, pool=host.pool.given(asked))
-    outcomes = converge(c, steps(host), prove=True)
+    taken = up_to(steps(host), until)
+    pool = variants.wanted(host.pool).make(host).name
+    if asked and pool not in [step.name for step in taken]:
+        flags = ", ".join(options(Pool)[name].flag for name in asked)
+        raise Refused(
+            f"{flags}: for the pool, whose step comes after {until}",
+            f"that step is {pool}",
+        )
+    outcomes = converge(c, taken, prove=True)
     if direct_pool.changed(outcomes):
         direct_pool.advise(inventory.of(c, instance).pool, host.pool)
     return outcomes

@@ -19,9 +19,14 @@ from fabfile.task import Instance, task
 
 
 @task(settings=[(Host, ("release", "mirror", "registry", "image")), (Pool, POOL_OPTIONS)], diff=True)
-def deploy(c: Context, instance: Instance = "", **given: Any) -> None:
+def deploy(
+    c: Context,
+    instance: Instance = "",
+    until: Annotated[str, about("name of the last step to take, such as runc.install; by default all")] = "",
+    **given: Any,
+) -> None:
     """Install and configure everything; on a converged machine, change nothing."""
-    deploy_host(c, instance, **given)
+    deploy_host(c, instance, until, **given)
 
 
 @task(diff=True)

@@ -48,6 +48,8 @@ REFUSED = {
     "pool.loop --instance other --dir /srv/new --volume none/lv --volume-size 1G": "no volume group",
     "deploy --release 9.9": "no release",
     "deploy --mirror /nowhere": "no directory",
+    "deploy --until nothing": "a deploy has no step 'nothing'",
+    "deploy --until runc.install --size 50G": "--size: for the pool, whose step comes after runc.install",
     "smoke --registry ftp://x": "is not an address",
     "smoke --image 'a b'": "is not an image",
 }
