@@ -74,7 +74,7 @@ class Machine(Connection):
         where = derive_shorthand(hop) if hop else {"host": host.address, "user": host.user, "port": host.port}
         self._set(host_entry=host, hop=hop, way=(*way, where["host"]), hops=hops or Machine)
         self._set(opening=threading.Lock(), trouble=None, offers={}, known=known)
-        self._set(kept=_kept(self) if host.keep_connection and not hop else None)
+        self._set(kept=_kept(self) if host.keep_connection else None)
         super().__init__(
             where["host"],
             user=where["user"],

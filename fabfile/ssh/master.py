@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -40,6 +41,7 @@ class Kept:
         self.machine = machine
         self.why = ""
         """Why it is not used; empty: it is."""
+        self._sharing = threading.Lock()
 
     @cached_property
     def route(self) -> Route:
@@ -50,21 +52,37 @@ class Kept:
         """Start a command over the connection, which is made if it is not there; None: it is not used, see `why`."""
         try:
             with interruption.connecting(), private() as directory:
-                return self._session(directory, command)
+                path = directory / self.route.name
+                with suppress(Absent):
+                    return Session(_own(path), command)
+                self._start(path)
+                return Session(_own(path), command)
         except (Unusable, Refused, OSError) as error:
-            self.why = error.what if isinstance(error, Refused) else str(error)
+            self.why = _reason(error)
             return None
 
-    def _session(self, directory: Path, command: str) -> Session:
-        path = directory / self.route.name
-        with suppress(Absent):
-            return Session(_own(path), command)
-        with _starting(directory, path.name) as part:
-            with suppress(Absent):  # another run has started it by now
-                return Session(_own(path), command)
-            path.unlink(missing_ok=True)
-            _start(self.route, part, path)
-        return Session(_own(path), command)
+    def shared(self, directory: Path) -> str:
+        """Return the name of the socket, for hosts behind this one, which use one connection; empty: it is not used.
+
+        The first host makes the connection if it is not there, and the others wait for that.
+        """
+        with self._sharing:
+            if not self.why:
+                path = directory / self.route.name
+                try:
+                    if not _listens(path):
+                        self._start(path)
+                except (Unusable, Refused, OSError) as error:
+                    self.why = _reason(error)
+        return "" if self.why else self.route.name
+
+    def _start(self, path: Path) -> None:
+        gateway = getattr(self.machine.gateway, "kept", None)
+        through = gateway.shared(path.parent) if gateway else ""
+        with _starting(path.parent, path.name) as part:
+            if not _listens(path):  # another run may have started it by now
+                path.unlink(missing_ok=True)
+                _start(self.route, through, part, path)
 
 
 @contextmanager
@@ -91,6 +109,8 @@ def private() -> Iterator[Path]:
 def end_all(*, dry: bool) -> int:
     """End all connections that are kept, and the commands that run over them; return how many there are.
 
+    Those to gateways were made first and end last, as the others end with them.
+
     Args:
         dry: whether to end none, and only count them.
 
@@ -99,13 +119,27 @@ def end_all(*, dry: bool) -> int:
     """
     count = 0
     with private() as directory:
-        for path in filter(Path.is_socket, directory.iterdir()):
+        sockets = filter(Path.is_socket, directory.iterdir())
+        for path in sorted(sockets, key=lambda each: each.lstat().st_ctime_ns, reverse=True):
             try:
                 multiplex.connected(path).close() if dry else multiplex.terminate(path)
                 count += 1
             except Absent:
                 continue  # what listened there was killed
     return count
+
+
+def _reason(error: Exception) -> str:
+    return error.what if isinstance(error, Refused) else str(error)
+
+
+def _listens(path: Path) -> bool:
+    """Return whether OpenSSH answers at a socket; see `_own` and `multiplex.connected` for the errors."""
+    try:
+        multiplex.connected(_own(path)).close()
+    except Absent:
+        return False
+    return True
 
 
 def _own(path: Path) -> Path:
@@ -144,12 +178,18 @@ def _starting(directory: Path, name: str) -> Iterator[Path]:
         shutil.rmtree(part)
 
 
-def _start(way: Route, part: Path, path: Path) -> None:
+def _start(way: Route, gateway: str, part: Path, path: Path) -> None:
     """Let OpenSSH log in, and stay in the background.
 
     Only `ControlPersist` puts it there, and only once its socket exists. So no process remains that nobody can reach.
+
+    Args:
+        way: the way to the host.
+        gateway: name of the socket of the connection to go through, see `Route.files`.
+        part: directory for the files that ssh reads.
+        path: the socket.
     """
-    for name, text in way.files(part.name).items():
+    for name, text in way.files(part.name, gateway).items():
         (part / name).touch(mode=0o600)
         (part / name).write_text(text, encoding="latin-1")
     options = ("-o", f"ControlPath={path.name}", "-o", f"ControlPersist={way.seconds}", "-o", "ControlMaster=yes")

@@ -70,16 +70,20 @@ class Route(msgspec.Struct, frozen=True):
         """Name of the connection's socket."""
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:24]
 
-    def files(self, directory: str) -> dict[str, str]:
+    def files(self, directory: str, gateway: str = "") -> dict[str, str]:
         """Return the names of the files that ssh reads, and their content.
 
         Args:
             directory: path of their directory, from the one where ssh runs; no character of it is special.
+            gateway: name of the socket of a kept connection to the jump host before the host; empty: there is none.
 
         Raises:
             Refused: a value cannot be written in a configuration of ssh.
         """
         blocks = [line for number in range(len(self.hops)) for line in self._block(number, directory)]
+        if gateway:
+            # If it ends meanwhile, ssh connects to the jump host itself.
+            blocks += [f"Host {alias(1)}", f"    ControlPath {gateway}"]
         return {CONFIG: "\n".join([*blocks, COMMON % f"{directory}/{KNOWN}"]), KNOWN: "".join(self._known())}
 
     def _block(self, number: int, directory: str) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -16,13 +17,14 @@ from fabfile.carry import Answer
 from fabfile.errors import Failed
 from fabfile.facts.query import Query
 from fabfile.paths import REPOSITORY
+from fabfile.ssh import master
 from fabfile.ssh.route import CONFIG, KNOWN, Hop, Route, alias
 from tests.integration.local import sshd, test_sudo, test_ways, warm
 from tests.integration.local.test_carry import running
 from tests.integration.local.test_faults import upload
 from tests.integration.local.test_interruption import Run
 from tests.integration.local.test_transport import Connect
-from tests.integration.machine import until
+from tests.integration.machine import run_fab, until
 
 server, sockets, connect = warm.server, warm.sockets, warm.connect
 with_sudo, jump = test_sudo.server, test_ways.jump
@@ -37,9 +39,9 @@ def test_the_second_run_makes_no_login(server: sshd.Server, connect: Connect, so
         assert facts.gather(machine, Query()).system.arch
         assert not machine.is_connected, "there is no connection of our own"
     assert warm.logins(server) == before + 1
-    (master,) = warm.masters(warm.only(sockets).name)
+    (process,) = warm.masters(warm.only(sockets).name)
     assert (sockets.stat().st_mode & 0o777, warm.only(sockets).stat().st_mode & 0o777) == (0o700, 0o600)
-    files = {str(Path(f"/proc/{master}/fd/{number}").readlink()) for number in range(3)}
+    files = {str(Path(f"/proc/{process}/fd/{number}").readlink()) for number in range(3)}
     assert files == {"/dev/null"}, "it keeps nothing of ours open"
 
 
@@ -153,6 +155,25 @@ def test_through_a_gateway(server: sshd.Server, connect: Connect, jump: tuple[ss
         machine = connect(more=f"{gate}known_hosts = '{known}'\n", known_hosts=known, gateway="gate")
         assert target.run(machine, "echo in; exit 3") == Answer(3, "in\n") and not machine.gateway.is_connected
     assert (warm.logins(server), warm.logins(through)) == (before + 1, 1)
+
+
+def test_hosts_behind_a_gateway_share_the_connection_that_is_kept_to_it(tmp_path: Path, sockets: Path) -> None:
+    with test_ways.behind_a_gateway(tmp_path, 9) as (file, gateway, behind):
+        file.write_text(file.read_text().replace("[defaults]\n", f"[defaults]\nkeep_connection = {warm.SECONDS}\n"))
+        for _ in range(2):
+            said = run_fab("-H", "hosts", "--exclude", "gate", "run", "--command", "echo here", inventory=file)
+            assert "ok 9  changed 0  failed 0  unreachable 0" in said and "not over a kept connection" not in said
+            assert (warm.logins(gateway), warm.logins(behind), len([*sockets.iterdir()])) == (1, 9, 10)
+        assert "ok 1" in run_fab("-H", "gate", "run", "--command", "true", inventory=file)
+        assert warm.logins(gateway) == 1, "it is the gateway's own, too"
+        first, *others = sorted(sockets.iterdir(), key=lambda each: each.lstat().st_ctime_ns)
+        for process in warm.masters(first.name):
+            os.kill(process, signal.SIGKILL)
+        until(lambda: not any(warm.masters(each.name) for each in others), "hangs", 10)
+        said = run_fab("-H", "hosts", "--exclude", "gate", "run", "--command", "echo here", inventory=file)
+        assert "ok 9  changed 0  failed 0  unreachable 0" in said and "not over a kept connection" not in said
+        assert (warm.logins(gateway), warm.logins(behind)) == (2, 18)
+        assert master.end_all(dry=False) == 10
 
 
 def test_ssh_reads_its_configuration_as_it_is_meant(tmp_path: Path) -> None:

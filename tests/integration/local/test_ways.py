@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -106,18 +107,33 @@ def test_a_revoked_key_of_another_host_is_no_obstacle(
 
 
 def test_fifteen_hosts_behind_a_gateway_that_lets_few_in_are_one_login_to_it(tmp_path: Path) -> None:
-    parts = [tmp_path / name for name in ("gateway", "behind")]
+    with behind_a_gateway(tmp_path, 15) as (file, gateway, behind):
+        said = run_fab("-H", "hosts", "--exclude", "gate", "run", "--command", "echo here", inventory=file)
+        assert "ok 15  changed 0  failed 0  unreachable 0" in said
+        assert gateway.log.count("Accepted publickey") == 1 and behind.log.count("Accepted publickey") == 15
+
+
+@contextmanager
+def behind_a_gateway(directory: Path, count: int) -> Iterator[tuple[Path, sshd.Server, sshd.Server]]:
+    """Start hosts behind the gateway `gate`, which lets few in.
+
+    Args:
+        directory: an empty one.
+        count: number of hosts.
+
+    Returns:
+        The inventory, the gateway, and the server of all the hosts.
+    """
+    parts = [directory / name for name in ("gateway", "behind")]
     for part in parts:
         part.mkdir()
     with (
         sshd.server(parts[0], options=["MaxStartups=2", "MaxSessions=1"]) as gateway,
-        sshd.server(parts[1], hosts=15, options=["MaxStartups=16"]) as behind,
+        sshd.server(parts[1], hosts=count, options=[f"MaxStartups={count + 1}"]) as behind,
     ):
         (parts[0] / "id.pub").write_text((parts[1] / "id.pub").read_text())
         (parts[1] / "known").write_text((parts[0] / "known").read_text() + (parts[1] / "known").read_text())
         file = behind.inventory()
         hosts = file.read_text().replace("port = ", "gateway = 'gate'\nport = ")
         file.write_text(f"{hosts}[hosts.gate]\naddress = '127.0.0.1'\nport = {gateway.ports[0]}\n")
-        said = run_fab("-H", "hosts", "--exclude", "gate", "run", "--command", "echo here", inventory=file)
-        assert "ok 15  changed 0  failed 0  unreachable 0" in said
-        assert gateway.log.count("Accepted publickey") == 1 and behind.log.count("Accepted publickey") == 15
+        yield file, gateway, behind
