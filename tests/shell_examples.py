@@ -31,7 +31,7 @@ def shell_examples() -> dict[str, str]:
         "facts": facts.script(Query(files=("/etc/example", "/etc/another"), volume="vg/lv", image="r/i:t", prove=True)),
         "elsewhere": f"name=pool{adopt.ELSEWHERE}",
         "apt": render("packages/apt.sh.j2", wait=120, note="note: ") + "apt update\n",
-        "prove": facts.proof.fragment(Query(prove=True)),
+        "prove": facts.script(Query(only=("proof",), prove=True)),
         "apply": apply_script(changes, {}, "0", "pool.loop", wait=600),
         "wait-lock": lock.waiting(600),
         "devmapper-pool": units.script(),

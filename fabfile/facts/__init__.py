@@ -151,10 +151,11 @@ has a job, even one that waits for other units, or while it starts or stops. One
 start (auto-restart) is at rest: it does not run.
 """
 
-# What takes time here is to start programs and subshells: one systemctl and one dmsetup serve all fragments. `unit N
+# What takes time here is to start programs and subshells, so what several fragments need is found once. `unit N
 # PROPERTY` sets `value` to what systemctl printed for the N-th unit; `way N` prints the state of a unit that did not
-# come to rest. `pools` has all thin pools, a line `NAME: TABLE` each. The units are containerd's, the pool's, the timer
-# of its monitor, and the monitor, which may run at any time.
+# come to rest. The units are containerd's, the pool's, the timer of its monitor, and the monitor, which may run at any
+# time. `pools` has all thin pools, a line `NAME: TABLE` each, and `held` the pool's device: SUSPENDED:MAJOR:MINOR:UUID.
+# `room` is the free space in /run, BLOCKS SIZE. `udev` is empty if udev does not run; then nothing waits for it.
 UNITS = """
 units='' changing=''
 {next_line}{at_rest}
@@ -187,15 +188,30 @@ unit() {{
 """
 
 POOLS = """
-pools=''
+pools='' held=''
 if [ -e /sys/class/misc/device-mapper ] && command -v dmsetup >/dev/null; then
   pools=$(dmsetup table --target thin-pool 2>/dev/null)
-  case $pools in *:*) ;; *) pools='' ;; esac
+  case $pools in
+    *:*) held=$(dmsetup info -c --noheadings --separator : -o suspended,major,minor,uuid {pool} 2>/dev/null) ;;
+    *) pools='' ;;
+  esac
 fi
 """
 
+RUN = """
+room=$(stat -f -c '%a %S' /run 2>/dev/null)
+udev=''
+if [ -S /run/udev/control ]; then
+  udev=silent
+  if udevadm control --ping --timeout={udev_limit} 2>/dev/null; then udev=answers; fi
+fi
+"""
 
-USES = ((UNITS, {"containerd", "pool", "smoke", "units"}), (POOLS, {"pool", "instances"}))
+USES = (
+    (UNITS, {"containerd", "pool", "smoke", "units"}),
+    (POOLS, {"pool", "instances", "smoke", "proof"}),
+    (RUN, {"proof", "units"}),
+)
 """What the script begins with, and the facts whose fragments use it."""
 
 
@@ -226,6 +242,8 @@ def script(query: Query, names: tuple[str, ...] = ()) -> str:
         patient=(WAIT - BRIEFLY) * 2,
         properties=" ".join(f"-p {name}" for name in units.PROPERTIES),
         units=" ".join(map(target.quote, systemd)),
+        pool=target.quote(query.pool),
+        udev_limit=units.UDEV,
     )
     fragments = {name: MODULES[name].fragment(query) for name in names}
     parts = {name: f"(\n{fragment}\n)\n" if fragment else "" for name, fragment in fragments.items()}

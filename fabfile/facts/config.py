@@ -126,8 +126,14 @@ SHOWN = r"""awk '/^[ \t]*\[/ {
 """The part of a dump with `KEYS`. The rest does not leave the host, as it may contain passwords of registries."""
 
 
-DIGEST = "grep -v '^imports = ' | sha256sum | cut -c 1-16"
-"""Shell: print the digest of a dump. Before 2.0 the imports in it are in random order."""
+SUM = "grep -v '^imports = ' | sha256sum"
+"""Shell: print the digest of a dump and a file name. Before 2.0 the imports in a dump are in random order."""
+
+LENGTH = 16
+"""Number of the digest's characters that are used."""
+
+DIGEST = f"{SUM} | cut -c 1-{LENGTH}"
+"""Shell: print the digest of a dump as it is recorded."""
 
 
 def fragment(query: Query) -> str:
@@ -153,7 +159,7 @@ done
 load() {{ cd / && timeout 20 {program} --config {file} config dump </dev/null; }}
 if dump=$(load 2>/dev/null); then
   echo "$dump" | {SHOWN}
-  printf 'digest '; echo "$dump" | {DIGEST}
+  printf 'digest '; echo "$dump" | {SUM}
 else
   load 2>&1 >/dev/null | sed 's/^/problem /'
 fi
@@ -178,7 +184,7 @@ def parse(text: str) -> Config:
         elif kind == "dump":
             dump.append(rest)
         elif kind == "digest":
-            digest = rest
+            digest = rest[:LENGTH]
         elif kind == "problem":
             problem.append(rest)
         elif kind == "command":

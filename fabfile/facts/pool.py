@@ -161,7 +161,9 @@ if growing && [ -e "$lock" ] && flock -s -w 20 "$lock" true; then
 fi
 if [ -n "$table" ]; then
   printf 'table %s\nstatus %s\n' "$table" "$status"
-  echo "info $(dmsetup info -c --noheadings --separator ' ' -o suspended,uuid "$name" 2>/dev/null)"
+  info=$held # empty if it has another target
+  [ -n "$info" ] || info=$(dmsetup info -c --noheadings --separator : -o suspended,major,minor,uuid "$name" 2>/dev/null)
+  echo "info ${{info%%:*}} ${{info#*:*:*:}}"
 fi
 [ -z "$files" ] || echo "$files"
 if [ $# -gt 0 ]; then

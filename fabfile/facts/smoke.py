@@ -29,21 +29,22 @@ class Smoke(msgspec.Struct, frozen=True):
 def functions(query: Query) -> str:
     """The shell function `kept`, which prints in one line what a container runs from, apart from programs and settings.
 
-    Files are identified by inode and time of birth, which change if databases are wiped, metadata is repaired or
-    restored, or the pool is created again. For a direct pool, LVM's UUID changes. The image is identified by its
-    digest, and is missing once it was removed.
+    Its argument is the UUID of the pool's device; LVM's changes if the pool is created again. Files are identified by
+    inode and time of birth, which change if databases are wiped, metadata is repaired or restored, or a loop pool is
+    created again. The image is identified by its digest, and is missing once it was removed.
     """
     from fabfile.target import quote
 
-    daemon, dir, pool = query.daemon, query.dir, quote(query.pool)
+    daemon, dir = query.daemon, query.dir
     files = [f"{dir}/meta", f"{dir}/{query.pool}.db", f"{dir}/metadata.db", daemon.mke2fs]
     files += [f"{daemon.root}/io.containerd.{plugin}" for plugin in DATABASES]
     return rf"""
 kept() {{
+  uuid=$1
   # shellcheck disable=SC2046 # one word per file; missing files are left out
   set -- $(stat -c '%i,%W' {" ".join(map(quote, files))} 2>/dev/null)
   image=$(timeout 20 {daemon.ctr} images ls {quote(f"name=={query.image}")} </dev/null | awk 'NR > 1 {{ print $3 }}')
-  [ -z "$image" ] || echo "$* $(dmsetup info -c --noheadings -o uuid {pool} 2>/dev/null) $image"
+  [ -z "$image" ] || echo "$* $uuid $image"
 }}
 """
 
@@ -58,7 +59,7 @@ def fragment(query: Query) -> str:
 
     record = quote(query.daemon.record)
     now = f"""{functions(query)}
-unit 1 ActiveState; [ "$value" != active ] || echo "now $(kept)"
+unit 1 ActiveState; [ "$value" != active ] || echo "now $(kept "${{held#*:*:*:}}")"
 """
     return rf"""
 [ -r {record} ] || exit 0

@@ -93,9 +93,8 @@ while next_line; do
   esac
 done
 # Each line on its own would be a packet.
-printf '%s\n%sroom %s\n' "uptime ${{uptime%.*}}" "$shown" "$(stat -f -c '%a %S' /run 2>/dev/null)"
-# Without its socket udev does not run here, and nothing waits for it.
-if [ -S /run/udev/control ] && ! udevadm control --ping --timeout={UDEV} 2>/dev/null; then echo "silent yes"; fi
+printf '%s\n%sroom %s\n' "uptime ${{uptime%.*}}" "$shown" "$room"
+[ "$udev" != silent ] || echo "silent yes"
 set --
 for mark in watched checked; do
   [ ! -e "/run/devmapper-pool/$name.$mark" ] || set -- "$@" "/run/devmapper-pool/$name.$mark"

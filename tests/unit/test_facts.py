@@ -87,8 +87,8 @@ def test_gather_looks_also_when_dry() -> None:
 @pytest.mark.parametrize("name", facts.MODULES)
 def test_a_fragment_runs_behind_what_it_uses(name: str) -> None:
     fragment = facts.MODULES[name].fragment(Query(image="r/i:t", prove=True))
-    uses = (re.search(r"\b(unit|way) \d|\$units\b", fragment), "$pools" in fragment)
-    assert [name in users for _, users in facts.USES] == list(map(bool, uses))
+    uses = (r"\b(unit|way) \d|\$units\b", r"\$pools\b|\$\{?held\b", r"\$udev\b|\$\{?room\b")
+    assert [name in users for _, users in facts.USES] == [bool(re.search(use, fragment)) for use in uses]
 
 
 def test_a_query_for_some_facts_gathers_no_others() -> None:
