@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fabfile.errors import Refused
-from fabfile.facts import WAIT, Facts
+from fabfile.facts import Facts
+from fabfile.facts.prelude import WAIT
 from fabfile.plan import Change, File, words
 
 UNITS = "/etc/systemd/system/"

@@ -18,6 +18,7 @@ from fabfile.facts import (
     known,
     lvm,
     pool,
+    prelude,
     programs,
     proof,
     smoke,
@@ -106,114 +107,11 @@ MODULES: dict[str, Fact] = {
     "disks": disks,
 }
 
-
 BESIDE = tuple(name for name in MODULES if name not in ("system", "userland", "needs", "versions", "disks"))
 """Facts that depend on which containerd and pool a query is about. Disks are not among them: a query names its own."""
 
-WAIT = 60
-"""Seconds that the script waits for units that are starting or stopping."""
-
-BRIEFLY = 3
-"""Seconds that it waits for the pool's monitor. A run may take long if it enlarges the pool, but until it ends, systemd
-does not report how the last one ended."""
-
 SHOWN = 2000
 """Limit for the characters of a fragment's output in an error."""
-
-NEXT_LINE = """
-nl='
-'
-next_line() {
-  [ -n "$rest" ] || return 1
-  line=${rest%%"$nl"*}
-  rest=${rest#"$line"} rest=${rest#"$nl"}
-}
-"""
-"""Shell function that moves the first line of `rest` to `line`; `read` would make a system call for each character."""
-
-AT_REST = """
-at_rest() {
-  n=1 changing='' rest=$units
-  while next_line; do
-    case $line in
-      '') n=$((n + 1)) ;;
-      Job=[1-9]* | SubState=condition | SubState=start* | SubState=stop* | SubState=final* | SubState=reload*)
-        [ "$n" = "$1" ] || changing="${changing% "$n"} $n" ;;
-    esac
-  done
-  [ -z "$changing" ]
-}
-"""
-"""Shell function that tells whether the units in `units`, as systemctl printed them, are at rest, but for unit $1.
-
-`changing` gets the numbers of the others. At boot, or after a restart, a unit is not yet in its final state while it
-has a job, even one that waits for other units, or while it starts or stops. One that failed and waits for its next
-start (auto-restart) is at rest: it does not run.
-"""
-
-# What takes time here is to start programs and subshells, so what several fragments need is found once. `unit N
-# PROPERTY` sets `value` to what systemctl printed for the N-th unit; `way N` prints the state of a unit that did not
-# come to rest. The units are containerd's, the pool's, the timer of its monitor, and the monitor, which may run at any
-# time. `pools` has all thin pools, a line `NAME: TABLE` each, and `held` the pool's device: SUSPENDED:MAJOR:MINOR:UUID.
-# `room` is the free space in /run, BLOCKS SIZE. `udev` is empty if udev does not run; then nothing waits for it.
-UNITS = """
-units='' changing=''
-{next_line}{at_rest}
-if [ -d /run/systemd/system ]; then
-  tries={tries} aside=''
-  while :; do
-    units=$(systemctl show {properties} {units} 2>/dev/null) ||
-      {{ echo "systemctl does not answer: $(systemctl show -p ActiveState {units} 2>&1)"; exit 0; }}
-    [ "$tries" -gt {patient} ] || aside=4
-    if at_rest "$aside" || [ "$tries" -le 0 ]; then break; fi
-    tries=$((tries - 1))
-    sleep 0.5
-  done
-fi
-way() {{
-  case " $changing " in *" $1 "*) ;; *) return 0 ;; esac
-  unit "$1" ActiveState; state=$value; unit "$1" SubState
-  echo "changing $state ($value)"
-}}
-unit() {{
-  n=1 rest=$units
-  while next_line; do
-    case $n$line in
-      "$1$2="*) value=${{line#*=}}; return 0 ;;
-      "$n") n=$((n + 1)) ;;
-    esac
-  done
-  value=''
-}}
-"""
-
-POOLS = """
-pools='' held=''
-if [ -e /sys/class/misc/device-mapper ] && command -v dmsetup >/dev/null; then
-  pools=$(dmsetup table --target thin-pool 2>/dev/null)
-  case $pools in
-    *:*) held=$(dmsetup info -c --noheadings --separator : -o suspended,major,minor,uuid {pool} 2>/dev/null) ;;
-    *) pools='' ;;
-  esac
-fi
-"""
-
-RUN = """
-room=$(stat -f -c '%a %S' /run 2>/dev/null)
-udev=''
-if [ -S /run/udev/control ]; then
-  udev=silent
-  if udevadm control --ping --timeout={udev_limit} 2>/dev/null; then udev=answers; fi
-fi
-"""
-
-USES = (
-    (UNITS, {"containerd", "pool", "smoke", "units"}),
-    (POOLS, {"pool", "instances", "smoke", "proof"}),
-    (RUN, {"proof", "units"}),
-)
-"""What the script begins with, and the facts whose fragments use it."""
-
 
 ALWAYS = ("system", "units")
 """Names of the facts without which nothing is changed, see `apply`."""
@@ -233,21 +131,9 @@ def script(query: Query, names: tuple[str, ...] = ()) -> str:
         names: names of the facts to gather; empty: those that the query asks for.
     """
     names = names or asked(query)
-    monitor = f"devmapper-pool-monitor@{query.pool}"
-    systemd = (query.daemon.unit, f"devmapper-pool@{query.pool}.service", f"{monitor}.timer", f"{monitor}.service")
-    prelude = "".join(part for part, users in USES if users & set(names)).format(
-        next_line=NEXT_LINE,
-        at_rest=AT_REST,
-        tries=WAIT * 2,
-        patient=(WAIT - BRIEFLY) * 2,
-        properties=" ".join(f"-p {name}" for name in units.PROPERTIES),
-        units=" ".join(map(target.quote, systemd)),
-        pool=target.quote(query.pool),
-        udev_limit=units.UDEV,
-    )
     fragments = {name: MODULES[name].fragment(query) for name in names}
     parts = {name: f"(\n{fragment}\n)\n" if fragment else "" for name, fragment in fragments.items()}
-    return prelude + "".join(f"echo '@@ {name}'\n{part}" for name, part in parts.items())
+    return prelude.text(query, names) + "".join(f"echo '@@ {name}'\n{part}" for name, part in parts.items())
 
 
 def parse(output: str, names: Sequence[str] = tuple(MODULES), have: Facts | None = None) -> Facts:

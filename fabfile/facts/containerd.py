@@ -30,7 +30,7 @@ class Containerd(msgspec.Struct, frozen=True):
     """Package that owns it."""
     active: bool = False
     changing: str = ""
-    """State of its unit, if that is still starting or stopping after `facts.WAIT` seconds."""
+    """State of its unit, if that is still starting or stopping after `prelude.WAIT` seconds."""
     enabled: bool = False
     stale: bool = False
     """systemd has loaded an older version of its unit than is on disk."""

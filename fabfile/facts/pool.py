@@ -93,7 +93,7 @@ class Pool(msgspec.Struct, frozen=True):
     """Device mapper's UUID; of an LVM volume `LVM-`, the UUIDs of group and volume without hyphens, and a suffix."""
     active: bool = False
     changing: str = ""
-    """State of its unit or its monitor, if that is still starting or stopping after `facts.WAIT` seconds."""
+    """State of its unit or its monitor, if that is still starting or stopping after `prelude.WAIT` seconds."""
     enabled: bool = False
     monitor: bool = False
     """The timer of its monitor is active."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fabfile import facts, target
 from fabfile.errors import Failed
-from fabfile.facts import files, lvm, pool
+from fabfile.facts import files, lvm, pool, prelude
 from fabfile.facts.query import Query, together
 from tests.record import meaning
 from tests.unit.fakes import RECORDED, Machine, looks_like, recorded
@@ -88,7 +88,7 @@ def test_gather_looks_also_when_dry() -> None:
 def test_a_fragment_runs_behind_what_it_uses(name: str) -> None:
     fragment = facts.MODULES[name].fragment(Query(image="r/i:t", prove=True))
     uses = (r"\b(unit|way) \d|\$units\b", r"\$pools\b|\$\{?held\b", r"\$udev\b|\$\{?room\b")
-    assert [name in users for _, users in facts.USES] == [bool(re.search(use, fragment)) for use in uses]
+    assert [name in users for _, users in prelude.USES] == [bool(re.search(use, fragment)) for use in uses]
 
 
 def test_a_query_for_some_facts_gathers_no_others() -> None:

@@ -8,7 +8,7 @@ import pytest
 from invoke import Context
 
 from fabfile import facts, target
-from fabfile.facts import AT_REST, NEXT_LINE
+from fabfile.facts.prelude import AT_REST, NEXT_LINE
 from fabfile.facts.query import Query
 
 RUNS = "MainPID=662\nActiveState=active\nSubState=running\nJob=\nNeedDaemonReload=no\n"
