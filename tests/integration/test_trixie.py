@@ -22,7 +22,8 @@ def test_a_deploy_in_two_parts_is_complete_and_another_one_changes_nothing(machi
     assert f"VERSION_CODENAME={SUITE}" in machine.ssh("cat /etc/os-release")
     said = machine.fab("deploy", "--until", "runc.install")
     assert "changed 1" in said and "pool" not in said
-    assert machine.ssh("containerd --version; runc --version; ls /etc/devmapper-pool", code=2).count("version") == 2
+    assert "runc version" in machine.ssh("containerd --version && runc --version")
+    machine.ssh("ls /etc/devmapper-pool", code=2)
     said = machine.fab("deploy")
     assert "ok       runc.install" in said and "changed  smoke" in said
     assert "ok 1  changed 0" in machine.fab("deploy")
