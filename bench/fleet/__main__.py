@@ -26,10 +26,10 @@ EXTRA = 32
 
 
 def rounds(of: Setting, sizes: Sequence[int], count: int) -> Iterator[list[Row]]:
-    """Yield the figures of each run."""
-    for hosts in sizes:
-        ways = [way for way in WAYS if hosts <= way.most]
-        for number in range(count):
+    """Yield the figures of each run; each round has all sizes, so that a machine that becomes slower shows in all."""
+    for number in range(count):
+        for hosts in sizes:
+            ways = [way for way in WAYS if hosts <= way.most]
             first = number * len(ways) // count  # so that a drift within a round favours no tool
             for way in ways[first:] + ways[:first]:
                 cost = run(way, of._replace(size=hosts))
