@@ -28,6 +28,7 @@ HASHED = "|1|"
 REVOKED, AUTHORITY = "@revoked", "@cert-authority"
 
 _PATTERN = re.compile(r"[*?!]")
+_PLAIN = re.compile(r"[a-z0-9.:_\[\],-]+")
 
 _files: dict[Path, tuple[tuple[int, int, int], Index]] = {}
 """Path → inode, size and modification time in nanoseconds, by which a change is noticed, and the index of the file."""
@@ -64,13 +65,18 @@ class Index:
         """The lines with hashed names and a marker."""
         self.patterns: list[tuple[list[str], str]] = []
         for line in text.split("\n"):
-            names = _names(line)
-            if names.startswith(HASHED):
-                self._add_hashed(line)
-            elif _PATTERN.search(names):
-                self.patterns.append((names.lower().split(","), line))
-            else:
-                for name in filter(None, names.lower().split(",")):
+            names = line.partition(" ")[0]
+            if not _PLAIN.fullmatch(names):  # most lines are, and need no more
+                names = _names(line)
+                if names.startswith(HASHED):
+                    self._add_hashed(line)
+                    continue
+                names = names.lower()
+                if _PATTERN.search(names):
+                    self.patterns.append((names.split(","), line))
+                    continue
+            for name in names.split(","):
+                if name:
                     self.named.setdefault(name, []).append(line)
 
     def _add_hashed(self, line: str) -> None:
