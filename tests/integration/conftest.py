@@ -50,18 +50,15 @@ def pytest_xdist_auto_num_workers() -> int:
 LONGEST = (
     "debian_kernel", "bootstrap", "states", "health_truth", "disks", "not_ours_disks", "metadata_truth", "disk_zoo",
     "not_ours_files", "repair", "nobody_gets_in", "deploy", "states_direct", "direct", "daemon_truth", "fleet",
-    "growth", "races", "soak", "reset", "adopt", "states_full", "trixie", "inv", "native", "instance", "lab",
-    "lab_disks",
-    # Without a machine of their own; much of their time is spent waiting.
-    "batches", "lock", "seen", "doors", "runs", "faults", "trust", "ssh", "warm_broken", "interruption",
+    "growth", "races", "soak", "reset", "adopt", "states_full", "trixie", "inv", "native", "instance",
 )  # fmt: skip
 """Files by the seconds that they took. The longest start first, so that none of them runs alone at the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, each in its own order."""
+    """The longest files first, each in its own order; those without a machine of their own last."""
     order = {f"test_{name}": place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+    items.sort(key=lambda item: (order.get(item.path.stem, len(order)), item.path.parent.name == "local"))
 
 
 BEGIN = time()
