@@ -82,7 +82,7 @@ class Kept:
         with _starting(path.parent, path.name) as part:
             if not _listens(path):  # another run may have started it by now
                 path.unlink(missing_ok=True)
-                _start(self.route, through, part, path)
+                _log_in(self.route, through, part, path)
 
 
 @contextmanager
@@ -178,7 +178,7 @@ def _starting(directory: Path, name: str) -> Iterator[Path]:
         shutil.rmtree(part)
 
 
-def _start(way: Route, gateway: str, part: Path, path: Path) -> None:
+def _log_in(way: Route, gateway: str, part: Path, path: Path) -> None:
     """Let OpenSSH log in, and stay in the background.
 
     Only `ControlPersist` puts it there, and only once its socket exists. So no process remains that nobody can reach.
