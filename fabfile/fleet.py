@@ -23,6 +23,7 @@ from fabfile import (
     live,
     lock,
     outcome,
+    ranges,
     selection,
     summary,
 )
@@ -97,7 +98,7 @@ class Executor(FabricExecutor):
         return whole
 
     def _hosts(self) -> tuple[Inventory, list[Host]]:
-        names = selection.words(self.core[0].args.hosts.value or "")
+        names = ranges.words(self.core[0].args.hosts.value or "")
         again = self._option("retry-from")
         if not names and not again:
             raise Refused("no hosts are given", hint="fab -H HOSTS TASK; for this machine: inv TASK")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fabfile import paths, selection
+from fabfile import paths, ranges, selection
 from fabfile.console import shown
 from fabfile.errors import Refused
 from fabfile.host import Host as Host
@@ -138,11 +138,11 @@ def _inventory(file: Path, raw: dict[str, Any]) -> Inventory:
 def _tables(file: Path, tables: dict[str, Any]) -> dict[str, Any]:
     """The table of each host: `[hosts."web[01-64]"]` is one for many, and a host's own keys come before those."""
     found: dict[str, Any] = {}
-    for word, table in sorted(tables.items(), key=lambda each: not selection.is_range(each[0])):
-        for name in selection.expand(word, f"{file}: hosts"):
+    for word, table in sorted(tables.items(), key=lambda each: not ranges.is_range(each[0])):
+        for name in ranges.expand(word, f"{file}: hosts"):
             before = found.get(name)
             found[name] = _merged(before, table) if isinstance(before, dict) and isinstance(table, dict) else table
-    in_order = [name for word in tables for name in selection.expand(word, f"{file}: hosts")]
+    in_order = [name for word in tables for name in ranges.expand(word, f"{file}: hosts")]
     return {name: found[name] for name in in_order}
 
 

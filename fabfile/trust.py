@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from fabfile import crew, inventory, outcome, selection
+from fabfile import crew, inventory, outcome, ranges
 from fabfile.answer import show
 from fabfile.console import say, shown
 from fabfile.context import Context
@@ -107,7 +107,7 @@ def trust_hosts(c: Context, hosts: str, fingerprints: Sequence[str], *, yes: boo
         Pending: with --dry, there are keys to record.
     """
     known = inventory.load()
-    chosen = known.resolve(selection.words(hosts))
+    chosen = known.resolve(ranges.words(hosts))
     if known_hosts:
         chosen = [msgspec.structs.replace(host, known_hosts=known_hosts) for host in chosen]
     done: list[Trusted] = []

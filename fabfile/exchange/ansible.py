@@ -11,7 +11,8 @@ import msgspec
 
 from fabfile.console import shown
 from fabfile.errors import Refused
-from fabfile.selection import DEEPEST, MOST
+from fabfile.ranges import MOST
+from fabfile.selection import DEEPEST
 
 PRIORITY = "ansible_group_priority"
 """The only variable that applies to its group instead of hosts."""

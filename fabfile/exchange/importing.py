@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fabfile import inventory, outcome, selection
+from fabfile import inventory, outcome, ranges
 from fabfile.answer import show
 from fabfile.console import say
 from fabfile.context import Context
@@ -139,7 +139,7 @@ def _text(tables: Tables, name: str) -> Iterator[str]:
         for group, members in tables.groups.items():
             inner = [member for member in members if member in tables.groups]
             hosts = [member for member in members if member in tables.hosts]
-            yield from _pairs({group: [*inner, *selection.folded(hosts)]})
+            yield from _pairs({group: [*inner, *ranges.folded(hosts)]})
     for word, table in _ranges(tables.hosts):
         yield from (f"\n[hosts.{_key(word)}]\n", *_pairs(table))
 
@@ -149,7 +149,7 @@ def _ranges(hosts: Mapping[str, dict[str, Any]]) -> Iterator[tuple[str, dict[str
     for name, table in hosts.items():
         alike.setdefault(name if "address" in table else repr(table), []).append(name)
     for names in alike.values():
-        for word in selection.folded(names):
+        for word in ranges.folded(names):
             yield word, hosts[names[0]]
 
 

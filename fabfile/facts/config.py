@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+from fabfile.facts import toml_lines
 
 if TYPE_CHECKING:
     from fabfile.facts.query import Query
@@ -217,9 +218,11 @@ def source(path: str, text: str) -> Source:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         return Source(path, digest, problem=f"it is not TOML: {error}")
-    lines = _lines(text)
+    lines = toml_lines.begins(text)
     found = {
-        key: Value(value, next(_line(lines, place) for place in KEYS[key] if _at(document, place) is not None))
+        key: Value(
+            value, next(toml_lines.find(lines, place) for place in KEYS[key] if _at(document, place) is not None)
+        )
         for key, value in values(document).items()
     }
     plugins = document.get("plugins")
@@ -229,7 +232,7 @@ def source(path: str, text: str) -> Source:
         path,
         digest,
         found,
-        {name: _line(lines, ("plugins", name)) for name in names},
+        {name: toml_lines.find(lines, ("plugins", name)) for name in names},
         {name: _item(text, name, disabled.line) for name in disabled.text.split()},
     )
 
@@ -259,44 +262,9 @@ def _text(value: Any) -> str:
     )
 
 
-def _lines(text: str) -> list[tuple[int, tuple[str, ...]]]:
-    """Find the lines in which tables and keys begin, as far as single lines show it."""
-    import tomllib
-
-    found: list[tuple[int, tuple[str, ...]]] = []
-    table: tuple[str, ...] = ()
-    for number, line in enumerate(text.split("\n"), 1):
-        header = re.fullmatch(r"\s*\[\[?([^\]]+)\]\]?\s*(?:#.*)?", line)
-        key = re.match(r"\s*([A-Za-z0-9_\"'.\s/:-]+?)\s*=", line)
-        try:
-            if header:
-                table = _way(tomllib.loads(f"{header[1]} = 0"))
-                found.append((number, table))
-            elif key:
-                found.append((number, (*table, *_way(tomllib.loads(f"{key[1]} = 0")))))
-        except tomllib.TOMLDecodeError:
-            continue  # the middle of a list or of a string
-    return found
-
-
 def _item(text: str, name: str, begin: int) -> int:
     """The line with an item of the list that begins in line `begin`."""
     for number, line in enumerate(text.split("\n"), 1):
         if number >= begin and name in line.partition("#")[0]:
             return number
     return begin
-
-
-def _way(document: dict[str, Any]) -> tuple[str, ...]:
-    way = []
-    while isinstance(document, dict):
-        ((name, document),) = document.items()
-        way.append(name)
-    return tuple(way)
-
-
-def _line(lines: list[tuple[int, tuple[str, ...]]], place: tuple[str, ...]) -> int:
-    """The last line that begins `place`, or else one of a table around it."""
-    exact = [number for number, way in lines if way == place]
-    near = [number for number, way in lines if place[: len(way)] == way or way[: len(place)] == place]
-    return max(exact or near or [0])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabfile import alike
-from fabfile.selection import expand, words
+from fabfile.ranges import expand, words
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,8 @@ from __future__ import annotations
 from time import monotonic
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from fabfile import inventory, paths, selection
+from fabfile import inventory, paths, ranges, selection
 from fabfile.errors import Refused
 from fabfile.inventory import Inventory
 
@@ -59,7 +57,7 @@ def load(text: str = FLEET) -> Inventory:
     ],
 )
 def test_words_and_their_hosts(asked: str, names: list[str]) -> None:
-    assert [host.name for host in load().resolve(selection.words(asked))] == names
+    assert [host.name for host in load().resolve(ranges.words(asked))] == names
 
 
 def test_a_table_may_be_about_many_hosts_and_one_of_its_own_comes_before() -> None:
@@ -107,7 +105,7 @@ def test_an_address_with_a_user_or_a_port_needs_no_file(typed: str, user: str, a
 )
 def test_what_names_nothing_is_refused(asked: str, what: str) -> None:
     with pytest.raises(Refused, match=what):
-        load().resolve(selection.words(asked))
+        load().resolve(ranges.words(asked))
 
 
 @pytest.mark.parametrize(
@@ -176,35 +174,3 @@ def test_twenty_thousand_hosts_in_a_line_are_read_within_seconds() -> None:
     known = load('[groups]\nsome = ["n0*"]\n[hosts."n[00001-20000]"]\nport = 2200\n')
     assert len(known.resolve(["some"])) == 9999
     assert monotonic() - begin < 20
-
-
-@pytest.mark.parametrize(
-    ("names", "words"),
-    [
-        (["web1"], ["web1"]),
-        (["web1", "web2", "web4"], ["web[1-2,4]"]),
-        (["web01", "web02", "db"], ["web[01-02]", "db"]),
-        (["web2.rack1.example", "db1.rack1", "web1.rack1.example"], ["web[1-2].rack1.example", "db1.rack1"]),
-        (["192.0.2.9", "192.0.2.10", "192.0.3.9"], ["192.0.2.[9-10]", "192.0.3.9"]),
-        (["a-b", "c.d"], ["a-b", "c.d"]),
-        (["a", "a1", "a1a", "a2", "1a"], ["a", "a[1-2]", "a1a", "1a"]),
-        ([], []),
-    ],
-)  # fmt: skip
-def test_folded(names: list[str], words: list[str]) -> None:
-    assert selection.folded(names) == words
-
-
-@given(st.lists(st.from_regex(r"[a-b]?[0-9]{0,2}([a-b.-][0-9]{0,2}){0,2}[a-b]", fullmatch=True), unique=True))
-def test_ranges_are_the_names_that_were_folded(names: list[str]) -> None:
-    words = selection.folded(names)
-    assert sorted(name for word in words for name in selection.expand(word, "here")) == sorted(names)
-
-
-def test_folding_costs_little_whatever_the_names_are() -> None:
-    names = [f"10.{number * 7 % 251}.{number % 199}.{number * 13 % 241}" for number in range(20000)]
-    names += [f"h{number:05}.example" for number in range(0, 20000, 2)]
-    begin = monotonic()
-    words = selection.folded(dict.fromkeys(names))
-    assert monotonic() - begin < 20
-    assert all(len(word) < 500 for word in words)
