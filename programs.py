@@ -33,6 +33,7 @@ def main(name: str) -> None:
         else:
             from invoke.main import program
     refusing(program)
+    helping(program)
     program.run()
 
 
@@ -81,3 +82,22 @@ def refusing(program: Program) -> None:
             commandline.refuse_first(program, error)
 
     program.parse_core = parse_core  # type: ignore[method-assign]
+
+
+def helping(program: Program) -> None:
+    """Have --help list our options in front of the task, too.
+
+    Invoke prints it before it loads our tasks, which add these options.
+
+    Args:
+        program: the program, which has not run yet.
+    """
+    show = program.print_help
+
+    def print_help() -> None:
+        from fabfile import core_options
+
+        core_options.extend(program)
+        show()
+
+    program.print_help = print_help  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""Door for inv: the tasks, on this machine; records of runs, host keys, and the lab."""
+"""Entry point of inv: the tasks, on this machine; also records of runs, host keys, and the lab."""
 
 from __future__ import annotations
 

@@ -12,13 +12,16 @@ from fabfile.option import Option
 from fabfile.task import Flag
 
 NARROW = {
-    "limit": "hosts to restrict -H to: names, groups, globs, ranges, @labels",
-    "exclude": "hosts to leave out of -H",
+    "limit": "words that hosts of -H must also match: names, groups, globs, ranges, @labels",
+    "exclude": "words for hosts of -H to leave out",
 }
-RETRY = {"retry-from": "run of which to take only the hosts that did not end well, see inv runs.list; or last"}
+RETRY = {"retry-from": "earlier run, as named by inv runs.list, or last: selects only its hosts that did not end well"}
 """Options of fab, in front of the task."""
 
-FILES = {"events": "file to write events to, as JSON lines", "junit": "file to write outcomes to, as JUnit's XML"}
+FILES = {
+    "events": "file to write events to, as JSON lines",
+    "junit": "file to write outcomes to, in JUnit's XML format",
+}
 BOTH = {
     **FILES,
     "plain": "no live display on the terminal",
@@ -31,7 +34,12 @@ BOTH = {
 CAREFUL = (
     Option("parallel", int, "hosts at a time; overrides hosts.toml", least=1, most=MOST_PARALLEL),
     Option("batches", str, "sizes of batches of hosts, such as 1,5,20%; the last one is repeated", check=batches.sizes),
-    Option("max_fail", str, "hosts that may fail, such as 2 or 10%, before no more begin", check=batches.limit),
+    Option(
+        "max_fail",
+        str,
+        "hosts that may fail before no further one begins, such as 2 or 10%",
+        check=batches.limit,
+    ),
 )
 """Options of fab, in front of the task, that control how many hosts begin."""
 
@@ -42,13 +50,23 @@ WAIT = Option(
 
 
 def extend(program: Program) -> None:
-    """Add our options to those that a program takes in front of the task, even if it has already parsed that part.
+    """Add our options to those that a program takes in front of the task, once.
+
+    The program may have parsed that part already.
 
     Args:
         program: `inv` or `fab`; it parses the whole command line later, when it knows the tasks.
     """
     own = program.core_args
-    program.core_args = lambda: [*own(), *arguments(program.name)]  # type: ignore[method-assign]
+    if any(argument.name == "plain" for argument in own()):
+        return  # --help without a task adds them before the tasks are loaded
+
+    def core_args() -> list[Argument]:
+        ours = [*own(), *arguments(program.name)]
+        next(argument for argument in ours if argument.name == "dry").help = "show the plan, and change nothing"
+        return ours
+
+    program.core_args = core_args  # type: ignore[method-assign]
     if hasattr(program, "core"):
         for argument in arguments(program.name):
             program.core[0].add_arg(argument)

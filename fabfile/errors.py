@@ -73,7 +73,7 @@ class Unreachable(Problem):
 
 
 class Skipped(Problem):
-    """A host was not begun, because too many others are not fine."""
+    """A host was not begun, because too many others did not end well."""
 
     code = 1
 

@@ -98,7 +98,7 @@ class Pool(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     meta_size: Annotated[
         str,
         about(
-            "size of the metadata device, for a direct pool also a percentage; empty: computed",
+            "size of the metadata device, for a direct pool also a percentage of its group; empty: computed",
             check=size_or_share,
             unit="size",
         ),
@@ -106,10 +106,17 @@ class Pool(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     base_image_size: Annotated[
         str, size_of("size of containers' file systems, in containerd's notation: GB is GiB", containerd=True)
     ] = "10GB"
-    threshold: Annotated[int, about("usage in percent at which the pool grows by itself; 100: never", ge=1, le=100)] = (
-        80
-    )
-    percent: Annotated[int, about("growth step in percent of the current size", ge=1, le=1000)] = 20
+    threshold: Annotated[
+        int,
+        about(
+            "usage in percent at which the pool grows by itself, for a direct pool at least 50; 100: never",
+            ge=1,
+            le=100,
+        ),
+    ] = 80
+    percent: Annotated[
+        int, about("growth step in percent of the current size, for a direct pool at most 100", ge=1, le=1000)
+    ] = 20
     max_size: Annotated[str, size_of("upper limit for the automatic growth of a loop pool; empty: none")] = ""
     when_full: Annotated[
         Literal["queue", "error"], about("behaviour of a full pool: writers wait for space, or get an error at once")
@@ -125,7 +132,7 @@ class Pool(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     devices: Annotated[
         tuple[str, ...],
-        about("whole, empty disk of a direct pool; without one, free space in an existing volume group"),
+        about("whole, empty disks of a direct pool; without any, free space in an existing volume group"),
     ] = ()
     vg: Annotated[str, about("volume group of a direct pool")] = "containerd"
     lv: Annotated[str, about("name of a direct pool's logical volume")] = "thinpool"
@@ -179,7 +186,7 @@ class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     bin_dir: Annotated[str, about("directory of links to containerd's programs", check=check_directory)] = (
         "/usr/local/bin"
     )
-    instance: Annotated[str, about("additional containerd instance, with a pool of its own; empty: the main one")] = ""
+    instance: Annotated[str, about("containerd instance, with a pool of its own; empty: the one without a name")] = ""
     pool: Pool = Pool()
 
     @property

@@ -25,10 +25,10 @@ FIXED = {"block_size": "loop", "chunk_size": "direct"}
 """Keys that one variant would ignore for the whole life of a pool → the variant that has them."""
 
 MOST_PARALLEL = 1024
-"""Threads: each has a connection, and so a file descriptor."""
+"""Limit for the threads of a run: each has a connection, and so a file descriptor."""
 
 MOST_GATEWAYS = 16
-"""On the way to a host: each is a login within the one before."""
+"""Limit for the gateways on the way to a host: each is a login through the one before."""
 
 LONG = 120
 """Characters of a key or of a message that are shown."""
@@ -283,8 +283,8 @@ def of(c: Context, instance: str = "", **given: Any) -> Host:
 def on_instance(host: Host, instance: str = "") -> Host:
     """`host` with the containerd that is meant, and with the names of that one's own pool.
 
-    What the inventory says of a pool's place is about its own instance. Another one gets a pool of its own: only the
-    sizes are taken over.
+    What the inventory says of a pool's place is about its own instance. Another one gets a pool of its own, with all
+    settings but names, directory, volume group, disks and volume.
 
     Raises:
         Refused: a name that no instance can have.

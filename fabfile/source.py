@@ -29,7 +29,7 @@ class Git(msgspec.Struct, frozen=True):
     commit: str
     mode: Literal["gopath", "module"]
     cgo: bool = False
-    """Build with a C compiler and against the machine's libraries, as the 2020 recipe did; otherwise statically."""
+    """Build with a C compiler and against the machine's libraries, as in 2020; otherwise statically."""
 
     @property
     def label(self) -> str:

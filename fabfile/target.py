@@ -41,7 +41,7 @@ STAGED = re.compile(r"(/var/tmp/containerd-devmapper\.\w{10})/file")
 """Path of such a copy, and its directory."""
 
 RATE = 64 << 10
-"""Bytes in a second below which a file is not brought any more."""
+"""Slowest rate of an upload, in bytes per second; a slower one is aborted, one minute later."""
 
 quote = shlex.quote
 

@@ -20,7 +20,7 @@ from fabfile.host import Host
 from fabfile.option import Option, about
 
 Instance = Annotated[
-    str, about("additional containerd instance to act on, which has a pool of its own; by default the main one")
+    str, about("containerd instance, each with its own pool: a name, or default; by default the one in hosts.toml")
 ]
 Name = Annotated[str, about("pool name; by default the one in hosts.toml, or the instance's only one")]
 Wipe = Annotated[Sequence[str], about("path of a device given by --device, whose content may be destroyed")]

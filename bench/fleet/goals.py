@@ -54,11 +54,11 @@ def _growth(found: Sequence[Row]) -> Iterator[Goal]:
         medians = [median(found, CHECKS, OURS, count, name) or 0 for count in counts]
         each += [(b - a) / (n - m) for (a, m), (b, n) in pairwise(zip(medians, counts, strict=True))]
     for (first, then), count in zip(pairwise(costs["cpu"]), counts[2:], strict=True):
-        yield Goal(f"CPU of a host more, up to {count} hosts: times the one before", then / first, 1.2)
+        yield Goal(f"CPU for each further host, up to {count} hosts: compared with the range before", then / first, 1.2)
     if costs["memory"]:
         first, last = (median(found, CHECKS, OURS, count, "memory") or 0 for count in (counts[0], counts[-1]))
         each_host = (last - first) / (counts[-1] - counts[0])
-        yield Goal(f"memory of a host more, {counts[0]} to {counts[-1]} hosts", each_host, 1, "MiB")
+        yield Goal(f"memory for each further host, {counts[0]} to {counts[-1]} hosts", each_host, 1, "MiB")
 
 
 def _ours(found: Sequence[Row]) -> Iterator[Goal]:

@@ -41,7 +41,7 @@ def go_step(host: Host) -> Step:
         profile = file(have, "Go in the PATH of every login", PROFILE, PROFILE_TEXT)
         there = have.files.get(f"{GOROOT}/VERSION")
         if have.versions["go"].links.get(GOROOT) == "" and there and there.content.split()[:1] == [f"go{go.version}"]:
-            return profile  # installed by hand, as in the recipe: the same version will do
+            return profile  # installed by hand: the same version will do
         unpack = 'tar -xzf "$1" -C "$d" --strip-components=1 --no-same-owner'
         prove = versioned.says('GOROOT="$d" "$d/bin/go" version', f"go{go.version}")
         return versioned.changes(have, "go", go.key, go, unpack, {GOROOT: ""}, prove) + profile

@@ -15,7 +15,7 @@ from fabfile.task import task
 
 @task(answers=list[Setting], looks=True, record=False)
 def show(c: Context) -> None:
-    """Show what a host gets, and where each value comes from; nothing is connected to."""
+    """Show the settings of a host, and where each value comes from; no connection is made."""
     show_settings(c)
 
 
@@ -26,7 +26,7 @@ def import_(
     output: Annotated[str, about("file to write; by default standard output")] = "",
     yes: Annotated[bool, about("consent to replace the file to write, if it exists")] = False,
 ) -> None:
-    """Print an Ansible inventory as a hosts.toml; what has no place there is listed on standard error."""
+    """Print an Ansible inventory as a hosts.toml; what it cannot represent is listed on standard error."""
     import_inventory(c, file, output, yes=yes)
 
 

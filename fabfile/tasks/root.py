@@ -22,7 +22,7 @@ from fabfile.task import Instance, task
 def deploy(
     c: Context,
     instance: Instance = "",
-    until: Annotated[str, about("name of the last step to take, such as runc.install; by default all")] = "",
+    until: Annotated[str, about("name of the last step to run, such as runc.install; by default all are run")] = "",
     **given: Any,
 ) -> None:
     """Install and configure everything; on a converged machine, change nothing."""

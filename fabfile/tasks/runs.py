@@ -30,7 +30,9 @@ def show(c: Context, run: Name = "") -> None:
 
 @task(follows={"run": RUN}, answers=Page, record=False)
 def report(
-    c: Context, run: Name = "", to: Annotated[str, about("file to write; by default RUN.html in this directory")] = ""
+    c: Context,
+    run: Name = "",
+    to: Annotated[str, about("file to write; by default RUN.html in this directory")] = "",
 ) -> None:
     """Write a run as one HTML file: hosts, steps, changes, and a chart of where the time went."""
     write_report(c, run, to)

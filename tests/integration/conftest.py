@@ -1,6 +1,6 @@
 """Real machines for the tests: throwaway VMs whose kernel has device mapper.
 
-The recipe is deployed once; the machine's disk is kept, and machines for tests of a deployed one start from it. A
+Everything is deployed once; that machine's disk is kept, and machines for tests of a deployed one start from it. A
 machine serves the tests of one file, in order.
 """
 
@@ -168,7 +168,7 @@ def started(request: pytest.FixtureRequest, suite: str, **options: Any) -> Itera
 
 @pytest.fixture(scope="session")
 def golden(lab: Path, suite: str, kind: str) -> Golden:
-    """The recipe, deployed once on an empty machine."""
+    """Everything, deployed once on an empty machine."""
     return golden_machine.find(suite, kind)
 
 

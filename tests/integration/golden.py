@@ -1,4 +1,4 @@
-"""The machine on which the recipe was deployed once, cached under a digest of everything that it depends on."""
+"""The machine on which everything was deployed once, cached under a digest of everything that it depends on."""
 
 from __future__ import annotations
 

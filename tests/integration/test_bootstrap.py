@@ -74,13 +74,13 @@ def check_second_run(machine: fresh.Machine, user: str) -> None:
         (
             "rm -f /usr/bin/sudo",
             fresh.USER,
-            "lacks ca-certificates python3-venv; to install them needs root",
+            "lacks ca-certificates python3-venv; installing them needs root, and sudo is not installed",
             "as root: apt-get install",
         ),
         (
             f"rm /etc/sudoers.d/{fresh.USER}",
             fresh.USER,
-            "to install them needs root, which sudo refuses builder",
+            "installing them needs root, and sudo refuses builder",
             "as root: apt-get install",
         ),
         ("mv /usr/bin/apt-get /usr/bin/apt-gone", "root", "no apt-get", "its own package manager"),
@@ -125,7 +125,7 @@ def test_sudo_user_twice_at_once(trixie: fresh.Machine) -> None:
     assert "exit codes 0 0" in both.stdout, both.stdout
     assert both.stdout.count(INSTALLS) == 1
     assert both.stdout.count(MAKES) == 1
-    assert both.stdout.count("another one is at work here") == 1
+    assert both.stdout.count("another bootstrap is running here") == 1
     assert trixie.run("test $(stat -c %U .venv) = builder").returncode == 0
     check_second_run(trixie, fresh.USER)
     check_programs(trixie, fresh.USER)

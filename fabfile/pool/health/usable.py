@@ -28,9 +28,8 @@ def plan(have: Facts, name: str, *, used: bool = False) -> list[Change]:
     """Check the pool; the plan is always empty.
 
     Raises:
-        Refused: the kernel accepts no writes to the pool, LVM would not activate it again, or (with `used`)
-            containerd's
-            databases belong to another pool.
+        Refused: the kernel accepts no writes to the pool, LVM would not activate it again, or (with `used`) the
+            databases of containerd belong to another pool.
     """
     _refuse(name, [*blocking(have, name), *(databases(have, name) if used else [])])
     return []

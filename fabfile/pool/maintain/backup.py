@@ -37,6 +37,8 @@ def back_up_pool(c: Context, name: str, instance: str, *, keep: int) -> None:
 
     Raises:
         Failed: no backup was made.
+        Pending: with --dry.
+        Refused: see `session.find`.
     """
     found = session.find(c, name, instance, TOOLS)
     script = found.render("backup", keep=keep)

@@ -54,6 +54,7 @@ def compare_records(c: Context, name: str, instance: str, *, fix: bool, yes: boo
 
     Raises:
         Failed: inconsistencies remain, or containers have lost their file system.
+        Refused: a database is missing, or `yes` is needed.
     """
     found = session.find(c, name, instance, TOOLS)
     daemon = found.have.containerd

@@ -37,6 +37,7 @@ def enlarge_pool(
 
     Raises:
         Pending: with --dry, if anything would change.
+        Refused: the pool cannot grow, a size is less than the present one, or a disk cannot be used.
     """
     host, _, have = look(c, name, instance, ("instances",))
     record = have.instances.pools.get(host.pool.dm_name)

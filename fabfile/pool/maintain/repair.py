@@ -53,7 +53,7 @@ def repair_pool(c: Context, name: str, instance: str, *, force: bool, yes: bool)
         yes: consent to losing devices, or LVM's own thin volumes.
 
     Raises:
-        Refused: the metadata is only full, or LVM's thin volumes would be lost without --yes.
+        Refused: the pool is in use, its metadata is only full, or LVM's thin volumes would be lost without --yes.
         Failed: devices that containerd uses would be lost without --yes.
     """
     found = session.find(c, name, instance, TOOLS, lvm=True, ids=True)

@@ -118,9 +118,8 @@ def find(
         ids: accept LVM's own thin volumes in the pool, and another transaction id.
 
     Raises:
-        Refused: the pool does not exist, belongs to another containerd, lacks a part, is suspended, or is not seen by
-            LVM
-            as it is; or a program is missing.
+        Refused: the pool does not exist, belongs to another containerd, lacks a part, is suspended, or LVM does not see
+            it as it is; or a program is missing.
     """
     host, query, have = look(c, name, instance, FACTS)
     name = choose(have, host.daemon, query.pool, named=bool(name))

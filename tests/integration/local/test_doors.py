@@ -95,6 +95,14 @@ def test_exit_code(run: Run, line: str) -> None:
         assert done.stderr.startswith("error: ")
 
 
+@pytest.mark.parametrize("line", ["fab --help", "fab"])
+def test_help_lists_our_options_in_front_of_the_task(run: Run, line: str) -> None:
+    said = run(line).stdout
+    for option in ("--batches", "--max-fail", "--retry-from", "--sudo-password-file", "--wait-lock"):
+        assert said.count(f" {option}=") == 1, said
+    assert "show the plan, and change nothing" in said
+
+
 DOCUMENTS = {
     "inv lab.list --json": 0,
     "inv lab.list --json lab.list": 0,
