@@ -62,7 +62,7 @@ def unit(session: nox.Session) -> None:
 @nox.session
 def integration(session: nox.Session) -> None:
     """Throwaway machines on a real kernel. After `--`: --machine KIND, --suite NAME, --keep, tests, pytest options."""
-    tests = ["tests/integration", "--ignore=tests/integration/soak"]
+    tests = ["tests/integration", *(f"--ignore=tests/integration/{name}" for name in ("soak", "releases"))]
     options = ["-ra", "-v", "--durations=10", "--numprocesses=auto", "--dist=loadfile", "--no-loadscope-reorder"]
     python(session, "-m", "pytest", *chosen(session, tests), *options, *session.posargs)
 
@@ -74,6 +74,13 @@ def matrix(session: nox.Session) -> None:
     for suite in ("bookworm", "trixie", "forky"):
         options = ["-ra", "-v", "--machine=debian", f"--suite={suite}", "--numprocesses=auto", "--dist=loadfile"]
         python(session, "-m", "pytest", *tests, *options, *session.posargs)
+
+
+@nox.session(default=False)
+def releases(session: nox.Session) -> None:
+    """Deploy each release set from its official servers. After `--`: --release NAME, --mirror DIR, as above."""
+    tests = chosen(session, ["tests/integration/releases"])
+    python(session, "-m", "pytest", *tests, "-ra", "-v", "--numprocesses=0", "--timeout=3600", *session.posargs)
 
 
 @nox.session(default=False)

@@ -42,6 +42,7 @@ DEBUG = "DEBUG_SCRIPTS"
 
 BODY = """
 exec 3<&0 </dev/null
+echo() {{ printf '%s\\n' "$*"; }}
 echo {mark} begin
 {watch}
 (
@@ -52,6 +53,7 @@ code=$?
 printf '\\n%s end %s\\n' {mark} "$code"
 exit "$code"
 """
+"""The script between its marks. It has an echo of its own because that of dash interprets backslashes."""
 
 WATCH = "(trap '' TERM; read -r _ <&3; kill -TERM 0; sleep 2; kill -KILL 0) >/dev/null 2>&1 & watch=$!; exec 3<&-"
 """Ends the process group when standard input ends, that is, with the connection."""

@@ -17,6 +17,8 @@ SECTOR = 512
 KIB, MIB, GIB = UNITS["K"], UNITS["M"], UNITS["G"]
 
 SIZE = re.compile(r"(\d{1,20}(?:\.\d{1,20})?)([KMGTPE])(I?B)?", re.ASCII | re.IGNORECASE)
+CONTAINERD = re.compile(r"(\d{1,20}(?:\.\d{1,20})?) ?([KMGTP]?)(I?B)?", re.ASCII | re.IGNORECASE)
+"""A size in containerd's configuration; RAMInBytes of github.com/docker/go-units reads it."""
 
 
 def parse(text: str, option: str = "size", *, least: int = 1, containerd: bool = False) -> int:
@@ -27,30 +29,30 @@ def parse(text: str, option: str = "size", *, least: int = 1, containerd: bool =
             binary.
         option: name of the option, for the error.
         least: the smallest valid size in bytes.
-        containerd: accept `GB` in the sense of `GiB`, as in containerd's own configuration.
+        containerd: read it as containerd reads its configuration: `GB` is `GiB`, and without a unit it is in bytes.
 
     Raises:
         Refused: there is no unit, an unknown or a decimal one such as GB; or the size is not a whole number of bytes,
             less than `least`, or more than 1 EiB.
     """
-    match = SIZE.fullmatch(text.strip())
+    match = (CONTAINERD if containerd else SIZE).fullmatch(text.strip())
     if not match:
         raise Refused(
             f"{option}: {shown(text)} is not a size",
             "a size is a number and a binary unit, without a sign: 512M, 100G, 1.5T",
-            hint=f"for example {_flag(option)} 100G",
+            hint=f"for example {_example(option, '100G')}",
         )
     from fractions import Fraction  # it is slow to import, and `inv --list` does not need it
 
     number, unit, suffix = Fraction(match[1]), match[2].upper(), (match[3] or "").upper()
     if suffix == "B" and not containerd:
         raise _ambiguous(option, text.strip(), match[1], unit)
-    size = number * UNITS[unit]
+    size = number * UNITS.get(unit, 1)
     if size.denominator != 1:
         raise Refused(
             f"{option}: {shown(text)} is not a whole number of bytes",
             f"it is {float(size):.1f} bytes",
-            hint=f"for example {_flag(option)} {show(max(int(size) // MIB * MIB, MIB))}",
+            hint=f"for example {_example(option, show(max(int(size) // MIB * MIB, MIB)))}",
         )
     if size < least:
         raise Refused(f"{option}: {shown(text)} is too small", f"at least {show(least)}")
@@ -68,12 +70,15 @@ def _ambiguous(option: str, text: str, number: str, unit: str) -> Refused:
     return Refused(
         f"{option}: {shown(text)} has a decimal unit",
         f"{number}{unit}B is {int(decimal)} bytes, {number}{unit}iB is {int(binary)} bytes",
-        hint=f"units are binary here: {_flag(option)} {number}{unit}iB",
+        hint=f"units are binary here: {_example(option, f'{number}{unit}iB')}",
     )
 
 
-def _flag(option: str) -> str:
-    return "--" + option.rpartition(".")[2].replace("_", "-").lstrip("-")
+def _example(option: str, size: str) -> str:
+    """How to write a size: `--size 100G`, or `size = "100G"` if the option is a key in a file, `FILE: KEY`."""
+    _, in_file, key = option.rpartition(": ")
+    name = key.rpartition(".")[2]
+    return f'{name} = "{size}"' if in_file else f"--{name.replace('_', '-').lstrip('-')} {size}"
 
 
 def show(size: int) -> str:

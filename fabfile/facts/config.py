@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from fabfile.facts import toml_lines
+from fabfile.facts.proof import SILENT
 
 if TYPE_CHECKING:
     from fabfile.facts.query import Query
@@ -159,10 +160,11 @@ done
 [ -x {program} ] || exit 0
 load() {{ cd / && timeout 20 {program} --config {file} config dump </dev/null; }}
 if dump=$(load 2>/dev/null); then
-  echo "$dump" | {SHOWN}
-  printf 'digest '; echo "$dump" | {SUM}
+  printf '%s\n' "$dump" | {SHOWN}
+  printf 'digest '; printf '%s\n' "$dump" | {SUM}
 else
-  load 2>&1 >/dev/null | sed 's/^/problem /'
+  said=$(load 2>&1 >/dev/null)
+  printf '%s\n' "${{said:-{SILENT}}}" | sed 's/^/problem /'
 fi
 """
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from fabfile.facts.proof import SILENT
+
 if TYPE_CHECKING:
     from fabfile.facts.query import Query
 
@@ -36,6 +38,8 @@ class Containerd(msgspec.Struct, frozen=True):
     """systemd has loaded an older version of its unit than is on disk."""
     exe: str | None = None
     """What the running daemon was started from; it ends with ` (deleted)` if that was replaced."""
+    current: str = ""
+    """What is to run: the program below /opt/containerd/current, without symbolic links; empty: there is none."""
     command: str = ""
     """Its command line."""
     settings: str | None = None
@@ -75,6 +79,7 @@ echo "active $active"; way 1
 [ ! -L "/etc/systemd/system/multi-user.target.wants/{query.daemon.unit}" ] || echo "enabled yes"
 [ "${{pid:-0}}" -gt 0 ] || exit 0
 echo "exe $(readlink "/proc/$pid/exe")"
+if cd -P /opt/containerd/current/bin 2>/dev/null; then echo "current $PWD/containerd"; cd /; fi
 if [ -r {loaded} ] && read -r digest <{loaded}; then echo "loaded $digest"; fi
 echo "command $(tr '\000' ' ' <"/proc/$pid/cmdline")"
 rest=$(tr '\000' '\n' <"/proc/$pid/environ")
@@ -82,7 +87,8 @@ while next_line; do
   case $line in {SETTINGS}=*) echo "settings ${{line#*=}}" ;; esac
 done
 [ "$active" = active ] && [ -x {program} ] || exit 0
-rows=$(timeout 20 {ctr} plugins ls </dev/null 2>&1) || {{ echo "$rows" | sed 's/^/reason /'; exit 0; }}
+rows=$(timeout 20 {ctr} plugins ls </dev/null 2>&1) ||
+  {{ printf '%s\n' "${{rows:-{SILENT}}}" | sed 's/^/reason /'; exit 0; }}
 awk '
   NR > 1 && /snapshotter|transfer|grpc|cri/ {{ print "plugin", $1, $2, $NF }}
   $2 == "devmapper" && $NF == "ok" {{ ok = 1 }}
@@ -114,6 +120,7 @@ def parse(text: str) -> Containerd:
         enabled="enabled" in found,
         stale="stale" in found,
         exe=found.get("exe") or None,
+        current=found.get("current", ""),
         command=found.get("command", ""),
         settings=found.get("settings"),
         loaded=found.get("loaded", ""),

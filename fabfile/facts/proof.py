@@ -16,6 +16,9 @@ UNMOUNTED = "cannot be mounted"
 ELSEWHERE = "is not on the pool"
 """Error about a snapshot whose device is on another pool."""
 
+SILENT = "no answer within 20 s"
+"""Error of a program that a look stopped, because it took too long."""
+
 
 def fragment(query: Query) -> str:
     """Have containerd make a snapshot and remove it, if the query asks for it: the only fragment that writes."""
@@ -23,7 +26,7 @@ def fragment(query: Query) -> str:
 
     if not query.prove:
         return ""
-    said = {"unmounted": UNMOUNTED, "elsewhere": ELSEWHERE}
+    said = {"unmounted": UNMOUNTED, "elsewhere": ELSEWHERE, "silent": SILENT}
     return render("containerd/prove.sh.j2", pool=query.pool, ctr=query.daemon.ctr, prefix=PREFIX, **said)
 
 

@@ -125,13 +125,12 @@ def _daemon(have: Facts, want: Want, digest: str, files: list[Change]) -> list[C
 def _why(have: Facts, want: Want, digest: str) -> tuple[str, bool]:
     """Return why containerd has to be (re)started, if at all, and whether it ran with a foreign configuration."""
     now, plugin = have.containerd, have.containerd.plugin("snapshotter", "devmapper")
-    exe = f"/opt/containerd/{have.versions['containerd'].current}/bin/containerd"
     strays = overrides.strays(now.command, want.daemon) if now.command else []
     if not now.active:
         return "it does not run", False
     if not now.enabled:
         return "it is not enabled", False
-    if now.exe != exe:
+    if now.exe != now.current:
         return f"it runs {now.exe}", False
     if strays:
         return f"it runs with {', '.join(strays)}", True

@@ -60,6 +60,8 @@ class Wanted(msgspec.Struct, frozen=True):
     def wrong(self, key: str, value: str) -> bool:
         """Return whether `value` differs from what is required."""
         if key == "unpack_config":
+            if self.format < 3:
+                return False  # 1.7 dumps it, but its CRI does not use it, and neither does a deploy write it
             has = value.splitlines()
             return not all(f"linux/{self.arch} {name}" in has for name in ("devmapper", "overlayfs"))
         return key in self.values and value.rstrip("/") != self.values[key].rstrip("/")

@@ -53,7 +53,7 @@ class Want(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def digest(self, text: str) -> str:
         """Return the digest of these settings and of config.toml, which the daemon then has in its environment."""
-        return hashlib.sha256(msgspec.json.encode(self) + text.encode()).hexdigest()[:16]
+        return hashlib.sha256(msgspec.json.encode(self) + text.encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def config_format(version: str) -> int:

@@ -125,7 +125,8 @@ def refuse_unproved(have: Facts, host: Host) -> None:
 def unproved(said: str, host: Host) -> str:
     """Return the fix for a snapshot that could not be made."""
     if UNMOUNTED in said:
-        return f"{hints.command('smoke', host.daemon)}, and for another image than its own: ctr images rm --sync IMAGE"
+        remove = f"{host.daemon.ctr} images rm --sync IMAGE"
+        return f"{hints.command('smoke', host.daemon)}, and for another image than its own: {remove}"
     if ELSEWHERE in said:
         return hints.command("deploy", host.daemon)
     return hints.command("pool.fsck", host.daemon, host.pool.dm_name)

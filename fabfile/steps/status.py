@@ -234,9 +234,14 @@ def of_pool(host: Host, have: Facts) -> list[Check]:
         return wrong or [Check("pool", "warn", f"no pool {name}", make)]
     enable = f"systemctl enable {shlex.quote(units.unit(name))}"
     more = f"{more_data(have, name)}; or {free(have, name)}"
+    ours = name in have.instances.pools  # another one has no unit of ours
     return [
         *(wrong or [Check("pool", "ok", now.status.mode)]),
-        _check("pool at boot", now.enabled, "its unit is enabled", "its unit is not enabled", enable),
+        *(
+            [_check("pool at boot", now.enabled, "its unit is enabled", "its unit is not enabled", enable)]
+            if ours
+            else []
+        ),
         *_fullness(now.status.used_data, now.status.total_data, "pool data", more),
         *_fullness(now.status.used_meta, now.status.total_meta, "pool metadata", more_metadata(have, name)),
         *_growth(host, have),

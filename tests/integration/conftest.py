@@ -21,6 +21,7 @@ import pytest
 
 from fabfile.lab import kinds, machines
 from fabfile.lab.container import has_thin_pools
+from fabfile.paths import REPOSITORY
 from tests.integration import forked, leaks, times
 from tests.integration import golden as golden_machine
 from tests.integration.golden import Golden
@@ -36,7 +37,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--rounds", type=int, default=2, help="how often a machine loses its power in test_soak, and reboots"
     )
     parser.addoption("--every", type=int, default=40, help="test_faults kills after each so many-th command")
+    parser.addoption("--release", action="append", help="release set to test in tests/integration/releases; repeatable")
+    parser.addoption("--mirror", default="", help="directory or URL with its files; empty: their official URLs")
     parser.addoption("--first", type=int, help="after which command test_faults kills first, if not after --every")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what takes a release with each one that was asked for, or with all that have official URLs."""
+    if "release" in metafunc.fixturenames:
+        import toml
+
+        sets = toml.loads((REPOSITORY / "releases.toml").read_text())["set"]
+        official = [name for name, parts in sets.items() if not parts.get("from_mirror")]
+        metafunc.parametrize("release", metafunc.config.getoption("--release") or official, scope="module")
 
 
 def pytest_xdist_auto_num_workers() -> int:

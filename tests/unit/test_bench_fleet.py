@@ -66,8 +66,8 @@ def test_growth_is_what_a_host_more_costs() -> None:
     rows = runs(CHECKS, OURS, 1, (1, 9, 10)) + runs(CHECKS, OURS, 8, (1, 1, 40))
     rows += runs(CHECKS, OURS, 32, (1, 1.24, 52)) + runs(CHECKS, OURS, 128, (1, 3.16, 100))
     of = found(rows)
-    assert of["CPU of a host more, up to 128 hosts: times the one before"].found == pytest.approx(2)
-    assert of["memory of a host more, 8 to 128 hosts"].found == pytest.approx(0.5)
+    assert of["CPU for each further host, up to 128 hosts: compared with the range before"].found == pytest.approx(2)
+    assert of["memory for each further host, 8 to 128 hosts"].found == pytest.approx(0.5)
 
 
 def test_ours_alone_is_compared_with_itself() -> None:

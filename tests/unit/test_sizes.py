@@ -86,7 +86,8 @@ def test_a_decimal_unit_is_refused_with_both_values_except_where_containerd_read
         sizes.parse("100GB", "--size")
     assert refused.value.details == "100GB is 100000000000 bytes, 100GiB is 107374182400 bytes"
     assert refused.value.hint == "units are binary here: --size 100GiB"
-    assert sizes.parse("100GB", containerd=True) == 100 * GIB
+    for text in ("100GB", "100 GB", "100gib", "107374182400", "107374182400B"):
+        assert sizes.parse(text, containerd=True) == 100 * GIB
 
 
 @given(st.integers(1, 1 << 62), st.integers(0, 9), st.sampled_from("KMGT"))

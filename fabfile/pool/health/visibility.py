@@ -127,7 +127,10 @@ ALL = ('["a|.*|"]', "a|.*|")
 def _disks(have: Facts, recorded: LvmRecord, volume: Volume) -> list[Advice]:
     lvm = have.lvm
     assert lvm is not None and lvm.group is not None
-    twice = [line for line in lvm.said if DUPLICATE.search(line)]
+    disks = lvm.group.devices
+    names = {*disks, *(lvm.uuids[disk] for disk in disks if disk in lvm.uuids), *recorded.physicals, f"{recorded.vg}/"}
+    # A copy of another group's disk is not the pool's problem: LVM restricts only the group of that disk.
+    twice = [line for line in lvm.said if DUPLICATE.search(line) and any(name in line for name in names)]
     if twice:
         found = f"two disks have one identity: {'; '.join(twice)}"
         return [

@@ -39,6 +39,7 @@ def c() -> Context:
         ("printf '\\377\\200'", Answer(0, b"\xff\x80".decode(errors="surrogateescape"))),
         ('id -u; echo "${HOME:+home}"', Answer(0, "0\nhome\n")),
         ("sleep 0.1 & wait; echo waited", Answer(0, "waited\n")),
+        (r"echo 'CORP\\nobody' '\tab' '\c'", Answer(0, "CORP\\\\nobody \\tab \\c\n")),
     ],
 )
 def test_a_script_returns_output_and_exit_code(c: Context, script: str, answer: Answer) -> None:

@@ -113,7 +113,7 @@ def test_another_base_image_size_is_refused_either_way(size: str, why: str) -> N
 
 def test_an_empty_pool_takes_another_base_image_size() -> None:
     ownership.refuse_base_image_size(one(pool=used(0)), ONE, "20GB")
-    with pytest.raises(Refused, match="is not a size"):
+    with pytest.raises(Refused, match="is too small"):
         ownership.refuse_base_image_size(one(pool=used(0)), ONE, "20")
 
 

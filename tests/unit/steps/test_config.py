@@ -132,6 +132,7 @@ def host(mirror: str) -> Host:
 
 
 KEY = "1.6.20-k"
+PROGRAM = f"/opt/containerd/{KEY}/bin/containerd"
 
 
 def configured(mirror: str) -> Facts:
@@ -142,7 +143,7 @@ def configured(mirror: str) -> Facts:
     digest = re.search(r"_SETTINGS=(\w+)", written[HOST.daemon.drop_in].content)
     assert digest
     daemon = Containerd(
-        active=True, enabled=True, exe=f"/opt/containerd/{KEY}/bin/containerd", settings=digest[1],
+        active=True, enabled=True, exe=PROGRAM, current=PROGRAM, settings=digest[1],
         plugins=(Plugin("io.containerd.snapshotter.v1", "devmapper", "ok"),),
     )  # fmt: skip
     files = {path: FileFact(change.content, change.mode) for path, change in written.items()}
@@ -151,6 +152,19 @@ def configured(mirror: str) -> Facts:
 
 def test_a_daemon_that_was_started_with_its_settings_is_left_alone(mirror: str) -> None:
     assert config.step(host(mirror)).plan(configured(mirror)) == []
+
+
+def test_a_file_that_is_not_utf8_is_kept_as_it_is(mirror: str) -> None:
+    have = configured(mirror)
+    now = have.files[HOST.daemon.config]
+    latin = FileFact(now.content + b"# J\xfcrgen\n".decode(errors="surrogateescape"), now.mode)
+    changes = config.step(host(mirror)).plan(
+        msgspec.structs.replace(have, files=have.files | {HOST.daemon.config: latin})
+    )
+    assert [change.why for change in changes if isinstance(change, Command)] == [
+        "start containerd: its settings changed"
+    ]
+    assert HOST.daemon.config not in {change.path for change in changes if isinstance(change, File)}
 
 
 def test_a_file_that_somebody_edited_is_loaded_if_it_can_be(mirror: str) -> None:

@@ -88,6 +88,7 @@ def test_unpacking_has_to_know_both_snapshotters() -> None:
     (line,) = found(3, "", dump=dump)
     assert "unpack_config is linux/amd64 overlayfs, it must be for devmapper and overlayfs" in line
     assert found(3, "", dump={"unpack_config": "linux/amd64 overlayfs\nlinux/amd64 devmapper"}) == []
+    assert found(2, "", dump=dump) == [], "containerd 1.7 has it, and does not use it"
 
 
 def test_imports_that_our_own_edit_leaves_out_do_not_count() -> None:

@@ -72,6 +72,8 @@ def test_a_host_that_cannot_make_a_snapshot_is_not_converged() -> None:
         smoke.step(HOST).plan(finished("object already exists"))
     with pytest.raises(Refused, match="hint: inv smoke, and for another image"):
         smoke.step(HOST).plan(finished("the file system of sha256:1 cannot be mounted: bad superblock"))
+    two = msgspec.structs.replace(HOST, instance="two")
+    assert "ctr --address /run/containerd-two/containerd.sock images rm" in smoke.unproved("it cannot be mounted", two)
     with pytest.raises(Refused, match="hint: inv deploy"):
         smoke.step(HOST).plan(finished("its device /dev/mapper/x is not on the pool y"))
 

@@ -36,6 +36,12 @@ def test_a_healthy_machine_passes_all_checks() -> None:
     assert {check.what for check in found} >= {"systemd", "dm-thin-pool", "devmapper plugin", "pool", "pool at boot"}
 
 
+def test_a_pool_that_is_not_ours_needs_no_unit() -> None:
+    have = well(instances=msgspec.structs.replace(machine().instances, settings={}))
+    assert NAME not in have.instances.pools and have.pool.status
+    assert "pool at boot" not in {check.what for check in checks(HOST, have)}
+
+
 @pytest.mark.parametrize(
     ("have", "what", "result", "says", "hint"),
     [

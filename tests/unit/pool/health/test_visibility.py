@@ -98,7 +98,7 @@ CASES = {
         "dmsetup resume a b",
     ),
     "copied disk": (
-        lvm(made(), said=("WARNING: Not using device /dev/vdc for PV x.", "WARNING: PV x prefers device /dev/vdb")),
+        lvm(made(), said=(f"WARNING: Not using device /dev/vdc for PV {PV}.", f"WARNING: PV {PV} prefers /dev/vdb")),
         "two disks have one identity: WARNING: Not using device /dev/vdc",
         "vgimportclone",
     ),
@@ -118,6 +118,13 @@ CASES = {
         with_volume(made(), transaction=7), "transaction id is 0, LVM expects 7", "pool.repair --name"
     ),
 }  # fmt: skip
+
+
+def test_a_copy_of_another_groups_disk_is_only_told() -> None:
+    said = "WARNING: Not using device /dev/vdc for PV abcdef-7890-abcd-efgh-ijkl-mnop-qrstuv."
+    have = recorded(lvm(made(), said=(said,)))
+    assert [(one.result, one.found) for one in advice(have, NAME)] == [("warn", said)]
+    assert usable.plan(have, NAME) == []
 
 
 @pytest.mark.parametrize("case", CASES)
