@@ -62,14 +62,16 @@ def unit(session: nox.Session) -> None:
 @nox.session
 def integration(session: nox.Session) -> None:
     """Throwaway machines on a real kernel. After `--`: --machine KIND, --suite NAME, --keep, tests, pytest options."""
-    tests = ["tests/integration", *(f"--ignore=tests/integration/{name}" for name in ("soak", "releases"))]
+    tests = ["tests/integration", *(f"--ignore=tests/integration/{name}" for name in ("soak", "releases", "matrix"))]
     options = ["-ra", "-v", "--durations=10", "--numprocesses=auto", "--dist=loadfile", "--no-loadscope-reorder"]
     python(session, "-m", "pytest", *chosen(session, tests), *options, *session.posargs)
 
 
 @nox.session(default=False)
 def matrix(session: nox.Session) -> None:
-    """Deploy, reboot, direct pools and repair on each Debian generation, with its own kernel. After `--`: as above."""
+    """lab.demo on a fresh Debian; deploy, direct pools and repair on each one's own kernel. After `--`: as above."""
+    if not session.posargs:
+        python(session, "-m", "pytest", "tests/integration/matrix", "-ra", "-v", "--timeout=3600")
     tests = chosen(session, [f"tests/integration/test_{name}.py" for name in ("debian_kernel", "direct", "repair")])
     for suite in ("bookworm", "trixie", "forky"):
         options = ["-ra", "-v", "--machine=debian", f"--suite={suite}", "--numprocesses=auto", "--dist=loadfile"]

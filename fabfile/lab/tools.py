@@ -16,6 +16,7 @@ NEEDED = {
     "qemu-system-x86_64": ("qemu-system-x86", "runs the machines, or their network"),
     "mmdebstrap": ("mmdebstrap", "makes the images from Debian packages"),
     "mke2fs": ("e2fsprogs", "makes the images' file system"),
+    "mount": ("mount", "mounts what they are made from"),
     "ssh": ("openssh-client", "waits for the machines and opens a shell"),
     "ssh-keygen": ("openssh-client", "makes their keys"),
     "git": ("git", "makes the mirror's repository of containerd"),
