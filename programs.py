@@ -72,16 +72,28 @@ def refusing(program: Program) -> None:
     parse = program.parse_core
 
     def parse_core(argv: list[str] | None) -> None:
+        mistake: Exception | None = None
         try:
             parse(argv)
         except (ParseError, ValueError) as error:  # ValueError: a word instead of a number
+            mistake = error
+        if mistake or _is_bare_command(program):
             words, program.argv = program.argv, []  # while the program has words, loading our tasks checks them
-            from fabfile import commandline
+            from fabfile import parse_errors
 
             program.argv = words
-            commandline.refuse_first(program, error)
+            parse_errors.refuse_first(program, mistake)
 
     program.parse_core = parse_core  # type: ignore[method-assign]
+
+
+def _is_bare_command(program: Program) -> bool:
+    """Return whether there is a command after --, but no task.
+
+    Fabric would run it without loading our tasks and fabric.yaml, and therefore accept any host key.
+    """
+    core = program.core
+    return bool(core.remainder and not core.unparsed and not program.args.complete.value)
 
 
 def helping(program: Program) -> None:

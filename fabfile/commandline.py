@@ -1,7 +1,7 @@
 """Check the command line before Invoke and Fabric do: a mistake is refused with exit code 2 and the nearest name.
 
 Both parse the command line in two parts: first what is in front of the first task, and then the rest. In between, they
-load our tasks, and that is when `check` is called. A mistake in the first part is reported by `refuse_first`.
+load our tasks, and that is when `check` is called. A mistake in the first part is reported by `parse_errors`.
 """
 
 from __future__ import annotations
@@ -11,18 +11,17 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from itertools import pairwise
 from typing import Any, NoReturn
 
 from invoke import Collection, Program
 from invoke.exceptions import ParseError
 from invoke.parser import Parser, ParserContext
 
-from fabfile import console, events, outcome
+from fabfile import console, events
 from fabfile.console import shown
 from fabfile.core_options import FILES, extend
 from fabfile.errors import Refused
-from fabfile.outcome import FleetReport, Report, Trouble
+from fabfile.parse_errors import bare_command, document, door, near, of_a_number, of_an_option
 
 INV_ONLY = frozenset(
     {
@@ -46,19 +45,15 @@ FORMATS = ("flat", "nested", "json")
 """Values of --list-format."""
 
 
-def running(door: str) -> Program | None:
+def running(module: str) -> Program | None:
     """Return the program that is parsing its command line and therefore loads these tasks; None: there is none.
 
     Args:
-        door: `fabric` or `invoke`.
+        module: `fabric` or `invoke`.
     """
-    module = sys.modules.get(f"{door}.main")
-    program = getattr(module, "program", None)
+    main = sys.modules.get(f"{module}.main")
+    program = getattr(main, "program", None)
     return program if isinstance(program, Program) and program.argv else None
-
-
-def _door(program: Program) -> str:
-    return "fab" if program.name == "Fabric" else "inv"
 
 
 def check(program: Program, namespace: Collection) -> None:
@@ -76,41 +71,16 @@ def check(program: Program, namespace: Collection) -> None:
         console.only_print()
         return
     try:
+        if program.core.remainder:
+            raise bare_command(program)
         line.check()
     except Refused as error:
         if "--json" in program.argv:
-            _document(program, error)
+            document(program, error)
         raise
     # Invoke would parse it with all tasks. The help for a task named by --help needs them.
     if line.named and not program.args.help.value:
         program._make_parser = line.parser  # type: ignore[method-assign]
-
-
-def refuse_first(program: Program, error: ParseError | ValueError) -> NoReturn:
-    """Refuse a mistake in front of the first task, in the words of this program.
-
-    Args:
-        program: the program, which has not parsed more than that part.
-        error: the error of Invoke's parser; ValueError: a value is not a number.
-
-    Raises:
-        Refused: always.
-    """
-    says = str(error)
-    refused = _of_an_option(says, f"see {_door(program)} --help") if isinstance(error, ParseError) else None
-    refused = refused or _of_a_number(program.initial_context, program.argv, says)
-    if "--json" in program.argv:
-        _document(program, refused)
-    raise refused
-
-
-def _document(program: Program, error: Refused) -> None:
-    """Publish a refusal as the document of --json, because standard output is one document in any case."""
-    console.keep_for_document()
-    trouble = Trouble(error.what, error.details, error.hint)
-    fleet = program.name == "Fabric"
-    report = FleetReport(2, {}, trouble) if fleet else Report(status="refused", error=trouble, exit_code=2)
-    outcome.publish(report)
 
 
 class Line:
@@ -124,7 +94,7 @@ class Line:
             name: context for context in namespace.to_contexts() for name in (context.name or "", *context.aliases)
         }
         self.named = {found.name: found for word in self.words if (found := self.contexts.get(word))}
-        self.door = "fab -H HOSTS" if _door(program) == "fab" else "inv"
+        self.door = "fab -H HOSTS" if program.name == "Fabric" else "inv"
 
     def parser(self) -> Parser:
         """Make a parser of only the tasks that are named: it copies every context that it gets, which takes time."""
@@ -138,7 +108,7 @@ class Line:
         except ParseError as error:
             self._refuse(error)
         except ValueError as error:
-            raise _of_a_number(parser.initial, self.words, str(error)) from error
+            raise of_a_number(parser.initial, self.words, str(error)) from error
         self._check_lists(tasks)
         self._check_listing(core)
         for name in FILES:
@@ -162,7 +132,7 @@ class Line:
 
     @property
     def _call(self) -> str:
-        return _door(self.program)
+        return door(self.program)
 
     def _value(self, core: ParserContext, name: str) -> Any:
         """Return the value of one of the program's own options, given in front of the tasks or after one."""
@@ -192,7 +162,7 @@ class Line:
             known = list(self.namespace.collections)
             if root not in known:
                 raise Refused(
-                    f"no namespace {shown(root)}", f"known: {', '.join(known)}", hint=_near(root, known) or "inv --list"
+                    f"no namespace {shown(root)}", f"known: {', '.join(known)}", hint=near(root, known) or "inv --list"
                 )
         if (wanted := self._value(core, "list-format")) not in FORMATS:
             raise Refused(f"--list-format: {shown(wanted)} is not possible", " or ".join(FORMATS))
@@ -206,7 +176,7 @@ class Line:
                 self._unknown_option(word, context)
             self._refuse_value(word, context)
             self._unknown_task(word)
-        if refused := _of_an_option(says, self._help(context)):
+        if refused := of_an_option(says, self._help(context)):
             raise refused
         if found := re.search(r"did not receive required positional arguments: (.*)", says):
             missing = ", ".join("--" + name for name in re.findall(r"'([\w-]+)'", found[1]))
@@ -232,7 +202,7 @@ class Line:
         raise Refused(
             f"{task} has no option {shown(word)}" if task else f"no option {shown(word)}",
             f"it has {' '.join(own)}" if task and own else "",
-            hint=" ".join(filter(None, [_near(word, own) or _near(word, core), self._help(context)])),
+            hint=" ".join(filter(None, [near(word, own) or near(word, core), self._help(context)])),
         )
 
     def _refuse_value(self, word: str, context: ParserContext | None) -> None:
@@ -252,46 +222,10 @@ class Line:
             raise Refused(f"{word} is a task of inv", "it runs on this controller", hint=f"see inv --help {word}")
         names = list(self.contexts)
         inner = [name for name in names if name.rpartition(".")[2] == word]
-        near = inner or difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+        found = inner or difflib.get_close_matches(word, names, n=1, cutoff=0.5)
         raise Refused(
             f"no task {shown(word)}",
-            hint=f"did you mean {' or '.join(f'{self.door} {name}' for name in near)}?"
-            if near
+            hint=f"did you mean {' or '.join(f'{self.door} {name}' for name in found)}?"
+            if found
             else f"all tasks: {self._call} --list",
         )
-
-
-def _of_a_number(core: ParserContext | None, words: Iterable[str], says: str) -> Refused:
-    """Return the refusal of one of the program's own options that needs a number, but has another value.
-
-    Args:
-        core: the program's own options.
-        words: the command line.
-        says: the message of the conversion that failed.
-    """
-    flags = core.flags if core else {}
-    words = [each for word in words for each in (word.split("=", 1) if word.startswith("--") else [word])]
-    for flag, value in pairwise(words):
-        if flag in flags and flags[flag].kind is int and not re.fullmatch(r"[+-]?\d+", value):
-            return Refused(f"{flag}: {shown(value)} is not a whole number")
-    return Refused("the command line cannot be parsed", says)
-
-
-def _of_an_option(says: str, hint: str) -> Refused | None:
-    """Return the refusal of an option without its value, or with one that it does not take; None: another mistake.
-
-    Args:
-        says: the message of Invoke's parser.
-        hint: the hint of the refusal.
-    """
-    found = re.search(r"<\w+: ([\w-]+)(?: \(([\w-]+))?", says)
-    if not found:
-        return None
-    takes = "needs a value" if "needed value" in says else "takes no value"
-    name = max(filter(None, found.groups()), key=len)  # -H is also --hosts
-    return Refused(f"--{name.replace('_', '-')} {takes}", hint=hint)
-
-
-def _near(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6) if len(word) > 2 else []
-    return f"did you mean {near[0]}?" if near else ""

@@ -102,8 +102,6 @@ class Executor(FabricExecutor):
         again = self._option("retry-from")
         if not names and not again:
             raise Refused("no hosts are given", hint="fab -H HOSTS TASK; for this machine: inv TASK")
-        if self.core.remainder:
-            raise Refused("a bare command after -- is not a task", hint="fab -H HOSTS run --command 'uname -r'")
         known = inventory.load()
         left = self._left(again) if again else []
         hosts = [host for host in known.resolve(names or left) if not again or host.name in left]

@@ -95,6 +95,8 @@ WRONG = {
     "fab -H a --max-fail few deploy": ("--max-fail: 'few' is neither a number nor a percentage", "--max-fail 10%"),
     "fab -H a --wait-lock=-1 deploy": ("--wait-lock: -1 is out of range", "--wait-lock 0"),
     "inv --wait-lock soon deploy": ("--wait-lock: 'soon' is not a whole number", "--wait-lock 0"),
+    "fab -H a status -- uname -r": ("a bare command after -- is not a task", "fab -H a run --command 'uname -r'"),
+    "inv status -- uname": ("a bare command after -- is not a task", "inv run --command uname"),
     "inv --batches 1 deploy": ("no option '--batches'", ""),
     "inv --dry pool.direct --device": ("--device needs a value", ""),
     "inv pool.direct --device /dev/a --device --threshold 80": ("--device needs a value", ""),
@@ -231,6 +233,9 @@ def test_any_words_are_taken_or_refused(words: list[str]) -> None:
         assert refused.what
 
 
+BARE = "a bare command after -- is not a task"
+
+
 @pytest.mark.parametrize(
     ("line", "says", "hint"),
     [
@@ -239,6 +244,9 @@ def test_any_words_are_taken_or_refused(words: list[str]) -> None:
         ("inv -e --command-timeout", "--command-timeout needs a value", "inv --help"),
         ("fab -t soon -H a deploy", "-t: 'soon' is not a whole number", ""),
         ("inv --command-timeout=soon deploy", "--command-timeout: 'soon' is not a whole number", ""),
+        ("fab -H a,b -- uname -r", BARE, "fab -H a,b run --command 'uname -r'"),
+        ("fab --list -- uname", BARE, "fab -H HOSTS run --command uname"),
+        ("inv -- uname", BARE, "inv run --command uname"),
     ],
 )
 def test_a_mistake_in_front_of_the_first_task_is_refused_by_the_program(line: str, says: str, hint: str) -> None:
@@ -249,6 +257,13 @@ def test_a_mistake_in_front_of_the_first_task_is_refused_by_the_program(line: st
         program.parse_core(words)
     assert (refused.value.what, refused.value.code) == (says, 2)
     assert hint in refused.value.hint
+
+
+def test_the_words_to_complete_after_two_hyphens_are_not_a_command() -> None:
+    program = Fab(name="Fabric")
+    programs.refusing(program)
+    program.parse_core(["fab", "--complete", "--", "fab", "-H"])
+    assert program.core.remainder
 
 
 def test_what_only_tests_of_invoke_use_is_imported_when_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from fabfile.outcome import FleetReport, Report
 from fabfile.paths import REPOSITORY
+from tests.integration.local import sshd
 from tests.reference import all_tasks
 
 Run = Callable[[str], subprocess.CompletedProcess[str]]
@@ -93,6 +94,22 @@ def test_exit_code(run: Run, line: str) -> None:
     if CODES[line] == 2:
         assert done.stdout == ""
         assert done.stderr.startswith("error: ")
+
+
+def test_a_command_without_a_task_does_not_reach_a_host_whose_key_is_unknown(tmp_path: Path) -> None:
+    with sshd.server(tmp_path) as up:
+        host, key, made = f"root@127.0.0.1:{up.ports[0]}", str(tmp_path / "id"), tmp_path / "made"
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name("fab")), "-H", host, "-i", key, "--", "touch", str(made)],
+            cwd=REPOSITORY, env={**os.environ, "HOME": str(tmp_path / "etc")}, capture_output=True, text=True,
+            stdin=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
+        assert not made.exists() and "Accepted" not in up.log
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "error: a bare command after -- is not a task\n"
+        f"hint: fab -H {host} run --command 'touch {made}'\n"
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("line", ["fab --help", "fab"])
