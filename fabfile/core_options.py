@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from invoke import Argument, Program
@@ -17,6 +19,9 @@ NARROW = {
 }
 RETRY = {"retry-from": "earlier run, as named by inv runs.list, or last: selects only its hosts that did not end well"}
 """Options of fab, in front of the task."""
+
+SELECTION = re.compile(rf"(?:-H|--(?:{'|'.join(['hosts', *NARROW, *RETRY])})(?==|$))=?(?P<value>.*)", re.DOTALL)
+"""A word that selects hosts. Without a value, the next word is its value."""
 
 FILES = {
     "events": "file to write events to, as JSON lines",
@@ -108,6 +113,20 @@ def typed(core: Any, name: str) -> str:
     args = core[0].args if core else {}
     value = args[name].value if name in args else None
     return "" if value is None or value is False else str(value)
+
+
+def without_selection(words: Iterable[str]) -> Iterator[str]:
+    """Yield the words of a command line of fab without the options that select hosts.
+
+    Args:
+        words: the words after the program's name.
+    """
+    rest = iter(words)
+    for word in rest:
+        if not (found := SELECTION.fullmatch(word)):
+            yield word
+        elif not found["value"]:
+            next(rest, None)
 
 
 def take_password(core: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Callable, Sequence
 from time import monotonic, time
 from typing import Any
@@ -92,7 +93,7 @@ class Executor(FabricExecutor):
             together.show()  # after the display, which hides the terminal and its width
             code = outcome.exit_code([report.status for report in reports.values()])
             events.tell("run-end", exit_code=code)
-            summary.show(reports, retry(record.name, self.core.unparsed))
+            summary.show(reports, retry(record.name, sys.argv[1:]))
             whole = FleetReport(code, reports)
             record.end(whole)
         return whole
@@ -184,9 +185,10 @@ def retry(record: str, typed: Sequence[str]) -> str:
 
     Args:
         record: name of the run's record.
-        typed: the words of the command line from the first task on.
+        typed: the words of the command line after `fab`.
     """
-    return shlex.join(["fab", "--retry-from", record, *map(console.masked, typed)]) if record else ""
+    again = core_options.without_selection(typed)  # the record has only hosts that were selected
+    return shlex.join(["fab", "--retry-from", record, *map(console.masked, again)]) if record else ""
 
 
 def given_up(host: Host, why: str) -> HostReport:

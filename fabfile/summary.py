@@ -25,10 +25,10 @@ def show(reports: Mapping[str, HostReport], again: str = "") -> None:
     """
     lines = []
     if len(reports) > 1:
-        lines = ["", *of_steps(reports), "", *of_hosts(reports)]
+        lines = fitted(["", *of_steps(reports), "", *of_hosts(reports)])
         if again and not all(report.status in WELL for report in reports.values()):
-            lines.append(f"to retry the hosts that did not end well: {again}")
-    say("\n".join(fitted([*lines, count(reports)])))
+            lines.append(f"to retry the hosts that did not end well: {again}")  # whole, as it is to be pasted
+    say("\n".join([*lines, *fitted([count(reports)])]))
 
 
 def of_hosts(reports: Mapping[str, HostReport]) -> list[str]:

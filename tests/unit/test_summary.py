@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import pytest
@@ -80,6 +81,27 @@ def test_hosts_that_did_not_end_well_are_tried_again_by_the_record(capsys: pytes
     assert not any(again in line for line in shown(capsys, well, again))
     assert any(again in line for line in shown(capsys, {**well, "c": report("failed", "x")}, again))
     assert not any("--retry-from" in line for line in shown(capsys, {**well, "c": report("failed", "x")}))
+
+
+@pytest.mark.parametrize(
+    ("typed", "again"),
+    [
+        ("--dry -S config -i 'a key' -H web deploy --diff", "--dry -S config -i 'a key' deploy --diff"),
+        ("--retry-from 20261127-1 --limit web --exclude=web01 --prompt-for-sudo-password run --command 'echo -H'",
+         "--prompt-for-sudo-password run --command 'echo -H'"),
+        ("-Hweb01,web02 --retry-from=last status", "status"),
+        ("--hosts=web status --limit 'web[1-2]' --json", "status --json"),
+        ("--hosts web --limits deploy", "--limits deploy"),
+    ],
+)  # fmt: skip
+def test_the_command_that_tries_again_is_the_one_that_was_typed_with_other_hosts(typed: str, again: str) -> None:
+    assert fleet.retry("20261128-1", shlex.split(typed)) == f"fab --retry-from 20261128-1 {again}"
+
+
+def test_a_command_to_paste_is_never_cut(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(console, "columns", lambda: 79)
+    again = fleet.retry("20261128-024452-123", ["run", "--command", "x" * 100])
+    assert any(line.endswith(again) for line in shown(capsys, {"a": report("failed", "x"), "b": report("ok")}, again))
 
 
 @pytest.mark.parametrize("error", ["x" * 200, "\u6c34" * 200, "e\u0301" * 200, "\x1b" * 60])

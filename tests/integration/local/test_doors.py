@@ -156,6 +156,18 @@ def test_the_document_has_every_host_with_its_error(run: Run) -> None:
     assert all("cannot connect" in host["error"]["what"] for host in hosts.values())
 
 
+def test_the_command_to_try_again_works_and_changes_no_more_than_the_one_before(run: Run) -> None:
+    line, records = "fab --dry -H hosts --limit a,b deploy", set()
+    for _ in range(2):
+        done = run(line)
+        assert done.returncode == 4, done
+        (line,) = [each.partition(": ")[2] for each in done.stdout.splitlines() if each.startswith("to retry ")]
+        record = shlex.split(line)[2]
+        assert line == f"fab --retry-from {record} --dry deploy"
+        records.add(record)
+    assert len(records) == 2
+
+
 def test_the_document_has_the_plan(run: Run) -> None:
     (task,) = document(run("inv --dry run 'echo $HOME' --json"))["tasks"]
     assert [(step["status"], step["reason"]) for step in task["steps"]] == [("pending", "echo $HOME")]
