@@ -105,12 +105,14 @@ class Executor(FabricExecutor):
             raise Refused("no hosts are given", hint="fab -H HOSTS TASK; for this machine: inv TASK")
         known = inventory.load()
         left = self._left(again) if again else []
-        hosts = [host for host in known.resolve(names or left) if not again or host.name in left]
-        if not hosts:
-            raise Refused(f"no host is left of those of {again} that did not end well", f"they are {', '.join(left)}")
+        hosts = known.resolve(names or left)
         limit, exclude = (self._option(name) for name in core_options.NARROW)
         if limit or exclude:
             hosts = selection.narrowed(known.chosen, hosts, limit, exclude)
+        if again:
+            hosts = [host for host in hosts if host.name in left]
+        if not hosts:
+            raise Refused(f"no host is left of those of {again} that did not end well", f"they are {', '.join(left)}")
         return known, hosts
 
     def _left(self, run: str) -> list[str]:

@@ -222,7 +222,7 @@ def _quote(key: str, value: Any) -> str:
 
 
 def _check(inventory: Inventory) -> None:
-    seen: dict[tuple[str, int], str] = {}
+    seen: dict[selection.Place, str] = {}
     for name, host in inventory.hosts.items():
         if host.gateway and (host.gateway not in inventory.hosts or host.gateway == name):
             raise Refused(f"{inventory.file}: hosts.{name}.gateway: no other host {shown(host.gateway)}")
@@ -231,8 +231,7 @@ def _check(inventory: Inventory) -> None:
                 check_instance(host.instance)
             except Refused as wrong:
                 raise Refused(f"{inventory.file}: hosts.{name}.{wrong.what}", wrong.details) from wrong
-        # Behind different gateways the same private address is another machine.
-        where = (f"{host.gateway}>{host.address}", host.port)
+        where = selection.place(host)
         if where in seen:
             raise Refused(
                 f"{inventory.file}: hosts.{name} and hosts.{seen[where]} have one address",

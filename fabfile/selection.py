@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +33,9 @@ PLAIN = re.compile(
 )
 
 
+Place = tuple[str, str, int]
+
+
 class Chosen(NamedTuple):
     """What hosts are chosen from: the hosts and groups of the inventory."""
 
@@ -40,6 +43,28 @@ class Chosen(NamedTuple):
     defaults: Host
     hosts: Mapping[str, Host]
     groups: Mapping[str, list[str]]
+
+    def machine(self, host: Host) -> Place:
+        """Return the place of a host in the inventory, or else its own: `web1` and `root@web1:2222` have the same."""
+        return place(self.hosts.get(listed(self.hosts, host.name), host))
+
+
+def place(host: Host) -> Place:
+    """Return gateway, address and port: behind different gateways, the same private address is another machine."""
+    return host.gateway, host.address, host.port
+
+
+def listed(hosts: Container[str], name: str) -> str:
+    """Return the name in the inventory of a host that was selected, possibly as `user@host:port`; empty: there is none.
+
+    Args:
+        hosts: names in the inventory.
+        name: name of the selected host.
+    """
+    if name in hosts:
+        return name
+    parts = PLAIN.fullmatch(name)
+    return parts["host"] if parts and parts["host"] in hosts else ""
 
 
 def narrowed(known: Chosen, hosts: Iterable[Host], limit: str, exclude: str) -> list[Host]:
@@ -55,17 +80,32 @@ def narrowed(known: Chosen, hosts: Iterable[Host], limit: str, exclude: str) -> 
         Refused: a word stands for nothing, or no host is left.
     """
     hosts = list(hosts)
-    known = known._replace(hosts={**known.hosts, **{host.name: host for host in hosts}})
-    out = {host.name for host in choose(known, words(exclude), "--exclude")}
-    only = {host.name for host in choose(known, words(limit), "--limit")}
-    left = [host for host in hosts if host.name not in out and (not limit or host.name in only)]
+    out, only = (_machines(known, hosts, *each) for each in ((exclude, "--exclude"), (limit, "--limit")))
+    left = [host for host in hosts if known.machine(host) not in out and (not limit or known.machine(host) in only)]
     if not left:
         raise Refused("no host is left", f"of {len(hosts)}, after --limit {limit or '*'} and --exclude {exclude}")
     return left
 
 
+def _machines(known: Chosen, hosts: Sequence[Host], text: str, where: str) -> set[Place]:
+    """Return the machines that the words of --limit or --exclude stand for; for the arguments see `narrowed`.
+
+    Raises:
+        Refused: a word stands for nothing, or for a machine that is neither selected nor in the inventory.
+    """
+    there = known._replace(hosts={**known.hosts, **{host.name: host for host in hosts}})
+    machines = {known.machine(host) for host in there.hosts.values()}
+    found = choose(there, words(text), where)
+    for host in found:
+        if known.machine(host) not in machines:
+            raise _unknown(there, host.name, where)
+    return {known.machine(host) for host in found}
+
+
 def choose(known: Chosen, asked: Iterable[str], where: str = "-H") -> list[Host]:
-    """Return the hosts that words stand for, each once, in their order; those of a pattern in the order of the file.
+    """Return the hosts that words stand for, in their order; those of a pattern in the order of the file.
+
+    Each is returned once, even if it has two names, such as `web1` and `root@web1`.
 
     Args:
         known: what hosts are chosen from.
@@ -75,11 +115,11 @@ def choose(known: Chosen, asked: Iterable[str], where: str = "-H") -> list[Host]
     Raises:
         Refused: a word stands for nothing.
     """
-    found: dict[str, Host] = {}
+    found: dict[Place, Host] = {}
     groups: set[str] = set()
     for word in filter(None, map(str.strip, asked)):
         for host in _hosts(known, word, where, groups):
-            found.setdefault(host.name, host)
+            found.setdefault(place(host), host)
     return list(found.values())
 
 
@@ -177,8 +217,8 @@ def _plain(known: Chosen, word: str) -> Host | None:
         if not 0 < int(parts["port"]) < 65536:
             raise Refused(f"-H: {shown(word)}: {parts['port']} is not a port", "1 to 65535")
         changes["port"] = int(parts["port"])
-    if address in known.hosts:
-        return msgspec.structs.replace(known.hosts[address], **changes)
+    if own := listed(known.hosts, word):
+        return msgspec.structs.replace(known.hosts[own], **changes)
     check_address(address, "-H")
     return msgspec.structs.replace(known.defaults, address=address, **changes)
 

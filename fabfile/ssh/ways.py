@@ -8,7 +8,7 @@ from typing import Any
 
 from fabfile.host import Host
 from fabfile.inventory import Inventory
-from fabfile.selection import PLAIN
+from fabfile.selection import PLAIN, listed
 from fabfile.ssh import config
 from fabfile.ssh.known_hosts import Known
 from fabfile.ssh.machine import Machine
@@ -56,10 +56,9 @@ class Ways:
 
     def _said(self, name: str) -> set[str]:
         """Return the keys of a host that hosts.toml or `user@host:port` sets; ~/.ssh/config does not override those."""
-        said, typed = self.inventory.said, PLAIN.fullmatch(name)
-        if name in said or not typed:
-            return {*said.get(name, ())}
-        return {*said.get(typed["host"], said.get("", ())), *(key for key in ("user", "port") if typed[key])}
+        own = listed(self.inventory.hosts, name)
+        typed = None if own == name else PLAIN.fullmatch(name)
+        return {*self.inventory.said.get(own, ()), *(key for key in ("user", "port") if typed and typed[key])}
 
     def _gateway(self, name: str) -> Machine | None:
         """Return the shared connection to a gateway, by its name in the inventory; None: there is no gateway."""

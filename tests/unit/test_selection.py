@@ -124,6 +124,48 @@ def test_limit_and_exclude(limit: str, exclude: str, names: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("asked", "limit", "exclude", "names"),
+    [
+        ("web[01-02]", "", "root@web01", ["web02"]),
+        ("root@web01,web02", "", "web01", ["web02"]),
+        ("web01:2222,web02", "", "web01", ["web02"]),
+        ("root@web01,web02", "", "admin@web01:2222", ["web02"]),
+        ("root@192.0.2.7,web02", "", "odd", ["web02"]),
+        ("root@192.0.2.9,web02", "", "192.0.2.9:22", ["web02"]),
+        ("web[01-02]", "root@web01", "", ["web01"]),
+        ("root@web01,web02", "@env=prod", "web02", ["root@web01"]),
+        ("root@web01", "web01", "", ["root@web01"]),
+        ("web01", "", "root@db1", ["web01"]),
+    ],
+)
+def test_a_machine_is_limited_and_excluded_by_any_of_its_names(
+    asked: str, limit: str, exclude: str, names: list[str]
+) -> None:
+    known = load()
+    chosen = selection.narrowed(known.chosen, known.resolve(asked.split(",")), limit, exclude)
+    assert [host.name for host in chosen] == names
+
+
+@pytest.mark.parametrize("option", ["--limit", "--exclude"])
+def test_an_address_of_no_host_that_was_selected_is_refused(option: str) -> None:
+    known = load()
+    words = {"limit": "", "exclude": "", option.removeprefix("--"): "root@10.9.9.9"}
+    with pytest.raises(Refused) as refused:
+        selection.narrowed(known.chosen, known.resolve(["hosts"]), **words)
+    assert "'root@10.9.9.9'" in refused.value.what and "known: web01, " in refused.value.details
+
+
+@pytest.mark.parametrize(
+    "asked", ["web01,root@web01", "root@web01,web*", "odd,root@192.0.2.7", "a@192.0.2.9,192.0.2.9:22"]
+)
+def test_a_machine_with_two_names_is_selected_once(asked: str) -> None:
+    names = [host.name for host in load().resolve(asked.split(","))]
+    assert names[0] == asked.split(",")[0]
+    assert asked.split(",")[1] not in names and len(names) == (12 if "*" in asked else 1)
+    assert len(load().resolve(["odd", "odd:2222"])) == 2, "another port may be another machine"
+
+
+@pytest.mark.parametrize(
     ("limit", "exclude", "what"),
     [("odd", "", "no host is left"), ("", "back", "no host is left"), ("wbe1", "", "'wbe1'"), ("", "x", "'x'")],
 )
