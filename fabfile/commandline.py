@@ -110,6 +110,7 @@ class Line:
         except ValueError as error:
             raise of_a_number(parser.initial, self.words, str(error)) from error
         self._check_lists(tasks)
+        self._check_values(core)
         self._check_listing(core)
         for name in FILES:
             if file := self._value(core, name):
@@ -153,6 +154,14 @@ class Line:
         without = [flag for flag, found in values.items() if typed[flag] > len(found)]
         if wrong := [*swallowed, *without]:
             raise Refused(f"{wrong[0]} needs a value", "it may be given several times, each with one")
+
+    def _check_values(self, core: ParserContext) -> None:
+        """Refuse an empty value in front of the tasks, such as that of an unset variable: it would mean all hosts."""
+        for argument in (*self.program.args.values(), *core.args.values()):
+            typed = argument.raw_value
+            if isinstance(typed, str) and not typed.strip(" ,"):
+                name = max(argument.names, key=len)
+                raise Refused(f"--{name}: an empty value", argument.help or "", hint=self._help(None))
 
     def _check_listing(self, core: ParserContext) -> None:
         """Refuse wrong values of --help, --list and --list-format: Invoke would end with a traceback or exit code 1."""

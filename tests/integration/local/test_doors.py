@@ -69,6 +69,8 @@ CODES = {
     "fab -H 'a b' deploy": 2,
     "fab -H '' deploy": 2,
     "fab -H ' , ' deploy": 2,
+    "fab -H a --limit '' status": 2,
+    "fab --retry-from= status": 2,
     "fab -H -x deploy": 2,
     "fab -H a -H b deploy": 2,
     "fab -H a,b status": 4,
