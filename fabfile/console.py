@@ -21,6 +21,7 @@ Listener = Callable[[str, list[str]], None]
 
 _lock = threading.Lock()
 _prefix = threading.local()
+_mute = threading.local()
 _listeners: list[Listener] = []
 _only: threading.Thread | None = None
 """The only thread that still prints; others are no longer waited for."""
@@ -80,6 +81,22 @@ def prefixed(name: str) -> Iterator[None]:
 
 
 @contextmanager
+def muted_by(event: threading.Event) -> Iterator[None]:
+    """Print and publish nothing more of this thread within this context once `event` is set."""
+    _mute.event = event
+    try:
+        yield
+    finally:
+        _mute.event = None
+
+
+def is_muted() -> bool:
+    """Return whether nothing more of this thread is printed and published."""
+    event: threading.Event | None = getattr(_mute, "event", None)
+    return bool(event and event.is_set())
+
+
+@contextmanager
 def heard_by(listener: Listener) -> Iterator[None]:
     """Call `listener` with all lines that are printed within this context, whichever thread prints them."""
     with _lock:
@@ -97,6 +114,8 @@ def say(text: str = "", *, error: bool = False) -> None:
     Output that cannot be written does not interrupt a change: characters that the terminal lacks are escaped, and if
     the reader is gone or the disk of a log is full, nothing is printed from then on.
     """
+    if is_muted():
+        return
     name = getattr(_prefix, "name", "")
     prefix = f"{name}: " if name else ""
     stream = sys.stderr if error else for_people()

@@ -9,7 +9,7 @@ from functools import partial
 from time import monotonic
 from typing import Protocol, TypeVar
 
-from fabfile import interruption
+from fabfile import console, interruption
 
 
 class Named(Protocol):
@@ -42,6 +42,8 @@ def each(
     """
     todo: queue.SimpleQueue[Item] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[str, Report]] = queue.SimpleQueue()
+    left = {item.name: threading.Event() for item in items}
+    leaving = threading.Lock()
     for item in items:
         todo.put(item)
 
@@ -51,10 +53,14 @@ def each(
                 item = todo.get_nowait()
             except queue.Empty:
                 return
-            with interruption.entered(item.name, partial(leave, item)):
+            with interruption.entered(item.name, partial(leave, item)), console.muted_by(left[item.name]):
                 done.put((item.name, do(item)))
 
     def leave(item: Item) -> None:
+        with leaving:  # a host behind a gateway is left at both of its connections
+            if left[item.name].is_set():
+                return
+            left[item.name].set()
         done.put((item.name, given_up(item, "it was still connecting")))
 
     for _ in range(min(most, len(items))):
@@ -69,4 +75,8 @@ def each(
             cut = cut or (monotonic() if interruption.asked() == interruption.CUT else None)
             if cut and monotonic() - cut > interruption.GRACE:
                 break
-    return {item.name: reports[item.name] if item.name in reports else given_up(item, LOST) for item in items}
+    for item in items:
+        if item.name not in reports:
+            left[item.name].set()
+            reports[item.name] = given_up(item, LOST)
+    return {item.name: reports[item.name] for item in items}

@@ -14,6 +14,7 @@ from typing import Literal, TextIO
 
 import msgspec
 
+from fabfile import console
 from fabfile.console import masked, say
 from fabfile.errors import Refused
 
@@ -86,6 +87,8 @@ def tell(
     exit_code: int | None = None,
 ) -> None:
     """Publish an event about the task, and unless `host` is given the host, that was set by `on`."""
+    if console.is_muted():
+        return
     now = round(time(), 3)
     at, task = _at.get()
     told = Event(now, event, host or at, task, step, status, seconds, reason, error, hosts or [], exit_code)

@@ -68,9 +68,9 @@ class Work:
         self.ended = self.was_cut = False
 
     def end(self) -> None:
-        """Stop it, unless it has ended."""
+        """Stop it, once, unless it has ended."""
         with self.lock:
-            if not self.ended:
+            if not self.ended and not self.was_cut:
                 self.was_cut = True
                 self.cut()
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 import msgspec
 import pytest
 
-from fabfile import crew, interruption, outcome
+from fabfile import console, crew, events, interruption, outcome
 from fabfile.errors import Interrupted
 from fabfile.interruption import CUT, NOTHING, STOP
 
@@ -175,3 +175,29 @@ def test_one_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> No
     assert reports == {
         "quick": "done", "connects": "it was still connecting", "hangs": crew.LOST,
     }  # fmt: skip
+
+
+def test_nothing_more_is_heard_of_one_that_was_left(capsys: pytest.CaptureFixture[str]) -> None:
+    heard: list[tuple[str, str]] = []
+    given_up: list[str] = []
+
+    def do(item: Item) -> str:
+        with console.prefixed(item.name), events.on(item.name):
+            if item.name == "connects":
+                with suppress(Interrupted), interruption.connecting(), suppress(Interrupted), interruption.connecting():
+                    for _ in range(2):
+                        for work in list(interruption._works):
+                            work.end()
+            console.say("says this")
+            events.tell("host-end")
+        return "done"
+
+    def leave(item: Item, why: str) -> str:
+        given_up.append(item.name)
+        return why
+
+    with events.heard_by(lambda event: heard.append((event.host, event.event))):
+        reports = crew.each([Item("connects"), Item("next")], 1, do, leave)
+    assert reports == {"connects": "it was still connecting", "next": "done"}
+    assert given_up == ["connects"]
+    assert heard == [("next", "host-end")] and capsys.readouterr().out == "next: says this\n"

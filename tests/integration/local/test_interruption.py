@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
 import pytest
 
@@ -200,6 +200,33 @@ def test_a_host_that_is_being_connected_to_is_not_waited_for(tmp_path: Path) -> 
         run.end(130, 10)
     assert monotonic() - begin < 5
     assert "silent: error: interrupted: it was still connecting" in run.err
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_host_that_is_left_ends_once_whatever_becomes_of_its_connection(
+    servers: list[sshd.Server], tmp_path: Path, signals: int
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        file, events = inventory(servers[:1], tmp_path), tmp_path / "events"
+        port = silent.getsockname()[1]
+        text = f"\n[hosts.silent]\naddress = '127.0.0.1'\nport = {port}\n[hosts.behind]\ngateway = 'silent'\n"
+        file.write_text(file.read_text() + text)
+        run = Run(tmp_path, file, "fab", "--events", str(events), "-H", "hosts", *steps(tmp_path), seconds=3)
+        connection, _ = silent.accept()
+        run.has("h0.first.pid")
+        run.send(signal.SIGINT)
+        run.says("waiting for what must be finished")
+        connection.close()  # the attempt fails while h0 is still waited for
+        silent.close()
+        if signals == 2:
+            sleep(0.5)
+            run.send(signal.SIGINT)
+        run.end(130)
+    assert run.err.count("silent: error: ") == run.err.count("behind: error: ") == 1
+    told = [json.loads(line) for line in events.read_text().splitlines()]
+    for host in ("silent", "behind"):
+        of = [event["event"] for event in told if event.get("host") == host]
+        assert of.count("host-end") == 1 and of[-1] == "host-end"
 
 
 def test_signals_that_were_ignored_stay_so(tmp_path: Path) -> None:
