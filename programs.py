@@ -19,6 +19,9 @@ GARBAGE = 200_000
 """Number of new objects after which Python searches for garbage. After each 700, its default, the searches take a tenth
 of the CPU time of `fab`, though most objects that imports make never become garbage."""
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as in `errors`, which may not have been imported by then."""
+
 
 def main(name: str) -> None:
     """Run a program with the words of this process, and end the process with its exit code.
@@ -27,6 +30,17 @@ def main(name: str) -> None:
         name: `fab` or `inv`.
     """
     gc.set_threshold(GARBAGE)
+    try:
+        _run(name)
+    except (KeyboardInterrupt, SystemExit) as end:
+        # Invoke ends with 1 after a Ctrl-C that none of our code handles, because no task has begun yet.
+        if isinstance(end, SystemExit) and not isinstance(end.__context__, KeyboardInterrupt):
+            raise
+        print("error: interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def _run(name: str) -> None:
     with mock_later():
         if name == "fab":
             from fabric.main import program

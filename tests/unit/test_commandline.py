@@ -7,6 +7,7 @@ import importlib
 import json
 import shlex
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import invoke
@@ -15,14 +16,14 @@ from fabric.main import Fab
 from hypothesis import given
 from hypothesis import strategies as st
 from invoke import Context, Program
-from invoke.exceptions import ParseError
+from invoke.exceptions import Exit, ParseError
 from invoke.parser import Parser, ParserContext
 
 import fabfile
 import programs
 import tasks
 from fabfile import commandline
-from fabfile.errors import Refused
+from fabfile.errors import Interrupted, Refused
 from fabfile.task import Task
 from tests.reference import all_tasks
 
@@ -276,6 +277,37 @@ def test_the_words_to_complete_after_two_hyphens_are_not_a_command() -> None:
     programs.refusing(program)
     program.parse_core(["fab", "--complete", "--", "fab", "-H"])
     assert program.core.remainder
+
+
+def ended_by(error: BaseException, cause: BaseException | None = None) -> Callable[[str], None]:
+    """What a program does that ends with an error, raised while `cause` is handled."""
+
+    def run(name: str) -> None:
+        error.__context__ = cause
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("run", "code"),
+    [
+        (ended_by(KeyboardInterrupt()), 130),
+        (ended_by(SystemExit(1), KeyboardInterrupt()), 130),
+        (ended_by(SystemExit(1), Exit(code=1)), 1),
+        (ended_by(SystemExit(0)), 0),
+    ],
+    ids=["while it is imported", "before a task", "a failure", "the end"],
+)
+def test_ctrl_c_before_any_task_ends_with_130(
+    run: Callable[[str], None], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(programs, "_run", run)
+    with pytest.raises(SystemExit) as end:
+        programs.main("fab")
+    assert end.value.code == code
+    assert capsys.readouterr().err == ("error: interrupted\n" if code == programs.INTERRUPTED else "")
+    assert Interrupted.code == programs.INTERRUPTED
 
 
 def test_what_only_tests_of_invoke_use_is_imported_when_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

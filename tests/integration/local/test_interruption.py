@@ -229,6 +229,19 @@ def test_a_host_that_is_left_ends_once_whatever_becomes_of_its_connection(
         assert of.count("host-end") == 1 and of[-1] == "host-end"
 
 
+def test_before_any_host_it_ends_without_a_traceback(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "hosts.toml")
+    begun = subprocess.Popen(
+        [*HEARS, Path(sys.executable).with_name("fab"), "-H", "a", "status", "--json"],
+        cwd=REPOSITORY, env={**os.environ, "HOSTS_FILE": str(tmp_path / "hosts.toml")},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with (tmp_path / "hosts.toml").open("w"):  # which waits until it is read
+        begun.send_signal(signal.SIGINT)
+        assert begun.communicate(timeout=10) == ("", "error: interrupted\n")
+    assert begun.returncode == 130
+
+
 def test_signals_that_were_ignored_stay_so(tmp_path: Path) -> None:
     words = [*OWN_RUN, sys.executable, "-m", "tests.integration.local.harmless", "inv", *steps(tmp_path)]
     (tmp_path / "seconds").write_text("1")
