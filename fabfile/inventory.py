@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fabfile import paths, ranges, selection
+from fabfile import paths, selection, tables
 from fabfile.console import shown
 from fabfile.errors import Refused
 from fabfile.host import Host as Host
@@ -42,10 +42,8 @@ class Inventory(msgspec.Struct, frozen=True):
     parallel: int
     hosts: dict[str, Host]
     groups: dict[str, list[str]]
-    said: dict[str, dict[str, str]] = {}
-    """Host → which keys the file names, those of its pool as `pool.size` → the table: `hosts.web1` or `defaults`.
-
-    Of this machine, which has no name, it is what `defaults` names."""
+    said: dict[str, tables.Sources] = {}
+    """Host → sources of its settings; of this machine, which has no name, those in `defaults`."""
 
     @property
     def chosen(self) -> Chosen:
@@ -125,35 +123,17 @@ def _inventory(file: Path, raw: dict[str, Any]) -> Inventory:
             raise Refused(f"{file}: defaults.{key}: every host has its own", hint=f"move it to [hosts.NAME] {key}")
     stock = _convert(file, "defaults", defaults, Host)  # first: a mistake in the defaults is not each host's
     _check_values(file, "defaults", defaults)
-    tables = _tables(file, raw.get("hosts", {}))
-    hosts = {name: _host(file, name, defaults, own) for name, own in tables.items()}
+    of_hosts, sources = tables.of_hosts(raw.get("hosts", {}), f"{file}: hosts")
+    if isinstance(gateway := of_hosts.get(stock.gateway), dict):
+        of_hosts[stock.gateway] = {"gateway": "", **gateway}  # that of the defaults is for all hosts but itself
+        sources[stock.gateway] = {"gateway": tables.BUILT_IN, **sources[stock.gateway]}
+    hosts = {name: _host(file, name, defaults, own) for name, own in of_hosts.items()}
     groups = {name: _convert(file, f"groups.{_cut(name)}", of, list[str]) for name, of in raw.get("groups", {}).items()}
-    said = {name: _said(defaults, "defaults") | _said(own, f"hosts.{name}") for name, own in tables.items()}
-    said[""] = _said(defaults, "defaults")
+    common = tables.sources(defaults, "defaults")
+    said = {"": common, **{name: {**common, **sources[name]} for name in of_hosts}}
     inventory = Inventory(file, stock, parallel, hosts, groups, said)
     _check(inventory)
     return inventory
-
-
-def _tables(file: Path, tables: dict[str, Any]) -> dict[str, Any]:
-    """The table of each host: `[hosts."web[01-64]"]` is one for many, and a host's own keys come before those."""
-    found: dict[str, Any] = {}
-    for word, table in sorted(tables.items(), key=lambda each: not ranges.is_range(each[0])):
-        for name in ranges.expand(word, f"{file}: hosts"):
-            before = found.get(name)
-            found[name] = _merged(before, table) if isinstance(before, dict) and isinstance(table, dict) else table
-    in_order = [name for word in tables for name in ranges.expand(word, f"{file}: hosts")]
-    return {name: found[name] for name in in_order}
-
-
-def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    pools = [table["pool"] for table in (under, over) if isinstance(table.get("pool"), dict)]
-    return {**under, **over, **({"pool": {**pools[0], **pools[-1]}} if pools else {})}
-
-
-def _said(table: dict[str, Any], name: str) -> dict[str, str]:
-    pool = table.get("pool", {})
-    return {key: name for key in table if key != "pool"} | {f"pool.{key}": name for key in pool}
 
 
 def _host(file: Path, name: str, defaults: dict[str, Any], own: Any) -> Host:
@@ -223,9 +203,9 @@ def _quote(key: str, value: Any) -> str:
 
 def _check(inventory: Inventory) -> None:
     seen: dict[selection.Place, str] = {}
+    _check_gateway(inventory, inventory.defaults, "defaults")
     for name, host in inventory.hosts.items():
-        if host.gateway and (host.gateway not in inventory.hosts or host.gateway == name):
-            raise Refused(f"{inventory.file}: hosts.{name}.gateway: no other host {shown(host.gateway)}")
+        _check_gateway(inventory, host, f"hosts.{name}")
         if host.instance not in ("", DEFAULT):
             try:
                 check_instance(host.instance)
@@ -243,6 +223,14 @@ def _check(inventory: Inventory) -> None:
     selection.check_groups(inventory.chosen, "by a host, or by the group of all")
 
 
+def _check_gateway(inventory: Inventory, host: Host, table: str) -> None:
+    where = f"{inventory.file}: {table}.gateway"
+    if host.gateway and host.gateway == host.name:
+        raise Refused(f"{where}: this host itself", hint="name another host, or remove the line")
+    if host.gateway and host.gateway not in inventory.hosts:
+        raise selection.unknown(inventory.chosen, host.gateway, where)
+
+
 def _check_gateways(inventory: Inventory) -> None:
     gateways: dict[str, int] = {}
     """Host → how many gateways lead there: each is counted once."""
@@ -253,7 +241,9 @@ def _check_gateways(inventory: Inventory) -> None:
             way[name] = None
             name = inventory.hosts[name].gateway
             if name in way:
-                raise Refused(f"{inventory.file}: hosts.{first}.gateway: a ring", _cut(" → ".join([*way, name])))
+                hint = f'write gateway = "" in [hosts.{tables.quoted(name)}], if nothing is in front of it'
+                ring = _cut(" → ".join([*way, name]))
+                raise Refused(f"{inventory.file}: hosts.{first}.gateway: a ring", ring, hint=hint)
         count = gateways[name] + 1 if name else 0
         for behind in reversed(way):
             gateways[behind] = count

@@ -67,6 +67,14 @@ def listed(hosts: Container[str], name: str) -> str:
     return parts["host"] if parts and parts["host"] in hosts else ""
 
 
+def typed(hosts: Container[str], name: str) -> set[str]:
+    """Return the keys that the name of a selected host sets, if it is `user@host:port`; see `listed`."""
+    own, parts = listed(hosts, name), PLAIN.fullmatch(name)
+    if own == name or not parts:
+        return set()
+    return {*([] if own else ["address"]), *(key for key in ("user", "port") if parts[key])}
+
+
 def narrowed(known: Chosen, hosts: Iterable[Host], limit: str, exclude: str) -> list[Host]:
     """Return the hosts that `limit` selects, without those that `exclude` selects.
 
@@ -98,7 +106,7 @@ def _machines(known: Chosen, hosts: Sequence[Host], text: str, where: str) -> se
     found = choose(there, words(text), where)
     for host in found:
         if known.machine(host) not in machines:
-            raise _unknown(there, host.name, where)
+            raise unknown(there, host.name, where)
     return {known.machine(host) for host in found}
 
 
@@ -153,7 +161,7 @@ def _hosts(known: Chosen, word: str, where: str, groups: set[str], depth: int = 
     elif not depth and (plain := _plain(known, word)):
         yield plain
     else:
-        raise _unknown(known, word, where)
+        raise unknown(known, word, where)
 
 
 def check_groups(known: Chosen, taken: str) -> None:
@@ -230,7 +238,14 @@ def _listed(names: Iterable[str]) -> str:
     return f"known: {', '.join(names[:50])}{more}"
 
 
-def _unknown(known: Chosen, name: str, where: str) -> Refused:
+def unknown(known: Chosen, name: str, where: str) -> Refused:
+    """Return the refusal of a word that stands for nothing.
+
+    Args:
+        known: what hosts are chosen from.
+        name: the word.
+        where: prefix of the error: an option, or a key of hosts.toml.
+    """
     names = [*known.hosts, *known.groups, ALL]
     near = difflib.get_close_matches(name, names, n=1)
     what = (

@@ -19,6 +19,7 @@ from fabfile.context import Context
 from fabfile.errors import Failed, Pending, Refused
 from fabfile.exchange.ansible import Left, Source, only_ansible
 from fabfile.outcome import Outcome
+from fabfile.tables import quoted
 
 if TYPE_CHECKING:
     from fabfile.exchange.translation import Tables
@@ -141,7 +142,7 @@ def _text(tables: Tables, name: str) -> Iterator[str]:
             hosts = [member for member in members if member in tables.hosts]
             yield from _pairs({group: [*inner, *ranges.folded(hosts)]})
     for word, table in _ranges(tables.hosts):
-        yield from (f"\n[hosts.{_key(word)}]\n", *_pairs(table))
+        yield from (f"\n[hosts.{quoted(word)}]\n", *_pairs(table))
 
 
 def _ranges(hosts: Mapping[str, dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -157,12 +158,7 @@ def _pairs(table: Mapping[str, Any]) -> Iterator[str]:
     import tomlkit
 
     for key, value in table.items():
-        yield f"{_key(key)} = {tomlkit.item(value).as_string()}\n"
-
-
-def _key(name: str) -> str:
-    """Format a key of TOML, in quotes if it needs them; names of hosts and groups contain no quotes."""
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else f'"{name}"'
+        yield f"{quoted(key)} = {tomlkit.item(value).as_string()}\n"
 
 
 def _write(file: Path, text: str, *, yes: bool, dry: bool, again: str) -> None:

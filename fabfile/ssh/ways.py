@@ -8,7 +8,7 @@ from typing import Any
 
 from fabfile.host import Host
 from fabfile.inventory import Inventory
-from fabfile.selection import PLAIN, listed
+from fabfile.selection import listed, typed
 from fabfile.ssh import config
 from fabfile.ssh.known_hosts import Known
 from fabfile.ssh.machine import Machine
@@ -56,9 +56,8 @@ class Ways:
 
     def _said(self, name: str) -> set[str]:
         """Return the keys of a host that hosts.toml or `user@host:port` sets; ~/.ssh/config does not override those."""
-        own = listed(self.inventory.hosts, name)
-        typed = None if own == name else PLAIN.fullmatch(name)
-        return {*self.inventory.said.get(own, ()), *(key for key in ("user", "port") if typed and typed[key])}
+        hosts = self.inventory.hosts
+        return {*self.inventory.said.get(listed(hosts, name), ()), *typed(hosts, name)}
 
     def _gateway(self, name: str) -> Machine | None:
         """Return the shared connection to a gateway, by its name in the inventory; None: there is no gateway."""

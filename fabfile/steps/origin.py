@@ -6,12 +6,13 @@ from typing import Any
 
 import msgspec
 
-from fabfile import inventory
+from fabfile import inventory, selection
 from fabfile.answer import show
 from fabfile.context import Context
 from fabfile.host import Host, Pool
 from fabfile.option import options
 from fabfile.outcome import result
+from fabfile.tables import BUILT_IN
 
 ADDRESS = ("address", "port", "user")
 """Keys that the command line or ~/.ssh/config may set."""
@@ -32,26 +33,27 @@ def settings(host: Host, known: inventory.Inventory) -> list[Setting]:
         host: the host, as it is connected to.
         known: the inventory.
     """
-    said, own = known.said.get(host.name, known.said.get("", {})), known.hosts.get(host.name)
-    used = inventory.on_instance(host)
+    name = selection.listed(known.hosts, host.name)
+    said, own = known.said.get(name, {}), known.hosts.get(name, known.defaults)
+    typed, used = selection.typed(known.hosts, host.name), inventory.on_instance(host)
     found = []
     for kind, before in ((Host, ""), (Pool, "pool.")):
         asked, given = (host, used) if kind is Host else (host.pool, used.pool)
         for name in options(kind):
             key, value = f"{before}{name}", getattr(given, name)
-            source = said.get(key, "default")
+            source = said.get(key, BUILT_IN)
             if getattr(asked, name) != value:
                 source = f"instance {used.instance}"
             elif name in ADDRESS and kind is Host and host.name:
-                source = _address(host, own or known.defaults, name, source, typed=own is None)
+                source = "command line" if name in typed else _address(host, own, name, source)
             found.append(Setting(key, list(value) if isinstance(value, tuple) else value, source))
     return found
 
 
-def _address(host: Host, own: Host, name: str, source: str, *, typed: bool) -> str:
+def _address(host: Host, own: Host, name: str, source: str) -> str:
     if getattr(own, name) != getattr(host, name):
-        return "command line" if typed else "~/.ssh/config"
-    return "name of the host" if name == "address" and source == "default" else source
+        return "~/.ssh/config"
+    return "name of the host" if name == "address" and source == BUILT_IN else source
 
 
 def show_settings(c: Context) -> None:

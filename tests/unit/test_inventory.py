@@ -207,3 +207,18 @@ def test_merging_key_by_key(tmp_path_factory: pytest.TempPathFactory, defaults: 
     stock: dict[str, Any] = msgspec.to_builtins(Host(name="h", address="h"))
     pool = {**stock["pool"], **defaults.get("pool", {}), **own.get("pool", {})}
     assert host == msgspec.convert({**stock, **defaults, **own, "pool": pool}, Host)
+
+
+def test_the_gateway_of_all_hosts_has_none_itself() -> None:
+    paths.inventory().write_text('[defaults]\ngateway = "gw"\n[hosts.gw]\n[hosts.a]\n[hosts.b]\ngateway = ""\n')
+    known = inventory.load()
+    assert {name: host.gateway for name, host in known.hosts.items()} == {"gw": "", "a": "gw", "b": ""}
+    assert [known.said[name]["gateway"] for name in ("gw", "a", "b")] == ["default", "defaults", "hosts.b"]
+
+
+def test_a_ring_through_the_gateway_of_all_hosts_says_how_to_end_it() -> None:
+    paths.inventory().write_text('[defaults]\ngateway = "gw"\n[hosts.gw]\ngateway = "out.x"\n[hosts."out.x"]\n')
+    with pytest.raises(Refused) as refused:
+        inventory.load()
+    hint = refused.value.hint
+    assert hint.startswith('write gateway = "" in [hosts.') and ("[hosts.gw]" in hint or '[hosts."out.x"]' in hint)

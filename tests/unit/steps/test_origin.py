@@ -23,6 +23,15 @@ pool = { percent = 10 }
 [hosts.b]
 address = "192.0.2.2"
 instance = "two"
+[hosts."web[01-03]"]
+labels = ["env=prod"]
+port = 2200
+[hosts.web02]
+port = 2202
+[hosts.web02.pool]
+percent = 5
+[hosts."c.example"]
+user = "c"
 """
 
 
@@ -58,6 +67,29 @@ def test_values_from_the_command_line() -> None:
     assert found["user"] == ("root", "command line")
     assert found["address"] == ("192.0.2.9", "command line")
     assert found["port"] == (2201, "command line")
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("web02", {"labels": 'hosts."web[01-03]"', "port": "hosts.web02", "pool.percent": "hosts.web02",
+                   "pool.size": "defaults"}),
+        ("web03", {"labels": 'hosts."web[01-03]"', "port": 'hosts."web[01-03]"', "address": "name of the host"}),
+        ("c.example", {"user": 'hosts."c.example"'}),
+        ("root@web02", {"labels": 'hosts."web[01-03]"', "port": "hosts.web02", "user": "command line",
+                        "address": "name of the host"}),
+        ("admin@b", {"address": "hosts.b", "user": "command line", "port": "default"}),
+        ("b:2200", {"user": "defaults", "port": "command line"}),
+        ("192.0.2.9:2201", {"user": "defaults", "port": "command line", "address": "command line"}),
+    ],
+)  # fmt: skip
+def test_a_source_is_the_table_as_it_is_written(typed: str, expected: dict[str, str]) -> None:
+    found = sources(typed)
+    assert {key: found[key][1] for key in expected} == expected
+
+
+def test_the_user_of_a_typed_host_may_come_from_the_ssh_configuration() -> None:
+    assert sources("192.0.2.9:2201", user="me")["user"] == ("me", "~/.ssh/config")
 
 
 @pytest.mark.parametrize("host", ["a", ""])
