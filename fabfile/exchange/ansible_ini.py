@@ -12,6 +12,9 @@ from fabfile.exchange.ansible import PLAIN, UNGROUPED, Source, Value
 
 SECTION = re.compile(r"\[([^:\]\s]+)(?::(\w+))?\]\s*(?:#.*)?")
 
+LITERAL = re.compile(r"""['"]|[+-]?[0-9]""")
+"""Begin of a text or number in Python."""
+
 KINDS = ("hosts", "children", "vars")
 
 
@@ -81,10 +84,11 @@ def _pair(text: str, number: int, where: str) -> tuple[str, Value]:
 
 
 def _value(text: str, number: int) -> Value:
-    """Parse a value, which Ansible reads as a Python literal if possible."""
-    if text[:1] in ("'", '"'):
+    """Parse a value, which Ansible reads as a Python literal if possible: a comment after one is no part of it."""
+    if LITERAL.match(text):
         try:
-            text = str(ast.literal_eval(text))
+            found = ast.literal_eval(text)
+            return Value(str(found), number, "" if isinstance(found, (str, int, float)) else PLAIN)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             return Value(text, number)  # Ansible takes the text as it is, too
     return Value(text, number, PLAIN if text[:1] in ("{", "[", "(") and text[:2] != "{{" else "")

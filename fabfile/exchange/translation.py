@@ -42,6 +42,8 @@ WHY = {
 """Pattern for the name of a variable → why hosts.toml has no place for it; the first pattern that matches counts."""
 
 Way = tuple[Hop, ...]
+Place = tuple[str, int]
+"""Address and port: a jump host may be given by Ansible's name for it, or by its address."""
 
 TEMPLATE = re.compile(r"\{\{|\{%")
 
@@ -73,8 +75,10 @@ class Translation:
         """Ansible's name of a host → ours; two names of one machine become one."""
         self.ways: dict[str, Way] = {}
         """Our name of a host → the jump hosts on the way to it."""
-        self.machines: dict[tuple[Way, str, int], str] = {}
-        """Jump hosts, address and port → our name: a machine becomes a single host in hosts.toml."""
+        self.places: dict[str, Place] = {}
+        """Ansible's name of a host → its address and port."""
+        self.machines: dict[tuple[Place, ...], str] = {}
+        """Places of the jump hosts and of the host itself → our name: a machine becomes a single host in hosts.toml."""
 
     def tables(self) -> Tables:
         """See `translated`."""
@@ -83,9 +87,11 @@ class Translation:
                 self._leave(value.line, name, why)
         self.to.defaults = self._settings(self.source.group(ALL).variables)
         self.to.defaults.pop("address", None)
-        for name, variables in self.source.effective().items():
-            if self._by_ssh(name, variables):
-                self._add_host(name, variables)
+        effective = {name: of for name, of in self.source.effective().items() if self._by_ssh(name, of)}
+        settings = {name: self._of_host(name, variables) for name, variables in effective.items()}
+        self.places = {name: (own["address"], own.get("port", self.port)) for name, own in settings.items()}
+        for name, variables in effective.items():
+            self._add_host(name, _options(variables).hops, settings[name])
         for name, way in list(self.ways.items()):
             if way:
                 self.to.hosts[name]["gateway"] = self._gateway(way)
@@ -134,31 +140,39 @@ class Translation:
             self._leave(said.line, name, f"left out: its connection is {shown(said.text)}, not SSH")
         return not said or said.text in SSH
 
-    def _add_host(self, name: str, variables: Variables) -> None:
-        """Add a host, unless it has the address and jump hosts of an earlier one: then it is the same machine."""
+    def _of_host(self, name: str, variables: Variables) -> dict[str, Any]:
+        """Return the settings of a host; see `_settings`."""
         # A setting in [defaults] that does not apply to this host in Ansible gets our built-in default for it.
         settings = {key: options(Host)[key].default for key in self.to.defaults} | self._settings(variables)
-        address = settings.pop("address", "") or _checked(
-            "address", name, f"{self.source.file}: the host {shown(name)}"
-        )
-        port = settings.get("port", self.port)
-        way = _options(variables).hops
+        if not settings.get("address"):
+            settings["address"] = _checked("address", name, f"{self.source.file}: the host {shown(name)}")
+        return settings
+
+    def _add_host(self, name: str, way: Way, settings: dict[str, Any]) -> None:
+        """Add a host, unless it has the address and jump hosts of an earlier one: then it is the same machine."""
+        address, port = place = self.places[name]
         if any(hop.host in (name, address) and int(hop.port or port) == port for hop in way):
             self._leave(0, name, "its own jump host: it has no gateway")
             way = ()
-        if same := self.machines.get((way, address, port)):
+        if same := self.machines.get((*map(self._place, way), place)):
             self.names[name] = same
             self._leave(0, name, f"the same machine as {same}, by its address: its groups get that one")
             return
-        self.names[name] = self._new(name, address, port, way, settings)
+        self.names[name] = self._new(name, place, way, settings)
 
-    def _new(self, name: str, address: str, port: int, way: Way, settings: dict[str, Any]) -> str:
+    def _place(self, hop: Hop) -> Place:
+        """Return the place of a jump host, which may be a host of the inventory."""
+        address, port = self.places.get(hop.host, (hop.host, 22))
+        return address, int(hop.port or port)
+
+    def _new(self, name: str, place: Place, way: Way, settings: dict[str, Any]) -> str:
         """Add a new host, and return our name for it."""
         ours = self._name(name)
         defaults = self.to.defaults
         differing = {key: value for key, value in settings.items() if key not in defaults or defaults[key] != value}
-        self.to.hosts[ours] = {**({"address": address} if address != ours else {}), **differing}
-        self.ways[ours], self.machines[way, address, port] = way, ours
+        differing.pop("address", None)
+        self.to.hosts[ours] = {**({"address": place[0]} if place[0] != ours else {}), **differing}
+        self.ways[ours], self.machines[*map(self._place, way), place] = way, ours
         return ours
 
     @property
@@ -179,15 +193,11 @@ class Translation:
 
     def _gateway(self, way: Way) -> str:
         """Return our name for the last jump host on a way; jump hosts that are not hosts yet are added."""
-        *before, hop = way
-        first = tuple(before)
-        named = self.names.get(hop.host, "")
-        table = self.to.hosts.get(named, {})
-        address = table.get("address", named or hop.host)
-        port = int(hop.port or (table.get("port", self.port) if named else 22))
-        ours = self.machines.get((first, address, port))
+        first, hop = way[:-1], way[-1]
+        place = self._place(hop)
+        ours = self.machines.get((*map(self._place, first), place))
         if not ours:
-            ours = self._new(hop.host, address, port, first, {"port": port} if port != self.port else {})
+            ours = self._new(hop.host, place, first, {"port": place[1]} if place[1] != self.port else {})
             self._leave(0, ours, "added, as a jump host of others: the group of all hosts has it, too")
             if first:
                 self.to.hosts[ours]["gateway"] = self._gateway(first)

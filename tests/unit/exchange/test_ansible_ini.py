@@ -30,10 +30,35 @@ def test_a_mistake_is_refused_with_its_line(text: str, what: str) -> None:
     assert refused.value.what.startswith(what)
 
 
-@pytest.mark.parametrize("value", ["[" * 100_000, "'" + "[" * 100_000, "{'a': 1}", "'\\ud800'", "'''", "\"a'"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "[" * 100_000,
+        "'" + "[" * 100_000,
+        "{'a': 1}",
+        "'\\ud800'",
+        "'''",
+        "\"a'",
+        "1+" * 50_000 + "1",
+        "9" * 9000,
+        "1,2",
+    ],
+)
 def test_a_strange_value_does_no_harm(value: str) -> None:
     (variables,) = ansible_ini.read(f"a\n[ungrouped:vars]\nb={value}\n", "f").groups.values()
     assert variables.variables["b"].text
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ("2022 # ssh port", "2022"), ("-1", "-1"), ("0x10", "16"), ("007", "007"), ("192.0.2.1", "192.0.2.1"),
+        ("'a # b' # c", "a # b"), ("me # no literal", "me # no literal"), ("5m", "5m"), ("1.5 #", "1.5"),
+    ],
+)  # fmt: skip
+def test_a_value_is_read_as_ansible_reads_it(value: str, read: str) -> None:
+    (variables,) = ansible_ini.read(f"a\n[ungrouped:vars]\nb={value}\n", "f").groups.values()
+    assert (variables.variables["b"].text, variables.variables["b"].why) == (read, "")
 
 
 def test_a_child_may_be_declared_later() -> None:

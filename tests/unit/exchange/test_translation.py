@@ -116,6 +116,21 @@ def test_jump_hosts_become_gateways(jump: str, gateway: dict[str, Any]) -> None:
     assert found.hosts == {"gw": gw, "a": {"gateway": last}, "b": {"gateway": last}, **gateway}
 
 
+def test_a_jump_host_is_one_host_by_its_name_and_by_its_address() -> None:
+    found = tables(
+        "gw1 ansible_host=192.0.2.4", 'gw2 ansible_host=192.0.2.5 ansible_ssh_common_args="-J 192.0.2.4"',
+        'in2 ansible_ssh_common_args="-J gw1,gw2"', 'in3 ansible_ssh_common_args="-J gw1:22,192.0.2.5"',
+    )  # fmt: skip
+    assert {name: table.get("gateway") for name, table in found.hosts.items()} == {
+        "gw1": None, "gw2": "gw1", "in2": "gw2", "in3": "gw2",
+    }  # fmt: skip
+
+
+def test_a_comment_after_a_value_is_no_part_of_it() -> None:
+    lines = ("[db]", "a", "[db:vars]", "ansible_port = 2022 # ssh port", "ansible_user='me' # 'x'")
+    assert tables(*lines).hosts == {"a": {"port": 2022, "user": "me"}}
+
+
 def test_a_jump_host_is_not_its_own_and_needs_one_user() -> None:
     found = tables(
         "gw ansible_host=192.0.2.9 ansible_user=me", "a", "[all:vars]", "ansible_ssh_common_args=-J you@192.0.2.9"
