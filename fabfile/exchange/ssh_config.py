@@ -22,7 +22,7 @@ def text(known: Inventory) -> str:
 
 def _block(host: Host) -> Iterator[str]:
     yield f"Host {host.name}"
-    yield f"HostName {host.address}"
+    yield f"HostName {host.address.replace('%', '%%')}"
     yield f"Port {host.port}"
     yield f"User {word(host.user, f'hosts.{host.name}.user')}"
     if host.identity_file:

@@ -81,14 +81,17 @@ def _take(found: Options, name: str, value: str) -> bool:
     """
     hops: Sequence[Hop | None] = ()
     if name in ("j", "proxyjump"):
-        hops = [_hop(word) for word in value.split(",")]
+        words = value.split(",")
+        if len(words) > MOST_HOPS:
+            return False
+        hops = [_hop(word, times) for word, times in zip(words, _expansions(len(words)), strict=True)]
     elif name == "proxycommand":
         hops = [_forwarded(value)]
     elif name == "userknownhostsfile" and (file := _file(value)):
         found.known_hosts = file
         return True
     known = tuple(hop for hop in hops if hop)
-    if not known or len(known) < len(hops) or len(hops) > MOST_HOPS:
+    if not known or len(known) < len(hops):
         return False
     found.hops = known
     return True
@@ -102,9 +105,22 @@ def _file(text: str) -> str:
     return "" if several or variable or plain in ("/dev/null", "none") else plain.replace("%%", "%")
 
 
-def _hop(word: str) -> Hop | None:
-    parts = PLAIN.fullmatch(word.removeprefix("ssh://").strip())
-    if not parts or word == "none" or re.search(r"[%${}]", word):
+def _expansions(count: int) -> range:
+    """Return how often ssh expands each of some jump hosts: once for each ssh that is started on the way to it."""
+    return range(count, 0, -1)
+
+
+def _hop(word: str, expansions: int = 1) -> Hop | None:
+    """Return a jump host; None: the word is not one, or has variables.
+
+    Args:
+        word: the word; in an IPv6 address with a zone, each expansion makes one percent sign of two.
+        expansions: how often ssh expands it.
+    """
+    percent, mark = "%" * 2**expansions, "\0"
+    plain = word.replace(percent, mark)
+    parts = PLAIN.fullmatch(plain.replace(mark, "%").removeprefix("ssh://").strip())
+    if not parts or word == "none" or re.search(r"[%${}]", plain):
         return None
     return Hop(parts["host"].strip("[]"), parts["user"] or "", parts["port"] or "")
 
@@ -128,7 +144,8 @@ def write(hops: Sequence[Hop], known_hosts: str) -> str:
     Raises:
         Refused: see `path`.
     """
-    options = [f"ProxyJump={','.join(map(str, hops))}"] * bool(hops)
+    words = [str(hop).replace("%", "%" * 2**times) for hop, times in zip(hops, _expansions(len(hops)), strict=True)]
+    options = [f"ProxyJump={','.join(words)}"] * bool(hops)
     options += [f"UserKnownHostsFile={path(known_hosts, 'known_hosts')}"] if known_hosts else []
     return shlex.join([word for option in options for word in ("-o", option)])
 

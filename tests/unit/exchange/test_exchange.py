@@ -44,7 +44,9 @@ def inventories(draw: st.DrawFn) -> Inventory:
         own = {key: draw(values) for key, values in keys.items() if draw(st.booleans())}
         if draw(st.booleans()):
             own["address"] = draw(
-                st.sampled_from([f"192.0.2.{number}", f"2001:db8::{number}", f"address{number}.example"])
+                st.sampled_from(
+                    [f"192.0.2.{number}", f"2001:db8::{number}", f"fe80::{number}%eth0", f"address{number}.example"]
+                )
             )
         if draw(st.booleans()) and hosts:
             own["gateway"] = draw(st.sampled_from(sorted(hosts)))
