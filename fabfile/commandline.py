@@ -19,8 +19,10 @@ from invoke.parser import Parser, ParserContext
 
 from fabfile import console, events
 from fabfile.console import shown
-from fabfile.core_options import FILES, extend
+from fabfile.core_options import FILES, UNSUPPORTED, extend, long_name
 from fabfile.errors import Refused
+from fabfile.host import Host
+from fabfile.option import options
 from fabfile.parse_errors import bare_command, document, door, near, of_a_number, of_an_option
 
 INV_ONLY = frozenset(
@@ -156,12 +158,19 @@ class Line:
             raise Refused(f"{wrong[0]} needs a value", "it may be given several times, each with one")
 
     def _check_values(self, core: ParserContext) -> None:
-        """Refuse an empty value in front of the tasks, such as that of an unset variable: it would mean all hosts."""
+        """Refuse options in front of the tasks that are not supported, or have no value or one that is not possible.
+
+        With an empty value, such as that of an unset variable, an option that selects hosts would mean all of them.
+        """
         for argument in (*self.program.args.values(), *core.args.values()):
-            typed = argument.raw_value
+            name, typed = long_name(argument), argument.raw_value
+            if typed is not None and name in UNSUPPORTED:
+                why, hint = UNSUPPORTED[name]
+                raise Refused(f"--{name} is not supported", why, hint=hint)
             if isinstance(typed, str) and not typed.strip(" ,"):
-                name = max(argument.names, key=len)
                 raise Refused(f"--{name}: an empty value", argument.help or "", hint=self._help(None))
+            if typed is not None and name == "connect-timeout":
+                options(Host)["connect_timeout"].read(str(typed))
 
     def _check_listing(self, core: ParserContext) -> None:
         """Refuse wrong values of --help, --list and --list-format: Invoke would end with a traceback or exit code 1."""

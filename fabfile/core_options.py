@@ -53,6 +53,17 @@ WAIT = Option(
 )
 """An option of both programs, in front of the task."""
 
+UNSUPPORTED = {
+    "command-timeout": ("a script may take one hour", "remove it"),
+    "echo": ("the commands of a task are part of its plan", "put --dry before the task, and --diff after it"),
+    "hide": ("the output of scripts is part of a task's own output", "redirect the output of the program"),
+    "prompt-for-login-password": ("hosts are logged in to with keys", "ssh-copy-id USER@HOST"),
+    "prompt-for-passphrase": ("a key with a passphrase must be in the agent", "ssh-add"),
+    "pty": ("scripts run without a terminal", "remove it"),
+    "warn-only": ("a task ends at its first command that fails", "remove it"),
+}
+"""Options of Invoke and Fabric that would have no effect, or ask for a secret that --debug prints → why, and a hint."""
+
 
 def extend(program: Program) -> None:
     """Add our options to those that a program takes in front of the task, once.
@@ -69,6 +80,9 @@ def extend(program: Program) -> None:
     def core_args() -> list[Argument]:
         ours = [*own(), *arguments(program.name)]
         next(argument for argument in ours if argument.name == "dry").help = "show the plan, and change nothing"
+        for argument in ours:
+            if why := UNSUPPORTED.get(long_name(argument)):
+                argument.help = f"not supported: {why[0]}"
         return ours
 
     program.core_args = core_args  # type: ignore[method-assign]
@@ -85,6 +99,11 @@ def extend(program: Program) -> None:
         prompt.value = wanted
 
     program.update_config = configure  # type: ignore[method-assign, assignment]
+
+
+def long_name(argument: Argument) -> str:
+    """Return the name of an option without its hyphens: `hosts` for -H."""
+    return max(argument.names, key=len)
 
 
 def arguments(program: str) -> list[Argument]:

@@ -6,6 +6,8 @@ import threading
 from functools import cache
 from typing import Any
 
+import msgspec
+
 from fabfile.host import Host
 from fabfile.inventory import Inventory
 from fabfile.selection import listed, typed
@@ -52,6 +54,8 @@ class Ways:
             Refused: see `config.applied`.
         """
         host = config.applied(host, self._said(host.name), self.config)
+        if limit := self.config.connect_kwargs.get("timeout"):  # where Fabric keeps the value of -t
+            host = msgspec.structs.replace(host, connect_timeout=limit)
         return Machine(host, self.config, self._gateway(host.gateway), hops=self._hop, known=known)
 
     def _said(self, name: str) -> set[str]:

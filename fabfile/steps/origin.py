@@ -17,6 +17,9 @@ from fabfile.tables import BUILT_IN
 ADDRESS = ("address", "port", "user")
 """Keys that the command line or ~/.ssh/config may set."""
 
+LIMIT = "connect_timeout"
+"""Key that -t overrides."""
+
 
 class Setting(msgspec.Struct, frozen=True):
     """A setting of a host."""
@@ -46,6 +49,8 @@ def settings(host: Host, known: inventory.Inventory) -> list[Setting]:
                 source = f"instance {used.instance}"
             elif name in ADDRESS and kind is Host and host.name:
                 source = "command line" if name in typed else _address(host, own, name, source)
+            elif name == LIMIT and value != own.connect_timeout:
+                source = "command line"
             found.append(Setting(key, list(value) if isinstance(value, tuple) else value, source))
     return found
 

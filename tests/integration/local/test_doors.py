@@ -152,6 +152,20 @@ def test_standard_output_is_one_document(run: Run, line: str) -> None:
         assert done.stderr.count("error: ") >= 1, "a person reads it too"
 
 
+def test_the_limit_of_the_command_line_is_that_of_a_connection(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.create_connection(full.getsockname()):
+        done = run(f"fab -t 1 -H root@127.0.0.1:{full.getsockname()[1]} status")
+    assert done.returncode == 4 and "connect_timeout is 1 s" in done.stderr, done
+
+
+def test_a_secret_that_would_not_be_used_is_not_asked_for(run: Run) -> None:
+    for option in ("--prompt-for-login-password", "--prompt-for-passphrase"):
+        done = run(f"fab {option} -H a status")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"error: {option} is not supported\n")
+    assert run("fab --help").stdout.count("not supported: ") == 7
+
+
 def test_the_document_has_every_host_with_its_error(run: Run) -> None:
     hosts = document(run("fab -H a,b status --json"))["hosts"]
     assert {name: host["status"] for name, host in hosts.items()} == {"a": "unreachable", "b": "unreachable"}

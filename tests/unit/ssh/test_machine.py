@@ -149,6 +149,16 @@ def test_what_a_host_says_of_its_connection(home: Path) -> None:
     assert machine.host_entry is host
 
 
+def test_the_limit_of_the_command_line_comes_before_that_of_each_host_and_gateway() -> None:
+    paths.inventory().write_text("[hosts.gw]\n[hosts.a]\nconnect_timeout = 7\ngateway = 'gw'\n")
+    fleet, fabric = inventory.load(), config()
+    assert Ways(fleet, fabric).to(fleet.hosts["a"]).connect_timeout == 7
+    fabric.load_overrides({"connect_kwargs": {"timeout": 2}})  # as Fabric does for -t 2
+    machine = Ways(fleet, fabric).to(fleet.hosts["a"])
+    assert (machine.connect_timeout, machine.gateway.connect_timeout) == (2, 2)
+    assert machine.host_entry.connect_timeout == 2
+
+
 def test_without_an_identity_file_the_agent_and_the_usual_keys_serve() -> None:
     machine = Machine(Host(name="a", address="192.0.2.1"), config())
     assert "key_filename" not in machine.connect_kwargs

@@ -88,6 +88,10 @@ def test_a_source_is_the_table_as_it_is_written(typed: str, expected: dict[str, 
     assert {key: found[key][1] for key in expected} == expected
 
 
+def test_the_limit_of_a_connection_may_come_from_the_command_line() -> None:
+    assert sources("a", connect_timeout=2)["connect_timeout"] == (2, "command line")
+
+
 def test_the_user_of_a_typed_host_may_come_from_the_ssh_configuration() -> None:
     assert sources("192.0.2.9:2201", user="me")["user"] == ("me", "~/.ssh/config")
 
