@@ -5,11 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from fabfile import cases, summary
+from fabfile import cases, console, summary
 from fabfile.answer import show
 from fabfile.outcome import Trouble, result
 from fabfile.runs import history, place
 from fabfile.runs.history import Run
+
+RIGHT = (2, 3)
+"""Columns of the table of runs that are aligned on the right."""
+
+ROOM = 40
+"""Columns of the terminal that a command needs at least, with the space before it."""
 
 
 def list_runs() -> None:
@@ -23,9 +29,17 @@ def list_runs() -> None:
     if not found:
         show(f"no run has left a record in {place.root()}")
         return
-    rows = [["run", "began", "took", "exit", "hosts", "command"]]
-    rows += [[run.run, moment(run.begin), took(run), ended(run), counted(run), run.command] for run in found]
-    show("\n".join(summary.fitted(summary.aligned(rows, right=(2, 3)))))
+    rows = [["run", "began", "took", "exit", "hosts"]]
+    rows += [[run.run, moment(run.begin), took(run), ended(run), counted(run)] for run in found]
+    show("\n".join(summary.fitted(_with_commands(rows, ["command", *(run.command for run in found)]))))
+
+
+def _with_commands(rows: list[list[str]], commands: list[str]) -> list[str]:
+    """Return rows as lines, each with its command: in a last column, or on a narrow terminal on a line of its own."""
+    lines, width = summary.aligned(rows, right=RIGHT), console.columns()
+    if width and max(map(len, lines)) + ROOM > width:
+        return [line for pair in zip(lines, (f"  {each}" for each in commands), strict=True) for line in pair]
+    return summary.aligned([[*row, each] for row, each in zip(rows, commands, strict=True)], right=RIGHT)
 
 
 def show_run(name: str) -> None:

@@ -38,6 +38,17 @@ def test_each_run_is_a_line_the_newest_last(names: list[str], capsys: pytest.Cap
     assert lines[1].split()[5:] == ["1", "ok", "1", "failed", "1", "fab", "-H", "hosts", "deploy"]
 
 
+def test_on_a_narrow_terminal_a_command_has_a_line_of_its_own(
+    names: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console, "columns", lambda: 80)
+    list_runs()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[::2]] == ["run", *names]
+    assert lines[1::2] == ["  command", "  fab -H hosts deploy", "  fab -H hosts deploy"]
+    assert all(len(line) <= 80 for line in lines)
+
+
 def test_where_there_is_none_it_is_said_where_they_would_be(capsys: pytest.CaptureFixture[str]) -> None:
     list_runs()
     assert capsys.readouterr().out == f"no run has left a record in {place.root()}\n"
