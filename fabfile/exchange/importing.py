@@ -53,7 +53,7 @@ def import_inventory(c: Context, file: str, output: str, *, yes: bool) -> None:
         yes: replace the file if it exists.
 
     Raises:
-        Refused: the inventory cannot be read or has an impossible value, or the file to write exists.
+        Refused: the inventory cannot be read, has an impossible value or no hosts, or the file to write exists.
         Failed: the file cannot be written.
         Pending: with --dry, a file would be written.
     """
@@ -68,6 +68,8 @@ def import_inventory(c: Context, file: str, output: str, *, yes: bool) -> None:
     for left in tables.left:
         where = f"{file}, line {left.line}" if left.line else file
         say(f"note: {where}: {left.name}: {left.why}", error=True)
+    if not known.hosts:
+        raise Refused(f"{file} has no hosts to import", "a hosts.toml without hosts is of no use")
     if not output:
         show(text)
         return

@@ -178,6 +178,14 @@ def test_import_prints_a_file_that_is_one(tmp_path: Path, capsys: pytest.Capture
     assert report.status == "ok" and report.result.text.strip() == said.out.strip()
 
 
+def test_an_inventory_without_hosts_replaces_no_file(tmp_path: Path) -> None:
+    output = tmp_path / "hosts.toml"
+    output.write_text("[hosts.a]\n")
+    report = run(tmp_path, "[web]\n", output=str(output), yes=True)
+    assert report.status == "refused" and "has no hosts to import" in report.error.what
+    assert output.read_text() == "[hosts.a]\n"
+
+
 def test_a_file_is_replaced_only_when_told(tmp_path: Path) -> None:
     output = tmp_path / "new.toml"
     assert run(tmp_path, output=str(output), dry=True).status == "pending"
