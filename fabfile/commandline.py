@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -213,6 +214,8 @@ class Line:
         return f"see {self._call} --help {context.name or ''}".rstrip() if context else f"see {self._call} --help"
 
     def _unknown_option(self, word: str, context: ParserContext | None) -> NoReturn:
+        if not (context and context.name) and (hint := self._moved(word)):
+            raise Refused(f"{word} is an option of a task", "it goes after the task", hint=hint)
         known = list(context.flags) if context else []
         core = list(self.program.initial_context.flags)
         own = [name for name in known if name.startswith("--")]
@@ -222,6 +225,30 @@ class Line:
             f"it has {' '.join(own)}" if task and own else "",
             hint=" ".join(filter(None, [near(word, own) or near(word, core), self._help(context)])),
         )
+
+    def _moved(self, option: str) -> str:
+        """Return the hint for an option that is in front of its task; empty: none of the tasks has it.
+
+        Args:
+            option: the option, without a value.
+        """
+        task = next((name for name in self.named.values() if option in name.flags), None)
+        if not task:
+            return ""
+        words = self.program.argv[1:]
+        at = next(at for at, word in enumerate(words) if word.partition("=")[0] == option)
+        attached = "=" in words[at]
+        end = at + 1 + (task.flags[option].takes_value and not attached)
+        moved = words[at].split("=", 1) if attached else words[at:end]
+        line = [*words[:at], *words[end:], *moved]
+        return shlex.join([self._call, *line]) if self._accepts(line) else self._help(task)
+
+    def _accepts(self, words: list[str]) -> bool:
+        """Return whether a command line is a single task with its options."""
+        try:
+            return len(self.parser().parse_argv(words)) == 2  # the first one is the program's own part
+        except (ParseError, ValueError, Refused):
+            return False
 
     def _refuse_value(self, word: str, context: ParserContext | None) -> None:
         """Refuse a value that Invoke takes for a task, because its option takes no value, or already has one."""

@@ -17,6 +17,9 @@ NUMBER = re.compile(r"([^.]*?)([0-9]+)([^0-9.]*(?:\..*)?)")
 LONG = 400
 """Limit for the characters of a range that `folded` returns."""
 
+LONGEST = 4096
+"""Limit for the characters of a range that `expand` reads: int() accepts numbers of so many digits."""
+
 LAST_NUMBER = re.compile(r"(.*?)([0-9]+)(\D*)")
 
 
@@ -42,11 +45,13 @@ def expand(word: str, where: str) -> list[str]:
     """
     if not is_range(word):
         return [word]
+    if len(word) > LONGEST:
+        raise Refused(f"{where}: {shown(word)} is too long", f"at most {LONGEST} characters")
     count = 1
     for part in re.findall(r"\[([0-9,/-]+)\]", word):
-        spans = re.findall(r"([0-9]{1,18})(?:-([0-9]{1,18}))?", part)
+        spans = re.findall(r"([0-9]+)(?:-([0-9]+))?", part)
         count *= sum(max(int(last or first) - int(first), 0) + 1 for first, last in spans) or 1
-    if count > MOST or len(word) > 4096:
+    if count > MOST:
         raise Refused(f"{where}: {shown(word)} has too many names", f"at most {MOST}")
     if wrong := re.search(r"[^A-Za-z0-9._,/\[\]-]", word):
         raise Refused(f"{where}: {shown(word)} has {wrong[0]!r} beside a range", "letters, digits, dots, hyphens")

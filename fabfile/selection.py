@@ -179,7 +179,7 @@ def check_groups(known: Chosen, taken: str) -> None:
         if group in known.hosts or group == ALL:
             raise Refused(f"{said}: the name is taken", taken)
         for member in (name for word in members for name in expand(word, said)):
-            if not (member in known.hosts or member in known.groups or re.search(r"^@|[*?]", member)):
+            if not (member == ALL or member in known.hosts or member in known.groups or re.search(r"^@|[*?]", member)):
                 raise Refused(f"{said}: no host {shown(member)}")
     done: set[str] = set()
     for group in known.groups:
@@ -256,7 +256,8 @@ def unknown(known: Chosen, name: str, where: str) -> Refused:
     if name.startswith("-"):
         hint = "-H takes names of hosts and groups: fab -H hosts TASK"
     elif len(name.split()) > 1 and where.startswith("-"):
-        hint = f"names are separated by commas: {where} {shlex.quote(','.join(name.split()))}"
+        whole = re.sub(r"\[[^\]]*\]", lambda numbers: re.sub(r"\s", "", numbers[0]), name)
+        hint = f"names are separated by commas: {where} {shlex.quote(','.join(whole.split()))}"
     else:
         hint = f"did you mean {near[0]!r}?" if near else lines(known.file, name)
     return Refused(what, _listed(names), hint=hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from time import monotonic
 
 import pytest
@@ -173,6 +174,24 @@ def test_nothing_left_and_words_that_are_nothing_are_refused(limit: str, exclude
     known = load()
     with pytest.raises(Refused, match=what):
         selection.narrowed(known.chosen, known.resolve(["back"]), limit, exclude)
+
+
+@pytest.mark.parametrize(
+    ("typed", "right"),
+    [("web[01-03, 05]", "'web[01-03,05]'"), ("web01 odd", "web01,odd"), ("web[01, 02] db1", "'web[01,02],db1'")],
+)
+def test_names_with_blanks_are_shown_with_commas(typed: str, right: str) -> None:
+    known = load()
+    with pytest.raises(Refused) as refused:
+        known.resolve(ranges.words(typed))
+    assert refused.value.hint == f"names are separated by commas: -H {right}"
+    (words,) = shlex.split(right)
+    assert known.resolve(ranges.words(words))
+
+
+def test_a_group_may_have_all_hosts() -> None:
+    known = load(FLEET.replace("[groups]", '[groups]\nevery = ["hosts"]'))
+    assert known.resolve(["every"]) == known.resolve(["hosts"])
 
 
 @pytest.mark.parametrize(
