@@ -228,7 +228,7 @@ def _check_gateway(inventory: Inventory, host: Host, table: str) -> None:
     if host.gateway and host.gateway == host.name:
         raise Refused(f"{where}: this host itself", hint="name another host, or remove the line")
     if host.gateway and host.gateway not in inventory.hosts:
-        raise selection.unknown(inventory.chosen, host.gateway, where)
+        raise selection.unknown(inventory.chosen, host.gateway, where, groups=False)
 
 
 def _check_gateways(inventory: Inventory) -> None:

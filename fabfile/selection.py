@@ -106,7 +106,8 @@ def _machines(known: Chosen, hosts: Sequence[Host], text: str, where: str) -> se
     found = choose(there, words(text), where)
     for host in found:
         if known.machine(host) not in machines:
-            raise unknown(there, host.name, where)
+            hint = f"remove it from {where}, or select it with -H"
+            raise Refused(f"{where}: {shown(host.name)} is not one of the hosts", _listed(there.hosts), hint=hint)
     return {known.machine(host) for host in found}
 
 
@@ -233,20 +234,21 @@ def _plain(known: Chosen, word: str) -> Host | None:
 
 def _listed(names: Iterable[str]) -> str:
     """List the known names, for an error; after 50, the rest is only counted."""
-    names = list(names)
+    names = list(names) or ["none"]
     more = f", and {len(names) - 50} more" if len(names) > 50 else ""
     return f"known: {', '.join(names[:50])}{more}"
 
 
-def unknown(known: Chosen, name: str, where: str) -> Refused:
+def unknown(known: Chosen, name: str, where: str, *, groups: bool = True) -> Refused:
     """Return the refusal of a word that stands for nothing.
 
     Args:
         known: what hosts are chosen from.
         name: the word.
         where: prefix of the error: an option, or a key of hosts.toml.
+        groups: whether the word could have been a group.
     """
-    names = [*known.hosts, *known.groups, ALL]
+    names = [*known.hosts, *([*known.groups, ALL] if groups else [])]
     near = difflib.get_close_matches(name, names, n=1)
     what = (
         f"no host or group {shown(name)} in {known.file}"

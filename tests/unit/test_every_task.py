@@ -201,5 +201,5 @@ def test_elsewhere_it_is_refused(line: str) -> None:
     door, *words = line.split()
     program = Fab(name="Fabric") if door == "fab" else Program(name="Invoke")
     program.parse_core([door, *words])
-    with pytest.raises(Refused, match="no option '--json'|--json is an option of a task"):
+    with pytest.raises(Refused, match=r"no option '--json'|--json is an option of a task"):
         commandline.check(program, tasks.ns)
