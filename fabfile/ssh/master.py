@@ -191,7 +191,7 @@ def _log_in(way: Route, gateway: str, part: Path, path: Path) -> None:
     """
     for name, text in way.files(part.name, gateway).items():
         (part / name).touch(mode=0o600)
-        (part / name).write_text(text, encoding="latin-1")
+        (part / name).write_bytes(os.fsencode(text))
     options = ("-o", f"ControlPath={path.name}", "-o", f"ControlPersist={way.seconds}", "-o", "ControlMaster=yes")
     command = ["ssh", "-F", f"{part.name}/{route.CONFIG}", "-N", *options, route.alias(0)]
     log = part / "log"

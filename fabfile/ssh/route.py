@@ -68,7 +68,7 @@ class Route(msgspec.Struct, frozen=True):
     @property
     def name(self) -> str:
         """Name of the connection's socket."""
-        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:24]
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:24]
 
     def files(self, directory: str, gateway: str = "") -> dict[str, str]:
         """Return the names of the files that ssh reads, and their content.

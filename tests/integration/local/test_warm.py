@@ -131,7 +131,7 @@ def test_two_runs_at_once_start_one_master(server: sshd.Server, connect: Connect
     assert said == ["in\n"] * 6 and len(warm.masters(warm.only(sockets).name)) == 1
 
 
-@pytest.mark.parametrize("name", ["an id", "50% #1", "it's;=$(id)", 'a"b'])
+@pytest.mark.parametrize("name", ["an id", "50% #1", "it's;=$(id)", 'a"b', "jürgen", "юрий"])
 def test_a_key_whose_path_is_special(server: sshd.Server, connect: Connect, tmp_path: Path, name: str) -> None:
     shutil.copy(server.directory / "id", tmp_path / name)
     if "'" in name:
