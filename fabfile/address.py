@@ -65,8 +65,13 @@ def _is_host(host: str | None) -> bool:
     return True
 
 
-def authorization(address: str) -> str:
+def authorization(address: str, *, redirected: bool = False) -> str:
     """Return the Authorization header for an address, from the address itself or from netrc; empty if there is none.
+
+    Args:
+        address: the address, without credentials.
+        redirected: whether a server chose it. Then netrc, which names only hosts, is read for `https` alone: anybody on
+            the way can have any server of plain `http` choose any host, and read what is sent there.
 
     Raises:
         Refused: the netrc file is damaged, or others may read the password in it.
@@ -75,7 +80,9 @@ def authorization(address: str) -> str:
     if scheme not in ("http", "https") or not host:
         return ""
     above = [known for known in _credentials if f"{address}/".startswith(f"{known}/")]
-    return _credentials[max(above, key=len)] if above else _netrc(host)
+    if above:
+        return _credentials[max(above, key=len)]
+    return "" if redirected and scheme == "http" else _netrc(host)
 
 
 def may_lead(address: str, to: str) -> bool:

@@ -165,13 +165,12 @@ def _opened(url: str, watch: Watch) -> Iterator[tuple[_Readable, int | None]]:
         request.HTTPErrorProcessor(), request.UnknownHandler(),
     ):  # fmt: skip
         opener.add_handler(handler)
-    with opener.open(_authorized(request.Request(url)), timeout=TIMEOUT) as answer:
+    with opener.open(_authorized(request.Request(url), address.authorization(url)), timeout=TIMEOUT) as answer:
         length = None if answer.chunked else content_length(answer.headers.get_all("Content-Length") or [])
         yield answer, length
 
 
-def _authorized(wanted: request.Request, value: str = "") -> request.Request:
-    value = value or address.authorization(wanted.full_url)
+def _authorized(wanted: request.Request, value: str) -> request.Request:
     if value:
         wanted.add_unredirected_header("Authorization", value)  # it must not be sent to another server
     return wanted
@@ -221,7 +220,7 @@ class _Redirect(request.HTTPRedirectHandler):
         if new is None:
             return None
         own = req.get_header("Authorization", "") if address.same_server(req.full_url, to) else ""
-        return _authorized(new, own or "")
+        return _authorized(new, own or address.authorization(new.full_url, redirected=True))
 
 
 def _end(connection: socket.socket) -> None:

@@ -254,6 +254,21 @@ def test_the_password_of_netrc_is_used_and_a_refusal_says_how(tmp_path: Path) ->
         assert wanted.path().read_bytes() == b"good"
 
 
+def test_a_redirect_does_not_choose_where_the_password_of_netrc_goes(tmp_path: Path) -> None:
+    requests: list[str] = []
+
+    def other(client: socket.socket, request: str, _: Event) -> None:
+        requests.append(request)
+        client.sendall(GOOD)
+
+    (tmp_path / ".netrc").write_text("machine localhost login user password SECRET\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    with server(other) as elsewhere, server(redirect(f"http://{elsewhere.replace('127.0.0.1', 'localhost')}/")) as host:
+        assert Artefact("runc", "1", f"http://{host}/runc", SHA256, "runc").path().read_bytes() == b"good"
+    assert len(requests) == 1 and "Host: localhost" in requests[0]
+    assert "Authorization" not in requests[0]
+
+
 def test_an_endless_table_is_given_up_in_bounded_memory() -> None:
     with server(drips(b"HTTP/1.1 200 OK\r\n\r\n", b"#" * (1 << 20), 0)) as host:
         tracemalloc.start()
