@@ -57,9 +57,18 @@ def masked(text: str) -> str:
     return CREDENTIALS.sub(lambda found: f"{found[1] or found[2]}***@", text)
 
 
+def masked_word(word: str) -> str:
+    """Replace what may be credentials in a word of a command line, or in another single value, by `***`.
+
+    It may be no valid address, with a password that contains any character. So everything up to the last `@` counts.
+    """
+    start, slashes, rest = word.partition("://")
+    return f"{start}{slashes}***@{rest.rpartition('@')[2]}" if "@" in rest else word
+
+
 def shown(value: object, most: int = 60) -> str:
     """Quote a value for an error, with at most `most` characters and without passwords."""
-    text = repr(masked(value) if isinstance(value, str) else value)
+    text = repr(masked_word(value) if isinstance(value, str) else value)
     return text if len(text) <= most else f"{text[: most - 20]}…{text[-8:]} ({len(text)} characters)"
 
 

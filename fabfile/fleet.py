@@ -190,7 +190,7 @@ def retry(record: str, typed: Sequence[str]) -> str:
         typed: the words of the command line after `fab`.
     """
     again = core_options.without_selection(typed)  # the record has only hosts that were selected
-    return shlex.join(["fab", "--retry-from", record, *map(console.masked, again)]) if record else ""
+    return shlex.join(["fab", "--retry-from", record, *map(console.masked_word, again)]) if record else ""
 
 
 def given_up(host: Host, why: str) -> HostReport:

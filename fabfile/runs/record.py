@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from fabfile import console, events, outcome
-from fabfile.console import masked, say
+from fabfile.console import masked, masked_word, say
 from fabfile.errors import bounded
 from fabfile.outcome import FleetReport, Report
 from fabfile.runs import place
@@ -131,7 +131,7 @@ def recorded(door: str, calls: Sequence[Any]) -> Iterator[Record]:
         calls: Invoke's calls of the tasks.
     """
     wanted = any(call.task.recorded_by(door) for call in calls)
-    head = Head([masked(word) for word in (door, *sys.argv[1:])], time.time())
+    head = Head([masked_word(word) for word in (door, *sys.argv[1:])], time.time())
     record = Record(_directory() if wanted else None, head)
     with ExitStack() as stack:
         if record.kept:

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabfile import address, releases
-from fabfile.console import printable
+from fabfile.console import masked_word, printable, shown
 from fabfile.errors import Failed, Refused
+from fabfile.fleet import retry
 from fabfile.outcome import as_json
 from fabfile.plan import Upload
 from fabfile.repository import environment
@@ -108,6 +109,21 @@ def test_an_address_in_any_message_is_shown_without_its_password() -> None:
     assert "SECRET" not in str(Failed("a", "Location: http://u:SECRET@h/", "http://u:SECRET@h/"))
 
 
+@pytest.mark.parametrize(
+    "secret", ["it's SECRET", 'SEC"RET', "SE<CRET>", "SE/CRET", "SE#CRET", "SE?CRET", "SE@CRET", "SE\nCRET"]
+)
+def test_a_typed_word_is_shown_without_its_password_even_if_it_is_no_address(secret: str) -> None:
+    word = f"--mirror=http://user:{secret}@mirror/d"
+    assert masked_word(word) == "--mirror=http://***@mirror/d"
+    assert "CRET" not in shown(word, 200)
+    assert "CRET" not in retry("20260101-000000-000", ["deploy", word])
+
+
+@pytest.mark.parametrize("word", ["--size=10G", "web@rack", "http://mirror/d", "uname -r; id a@b"])
+def test_a_typed_word_without_credentials_stays_as_it_is(word: str) -> None:
+    assert masked_word(word) == word
+
+
 @given(st.text(max_size=200) | st.text('htps:/@"a. ', max_size=100))
 def test_masking_is_quick_and_leaves_text_without_addresses(text: str) -> None:
     assert "://" in text or "***" not in printable(text) or "***" in text
@@ -124,6 +140,13 @@ def test_netrc_names_the_password_of_a_server(home: Path) -> None:
     assert address.authorization("http://mirror.example:8080/x") == basic("user:SECRET")
     assert address.authorization("http://other.example/x") == ""
     assert address.authorization("file:///x") == ""
+
+
+def test_netrc_is_read_for_no_http_server_that_another_one_chose(home: Path) -> None:
+    (home / ".netrc").write_text("machine mirror.example login user password SECRET\n")
+    (home / ".netrc").chmod(0o600)
+    assert address.authorization("http://mirror.example/x", redirected=True) == ""
+    assert address.authorization("https://mirror.example/x", redirected=True) == basic("user:SECRET")
 
 
 def test_a_netrc_that_others_read_or_that_is_broken_is_refused_without_its_password(

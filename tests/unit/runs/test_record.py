@@ -20,7 +20,7 @@ from tests.unit.runs.calls import DEPLOY, LOOK, SHOW
 
 @pytest.fixture(autouse=True)
 def argv(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["/x/fab", "-H", "hosts", "deploy", "--mirror", "https://u:secret@m/x"])
+    monkeypatch.setattr(sys, "argv", ["/x/fab", "-H", "hosts", "deploy", "--mirror", "https://u:it's/secret@m/x"])
 
 
 def whole(*hosts: str) -> FleetReport:
