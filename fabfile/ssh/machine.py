@@ -169,7 +169,6 @@ class Machine(Connection):
         try:
             self._log_in(self.known or known_hosts.to_verify(self.known_hosts, self.host, self.port))
         except OtherKind as other:
-            self.client.close()
             self._log_in(other.known)
         self.transport.ask_for_life(ALIVE)
 
@@ -179,12 +178,20 @@ class Machine(Connection):
             said: list[str] = []
             self.connect_kwargs["transport_factory"] = partial(Transport, known, said, self.offers)
             try:
-                super().open()
+                self._connect()
                 return
             except (SSHException, OSError, EOFError, Unknown, Changed, Revoked) as error:
                 if attempt == TRIES - 1 or not turned_away(error, said):
                     raise unreachable(self, error, said) from error
             sleep(random.uniform(0, PAUSE * 2**attempt))
+
+    def _connect(self) -> None:
+        """Connect once; what fails is closed here, as Fabric counts as connected, and closes, only what succeeds."""
+        try:
+            super().open()
+        except BaseException:
+            self.client.close()
+            raise
 
 
 def _kept(machine: Machine) -> Any:
