@@ -11,7 +11,6 @@ import itertools
 import os
 import re
 import secrets
-import threading
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from time import monotonic
@@ -173,7 +172,7 @@ def _exchange(
     entered, *said = root.enter(stream)
     pieces = itertools.chain([body], data or ()) if entered else ()
     try:
-        late = _write(stream, pieces, limits, short=data is None and len(body) <= PIECE)
+        late = _write(stream, pieces, limits)
         if not entered or data is not None:
             stream.end_input()
         out, err, why = _read(stream, said, limits, hear)
@@ -183,31 +182,18 @@ def _exchange(
     return out, err, late or why
 
 
-def _write(stream: Stream, pieces: Iterable[bytes], limits: Limits, *, short: bool) -> str:
+def _write(stream: Stream, pieces: Iterable[bytes], limits: Limits) -> str:
     """Write a script and its data; return why the command was ended meanwhile; empty: it was not.
 
-    Args:
-        stream: the command that reads them.
-        pieces: the bytes.
-        limits: limits of the script.
-        short: whether they fit into any buffer on the way, so that no time limit is needed for writing them.
+    However short they are, a host may have no room for them.
     """
-    late: list[str] = []
-
-    def stop() -> None:
-        late.append(limits.late)
-        stream.cancel()
-
-    timer = threading.Timer(limits.end - monotonic(), stop)
-    timer.daemon = True  # a thread that is no longer waited for must not keep the process alive
-    if not short:
-        timer.start()
     try:
         for piece in pieces:
-            stream.write(piece)
-    finally:
-        timer.cancel()
-    return "".join(late)
+            stream.write(piece, limits.end - monotonic())
+    except TimeoutError:
+        stream.cancel()
+        return limits.late
+    return ""
 
 
 def _read(stream: Stream, said: Iterable[bytes], limits: Limits, hear: Hear | None) -> tuple[bytes, bytes, str]:

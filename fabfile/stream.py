@@ -28,8 +28,16 @@ class Stream(Protocol):
             TimeoutError: nothing came in time.
         """
 
-    def write(self, data: bytes) -> None:
-        """Write to its standard input."""
+    def write(self, data: bytes, seconds: float) -> None:
+        """Write to its standard input, unless the command has ended.
+
+        Args:
+            data: the bytes.
+            seconds: time limit for all of them.
+
+        Raises:
+            TimeoutError: the command did not read them in time.
+        """
 
     def end_input(self) -> None:
         """Close its standard input."""
@@ -86,20 +94,27 @@ class Local:
             ["/bin/sh", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             start_new_session=True, bufsize=0,
         )  # fmt: skip
+        assert self.process.stdin is not None
         assert self.process.stdout is not None and self.process.stderr is not None
+        os.set_blocking(self.process.stdin.fileno(), False)
         self.pipes = Pipes(self.process.stdout.fileno(), self.process.stderr.fileno())
 
     def read(self, size: int, seconds: float) -> tuple[bytes, bytes]:
         """See `Stream`."""
         return self.pipes.read(size, seconds)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, seconds: float) -> None:
         """See `Stream`."""
         assert self.process.stdin is not None
+        end, view, room = monotonic() + seconds, memoryview(data), select.poll()
+        room.register(self.process.stdin.fileno(), select.POLLOUT)
         try:
-            view = memoryview(data)
             while view:
-                view = view[self.process.stdin.write(view) :]
+                left = end - monotonic()
+                if room.poll(min(max(0.0, left), BLIND) * 1000):
+                    view = view[self.process.stdin.write(view) or 0 :]
+                elif left <= BLIND:
+                    raise TimeoutError
         except BrokenPipeError:
             return  # the command ended before it had read everything; its exit code and output tell why
 

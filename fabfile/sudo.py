@@ -96,19 +96,19 @@ class Entrance:
     def _converse(self, stream: Stream) -> tuple[bytes, bytes, str]:
         """Return what was printed on standard output and standard error, and what went wrong; empty: nothing."""
         out, heard, answered, end = b"", b"", False, monotonic() + LIMIT
-        while self.ready not in heard:
-            try:
+        try:
+            while self.ready not in heard:
                 pieces = stream.read(MOST, end - monotonic())
-            except TimeoutError:
-                return out, heard, f"sudo did not answer within {LIMIT} s"
-            if not any(pieces):
-                break
-            out, heard = out + pieces[0], heard + pieces[1]
-            if len(out) + len(heard) > MOST:
-                return out, heard, f"sudo printed more than {MOST >> 10} KiB"
-            if not answered and self.question in heard:
-                stream.write(_passwords[0] + b"\n")
-                answered = True
-            elif heard.count(self.question) > 1:
-                return out, heard, "sudo rejected the password"
+                if not any(pieces):
+                    break
+                out, heard = out + pieces[0], heard + pieces[1]
+                if len(out) + len(heard) > MOST:
+                    return out, heard, f"sudo printed more than {MOST >> 10} KiB"
+                if not answered and self.question in heard:
+                    stream.write(_passwords[0] + b"\n", end - monotonic())
+                    answered = True
+                elif heard.count(self.question) > 1:
+                    return out, heard, "sudo rejected the password"
+        except TimeoutError:
+            return out, heard, f"sudo did not answer within {LIMIT} s"
         return out, heard, ""

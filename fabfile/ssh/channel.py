@@ -8,6 +8,8 @@ from time import monotonic
 
 import paramiko
 
+from fabfile.ssh.failure import STEP_LIMIT
+
 EXIT_LIMIT = 10
 """Seconds to wait for the exit code after the output has ended."""
 
@@ -23,14 +25,33 @@ class Came(threading.Event):
         super().clear()
 
 
+class Answered(threading.Event):
+    """Set when the host has answered a request, for which Paramiko would wait as long as the connection lasts."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the answer.
+
+        Raises:
+            SSHException: it did not come in time.
+        """
+        if not super().wait(STEP_LIMIT if timeout is None else timeout):
+            raise paramiko.SSHException(f"the host did not answer within {STEP_LIMIT} s")
+        return True
+
+
 class Channel:
     """A command on a host; unlike Fabric's runner, it starts no threads, does not poll, and decodes nothing."""
 
     def __init__(self, channel: paramiko.Channel, command: str) -> None:
         self.channel, self.came = channel, Came()
+        channel.event = Answered()
         for output in (channel.in_buffer, channel.in_stderr_buffer):
             output.set_event(self.came)
-        channel.exec_command(command.encode(errors="surrogateescape"))
+        try:
+            channel.exec_command(command.encode(errors="surrogateescape"))
+        except BaseException:
+            self.cancel()
+            raise
 
     def read(self, size: int, seconds: float) -> tuple[bytes, bytes]:
         """See `stream.Stream`."""
@@ -45,16 +66,22 @@ class Channel:
             if not self.came.wait(max(0.0, end - monotonic())):
                 raise TimeoutError
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, seconds: float) -> None:
         """See `stream.Stream`."""
+        end, view = monotonic() + seconds, memoryview(data)
         try:
-            self.channel.sendall(data)
-        except OSError:
+            while view:
+                self.channel.settimeout(max(0.0, end - monotonic()))
+                view = view[self.channel.send(view) :]  # type: ignore[arg-type]  # it takes any bytes
+        except TimeoutError:
+            raise
+        except (OSError, EOFError):
             return  # the command ended before it had read everything; its exit code and output tell why
 
     def end_input(self) -> None:
         """See `stream.Stream`."""
-        self.channel.shutdown_write()
+        with suppress(EOFError, OSError, paramiko.SSHException):  # the connection was lost
+            self.channel.shutdown_write()
 
     def cancel(self) -> None:
         """See `stream.Stream`."""

@@ -137,7 +137,8 @@ class Machine(Connection):
         pauses = iter(SESSION_PAUSES)
         while True:
             try:
-                return Channel(self.create_session(), command)
+                with interruption.connecting():
+                    return Channel(self.create_session(), command)
             except (SSHException, EOFError) as error:
                 pause = next(pauses, None) if isinstance(error, ChannelException) else None
                 if pause is None:

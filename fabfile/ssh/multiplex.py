@@ -73,10 +73,15 @@ class Session:
         """See `stream.Stream`."""
         return self.pipes.read(size, seconds)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, seconds: float) -> None:
         """See `stream.Stream`."""
-        with suppress(OSError):  # the command ended before it had read everything; its exit code and output tell why
+        self.input.settimeout(max(0.001, seconds))
+        try:
             self.input.sendall(data)
+        except TimeoutError:
+            raise
+        except OSError:
+            return  # the command ended before it had read everything; its exit code and output tell why
 
     def end_input(self) -> None:
         """See `stream.Stream`."""

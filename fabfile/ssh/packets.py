@@ -10,23 +10,59 @@ from typing import Any
 from paramiko.common import MSG_CHANNEL_CLOSE, MSG_CHANNEL_FAILURE, MSG_CHANNEL_WINDOW_ADJUST
 from paramiko.message import Message
 from paramiko.packet import Packetizer
+from paramiko.ssh_exception import SSHException
 
 PIECE = 1 << 16
 """Bytes that are read at once; Paramiko reads a packet in two or three parts."""
+
+SILENCE = 60
+"""Seconds after which a connection is lost if the host acknowledges, or reads, nothing."""
+
+UNREAD = "the host reads nothing"
+"""What is said of a connection that was lost for that."""
 
 TO_CHANNEL = range(MSG_CHANNEL_WINDOW_ADJUST, MSG_CHANNEL_FAILURE + 1)
 """Types of the messages that begin with the number of an open channel."""
 
 
 class Buffered:
-    """A socket, or a channel of a gateway, whose input is read in large pieces."""
+    """A socket, or a channel of a gateway, whose input is read in large pieces.
+
+    Its time limit for one call is short, and Paramiko tries again without end. A host that reads nothing would stop all
+    threads that write to it, also those that ask whether it is alive.
+    """
 
     def __init__(self, sock: Any) -> None:
-        self.sock, self.left = sock, b""
-        self.send, self.close = sock.send, sock.close
+        self.sock, self.left, self.stuck, self.lost = sock, b"", math.inf, False
+        self.close = sock.close
+
+    def send(self, data: bytes) -> int:
+        """Write some of the bytes, and return how many.
+
+        Raises:
+            TimeoutError: there was no room in time.
+            SSHException: there has been none for long.
+        """
+        try:
+            sent: int = self.sock.send(data)
+        except TimeoutError:
+            self.stuck = min(self.stuck, monotonic())
+            if monotonic() - self.stuck > SILENCE:
+                self.lost = True
+                raise SSHException(UNREAD) from None
+            raise
+        self.stuck = math.inf
+        return sent
 
     def recv(self, size: int) -> bytes:
-        """Return some bytes, at most `size`; empty: the input has ended."""
+        """Return some bytes, at most `size`; empty: the input has ended.
+
+        Raises:
+            TimeoutError: nothing came in time.
+            SSHException: the host reads nothing.
+        """
+        if self.lost:
+            raise SSHException(UNREAD)
         left = self.left or self.sock.recv(PIECE)
         self.left = left[size:]
         return left[:size]

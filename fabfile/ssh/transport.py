@@ -16,10 +16,7 @@ from paramiko.auth_handler import AuthHandler
 from paramiko.common import cMSG_GLOBAL_REQUEST
 
 from fabfile.ssh.known_hosts import Known
-from fabfile.ssh.packets import Packets
-
-SILENCE = 60
-"""Seconds after which a connection is lost if the host's kernel acknowledges nothing."""
+from fabfile.ssh.packets import SILENCE, Packets
 
 ALIVE = 15
 """Interval in seconds of keepalive requests, while a script runs and prints nothing."""

@@ -42,7 +42,7 @@ class Reply:
         self.output: bytes | None = None
         self.code = 0
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, seconds: float) -> None:
         """Receive a part of the script, or of the data after it."""
         self.sent += data
 

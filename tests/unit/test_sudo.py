@@ -24,7 +24,8 @@ class Says:
         assert 0 < seconds <= sudo.LIMIT
         return b"", self.pieces.pop(0) if self.pieces else b""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, seconds: float) -> None:
+        assert 0 < seconds <= sudo.LIMIT
         self.told += data
 
     def end_input(self) -> None:

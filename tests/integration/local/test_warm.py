@@ -68,7 +68,7 @@ def test_a_limit_ends_what_runs_there_and_nothing_else(server: sshd.Server, conn
     with pytest.raises(Failed, match="it took longer than 1 s"):
         target.run(machine, "sleep 7362", limit=1)
     until(lambda: not running("7362"), "still runs what was stopped", 10)
-    other.write(b"end\n")
+    other.write(b"end\n", 10)
     out = b""
     while pieces := b"".join(other.read(100, 10)):
         out += pieces

@@ -92,7 +92,7 @@ def test_a_host_that_hangs_for_a_while_runs_it_once_and_nothing_else_suffers(
     finally:
         for session in sessions:
             os.kill(session, signal.SIGCONT)
-    other.write(b"end\n")
+    other.write(b"end\n", 10)
     assert other.read(100, 10) == (b"end\n", b"") and other.exit_code() == 0
     assert target.run(last := connect(), "echo in").stdout == "in\n" and not last.is_connected
     assert (tmp_path / "log").read_text() == "once\n"
