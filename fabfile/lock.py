@@ -2,6 +2,8 @@
 
 It is a lock of the kernel (flock), so it is released when the script that took it ends, for whatever reason. A
 generation counts the changes made on the machine; a plan that was made for an older generation is not applied.
+
+Only root may open the file: whoever can open it, even to read it, can hold the lock.
 """
 
 from __future__ import annotations
@@ -60,7 +62,7 @@ def taken(generation: str, name: str = "", wait: int | None = None) -> list[str]
     seconds = SHORT if wait is None else min(wait, SHORT)
     login = "login ${SUDO_USER:-$(id -un)}${SSH_CLIENT:+ from ${SSH_CLIENT%% *}}"
     return [
-        f"exec 9>>{LOCK}",
+        f"umask 077; exec 9>>{LOCK}; umask 022; chmod 600 {LOCK}",  # an earlier version let everybody read it
         f"flock -w {seconds} 9 || {_say_who()}",
         f"now=''; [ ! -r {GENERATION} ] || read -r now <{GENERATION}",
         f'now=${{now:-0}}; [ "$now" = {quote(generation)} ] || {{ cat {LOCK}; exit {STALE}; }}',
@@ -81,7 +83,9 @@ def waiting(seconds: int) -> str:
 
 def _say_who() -> str:
     """Return the shell code for a script that did not get the lock: it prints who holds it, and exits with `BUSY`."""
-    return f"{{ cat {LOCK}; echo $(($(date +%s) - $(stat -c %Y {LOCK}))) s ago; exit {BUSY}; }}"
+    # A user who opened it when an earlier version had made it has it open until the next boot.
+    others = f"find /proc/[0-9]*/fd -lname {LOCK} ! -user root -printf 'and held open by %u: %h\\n' 2>/dev/null"
+    return f"{{ cat {LOCK}; echo $(($(date +%s) - $(stat -c %Y {LOCK}))) s ago; {others}; exit {BUSY}; }}"
 
 
 def _me() -> str:

@@ -109,6 +109,34 @@ def test_a_host_gets_neither_the_agent_nor_more_than_its_limits(deployed: Machin
     until(lambda: not deployed.ssh(f"pgrep -x yes; pgrep -fx '{hangs}'", code=None), "still runs", 10)
 
 
+LOCKS = ("/run/containerd-devmapper.lock", "/run/devmapper-pool/containerd-pool.lock")
+
+
+def test_nobody_else_can_hold_a_lock(attacked: Machine) -> None:
+    change = "sed -i s/discard_blocks.*// /etc/containerd/config.toml"
+    # As an earlier version made them, or a lost file would be made.
+    attacked.ssh(f"{change}; chmod 644 {LOCKS[0]}; rm {LOCKS[1]}")
+    assert "changed 1" in attacked.fab("containerd.configure")
+    attacked.ssh("/usr/local/libexec/devmapper-pool settle containerd-pool")
+    for lock in LOCKS:
+        assert attacked.ssh(f"stat -c '%a %U' {lock}") == "600 root\n"
+        assert "Permission denied" in attacked.ssh(f"su mallory -c 'flock -n -s {lock} true' 2>&1", code=None)
+
+
+def test_one_who_holds_it_since_an_earlier_version_is_named(attacked: Machine) -> None:
+    hold = f"flock --no-fork -s {LOCKS[0]} sleep 600"
+    attacked.ssh(
+        f"sed -i s/discard_blocks.*// /etc/containerd/config.toml; chmod 644 {LOCKS[0]}\n"
+        f"setsid su mallory -c '{hold}' >/dev/null 2>&1 </dev/null & until pgrep -fx 'sleep 600'; do sleep 0.1; done"
+    )
+    said = attacked.fab("containerd.configure", code=1)
+    pid = attacked.ssh("pgrep -u mallory -fx 'sleep 600'").strip()
+    assert "another operator is changing this machine" in said
+    assert f"and held open by mallory: /proc/{pid}/fd" in said
+    attacked.ssh(f"kill {pid}")
+    assert "changed 1" in attacked.fab("containerd.configure")
+
+
 DIRECT = ("--variant", "direct", "--device", "/dev/disk/by-id/virtio-lab-disk")
 ON_VOLUME = ("--volume", "containerd-two/files", "--volume-size", "3G")
 CHANGED = "sed -i s/discard_blocks.*// /etc/containerd/config.toml"

@@ -128,7 +128,7 @@ def test_the_lock_outlives_the_last_change() -> None:
 
 def test_the_lock_comes_before_everything_else() -> None:
     lines = apply_script([Command("a", "first")], {}, "0").splitlines()
-    assert lines[0] == f"exec 9>>{LOCK}"
+    assert lines[0] == f"umask 077; exec 9>>{LOCK}; umask 022; chmod 600 {LOCK}"
     assert lines[1].startswith("flock -w 5 9 ||")
     assert GENERATION in lines[2]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -110,21 +111,31 @@ def held(lock: Path, seconds: float) -> Iterator[None]:
             holder.terminate()
 
 
+def settle(directory: Path, wait: int) -> str:
+    """Have a pool's script take its lock, and return what it says then, as there is no pool."""
+    script = directory / "devmapper-pool"
+    script.write_text(render("pool/devmapper-pool.sh.j2", conf_dir=str(directory), run_dir=str(directory), meta_most=1))
+    (directory / "gone.conf").write_text("VARIANT=loop\n")
+    command = ["env", f"DEVMAPPER_POOL_WAIT={wait}", "sh", str(script), "settle", "gone"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stderr
+
+
 def test_the_lock_of_a_pool_is_waited_for_as_long(tmp_path: Path) -> None:
-    script, lock = tmp_path / "devmapper-pool", tmp_path / "gone.lock"
-    script.write_text(render("pool/devmapper-pool.sh.j2", conf_dir=str(tmp_path), run_dir=str(tmp_path), meta_most=1))
-    (tmp_path / "gone.conf").write_text("VARIANT=loop\n")
-
-    def settle(wait: int) -> str:
-        command = ["env", f"DEVMAPPER_POOL_WAIT={wait}", "sh", str(script), "settle", "gone"]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stderr
-
+    lock = tmp_path / "gone.lock"
     with held(lock, 600):
         begin = monotonic()
-        said = settle(1)
+        said = settle(tmp_path, 1)
         assert 1 <= monotonic() - begin < 10
         assert re.search(r"gone has been held for 1 s by .*process \d+, sleep 600 ", said), said
     lock.with_name("gone.lock.held").unlink()
     with held(lock, 2):
-        said = settle(30)
+        said = settle(tmp_path, 30)
     assert "gone is not active" in said, "it got the lock"
+
+
+def test_only_root_may_open_the_lock_of_a_pool(tmp_path: Path) -> None:
+    lock = tmp_path / "gone.lock"
+    for _ in ("made", "made by an earlier version"):
+        assert "gone is not active" in settle(tmp_path, 1)
+        assert stat.S_IMODE(lock.stat().st_mode) == 0o600
+        lock.chmod(0o644)
