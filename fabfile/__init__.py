@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from invoke import Collection
 
-from fabfile import bytecode as bytecode
+from fabfile import startup as startup
+
+# isort: split
 from fabfile import commandline, tasks
 
 

@@ -37,10 +37,12 @@ def place(have: Facts, name: str, key: str, source: Source, unpack: str, prove: 
     parent, new, there = quote(f"/opt/{name}"), quote(f"/opt/{name}/.new-{key}"), quote(f"/opt/{name}/{key}")
     script = [
         "umask 022",
-        # Left behind by an interrupted run.
-        f'rm -rf {parent}/.new-*; d={new}; mkdir -p "$d"',
+        # Left behind by an interrupted run. The modes in an archive may let others write: until they are set, nobody
+        # else may enter, as a file that was opened before would stay open.
+        f'rm -rf {parent}/.new-*; d={new}; mkdir -p {parent}; mkdir -m 700 "$d"',
         unpack,
         prove,
+        'find "$d" -mindepth 1 ! -type l -exec chmod a=rX,u+w {} +; chmod 755 "$d"',
         # After a power cut, the new name must not exist without its content.
         f'sync -f "$d"; mv -T "$d" {there}; sync /opt {parent}',
     ]

@@ -25,7 +25,8 @@ def test_from_nothing_it_is_unpacked_beside_proved_renamed_switched_and_linked_i
     assert isinstance(upload, Upload) and upload.source is SOURCE
     lines = upload.script.splitlines()
     assert lines[0] == "umask 022"
-    assert lines[-3:-1] == ["unpack", "prove"]
+    assert lines[-4:-2] == ["unpack", "prove"]
+    assert lines[-2].endswith('chmod 755 "$d"')
     assert lines[-1].startswith('sync -f "$d"; mv -T "$d" /opt/runc/1-a')
     assert isinstance(switch, Command) and "none → 1-a" in switch.why
     moved = "ln -sfn 1-a /opt/runc/current.new; mv -T /opt/runc/current.new /opt/runc/current; sync /opt/runc"
