@@ -54,13 +54,16 @@ def apply(c: Context, name: str, changes: list[Change], have: Facts, look: str =
         if isinstance(change, Upload):
             path = change.source.path()
             staged[number] = (target.stage(c, path, change.source.label), sha256(path))
-    script = apply_script(changes, staged, have.system.generation, name, lock.patience(c))
+    uploads = [path for path, _ in staged.values()]
+    clear = target.removal(c, uploads)
+    script = apply_script(changes, staged, have.system.generation, name, lock.patience(c), clear)
     if look:
         script += f"set +e; echo\n{look}\nexit 0\n"  # its output shows whether it finished
     progress = Progress(changes)
     with activity.doing(progress.__str__):
         result = lock.run(c, name, script, progress.hear)
-    target.unstage(c, [path for path, _ in staged.values()])
+    if not lock.begun(result):
+        target.unstage(c, uploads)
     lock.check(name, result)
     if result.exited:
         raise _failure(name, changes, result.stdout + result.stderr, result.exited)
@@ -92,6 +95,7 @@ def apply_script(
     generation: str,
     name: str = "",
     wait: int | None = None,
+    clear: str = "",
 ) -> str:
     """Compose the script that takes the machine's lock, makes all changes in order, and stops at the first failure.
 
@@ -101,8 +105,12 @@ def apply_script(
         generation: the generation that the changes were planned for, see `lock.taken`.
         name: name of the step or task.
         wait: seconds to wait for the lock.
+        clear: command that removes the uploads, however the script ends once it has the lock; empty: there are none.
     """
     lines = [*lock.taken(generation, name, wait), "set -e"]
+    if clear:
+        # The signals come when the connection is lost: to all processes, and to a shell that tells what became of one.
+        lines.append(f"trap {quote(clear)} EXIT; trap 'exit 143' TERM PIPE")
     written: list[File] = []
     for number, change in enumerate(changes):
         if not isinstance(change, File):

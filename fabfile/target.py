@@ -24,9 +24,10 @@ PROLOGUE = "umask 022; export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/
 """The same environment for every script: messages we can parse, sbin also for a user who has none in PATH, and files
 that only their owner writes, whatever the login's umask is."""
 
-STAGE = """umask 077
+STAGE = r"""umask 077
 loose=$(find /var/tmp -prune -perm -o=w ! -perm -1000)
 [ -z "$loose" ] || { echo "others may rename what is in /var/tmp"; exit 1; }
+find /var/tmp -maxdepth 1 -type d -user root -mmin +1440 -regex '/var/tmp/containerd-devmapper\.\w*' -exec rm -rf {} +
 d=$(mktemp -d /var/tmp/containerd-devmapper.XXXXXXXXXX)
 trap '[ "$done" ] || rm -rf "$d"' EXIT
 done=''
@@ -35,7 +36,9 @@ cat <&3 >"$d/file" || { df -h /var/tmp; exit 1; }
 done=yes
 echo "$d/file"
 """
-"""Root's own copy, in a directory that nobody else may enter or rename; whoever uses it checks that very copy."""
+"""Root's own copy, in a directory that nobody else may enter or rename; whoever uses it checks that very copy.
+
+A run that was killed, or lost its connection, between an upload and its use leaves one, which goes after a day."""
 
 STAGED = re.compile(r"(/var/tmp/containerd-devmapper\.\w{10})/file")
 """Path of such a copy, and its directory."""
@@ -131,18 +134,25 @@ def _pieces(source: Path, transfer: Transfer) -> Iterator[bytes]:
             transfer.came += len(piece)
 
 
-def unstage(c: Context, paths: list[str]) -> None:
-    """Remove what `stage` brought to another machine, with its directory.
+def removal(c: Context, paths: list[str]) -> str:
+    """Return the command that removes what `stage` brought to another machine, with its directory; else nothing.
 
     Raises:
-        ValueError: a path is not one that `stage` returned; nothing is removed.
+        ValueError: a path is not one that `stage` returned.
     """
-    if paths and hasattr(c, "host"):
-        found = [STAGED.fullmatch(path) for path in paths]
-        directories = [match[1] for match in found if match]
-        if len(directories) != len(paths):
-            raise ValueError(f"not staged: {paths}")
-        sh(c, f"rm -rf {' '.join(map(quote, directories))}", "removing staged files", limit=60)
+    if not paths or not hasattr(c, "host"):
+        return ""
+    found = [STAGED.fullmatch(path) for path in paths]
+    directories = [match[1] for match in found if match]
+    if len(directories) != len(paths):
+        raise ValueError(f"not staged: {paths}")
+    return f"rm -rf {' '.join(map(quote, directories))}"
+
+
+def unstage(c: Context, paths: list[str]) -> None:
+    """Remove what `stage` brought to another machine; see `removal`."""
+    if command := removal(c, paths):
+        sh(c, command, "removing staged files", limit=60)
 
 
 def is_dry(c: Context) -> bool:
