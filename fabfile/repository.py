@@ -114,7 +114,10 @@ def environment(home: Path, url: str) -> dict[str, str]:
     """
     dropped = ("SSH_ASKPASS", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")
     own = {key: value for key, value in os.environ.items() if not key.startswith("GIT_") and key not in dropped}
-    settings = {"http.extraHeader": f"Authorization: {value}"} if (value := address.authorization(url)) else {}
+    settings = {}
+    if value := address.authorization(url):
+        # git would send the header to whatever server the first one names, and fetch everything from there.
+        settings = {"http.extraHeader": f"Authorization: {value}", "http.followRedirects": "false"}
     own |= {
         "HOME": str(home),
         "LC_ALL": "C",

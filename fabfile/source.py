@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,14 @@ from fabfile.web import HINT
 
 MOST_LISTED = 64 << 20
 """Limit for the listing of a tree in bytes: a small repository can describe an endless tree."""
+
+
+HINTS = {
+    # git suggests a line in ~/.gitconfig, which has no effect here.
+    "dubious ownership": "the mirror must belong to you or to root: chown -R root DIRECTORY",
+    "returned error: 30[1-8]": "it redirects, and a password follows no redirect: name the address that it leads to",
+}
+"""Message of git → how to fix it."""
 
 
 class Git(msgspec.Struct, frozen=True):
@@ -85,12 +94,10 @@ def _fetch(git: Git, repository: Repository) -> None:
     if fetched.exited:
         fetched = repository.fetch(git.ref)
     if fetched.exited or repository.run("cat-file", "-e", f"{git.commit}^{{commit}}").exited:
-        # git suggests a line in ~/.gitconfig, which has no effect here.
-        foreign = "dubious ownership" in fetched.stderr
         raise Failed(
             f"cannot fetch containerd {git.version} from {git.url}",
             f"{fetched.stderr}\nwanted: commit {git.commit} of {git.ref}",
-            hint="the mirror must belong to you or to root: chown -R root DIRECTORY" if foreign else HINT,
+            hint=next((hint for what, hint in HINTS.items() if re.search(what, fetched.stderr)), HINT),
         )
 
 

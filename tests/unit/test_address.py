@@ -91,7 +91,7 @@ def test_the_password_is_in_no_plan_message_or_argument_but_goes_with_what_is_be
     assert address.authorization("http://creds.example/xy") == ""
     assert address.authorization("https://creds.example/x/y") == ""
     own = environment(Path("/nowhere"), release.containerd.url)
-    assert own["GIT_CONFIG_VALUE_0"] == f"Authorization: {wanted}" and own["GIT_CONFIG_COUNT"] == "1"
+    assert own["GIT_CONFIG_VALUE_0"] == f"Authorization: {wanted}" and own["GIT_CONFIG_COUNT"] == "2"
 
 
 @pytest.mark.parametrize(

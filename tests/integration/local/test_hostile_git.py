@@ -7,7 +7,8 @@ import socket
 import subprocess
 import tarfile
 from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -226,6 +227,16 @@ def command_lines() -> list[str]:
     return found
 
 
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The host and port of a server."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
 @pytest.fixture
 def locked_server(mirror: Path) -> Iterator[tuple[str, list[str]]]:
     """The host and port of a server that wants a password, and all arguments that were seen while it served."""
@@ -245,11 +256,8 @@ def locked_server(mirror: Path) -> Iterator[tuple[str, list[str]]]:
         def log_message(self, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Files)
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"127.0.0.1:{server.server_port}", seen
-    server.shutdown()
-    server.server_close()
+    with serving(Files) as host:
+        yield host, seen
 
 
 def test_the_password_of_an_address_is_in_no_arguments(
@@ -264,6 +272,34 @@ def test_the_password_of_an_address_is_in_no_arguments(
     assert not [line for line in seen if any(secret in line for secret in secrets)]
     out = capsys.readouterr()
     assert "SECRET" not in out.out + out.err
+
+
+@pytest.mark.parametrize("kept", ["in the address", "in netrc"])
+def test_the_password_follows_no_redirect(
+    mirror: Path, locked_server: tuple[str, list[str]], home: Path, kept: str
+) -> None:
+    requests: list[str | None] = []
+
+    class Redirects(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            requests.append(self.headers["Authorization"])
+            self.send_response(302)
+            self.send_header("Location", f"http://{locked_server[0]}{self.path}")
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with serving(Redirects) as host:
+        if kept == "in netrc":
+            (home / ".netrc").write_text("machine 127.0.0.1 login user password SECRET\n")
+            (home / ".netrc").chmod(0o600)
+        address.clean(f"http://{'user:SECRET@' * (kept != 'in netrc')}{host}", "url")
+        with pytest.raises(Failed, match="cannot fetch containerd") as failed:
+            wanted(mirror, url=f"http://{host}/containerd.git").path()
+    assert set(requests) == {"Basic dXNlcjpTRUNSRVQ="}, "the first server gets it"
+    assert locked_server[1] == [], "the other one is not even asked"
+    assert "redirect" in failed.value.hint and "password" in failed.value.hint
 
 
 def test_the_password_of_netrc_is_gits_too(mirror: Path, locked_server: tuple[str, list[str]], home: Path) -> None:
