@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
-from fabfile import activity, kept, web
+from fabfile import activity, kept, paths, private, web
 from fabfile.catalogue import LARGEST
 from fabfile.console import say
 from fabfile.errors import Failed
@@ -22,12 +22,15 @@ MOST_TEXT = 64 << 10
 
 @contextmanager
 def locked(wanted: Path) -> Iterator[None]:
-    """Lock `wanted` against other threads and processes, and create its directory.
+    """Lock `wanted`, usually in the cache, against other threads and processes, and create its directory.
 
     Raises:
+        Refused: others may write to the cache.
         Failed: the directory cannot be created or written to, or its disk is full.
     """
     try:
+        if wanted.is_relative_to(paths.cache()):
+            private.make_cache()
         wanted.parent.mkdir(parents=True, exist_ok=True)
         lock = wanted.with_name(f".{wanted.name}.lock").open("w")
     except OSError as error:

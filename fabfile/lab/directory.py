@@ -14,10 +14,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from fabfile import private
 from fabfile.console import say
 from fabfile.errors import Refused
 from fabfile.lab import files, hosts, vm
-from fabfile.target import quote
 
 MARK = ".containerd-devmapper-lab"
 """Name of the mark, which is also the file that is locked."""
@@ -54,7 +54,8 @@ def check(lab: Path) -> bool:
         Refused: it contains other files, is not a directory, or can be written to by others.
     """
     if lab.is_dir():
-        _check_owner(lab)
+        hint = "let LAB_DIR name a new directory"
+        private.check(lab, "a user who may write to a lab's directory has the rights of the lab", hint)
     if is_lab(lab):
         return True
     if os.path.lexists(lab) and (not lab.is_dir() or any(not _is_half_a_mark(path) for path in lab.iterdir())):
@@ -67,18 +68,6 @@ def check(lab: Path) -> bool:
             hint="let LAB_DIR name a new directory",
         )
     return False
-
-
-def _check_owner(lab: Path) -> None:
-    """Refuse a directory in which another user could replace a file that we write to or remove."""
-    found = lab.stat()
-    if found.st_uid != os.geteuid():
-        what, hint = f"{lab} belongs to user {found.st_uid}", "let LAB_DIR name a new directory"
-    elif found.st_mode & 0o022:
-        what, hint = f"others may write to {lab}", f"chmod go-w {quote(str(lab))}"
-    else:
-        return
-    raise Refused(what, "a user who may write to a lab's directory has the rights of the lab", hint=hint)
 
 
 def _is_half_a_mark(path: Path) -> bool:
