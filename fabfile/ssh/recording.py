@@ -11,11 +11,16 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic, sleep
 
 from fabfile.errors import Failed, Refused
 from fabfile.ssh import known_hosts
 from fabfile.ssh.hostkeys import Keys
 from fabfile.ssh.known_lines import HASHED, Entry, index
+from fabfile.target import quote
+
+WAIT = 30
+"""Seconds to wait for another run, which holds the lock for a fraction of one."""
 
 
 def record(file: Path, hosts: Iterable[Keys]) -> None:
@@ -26,7 +31,7 @@ def record(file: Path, hosts: Iterable[Keys]) -> None:
         hosts: the hosts with the keys to record.
 
     Raises:
-        Refused: the file cannot be opened, or has another key of a host by now.
+        Refused: the file cannot be opened, another process has locked it, or it has another key of a host by now.
         Failed: writing failed, for example because the disk is full.
     """
     try:
@@ -47,12 +52,34 @@ def _locked(file: Path) -> Iterator[int]:
         try:
             if not stat.S_ISREG(os.fstat(opened).st_mode):
                 raise Refused(f"cannot write the host keys to {file}", "it is not a regular file")
-            fcntl.flock(opened, fcntl.LOCK_EX)
+            _lock(opened, file)
             if file.exists() and os.path.samestat(os.fstat(opened), file.stat()):
                 yield opened
                 return
         finally:
             os.close(opened)
+
+
+def _lock(opened: int, file: Path) -> None:
+    """Lock the open file; not without end, as anybody who may read the file can hold the lock.
+
+    Raises:
+        Refused: another process holds the lock for long.
+    """
+    end = monotonic() + WAIT
+    while True:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if monotonic() > end:
+                raise Refused(
+                    f"cannot write the host keys to {file}",
+                    f"another process has locked it for {WAIT} s",
+                    hint=f"see which one has it open: fuser -v {quote(str(file))}",
+                ) from error
+            sleep(0.05)
+        else:
+            return
 
 
 def _lines(file: Path, hosts: Iterable[Keys]) -> str:

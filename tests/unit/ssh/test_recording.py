@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import resource
 import threading
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fabfile.errors import Failed, Refused
-from fabfile.ssh import known_hosts
+from fabfile.ssh import known_hosts, recording
 from fabfile.ssh.hostkeys import Keys
 from fabfile.ssh.known_lines import Entry
 from fabfile.ssh.recording import record
@@ -105,6 +106,18 @@ def test_many_at_once_write_whole_lines(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert sorted(file.read_text().splitlines()) == sorted(f"{name} {text()}" for name in [*names, "shared"])
+
+
+def test_a_lock_that_is_held_is_not_waited_for_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "known_hosts"
+    file.touch()
+    monkeypatch.setattr(recording, "WAIT", 0.1)
+    with file.open() as held:
+        fcntl.flock(held, fcntl.LOCK_SH)
+        with pytest.raises(Refused) as refused:
+            record(file, [])
+    assert "another process has locked it" in refused.value.details
+    assert refused.value.hint.endswith(f"fuser -v {file}")
 
 
 def test_where_a_line_is(tmp_path: Path) -> None:
