@@ -28,6 +28,9 @@ BUSY, STALE = 75, 76
 """Exit codes of a script that begins with `taken`: somebody else holds the lock; or the machine was changed after its
 facts were gathered. Once the script has printed a mark, an exit code is that of a change."""
 
+FOREIGN = "and held open by"
+"""Before the name of a user who is not root, and the process."""
+
 SHORT = 5
 """Seconds that a script itself waits for the lock; before `run` waits longer, it prints who holds the lock."""
 
@@ -84,7 +87,7 @@ def waiting(seconds: int) -> str:
 def _say_who() -> str:
     """Return the shell code for a script that did not get the lock: it prints who holds it, and exits with `BUSY`."""
     # A user who opened it when an earlier version had made it has it open until the next boot.
-    others = f"find /proc/[0-9]*/fd -lname {LOCK} ! -user root -printf 'and held open by %u: %h\\n' 2>/dev/null"
+    others = f"find /proc/[0-9]*/fd -lname {LOCK} ! -user root -printf '{FOREIGN} %u: %h\\n' 2>/dev/null"
     return f"{{ cat {LOCK}; echo $(($(date +%s) - $(stat -c %Y {LOCK}))) s ago; {others}; exit {BUSY}; }}"
 
 
@@ -146,8 +149,7 @@ def check(name: str, answer: Answer) -> None:
     if answer.exited == STALE and not begun(answer):
         raise Stale(answer.stdout.strip())
     if answer.exited == BUSY and not begun(answer):
-        raise Failed(
-            f"{name}: another operator is changing this machine",
-            answer.stdout,
-            hint="wait, then run it again; with --wait-lock SECONDS before the task it waits by itself",
-        )
+        hint = "wait, then run it again; with --wait-lock SECONDS before the task it waits by itself"
+        if FOREIGN in answer.stdout:
+            hint = "a user's process holds the lock: end it with kill PID on the host, then run it again"
+        raise Failed(f"{name}: another operator is changing this machine", answer.stdout, hint=hint)
