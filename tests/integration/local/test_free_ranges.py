@@ -31,9 +31,14 @@ def dump(blocks: int, runs: list[tuple[int, int]]) -> str:
     return "\n".join([*lines, "</superblock>", ""])
 
 
-def free(xml: str) -> list[tuple[int, int]]:
-    """The ranges that the shell finds free, in bytes."""
-    script = render("pool/free-ranges.sh.j2") + "free_ranges\n"
+def free(xml: str, before: str = "") -> list[tuple[int, int]]:
+    """The ranges that the shell finds free, in bytes.
+
+    Args:
+        xml: a dump.
+        before: shell that runs first.
+    """
+    script = f"{before}\n" + render("pool/free-ranges.sh.j2") + "free_ranges\n"
     done = subprocess.run(["sh", "-euc", script], input=xml, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     return [(int(offset), int(length)) for offset, length in (line.split() for line in done.stdout.splitlines())]
@@ -67,3 +72,12 @@ def test_a_pool_of_a_pebibyte_is_counted_to_the_byte() -> None:
 def test_a_damaged_dump_discards_nothing(xml: str) -> None:
     with pytest.raises(subprocess.CalledProcessError):
         free(xml)
+
+
+@pytest.mark.parametrize("lines", range(5))
+def test_a_sort_that_dies_while_it_prints_discards_nothing(lines: int) -> None:
+    runs = [(0, 9), (20, 5), (400, 3)]
+    dies = f'sort() {{ command sort "$@" | head -n {lines}; }}'
+    with pytest.raises(subprocess.CalledProcessError):
+        free(dump(1000, runs), dies)
+    assert free(dump(1000, runs), dies.replace(f"-n {lines}", "-n 5")) == free(dump(1000, runs))

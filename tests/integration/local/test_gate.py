@@ -232,3 +232,12 @@ def test_what_somebody_else_has_under_the_name_of_an_unfinished_file_stays(tmp_p
     assert begun(tmp_path, "remove_ours 12 data.new") == (0, "")
     assert new.is_dir() or new.read_text() == "mine\n"
     assert other.read_text() == "mine\n"
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_the_last_line_of_fstab_stays_a_line_of_its_own(tmp_path: Path, end: str) -> None:
+    fstab = tmp_path / "fstab"
+    fstab.write_text(f"UUID=1 / ext4 defaults 0 1\nUUID=2 /srv ext4 defaults 0 2{end}")
+    here = f"{gate.functions()}\nsystemctl() {{ :; }}\nadd_fstab 'UUID=3 /a ext4 nofail 0 2'"
+    subprocess.run(["sh", "-euc", here.replace("/etc/fstab", str(fstab))], check=True)
+    assert [line.split()[1] for line in fstab.read_text().splitlines()] == ["/", "/srv", "/a"]
