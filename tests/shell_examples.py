@@ -100,7 +100,7 @@ def _maintenance(pool: ManagedPool, daemon: Daemon) -> dict[str, str]:
         "stop-force": common + render("pool/stop.sh.j2", force=True, **values),
         "blockers": _blockers(common, values),
         "database": render("pool/database.sh.j2", **values),
-        "repair": common + pool.render("repair"),
+        "repair": pool.render("repair"),
         "restore": common + pool.render("restore", source=""),
         "restore-from": common + pool.render("restore", source="/a backup.gz"),
         "swap": pool.render("swap", candidate="/dev/vg/new"),

@@ -112,23 +112,31 @@ def _fixed(c: Context, found: Session, *, yes: bool) -> Affected:
 
 
 def refuse_all(found: Session, result: Orphans, seen: View, *, yes: bool) -> None:
-    """Refuse deletions where a database, not the pool, seems to be at fault.
+    """Refuse a repair where one of the records as a whole seems to be at fault.
 
     Raises:
-        Refused: without --yes, if a database is missing, or every thin id of the pool would be deleted.
+        Refused: without --yes, if a database is missing, every thin id of the pool would be deleted, or every thin
+            device that containerd uses would be given up.
     """
+    again = hints.again(TASK, found.daemon, found.name, "--fix", "--yes")
     for path, there in ((found.database, seen.database), (found.snapshots, seen.snapshots)):
         if there is None and seen.ids and not yes:
             raise Refused(
                 f"{path} is not there, and the pool has {len(seen.ids)} thin devices",
                 "without it, nothing tells which of them containerd needs",
                 hint=f"restore the file; or remove them all, and have containerd unpack its images again, where it has"
-                f" their content: {hints.again(TASK, found.daemon, found.name, '--fix', '--yes')}",
+                f" their content: {again}",
             )
     going = set(result.ids) | {entry.id for entry in result.unowned if entry.id in seen.ids}
     if going and len(going) == len(seen.ids) and not yes:
         raise Refused(
             f"none of the {len(seen.ids)} thin devices of {found.name} is in containerd's databases",
             "removing them would empty the pool: are these the right databases?",
-            hint=f"if that is what you want: {hints.again(TASK, found.daemon, found.name, '--fix', '--yes')}",
+            hint=f"if that is what you want: {again}",
+        )
+    if result.entries and not yes and not {entry.id for entry in (seen.database or {}).values()} & seen.ids.keys():
+        raise Refused(
+            f"none of the {len(result.entries)} thin devices that containerd uses is in the pool {found.name}",
+            "all images and containers would be lost: is this the right metadata?",
+            hint=f"a backup may have them: {found.command('pool.restore')}; to go on without them: {again}",
         )

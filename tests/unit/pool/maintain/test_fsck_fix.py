@@ -160,3 +160,14 @@ def test_dry_does_not_read_the_databases(machine: Make, name: str, fix: bool) ->
     report = done("pool.fsck", c, fix=fix)
     assert (report.status, c.done) == ("pending", [])
     assert "apply" not in c.log
+
+
+@both
+def test_a_pool_that_seems_to_have_lost_everything_is_not_given_up_without_yes(machine: Make, name: str) -> None:
+    c = machine(POOLS[name](), says={LOOK: records(name, (), known=(1, 2))})
+    error = trouble(done("pool.fsck", c, fix=True), "refused")
+    assert error.what == f"none of the 2 thin devices that containerd uses is in the pool {name}"
+    assert "--yes" in error.hint
+    assert c.done == [*whole(name)[:5], start(name)], "nothing was removed, and containerd runs again"
+    c = machine(POOLS[name](), says={LOOK: [records(name, (), known=(1, 2))] * 4 + [records(name, (), known=())]})
+    assert done("pool.fsck", c, fix=True, yes=True).status == "changed"
