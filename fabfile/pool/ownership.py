@@ -7,7 +7,7 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts, record
 from fabfile.facts.instances import Config
 from fabfile.facts.record import Record
-from fabfile.instance import Daemon
+from fabfile.instance import OURS, Daemon
 from fabfile.plan import words
 
 KEEP_BOTH = "to keep both, use another instance: --instance NAME"
@@ -16,6 +16,12 @@ KEEP_BOTH = "to keep both, use another instance: --instance NAME"
 def owner(of: Record | None) -> Daemon:
     """Return the containerd that a pool was created for; the default one if the pool is not ours."""
     return Daemon(of.instance if of else "")
+
+
+def installed(have: Facts, daemon: Daemon) -> bool:
+    """Return whether the unit of a containerd is ours."""
+    unit = have.files.get(daemon.unit_path)
+    return unit is not None and unit.content.startswith(OURS)
 
 
 def within(dir: str, daemon: Daemon) -> bool:

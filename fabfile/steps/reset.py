@@ -21,7 +21,7 @@ from fabfile.outcome import Outcome
 from fabfile.plan import Change, words
 from fabfile.pool import limits, lookup, remove, units
 from fabfile.pool.lvm import identity
-from fabfile.pool.ownership import owner
+from fabfile.pool.ownership import installed, owner
 from fabfile.pool.remove import Part, Removal
 from fabfile.steps import teardown
 
@@ -47,11 +47,12 @@ def remove_pools(c: Context, name: str, instance: str, *, yes: bool, force: bool
     if name:
         limits.check_name(name)
     pool = name or host.pool.dm_name
-    have = gather(c, about(host, pool=pool, only=("instances",)))
+    default = Daemon("", host.bin_dir)
+    have = gather(c, about(host, pool=pool, only=("instances", "files"), files=(default.unit_path,)))
     names = sorted(have.instances.pools) if all else _chosen(have, host.daemon, pool, named=bool(name))
     parts = [_part(c, have, host, each, last=_last(have, names, each), force=force) for each in names]
     if all:
-        parts.append(teardown.part(Daemon("", host.bin_dir), force=force))
+        parts.append(teardown.part(default, force=force))
     if target.is_dry(c) and parts:
         return _preview(c, parts)
     looks = {part: gather(c, part.step.query) for part in parts}
@@ -102,10 +103,9 @@ def _part(c: Context, have: Facts, host: Host, name: str, *, last: bool, force: 
     record = have.instances.pools[name]
     daemon = Daemon(record.instance, host.bin_dir)
     config = have.instances.configs.get(daemon.config)
-    uses = config is None or config.pool in ("", name)
     root = config.pool_root if config and config.pool == name else ""
     root = root or record.dir or host.pool.dir
-    pool = Removal(name, daemon, record, root.rstrip("/"), uses=uses, last=last, force=force)
+    pool = Removal(name, daemon, record, root.rstrip("/"), uses=_uses(have, daemon, name), last=last, force=force)
     devices: tuple[str, ...] = ()
     query = msgspec.structs.replace(pool.query(), only=("lvm",))
     if isinstance(record, LvmRecord) and (lvm := gather(c, query).lvm):
@@ -114,6 +114,15 @@ def _part(c: Context, have: Facts, host: Host, name: str, *, last: bool, force: 
         mine = {uuid for of in (identity.complete(lvm, record), *others) for uuid in of.physicals}
         devices = tuple(device for device, uuid in lvm.uuids.items() if uuid in mine and device.startswith("/"))
     return Part(remove.step(pool, devices), remove.idle(pool) + "idle\n")
+
+
+def _uses(have: Facts, daemon: Daemon, name: str) -> bool:
+    """Whether a containerd is configured for the pool or, if it is ours, for no pool yet."""
+    config = have.instances.configs.get(daemon.config)
+    if config and config.pool:
+        return config.pool == name
+    # An instance is made with its pool; the default containerd may be a distribution's, with images elsewhere.
+    return bool(daemon.instance) or installed(have, daemon)
 
 
 def _refuse(c: Context, todo: dict[Part, list[Change]], typed: Sequence[str], *, yes: bool, force: bool) -> None:

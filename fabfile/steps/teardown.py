@@ -9,8 +9,9 @@ import re
 
 from fabfile.facts import Facts
 from fabfile.facts.query import Query
-from fabfile.instance import OURS, Daemon
+from fabfile.instance import Daemon
 from fabfile.plan import Change, Command, Step, file, words
+from fabfile.pool import ownership
 from fabfile.pool.remove import RECORDS, SHARED, Part, emptied, libexec
 from fabfile.render import render
 from fabfile.steps import settings, smoke, toolchain
@@ -36,8 +37,7 @@ def part(daemon: Daemon, *, force: bool) -> Part:
 
 def plan(have: Facts, daemon: Daemon, *, force: bool) -> list[Change]:
     """Plan the removal."""
-    unit = have.files.get(daemon.unit_path)
-    ours = unit is not None and unit.content.startswith(OURS)
+    ours = ownership.installed(have, daemon)
     return [
         *([_daemon(daemon, force=force)] if ours else []),
         *_config(have, daemon),

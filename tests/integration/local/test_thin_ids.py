@@ -1,4 +1,4 @@
-"""What scripts print of thin devices and databases, in a real shell: a program that dies is a failure, not an empty list."""
+"""Lists of thin devices and copies of databases, in a real shell: a program that dies is a failure, not an empty list."""
 
 from __future__ import annotations
 

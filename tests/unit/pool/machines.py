@@ -17,6 +17,7 @@ from fabfile.errors import Unreachable
 from fabfile.facts import Facts, instances
 from fabfile.facts.containerd import Containerd, Plugin
 from fabfile.host import Host
+from fabfile.instance import Daemon
 from fabfile.outcome import TaskReport
 from fabfile.plan import Change
 from fabfile.pool import units
@@ -29,10 +30,14 @@ RUNS = Containerd(active=True, plugins=(Plugin("io.containerd.snapshotter.v1", "
 
 
 def running(have: Facts, name: str) -> Facts:
-    """The same machine with the pool's record among all records, and with a running containerd."""
+    """The same machine with the pool's record among all records, and with a running containerd configured for it."""
     conf = units.conf(name)
     lines = have.files[conf].content.splitlines()
-    made = instances.parse("".join(f"conf {conf}|{line}\n" for line in lines))
+    configured = [f"[plugins.'{instances.PLUGINS[0]}']", f"pool_name = '{name}'"]
+    made = instances.parse(
+        "".join(f"conf {conf}|{line}\n" for line in lines)
+        + "".join(f"toml {Daemon().config}|{line}\n" for line in configured)
+    )
     return msgspec.structs.replace(have, instances=made, containerd=RUNS)
 
 

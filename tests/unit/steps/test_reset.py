@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from fabfile.facts import Facts
+from fabfile.facts import Facts, instances
 from fabfile.facts.files import FileFact
 from fabfile.facts.instances import Instances
 from fabfile.instance import OURS, Daemon
@@ -151,6 +151,31 @@ def test_what_a_remaining_pool_needs_stays(machine: Make, name: str) -> None:
     report = done("pool.reset", c, yes=True, all=True)
     assert "forget the pool" in trouble(report, "failed").what
     assert c.done == WHOLE[name]
+
+
+@pytest.mark.parametrize(
+    ("config", "files", "ours"),
+    [
+        (None, {}, False),
+        (instances.Config(), {}, False),
+        (instances.Config(pool="another"), UNIT, False),
+        (None, {Daemon().unit_path: FileFact("[Unit]\n", 0o644)}, False),
+        (None, UNIT, True),
+        (instances.Config(pool=NAME), {}, True),
+    ],
+)
+def test_the_default_containerd_goes_with_the_pool_only_if_it_is_on_it_or_ours(
+    machine: Make, config: instances.Config | None, files: dict[str, FileFact], ours: bool
+) -> None:
+    have = on_files()
+    configs = {Daemon().config: config} if config else {}
+    have = msgspec.structs.replace(
+        have, instances=msgspec.structs.replace(have.instances, configs=configs), files=have.files | files
+    )
+    c = machine(have, becomes={f"forget the pool {NAME}": gone(NAME)})
+    assert done("pool.reset", c, yes=True).status == "changed"
+    assert (c.done == WHOLE[NAME], "containerd.service" in " ".join(c.done)) == (ours, ours)
+    assert ("/var/lib/containerd/io.containerd.*" in "\n".join(c.scripts)) == ours
 
 
 def test_all_is_refused_with_a_pool_name(machine: Make) -> None:
