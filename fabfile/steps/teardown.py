@@ -12,6 +12,7 @@ from fabfile.facts.query import Query
 from fabfile.instance import Daemon
 from fabfile.plan import Change, Command, Step, file, words
 from fabfile.pool import ownership
+from fabfile.pool.maintain.session import BACKUPS
 from fabfile.pool.remove import RECORDS, SHARED, Part, emptied, libexec
 from fabfile.render import render
 from fabfile.steps import settings, smoke, toolchain
@@ -92,8 +93,10 @@ def _files(have: Facts, daemon: Daemon, *, ours: bool) -> list[Change]:
         return []
     script = [
         f"rm -f /etc/systemd/system/*.wants/{daemon.unit} {words(*there)}",
-        f"rm -rf {words(RECORDS)} /var/tmp/.containerd-devmapper-* /run/{smoke.DIRECTORY}.*",
-        *emptied(f"{daemon.unit_path}.d", daemon.mke2fs.rpartition("/")[0], *libexec(have)),
+        # Only what we wrote: a hint of ours has the operator put aside there what was installed before.
+        f"rm -rf {words(BACKUPS)} {words(RECORDS)}/smoke* /run/{smoke.DIRECTORY}.*",
+        "find /var/tmp -maxdepth 1 -user root -type d -name 'containerd-devmapper.??????????' -exec rm -rf {} +",
+        *emptied(RECORDS, f"{daemon.unit_path}.d", daemon.mke2fs.rpartition("/")[0], *libexec(have)),
         *([words("rm", "-f", daemon.unit_path)] if ours else []),
         "systemctl daemon-reload",
     ]

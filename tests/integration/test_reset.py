@@ -122,8 +122,11 @@ def test_a_pool_in_use_stays(machine: Machine, on_volume: Path) -> None:
 
 
 def test_everything_is_removed(machine: Machine, fresh: tuple[str, list[str]], on_volume: Path) -> None:
+    aside = "/var/lib/containerd-devmapper/before"
+    machine.ssh(f"mkdir -p {aside} /var/tmp/containerd-devmapper.0123456789; touch {aside}/containerd")
     said = machine.fab("pool.reset", "--all", "--yes", "--force", inventory=on_volume)
     assert "distribution packages remain" in said
+    machine.ssh(f"rm {aside}/containerd; rmdir {aside} {aside.rpartition('/')[0]}")
     assert files(machine) == fresh[1]
     assert blocks(machine) == fresh[0]
     assert machine.ssh("pgrep containerd; systemctl --failed --no-legend", code=None) == ""

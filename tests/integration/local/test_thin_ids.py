@@ -1,4 +1,4 @@
-"""Lists of thin devices and copies of databases, in a real shell: a program that dies is a failure, not an empty list."""
+"""Lists of thin ids and copies of databases, in a real shell: a program that dies is a failure, not an empty list."""
 
 from __future__ import annotations
 
