@@ -57,8 +57,8 @@ def _actions() -> dict[str, str]:
     """One-time actions on a pool, for both variants."""
     daemon = Daemon("two")
     files = LoopRecord(
-        data="/a pool/data", meta="/a pool/meta", block_sectors=128, volume_made=("volume",), asked_bytes=(1,),
-        asked_meta_bytes=(2097152,),
+        data="/a pool/data", meta="/a pool/meta", block_sectors=128, volume="vg/lv", volume_made=("volume",),
+        volume_uuid="v-1", asked_bytes=(1,), asked_meta_bytes=(2097152,),
     )  # fmt: skip
     loop = ManagedPool("pool", daemon, files, "/a pool")
     direct = ManagedPool("vg-a--pool", daemon, LvmRecord(vg="vg", lv="a-pool", chunk_bytes=65536), "/root")

@@ -107,8 +107,9 @@ def plan(have: Facts, pool: Removal) -> list[Change]:
 
 
 def _stays(have: Facts, pool: Removal) -> str:
-    """What cannot be reached, and therefore stays."""
-    found = [loss.found for loss in missing.losses(have, pool.name) if loss.what in ("volume", "mount")]
+    """What cannot be reached, and therefore stays. A file system that was made with the pool goes, mounted or not."""
+    kinds = ("volume",) if pool.record.volume_dir else ("volume", "mount")
+    found = [loss.found for loss in missing.losses(have, pool.name) if loss.what in kinds]
     return f"; what it has there stays: {'; '.join(found)}" if found else ""
 
 

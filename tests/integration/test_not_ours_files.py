@@ -179,6 +179,16 @@ def test_a_volume_of_the_same_name_is_not_the_pools(machine: Machine) -> None:
     assert content(machine, 1) == "content"
 
 
+def test_a_volume_that_is_not_mounted_is_not_removed_unseen(machine: Machine) -> None:
+    machine.ssh(f"touch {DIR}/mine; systemctl stop {UNIT}; umount {DIR}")
+    said = machine.fab("pool.reset", "--yes", "--force", code=2)
+    assert f"/dev/uv/pool is not mounted, and has data meta mine: mount /dev/uv/pool {DIR}" in said
+    machine.ssh("lvchange -an uv/pool")
+    assert "uv/pool is not active" in machine.fab("pool.reset", "--yes", "--force", code=2)
+    machine.ssh(f"lvchange -ay uv/pool; udevadm settle; mount /dev/uv/pool {DIR}; rm {DIR}/mine; systemctl start {UNIT}")
+    assert content(machine, 1) == "content"
+
+
 def test_a_disk_that_vanishes_for_good_leaves_a_pool_that_can_be_removed(machine: Machine) -> None:
     machine.ssh('dmsetup load flaky --table "0 $(blockdev --getsz /dev/mapper/flaky) error"; dmsetup resume flaky')
     said = machine.fab("pool.reset", "--yes", "--force")

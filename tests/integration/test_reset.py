@@ -116,6 +116,10 @@ def test_a_pool_in_use_stays(machine: Machine, on_volume: Path) -> None:
     assert "containers run in default: one" in said
     said = machine.fab("pool.reset", "--all", "--yes", "--force", code=2, inventory=on_volume)
     assert "would go with its volume: /var/lib/containerd/devmapper/precious" in said
+    machine.ssh("cd /var/lib/containerd/devmapper; mv precious data.bak")
+    said = machine.fab("pool.reset", "--yes", "--force", code=2, inventory=on_volume)
+    assert "would go with its volume: /var/lib/containerd/devmapper/data.bak" in said
+    machine.ssh("cd /var/lib/containerd/devmapper; mv data.bak precious")
     # A daemon that is down says nothing of its containers, which run on.
     machine.ssh("rm /var/lib/containerd/devmapper/precious; systemctl stop containerd")
     assert "containers run in default: one" in machine.fab("pool.reset", "--yes", code=2, inventory=on_volume)
@@ -124,6 +128,9 @@ def test_a_pool_in_use_stays(machine: Machine, on_volume: Path) -> None:
 def test_everything_is_removed(machine: Machine, fresh: tuple[str, list[str]], on_volume: Path) -> None:
     aside = "/var/lib/containerd-devmapper/before"
     machine.ssh(f"mkdir -p {aside} /var/tmp/containerd-devmapper.0123456789; touch {aside}/containerd")
+    machine.ssh("printf '#!/bin/sh\nkill -KILL $PPID\n' >/usr/local/sbin/lvremove; chmod +x /usr/local/sbin/lvremove")
+    machine.fab("pool.reset", "--all", "--yes", "--force", code=1, inventory=on_volume)
+    machine.ssh("rm /usr/local/sbin/lvremove")
     said = machine.fab("pool.reset", "--all", "--yes", "--force", inventory=on_volume)
     assert "distribution packages remain" in said
     machine.ssh(f"rm {aside}/containerd; rmdir {aside} {aside.rpartition('/')[0]}")
