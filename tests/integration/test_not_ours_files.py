@@ -185,7 +185,9 @@ def test_a_volume_that_is_not_mounted_is_not_removed_unseen(machine: Machine) ->
     assert f"/dev/uv/pool is not mounted, and has data meta mine: mount /dev/uv/pool {DIR}" in said
     machine.ssh("lvchange -an uv/pool")
     assert "uv/pool is not active" in machine.fab("pool.reset", "--yes", "--force", code=2)
-    machine.ssh(f"lvchange -ay uv/pool; udevadm settle; mount /dev/uv/pool {DIR}; rm {DIR}/mine; systemctl start {UNIT}")
+    machine.ssh(
+        f"lvchange -ay uv/pool; udevadm settle; mount /dev/uv/pool {DIR}; rm {DIR}/mine; systemctl start {UNIT}"
+    )
     assert content(machine, 1) == "content"
 
 

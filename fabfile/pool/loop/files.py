@@ -87,7 +87,7 @@ def record(have: Facts, want: LoopSpec) -> LoopRecord:
         max_bytes=want.most,
         dir_made=before.dir_made if before else have.pool.missing > 0,
         volume=name,
-        volume_made=volume.made(have.pool.volume, before) if name else (),
+        volume_made=volume.made(have.pool.volume, before, want.name) if name else (),
     )
 
 

@@ -69,14 +69,18 @@ def tag(pool: str) -> str:
     return f"devmapper-pool.{pool}"
 
 
-def made(now: facts.Volume | None, recorded: LoopRecord | None) -> tuple[str, ...]:
-    """Return which of `MADE` belong to the pool: those recorded and, while it is being created, those still missing."""
-    said = recorded.volume_made if recorded else ()
-    missing: set[str] = set()
-    if not recorded or recorded.making:
-        absent = ("size", "filesystem", "mounted")
-        missing = {what for what, key in zip(MADE, absent, strict=True) if now and not getattr(now, key)}
-    return tuple(what for what in MADE if what in missing or what in said)
+def made(now: facts.Volume | None, recorded: LoopRecord | None, pool: str) -> tuple[str, ...]:
+    """Return which of `MADE` belong to the pool: those recorded and, while it is being created, those still missing.
+
+    What is recorded before it is made may never have been made, and somebody else may have made it since.
+    """
+    said = set(recorded.volume_made) if recorded else set()
+    if now and (not recorded or recorded.making):
+        there = {what for what, key in zip(MADE, ("size", "filesystem", "mounted"), strict=True) if getattr(now, key)}
+        if "volume" in there and not ours(now, recorded, pool):
+            said -= there - {"mount"}
+        said |= {*MADE} - there
+    return tuple(what for what in MADE if what in said)
 
 
 def changes(have: Facts, want: Volume, pool: str, conf: str, recorded: LoopRecord | None) -> list[Change]:

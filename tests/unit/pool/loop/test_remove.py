@@ -102,12 +102,24 @@ def test_a_mount_point_is_removed_only_if_created_for_the_pool(made: bool | None
     assert ("rmdir /srv/pool;" in scripts(remove.plan(have, pool))) == goes
 
 
+BY_HAND = Under(group_free=1, size=1, uuid="u-3")
+"""A volume that somebody else made."""
+
+HALF = {"MAKING": "yes", "VOLUME": "vg/lv", "VOLUME_MADE": "volume filesystem mount"}
+"""The record of a pool whose volume was about to be made."""
+
+
 @pytest.mark.parametrize(
     ("now", "recorded", "made"),
     [
         (Under(group_free=1), None, ("volume", "filesystem", "mount")),
         (Under(group_free=1), {"MAKING": "yes"}, ("volume", "filesystem", "mount")),
         (Under(group_free=1, size=1), {"VOLUME_MADE": "volume filesystem mount"}, ("volume", "filesystem", "mount")),
+        (BY_HAND, HALF, ("filesystem", "mount")),
+        (msgspec.structs.replace(BY_HAND, filesystem="ext4"), HALF, ("mount",)),
+        (msgspec.structs.replace(BY_HAND, uuid="u-1"), HALF | {"VOLUME_UUID": "u-1"}, volume.MADE),
+        (msgspec.structs.replace(BY_HAND, uuid="u-2"), HALF | {"VOLUME_UUID": "u-1"}, ("filesystem", "mount")),
+        (msgspec.structs.replace(BY_HAND, tags=("devmapper-pool.pool",)), HALF, volume.MADE),
         (Under(group_free=1, size=1), {"MAKING": "yes", "VOLUME_MADE": ""}, ("filesystem", "mount")),
         (Under(group_free=1, size=1, filesystem="ext4", mounted="/d"), None, ()),
         (Under(group_free=1, size=1, filesystem="ext4", mounted="/d"), {"VOLUME_MADE": "mount"}, ("mount",)),
@@ -118,7 +130,7 @@ def test_a_mount_point_is_removed_only_if_created_for_the_pool(made: bool | None
 def test_what_is_created_of_a_volume_is_recorded_first_and_stays_recorded(
     now: Under | None, recorded: dict[str, str] | None, made: tuple[str, ...]
 ) -> None:
-    assert volume.made(now, None if recorded is None else loops.record(**recorded)) == made
+    assert volume.made(now, None if recorded is None else loops.record(**recorded), loops.NAME) == made
 
 
 def test_a_loop_pool_on_a_volume_that_lvm_ignores_stays() -> None:
