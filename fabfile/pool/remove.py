@@ -10,6 +10,7 @@ import msgspec
 
 from fabfile.facts import Facts
 from fabfile.facts.query import POOL, Query
+from fabfile.facts.record import LvmRecord
 from fabfile.plan import Change, Command, Step, file, words
 from fabfile.pool import units, variants
 from fabfile.pool.health import missing
@@ -87,9 +88,11 @@ def plan(have: Facts, pool: Removal) -> list[Change]:
     """Plan the removal.
 
     Raises:
-        Refused: others have something in the pool, or LVM does not show which parts are whose.
+        Refused: others have something in the pool, or LVM does not show which parts are whose, or is not installed.
     """
     recorded, variant = units.conf(pool.name) in have.files, variants.of(pool.record)
+    if recorded and (isinstance(pool.record, LvmRecord) or pool.record.volume_made):
+        session.need(have, ("lvm",))  # without it nothing would be found, and the pool forgotten all the same
     under = variant.remove(have, pool.name, pool.record, pool.force)
     own = _own(have, pool, recorded=recorded)
     if not (recorded or under or own or have.pool.table or have.pool.data_loop or have.pool.meta_loop):

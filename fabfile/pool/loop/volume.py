@@ -253,9 +253,10 @@ def undone(have: Facts, recorded: LoopRecord, pool: str, conf: str, dir: str) ->
         why = f"record that {name} is the pool's: it is mounted under its files"
         known = {"VOLUME_UUID": uuid, "FS_UUID": fs}
         plan.append(Command(why, identity.write(conf, known), gate.functions()))
+    other = bool(uuid and now.size is not None and now.uuid != uuid)  # has taken the name of the pool's
     if "mount" in made:
-        plan += fstab.dropped(have, (path, *([f"UUID={fs}"] if fs else [])), dir)
-        if now.mounted == dir:
+        plan += fstab.dropped(have, (*([path] if not other else []), *([f"UUID={fs}"] if fs else [])), dir)
+        if now.mounted == dir and not other:
             plan.append(Command(f"unmount {dir}", f"{words('umount', dir)}\nsystemctl daemon-reload"))
     if now.left and "volume" in made:
         plan.append(gate.remove_device(f"remove the device of {name}, whose disk is lost", *now.left))

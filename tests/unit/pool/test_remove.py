@@ -7,9 +7,11 @@ import re
 import msgspec
 import pytest
 
+from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.pool import Pool as PoolFact
 from fabfile.pool import remove, units
+from tests.unit import typed
 from tests.unit.pool import groups, loops
 from tests.unit.pool.groups import with_disk
 from tests.unit.pool.removals import bare, going, scripts, whys
@@ -49,6 +51,27 @@ def test_empty_directories_of_an_interrupted_reset_are_removed(have: Facts) -> N
         assert re.search(rf"rmdir \S*{re.escape(path)};", script), path
     assert re.search(rf"^rm -f .*{units.SCRIPT}( |$)", script, re.MULTILINE)
     assert script.index("daemon-reload") < script.rindex(conf)
+
+
+@pytest.mark.parametrize(
+    ("have", "needed"),
+    [
+        (with_disk(groups.made()), True),
+        (loops.known(loops.machine(), VOLUME="vg/lv", VOLUME_MADE="mount"), True),
+        (loops.machine(), False),
+    ],
+)
+def test_what_lvm_has_is_not_forgotten_without_lvm(have: Facts, needed: bool) -> None:
+    without = msgspec.structs.replace(have, needs=have.needs - {"lvm"}, lvm=None)
+    (conf,) = (path for path in have.files if path.startswith(units.CONF_DIR))
+    pool = going(without, conf.rpartition("/")[2].removesuffix(".conf"))
+    if not needed:
+        assert remove.plan(without, pool)
+        return
+    with pytest.raises(Refused, match="lvm is missing") as refused:
+        remove.plan(without, pool)
+    assert typed.commands(refused.value.hint.partition(": ")[2]) == ["inv packages"]
+    assert remove.plan(bare(without), pool) == []
 
 
 def test_shared_files_stay_with_another_pool_and_state_with_another_containerd() -> None:

@@ -60,6 +60,14 @@ def test_a_volume_with_another_identity_stays() -> None:
     assert "remove_lv" in scripts(undone(interrupted, msgspec.structs.replace(MADE, tags=("devmapper-pool.pool",))))
 
 
+def test_another_volume_that_is_mounted_at_the_directory_stays_mounted() -> None:
+    made = {"VOLUME_MADE": "volume filesystem mount"}
+    other = msgspec.structs.replace(MADE, uuid="u-2", filesystem_uuid="f-2")
+    changes = undone(RECORDED | made, other)
+    assert whys(changes) == ["/srv/pool is not mounted at boot"], "only the line with the pool's UUID goes"
+    assert "UUID=f-1" in scripts(changes) and "umount" not in scripts(changes)
+
+
 def test_the_line_and_mount_of_a_volume_on_a_lost_disk_are_removed() -> None:
     lost = Under(group_free=None, mounted="/srv/pool")
     changes = undone(RECORDED | {"VOLUME_MADE": "volume filesystem mount"}, lost)
