@@ -101,6 +101,8 @@ def _maintenance(pool: ManagedPool, daemon: Daemon) -> dict[str, str]:
         "blockers": _blockers(common, values),
         "database": render("pool/database.sh.j2", **values),
         "repair": pool.render("repair"),
+        "copies": render("pool/copies.sh.j2", keep=8, **values),
+        "unfinished": render("pool/unfinished.sh.j2", source="/a backup.gz", **values),
         "restore": common + pool.render("restore", source=""),
         "restore-from": common + pool.render("restore", source="/a backup.gz"),
         "swap": pool.render("swap", candidate="/dev/vg/new"),

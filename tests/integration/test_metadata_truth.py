@@ -5,6 +5,7 @@ One machine: the default containerd on a loop pool, the instance `two` on a disk
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator
 from time import monotonic
@@ -159,6 +160,13 @@ def test_n17_an_id_that_was_another_devices_is_named_and_cannot_be_used(machine:
     said = machine.fab("pool.restore", code=2)  # the pool is sound: what would be lost is named all the same
     assert f"{second}: made or changed since, thin id {number} (Activated), snapshot default/" in said
     assert machine.ssh(f"ls {DIR} | grep -c candidate", code=1) == "0\n"
+    # Interrupted while its databases do not fit: containerd is not started on them, and no backup is made of that.
+    machine.ssh("printf '#!/bin/sh\nexit 1\n' >/usr/local/sbin/chown; chmod +x /usr/local/sbin/chown")
+    said = machine.fab("pool.restore", "--yes", code=1)
+    machine.ssh("rm /usr/local/sbin/chown")
+    assert re.search(rf"hint: .* pool\.restore --yes --from {BACKUPS}/\S+\.xml\.gz\n", said)
+    assert machine.ssh("systemctl is-active containerd", code=None) == "inactive\n"
+    assert "was not finished" in machine.fab("pool.backup", code=1)
     assert f"{second}: made or changed since" in machine.fab("pool.restore", "--yes")
     assert "second" not in machine.ssh(f"{SNAPSHOTS} ls")
     assert second not in machine.ssh("dmsetup ls")

@@ -27,6 +27,9 @@ from fabfile.render import render
 APART = 2.0
 """Seconds between two comparisons of a pool in use; most operations in progress finish within that time."""
 
+KEEP = 8
+"""Number of backups, and of copies of the databases, to keep."""
+
 LOOKS = 3
 """Number of comparisons of a pool in use that seems inconsistent.
 
@@ -107,7 +110,9 @@ def _look(c: Context, task: str, found: Session, *, running: bool) -> Seen:
 HINT = "stop containerd and try again; copies of them are beside the backups of the metadata"
 
 
-def reconcile(c: Context, task: str, found: Session, seen: Seen | None = None, stale: Iterable[Entry] = ()) -> Affected:
+def reconcile(
+    c: Context, task: str, found: Session, seen: Seen | None = None, stale: Iterable[Entry] | None = None
+) -> Affected:
     """Reconcile the four records, while containerd is stopped and the pool is active.
 
     Args:
@@ -115,7 +120,7 @@ def reconcile(c: Context, task: str, found: Session, seen: Seen | None = None, s
         task: name of the task that does it.
         found: the pool.
         seen: a comparison made since containerd was stopped; None: compare now.
-        stale: entries that no longer have a device of their own.
+        stale: after a restore: entries that no longer have a device of their own.
 
     Returns:
         The consequences for images and containers, for `forget` once containerd runs.
@@ -128,29 +133,35 @@ def reconcile(c: Context, task: str, found: Session, seen: Seen | None = None, s
         if seen.view.database is None:  # without it nobody knows whose the thin ids are, so none may be removed
             seen = msgspec.structs.replace(seen, found=msgspec.structs.replace(seen.found, ids=(), devices=()))
     try:
-        todo = corrections(seen.view, seen.files, seen.found, stale)
+        todo = corrections(seen.view, seen.files, seen.found, stale or ())
         known = containerd_records.read(seen.files.records)
     except Broken as error:
         raise Failed(f"containerd's databases of {found.name} cannot be read", str(error), hint=HINT) from error
     if todo.changes:
-        session.do(c, task, found, changes(found, todo))
+        # A backup of restored metadata with databases that do not fit would say that they do.
+        kept = back_up(found) if stale is None else copy_databases(found)
+        session.do(c, task, found, [kept, *changes(found, todo)])
         if todo.devices or todo.ids:
             say(f"removed {len(todo.devices)} devices and {len(todo.ids)} thin ids")
         for path, content in ((found.database, todo.files.pool), (found.snapshots, todo.files.snapshots)):
             if content is not None:
-                say(f"{path}: corrected; the old file is beside the newest backup in {found.backups}")
+                say(f"{path}: corrected; a copy of the old file is in {found.backups}")
     return containerd_records.affected(known, todo.lost)
 
 
-def changes(found: Session, todo: Corrections, keep: int = 8) -> list[Change]:
-    """The changes that make the corrections, after a backup with copies of both databases.
+def back_up(found: Session) -> Command:
+    """Back up the pool's metadata, with copies of both databases."""
+    return Command("a backup first", found.render("backup", keep=KEEP))
 
-    Args:
-        found: the pool.
-        todo: the corrections.
-        keep: number of backups to keep.
-    """
-    plan: list[Change] = [Command("a backup first", found.render("backup", keep=keep))]
+
+def copy_databases(found: Session) -> Command:
+    """Copy the databases to where the backups are."""
+    return Command("copies of the databases first", render("pool/copies.sh.j2", pool=found, keep=KEEP))
+
+
+def changes(found: Session, todo: Corrections) -> list[Change]:
+    """The changes that make the corrections."""
+    plan: list[Change] = []
     lines = [*(f"dm {of.name} {of.number}" for of in todo.devices), *(f"id {id}" for id in todo.ids)]
     if lines:
         script = render("pool/fsck.sh.j2", pool=found, daemon=found.daemon)

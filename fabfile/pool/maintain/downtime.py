@@ -66,10 +66,16 @@ def start(found: Session, *, whole: bool = True) -> Command:
 
 
 @contextmanager
-def down(c: Context, task: str, found: Session) -> Iterator[None]:
+def down(c: Context, task: str, found: Session, *, whole: bool = True) -> Iterator[None]:
     """Within this context, containerd and the pool may be stopped; at its end both are started and checked.
 
-    If something fails within it, both are started all the same, and that failure is reported.
+    If something fails within it, they are started all the same, and that failure is reported.
+
+    Args:
+        c: the machine.
+        task: name of the task that needs it.
+        found: the pool.
+        whole: start containerd even if something fails.
 
     Raises:
         Failed: the pool does not work afterwards, or containerd does not use it.
@@ -77,7 +83,7 @@ def down(c: Context, task: str, found: Session) -> Iterator[None]:
     try:
         yield
     except Problem:
-        resume(c, task, found)
+        resume(c, task, found, whole=whole)
         raise
     start_again(c, task, found)
 
@@ -92,10 +98,10 @@ def start_again(c: Context, task: str, found: Session) -> None:
     up_again(c, found, task)
 
 
-def resume(c: Context, task: str, found: Session) -> None:
+def resume(c: Context, task: str, found: Session, *, whole: bool = True) -> None:
     """Start what was stopped, after a failure; a second failure is only printed, as the first one is reported."""
     try:
-        session.do(c, task, found, [start(found)])
+        session.do(c, task, found, [start(found, whole=whole)])
     except (Failed, Unreachable) as error:
         say(str(error), error=True)
 

@@ -73,6 +73,11 @@ class ManagedPool(msgspec.Struct, frozen=True):
         return f"{BACKUPS}/{self.name}"
 
     @property
+    def unfinished(self) -> str:
+        """Path of a file that names the backup whose restore has begun and is not finished."""
+        return f"{self.backups}/unfinished"
+
+    @property
     def conf(self) -> str:
         """Path of its record."""
         return units.conf(self.name)
