@@ -130,11 +130,14 @@ def _are(have: Facts, recorded: LoopRecord) -> bool:
 def _file(
     name: str, recorded: LoopRecord, what: Literal["data", "meta"], file: Backing | None, loop: Loop | None
 ) -> list[Loss]:
-    path, asked = (
-        (recorded.data, recorded.asked_bytes) if what == "data" else (recorded.meta, recorded.asked_meta_bytes)
+    path, asked, inode = (
+        (recorded.data, recorded.asked_bytes, recorded.data_ino)
+        if what == "data"
+        else (recorded.meta, recorded.asked_meta_bytes, recorded.meta_ino)
     )
     daemon = owner(recorded)
     restore = hints.command("pool.restore", daemon, name)
+    rescue = f"stop nothing; run {hints.command('pool.rescue', daemon, name)}"
     if file is None and loop is None:
         return [
             Loss(what, f"{path} is gone", f"from a backup: {restore}")
@@ -143,11 +146,14 @@ def _file(
         ]
     if file is None and loop and loop.deleted:
         found = f"{path} is gone; its content is still in {loop.path}, until that is detached"
-        return [Loss(what, found, f"stop nothing; run {hints.command('pool.rescue', daemon, name)}", up=True)]
+        return [Loss(what, found, rescue, up=True)]
     if file is None and loop:
         return [Loss(what, f"{path} is gone; {loop.path} is on {loop.file} now", words("mv", loop.file, path))]
     assert file is not None
     if loop and (loop.device, loop.inode) != (file.device, file.inode):
+        if loop.deleted and str(file.inode) == inode:
+            found = f"{path} was written by a rescue that was not finished; {loop.path} is still on the deleted file"
+            return [Loss(what, found, rescue, up=True)]
         return [Loss(what, f"{path} is not the file that {loop.path} is on, which was deleted or moved")]
     least = max(loop.size if loop else 0, *asked)
     # A loop device has whole sectors only.

@@ -20,12 +20,13 @@ TASK = "pool.rescue"
 
 
 def needed(have: Facts) -> int:
-    """Return the bytes that the recovered files will take: the blocks in use, and all of the metadata."""
+    """Return the bytes that the files to be written will take: the blocks in use, and all of the metadata."""
     pool = have.pool
     if not (pool.status and pool.table):
         return 0
-    meta = pool.meta_loop.size if pool.meta_loop else 0
-    return pool.status.used_data * pool.table.block_sectors * sizes.SECTOR + meta
+    meta = pool.meta_loop.size if pool.meta_loop and not pool.meta else 0
+    data = 0 if pool.data else pool.status.used_data * pool.table.block_sectors * sizes.SECTOR
+    return data + meta
 
 
 def refuse_room(found: Session) -> None:

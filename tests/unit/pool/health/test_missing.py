@@ -33,6 +33,10 @@ def device(path: str, size: int, *, inode: int = 0, deleted: bool = False) -> Lo
     return Loop("7:3", size, path, deleted, "", inode)
 
 
+OTHER = device(DATA, 100 * GIB, inode=9, deleted=True)
+"""On a deleted file; the one at the path has the recorded inode."""
+
+
 def test_a_complete_pool_a_direct_pool_and_no_pool_lack_nothing() -> None:
     assert found(machine()) == []
     assert found(having()) == []
@@ -51,8 +55,10 @@ def test_a_pool_that_is_being_created_lacks_nothing_yet() -> None:
          [f"{META} is gone; its content is still in /dev/loop3, until that is detached"]),
         (msgspec.structs.replace(pool(meta_loop=device("/srv/away", 75 * MIB)), meta=None),
          [f"{META} is gone; /dev/loop3 is on /srv/away now"]),
-        (pool(data_loop=device(DATA, 100 * GIB, inode=9, deleted=True)),
+        (msgspec.structs.replace(pool(data_loop=OTHER), data=facts.Backing(100 * GIB, 0, used=True, inode=5)),
          [f"{DATA} is not the file that /dev/loop3 is on, which was deleted or moved"]),
+        (pool(data_loop=OTHER),
+         [f"{DATA} was written by a rescue that was not finished; /dev/loop3 is still on the deleted file"]),
         (pool(120 * GIB, data_loop=device(DATA, 140 * GIB)), [f"{DATA} was truncated: it has 120.0G of 140.0G"]),
         (pool(64 * MIB), [f"{DATA} was truncated: it has 64.0M of 100.0G"]),
         (pool(meta=0), [f"{META} was truncated: it has 0B of 75.0M"]),

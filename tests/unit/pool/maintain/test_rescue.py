@@ -31,21 +31,26 @@ def found(now: Pool) -> Session:
 
 
 def test_a_rescue_needs_room_for_the_blocks_in_use_and_all_metadata() -> None:
-    now = pool(meta_loop=DELETED)
+    now = msgspec.structs.replace(pool(meta_loop=DELETED), data=None, meta=None)
     assert now.status
     assert rescue.needed(machine(now)) == now.status.used_data * 64 * KIB + 75 * MIB
+    assert rescue.needed(machine(without_metadata(meta_loop=DELETED))) == 75 * MIB
     assert rescue.needed(machine(Pool())) == 0
 
 
 def test_without_room_nothing_is_stopped() -> None:
-    rescue.refuse_room(found(pool(meta_loop=DELETED)))
+    now = msgspec.structs.replace(pool(meta_loop=DELETED), data=None)
+    rescue.refuse_room(found(now))
     with pytest.raises(Refused, match="/srv has no room for the files of pool") as refused:
-        rescue.refuse_room(found(pool(meta_loop=DELETED, place=Place("ext4", "/srv", GIB))))
+        rescue.refuse_room(found(msgspec.structs.replace(now, place=Place("ext4", "/srv", GIB))))
     assert "nothing was stopped" in refused.value.details
     assert typed.commands(refused.value.hint) == ["inv pool.rescue --name pool"]
 
 
 RESTORE = "from a backup: inv pool.restore --name pool"
+OTHER = msgspec.structs.replace(DELETED, inode=9)
+"""On another file than the one at the path."""
+
 MOVED = msgspec.structs.replace(DELETED, file="/a b", deleted=False)
 
 
@@ -60,6 +65,8 @@ VOLUME = Volume(group_free=0, size=1, uuid="u-1", attr="-wi-------")
     ("now", "recorded", "ways"),
     [
         (without_metadata(meta_loop=DELETED), {}, ["stop nothing; run inv pool.rescue --name pool"]),
+        (pool(meta_loop=OTHER), {"META_INO": "8"}, ["bring it back: see docs/rescue.md"]),
+        (pool(meta_loop=OTHER), {}, ["stop nothing; run inv pool.rescue --name pool"]),
         (without_metadata(meta_loop=MOVED), {}, ["mv '/a b' /srv/pool/meta"]),
         (without_metadata(table=None, status=None), {}, [RESTORE]),
         (pool(meta=0), {}, [RESTORE]),

@@ -1,0 +1,69 @@
+"""The files of an active pool are deleted: its devices still have the content, and a rescue writes it to the disk again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import started
+from tests.integration.machine import Machine
+from tests.integration.test_not_ours_files import DIR, FILES, POOL, content, thin
+
+
+@pytest.fixture(scope="module")
+def machine(request: pytest.FixtureRequest, lab: Path, suite: str) -> Iterator[Machine]:
+    """A machine with a loop pool on a file system of the user's own, and no containerd."""
+    with started(request, suite, disks=["1G"]) as machine:
+        machine.ssh(f"mkfs.ext4 -q {machine.disk(2)}; mkdir -p {DIR}; mount {machine.disk(2)} {DIR}")
+        machine.fab(*FILES)
+        machine.ssh(thin(2, "other content"))
+        yield machine
+
+
+def wrapper(machine: Machine, program: str, before: str) -> None:
+    """Install a wrapper, found first in PATH, that runs shell before the program."""
+    text = f'#!/bin/sh\n{before}\nexec /bin/{program} "$@"\n'
+    machine.ssh(f"printf %s {shlex.quote(text)} >/usr/local/sbin/{program}; chmod +x /usr/local/sbin/{program}")
+
+
+def test_n28_a_file_deleted_under_an_active_pool_is_reported_and_can_be_rescued(machine: Machine) -> None:
+    machine.ssh(f"rm {DIR}/data {DIR}/meta; systemctl start devmapper-pool-monitor@{POOL}.service")
+    for task, code in ((["pool.status"], 0), (["doctor"], 1), (["pool.grow", "--size", "256M"], 2), (["pool.trim"], 2)):
+        said = machine.fab(*task, code=code)
+        for file in ("data", "meta"):
+            assert f"{DIR}/{file} is gone; its content is still in /dev/loop" in said, task
+    assert f"stop nothing; run fab -H {machine.vm.name} pool.rescue" in said
+    machine.fab("pool.rescue")
+    machine.ssh("losetup -n | grep -c deleted", code=1)
+    assert content(machine, 2) == "other content"
+    assert "ok 1  changed 0" in machine.fab(*FILES)
+
+
+def test_a_rescue_that_was_interrupted_is_finished(machine: Machine) -> None:
+    """Killed between the two files, and then ended by a failure after the second."""
+    machine.ssh(f"rm {DIR}/data {DIR}/meta")
+    wrapper(machine, "mv", "case $* in *data.rescued*) kill -KILL $PPID ;; esac")
+    machine.fab("pool.rescue", code=1)
+    machine.ssh("rm /usr/local/sbin/mv")
+    said = machine.fab("pool.rescue", code=2)
+    assert f"hint: dmsetup resume {POOL}" in said
+    machine.ssh(f"dmsetup resume {POOL}")
+    assert f"{DIR}/meta was written by a rescue that was not finished" in machine.fab("pool.status")
+    wrapper(machine, "sync", 'case $* in "-f "*) exit 1 ;; esac')
+    machine.fab("pool.rescue", code=1)
+    machine.ssh("rm /usr/local/sbin/sync; losetup -n | grep -c deleted")
+    machine.fab("pool.rescue")
+    assert machine.ssh(f"stat -c '%b %s' {DIR}/meta | awk '{{ print $1 * 512 >= $2 }}'") == "1\n", "without holes"
+    machine.ssh("losetup -n | grep -c deleted", code=1)
+    assert content(machine, 2) == "other content"
+    assert "ok 1  changed 0" in machine.fab(*FILES)
+
+
+def test_n28_a_reset_finds_devices_whose_files_were_deleted(machine: Machine) -> None:
+    machine.ssh(f"rm {DIR}/data {DIR}/meta")
+    machine.fab("pool.reset", "--yes", "--force")
+    assert machine.ssh("losetup -n -O NAME; dmsetup ls --target thin-pool").strip() in ("", "No devices found")
+    assert machine.ssh(f"mountpoint {DIR}; ls {DIR}").split()[-1] == "lost+found"
