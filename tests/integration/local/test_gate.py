@@ -241,3 +241,25 @@ def test_the_last_line_of_fstab_stays_a_line_of_its_own(tmp_path: Path, end: str
     here = f"{gate.functions()}\nsystemctl() {{ :; }}\nadd_fstab 'UUID=3 /a ext4 nofail 0 2'"
     subprocess.run(["sh", "-euc", here.replace("/etc/fstab", str(fstab))], check=True)
     assert [line.split()[1] for line in fstab.read_text().splitlines()] == ["/", "/srv", "/a"]
+
+
+LVM_STUB = r"""
+lvm() {
+  case $1 in
+    vgcfgbackup) cp record "$4"; [ "$others" = no ] || echo 8 >seqno ;;
+    vgcfgrestore) cp "$6" restored ;;
+    vgs) case $* in *vg_seqno*) cat seqno ;; *) echo g-1 ;; esac ;;
+    lvs) echo l-1 ;;
+  esac
+}
+echo 7 >seqno
+relabel vg g-1 thinpool l-1 0 kept
+"""
+
+
+@pytest.mark.parametrize("others", ["no", "yes"])
+def test_a_change_of_the_group_by_others_is_not_undone(tmp_path: Path, others: str) -> None:
+    (tmp_path / "record").write_text(LVM.replace('\tid = "g-1"\n', '\tid = "g-1"\n\tseqno = 7\n'))
+    code, said = begun(tmp_path, f"others={others}\n{LVM_STUB}")
+    assert (code, (tmp_path / "restored").exists()) == ((1, False) if others == "yes" else (0, True)), said
+    assert ("found 8; it is left alone" in said) == (others == "yes")
