@@ -1,4 +1,4 @@
-"""The files of an active pool are deleted: its devices have the content still, and a rescue writes it to the disk again."""
+"""The files of an active pool are deleted: its devices still have the content, and a rescue writes it to disk again."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_rescue_that_was_interrupted_is_finished(machine: Machine) -> None:
     machine.fab("pool.rescue", code=1)
     machine.ssh("rm /usr/local/sbin/sync; losetup -n -O BACK-FILE | grep -c deleted")
     machine.fab("pool.rescue")
-    assert machine.ssh(f"stat -c '%b %s' {DIR}/meta | awk '{{ print $1 * 512 >= $2 }}'") == "1\n", "without holes"
+    assert machine.ssh(f"stat -c '%b %s' {DIR}/meta | awk '{{ print ($1 * 512 >= $2) }}'") == "1\n", "without holes"
     machine.ssh("losetup -n -O BACK-FILE | grep -c deleted", code=1)
     assert content(machine, 2) == "other content"
     assert "ok 1  changed 0" in machine.fab(*FILES)
