@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import started
-from tests.integration.machine import Machine
-from tests.integration.test_not_ours_files import DIR, FILES, POOL, content, thin
+from tests.integration.machine import Machine, until
+from tests.integration.test_not_ours_files import DIR, FILES, POOL, UNIT, content, thin
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,16 @@ def test_a_rescue_that_was_interrupted_is_finished(machine: Machine) -> None:
     machine.ssh("losetup -n -O BACK-FILE | grep -c deleted", code=1)
     assert content(machine, 2) == "other content"
     assert "ok 1  changed 0" in machine.fab(*FILES)
+
+
+def test_a_loop_device_on_the_same_path_in_another_mount_namespace_stays(machine: Machine) -> None:
+    theirs = f"mount -t tmpfs none {DIR}; truncate -s 8M {DIR}/data; losetup /dev/loop6 {DIR}/data; exec sleep 1000"
+    machine.ssh(f"setsid unshare -m sh -c {shlex.quote(theirs)} </dev/null >/dev/null 2>&1 &")
+    file = "losetup -n -O BACK-FILE /dev/loop6"
+    until(lambda: machine.ssh(file, code=None) == f"{DIR}/data\n", "is not attached", 20)
+    machine.ssh(f"systemctl restart {UNIT}")
+    assert content(machine, 2) == "other content"
+    machine.ssh("losetup -d /dev/loop6; pkill -x -f 'sleep 1000'")
 
 
 def test_n28_a_reset_finds_devices_whose_files_were_deleted(machine: Machine) -> None:
