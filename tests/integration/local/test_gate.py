@@ -263,3 +263,13 @@ def test_a_change_of_the_group_by_others_is_not_undone(tmp_path: Path, others: s
     code, said = begun(tmp_path, f"others={others}\n{LVM_STUB}")
     assert (code, (tmp_path / "restored").exists()) == ((1, False) if others == "yes" else (0, True)), said
     assert ("found 8; it is left alone" in said) == (others == "yes")
+
+
+@pytest.mark.parametrize(("told", "code"), [("echo u2", 0), ("echo u2 vg", 1), ("return 1", 1)])
+def test_a_physical_volume_is_wiped_only_if_lvm_says_that_it_is_in_no_group(
+    tmp_path: Path, told: str, code: int
+) -> None:
+    stubs = f"lvm() {{ case $* in *vg_name*) {told} ;; *) echo u2 ;; esac; }}\nblank() {{ echo blanked; }}"
+    stubs += "\nlook() { echo 'size 9'; }\nudevadm() { :; }\n"
+    done, said = begun(tmp_path, f"{stubs}blank_pv /dev/vdb 'size 9' /dev/vdb 9999999 u2")
+    assert (done, "blanked" in said) == (code, code == 0), said
