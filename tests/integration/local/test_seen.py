@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import subprocess
 import sys
 import termios
@@ -101,6 +102,9 @@ def test_the_table_at_the_end_is_as_wide_as_the_terminal(servers: list[sshd.Serv
     table = screen.replace("\r", "").partition("\n\nstep ")[2].splitlines()
     assert [line.split()[0] for line in table[1:4]] == ["first", "second", "third"]
     assert [line.split()[:2] for line in table[6:8]] == [["h0", "failed"], ["h1", "failed"]]
+    (again,) = (line for line in table if line.startswith("to retry "))
+    assert again.endswith(shlex.join(["run", long])), "a command to paste is never cut"
+    table.remove(again)
     assert max(map(len, table)) == 60 and table[6].endswith("…")
 
 
