@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any
 
 from fabfile import paths
-from fabfile.lab import files
+from fabfile.lab import files, tools
 from fabfile.lab.progress import progress
 from fabfile.releases import locked
 
@@ -65,7 +65,7 @@ def confinement() -> list[str]:
 
 
 def says(command: Sequence[str | Path], words: bytes, limit: float, **options: Any) -> bool:
-    """Run a command until it has printed some text, then end it.
+    """Run a command until it has printed some text, then end it. It is killed when we are.
 
     Args:
         command: program and arguments.
@@ -78,8 +78,9 @@ def says(command: Sequence[str | Path], words: bytes, limit: float, **options: A
     """
     end, printed = monotonic() + limit, b""
     with subprocess.Popen(
-        list(map(str, command)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **options
-    ) as process:
+        [*tools.ENDS_WITH_US, *map(str, command)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **options,
+    ) as process:  # fmt: skip
         assert process.stdout is not None
         try:
             while words not in printed and (left := end - monotonic()) > 0:

@@ -32,17 +32,22 @@ def until_free(lock: Path) -> None:
     pytest.fail("what it had started still runs")
 
 
+RUN = "from fabfile.lab import tools; tools.run(*{!r})"
+SAYS = "from fabfile.lab import probe; probe.says({!r}, b'never', 600)"
+
+
 @pytest.mark.parametrize(
-    ("front", "script"),
+    ("code", "front", "script"),
     [
-        ((), "exec sleep 600"),
-        (tools.PRIVATE_MOUNTS, "sleep 600 & setsid sleep 600 & wait"),
+        (RUN, (), "exec sleep 600"),
+        (RUN, tools.PRIVATE_MOUNTS, "sleep 600 & setsid sleep 600 & wait"),
+        (SAYS, (), "exec sleep 600"),
     ],
-    ids=["one command", "with its children"],
+    ids=["one command", "with its children", "one that is to print something"],
 )
-def test_a_command_is_killed_with_us(tmp_path: Path, front: tuple[str, ...], script: str) -> None:
+def test_a_command_is_killed_with_us(tmp_path: Path, code: str, front: tuple[str, ...], script: str) -> None:
     lock = tmp_path / "lock"
-    code = f"from fabfile.lab import tools; tools.run(*{(*front, 'sh', '-c', HOLD + script, 'sh', str(lock))!r})"
+    code = code.format((*front, "sh", "-c", HOLD + script, "sh", str(lock)))
     us = subprocess.Popen([sys.executable, "-c", code])
     try:
         begin = monotonic()
