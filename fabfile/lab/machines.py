@@ -109,10 +109,11 @@ def up(
     new: list[Vm] = []
     with ThreadPoolExecutor(count) as threads, _ended_on_failure(new):
         with _changing() as lab:
-            offered = threads.submit(_offered, lab) if mirror else None  # beside the image, as each takes a minute
-            chosen, own = kinds.choose(suite, kind)
+            with ThreadPoolExecutor(1) as beside:  # has ended before `_changing` removes what it made
+                offered = beside.submit(_offered, lab) if mirror else None  # each takes a minute
+                chosen, own = kinds.choose(suite, kind)
+                settings = offered.result() if offered else {}
             base = base or own
-            settings = offered.result() if offered else {}
             new += [_create(lab, chosen, base, memory, forward, further) for _ in range(count)]
             hosts.write(lab, machines(), **settings)
             for machine in new:

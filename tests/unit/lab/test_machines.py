@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import tomllib
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from invoke import Context
 
 from fabfile import inventory, paths
 from fabfile.errors import Failed, Refused
-from fabfile.lab import demo, directory, machines, mirror, process, registry, store, throwaway, tools, vm
+from fabfile.lab import demo, directory, kinds, machines, mirror, process, registry, store, throwaway, tools, vm
 from fabfile.lab.vm import Vm
 from tests.reference import all_tasks
 
@@ -153,6 +154,38 @@ def test_a_failure_before_the_first_machine_leaves_nothing(monkeypatch: pytest.M
     with pytest.raises(Failed, match="registry"):
         machines.offer()
     assert not paths.lab().exists()
+
+
+@pytest.mark.parametrize("error", [Refused("no machine can be started here"), KeyboardInterrupt()])
+def test_a_registry_that_starts_during_a_failure_is_stopped_and_removed(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    begun, cleared, running = threading.Event(), threading.Event(), list[Path]()
+
+    def start(lab: Path, mirror: Path) -> str:
+        begun.set()
+        cleared.wait(0.5)  # longer than it takes to clear the directory, if that does not wait
+        (lab / ".registry").mkdir()
+        running.append(lab)
+        return "http://10.0.2.2:15000"
+
+    def choose(suite: str, name: str) -> None:
+        assert begun.wait(10)
+        raise error
+
+    def stop(lab: Path) -> None:
+        cleared.set()
+        running.clear()
+
+    monkeypatch.setattr(tools, "check", lambda: None)
+    monkeypatch.setattr(mirror, "build", lambda: Path("/a mirror"))
+    monkeypatch.setattr(registry, "start", start)
+    monkeypatch.setattr(registry, "stop", stop)
+    monkeypatch.setattr(kinds, "choose", choose)
+    paths.lab().mkdir()
+    with pytest.raises(type(error)):
+        machines.up()
+    assert not running and not list(paths.lab().iterdir())
 
 
 def test_a_failure_leaves_no_machine_that_was_never_started() -> None:
