@@ -21,6 +21,7 @@ def test_the_key_of_a_build_changes_with_all_that_it_depends_on() -> None:
     assert "CGO_ENABLED=0" in build.script and "GO111MODULE=on" in build.script
     recipe = Build(releases.load("2020-04", "amd64"))
     assert "CGO_ENABLED" not in recipe.script and "GO111MODULE=off" in recipe.script
+    assert "-buildvcs" in build.script and "-buildvcs" not in recipe.script, "Go has the option since 1.18"
     assert "containerd-shim-runc-v1" in recipe.programs
 
 

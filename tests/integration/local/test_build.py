@@ -97,6 +97,14 @@ def test_a_build_says_how_many_packages_are_compiled(tmp_path: Path) -> None:
     assert "GOFLAGS=-v" in (build.archive.parent / "build.log").read_text()
 
 
+def test_the_repository_that_the_cache_lies_in_is_not_taken_for_containerds(tmp_path: Path) -> None:
+    """As Go is told, with the flags of the Makefile's own variable."""
+    build = build_of(tmp_path, 'bin/%:\n\tmkdir -p bin; echo "snapshots/devmapper $(GO_BUILD_FLAGS)" >$@\n')
+    with tarfile.open(build.path()) as tar:
+        stream = tar.extractfile("bin/containerd")
+        assert stream and stream.read().decode().split() == ["snapshots/devmapper", "-trimpath", "-buildvcs=false"]
+
+
 def test_where_there_is_no_cache_of_go_one_is_made_and_removed_again(tmp_path: Path) -> None:
     build = build_of(tmp_path, 'bin/%:\n\tmkdir -p bin; echo "snapshots/devmapper $$GOCACHE" >$@\n')
     (script := tmp_path / "build.sh").write_text(build.script)
