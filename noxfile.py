@@ -23,7 +23,11 @@ def python(session: nox.Session, *args: str) -> None:
     if not (BIN / "pytest").exists():
         session.error(f"there is no locked environment: run ./bootstrap nox -s {session.name}")
     path = os.pathsep.join([str(BIN), os.environ["PATH"]])
-    session.run(str(BIN / "python"), *args, external=True, env={"PATH": path, "VIRTUAL_ENV": str(BIN.parent)})
+    # After Ctrl-C, time to remove machines and files. By default, nox kills after half a second.
+    env = {"PATH": path, "VIRTUAL_ENV": str(BIN.parent)}
+    session.run(
+        str(BIN / "python"), *args, external=True, env=env, interrupt_timeout=120, terminate_timeout=60
+    )  # fmt: skip
 
 
 def chosen(session: nox.Session, tests: list[str]) -> list[str]:

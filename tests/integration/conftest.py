@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
@@ -88,9 +89,14 @@ def pytest_configure(config: pytest.Config) -> None:
     Runs leave their records in a directory of this test run, not among the developer's own.
     """
     if first(config):
-        times.begin()
+        for each in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(each) == signal.SIG_DFL:  # nohup ignores SIGHUP
+                signal.signal(each, signal.default_int_handler)  # so that everything is removed, as after Ctrl-C
         os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="containerd-devmapper-state-")
-        os.environ["LAB_DIR"] = tempfile.mkdtemp(prefix="containerd-devmapper-lab-")
+        times.begin(Path(os.environ["XDG_STATE_HOME"]))
+        # Not /tmp, which may be in memory: machines write gigabytes.
+        place = os.environ.get("TMPDIR") or "/var/tmp"
+        os.environ["LAB_DIR"] = tempfile.mkdtemp(prefix="containerd-devmapper-lab-", dir=place)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -105,9 +111,12 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """In the first process, after the others have ended: remove the lab, unless a machine in it is to be kept."""
+    """In the first process, after the others have ended: remove the lab, unless a machine in it is to be kept.
+
+    A machine may run although it is not to be kept, if the process that started it was killed.
+    """
     if first(config):
-        if not any(machine.pid for machine in machines.machines()):
+        if not (config.getoption("--keep") and any(machine.pid for machine in machines.machines())):
             machines.down()
             Path(os.environ["LAB_DIR"]).rmdir()
         del os.environ["LAB_DIR"]

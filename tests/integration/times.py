@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections import defaultdict
 from pathlib import Path
 
@@ -12,11 +11,11 @@ FILE = "LAB_TIMES"
 """Environment variable with the path of the file."""
 
 
-def begin() -> None:
+def begin(directory: Path) -> None:
     """In the first process: create the file, whose name all others inherit."""
-    handle, name = tempfile.mkstemp(prefix="containerd-devmapper-times-")
-    os.close(handle)
-    os.environ[FILE] = name
+    file = directory / "times"
+    file.touch()
+    os.environ[FILE] = str(file)
 
 
 def note(kind: str, what: str, seconds: float) -> None:

@@ -1,0 +1,107 @@
+"""A test run that is interrupted, or loses a process, removes its lab."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from fabfile.lab import process, vm
+from fabfile.paths import REPOSITORY
+from tests.integration.machine import running, until
+
+WAITS = """
+import os, time
+from pathlib import Path
+from fabfile.lab import directory, process, vm
+
+def test_waits(lab):
+    {before}
+    Path({seen!r}).write_text(str(lab))
+    time.sleep(600)
+"""
+
+MACHINE = """(lab / directory.MARK).write_text(directory.FOUND)
+    machine = vm.Vm(lab / "lab-1", "uml", "bookworm", lab, 1)
+    machine.directory.mkdir()
+    vm.write(machine)
+    process.spawn(machine.process, ["env", "-u", "CONTAINERD_DEVMAPPER_TESTS", "sleep", "600"], machine.log)"""
+"""Makes a machine that runs `sleep`, which does not count as a leak of the test."""
+
+NOX = """
+import nox
+nox.options.default_venv_backend = "none"
+import runpy
+ours = runpy.run_path({noxfile!r})
+@nox.session
+def waits(session):
+    ours["python"](session, *{words!r})
+"""
+
+
+def pytest_words(test: Path, *more: str) -> list[str]:
+    """The arguments of Python for a test run of one file, with this directory's conftest."""
+    options = ["-q", "-p", "no:cacheprovider", "-p", "tests.integration.conftest", f"--rootdir={test.parent}"]
+    return ["-m", "pytest", *options, *more, str(test)]
+
+
+def lab_of(test: Path, command: Sequence[str], before: str, tmp_path: Path) -> tuple[subprocess.Popen[bytes], Path]:
+    """Start a test run in a session of its own and return it with its lab, once its test waits."""
+    seen = tmp_path / "seen"
+    test.write_text(WAITS.format(before=before, seen=str(seen)))
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": str(REPOSITORY)}
+    environment = {name: value for name, value in environment.items() if not name.startswith("PYTEST_XDIST")}
+    with (tmp_path / "output").open("wb") as out:
+        run = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=tmp_path, env=environment,
+            start_new_session=True,
+        )  # fmt: skip
+    until(lambda: seen.exists() or run.poll() is not None, "the test does not begin", 120)
+    assert seen.exists(), (tmp_path / "output").read_text()
+    return run, Path(seen.read_text())
+
+
+def check_gone(run: subprocess.Popen[bytes], lab: Path, tmp_path: Path) -> None:
+    left: list[str] = []
+    try:
+        run.wait(60)
+    finally:
+        run.kill()
+        left = running(lab / "lab-1")
+        process.end(lab / "lab-1" / vm.PROCESS)
+    output = (tmp_path / "output").read_text()
+    assert not left, output
+    assert [path.name for path in (tmp_path / "tmp").iterdir() if "containerd-devmapper" in path.name] == [], output
+
+
+@pytest.mark.parametrize(("sign", "workers"), [(signal.SIGINT, "-n0"), (signal.SIGTERM, "-n1"), (signal.SIGHUP, "-n1")])
+def test_a_signal_ends_a_run_and_its_lab(tmp_path: Path, sign: signal.Signals, workers: str) -> None:
+    test = tmp_path / "test_it.py"
+    command = [sys.executable, *pytest_words(test, workers)]
+    run, lab = lab_of(test, command, MACHINE, tmp_path)
+    os.kill(run.pid, sign)
+    check_gone(run, lab, tmp_path)
+
+
+def test_a_killed_worker_leaves_no_machine(tmp_path: Path) -> None:
+    test = tmp_path / "test_it.py"
+    command = [sys.executable, *pytest_words(test, "-n1", "--max-worker-restart=0")]
+    test_dies = MACHINE + f"\n    Path({str(tmp_path / 'seen')!r}).write_text(str(lab)); os.kill(os.getpid(), 9)"
+    run, lab = lab_of(test, command, test_dies, tmp_path)
+    check_gone(run, lab, tmp_path)
+
+
+def test_ctrl_c_on_nox_gives_the_tests_time_to_remove_the_lab(tmp_path: Path) -> None:
+    test, file = tmp_path / "test_it.py", tmp_path / "noxfile.py"
+    file.write_text(NOX.format(noxfile=str(REPOSITORY / "noxfile.py"), words=pytest_words(test, "-n1")))
+    command = [sys.executable, "-m", "nox", "-f", str(file), "-s", "waits"]
+    run, lab = lab_of(test, command, MACHINE, tmp_path)
+    os.killpg(run.pid, signal.SIGINT)
+    check_gone(run, lab, tmp_path)
