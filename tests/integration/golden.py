@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from pathlib import Path
 
 import msgspec
 
 from fabfile import paths
-from fabfile.lab import files, kinds, machines, store
+from fabfile.lab import files, kinds, machines, store, tools
 from fabfile.lab.image import Image
 from fabfile.lab.kinds.kind import Kind
 from tests.integration.machine import STATE, Machine, keep_logs
@@ -62,7 +61,8 @@ def _prune(directory: Path) -> None:
 
 
 def _digest(kind: Kind, image: Image) -> str:
-    parts = [kind.name, image.id, *machines.offer().values(), STATE, store.FORMAT]
+    # The directory as well, because a qcow2 disk names its backing file by an absolute path.
+    parts = [kind.name, image.id, str(image.directory), *machines.offer().values(), STATE, store.FORMAT]
     digest = hashlib.sha256("\0".join(parts).encode())
     for name in DEPENDS:
         place = paths.REPOSITORY / name
@@ -90,7 +90,8 @@ def _make(kind: Kind, image: Image, part: Path) -> None:
         finally:
             machines.kill(first)
         raise
-    shutil.move(first.directory / kind.root_overlay(first), part / "root")
+    # `mv` keeps the file sparse also between file systems, where Python would write each hole as zeros.
+    tools.run("mv", first.directory / kind.root_overlay(first), part / "root")
     machines.remove(first.name)
     seen = Seen(fresh, dry, dry_json, after_dry, deploy, after_deploy)
     (part / "seen.json").write_bytes(msgspec.json.encode(seen))
