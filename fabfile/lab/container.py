@@ -30,6 +30,14 @@ mkdir -p /srv/lab/root /srv/lab/containers
 mountpoint -q /srv/lab/root || {mount} /srv/lab/root
 """
 
+# Only what is empty is removed: a /srv/lab that existed before is kept.
+UNSHARED = """
+! mountpoint -q /srv/lab/root || umount /srv/lab/root
+for d in /srv/lab/root /srv/lab/containers /srv/lab; do
+  [ ! -d $d ] || rmdir --ignore-fail-on-non-empty $d || exit
+done
+"""
+
 START = """
 set -eu
 d=/srv/lab/{name}
@@ -54,7 +62,7 @@ cut -d' ' -f1,2 $d/key.pub
 
 STOP = """
 set -eu
-{podman} rm --force --time=0 {name} >/dev/null
+{podman} rm --force --ignore --time=0 {name} >/dev/null
 rm -rf /srv/lab/{name}
 """
 
@@ -112,8 +120,8 @@ class Site:
         before = set(self.run(LEFT).splitlines())
         values = {"name": name, "port": inner, "listen": self.listen, "podman": self.podman, "flags": self.flags}
         masks = " ".join(f"--volume=/dev/null:/etc/systemd/system/{unit}:ro" for unit in MASKED)
-        key = self.run(START.format(**values, authorized=words(self.authorized), masks=masks)).strip()
         try:
+            key = self.run(START.format(**values, authorized=words(self.authorized), masks=masks)).strip()
             yield Container(name, port, inner, key, self.run, self.podman)
         finally:
             self.run(STOP.format(**values))
@@ -144,12 +152,11 @@ def here(base: image.Image, authorized: str) -> Iterator[Site]:
     def run(script: str) -> str:
         return tools.run("sh", "-c", script)
 
-    run(SHARED.format(mount=f"mount -o loop,ro,noload {words(base.disk)}"))
     try:
+        run(SHARED.format(mount=f"mount -o loop,ro,noload {words(base.disk)}"))
         yield Site(run, "podman", " ".join(flags()), "127.0.0.1", authorized)
     finally:
-        # Only what is empty is removed: a /srv/lab that existed before is kept.
-        run("umount /srv/lab/root; rmdir /srv/lab/root /srv/lab/containers; rmdir --ignore-fail-on-non-empty /srv/lab")
+        run(UNSHARED)
 
 
 def flags() -> list[str]:

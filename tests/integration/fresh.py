@@ -114,11 +114,12 @@ def machine(suite: str, directory: Path) -> Iterator[Machine]:
     options += [f"--env={name}={value}" for name, value in env.items()]
     options += [f"--volume={name}:/host{name}:ro" for name in files]
     options += [f"--volume={here.checkout}:/home/{USER}/checkout"]
-    identity = tools.run("podman", "run", *options, "--rootfs", f"{root(suite)}:O", "sleep", "infinity").strip()
+    place = root(suite)
     try:
+        identity = tools.run("podman", "run", *options, "--rootfs", f"{place}:O", "sleep", "infinity").strip()
         yield here
     finally:
-        tools.run("podman", "rm", "--force", "--time=0", here.name)
+        tools.run("podman", "rm", "--force", "--ignore", "--time=0", here.name)
         shutil.rmtree(directory)
     traces = tools.run("podman", "ps", "--all", "--quiet", "--no-trunc") + Path("/proc/mounts").read_text()
     assert identity not in traces, f"container {here.name} left something behind"
