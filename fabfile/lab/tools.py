@@ -66,20 +66,28 @@ def check() -> None:
             "\n".join(f"{tool}: {why}" for tool, (_, why) in lacking.items()),
             hint=f"apt-get install --no-install-recommends {packages}",
         )
-    if os.geteuid():
-        _check_user_namespace()
-
-
-def _check_user_namespace() -> None:
     try:
-        run("true", before=as_root())
+        run("true", before=(*as_root(), *PRIVATE_MOUNTS))
     except Failed as failed:
+        raise _cannot_mount(failed.details) from failed
+
+
+def _cannot_mount(details: str) -> Refused:
+    if not os.geteuid():
+        return Refused(
+            "the lab cannot make images in this container",
+            f"that needs mounts of its own (CAP_SYS_ADMIN)\n{details}",
+            hint="run the container with --privileged",
+        )
+    try:
         user = pwd.getpwuid(os.geteuid()).pw_name
-        raise Refused(
-            f"the lab cannot make images as {user}",
-            f"that needs a user namespace with ids of its own (uidmap, {user} in /etc/subuid)\n{failed.details}",
-            hint="sudo ./bootstrap inv lab.up",
-        ) from failed
+    except KeyError:  # a container may run as any number
+        user = str(os.geteuid())
+    return Refused(
+        f"the lab cannot make images as {user}",
+        f"that needs a user namespace with ids of its own (uidmap, {user} in /etc/subuid)\n{details}",
+        hint="sudo ./bootstrap inv lab.up",
+    )
 
 
 def as_root() -> tuple[str, ...]:

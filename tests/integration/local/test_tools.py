@@ -66,3 +66,13 @@ def test_mounts_of_a_command_disappear_with_it(tmp_path: Path) -> None:
     mount = 'mount -t tmpfs none "$1" && touch "$1/file" && ls "$1"'
     assert tools.run(*tools.PRIVATE_MOUNTS, "sh", "-c", mount, "sh", tmp_path) == "file\n"
     assert not list(tmp_path.iterdir())
+
+
+def test_root_without_the_right_to_mount_is_refused() -> None:
+    """As in a container without --privileged."""
+    confined = ("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin")
+    code = "from fabfile.lab import tools; tools.check()"
+    done = subprocess.run([*confined, sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "Refused: error: the lab cannot make images in this container" in done.stderr
+    assert "unshare failed: Operation not permitted" in done.stderr
+    assert "hint: run the container with --privileged" in done.stderr

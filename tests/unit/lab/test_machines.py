@@ -301,18 +301,28 @@ def test_the_ssh_command_contains_no_path(tmp_path: Path, monkeypatch: pytest.Mo
     assert not any(os.sep in word for word in command[3:])
 
 
-def test_a_user_without_a_user_namespace_is_told_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("user", "name", "hint"),
+    [
+        (0, "in this container", "run the container with --privileged"),
+        (1, "as daemon", "sudo ./bootstrap inv lab.up"),
+        (4_000_000, "as 4000000", "sudo ./bootstrap inv lab.up"),
+    ],
+)
+def test_a_user_who_cannot_mount_is_told_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, user: int, name: str, hint: str
+) -> None:
     def fails(*command: str, before: tuple[str, ...]) -> str:
-        assert before == tools.USER_NAMESPACE, command
+        assert before == (*(tools.USER_NAMESPACE if user else ()), *tools.PRIVATE_MOUNTS), command
         raise Failed("unshare failed", "newuidmap: Permission denied")
 
-    monkeypatch.setattr("os.geteuid", lambda: 1)
+    monkeypatch.setattr("os.geteuid", lambda: user)
     monkeypatch.setattr(tools, "run", fails)
     monkeypatch.setattr(tools, "which", lambda program: program)
-    with pytest.raises(Refused, match="the lab cannot make images as daemon") as refused:
+    with pytest.raises(Refused, match=f"the lab cannot make images {name}") as refused:
         machines.up()
     assert "newuidmap: Permission denied" in refused.value.details
-    assert refused.value.hint == "sudo ./bootstrap inv lab.up"
+    assert refused.value.hint == hint
 
 
 def test_a_lab_whose_path_is_no_text_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
