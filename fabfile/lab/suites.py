@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
+
+import msgspec
 
 from fabfile.errors import Refused
 
@@ -17,8 +21,37 @@ SUITES: dict[str, tuple[str, ...]] = {
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
+DEFAULT = "http://deb.debian.org/debian"
+"""Debian's own mirrors, for a machine whose apt sources have none. Signatures are verified in any case."""
 
-ADDRESS = re.compile(r"(?:mirror\+)?(https?://[^\s/]+(?:/[^\s/]+)*?/debian)/?")
+RELEASE = re.compile(
+    "(?:(?:old){0,2}stable|testing|unstable|sid|bullseye|bookworm|trixie|forky)(?:-updates|-backports|-proposed-updates)?"
+)
+"""Names of suites in Debian's archive; those with -security are in another archive."""
+
+KEYS = "debian-archive-"
+"""Part of the names of files with Debian's keys."""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """An entry of apt's sources."""
+
+    uris: Sequence[str]
+    suites: Sequence[str]
+    components: Sequence[str]
+    keys: str = ""
+    """Files with the keys that sign it; empty: any key that apt trusts."""
+
+    @property
+    def addresses(self) -> list[str]:
+        """Addresses of an archive with Debian's suites; other vendors may use the names of suites as well."""
+        if not any(map(RELEASE.fullmatch, self.suites)) or "main" not in self.components:
+            return []
+        return [uri.removesuffix("/") for uri in map(_followed, self.uris) if uri.startswith(("http://", "https://"))]
+
+    def doubt(self, address: str) -> tuple[bool, bool]:
+        """Reasons why one of the addresses may not be Debian's archive: other keys, an unusual path."""
+        return bool(self.keys) and KEYS not in self.keys, "debian" not in address.split("/")[3:]
 
 
 def check(suite: str) -> None:
@@ -28,31 +61,60 @@ def check(suite: str) -> None:
 
 
 def mirror(sources: Path = Path("/etc/apt")) -> str:
-    """Return the address of Debian's archive in this machine's apt sources.
-
-    Raises:
-        Refused: there is none.
-    """
+    """Return the address of Debian's archive in this machine's apt sources; if there is none, `DEFAULT`."""
     files = [sources / "sources.list", *sorted((sources / "sources.list.d").glob("*"))]
-    lines = [line for file in files if file.is_file() for line in file.read_text(errors="replace").splitlines()]
-    for kind in (_one_line, _uris):
-        for word in (word for line in lines for word in kind(line)):
-            if found := ADDRESS.fullmatch(word):
-                return found[1]
-    raise Refused(
-        "no Debian mirror in this machine's apt sources", f"looked in {sources}", hint="the lab needs a Debian machine"
-    )
+    entries = [entry for file in files if file.is_file() for entry in _entries(file)]
+    found = [(entry.doubt(address), address) for entry in entries for address in entry.addresses]
+    _, address = min(found, key=itemgetter(0), default=((), DEFAULT))
+    return address
 
 
-def _one_line(line: str) -> list[str]:
-    """The address in a line of the old format, `deb [options] ADDRESS SUITE …`."""
-    kind, rest = [*line.split(maxsplit=1), "", ""][:2]
+def _followed(uri: str) -> str:
+    """The first address in the file that `mirror+file:PATH` names, as in Debian's cloud images; or else the address."""
+    if not uri.startswith("mirror+file:"):
+        return uri.removeprefix("mirror+")
+    try:
+        lines = Path(re.sub("^/+", "/", uri.removeprefix("mirror+file:"))).read_text(errors="replace").splitlines()
+    except (OSError, ValueError):  # it does not exist, or cannot be a path
+        return ""
+    return next((line.split()[0] for line in lines if line.strip() and not line.startswith("#")), "")
+
+
+def _entries(file: Path) -> Iterator[Entry]:
+    """The enabled entries for binary packages in a file of either format."""
+    text = file.read_text(errors="replace")
+    match file.suffix:
+        case ".list":
+            found = map(_one_line, text.splitlines())
+        case ".sources":
+            found = map(_stanza, re.split(r"\n[ \t]*\n", text))
+        case _:  # apt ignores it
+            return
+    yield from filter(None, found)
+
+
+def _one_line(line: str) -> Entry | None:
+    """The entry in a line of the old format, `deb [options] ADDRESS SUITE COMPONENT…`."""
+    kind, rest = [*line.partition("#")[0].split(maxsplit=1), "", ""][:2]
+    options = ""
     if rest.startswith("["):
-        rest = rest.partition("]")[2]
-    return rest.split()[:1] if kind == "deb" else []
+        options, _, rest = rest[1:].partition("]")
+    keys = "".join(option for option in options.split() if option.lower().startswith("signed-by="))
+    uri, suite, *components = [*rest.split(), "", ""]
+    return Entry((uri,), (suite,), components, keys) if kind == "deb" else None
 
 
-def _uris(line: str) -> list[str]:
-    """The addresses in a line `URIs: ADDRESS…` of the new format."""
-    key, _, rest = line.partition(":")
-    return rest.split() if key == "URIs" else []
+def _stanza(text: str) -> Entry | None:
+    """The entry in a stanza of the new format, fields `Name: value` that may go on in lines with an indent."""
+    fields: dict[str, str] = {}
+    name = ""
+    for line in (line for line in text.splitlines() if not line.startswith("#")):
+        value = line
+        if not line.startswith((" ", "\t")):
+            name, _, value = line.partition(":")
+        fields[name.lower()] = f"{fields.get(name.lower(), '')} {value}"
+    types, uris, suites, components, enabled = (
+        fields.get(name, "").split() for name in ("types", "uris", "suites", "components", "enabled")
+    )
+    off = {word.lower() for word in enabled} & {"no", "false", "without", "off", "disable", "0"}
+    return Entry(uris, suites, components, fields.get("signed-by", "")) if "deb" in types and not off else None

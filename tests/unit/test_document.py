@@ -1,4 +1,4 @@
-"""containerd's config.toml, netrc and apt's sources as anybody may have written them: a value, or one clear error."""
+"""containerd's config.toml and netrc as anybody may have written them: a value, or one clear error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from fabfile import address, document
 from fabfile.errors import Refused
 from fabfile.facts.config import DEVMAPPER
-from fabfile.lab import suites
 from fabfile.steps import settings as config
 from tests.unit.damage import damaged
 
@@ -124,51 +123,3 @@ def test_any_netrc_is_a_password_none_or_refused(home: Path, text: str) -> None:
         assert str(file) in str(refused) and len(str(refused)) < 500
     else:
         assert not header or header.startswith("Basic ")
-
-
-SOURCES = [
-    "deb http://deb.example.org/debian bookworm main\n",
-    "deb [arch=amd64 signed-by=/k] https://m.example.org/x/debian/ trixie main\n",
-    "deb mirror+https://m.example.org/debian bookworm main\n",
-    "Types: deb\nURIs: http://a.example.org/ubuntu http://deb.example.org/debian\nSuites: forky\n",
-]
-
-
-@pytest.mark.parametrize(
-    ("text", "mirror"),
-    [
-        (SOURCES[0], "http://deb.example.org/debian"),
-        (SOURCES[1], "https://m.example.org/x/debian"),
-        (SOURCES[2], "https://m.example.org/debian"),
-        (SOURCES[3], "http://deb.example.org/debian"),
-        ("deb\t[trusted=yes]\thttp://deb.example.org/debian\tbookworm main\n", "http://deb.example.org/debian"),
-        (
-            "# deb http://a.example.org/debian x\ndeb-src http://b.example.org/debian x\n" + SOURCES[0],
-            "http://deb.example.org/debian",
-        ),
-    ],
-)
-def test_the_mirror_in_apts_sources(tmp_path: Path, text: str, mirror: str) -> None:
-    (tmp_path / "sources.list").write_text(text)
-    assert suites.mirror(tmp_path) == mirror
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(text=damaged(SOURCES) | st.text(max_size=80))
-def test_any_sources_of_apt_have_an_address_or_are_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "sources.list").write_bytes(text.encode(errors="surrogatepass"))
-    try:
-        assert suites.ADDRESS.fullmatch(suites.mirror(tmp_path))
-    except Refused as refused:
-        assert "no Debian mirror" in refused.what
-
-
-@pytest.mark.parametrize(
-    "text", ["deb " + "http://" * 100_000, "URIs: " + "http://a/debian" * 50_000, "deb [" * 100_000]
-)
-def test_hostile_sources_of_apt_cost_no_time(tmp_path: Path, text: str) -> None:
-    (tmp_path / "sources.list").write_text(text)
-    start = monotonic()
-    with pytest.raises(Refused):
-        suites.mirror(tmp_path)
-    assert monotonic() - start < 5
