@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import hashlib
 import io
@@ -10,6 +9,7 @@ import json
 import signal
 import socket
 import tarfile
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic, sleep
@@ -29,8 +29,14 @@ TAG = "latest"
 PORT = 15000
 """The registry's port, unless another lab uses it."""
 
-PORT_FILE, READY = "port", "ready"
-"""Names of files in its directory: one with its port, and one that exists once its images are complete."""
+ATTEMPTS = 3
+"""Number of ports to try, as another lab may take a port right after it was found to be free."""
+
+PORT_FILE, NAME_FILE, READY = "port", "name", "ready"
+"""Names of files in its directory: its port, its name, and one that exists once its images are complete."""
+
+NAME_HEADER = "Containerd-Devmapper-Registry"
+"""Header of its responses with its random name: another lab's registry may respond at its port."""
 
 CONTROLLER = "10.0.2.2"
 """This machine's address in qemu's user network."""
@@ -71,39 +77,71 @@ def _runs(place: Path) -> bool:
     if process.read(place / vm.PROCESS) is None or not (place / READY).exists():
         return False
     try:
-        _request("GET", f"http://127.0.0.1:{(place / PORT_FILE).read_text()}/v2/", b"", limit=10)
+        return _responds(place)
     except Failed:
         return False
-    return True
+
+
+def _responds(place: Path) -> bool:
+    """Whether the registry that responds at the port is this one.
+
+    Raises:
+        Failed: none responds.
+    """
+    response = _request("GET", f"http://127.0.0.1:{(place / PORT_FILE).read_text()}/v2/", b"", limit=10)
+    name = place / NAME_FILE
+    return name.exists() and response.headers[NAME_HEADER] == name.read_text()
 
 
 def _begin(lab: Path, mirror: Path) -> None:
     place = lab / REGISTRY
-    port = _port(place)
     place.mkdir(exist_ok=True)
+    for left in reversed(range(ATTEMPTS)):
+        port = _port(place)
+        try:
+            _serve(place, mirror, port)
+            break
+        except Failed:
+            stop(lab)
+            if not left or _is_free(port):  # then the port is not the reason
+                raise
+    for image, (program, command, links) in IMAGES.items():
+        push(lab, image, [layer(mirror, program, links)], command)
+
+
+def _serve(place: Path, mirror: Path, port: int) -> None:
+    """Start it at a port, under a new name, and wait for it."""
+    name = uuid.uuid4().hex
     files.write(place / PORT_FILE, str(port))
+    files.write(place / NAME_FILE, name)
     settings = {
         "version": 0.1,
         "log": {"level": "warn"},
         "storage": {"filesystem": {"rootdirectory": str(place / "storage")}},
-        "http": {"addr": f"127.0.0.1:{port}"},
+        "http": {"addr": f"127.0.0.1:{port}", "headers": {NAME_HEADER: [name]}},
     }
     file = place / "config.yml"
     # YAML is a superset of JSON, except for surrogates, and for DEL, which must be escaped.
     files.write(file, json.dumps(settings, ensure_ascii=False).replace("\x7f", "\\u007f"))
     process.spawn(place / vm.PROCESS, [mirror / "docker-registry", "serve", file], place / "log")
-    _wait(place, f"http://127.0.0.1:{port}")
-    for image, (program, command, links) in IMAGES.items():
-        push(lab, image, [layer(mirror, program, links)], command)
+    _wait(place)
 
 
 def _port(place: Path) -> int:
     """The port that this registry had before, or PORT, so that its address stays the same; or else any free one."""
     earlier = place / PORT_FILE
     for port in (*([int(earlier.read_text())] if earlier.exists() else []), PORT):
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+        if _is_free(port):
             return port
     return vm.free_ports(1)[0]
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
 
 
 def push(lab: Path, image: str, layers: Sequence[bytes], command: Sequence[str]) -> None:
@@ -179,13 +217,15 @@ def _request(method: str, url: str, data: bytes, type: str = "application/octet-
         raise Failed(f"the lab's registry did not take {method} {url}", str(error)) from error
 
 
-def _wait(place: Path, base: str) -> None:
+def _wait(place: Path) -> None:
     begin = monotonic()
     while True:
         try:
-            _request("GET", f"{base}/v2/", b"", limit=10)
-            return
+            if _responds(place):
+                return
+            why = "another registry responds at its port"
         except Failed as error:
-            if process.read(place / vm.PROCESS) is None or monotonic() - begin > 20:
-                raise Failed("the lab's registry did not start", (place / "log").read_text()[-2000:]) from error
-            sleep(0.1)
+            why = error.details
+        if process.read(place / vm.PROCESS) is None or monotonic() - begin > 20:
+            raise Failed("the lab's registry did not start", f"{why}\n{(place / 'log').read_text()[-2000:]}")
+        sleep(0.1)
