@@ -32,6 +32,10 @@ CHECKS = """
 mkdir /tmp/home; touch /tmp/home/begun
 git init -q . && git add -A && exec ./bootstrap nox -s lint types unit
 """
+NOTES_PROXY = """
+printf '#!/bin/sh\\necho "$http_proxy $https_proxy" >/tmp/proxy; exit 1\\n' >/usr/local/sbin/apt-get
+chmod +x /usr/local/sbin/apt-get
+"""
 OF_APT = re.compile(r"/var/(lib/(dpkg|apt)|cache|log)/|/etc/|/usr/")
 """The files that installing shellcheck writes."""
 
@@ -118,6 +122,15 @@ def test_root_interrupted_twice_then_finished(bookworm: fresh.Machine) -> None:
     assert "deploy" in again.stdout and "lab.up" in again.stdout
     check_second_run(bookworm, "root")
     check_programs(bookworm, "root")
+
+
+def test_apt_under_sudo_uses_the_users_proxy(trixie: fresh.Machine) -> None:
+    assert trixie.run(NOTES_PROXY).returncode == 0
+    proxies = {"http_proxy": "http://u:a b@p.example:1", "https_proxy": "http://q.example:2"}
+    done = trixie.run("./bootstrap nox -s integration", fresh.USER, **proxies)
+    noted = trixie.run("cat /tmp/proxy; rm -f /tmp/proxy /usr/local/sbin/apt-get")
+    assert done.returncode == 1 and "apt-get could not install" in done.stdout, done.stdout
+    assert noted.stdout == f"{' '.join(proxies.values())}\n"
 
 
 def test_sudo_user_twice_at_once(trixie: fresh.Machine) -> None:
