@@ -133,7 +133,7 @@ def _make(part: Path, log: Path, command: list[str], setup: str, kernel: Kernel)
     script.write_text(setup)
     script.chmod(0o755)
     options = (*command[:-1], f"--customize-hook={tools.ASIDE / script.name}")
-    tools.aside(part, *options, command[-1], tools.ASIDE / tree.name, suites.mirror(), log=log)
+    suites.make(part, *options, command[-1], tree=tree, log=log)
     (part / "version").write_text(kernel.finish(tree, part, log))
     lazy = "lazy_itable_init=1,lazy_journal_init=1"
     # Names instead of paths: it runs in that directory, so its name does not matter.

@@ -64,7 +64,7 @@ def _make(part: Path, log: Path, script: str, hello: Path) -> None:
     make.chmod(0o755)
     shutil.copyfile(hello, hook / hello.name)
     options = (*OPTIONS, f"--customize-hook={tools.ASIDE / hook.name / make.name}")
-    tools.aside(part, "mmdebstrap", *options, SUITE, tools.ASIDE / tree.name, suites.mirror(), log=log)
+    suites.make(part, "mmdebstrap", *options, SUITE, tree=tree, log=log)
     _arrange(tree / "out", part)
     for done in (hook, tree):
         files.remove(done)

@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
 from fabfile.errors import Refused
+from fabfile.lab import tools
 
 SUITES: dict[str, tuple[str, ...]] = {
     "bookworm": (),
@@ -67,6 +69,39 @@ def mirror(sources: Path = Path("/etc/apt")) -> str:
     found = [(entry.doubt(address), address) for entry in entries for address in entry.addresses]
     _, address = min(found, key=itemgetter(0), default=((), DEFAULT))
     return address
+
+
+def make(directory: Path, *command: str | Path, tree: Path, log: Path) -> None:
+    """Run mmdebstrap with Debian's archive, which it reaches as this machine's apt does.
+
+    Args:
+        directory: working directory, which it sees as `tools.ASIDE`.
+        command: program, options and suite.
+        tree: path of the root directory to make, within `directory`.
+        log: file to which the output is appended.
+
+    Raises:
+        Failed: a package could not be downloaded or unpacked.
+    """
+    address = mirror()
+    place = tools.ASIDE / tree.relative_to(directory)
+    tools.aside(directory, *command, place, address, log=log, environment=proxy(address))
+
+
+def proxy(address: str) -> dict[str, str]:
+    """Environment variables with the proxy of this machine's apt.conf for an address; mmdebstrap does not read it.
+
+    As variables, because options would be written to the new root directory.
+    """
+    lines = tools.run("apt-config", "dump", "--format", "%f=%v%n").splitlines()
+    found = {key.lower(): value for key, _, value in (line.partition("=") for line in lines)}
+    url = urlsplit(address)
+    methods = dict.fromkeys((url.scheme, "http"))  # https uses the settings of http if it has none of its own
+    keys = [f"acquire::{method}::proxy{host}" for host in (f"::{url.hostname}", "") for method in methods]
+    wanted = next(filter(None, (found.get(key) for key in keys)), "")
+    if wanted == "DIRECT":
+        return {"no_proxy": str(url.hostname)}
+    return {f"{url.scheme}_proxy": wanted} if wanted else {}
 
 
 def _followed(uri: str) -> str:

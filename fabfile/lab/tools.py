@@ -6,7 +6,7 @@ import os
 import pwd
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fabfile import paths
@@ -101,6 +101,7 @@ def run(
     input: bytes | None = None,
     cwd: Path | None = None,
     before: Sequence[str | Path] = (),
+    environment: Mapping[str, str] = {},
 ) -> str:
     """Run a command and return its output. It is killed when we are.
 
@@ -110,6 +111,7 @@ def run(
         input: standard input.
         cwd: working directory.
         before: prefix of the command, such as PRIVATE_MOUNTS.
+        environment: variables that differ from ours.
 
     Raises:
         Failed: its exit code is not 0, or there is no such program.
@@ -118,7 +120,7 @@ def run(
     done = subprocess.run(
         [*ENDS_WITH_US, *before, *args],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, input=input or b"", cwd=cwd,
-        env={**os.environ, **MESSAGES, "PATH": _path()},
+        env={**os.environ, **environment, **MESSAGES, "PATH": _path()},
         check=False,
     )  # fmt: skip
     output = done.stdout.decode(errors="replace")
@@ -140,7 +142,7 @@ def run(
     return output
 
 
-def aside(directory: Path, *command: str | Path, log: Path) -> str:
+def aside(directory: Path, *command: str | Path, log: Path, environment: Mapping[str, str] = {}) -> str:
     """Run a command like `run`, with private mounts, in a directory that it sees as ASIDE.
 
     So none of its paths contains blanks or quotes, which mmdebstrap and apt do not all accept.
@@ -149,9 +151,10 @@ def aside(directory: Path, *command: str | Path, log: Path) -> str:
         directory: working directory.
         command: program and arguments.
         log: file to which the output is appended as well.
+        environment: variables that differ from ours.
 
     Raises:
         Failed: its exit code is not 0.
     """
     bind = ("sh", "-c", 'mount --bind . "$0" && cd "$0" && exec "$@"', ASIDE)
-    return run(*command, log=log, cwd=directory, before=(*as_root(), *PRIVATE_MOUNTS, *bind))
+    return run(*command, log=log, cwd=directory, before=(*as_root(), *PRIVATE_MOUNTS, *bind), environment=environment)

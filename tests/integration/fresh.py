@@ -54,7 +54,7 @@ def root(suite: str) -> Path:
     wanted = paths.cache() / "roots" / f"{suite}-{digest}"
 
     def make(part: Path, log: Path) -> None:
-        tools.aside(part, *command, tools.ASIDE / "tree", suites.mirror(), log=log)
+        suites.make(part, *command, tree=part / "tree", log=log)
 
     store.find(wanted, make)
     return wanted / "tree"

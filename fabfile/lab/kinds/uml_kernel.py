@@ -35,6 +35,15 @@ UNUSED = (
 )
 """Modules that no lab machine loads; they are half of all."""
 
+SETTINGS = {
+    "APT::Default-Release": "",
+    "APT::Get::AllowUnauthenticated": "false",
+    "Acquire::AllowInsecureRepositories": "false",
+    "Acquire::AllowWeakRepositories": "false",
+    "Acquire::AllowDowngradeToInsecureRepositories": "false",
+}
+"""Instead of settings in this machine's apt.conf that would select another suite, or weaken the verification."""
+
 
 class UmlKernel(msgspec.Struct, frozen=True):
     """A kernel in the cache: a directory with `linux`, `lib/` and `modules/`."""
@@ -108,6 +117,7 @@ def _download(directory: Path, suite: str, log: Path) -> None:
         "Dir::Cache": tools.ASIDE / "apt",
         "APT::Sandbox::User": "root",
         "APT::Architecture": "amd64",
+        **SETTINGS,
         "Acquire::Languages": "none",
         **({"Acquire::Check-Valid-Until": "false"} if suites.SUITES[suite] else {}),
     }

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fabfile.lab import suites
+from fabfile.lab import suites, tools
 from tests.unit.damage import damaged
 
 DEBIAN = "http://deb.example.org/debian"
@@ -107,3 +107,30 @@ def test_hostile_sources_cost_no_time(tmp_path: Path, text: str) -> None:
     start = monotonic()
     assert mirror(tmp_path, sources=text, a_sources=text) == suites.DEFAULT
     assert monotonic() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("dump", "address", "variables"),
+    [
+        ("Acquire=\n", DEBIAN, {}),
+        ("Acquire::http::Proxy=http://p.example:3128\n", DEBIAN, {"http_proxy": "http://p.example:3128"}),
+        ("acquire::HTTP::proxy=http://u:a=b@p.example\n", DEBIAN, {"http_proxy": "http://u:a=b@p.example"}),
+        ("Acquire::http::Proxy=http://p.example\n", "https://m.example/debian", {"https_proxy": "http://p.example"}),
+        (
+            "Acquire::http::Proxy=http://p.example\nAcquire::https::Proxy=http://q.example\n",
+            "https://m.example/debian",
+            {"https_proxy": "http://q.example"},
+        ),
+        (
+            "Acquire::http::Proxy=http://p.example\nAcquire::http::Proxy::deb.example.org=DIRECT\n",
+            DEBIAN,
+            {"no_proxy": "deb.example.org"},
+        ),
+        ("Acquire::http::Proxy=\nAcquire::http::Proxy::other.example=http://p.example\n", DEBIAN, {}),
+    ],
+)
+def test_the_proxy_of_apts_settings(
+    monkeypatch: pytest.MonkeyPatch, dump: str, address: str, variables: dict[str, str]
+) -> None:
+    monkeypatch.setattr(tools, "run", lambda *_: dump)
+    assert suites.proxy(address) == variables
