@@ -45,6 +45,22 @@ def write(file: Path, content: str | bytes) -> None:
     part.replace(file)
 
 
+def sync(directory: Path) -> None:
+    """Write the file system of a directory to disk, in one call for all of its files.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    import ctypes
+
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(directory))
+    finally:
+        os.close(descriptor)
+
+
 def mounted(directory: Path) -> list[str]:
     """List the mount points within a directory, and the directory itself if it is one."""
     inside = f"{directory.resolve()}/"

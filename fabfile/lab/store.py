@@ -87,6 +87,7 @@ def find(wanted: Path, make: Make, doing: str = "", digests: Sequence[str] = ())
                 else:
                     make(part, log)
                 _write_manifest(part, digests)
+                files.sync(part)  # sizes alone would not show what a power cut did to their content
                 part.rename(wanted)
         except BaseException:
             files.discard(part)

@@ -41,6 +41,30 @@ def test_a_directory_is_made_once(wanted: Path) -> None:
     assert json.loads((wanted / store.MANIFEST).read_text())["files"]["root.img"] == {"size": 19, "sha256": ""}
 
 
+def test_a_directory_gets_its_name_once_it_is_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    sync, rename, order = files.sync, Path.rename, []
+
+    def noted_sync(directory: Path) -> None:
+        assert (directory / store.MANIFEST).exists()
+        sync(directory)
+        order.append("sync")
+
+    def noted_rename(path: Path, target: Path) -> Path:
+        order.append(f"rename to {target.name}")
+        return rename(path, target)
+
+    monkeypatch.setattr(files, "sync", noted_sync)
+    monkeypatch.setattr(Path, "rename", noted_rename)
+    store.find(paths.cache() / "images" / "one", make)
+    assert order == ["sync", "rename to one"]
+
+
+def test_a_directory_that_cannot_be_synced_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        files.sync(tmp_path / "gone")
+    files.sync(tmp_path)
+
+
 def empty(file: Path) -> None:
     file.write_bytes(b"")
 
