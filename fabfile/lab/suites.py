@@ -49,7 +49,7 @@ class Entry(msgspec.Struct, frozen=True):
         """Addresses of an archive with Debian's suites; other vendors may use the names of suites as well."""
         if not any(map(RELEASE.fullmatch, self.suites)) or "main" not in self.components:
             return []
-        return [uri.removesuffix("/") for uri in map(_followed, self.uris) if uri.startswith(("http://", "https://"))]
+        return [uri.removesuffix("/") for uri in map(_followed, self.uris) if _is_address(uri)]
 
     def doubt(self, address: str) -> tuple[bool, bool]:
         """Reasons why one of the addresses may not be Debian's archive: other keys, an unusual path."""
@@ -99,9 +99,9 @@ def proxy(address: str) -> dict[str, str]:
     methods = dict.fromkeys((url.scheme, "http"))  # https uses the settings of http if it has none of its own
     keys = [f"acquire::{method}::proxy{host}" for host in (f"::{url.hostname}", "") for method in methods]
     wanted = next(filter(None, (found.get(key) for key in keys)), "")
-    if wanted == "DIRECT":
-        return {"no_proxy": str(url.hostname)}
-    return {f"{url.scheme}_proxy": wanted} if wanted else {}
+    if not wanted:
+        return {}
+    return {f"{url.scheme}_proxy": wanted} if "://" in wanted else {"no_proxy": str(url.hostname)}  # "DIRECT", "false"
 
 
 def _followed(uri: str) -> str:
@@ -113,6 +113,14 @@ def _followed(uri: str) -> str:
     except (OSError, ValueError):  # it does not exist, or cannot be a path
         return ""
     return next((line.split()[0] for line in lines if line.strip() and not line.startswith("#")), "")
+
+
+def _is_address(uri: str) -> bool:
+    try:
+        url = urlsplit(uri)
+    except ValueError:
+        return False
+    return url.scheme in ("http", "https") and bool(url.hostname)
 
 
 def _entries(file: Path) -> Iterator[Entry]:

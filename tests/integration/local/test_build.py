@@ -129,7 +129,7 @@ def test_a_killed_build_that_still_works_does_not_disturb_the_next_one(tmp_path:
     build = build_of(tmp_path, makefile)
     (script := tmp_path / "build.sh").write_text(build.script)
     (out := tmp_path / "out").mkdir()
-    command = ["sh", script, build.release.containerd.path(), tmp_path / "go", out]
+    command = ["sh", *map(str, (script, build.release.containerd.path(), tmp_path / "go", out))]
     environment = {**os.environ, "OUT": str(out)}
     with subprocess.Popen(command, env={**environment, "RUN": "first"}) as first:
         until((out / "begun").exists, "the first one does not begin", 20)
