@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from fabfile.lab import kinds, machines
+from fabfile.lab import directory, kinds, machines
 from fabfile.lab.container import has_thin_pools
 from fabfile.paths import REPOSITORY
 from tests.integration import forked, leaks, times
@@ -116,11 +116,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     A machine may run although it is not to be kept, if the process that started it was killed.
     """
     if first(config):
-        if not (config.getoption("--keep") and any(machine.pid for machine in machines.machines())):
-            machines.down()
-            Path(os.environ["LAB_DIR"]).rmdir()
-        del os.environ["LAB_DIR"]
-        shutil.rmtree(os.environ.pop("XDG_STATE_HOME"))
+        lab = Path(os.environ["LAB_DIR"])
+        try:
+            if not (config.getoption("--keep") and any(machine.pid for machine in machines.machines())):
+                if directory.is_lab(lab):
+                    machines.down()
+                shutil.rmtree(lab)  # with files of tests that were interrupted
+        finally:
+            del os.environ["LAB_DIR"]
+            shutil.rmtree(os.environ.pop("XDG_STATE_HOME"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

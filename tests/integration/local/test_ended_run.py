@@ -29,6 +29,7 @@ def test_waits(lab):
 MACHINE = """(lab / directory.MARK).write_text(directory.FOUND)
     machine = vm.Vm(lab / "lab-1", "uml", "bookworm", lab, 1)
     machine.directory.mkdir()
+    (lab / "file-of-a-test").touch()
     vm.write(machine)
     process.spawn(machine.process, ["env", "-u", "CONTAINERD_DEVMAPPER_TESTS", "sleep", "600"], machine.log)"""
 """Makes a machine that runs `sleep`, which does not count as a leak of the test."""
