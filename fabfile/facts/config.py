@@ -163,7 +163,7 @@ if dump=$(load 2>/dev/null); then
   printf '%s\n' "$dump" | {SHOWN}
   printf 'digest '; printf '%s\n' "$dump" | {SUM}
 else
-  said=$(load 2>&1 >/dev/null)
+  said=$(load 2>&1 >/dev/null | sed '/^time=[^ ]* level=\(info\|warning\) /d')
   printf '%s\n' "${{said:-{SILENT}}}" | sed 's/^/problem /'
 fi
 """

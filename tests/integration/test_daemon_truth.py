@@ -97,7 +97,7 @@ def test_f11_f12_a_file_that_overrides_ours_is_named_with_its_line(machine: Mach
 
 def test_f11_what_only_containerd_finds_wrong_is_told_in_its_words(machine: Machine) -> None:
     write(machine, DROP_IN, "version = 2\noom_score = 'high'\n")
-    refused(machine, ["containerd does not load /etc/containerd/config.toml: containerd: failed"], "deploy")
+    refused(machine, ["containerd does not load /etc/containerd/config.toml: ", "containerd: failed"], "deploy")
     machine.ssh(f"rm {DROP_IN}")
 
 
