@@ -182,6 +182,7 @@ ON_FILES = {
         EMPTIED,
         "it is empty, but containerd's databases list",
         way="pool.fsck",
+        then=(("pool.fsck", "--fix", "--yes"),),
         kept=False,
     ),
 }
