@@ -83,7 +83,10 @@ MISTAKES = {
 """Contents of hosts.toml → the error about them."""
 
 
-def test_a_mirror_that_is_down_fails_before_anything_is_touched(deployed: Machine) -> None:
+def test_a_mirror_that_is_down_fails_before_anything_is_touched(
+    deployed: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # the user's may have what is not to be had
     before = deployed.state()
     for line, what in FAILS.items():
         output = deployed.fab(*shlex.split(line), code=1)
