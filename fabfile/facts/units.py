@@ -59,6 +59,8 @@ class Units(msgspec.Struct, frozen=True):
     """Seconds since the metadata was last found sound; None: not since boot."""
     backup: int | None = None
     """Seconds since the newest backup of the metadata was made; None: there is none."""
+    unfinished: str = ""
+    """Backup from which the metadata is being restored; empty: no restore was interrupted."""
     room: int | None = None
     """Free bytes in /run. If it is full, udev does not respond, and whatever creates a device waits for it."""
 
@@ -102,7 +104,9 @@ set --
 for mark in watched checked; do
   [ ! -e "/run/devmapper-pool/$name.$mark" ] || set -- "$@" "/run/devmapper-pool/$name.$mark"
 done
-for file in /var/lib/containerd-devmapper/backup/"$name"/*.xml.gz; do [ ! -e "$file" ] || set -- "$@" "$file"; done
+backups=/var/lib/containerd-devmapper/backup/$name
+if [ -e "$backups/unfinished" ] && read -r backup <"$backups/unfinished"; then echo "unfinished $backup"; fi
+for file in "$backups"/*.xml.gz; do [ ! -e "$file" ] || set -- "$@" "$file"; done
 [ $# -eq 0 ] || {{ echo "now $(date +%s)"; stat -c 'mark %Y %n' "$@"; }}
 """
 
@@ -114,7 +118,7 @@ def parse(text: str) -> Units:
     uptime = now = 0
     marks: dict[str, int] = {}
     room: int | None = None
-    silent = False
+    silent, unfinished = False, ""
     for line in text.splitlines():
         key, _, value = line.partition(" ")
         if key == "show" and value:
@@ -132,6 +136,8 @@ def parse(text: str) -> Units:
             room = int(blocks_free) * int(size)
         elif key == "silent":
             silent = True
+        elif key == "unfinished":
+            unfinished = value
         elif key == "mark":
             at, _, path = value.partition(" ")
             what = MARKS[path.rpartition(".")[2]] if path.startswith("/run/") else "backup"
@@ -141,7 +147,8 @@ def parse(text: str) -> Units:
         for block in blocks
         if "Id" in block
     }
-    return Units(found, room=room, silent=silent, **{what: max(now - at, 0) for what, at in marks.items()})
+    ages = {what: max(now - at, 0) for what, at in marks.items()}
+    return Units(found, room=room, silent=silent, unfinished=unfinished, **ages)
 
 
 def _unit(block: dict[str, str], uptime: int, last: str) -> Unit:

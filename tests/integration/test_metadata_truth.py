@@ -167,6 +167,10 @@ def test_n17_an_id_that_was_another_devices_is_named_and_cannot_be_used(machine:
     assert re.search(rf"hint: .* pool\.restore --yes --from {BACKUPS}/\S+\.xml\.gz\n", said)
     assert machine.ssh("systemctl is-active containerd", code=None) == "inactive\n"
     assert "was not finished" in machine.fab("pool.backup", code=1)
+    for task, code in (("doctor", 1), ("deploy", 2)):
+        said = machine.fab(task, code=code)
+        assert "they do not fit the pool: its metadata was being restored from" in said
+        assert f"fab -H {machine.vm.name} pool.restore --yes" in said
     assert f"{second}: made or changed since" in machine.fab("pool.restore", "--yes")
     assert "second" not in machine.ssh(f"{SNAPSHOTS} ls")
     assert second not in machine.ssh("dmsetup ls")

@@ -57,6 +57,9 @@ def databases(have: Facts, name: str) -> list[Advice]:
     known = have.known
     if not have.pool.status or name not in have.instances.pools or have.pool.status.mode in ("Fail", "Error"):
         return []
+    if have.units.unfinished:
+        found = f"they do not fit the pool: its metadata was being restored from {have.units.unfinished}"
+        return [Advice("containerd's databases", "fail", found, _task(have, name, "pool.restore", "--yes"))]
     if have.containerd.active and have.containerd.loaded != have.config.digest:
         return []  # it may still use another pool, which is reported first
     if known.blocks and known.entries == 0:

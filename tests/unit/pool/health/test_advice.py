@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from fabfile.facts import units as facts
 from fabfile.facts.instances import Instances
 from fabfile.facts.lvm import Lvm
 from fabfile.facts.pool import Place, Pool
@@ -142,3 +143,13 @@ def test_a_unit_that_systemd_cannot_read_is_read_again() -> None:
     (change,) = loop_pool.plan(unread, want(), None)
     assert isinstance(change, Command)
     assert change.script == "systemctl daemon-reload"
+
+
+def test_a_restore_that_was_interrupted_is_named_with_its_backup() -> None:
+    shown = facts.parse("uptime 9\nunfinished /b/1 2.xml.gz\n")
+    have = msgspec.structs.replace(
+        machine(), units=msgspec.structs.replace(machine().units, unfinished=shown.unfinished)
+    )
+    (one,) = [each for each in advice(have, NAME) if each.what == "containerd's databases"]
+    assert one.result == "fail" and "was being restored from /b/1 2.xml.gz" in one.found
+    assert one.hint == "inv pool.restore --name pool --yes" and typed.wrong(one.hint) == []
