@@ -59,11 +59,14 @@ def lab_of(test: Path, command: Sequence[str], before: str, tmp_path: Path) -> t
     temporary.mkdir()
     environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": str(REPOSITORY)}
     environment = {name: value for name, value in environment.items() if not name.startswith("PYTEST_XDIST")}
+    # What a shell starts in the background ignores SIGINT, and so does what that starts.
+    before_us = signal.signal(signal.SIGINT, signal.default_int_handler)
     with (tmp_path / "output").open("wb") as out:
         run = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=tmp_path, env=environment,
             start_new_session=True,
         )  # fmt: skip
+    signal.signal(signal.SIGINT, before_us)
     until(lambda: seen.exists() or run.poll() is not None, "the test does not begin", 120)
     assert seen.exists(), (tmp_path / "output").read_text()
     return run, Path(seen.read_text())
