@@ -60,9 +60,12 @@ def masked(text: str) -> str:
 def masked_word(word: str) -> str:
     """Replace what may be credentials in a word of a command line, or in another single value, by `***`.
 
-    It may be no valid address, with a password that contains any character. So everything up to the last `@` counts.
+    It may be no valid address, with a password that contains any character. So everything up to the last `@` counts,
+    unless the word is a command, in which an address follows other words.
     """
     start, slashes, rest = word.partition("://")
+    if re.search(r"\s", start):
+        return masked(word)
     return f"{start}{slashes}***@{rest.rpartition('@')[2]}" if "@" in rest else word
 
 

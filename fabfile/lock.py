@@ -151,5 +151,5 @@ def check(name: str, answer: Answer) -> None:
     if answer.exited == BUSY and not begun(answer):
         hint = "wait, then run it again; with --wait-lock SECONDS before the task it waits by itself"
         if FOREIGN in answer.stdout:
-            hint = "a user's process holds the lock: end it with kill PID on the host, then run it again"
+            hint += "; if no run is in progress, the named process of a user holds the lock: kill PID on the host"
         raise Failed(f"{name}: another operator is changing this machine", answer.stdout, hint=hint)

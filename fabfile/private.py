@@ -23,7 +23,8 @@ def check(directory: Path, why: str, hint: str) -> None:
         Refused: it, or a link to it, is another user's, or others may write to it.
     """
     found = directory.stat()
-    foreign = {directory.lstat().st_uid, found.st_uid} - {os.geteuid()}
+    link = directory.lstat().st_uid or found.st_uid  # one of root's does no harm
+    foreign = {link, found.st_uid} - {os.geteuid()}
     if foreign:
         what = f"{directory} belongs to user {min(foreign)}"
     elif found.st_mode & 0o022:

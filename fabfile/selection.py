@@ -128,7 +128,9 @@ def choose(known: Chosen, asked: Iterable[str], where: str = "-H") -> list[Host]
     groups: set[str] = set()
     for word in filter(None, map(str.strip, asked)):
         for host in _hosts(known, word, where, groups):
-            found.setdefault(place(host), host)
+            other = found.setdefault(place(host), host)
+            if listed(known.hosts, host.name) and not listed(known.hosts, other.name):
+                found[place(host)] = host  # which has settings of its own
     return list(found.values())
 
 

@@ -31,7 +31,7 @@ def run_command(c: Context, command: str) -> None:
         show(f"pending  run\n    $ {command}", always=True)
         note(Outcome("run", "pending", command, 0))
         raise Pending
-    done = target.run(c, command)
+    done = target.run(c, f"unset -f echo\n{command}")  # ours is for our own scripts; theirs may say echo -n
     result(Ran(done.exited, done.stdout, done.stderr))
     if done.stdout:
         show(done.stdout.rstrip("\n"))

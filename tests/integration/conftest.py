@@ -95,7 +95,7 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="containerd-devmapper-state-")
         times.begin(Path(os.environ["XDG_STATE_HOME"]))
         # Not /tmp, which may be in memory: machines write gigabytes.
-        place = os.environ.get("TMPDIR") or "/var/tmp"
+        place = tempfile.gettempdir() if os.environ.get("TMPDIR") else "/var/tmp"
         os.environ["LAB_DIR"] = tempfile.mkdtemp(prefix="containerd-devmapper-lab-", dir=place)
 
 

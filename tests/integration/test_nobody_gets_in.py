@@ -133,7 +133,7 @@ def test_one_who_holds_it_since_an_earlier_version_is_named(attacked: Machine) -
     pid = attacked.ssh("pgrep -u mallory -fx 'sleep 600'").strip()
     assert "another operator is changing this machine" in said
     assert f"and held open by mallory: /proc/{pid}/fd" in said
-    assert "hint: a user's process holds the lock: end it" in said
+    assert "the named process of a user holds the lock: kill PID on the host" in said
     attacked.ssh(f"kill {pid}")
     assert "changed 1" in attacked.fab("containerd.configure")
 

@@ -119,7 +119,10 @@ def test_a_typed_word_is_shown_without_its_password_even_if_it_is_no_address(sec
     assert "CRET" not in retry("20260101-000000-000", ["deploy", word])
 
 
-@pytest.mark.parametrize("word", ["--size=10G", "web@rack", "http://mirror/d", "uname -r; id a@b"])
+@pytest.mark.parametrize(
+    "word",
+    ["--size=10G", "web@rack", "http://mirror/d", "uname -r; id a@b", "curl http://m/a && systemctl start app@1"],
+)
 def test_a_typed_word_without_credentials_stays_as_it_is(word: str) -> None:
     assert masked_word(word) == word
 

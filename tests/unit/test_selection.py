@@ -216,6 +216,12 @@ def test_groups_that_cannot_be(groups: str, what: str | None) -> None:
             load(text).resolve(["g0"])
 
 
+def test_a_machine_that_is_listed_keeps_its_own_settings() -> None:
+    known = load(FLEET)
+    listed = known.hosts["odd"]
+    assert known.resolve([f"root@{listed.address}:{listed.port}", "odd"]) == [listed]
+
+
 def test_groups_that_have_each_other_twice_cost_nothing() -> None:
     groups = "\n".join(f'g{n} = ["g{n + 1}", "g{n + 1}"]' for n in range(40)) + '\ng40 = ["db1"]'
     known = load(FLEET.replace("[groups]", f"[groups]\n{groups}"))

@@ -55,11 +55,13 @@ def blocking(have: Facts, name: str) -> list[Advice]:
 def databases(have: Facts, name: str) -> list[Advice]:
     """Whether containerd's databases were lost, or belong to another pool; only for an active pool of ours."""
     known = have.known
-    if not have.pool.status or name not in have.instances.pools or have.pool.status.mode in ("Fail", "Error"):
+    if name not in have.instances.pools:
         return []
     if have.units.unfinished:
         found = f"they do not fit the pool: its metadata was being restored from {have.units.unfinished}"
         return [Advice("containerd's databases", "fail", found, _task(have, name, "pool.restore", "--yes"))]
+    if not have.pool.status or have.pool.status.mode in ("Fail", "Error"):
+        return []
     if have.containerd.active and have.containerd.loaded != have.config.digest:
         return []  # it may still use another pool, which is reported first
     if known.blocks and known.entries == 0:

@@ -58,24 +58,17 @@ def stop(found: Session, *, force: bool) -> Command:
     return Command(f"stop {found.daemon.unit} and the pool {found.name}", script)
 
 
-def start(found: Session, *, whole: bool = True) -> Command:
-    """Start the pool and, if `whole`, containerd."""
-    script = render("pool/start.sh.j2", pool=found, daemon=found.daemon, whole=whole)
-    what = f"start the pool {found.name}"
-    return Command(f"{what} and {found.daemon.unit}" if whole else what, script)
+def start(found: Session) -> Command:
+    """Start the pool and, unless its metadata is being restored, containerd."""
+    script = render("pool/start.sh.j2", pool=found, daemon=found.daemon)
+    return Command(f"start the pool {found.name} and {found.daemon.unit}", script)
 
 
 @contextmanager
-def down(c: Context, task: str, found: Session, *, whole: bool = True) -> Iterator[None]:
+def down(c: Context, task: str, found: Session) -> Iterator[None]:
     """Within this context, containerd and the pool may be stopped; at its end both are started and checked.
 
-    If something fails within it, they are started all the same, and that failure is reported.
-
-    Args:
-        c: the machine.
-        task: name of the task that needs it.
-        found: the pool.
-        whole: start containerd even if something fails.
+    If something fails within it, they are started all the same, see `start`, and that failure is reported.
 
     Raises:
         Failed: the pool does not work afterwards, or containerd does not use it.
@@ -83,7 +76,7 @@ def down(c: Context, task: str, found: Session, *, whole: bool = True) -> Iterat
     try:
         yield
     except Problem:
-        resume(c, task, found, whole=whole)
+        resume(c, task, found)
         raise
     start_again(c, task, found)
 
@@ -98,10 +91,10 @@ def start_again(c: Context, task: str, found: Session) -> None:
     up_again(c, found, task)
 
 
-def resume(c: Context, task: str, found: Session, *, whole: bool = True) -> None:
+def resume(c: Context, task: str, found: Session) -> None:
     """Start what was stopped, after a failure; a second failure is only printed, as the first one is reported."""
     try:
-        session.do(c, task, found, [start(found, whole=whole)])
+        session.do(c, task, found, [start(found)])
     except (Failed, Unreachable) as error:
         say(str(error), error=True)
 

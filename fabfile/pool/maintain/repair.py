@@ -24,9 +24,15 @@ TASK = "pool.repair"
 TOOLS = ("dmsetup", "thin_check", "thin_ls", "thin_repair", "thin_restore")
 
 
-def swap(found: Session, candidate: str) -> Command:
-    """Replace the metadata in use by `candidate`, a file or volume, and keep the old one."""
-    script = found.render("swap", candidate=candidate)
+def swap(found: Session, candidate: str, source: str = "") -> Command:
+    """Replace the metadata in use by `candidate`, a file or volume, and keep the old one.
+
+    Args:
+        found: the pool.
+        candidate: path of the new metadata.
+        source: backup that it was made from, to be noted until containerd's databases fit it.
+    """
+    script = found.render("swap", candidate=candidate, source=source)
     return Command("the new metadata takes the place of the old, which is kept", script)
 
 

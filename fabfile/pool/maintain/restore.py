@@ -27,7 +27,7 @@ from fabfile.pool.maintain import (
 )
 from fabfile.pool.maintain.check import verdict
 from fabfile.pool.maintain.disagreements import numbers
-from fabfile.pool.maintain.downtime import down, refuse_busy, resume, start, stop
+from fabfile.pool.maintain.downtime import down, refuse_busy, start, stop
 from fabfile.pool.maintain.kept import KEEP, prune
 from fabfile.pool.maintain.repair import TOOLS, kept, swap
 from fabfile.pool.maintain.session import Session
@@ -107,14 +107,9 @@ def restore_pool(c: Context, from_: str, name: str, instance: str, *, force: boo
     result(Restored(made.source, made.age, made.losses))
     for line in (f"{made.source}: {age(made.age)}; what was written since is lost", *made.losses):
         say(line)
-    stopping, replacing = _stopping(found, made.source, force=force), _replacing(found, made.path)
-    try:
-        session.do(c, TASK, found, stopping)
-    except Problem:
-        resume(c, TASK, found)
-        raise
-    with down(c, TASK, found, whole=False), _to_be_continued(found, made.source):
-        printed = session.do(c, TASK, found, replacing)
+    with down(c, TASK, found), _to_be_continued(c, found, made.source):
+        # Together, under one lock: nobody else starts the pool between its stop and the exchange.
+        printed = session.do(c, TASK, found, _replacing(found, made.path, made.source, force=force))
         means = comparison.reconcile(c, TASK, found, stale=made.stale)
         session.do(c, TASK, found, [_finished(found)])
     comparison.forget(c, TASK, found, means)
@@ -127,13 +122,8 @@ def _making(found: Session, source: str) -> list[Command]:
     return [Command(f"new metadata from {source or 'the newest backup'}", script), session.listing(found)]
 
 
-def _stopping(found: Session, source: str, *, force: bool) -> list[Command]:
-    note = render("pool/unfinished.sh.j2", pool=found, source=source)
-    return [stop(found, force=force), Command("note which backup is restored, until it is done", note)]
-
-
-def _replacing(found: Session, candidate: str) -> list[Command]:
-    return [swap(found, candidate), start(found, whole=False)]
+def _replacing(found: Session, candidate: str, source: str, *, force: bool) -> list[Command]:
+    return [stop(found, force=force), swap(found, candidate, source), start(found)]
 
 
 def _finished(found: Session) -> Command:
@@ -141,20 +131,30 @@ def _finished(found: Session) -> Command:
 
 
 @contextmanager
-def _to_be_continued(found: Session, source: str) -> Iterator[None]:
-    """Within this context, containerd's databases do not fit the metadata: an error says how to go on from there."""
+def _to_be_continued(c: Context, found: Session, source: str) -> Iterator[None]:
+    """Within this context, containerd's databases may not fit the metadata: an error says how to go on from there."""
     try:
         yield
     except (Failed, Unreachable) as error:
+        if not _has_begun(c, found):
+            raise
         unfit = f"{found.daemon.unit} is not started: its databases do not fit the restored metadata yet"
         again = hints.again(TASK, found.daemon, found.name, "--from", source, "--yes")
         raise type(error)(error.what, f"{error.details}\n{unfit}", f"fix the cause, then {again}") from error
 
 
+def _has_begun(c: Context, found: Session) -> bool:
+    """Whether the metadata was exchanged; if the host cannot be asked, it may have been."""
+    try:
+        return bool(session.again(c, found).have.units.unfinished)
+    except Problem:
+        return True
+
+
 def _planned(found: Session, source: str, *, force: bool) -> list[Command]:
     """Everything that a restore does whatever the backup contains; a new volume has its time in its name."""
     candidate = found.record.candidate or f"/dev/{transaction.record(found).path}_before_TIME"
-    replacing = [*_stopping(found, source, force=force), *_replacing(found, candidate), comparison.reading(found)]
+    replacing = [*_replacing(found, candidate, source, force=force), comparison.reading(found)]
     return [*_making(found, source), *replacing, _finished(found), start(found), prune(found, KEEP)]
 
 

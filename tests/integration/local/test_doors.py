@@ -122,6 +122,11 @@ def test_help_lists_our_options_in_front_of_the_task(run: Run, line: str) -> Non
     assert "show the plan, and change nothing" in said
 
 
+def test_run_has_the_shells_own_echo(run: Run) -> None:
+    whole = document(run("inv run 'IFS=,; echo -n x; echo y z' --json"))
+    assert whole["tasks"][-1]["result"]["stdout"] == "xy z\n"
+
+
 DOCUMENTS = {
     "inv lab.list --json": 0,
     "inv lab.list --json lab.list": 0,

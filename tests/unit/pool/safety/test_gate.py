@@ -44,6 +44,7 @@ PLAIN = {
     "templates/pool/backup.sh.j2": "backups, in their own directory",
     "templates/pool/copies.sh.j2": "older copies of databases, beside the backups",
     "fabfile/pool/maintain/restore.py": "the name of the backup that was being restored",
+    "templates/pool/swap.sh.j2": "the same, if the metadata could not be exchanged",
     "templates/pool/restore.sh.j2": "its own scratch directory beside the backups",
     "templates/pool/install.sh.j2": "the new database before it takes the place of the old",
     "templates/pool/devmapper-pool.sh.j2": "its own warning in /run",
