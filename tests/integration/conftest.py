@@ -110,6 +110,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return [f"machines: Debian {suite}, {kind.what}, Linux {image.version}"]
 
 
+@pytest.hookimpl(tryfirst=True)  # others print, and fail if the reader of their output has ended with Ctrl-C, too
 def pytest_unconfigure(config: pytest.Config) -> None:
     """In the first process, after the others have ended: remove the lab, unless a machine in it is to be kept.
 

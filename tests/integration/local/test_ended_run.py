@@ -51,8 +51,18 @@ def pytest_words(test: Path, *more: str) -> list[str]:
     return ["-m", "pytest", *options, *more, str(test)]
 
 
-def lab_of(test: Path, command: Sequence[str], before: str, tmp_path: Path) -> tuple[subprocess.Popen[bytes], Path]:
-    """Start a test run in a session of its own and return it with its lab, once its test waits."""
+def lab_of(
+    test: Path, command: Sequence[str], before: str, tmp_path: Path, pipe: int | None = None
+) -> tuple[subprocess.Popen[bytes], Path]:
+    """Start a test run in a session of its own and return it with its lab, once its test waits.
+
+    Args:
+        test: its file.
+        command: how to start it.
+        before: what the test does before it waits.
+        tmp_path: an empty directory.
+        pipe: descriptor for its output; None: a file.
+    """
     seen = tmp_path / "seen"
     test.write_text(WAITS.format(before=before, seen=str(seen)))
     temporary = tmp_path / "tmp"
@@ -63,7 +73,7 @@ def lab_of(test: Path, command: Sequence[str], before: str, tmp_path: Path) -> t
     before_us = signal.signal(signal.SIGINT, signal.default_int_handler)
     with (tmp_path / "output").open("wb") as out:
         run = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=tmp_path, env=environment,
+            command, stdin=subprocess.DEVNULL, stdout=pipe or out, stderr=out, cwd=tmp_path, env=environment,
             start_new_session=True,
         )  # fmt: skip
     signal.signal(signal.SIGINT, before_us)
@@ -91,6 +101,17 @@ def test_a_signal_ends_a_run_and_its_lab(tmp_path: Path, sign: signal.Signals, w
     command = [sys.executable, *pytest_words(test, workers)]
     run, lab = lab_of(test, command, MACHINE, tmp_path)
     os.kill(run.pid, sign)
+    check_gone(run, lab, tmp_path)
+
+
+def test_a_reader_of_the_output_that_has_ended_keeps_no_lab(tmp_path: Path) -> None:
+    """As after Ctrl-C on `./bootstrap nox | tee log`."""
+    test = tmp_path / "test_it.py"
+    reads, writes = os.pipe()
+    run, lab = lab_of(test, [sys.executable, *pytest_words(test, "-v", "-n1")], MACHINE, tmp_path, writes)
+    os.close(reads)
+    os.close(writes)
+    os.kill(run.pid, signal.SIGTERM)
     check_gone(run, lab, tmp_path)
 
 
