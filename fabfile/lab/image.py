@@ -109,7 +109,7 @@ def build(suite: str, kernel: Kernel) -> Image:
         kernel: what boots the image.
 
     Raises:
-        Refused: the suite is unknown.
+        Refused: the suite is unknown, or there is no Debian mirror.
         Failed: a package could not be downloaded; the hint names the log.
     """
     suites.check(suite)

@@ -23,9 +23,6 @@ SUITES: dict[str, tuple[str, ...]] = {
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
-DEFAULT = "http://deb.debian.org/debian"
-"""Debian's own mirrors, for a machine whose apt sources have none. Signatures are verified in any case."""
-
 RELEASE = re.compile(
     "(?:(?:old){0,2}stable|testing|unstable|sid|bullseye|bookworm|trixie|forky)(?:-updates|-backports|-proposed-updates)?"
 )
@@ -63,12 +60,18 @@ def check(suite: str) -> None:
 
 
 def mirror(sources: Path = Path("/etc/apt")) -> str:
-    """Return the address of Debian's archive in this machine's apt sources; if there is none, `DEFAULT`."""
+    """Return the address of Debian's archive in this machine's apt sources.
+
+    Raises:
+        Refused: there is none.
+    """
     files = [sources / "sources.list", *sorted((sources / "sources.list.d").glob("*"))]
     entries = [entry for file in files if file.is_file() for entry in _entries(file)]
     found = [(entry.doubt(address), address) for entry in entries for address in entry.addresses]
-    _, address = min(found, key=itemgetter(0), default=((), DEFAULT))
-    return address
+    if not found:
+        what = "no archive of Debian in this machine's apt sources"
+        raise Refused(what, f"looked in {sources} for a suite of Debian with main", hint="run the lab on Debian")
+    return min(found, key=itemgetter(0))[1]
 
 
 def make(directory: Path, *command: str | Path, tree: Path, log: Path) -> None:
@@ -81,6 +84,7 @@ def make(directory: Path, *command: str | Path, tree: Path, log: Path) -> None:
         log: file to which the output is appended.
 
     Raises:
+        Refused: there is no archive in this machine's apt sources.
         Failed: a package could not be downloaded or unpacked.
     """
     address = mirror()

@@ -1,13 +1,16 @@
-"""This machine's own shell, with a lock and generation per test, so that the real ones are not touched."""
+"""This machine's own shell, with a lock and generation per test, so that the real ones are not touched; and a host."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from invoke import Context
 
 from fabfile import lock
+from tests.integration.local import sshd
+from tests.integration.local.connections import Connect, connected
 
 
 @pytest.fixture
@@ -24,3 +27,16 @@ def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(lock, "LOCK", str(run / "lock"))
     monkeypatch.setattr(lock, "GENERATION", str(run / "generation"))
     return run
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Server]:
+    """A host."""
+    with sshd.server(tmp_path_factory.mktemp("sshd")) as up:
+        yield up
+
+
+@pytest.fixture
+def connect(server: sshd.Server) -> Iterator[Connect]:
+    """Makes connections to the host; they are closed at the end."""
+    yield from connected(server)

@@ -21,9 +21,9 @@ from fabfile.paths import REPOSITORY
 from fabfile.ssh import machine as machine_module
 from fabfile.sudo import Entrance
 from tests.integration.local import debian, sshd
+from tests.integration.local.connections import Connect, connected
 from tests.integration.local.test_carry import running
 from tests.integration.local.test_interruption import inventory
-from tests.integration.local.test_transport import Connect, connected
 from tests.integration.machine import until
 
 

@@ -22,22 +22,9 @@ from fabfile.errors import Failed, Unreachable
 from fabfile.ssh import channel, hostkeys, packets
 from fabfile.ssh.ways import Ways
 from tests.integration.local import sshd
+from tests.integration.local.connections import Connect
 from tests.integration.local.test_interruption import Run, steps
-from tests.integration.local.test_transport import Connect, connected
 from tests.integration.machine import until
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Server]:
-    """A host."""
-    with sshd.server(tmp_path_factory.mktemp("sshd")) as up:
-        yield up
-
-
-@pytest.fixture
-def connect(server: sshd.Server) -> Iterator[Connect]:
-    """Makes connections to it; they are closed at the end."""
-    yield from connected(server)
 
 
 def sockets() -> set[str]:

@@ -11,21 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
-import pytest
-
 from fabfile.render import render
 from tests.integration.local import sshd
 from tests.integration.local.test_interruption import Run, steps
 from tests.integration.machine import until
 
 HOLDER = r"held by \S+@\S+, first \(login \S+ from 127\.0\.0\.1\), pid \d+, since .*\d+ s ago"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Server]:
-    """A host."""
-    with sshd.server(tmp_path_factory.mktemp("sshd")) as up:
-        yield up
 
 
 class Two:

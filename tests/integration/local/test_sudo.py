@@ -19,9 +19,9 @@ from fabfile.errors import Failed
 from fabfile.paths import REPOSITORY
 from fabfile.target import quote
 from tests.integration.local import sshd
+from tests.integration.local.connections import Connect
 from tests.integration.local.test_carry import running
 from tests.integration.local.test_faults import upload
-from tests.integration.local.test_transport import Connect, connected
 from tests.integration.machine import until
 
 WORD = "correct horse-battery%s 'ß"
@@ -63,12 +63,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Server]:
         "echo PATH=/run/slow:$PATH >/run/home/slow/.bashrc",
     ) as up:  # fmt: skip
         yield up
-
-
-@pytest.fixture
-def connect(server: sshd.Server) -> Iterator[Connect]:
-    """See `test_transport.connected`."""
-    yield from connected(server)
 
 
 @pytest.fixture(autouse=True)

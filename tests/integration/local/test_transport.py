@@ -12,19 +12,15 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
-from typing import Protocol
 
 import pytest
-from fabric import Config
-from paramiko import SSHConfig
 
-from fabfile import carry, inventory, target
+from fabfile import carry, target
 from fabfile.errors import Failed, Unreachable
 from fabfile.ssh import machine as machine_module
 from fabfile.ssh import transport
-from fabfile.ssh.machine import Machine
-from fabfile.ssh.ways import Ways
 from tests.integration.local import sshd
+from tests.integration.local.connections import Connect
 from tests.integration.machine import run_fab, until
 
 
@@ -36,38 +32,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Server]:
         (directory / "noisy/.bashrc").write_text("echo good morning; echo 'it rains' >&2\n")
         (directory / "liar/.bashrc").write_text("exec() { echo exec; }\nexport -f exec\n")
         yield up
-
-
-class Connect(Protocol):
-    """Makes a connection to a server."""
-
-    def __call__(self, rules: str = "", where: sshd.Server | None = None, **keys: str) -> Machine:
-        """See `connected`."""
-
-
-def connected(server: sshd.Server) -> Iterator[Connect]:
-    """A maker of connections: with an ~/.ssh/config, to another server, with more keys of hosts.toml."""
-    made = []
-
-    def connect(rules: str = "", where: sshd.Server | None = None, **keys: str) -> Machine:
-        file = (where or server).inventory(h0=0)
-        file.write_text(file.read_text() + "".join(f"{key} = '{value}'\n" for key, value in keys.items()))
-        known = inventory.load(file)
-        config = Config(
-            ssh_config=SSHConfig.from_text(rules), system_prefix="/nonexistent/", user_prefix="/nonexistent/"
-        )
-        made.append(Ways(known, config).to(known.hosts["h0"]))
-        return made[-1]
-
-    yield connect
-    for machine in made:
-        machine.close()
-
-
-@pytest.fixture
-def connect(server: sshd.Server) -> Iterator[Connect]:
-    """Makes connections to it; they are closed at the end."""
-    yield from connected(server)
 
 
 def test_what_a_host_prints_comes_byte_for_byte(connect: Connect) -> None:

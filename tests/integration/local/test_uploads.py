@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,22 +20,9 @@ from fabfile.lock import Stale
 from fabfile.plan import Upload
 from fabfile.ssh.machine import Machine
 from tests.integration.local import sshd
-from tests.integration.local.test_transport import Connect, connected
+from tests.integration.local.connections import Connect
 from tests.integration.machine import until
 from tests.unit import fakes
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Server]:
-    """A host."""
-    with sshd.server(tmp_path_factory.mktemp("sshd")) as up:
-        yield up
-
-
-@pytest.fixture
-def connect(server: sshd.Server) -> Iterator[Connect]:
-    """Makes connections to it; they are closed at the end."""
-    yield from connected(server)
 
 
 class Source(msgspec.Struct, frozen=True):

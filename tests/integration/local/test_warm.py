@@ -20,10 +20,10 @@ from fabfile.paths import REPOSITORY
 from fabfile.ssh import master
 from fabfile.ssh.route import CONFIG, KNOWN, Hop, Route, alias
 from tests.integration.local import sshd, test_sudo, test_ways, warm
+from tests.integration.local.connections import Connect
 from tests.integration.local.test_carry import running
 from tests.integration.local.test_faults import upload
 from tests.integration.local.test_interruption import Run
-from tests.integration.local.test_transport import Connect
 from tests.integration.machine import run_fab, until
 
 server, sockets, connect = warm.server, warm.sockets, warm.connect

@@ -15,8 +15,8 @@ from fabfile import carry, target
 from fabfile.errors import Failed, Unreachable
 from fabfile.ssh import multiplex
 from tests.integration.local import sshd, warm
+from tests.integration.local.connections import Connect
 from tests.integration.local.test_carry import running
-from tests.integration.local.test_transport import Connect
 from tests.integration.machine import until
 
 server, sockets, connect = warm.server, warm.sockets, warm.connect

@@ -14,7 +14,7 @@ import pytest
 from fabfile import target
 from fabfile.errors import Unreachable
 from tests.integration.local import sshd, test_ways, warm
-from tests.integration.local.test_transport import Connect
+from tests.integration.local.connections import Connect
 
 server, sockets, connect = warm.server, warm.sockets, warm.connect
 jump, stranger = test_ways.jump, test_ways.stranger

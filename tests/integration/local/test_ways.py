@@ -12,21 +12,8 @@ import pytest
 from fabfile import target
 from fabfile.errors import Unreachable
 from tests.integration.local import sshd
-from tests.integration.local.test_transport import Connect, connected
+from tests.integration.local.connections import Connect
 from tests.integration.machine import run_fab
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Server]:
-    """A host."""
-    with sshd.server(tmp_path_factory.mktemp("sshd")) as up:
-        yield up
-
-
-@pytest.fixture
-def connect(server: sshd.Server) -> Iterator[Connect]:
-    """Makes connections to it."""
-    yield from connected(server)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from fabfile import inventory, paths
 from fabfile.ssh.machine import Machine
 from fabfile.ssh.ways import Ways
 from tests.integration.local import sshd
-from tests.integration.local.test_transport import Connect
+from tests.integration.local.connections import Connect
 from tests.integration.machine import until
 
 SECONDS = 60
@@ -43,7 +43,7 @@ def sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def kept(server: sshd.Server) -> Iterator[Connect]:
-    """A maker of what runs have of a host; as `test_transport.connected`, and `more` are lines of hosts.toml."""
+    """A maker of what runs have of a host; as `connections.connected`, and `more` are lines of hosts.toml."""
     with ExitStack() as stack:
 
         def connect(rules: str = "", where: sshd.Server | None = None, **keys: str) -> Machine:
