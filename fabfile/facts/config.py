@@ -76,7 +76,7 @@ class Config(msgspec.Struct, frozen=True):
     problem: str = ""
     """Errors that containerd, or its output, has."""
     commands: dict[str, str] = {}
-    """Drop-in of its unit that is not ours → the ExecStart in it, which is how containerd is started."""
+    """Drop-in of its unit that this tool did not write → the ExecStart in it, which is how containerd is started."""
 
 
 FILES = r"""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fabfile.facts.query import Query
 
 SETTINGS = "CONTAINERD_DEVMAPPER_SETTINGS"
-"""Environment variable of the daemon, set by our drop-in: the digest of the settings that it was started with."""
+"""Environment variable of the daemon, set by its drop-in: the digest of the settings that it was started with."""
 
 
 class Plugin(msgspec.Struct, frozen=True):
@@ -27,7 +27,7 @@ class Containerd(msgspec.Struct, frozen=True):
     """The containerd in question."""
 
     foreign: str | None = None
-    """Path of a containerd that is not ours, such as a distribution's package."""
+    """Path of a containerd that this tool did not install, such as a distribution's package."""
     package: str = ""
     """Package that owns it."""
     active: bool = False

@@ -1,4 +1,4 @@
-"""Who uses which pool: the configuration of every containerd on the machine, and the record of every pool of ours."""
+"""Who uses which pool: the configuration of every containerd on the host, and the record of every pool."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ class Instances(msgspec.Struct, frozen=True):
     configs: dict[str, Config] = {}
     """Path in /etc/containerd → its settings. Files that no unit names, or that are not TOML, are left out."""
     settings: dict[str, dict[str, str]] = msgspec.field(default={}, name="pools")
-    """Name of a pool of ours → the lines of its record."""
+    """Name of a pool that this tool manages → the lines of its record."""
     active: frozenset[str] = frozenset()
-    """Names of all active thin pools, ours or not."""
+    """Names of all active thin pools, including those of others."""
     backing: dict[str, str] = {}
     """Name of an active pool → the file behind the loop device of its data."""
 
     @property
     def pools(self) -> dict[str, Record]:
-        """Name of a pool of ours → its record."""
+        """Name of a pool that this tool manages → its record."""
         return {name: record.read(record.conf(name), settings) for name, settings in self.settings.items()}
 
 

@@ -74,7 +74,7 @@ class Lvm(msgspec.Struct, frozen=True):
     names: dict[str, str] = {}
     """UUID of each volume and volume group, without hyphens → `VG/LV`, or `VG`."""
     suspended: tuple[str, ...] = ()
-    """Suspended devices, for which LVM would wait for ever; if there are any, it was not queried."""
+    """Suspended devices, for which LVM would hang; if there are any, it was not queried."""
     hidden: dict[str, Hidden] = {}
     """Device → physical volume that devices file or filters hide; searched if the group is missing or lacks a disk."""
 
@@ -101,7 +101,7 @@ done
 
 
 def fragment(query: Query) -> str:
-    """Make one report for everything, as each LVM command scans all disks; none while LVM would wait for ever."""
+    """Make one report for everything, as each LVM command scans all disks; none while LVM would hang."""
     from fabfile.target import quote
 
     how = "--foreign --nohints --units b --nosuffix --reportformat json"  # LVM's hints omit a disk that is a copy

@@ -102,7 +102,7 @@ class Pool(msgspec.Struct, frozen=True):
     warning: str = ""
     """The monitor's warning."""
     no_space_timeout: int | None = None
-    """Seconds for which the kernel queues writes to a full pool; 0: for ever."""
+    """Seconds for which the kernel queues writes to a full pool; 0: indefinitely."""
 
 
 GROWING = r"""

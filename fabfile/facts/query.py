@@ -81,6 +81,6 @@ def together(queries: Sequence[Query]) -> Query:
             continue
         said = set(asked) if field in ("pool", "dir", "instance", "bin_dir") else {each for each in asked if each}
         if len(said) > 1:
-            raise ValueError(f"steps of one task ask about different machines: {field} is {said}")
+            raise ValueError(f"steps of one task ask about different hosts: {field} is {said}")
         values[field] = said.pop() if said else asked[0]
     return Query(**values)

@@ -1,4 +1,4 @@
-"""The record of a pool of ours, /etc/devmapper-pool/NAME.conf, as a type for each variant.
+"""The record of a pool, /etc/devmapper-pool/NAME.conf, as a type for each variant.
 
 Shell scripts read the same file, so it consists of `KEY=value` lines. Records of every version are understood: what
 only later versions write has a default, or is None if a missing line has a meaning.
@@ -86,7 +86,7 @@ class LoopRecord(Common, frozen=True, kw_only=True, tag="loop"):
 
     @property
     def monitored(self) -> bool:
-        """Whether a timer of ours lets it grow."""
+        """Whether the monitor's timer lets it grow."""
         return True
 
     @property
@@ -127,7 +127,7 @@ class LvmRecord(Common, frozen=True, kw_only=True, tag="direct"):
     lv_uuid: str | None = None
     pv_uuids: tuple[str, ...] | None = None
     kept_uuids: tuple[str, ...] | None = None
-    """What is ours, by LVM's UUIDs; None: an earlier version wrote the record."""
+    """What belongs to the pool, by LVM's UUIDs; None: an earlier version wrote the record."""
 
     @property
     def path(self) -> str:
@@ -171,7 +171,7 @@ class LvmRecord(Common, frozen=True, kw_only=True, tag="direct"):
 
     @property
     def monitored(self) -> bool:
-        """Whether a timer of ours lets it grow: no, as dmeventd does."""
+        """Whether the monitor's timer lets it grow: no, as dmeventd does."""
         return False
 
     @property
@@ -195,7 +195,7 @@ def variant(of: Record) -> str:
 
 
 def conf(name: str) -> str:
-    """Return the path of a pool's record. If it exists, the pool is ours."""
+    """Return the path of a pool's record. If it exists, this tool manages the pool."""
     return f"{CONF_DIR}/{name}.conf"
 
 

@@ -1,4 +1,4 @@
-"""The state of the units in question, and when the pool was last checked, backed up and looked at by its monitor."""
+"""The state of the units in question, and when the pool was last checked, backed up and inspected by its monitor."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Units(msgspec.Struct, frozen=True):
     """Free bytes in /run. If it is full, udev does not respond, and whatever creates a device waits for it."""
 
     silent: bool = False
-    """udev runs but does not respond, so whatever creates or removes a device waits for udev for ever."""
+    """udev runs but does not respond, so whatever creates or removes a device hangs."""
 
     def of(self, name: str) -> Unit:
         """Return the unit `name`; one without a state if it is not known."""

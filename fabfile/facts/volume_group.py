@@ -93,7 +93,7 @@ def report(text: str) -> list[Rows]:
     try:
         return msgspec.json.decode(text, type=_Report).report
     except RecursionError as error:
-        raise ValueError("objects within objects without end") from error
+        raise ValueError("objects are nested without end") from error
 
 
 def names(parts: list[Rows]) -> dict[str, str]:

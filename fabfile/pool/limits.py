@@ -111,7 +111,7 @@ def meta_size(size: str) -> int:
     """
     meta = sizes.parse(size, "pool.meta_size", least=META_LEAST)
     if meta > META_MOST:
-        raise Refused(f"pool.meta_size: {size!r} is useless", f"the kernel uses at most {sizes.human(META_MOST)}")
+        raise Refused(f"pool.meta_size: {size!r} is too large", f"the kernel uses at most {sizes.human(META_MOST)}")
     return meta
 
 
@@ -182,7 +182,7 @@ def check_directory(dir: str) -> None:
 def refuse_machine(have: Facts) -> None:
     """Refuse a machine without systemd or without dm-thin-pool, which no pool can do without."""
     if not have.system.systemd:
-        raise Refused("this machine does not run systemd", "its units start the pool and containerd")
+        raise Refused("the host does not run systemd", "its units start the pool and containerd")
     if not have.system.thin_pool:
         raise Refused(
             f"the kernel {have.system.kernel} has no dm-thin-pool",

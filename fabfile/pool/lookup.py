@@ -120,5 +120,7 @@ def choose(have: Facts, daemon: Daemon, name: str, *, named: bool) -> str:
         known = ", ".join(sorted(pools)) or "none"
         show = [hints.command("pool.status", owner(of), pool) for pool, of in pools.items()]
         make = f"make one: {hints.command('deploy', daemon)}"
-        raise Refused(f"no pool {name} of {daemon}", f"pools that were made here: {known}", "; or ".join(show) or make)
+        raise Refused(
+            f"no pool {name} of {daemon}", f"pools made by this tool on the host: {known}", "; or ".join(show) or make
+        )
     return mine[0]

@@ -14,7 +14,7 @@ KEEP_BOTH = "to keep both, use another instance: --instance NAME"
 
 
 def owner(of: Record | None) -> Daemon:
-    """Return the containerd that a pool was created for; the default one if the pool is not ours."""
+    """Return the containerd that a pool was created for; the default one if this tool does not manage the pool."""
     return Daemon(of.instance if of else "")
 
 
@@ -58,7 +58,7 @@ def refuse_foreign(have: Facts, daemon: Daemon, name: str, dir: str) -> None:
                 taken.append(f"{path} names the root {daemon.root}")
     if taken:
         raise Refused(
-            f"another containerd of this machine uses what {daemon} would get",
+            f"another containerd on the host uses what {daemon} would get",
             "\n".join([*taken, "two containerds on one pool or directory destroy each other's state"]),
             hint="choose another --name and --dir, or name that containerd: --instance",
         )
@@ -100,7 +100,7 @@ def _moving(have: Facts, daemon: Daemon, pool: str) -> str:
     """Return the hint for keeping or discarding the pool that a containerd is configured for."""
     if pool not in have.instances.pools:
         adopt = hints.command("pool.adopt", daemon, pool)
-        return f"to keep it: {adopt}, and what that prints goes into the inventory; {KEEP_BOTH}"
+        return f"to keep it: {adopt}, and add what that prints to the inventory; {KEEP_BOTH}"
     return f"to discard them: {hints.command('pool.reset', daemon, pool, '--yes')}, then run it again; {KEEP_BOTH}"
 
 
@@ -126,9 +126,9 @@ def refuse_base_image_size(have: Facts, daemon: Daemon, wanted: str) -> None:
     if size == before:
         return
     if size < before:
-        why = "a container of an image that is there gets a device smaller than its file system, which then fails"
+        why = "a container of an existing image gets a device smaller than its file system, which then fails"
     else:
-        why = "images that are there keep the old size, and so do their containers; only new ones get the larger one"
+        why = "existing images keep the old size, and so do their containers; only new ones get the larger one"
     discard = hints.command("pool.reset", daemon, now.pool, "--yes")
     raise Refused(
         f"{daemon} has images with another base image size",

@@ -35,7 +35,7 @@ def show_pool(c: Context, name: str, instance: str) -> None:
         copies = kept.listed(c, ManagedPool(name, host.daemon, record, host.pool.dir))
         if copies:
             size = sizes.human(sum(size for _, size in copies))
-            show(f"  kept      {len(copies)} copies of its metadata, {size}, by repairs and restores")
+            show(f"  kept      {len(copies)} copies of its metadata ({size}), left by repairs and restores")
             show(f"            → {hints.command('pool.kept', host.daemon, name, '--keep', 0)}")
     if not have.pool.status:
         if name in have.instances.pools:
@@ -82,7 +82,7 @@ def describe(name: str, have: Facts) -> list[str]:
 
 
 def _last(have: Facts, name: str) -> list[str]:
-    """When the pool was last checked, backed up and looked at by its monitor."""
+    """When the pool was last checked, backed up and inspected by its monitor."""
     record, units = have.instances.pools.get(name), have.units
     if record is None:
         return []

@@ -68,7 +68,7 @@ def recorded(have: Facts, name: str) -> Record | None:
         name: the pool's name.
 
     Returns:
-        The record; None if the pool is not ours.
+        The record; None if this tool does not manage the pool.
 
     Raises:
         Failed: the record is damaged.

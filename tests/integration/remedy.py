@@ -110,7 +110,7 @@ def named_and_fixed(place: Place, state: State) -> None:
     said = out(fab, place.machine, hint, code=None if state.then else 0)
     for words in state.then:
         hint = hint_in(said)
-        hint = hint.partition("to go on without them: ")[2] or hint  # not the other way, a backup
+        hint = hint.partition("to continue without them: ")[2] or hint  # not the other way, a backup
         assert all(word in hint for word in words), hint
         said = out(fab, place.machine, hint, code=None)
     if " pool.fsck " in said and "to repair that" in said:

@@ -235,7 +235,7 @@ def test_a_disk_that_changes_after_the_plan_is_not_touched(
     changed = sums(machine)
     with pytest.raises(Failed) as failed:
         apply(connection, step.name, changes, have)
-    assert f"{DISKS['empty']} changed since it was looked at" in failed.value.details
+    assert f"{DISKS['empty']} has changed since it was inspected" in failed.value.details
     assert "bytes 4 0" in failed.value.details
     assert sums(machine) == changed
     machine.ssh(
@@ -255,7 +255,7 @@ def test_a_disk_that_goes_away_after_the_plan_is_a_clean_error(
     machine.ssh(f"d=$(readlink -e {device}) && echo ${{d##*/}} >$d/driver/unbind; udevadm settle")
     with pytest.raises(Failed) as failed:
         apply(connection, step.name, changes, have)
-    assert f"{DISKS['gone']} changed since it was looked at" in failed.value.details
+    assert f"{DISKS['gone']} has changed since it was inspected" in failed.value.details
     assert "absent" in failed.value.details
     assert (
         machine.ssh("ls /etc/devmapper-pool 2>/dev/null; vgs --noheadings -o vg_name pool", code=None).count("pool")

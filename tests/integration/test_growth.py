@@ -73,7 +73,7 @@ def test_two_concurrent_growths_run_one_after_the_other(case: Case) -> None:
     def grow(*args: str) -> str:
         said = case.fab("pool.grow", *args, code=None)
         # On a slow machine the one lasts longer than the other waits.
-        return case.fab("pool.grow", *args) if "another operator is changing this machine" in said else said
+        return case.fab("pool.grow", *args) if "another operator is changing the host" in said else said
 
     with ThreadPoolExecutor() as both:
         said = list(both.map(grow, ("--size", "--meta-size"), ("160M", "6M")))
@@ -127,7 +127,7 @@ def test_the_timer_lets_it_grow_before_it_is_full(case: Case, busy: writer.Write
     # 172 and a quarter of it, or straight to the maximum, where it was filled faster than it is looked at.
     assert sizes in (["215", "220"], ["220"]), said
     assert total(case)[0] == 220 * 16
-    assert re.search(r"data is \d+% full and cannot grow: it has its maximum", said), said
+    assert re.search(r"data is \d+% full and cannot grow: it has reached its maximum size", said), said
     for task, code in (("pool.status", 0), ("doctor", 1)):
         assert "its data is full: writers wait, for 300 s" in case.fab(task, code=code)
     written = busy.written
@@ -144,7 +144,7 @@ def test_a_pool_without_room_on_its_file_system_warns(case: Case, busy: writer.W
     for task in ("pool.status", "doctor"):
         assert re.search(r"its file system has only \d+ MiB free; once that is full, writes fail", case.fab(task))
     case.machine.ssh(f"rm /ballast; systemctl start {MONITOR}; journalctl --sync")
-    assert "well again" in case.machine.ssh(f"journalctl -q -o cat -u {MONITOR}")
+    assert "back to normal" in case.machine.ssh(f"journalctl -q -o cat -u {MONITOR}")
     assert "its file system" not in case.fab("pool.status")
 
 

@@ -146,7 +146,7 @@ def test_a_volume_of_others_on_a_disk_that_is_missing_for_a_moment_survives_a_re
     sums = machine.ssh("b2sum /dev/containerd/user /dev/containerd/thinpool_meta0")
     with pulled(machine, "second", "containerd"):
         said = machine.fab("pool.reset", "--yes", "--name", "containerd-thinpool", code=2)
-        assert "parts of volumes that are not ours" in said
+        assert "parts of volumes that do not belong to the pool" in said
         assert "containerd/user" in said
     machine.ssh("systemctl restart devmapper-pool@containerd-thinpool; vgchange -q -ay containerd")
     shown = machine.fab("pool.reset", "--name", "containerd-thinpool", code=2)

@@ -108,7 +108,7 @@ def test_without_thin_check_nothing_is_started(machine: Machine) -> None:
     machine.ssh("mv /usr/sbin/thin_check /root/")
     said = machine.fab("pool.check", code=2)
     machine.ssh("mv /root/thin_check /usr/sbin/")
-    assert "thin_check is missing on this machine" in said
+    assert "thin_check is missing on the host" in said
     assert "package: thin-provisioning-tools" in said
 
 

@@ -33,7 +33,7 @@ class Loss(msgspec.Struct, frozen=True):
 
 
 def losses(have: Facts, name: str) -> list[Loss]:
-    """List the missing parts of a pool; none if it is a direct pool, is still being created, or is not ours."""
+    """List the missing parts of a pool; none for a direct pool, an unfinished one, or one not managed by this tool."""
     recorded = have.instances.pools.get(name)
     if not isinstance(recorded, LoopRecord) or recorded.making:
         return []

@@ -40,7 +40,7 @@ def findings(have: Facts, name: str, recorded: Record | None) -> list[Advice]:
     if not isinstance(recorded, LvmRecord) or lvm is None:
         return []
     if lvm.suspended:
-        found = f"LVM cannot be queried while {' '.join(lvm.suspended)} is suspended: it would wait for ever"
+        found = f"LVM cannot be queried while {' '.join(lvm.suspended)} is suspended: it would hang"
         return [Advice("pool in LVM", "fail", found, words("dmsetup", "resume", *lvm.suspended))]
     group = recorded.vg
     if len(lvm.groups) > 1:
@@ -145,7 +145,7 @@ def _disks(have: Facts, recorded: LvmRecord, volume: Volume) -> list[Advice]:
     if unseen := hidden(have, recorded):
         found, way = hiding(lvm.settings, unseen, recorded.vg)
     if volume.partial or not volume.active:
-        return [Advice("pool in LVM", "fail", f"{found}; the pool lay on them", way)]
+        return [Advice("pool in LVM", "fail", f"{found}; the pool was on them", way)]
     return [Advice("pool in LVM", "warn", f"{found}; the pool itself is whole", way)]
 
 
@@ -210,6 +210,6 @@ def _ids(have: Facts, name: str, recorded: LvmRecord, volume: Volume) -> list[Ad
         )
         return [Advice(IDS, "fail", found, repair)]
     if expects:
-        found = f"LVM expects transaction id {expects} in {path}, as if it had thin volumes there; with any but 0"
+        found = f"LVM expects transaction id {expects} in {path}, as if it had thin volumes there; unless it is 0,"
         return [Advice(IDS, "fail", f"{found} containerd does not find the pool", repair)]
     return []

@@ -50,12 +50,12 @@ def plan(have: Facts, name: str, data: int, meta: int) -> list[Change]:
         meta: new size of the metadata device in bytes; 0: what `data` needs, at least the current size.
 
     Raises:
-        Refused: the pool is not ours or cannot grow now, a size is less than the current one, or there is no room.
+        Refused: the pool has no record or cannot grow now, a size is less than the current one, or there is no room.
     """
     recorded = files.recorded(have, name)
     if recorded is None:
         make = hints.command("pool.loop", "", name)
-        raise Refused(f"no pool {name} that was made here", f"no {units.conf(name)}", hint=f"make one: {make}")
+        raise Refused(f"no pool {name} made by this tool", f"no {units.conf(name)}", hint=f"make one: {make}")
     missing.refuse(have, name)
     limits.refuse_growth(have.pool, owner(recorded), name, units.unit(name))
     if not have.pool.data or not have.pool.meta:

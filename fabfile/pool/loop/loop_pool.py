@@ -75,7 +75,7 @@ def plan(have: Facts, want: LoopSpec, under: Volume | None) -> list[Change]:
         under: the volume that its files are to be on, if one was requested.
 
     Raises:
-        Refused: the machine cannot have this pool, or something that is not ours is in its place.
+        Refused: the machine cannot have this pool, or something else is in its place.
     """
     refuse_machine(have)
     systemd.refuse_changing(units.unit(want.name), have.pool.changing)
@@ -101,14 +101,14 @@ def _refuse_other(have: Facts, want: LoopSpec, there: Record | None) -> LoopReco
     if there is None:
         if table:
             raise Refused(
-                f"a device {want.name} exists and is not ours",
+                f"a device {want.name} exists and was not made by this tool",
                 f"target {table.target}, {sizes.human(table.sectors * 512)}, on {table.data} {table.meta}",
                 hint="choose another --name",
             )
         for path, file in ((want.data_file, have.pool.data), (want.meta_file, have.pool.meta)):
             if file:
                 raise Refused(
-                    f"{path} exists and is not ours",
+                    f"{path} exists and was not made by this tool",
                     f"{sizes.human(file.size)}, {sizes.human(file.allocated)} of it in use; it is never overwritten",
                     hint="choose another --dir, or move it away",
                 )
@@ -255,14 +255,14 @@ def _refuse_table(have: Facts, want: LoopSpec) -> None:
         wrong.append(f"target: it has {table.target}, wanted thin-pool")
     data = have.pool.data
     if data and data.size < want.data:
-        wrong.append(f"{want.data_file} was made shorter: it has {data.size}, requested: {want.data} bytes")
+        wrong.append(f"{want.data_file} was truncated: it has {data.size}, requested: {want.data} bytes")
     if table.block_sectors != want.block // 512:
         wrong.append(f"sectors a block: it has {table.block_sectors}, wanted {want.block // 512}")
     for what, device, file in (("data", table.data, have.pool.data), ("metadata", table.meta, have.pool.meta)):
         if device not in _loops(file):
-            wrong.append(f"{what} device: it has {device}, ours are {', '.join(_loops(file)) or 'none'}")
+            wrong.append(f"{what} device: it has {device}, the pool's are {', '.join(_loops(file)) or 'none'}")
     if wrong:
-        raise Refused(f"the active device {want.name} is not the pool that was made here", "\n".join(wrong))
+        raise Refused(f"the active device {want.name} is not the pool made by this tool", "\n".join(wrong))
 
 
 def _loops(file: Backing | None) -> tuple[str, ...]:

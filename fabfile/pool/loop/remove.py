@@ -70,7 +70,7 @@ def _refuse_other(have: Facts, name: str, record: LoopRecord, path: str, file: B
     if recorded and recorded != str(file.inode) and not up:
         raise Refused(
             f"{path} is not the file that the pool {name} was made with",
-            f"its inode is {file.inode}, recorded is {recorded}; it is not touched",
+            f"its inode is {file.inode}, the record has {recorded}; it is left alone",
             hint="move it away and run it again; or, if it was brought back, start the pool with it: "
             + rerun.command(name, record),
         )

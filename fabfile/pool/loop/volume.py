@@ -94,8 +94,8 @@ def changes(have: Facts, want: Volume, pool: str, conf: str, recorded: LoopRecor
         recorded: the record; None if there is none yet.
 
     Raises:
-        Refused: the volume group does not exist or has no room; the volume exists, is not ours, and has other content
-            than an unused ext4; or the mount would hide files.
+        Refused: the volume group does not exist or has no room; the volume exists, was not made by this tool,
+            and has other content than an unused ext4; or the mount would hide files.
     """
     now = have.pool.volume
     if now and now.hidden:
@@ -118,12 +118,12 @@ def changes(have: Facts, want: Volume, pool: str, conf: str, recorded: LoopRecor
     if now.filesystem and known and now.filesystem_uuid != known:
         raise Refused(
             f"{want.path} holds another file system than the pool's",
-            f"its UUID is {now.filesystem_uuid or 'none'}, recorded is {known}; it is not touched",
+            f"its UUID is {now.filesystem_uuid or 'none'}, the record has {known}; it is left alone",
         )
     if not now.filesystem:
         plan.append(_format(now, want, conf, looked))
     elif now.filesystem != "ext4":
-        raise Refused(f"{want.path} holds {now.filesystem}", "it is not touched", hint="name another --volume")
+        raise Refused(f"{want.path} holds {now.filesystem}", "it is left alone", hint="name another --volume")
     return [*plan, *_mounted(have, now, want, recorded)]
 
 
@@ -159,20 +159,20 @@ def _refuse_other(recorded: LoopRecord | None, now: facts.Volume, want: Volume) 
     if recorded and recorded.volume_uuid:
         raise Refused(
             f"{want.path} is not the volume that the pool was made with",
-            f"its UUID is {now.uuid}, recorded is {recorded.volume_uuid}; it is not touched",
+            f"its UUID is {now.uuid}, the record has {recorded.volume_uuid}; it is left alone",
             hint="bring back the other one, or name another --volume",
         )
     size = now.size or 0
     if not want.size <= size < want.size + max(now.extent, MIB):
         raise Refused(
             f"{want.path} exists with another size",
-            f"it has {sizes.show(size)}, requested: {sizes.show(want.size)}; it is not touched",
+            f"it has {sizes.show(size)}, requested: {sizes.show(want.size)}; it is left alone",
             hint=f"name another --volume, or take this one as it is: --volume-size {sizes.show(size)}",
         )
     if not now.active:
         raise Refused(
             f"{want.path} exists and is not active",
-            "so its content cannot be checked; it is not touched",
+            "so its content cannot be checked; it is left alone",
             hint=f"lvchange -ay {want.group}/{want.name}, or name another --volume",
         )
 
@@ -183,7 +183,7 @@ def _unused(have: Facts, now: facts.Volume, want: Volume) -> list[str]:
         return []
     look = next((disk for disk in have.disks if disk.asked == want.path), None)
     if look is None:
-        raise Refused(f"{want.path} was not inspected", "it is not touched")
+        raise Refused(f"{want.path} was not inspected", "it is left alone")
     # The volume need not be fit for a physical volume of LVM's, as it gets a file system.
     against = [found for found in disks.findings(look, "lvm") if not found.what.startswith("LVM does not take it")]
     found = [finding.what for finding in against]
@@ -194,7 +194,7 @@ def _unused(have: Facts, now: facts.Volume, want: Volume) -> list[str]:
     if found:
         raise Refused(
             f"{want.path} exists and cannot be used",
-            "\n".join([*found, "it is not touched"]),
+            "\n".join([*found, "it is left alone"]),
             hint="name another --volume; if nobody needs what is on this one, lvremove it first",
         )
     return [gate.look_again(look, look.seen, "making a file system")]
@@ -226,7 +226,7 @@ def _mounted(have: Facts, now: facts.Volume, want: Volume, recorded: LoopRecord 
         return [Command(f"mount it at {want.dir}, now and at every boot", mount, gate.functions())]
     if recorded and "mount" in recorded.volume_made and old in fstab.lines(have, (want.path,), want.dir):
         renew = f"add_fstab {line}\n{words('drop_fstab', old)}"
-        return [Command(f"let the machine boot without {want.path}", renew, gate.functions())]
+        return [Command(f"let the host boot without {want.path}", renew, gate.functions())]
     return []
 
 

@@ -58,7 +58,7 @@ def plan(have: Facts, want: spec.LvmSpec) -> list[Change]:
     """Plan the creation.
 
     Raises:
-        Refused: the machine cannot have this pool, a disk is not empty, or something that is not ours is in its place.
+        Refused: the machine cannot have this pool, a disk is not empty, or something else is in its place.
     """
     refuse_machine(have)
     systemd.refuse_changing(units.unit(want.name), have.pool.changing)

@@ -60,7 +60,7 @@ def plan(
         meta: new size of the metadata device in bytes; 0: unchanged.
 
     Raises:
-        Refused: the pool is not ours, a disk is not empty, a size is less than the current one, or there is no room.
+        Refused: the pool has no record, a disk is not empty, a size is less than the current one, or there is no room.
     """
     recorded, now, pool = _found(have, settings)
     name, path, conf = settings.dm_name, f"{settings.vg}/{settings.lv}", units.conf(settings.dm_name)
@@ -101,7 +101,7 @@ def _found(have: Facts, settings: inventory.Pool) -> tuple[LvmRecord, Group, Vol
     if recorded is None or not now or not pool:
         make = hints.command("pool.direct", owner(have.instances.pools.get(settings.dm_name)), "", "--device", "DEV")
         why = f"no {units.conf(settings.dm_name)}" if recorded is None else ""
-        raise Refused(f"no pool {settings.vg}/{settings.lv} that was made here", why, f"make one: {make}")
+        raise Refused(f"no pool {settings.vg}/{settings.lv} made by this tool", why, f"make one: {make}")
     return recorded, now, pool
 
 

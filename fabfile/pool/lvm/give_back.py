@@ -135,9 +135,10 @@ def _refuse_partial(now: Group, mine: list[Volume], *, force: bool) -> None:
     theirs = sorted(of.name for of in now.partial if of not in mine)
     if theirs and mine and not force:
         raise Refused(
-            f"disks of the volume group {now.name} are missing, and with them parts of volumes that are not ours",
+            f"disks of the volume group {now.name} are missing, and with them parts of volumes that do not belong"
+            " to the pool",
             f"{', '.join(f'{now.name}/{name}' for name in theirs)}\n"
-            "after a change of the group LVM accepts a missing disk again only when told to",
+            "after a change of the group, LVM accepts a missing disk again only with vgextend --restoremissing",
             hint=f"bring the disk back; or pass --force, and later vgextend --restoremissing {now.name} DEVICE",
         )
 

@@ -39,7 +39,7 @@ def refuse_volume_list(have: Facts, group: str, volume: str) -> None:
     entries = json.loads(said) if said.startswith("[") else [said]
     if not {group, f"{group}/{volume}"} & set(entries):
         raise Refused(
-            f"LVM may not activate {group}/{volume} on this machine",
+            f"LVM may not activate {group}/{volume} on the host",
             f"lvm.conf says activation/volume_list = {said}",
             hint=f'add "{group}" to volume_list in /etc/lvm/lvm.conf',
         )

@@ -109,7 +109,7 @@ def refuse_other(have: Facts, want: LvmSpec, recorded: LvmRecord | None, now: Gr
         now: its volume group, if it exists.
 
     Raises:
-        Refused: it is not ours, has other parameters, is gone, or cannot be used.
+        Refused: this tool did not make it; it has other parameters, is gone, or cannot be used.
     """
     pool = now.volumes.get(want.volume) if now else None
     if recorded is None:
@@ -118,7 +118,7 @@ def refuse_other(have: Facts, want: LvmSpec, recorded: LvmRecord | None, now: Gr
     refuse_parameters(want, recorded)
     if not pool and (have.pool.enabled or recorded.lv_uuid or (recorded.vg_uuid and not now)):
         raise Refused(
-            f"the pool {want.path} was made here, and is gone",
+            f"the pool {want.path} was made by this tool, and is gone",
             "LVM does not know it; a new one would hide the loss",
             hint=f"reattach its disks, or discard the pool: {rerun.reset(want.name, want.instance)}",
         )
@@ -148,14 +148,14 @@ def _refuse_taken(have: Facts, want: LvmSpec, pool: Volume | None, now: Group | 
     """Refuse to create a pool if others have its name or its volume group."""
     if pool or have.pool.table:
         raise Refused(
-            f"a pool {want.path} exists and is not ours",
+            f"a pool {want.path} exists and was not made by this tool",
             f"{pool.type}, {sizes.human(pool.size)}" if pool else f"the device {want.name}",
             hint="choose another --lv",
         )
     if now and want.devices:
         raise Refused(
             f"a volume group {want.group} exists already",
-            f"{sizes.human(now.extents * now.extent)} on {' '.join(now.devices)}; it was not made here",
+            f"{sizes.human(now.extents * now.extent)} on {' '.join(now.devices)}; this tool did not make it",
             hint="choose another --vg; or, to make the pool in its free extents, leave out --device",
         )
 

@@ -64,7 +64,7 @@ def refuse_suspended(lvm: Lvm) -> None:
     if lvm.suspended:
         raise Refused(
             f"LVM cannot be queried while {' '.join(lvm.suspended)} is suspended",
-            "it would wait for ever",
+            "it would hang",
             hint=words("dmsetup", "resume", *lvm.suspended),
         )
 
@@ -78,7 +78,7 @@ def usable(have: Facts, name: str, recorded: LvmRecord | None = None) -> Group |
         recorded: the record of the pool in it, if there is one.
 
     Raises:
-        Refused: the group cannot be used or is not the recorded one; or LVM on this machine does not monitor pools, or
+        Refused: the group cannot be used or is not the recorded one; or LVM on the host does not monitor pools, or
             does not wait for the device nodes of new volumes.
     """
     if have.lvm is None:
@@ -86,13 +86,13 @@ def usable(have: Facts, name: str, recorded: LvmRecord | None = None) -> Group |
     refuse_suspended(have.lvm)
     if have.lvm.settings.get("udev_sync") == "0" and have.lvm.settings.get("udev_rules") != "0":
         raise Refused(
-            "LVM does not find the volumes that it makes on this machine",
+            "LVM does not find the volumes that it makes on the host",
             "lvm.conf says activation/udev_sync = 0: it leaves their device nodes to udev and does not wait for them",
             hint="set it to 1 in /etc/lvm/lvm.conf; in a container without a udevd: udev_rules = 0, too",
         )
     if have.lvm.settings.get("monitoring") == "0":
         raise Refused(
-            "LVM monitors no pools on this machine",
+            "LVM does not monitor pools on the host",
             "lvm.conf says activation/monitoring = 0: a pool would never grow by itself",
             hint="set it to 1 in /etc/lvm/lvm.conf",
         )
@@ -127,7 +127,7 @@ def against(lvm: Lvm, group: Group, recorded: LvmRecord | None = None) -> list[s
     if group.missing and (pool is None or pool.partial):
         wrong.append(f"{group.missing} of its disks are missing{', and with them part of the pool' if pool else ''}")
     if group.lock_type not in ("", "none"):
-        wrong.append(f"it is shared between machines ({group.lock_type})")
+        wrong.append(f"it is shared between hosts ({group.lock_type})")
     if group.system and group.system != lvm.system:
         wrong.append(f"it belongs to the host {group.system!r}")
     if not group.attr.startswith("w"):

@@ -75,7 +75,7 @@ def doubts(have: Facts, name: str, dir: str, daemon: Daemon) -> list[str]:
         found.append(f"it is not healthy: {pool.status.mode}{', suspended' * pool.suspended}")
     unknown = sorted(set(table.features) - FEATURES)
     if unknown:
-        found.append(f"its table has {', '.join(unknown)}, which a pool of ours has not")
+        found.append(f"its table has {', '.join(unknown)}, which pools made by this tool do not have")
     found += _device("data", f"{dir}/data", table.data, pool.data, pool.data_loop)
     found += _device("metadata", f"{dir}/meta", table.meta, pool.meta, pool.meta_loop)
     if pool.data and pool.data.size // sizes.SECTOR // table.block_sectors * table.block_sectors != table.sectors:
@@ -83,7 +83,7 @@ def doubts(have: Facts, name: str, dir: str, daemon: Daemon) -> list[str]:
     if pool.meta and min(pool.meta.size, limits.META_MOST) // limits.META_BLOCK > pool.status.total_meta:
         found.append(f"{dir}/meta has {pool.meta.size} bytes, the pool {pool.status.total_meta * limits.META_BLOCK}")
     if not (pool.place and pool.place.uuid):
-        found.append(f"the file system of {dir} has no UUID to know it by")
+        found.append(f"the file system of {dir} has no UUID to identify it by")
     return found
 
 
@@ -210,7 +210,7 @@ def adopt_pool(c: Context, name: str, instance: str) -> list[Outcome]:
         instance: the containerd instance; see `inventory.of`.
 
     Raises:
-        Pending: with --dry, if the pool is not ours yet.
+        Pending: with --dry, if the pool has not been adopted yet.
         Refused: something about the pool cannot be proved.
     """
     host = inventory.of(c, instance)

@@ -103,8 +103,8 @@ def differ(ids: list[str] | None) -> str:
         return ""
     own, expected = [*ids, "none", "none"][:2]
     if own != expected:
-        return f"the pool's transaction id is {own}, LVM expects {expected}: it does not activate it"
-    return f"the pool's transaction id is {own}, and LVM's: with any but 0 containerd does not find the pool"
+        return f"the pool's transaction id is {own}, LVM expects {expected}, so that LVM does not activate it"
+    return f"the pool's transaction id is {own}, and so is LVM's: unless it is 0, containerd does not find the pool"
 
 
 def check_pool(c: Context, name: str, instance: str) -> None:

@@ -155,8 +155,7 @@ def affected(records: Records, lost: Iterable[str]) -> Affected:
     Args:
         records: what containerd knows.
         lost: names of the lost snapshots in the snapshotter's database. A device holds all blocks of its snapshot,
-            those
-            of its parents included, so a snapshot based on a lost one may be intact.
+            those of its parents included, so a snapshot based on a lost one may be intact.
     """
     gone = set(lost)
     by_key = {(one.namespace, one.key): one for one in records.snapshots}
@@ -191,7 +190,9 @@ def _chain(one: Known, by_key: dict[tuple[str, str], Known]) -> set[tuple[str, s
     while at is not None and (at.namespace, at.key) not in chain:
         chain.add((at.namespace, at.key))
         if len(chain) > DEEPEST:
-            raise Broken(f"more than {DEEPEST} snapshots on each other: {one.key!r:.200} in {one.namespace!r:.200}")
+            raise Broken(
+                f"more than {DEEPEST} snapshots stacked on each other: {one.key!r:.200} in {one.namespace!r:.200}"
+            )
         at = by_key.get((at.namespace, at.parent))
     return chain
 

@@ -39,7 +39,7 @@ def refuse_busy(c: Context, task: str, found: Session, *, force: bool) -> None:
         return
     hint = "stop what is listed"
     if REBOOT in said:
-        hint = "reboot the machine, then run it again: nothing else releases that device"
+        hint = "reboot the host, then run it again: nothing else releases that device"
     elif not force:
         again = hints.again(task, found.daemon, found.name, "--force")
         hint = f"stop the containers and what else is listed; or have the containers killed: {again}"

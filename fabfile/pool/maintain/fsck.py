@@ -122,8 +122,8 @@ def refuse_all(found: Session, result: Orphans, seen: View, *, yes: bool) -> Non
     for path, there in ((found.database, seen.database), (found.snapshots, seen.snapshots)):
         if there is None and seen.ids and not yes:
             raise Refused(
-                f"{path} is not there, and the pool has {len(seen.ids)} thin devices",
-                "without it, nothing tells which of them containerd needs",
+                f"{path} is missing, and the pool has {len(seen.ids)} thin devices",
+                "without it, it is not known which of them containerd needs",
                 hint=f"restore the file; or remove them all, and have containerd unpack its images again, where it has"
                 f" their content: {again}",
             )
@@ -138,5 +138,5 @@ def refuse_all(found: Session, result: Orphans, seen: View, *, yes: bool) -> Non
         raise Refused(
             f"none of the {len(result.entries)} thin devices that containerd uses is in the pool {found.name}",
             "all images and containers would be lost: is this the right metadata?",
-            hint=f"a backup may have them: {found.command('pool.restore')}; to go on without them: {again}",
+            hint=f"a backup may have them: {found.command('pool.restore')}; to continue without them: {again}",
         )

@@ -48,5 +48,5 @@ def enlarge_pool(
     differ = [f'{key} = "{then}"' for key, (then, before) in now.items() if then and then != before]
     changed = any(outcome.status == "changed" for outcome in outcomes)
     if changed and differ and host.pool.dm_name == inventory.of(c, instance).pool.dm_name:
-        say(f"set {', '.join(differ)} in its pool in {inventory.load().file}: a reinstalled machine gets that then")
+        say(f"set {', '.join(differ)} in its pool in {inventory.load().file}: a reinstalled host then gets the same")
     return outcomes

@@ -23,7 +23,7 @@ KEEP = 2
 def prune(found: ManagedPool, keep: int) -> Command:
     """Remove all copies but the newest `keep`, and print the remaining ones."""
     script = found.render("kept", keep=keep)
-    return Command(f"of the metadata that was kept, at most {keep} copies stay", script)
+    return Command(f"keep at most {keep} old copies of the metadata", script)
 
 
 def listed(c: Context, pool: ManagedPool) -> list[tuple[str, int]]:

@@ -45,7 +45,7 @@ def losses(seen: View) -> list[str]:
 
 def kept(printed: str) -> str:
     """Return where a script left the old metadata."""
-    return " ".join(session.answer(printed, "kept") or ["as it was, in its place"])
+    return " ".join(session.answer(printed, "kept") or ["unchanged, in its original place"])
 
 
 def repair_pool(c: Context, name: str, instance: str, *, force: bool, yes: bool) -> None:
@@ -88,7 +88,9 @@ def repair_pool(c: Context, name: str, instance: str, *, force: bool, yes: bool)
     if lost and not yes:
         there = f"the old metadata: {kept(printed)}"
         raise _incomplete(
-            found, lost, f"the new metadata is in {candidate}, the old in its place" if candidate else there
+            found,
+            lost,
+            f"the new metadata is in {candidate}, the old is unchanged in its original place" if candidate else there,
         )
     if state.ids:
         transaction.reset(c, TASK, found)
@@ -104,7 +106,7 @@ def _incomplete(found: Session, lost: list[str], there: str) -> Failed:
         f"the repaired metadata of {found.name} lacks devices that containerd uses",
         "\n".join([*lost, there]),
         hint=f"a backup may have them: {found.command('pool.restore')}; "
-        f"to go on without them: {hints.again('pool.repair', found.daemon, found.name, '--yes')}",
+        f"to continue without them: {hints.again('pool.repair', found.daemon, found.name, '--yes')}",
     )
 
 

@@ -87,7 +87,7 @@ def restore_pool(c: Context, from_: str, name: str, instance: str, *, force: boo
     if from_ and not re.fullmatch(r"/[^\n\0]+", from_):
         raise Refused(
             f"from: {from_!r} is not an absolute path",
-            "a file on the machine",
+            "a file on the host",
             hint="for example --from /var/lib/containerd-devmapper/backup/POOL/FILE.xml.gz",
         )
     found = session.find(c, name, instance, TOOLS, without=frozenset({"meta"}), lvm=True)
@@ -102,7 +102,7 @@ def restore_pool(c: Context, from_: str, name: str, instance: str, *, force: boo
     made = _made(found, session.do(c, TASK, found, _making(found, from_)))
     if not yes and (state.good or made.losses):
         drop = found.render("drop", candidate=made.path, identity=made.identity)
-        session.do(c, TASK, found, [Command("the new metadata goes again", drop)])
+        session.do(c, TASK, found, [Command("remove the new metadata, which is not used", drop)])
         _refuse(found, made, sound=state.what if state.good else "")
     result(Restored(made.source, made.age, made.losses))
     for line in (f"{made.source}: {age(made.age)}; what was written since is lost", *made.losses):
@@ -206,7 +206,7 @@ def _refuse(found: Session, made: Candidate, *, sound: str) -> None:
 def age(seconds: int) -> str:
     """Format the age of a backup."""
     if seconds < 0:
-        return "made at a time that has not come by this machine's clock"
+        return "dated in the future according to the host's clock"
     return (
         f"{seconds // 86400} days old" if seconds >= 172800 else f"{seconds // 3600} h {seconds % 3600 // 60} min old"
     )

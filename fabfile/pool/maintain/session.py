@@ -147,7 +147,7 @@ def need(have: Facts, tools: Iterable[str]) -> None:
         table = PACKAGES.get(have.system.family, PACKAGES["debian"])
         packages = " ".join(sorted({table[tool] for tool in absent}))
         raise Refused(
-            f"{', '.join(absent)} {'is' if len(absent) == 1 else 'are'} missing on this machine",
+            f"{', '.join(absent)} {'is' if len(absent) == 1 else 'are'} missing on the host",
             f"package: {packages}",
             hint=f"install it: {hints.command('packages')}",
         )

@@ -260,5 +260,5 @@ def read(printed: str, task: str) -> View:
 
 def unreadable(task: str, error: Broken) -> Failed:
     """The error of a task that needs containerd's database, which is damaged."""
-    hint = "without it, nothing tells which device is whose: restore the file first"
+    hint = "without it, it is not known which device belongs to what: restore the file first"
     return Failed(f"{task}: containerd's database cannot be read", str(error), hint)

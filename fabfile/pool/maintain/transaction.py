@@ -50,7 +50,7 @@ def forgotten(c: Context, task: str, found: Session) -> list[str]:
         if of.thin in names:
             means = (
                 f"its thin id {of.thin} is containerd's {names[of.thin]}, which stays; what was written to {volume} is"
-                " in it: where that image fails then, ctr images remove --sync IMAGE, and pull it again"
+                " in it: if that image then fails, ctr images remove --sync IMAGE, and pull it again"
             )
         lines.append(f"LVM forgets its volume {group}/{of.name}: {means}")
     return lines

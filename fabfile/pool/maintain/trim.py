@@ -42,7 +42,7 @@ def trimmed(found: Session, first: str, last: str) -> Trimmed:
     """
     before, after = session.answer(first, "before"), session.answer(last, "after")
     if before is None or after is None:
-        raise Failed(f"{TASK}: it did not come to its end", last)
+        raise Failed(f"{TASK}: the script did not finish", last)
     block = found.have.pool.table.block_sectors * sizes.SECTOR if found.have.pool.table else found.record.block
     on_disk = (int(before[1]), int(after[1])) if isinstance(found.record, LoopRecord) else (None, None)
     return Trimmed(found.name, int(before[0]) * block, int(after[0]) * block, *on_disk)

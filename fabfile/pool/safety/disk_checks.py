@@ -120,7 +120,7 @@ def _grouped(disk: Disk) -> list[str]:
         part = "" if of.number == disk.number else f" (in its partition {names.get(of.number, of.number)})"
         notes = [note for note, true in (
             (f"of the host {of.system!r}", of.system), ("exported", of.group_attr[2:3] == "x"),
-            ("shared between machines", of.group_attr[5:6] in ("c", "s")),
+            ("shared between hosts", of.group_attr[5:6] in ("c", "s")),
         ) if true]  # fmt: skip
         if of.group:
             found.append(f"a physical volume of the volume group {', '.join([of.group, *notes])}{part}")
@@ -130,7 +130,7 @@ def _grouped(disk: Disk) -> list[str]:
     marked = {disk.number} if any(s.type == "LVM2_member" for s in disk.signatures) else set()
     marked |= {node.number for node in disk.nodes if "LVM2_member" in disk.inside.get(node.kernel, "").split()}
     if marked - listed:
-        found.append("an LVM physical volume that LVM does not show here: whether others use it is not known")
+        found.append("an LVM physical volume that LVM does not show on the host: whether others use it is not known")
     return found
 
 

@@ -71,7 +71,7 @@ ASKS = re.compile(r"lvm (vgs|lvs|pvs)\b|blkid|stat|dmsetup info|losetup -n|wipef
 def test_a_target_with_another_identity_is_left_alone(change: Command, answer: str, tmp_path: Path) -> None:
     code, said, called = run(change, tmp_path, dict.fromkeys(CALLED, answer))
     assert code == 1
-    assert "is not the one that was recorded" in said or "changed since it was looked at" in said
+    assert "is not the one that was recorded" in said or "has changed since it was inspected" in said
     assert [line for line in called if not ASKS.match(line)] == []
 
 
@@ -228,7 +228,7 @@ def test_what_somebody_else_has_under_the_name_of_an_unfinished_file_stays(tmp_p
     else:
         new.mkdir()
     code, said = begun(tmp_path, "begin_file $conf data.new")
-    assert (code, "was not made by this program; move it away" in said) == (1, True)
+    assert (code, "was not made by this tool; move it away" in said) == (1, True)
     assert begun(tmp_path, "remove_ours 12 data.new") == (0, "")
     assert new.is_dir() or new.read_text() == "mine\n"
     assert other.read_text() == "mine\n"

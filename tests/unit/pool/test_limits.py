@@ -79,7 +79,7 @@ def test_metadata_is_enough_for_a_thousand_devices_as_the_kernels_tools_count(si
         ({"block_size": "100K"}, "is not a block size"),
         ({"block_size": "2G"}, "is not a block size"),
         ({"meta_size": "1M"}, "too small"),
-        ({"meta_size": "17G"}, "useless"),
+        ({"meta_size": "17G"}, "too large"),
         ({"threshold": 0}, "is not a threshold"),
         ({"threshold": 101}, "is not a threshold"),
         ({"percent": 0}, "is not a step"),

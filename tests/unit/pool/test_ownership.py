@@ -56,7 +56,7 @@ def test_an_existing_deployment_is_not_refused(daemon: Daemon, name: str, dir: s
     ],
 )
 def test_what_another_containerd_uses_is_refused(daemon: Daemon, name: str, dir: str, evidence: str) -> None:
-    with pytest.raises(Refused, match="another containerd of this machine") as refused:
+    with pytest.raises(Refused, match="another containerd on the host") as refused:
         ownership.refuse_foreign(both(), daemon, name, dir)
     assert evidence in refused.value.details
 

@@ -74,7 +74,7 @@ def test_a_pool_that_grew_by_itself_meanwhile_is_large_enough() -> None:
         ("50G", "", "data cannot shrink"),
         ("", "10M", "metadata cannot shrink"),
         ("200", "", "is not a size"),
-        ("", "17G", "useless"),
+        ("", "17G", "too large"),
         ("+10G", "", "is not a size"),
     ],
 )
@@ -86,7 +86,7 @@ def test_impossible_values_are_refused(data: str, meta: str, what: str) -> None:
 @pytest.mark.parametrize(
     ("have", "what"),
     [
-        (having(), "no pool pool that was made here"),
+        (having(), "no pool pool made by this tool"),
         (machine(msgspec.structs.replace(pool(), table=None, status=None)), "is not active"),
         (machine(Pool()), "a part of the pool pool is missing"),
         (machine(pool(50 * GIB)), "a part of the pool pool is missing"),

@@ -182,7 +182,7 @@ def test_the_settings_of_version_0_1_are_read_and_renewed() -> None:
     [
         (pool(table=Table("linear", 8)), "target: it has linear"),
         (pool(table=Table("thin-pool", 8, "7:0", "7:1", 256, 1)), "sectors a block: it has 256"),
-        (pool(table=Table("thin-pool", 8, "7:8", "7:1", 128, 1)), "metadata device: it has 7:8, ours are 7:0"),
+        (pool(table=Table("thin-pool", 8, "7:8", "7:1", 128, 1)), "metadata device: it has 7:8, the pool's are 7:0"),
     ],
 )
 def test_an_active_device_that_is_not_the_one_made_here_is_refused(now: Pool, what: str) -> None:

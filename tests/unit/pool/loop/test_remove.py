@@ -90,7 +90,7 @@ def test_a_file_that_is_not_the_recorded_one_is_not_removed() -> None:
     have = loops.known(loops.machine(down), DATA_INO="17")
     with pytest.raises(Refused, match="/srv/pool/data is not the file") as refused:
         remove.plan(have, going(have, loops.NAME))
-    assert "its inode is 0, recorded is 17" in refused.value.details
+    assert "its inode is 0, the record has 17" in refused.value.details
     up = loops.known(loops.machine(), DATA_INO="17")
     assert "remove_file /srv/pool/data" in scripts(remove.plan(up, going(up, loops.NAME)))
 

@@ -142,7 +142,7 @@ def test_what_an_interrupted_run_made_is_known_by_its_tag_or_uuid_and_only_by_th
 def test_a_line_of_an_earlier_version_in_fstab_is_renewed_where_it_is_ours() -> None:
     old = FileFact(f"{WANT.path} {WANT.dir} ext4 defaults 0 2\n", 0o644)
     now = there(filesystem="ext4", mounted="/srv/pool")
-    for recorded, whys in (({"VOLUME_MADE": "mount"}, [f"let the machine boot without {WANT.path}"]), ({}, [])):
+    for recorded, whys in (({"VOLUME_MADE": "mount"}, [f"let the host boot without {WANT.path}"]), ({}, [])):
         have = having(pool=Pool(volume=now), files={fstab.PATH: old}, disks=(look(*EXT4),))
         assert [change.why for change in volume.changes(have, WANT, "pool", CONF, loops.record(**recorded))] == whys
 

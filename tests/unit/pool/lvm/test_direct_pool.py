@@ -139,7 +139,7 @@ def test_settings_that_may_change_in_an_existing_pool() -> None:
 
 
 def test_what_is_not_ours_is_refused() -> None:
-    assert "a pool containerd/thinpool exists and is not ours" in refused(made(files={}), asked()).what
+    assert "a pool containerd/thinpool exists and was not made by this tool" in refused(made(files={}), asked()).what
     bare = with_group(made(files={}, pool=pool_facts.Pool()), volumes={})
     assert "a volume group containerd exists already" in refused(bare, asked()).what
     without = plan(msgspec.structs.replace(with_group(bare, free=5119), disks=()), Pool(variant="direct"))
@@ -149,7 +149,7 @@ def test_what_is_not_ours_is_refused() -> None:
 
 def test_a_lost_pool_is_not_created_again() -> None:
     have = made(lvm=Lvm(SETTINGS), disks=(empty(),), pool=pool_facts.Pool())
-    assert "was made here, and is gone" in refused(have, asked()).what
+    assert "was made by this tool, and is gone" in refused(have, asked()).what
 
 
 def test_a_disk_that_is_not_in_the_group_is_for_pool_grow() -> None:

@@ -53,7 +53,7 @@ def test_growing_in_the_group() -> None:
     assert "920 are free" in refused.value.details
     with pytest.raises(Refused, match="no size is given"):
         grow(made())
-    with pytest.raises(Refused, match="no pool containerd/thinpool that was made here"):
+    with pytest.raises(Refused, match="no pool containerd/thinpool made by this tool"):
         grow(made(files={}), size="17G")
 
 

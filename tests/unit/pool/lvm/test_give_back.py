@@ -112,7 +112,7 @@ def test_a_group_that_lost_a_disk_of_others_is_changed_only_with_force() -> None
     pool = going(have, DIRECT)
     with pytest.raises(Refused) as refused:
         remove.plan(have, pool)
-    assert "parts of volumes that are not ours" in refused.value.what
+    assert "parts of volumes that do not belong to the pool" in refused.value.what
     assert refused.value.details.startswith("containerd/user\n")
     forced = remove.plan(have, msgspec.structs.replace(pool, force=True))
     assert "remove_lv containerd/thinpool volume-uuid" in scripts(forced)

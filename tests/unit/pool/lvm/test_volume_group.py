@@ -56,7 +56,7 @@ def test_what_lvm_would_refuse_half_way_is_refused_first() -> None:
     two = fresh(empty(), empty("/dev/vdd", sector=4096))
     assert "different sectors" in refused(two, asked("/dev/vdb", "/dev/vdd")).what
     listed = fresh(lvm=Lvm(SETTINGS | {"volume_list": '["root", "@tag"]'}))
-    assert refused(listed, asked()).what == "LVM may not activate containerd/thinpool on this machine"
+    assert refused(listed, asked()).what == "LVM may not activate containerd/thinpool on the host"
     for entry in ("containerd", "containerd/thinpool"):
         assert plan(fresh(lvm=Lvm(SETTINGS | {"volume_list": f'["{entry}"]'})), asked())
     bare = with_group(made(files={}, pool=pool_facts.Pool(), disks=()), volumes={}, free=5119, closed=("/dev/vdb",))
@@ -67,7 +67,7 @@ def test_what_lvm_would_refuse_half_way_is_refused_first() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"lock_type": "sanlock"}, "shared between machines (sanlock)"),
+        ({"lock_type": "sanlock"}, "shared between hosts (sanlock)"),
         ({"attr": "wzx-n-"}, "exported"),
         ({"attr": "rz--n-"}, "read-only"),
     ],
@@ -82,7 +82,7 @@ def test_two_groups_of_one_name_and_an_lvm_without_monitoring_are_refused() -> N
     twice = msgspec.structs.replace(have.lvm, groups=have.lvm.groups * 2)
     assert "2 volume groups are named containerd" in refused(made(lvm=twice), asked()).what
     blind = msgspec.structs.replace(have.lvm, settings={"monitoring": "0"})
-    assert "LVM monitors no pools" in refused(made(lvm=blind), asked()).what
+    assert "LVM does not monitor pools" in refused(made(lvm=blind), asked()).what
 
 
 def test_lvm_that_leaves_nodes_to_udev_has_to_wait_for_it() -> None:

@@ -183,11 +183,11 @@ def test_an_entry_that_needs_no_device_is_no_orphan(state: str) -> None:
 
 def test_a_missing_or_empty_database_deletes_nothing() -> None:
     missing = View({1: Thin(5)}, (), None)
-    with pytest.raises(Refused, match=r"pool\.db is not there"):
+    with pytest.raises(Refused, match=r"pool\.db is missing"):
         fsck.refuse_all(FOUND, disagreements.orphans(missing, running=False), missing, yes=False)
     fsck.refuse_all(FOUND, disagreements.orphans(missing, running=False), missing, yes=True)
     half = View({1: Thin(5)}, (), {}, None)
-    with pytest.raises(Refused, match=r"metadata\.db is not there"):
+    with pytest.raises(Refused, match=r"metadata\.db is missing"):
         fsck.refuse_all(FOUND, disagreements.orphans(half, running=False), half, yes=False)
     for look in (View({1: Thin(5)}, (), {}, {}), seen([1], [], [entry(1)], snapshots={})):
         with pytest.raises(Refused, match="are these the right databases"):

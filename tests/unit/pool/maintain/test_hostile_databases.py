@@ -83,7 +83,7 @@ def chain(length: int) -> Mapping[str, tuple[str, str]]:
 
 def test_an_endless_chain_of_snapshots_is_broken_at_once() -> None:
     start = monotonic()
-    with pytest.raises(Broken, match="more than 1000 snapshots on each other"):
+    with pytest.raises(Broken, match="more than 1000 snapshots stacked on each other"):
         containerd_records.read(databases.records(chain(20_000), {}, {}))
     assert monotonic() - start < 10
 

@@ -63,7 +63,7 @@ def whole(name: str) -> list[str]:
         "devices that containerd uses",
         *(swap if name == NAME else []),
         start(name),
-        "of the metadata that was kept, at most 2 copies stay",
+        "keep at most 2 old copies of the metadata",
     ]
 
 
@@ -146,7 +146,7 @@ def test_a_pool_in_use_is_refused_before_it_is_stopped(machine: Make, name: str)
 
 def test_a_device_that_nobody_releases_takes_a_reboot(machine: Make) -> None:
     c = machine(on_files(), says=SAYS, asked={"blockers\n": "pool-snap-1: only a reboot releases it\n"})
-    assert "reboot the machine" in trouble(done("pool.repair", c, force=True), "refused").hint
+    assert "reboot the host" in trouble(done("pool.repair", c, force=True), "refused").hint
 
 
 @both

@@ -93,7 +93,10 @@ def test_each_loss_names_the_command_that_fixes_it(now: Pool, recorded: dict[str
         (["0", "0"], ""),
         (["0", "5"], "the pool's transaction id is 0, LVM expects 5"),
         (["3", "0"], "the pool's transaction id is 3, LVM expects 0"),
-        (["4", "4"], "the pool's transaction id is 4, and LVM's: with any but 0 containerd does not find the pool"),
+        (
+            ["4", "4"],
+            "the pool's transaction id is 4, and so is LVM's: unless it is 0, containerd does not find the pool",
+        ),
         (["4"], "the pool's transaction id is 4, LVM expects none"),
     ],
 )

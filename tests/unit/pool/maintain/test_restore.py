@@ -44,7 +44,7 @@ def whole(name: str) -> list[str]:
         "the four records of the thin devices",
         "the databases fit the restored metadata",
         f"start the pool {name} and containerd.service",
-        "of the metadata that was kept, at most 2 copies stay",
+        "keep at most 2 old copies of the metadata",
     ]
 
 
@@ -128,7 +128,7 @@ def test_what_was_made_since_is_listed_and_needs_yes(machine: Make, name: str) -
     for line in (f"{name}-snap-2: made or changed since", "container box in default: its file system is lost"):
         assert line in error.details
     assert f"{name}-snap-1" not in error.details and "--yes" in error.hint
-    assert c.done == [*whole(name)[:3], "the new metadata goes again"], "nothing was stopped"
+    assert c.done == [*whole(name)[:3], "remove the new metadata, which is not used"], "nothing was stopped"
 
 
 @both
@@ -159,7 +159,7 @@ def test_sound_metadata_is_not_replaced_without_yes(machine: Make, name: str) ->
     c = machine(POOLS[name](), says=says(name, sound=True))
     error = trouble(done("pool.restore", c), "refused")
     assert error.what == f"the metadata of {name} is sound ({LIVE})" and "--yes" in error.hint
-    assert c.done == [*whole(name)[:3], "the new metadata goes again"]
+    assert c.done == [*whole(name)[:3], "remove the new metadata, which is not used"]
     c = machine(POOLS[name](), says=says(name, sound=True))
     assert done("pool.restore", c, yes=True).status == "changed"
     assert c.done == whole(name)
@@ -173,9 +173,9 @@ def test_metadata_that_is_missing_is_what_a_restore_is_for(machine: Make) -> Non
 
 
 def test_a_backup_that_is_not_there_stops_nothing(machine: Make) -> None:
-    c = machine(on_files(), says=says(NAME) | {"new metadata from": "/srv/x is not there"}, fails={"new metadata": 1})
+    c = machine(on_files(), says=says(NAME) | {"new metadata from": "/srv/x does not exist"}, fails={"new metadata": 1})
     error = trouble(done("pool.restore", c, from_="/srv/x"), "failed")
-    assert "/srv/x is not there" in error.details
+    assert "/srv/x does not exist" in error.details
     assert c.done == [whole(NAME)[0], "new metadata from /srv/x"]
 
 

@@ -120,7 +120,7 @@ def test_a_program_that_is_missing_is_a_refusal(machine: Make, given: dict[str, 
 def test_a_script_that_does_not_finish_is_a_failure(machine: Make) -> None:
     c = machine(on_files(), says={ONLINE: "trimmed pool-snap-1 4096\n@before 100 9000"})
     report = done("pool.trim", c)
-    assert trouble(report, "failed").what == "pool.trim: it did not come to its end"
+    assert trouble(report, "failed").what == "pool.trim: the script did not finish"
     assert report.result is None
 
 

@@ -156,7 +156,7 @@ def test_no_part_of_an_inspection_is_skipped() -> None:
 
 def test_an_lvm_label_that_lvm_does_not_show_is_not_free() -> None:
     (of,) = found(look(f"{EMPTY.seen}\nsignature LVM2_member,0x218,\n"))[:1]
-    assert of.startswith("in use: an LVM physical volume that LVM does not show here")
+    assert of.startswith("in use: an LVM physical volume that LVM does not show on the host")
 
 
 def test_an_unreadable_disk_is_refused_even_with_wipe() -> None:
