@@ -1,6 +1,6 @@
-"""What is checked: lint, types, unit, integration; matrix, soak and bench on request.
+"""Sessions: lint, types, unit and integration by default; matrix, soak, bench and others on request.
 
-Every session runs in the one locked environment that ./bootstrap made: nothing is installed twice.
+All sessions run in the locked environment that ./bootstrap creates, so nothing is installed twice.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BIN = HERE / ".venv" / "bin"
 
 
 def python(session: nox.Session, *args: str) -> None:
-    """Run Python with `args` in the locked environment, however nox itself was started."""
+    """Run Python with `args` in the locked environment, regardless of how nox was started."""
     if not (BIN / "pytest").exists():
         session.error(f"there is no locked environment: run ./bootstrap nox -s {session.name}")
     path = os.pathsep.join([str(BIN), os.environ["PATH"]])
@@ -31,13 +31,13 @@ def python(session: nox.Session, *args: str) -> None:
 
 
 def chosen(session: nox.Session, tests: list[str]) -> list[str]:
-    """`tests`, or none where the words after `--` name some."""
+    """Return `tests`; none if the arguments after `--` name tests."""
     return [] if any(word.startswith("tests/") for word in session.posargs) else tests
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Ruff, codespell, shellcheck on every plain and rendered script, TOML and Jinja."""
+    """Run ruff, codespell, and shellcheck on every plain and rendered script, and parse TOML and templates."""
     python(session, "-m", "ruff", "check", *(session.posargs or ["."]))
     python(session, "-m", "ruff", "format", "--check", *(session.posargs or ["."]))
     python(session, "-m", "codespell_lib")
@@ -53,19 +53,19 @@ def format(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Mypy, strict, on all Python files."""
+    """Run mypy in strict mode on all Python files."""
     python(session, "-m", "mypy", *session.posargs)
 
 
 @nox.session
 def unit(session: nox.Session) -> None:
-    """No process, no socket, seconds. After `--`: any option of pytest."""
+    """Run the unit tests, which start no process and open no socket. After `--`: options of pytest."""
     python(session, "-m", "pytest", "tests/unit", "-q", "--numprocesses=auto", *session.posargs)
 
 
 @nox.session
 def integration(session: nox.Session) -> None:
-    """Throwaway machines on a real kernel. After `--`: --machine KIND, --suite NAME, --keep, tests, pytest options."""
+    """Test on throwaway machines. After `--`: --machine KIND, --suite NAME, --keep, tests, options of pytest."""
     tests = ["tests/integration", *(f"--ignore=tests/integration/{name}" for name in ("soak", "releases", "matrix"))]
     options = ["-ra", "-v", "--durations=10", "--numprocesses=auto", "--dist=loadfile", "--no-loadscope-reorder"]
     python(session, "-m", "pytest", *chosen(session, tests), *options, *session.posargs)
@@ -73,7 +73,7 @@ def integration(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def matrix(session: nox.Session) -> None:
-    """lab.demo on a fresh Debian; deploy, direct pools and repair on each one's own kernel. After `--`: as above."""
+    """Test lab.demo on a fresh Debian; deploy, direct pools and repair on Debian's kernels. After `--`: as above."""
     if not session.posargs:
         python(session, "-m", "pytest", "tests/integration/matrix", "-ra", "-v", "--timeout=3600")
     tests = chosen(session, [f"tests/integration/test_{name}.py" for name in ("debian_kernel", "direct", "repair")])
@@ -91,7 +91,7 @@ def releases(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def soak(session: nox.Session) -> None:
-    """Hours: power cuts under writing containers, SIGKILL after every command, full pools."""
+    """Test power cuts under writing containers, SIGKILL after every command, and full pools, for hours."""
     tests = chosen(session, ["tests/integration/test_soak.py", "tests/integration/soak"])
     options = ["-ra", "-v", "--rounds=20", "--every=1", "--timeout=36000", "--log-cli-level=INFO"]
     python(session, "-m", "pytest", *tests, *options, *session.posargs)
@@ -105,7 +105,7 @@ def record(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def audit(session: nox.Session) -> None:
-    """Lock files: hashes, licences, and advisories where the service is reached; download sizes; files on a host."""
+    """Check lock files (hashes, licences, advisories if reachable), download sizes, and files on a host."""
     python(session, "-m", "tests.audit", *session.posargs)
     files = "tests/integration/test_nobody_gets_in.py::test_every_file_that_root_writes_is_in_the_table"
     python(session, "-m", "pytest", files, "-q", "--numprocesses=0")
@@ -113,7 +113,7 @@ def audit(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Each benchmark in bench/: ratios against a peer or a floor of the same run. After `--`: names of some of them."""
+    """Run the benchmarks in bench/, which compare with a peer or a lower bound. After `--`: names of some of them."""
     lock = ["--no-deps", "--require-hashes", "-r", "requirements-bench.lock"]
     python(session, "-m", "pip", "install", "-qq", "--disable-pip-version-check", *lock)
     files = [*HERE.glob("bench/[!_]*.py"), *HERE.glob("bench/*/__main__.py")]

@@ -45,8 +45,8 @@ def apply(c: Context, name: str, changes: list[Change], have: Facts, look: str =
     """
     if have.units.silent:
         raise Refused(
-            f"{name}: udev does not answer on this machine",
-            f"whatever creates or removes a device would wait for ever; it had {UDEV} s to answer",
+            f"{name}: udev does not answer on the host",
+            f"udev did not answer within {UDEV} s; any command that creates or removes a device would hang",
             hint=RESTART_UDEV,
         )
     staged: dict[int, tuple[str, str]] = {}
@@ -182,7 +182,7 @@ def _failure(name: str, changes: list[Change], output: str, code: int) -> Proble
     if code == REFUSED and number == 0:
         first, *rest = text or ["it is in use"]
         return Refused(f"{name}: {first}", "\n".join(rest), hint="nothing was touched; fix that, then run it again")
-    doing = changes[number].why if number >= 0 else "taking the machine's lock"
+    doing = changes[number].why if number >= 0 else "taking the host's lock"
     tail, hint = hinted("\n".join(text[-40:]))
     return Failed(
         f"{name}: {doing}: failed",

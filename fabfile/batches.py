@@ -143,6 +143,6 @@ class Gate:
 
     def _too_many(self, most: Share) -> Skipped:
         count = len(self._wrong)
-        what = f"not begun: {few(self._wrong)} did not end well"
-        allowed = f"{count} of {self._reached} hosts so far, and at most {most.of(self._reached)} may: see --max-fail"
-        return Skipped(what, allowed, hint="fix what failed there, then run the same command again")
+        what = f"not started: {few(self._wrong)} failed"
+        allowed = f"{count} of {self._reached} hosts failed so far; --max-fail allows {most.of(self._reached)}"
+        return Skipped(what, allowed, hint="fix what failed on them, then run the same command again")

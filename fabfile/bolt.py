@@ -108,7 +108,7 @@ class Bucket(msgspec.Struct, frozen=True):
 
     def _walk(self, number: int, seen: set[int], depth: int) -> Iterator[tuple[bytes, bytes | Bucket]]:
         if not depth or number in seen:
-            raise Broken("its pages run in a ring")
+            raise Broken("its pages form a cycle")
         seen.add(number)
         start = number * self.image.page_size
         overflow = _unpack(_HEADER, self.image.file, start)[3]

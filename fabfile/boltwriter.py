@@ -54,7 +54,7 @@ def content(bucket: Bucket, deepest: int = DEEPEST) -> Content:
         Broken: a page is damaged, or buckets are nested too deeply.
     """
     if not deepest:
-        raise Broken("buckets lie too deep in each other")
+        raise Broken("buckets are nested too deeply")
     items = {key: content(value, deepest - 1) if isinstance(value, Bucket) else value for key, value in bucket}
     return Content(items, bucket.sequence)
 

@@ -100,8 +100,8 @@ class Build(msgspec.Struct, frozen=True):
         here = libc_version(" ".join(platform.libc_ver()))
         if self.release.containerd.cgo and libc and here > libc_version(libc):
             raise Refused(
-                f"a build of containerd {self.release.containerd.version} here would not run on the host",
-                f"C library: {'.'.join(map(str, here))} here, {libc} there",
+                f"a build of containerd {self.release.containerd.version} by this controller would not run on the host",
+                f"C library: {'.'.join(map(str, here))} on this controller, {libc} on the host",
                 hint='set build = "host" for it in hosts.toml',
             )
         if not self.is_kept:

@@ -245,7 +245,7 @@ def _answer(out: bytes, err: bytes, code: int | None, mark: str) -> Answer:
     if NO_ROOT.search(errors):
         raise Failed("this needs root", _tail(b"", err), hint=ROOT)
     raise Failed(
-        "the machine did not run the script",
+        "the host did not run the script",
         _tail(out, err) or f"exit code {code}",
         hint="its login shell must be able to run: sh -c 'exit 0'",
     )

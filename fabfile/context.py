@@ -1,4 +1,4 @@
-"""What a task acts on: this machine, or a host."""
+"""What a task acts on: the controller (inv), or another host (fab)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any, Protocol
 
 
 class Context(Protocol):
-    """What we use of an Invoke `Context` (this machine) or a Fabric `Connection` (a host); steps see no difference.
+    """The part of an Invoke `Context` (inv) or a Fabric `Connection` (fab) that is used; steps see no difference.
 
-    What only a connection has is used in one place each: `begin` and `takes_long_commands` in `carry`, `host` in
-    `target`, `host_entry` in `inventory` and `steps.origin`.
+    Attributes that only a connection has: `begin`, `user` and `takes_long_commands`, which are used in `carry`; `host`,
+    used in `target`; and `host_entry`, used in `inventory` and `steps.origin`.
     """
 
     @property

@@ -170,7 +170,7 @@ def _must_be_done(step: Step, have: Facts) -> None:
         raise Failed(f"{step.name}: applied, but {wrong.what}", wrong.details, hint=wrong.hint) from wrong
     if left:
         raise Failed(
-            f"{step.name}: applied, but the machine does not show it",
+            f"{step.name}: applied, but the host does not show it",
             "\n".join(f"still to do: {change.why}" for change in left),
             hint="run it again with --dry to see the difference",
         )

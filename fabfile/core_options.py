@@ -17,7 +17,7 @@ NARROW = {
     "limit": "words that hosts of -H must also match: names, groups, globs, ranges, @labels",
     "exclude": "words for hosts of -H to leave out",
 }
-RETRY = {"retry-from": "earlier run, as named by inv runs.list, or last: selects only its hosts that did not end well"}
+RETRY = {"retry-from": "earlier run, as named by inv runs.list, or last: selects only its hosts that did not succeed"}
 """Options of fab, in front of the task."""
 
 SELECTION = re.compile(rf"(?:-H|--(?:{'|'.join(['hosts', *NARROW, *RETRY])})(?==|$))=?(?P<value>.*)", re.DOTALL)
@@ -29,7 +29,7 @@ FILES = {
 }
 BOTH = {
     **FILES,
-    "plain": "no live display on the terminal",
+    "plain": "show no live display on the terminal",
     password.FILE: "file with the sudo password, mode 0600",
     password.COMMAND: "command that prints the sudo password",
 }
@@ -42,7 +42,7 @@ CAREFUL = (
     Option(
         "max_fail",
         str,
-        "hosts that may fail before no further one begins, such as 2 or 10%",
+        "hosts that may fail before no further host is started, such as 2 or 10%",
         check=batches.limit,
     ),
 )

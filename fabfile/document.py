@@ -42,7 +42,7 @@ def loads(text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(checked(text))
     except RecursionError as error:
-        raise ValueError("tables or arrays within others without end") from error
+        raise ValueError("tables or arrays are nested without end") from error
 
 
 def editable(text: str, where: str) -> TOMLDocument:
@@ -102,5 +102,5 @@ def written(document: TOMLDocument, where: str) -> str:
     except ValueError:
         same = False
     if not same:
-        raise Refused(f"{where} is written in a way in which no key can be set safely", "", hint=OWN_LINES)
+        raise Refused(f"{where} is written in a way in which keys cannot be set safely", "", hint=OWN_LINES)
     return text

@@ -73,7 +73,7 @@ class Unreachable(Problem):
 
 
 class Skipped(Problem):
-    """A host was not begun, because too many others did not end well."""
+    """A host was not started, because too many others failed."""
 
     code = 1
 

@@ -102,7 +102,7 @@ class Executor(FabricExecutor):
         names = ranges.words(self.core[0].args.hosts.value or "")
         again = self._option("retry-from")
         if not names and not again:
-            raise Refused("no hosts are given", hint="fab -H HOSTS TASK; for this machine: inv TASK")
+            raise Refused("no hosts are given", hint="fab -H HOSTS TASK; for this controller: inv TASK")
         known = inventory.load()
         left = self._left(again) if again else []
         hosts = known.resolve(names or left)
@@ -112,11 +112,11 @@ class Executor(FabricExecutor):
         if again:
             hosts = [host for host in hosts if host.name in left]
         if not hosts:
-            raise Refused(f"no host is left of those of {again} that did not end well", f"they are {', '.join(left)}")
+            raise Refused(f"no host is left of those of {again} that did not succeed", f"they are {', '.join(left)}")
         return known, hosts
 
     def _left(self, run: str) -> list[str]:
-        """Return the names of the hosts that did not end well in an earlier run."""
+        """Return the names of the hosts that did not succeed in an earlier run."""
         from fabfile.runs import history
 
         return history.unfinished(history.find(run))
@@ -183,7 +183,7 @@ def health_checks(calls: Sequence[Any]) -> list[Call]:
 
 
 def retry(record: str, typed: Sequence[str]) -> str:
-    """Return the command that runs the same tasks on the hosts that did not end well; empty without a record.
+    """Return the command that runs the same tasks on the hosts that did not succeed; empty without a record.
 
     Args:
         record: name of the run's record.

@@ -61,7 +61,7 @@ def check_path(text: str, name: str) -> None:
     try:
         Path(text).expanduser()
     except RuntimeError as error:
-        raise Refused(f"{name}: {shown(text)} is not a path on this machine", str(error)) from error
+        raise Refused(f"{name}: {shown(text)} is not a path on this controller", str(error)) from error
 
 
 def check_directory(text: str, name: str) -> None:
@@ -182,7 +182,7 @@ class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         "https://docker.io"
     )
     image: Annotated[str, about("image of the smoke test, REPOSITORY:TAG")] = "library/hello-world:latest"
-    build: Annotated[Literal["controller", "host"], about("machine that builds containerd")] = "controller"
+    build: Annotated[Literal["controller", "host"], about("computer that builds containerd")] = "controller"
     bin_dir: Annotated[str, about("directory of links to containerd's programs", check=check_directory)] = (
         "/usr/local/bin"
     )

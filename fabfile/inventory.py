@@ -1,4 +1,4 @@
-"""hosts.toml → frozen `Host` objects; names and groups → hosts. Every mistake is named with its key."""
+"""hosts.toml → frozen `Host` objects; names and groups → hosts. Each error names the key that is wrong."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LONG = 120
 
 
 class Inventory(msgspec.Struct, frozen=True):
-    """What hosts.toml says."""
+    """The content of hosts.toml."""
 
     file: Path
     defaults: Host
@@ -43,18 +43,18 @@ class Inventory(msgspec.Struct, frozen=True):
     hosts: dict[str, Host]
     groups: dict[str, list[str]]
     said: dict[str, tables.Sources] = {}
-    """Host → sources of its settings; of this machine, which has no name, those in `defaults`."""
+    """Host → sources of its settings; for the controller, which has no name, those of `defaults`."""
 
     @property
     def chosen(self) -> Chosen:
-        """What there is to choose from."""
+        """The hosts and groups that can be selected."""
         return Chosen(self.file, self.defaults, self.hosts, self.groups)
 
     def resolve(self, names: list[str]) -> list[Host]:
-        """The hosts that words stand for, each once, in the order given; see `selection`.
+        """Return the hosts that words select, each once, in the order given; see `selection`.
 
         Raises:
-            Refused: a word that is nothing; no word at all; a group that holds nothing.
+            Refused: a word selects no host, there are no words, or a group is empty.
         """
         found = selection.choose(self.chosen, names)
         if not found and not self.hosts:
@@ -73,8 +73,8 @@ def load(file: Path | None = None) -> Inventory:
         file: another file than hosts.toml or $HOSTS_FILE.
 
     Raises:
-        Refused: the file is missing or not TOML; an unknown key, a wrong type or a value that cannot be, two hosts
-            with one address, a group or gateway that names no host.
+        Refused: the file is missing or not TOML; it has an unknown key, a wrong type or an
+            invalid value; two hosts have the same address; or a group or gateway names no host.
     """
     file = file or paths.inventory()
     try:
@@ -170,12 +170,12 @@ def _check_values(file: Path, key: str, table: dict[str, Any]) -> None:
 
 
 def _cut(text: str) -> str:
-    """A key or a message, made to fit a line."""
+    """Shorten a key or a message so that it fits on a line."""
     return text if len(text) <= LONG else f"{text[: LONG - 1]}…"
 
 
 def _dotted(text: str) -> str:
-    """What to write for a host whose name has dots, where that is what may be wrong."""
+    """Return how to write a host name with dots, if a missing pair of quotes may be the mistake."""
     found = re.search(r"^\s*\[hosts\.([0-9]+(?:\.[0-9]+){3})\]", text, re.MULTILINE)
     return f'a name with dots is written in quotes: [hosts."{found[1]}"]' if found else ""
 
@@ -195,7 +195,7 @@ def _convert(file: Path, key: str, value: Any, kind: Any) -> Any:
 
 
 def _quote(key: str, value: Any) -> str:
-    """How to write the name of a host that has dots, where it seems to be one: TOML takes it for tables in tables."""
+    """Return how to write a host name with dots, if the key seems to be one: TOML reads it as nested tables."""
     tables = [name for name, inner in value.items() if isinstance(inner, dict)] if isinstance(value, dict) else []
     dotted = key.startswith("hosts.") and set(tables) - {"pool"}
     return 'a name with dots is written in quotes: [hosts."192.0.2.1"]' if dotted else ""
@@ -214,9 +214,9 @@ def _check(inventory: Inventory) -> None:
         where = selection.place(host)
         if where in seen:
             raise Refused(
-                f"{inventory.file}: hosts.{name} and hosts.{seen[where]} have one address",
+                f"{inventory.file}: hosts.{name} and hosts.{seen[where]} have the same address",
                 f"{host.address}:{host.port}",
-                hint="one machine is one host: remove one of them",
+                hint="list each machine once: remove one of them",
             )
         seen[where] = name
     _check_gateways(inventory)
@@ -226,7 +226,7 @@ def _check(inventory: Inventory) -> None:
 def _check_gateway(inventory: Inventory, host: Host, table: str) -> None:
     where = f"{inventory.file}: {table}.gateway"
     if host.gateway and host.gateway == host.name:
-        raise Refused(f"{where}: this host itself", hint="name another host, or remove the line")
+        raise Refused(f"{where}: the host itself", hint="name another host, or remove the line")
     if host.gateway and host.gateway not in inventory.hosts:
         raise selection.unknown(inventory.chosen, host.gateway, where, groups=False)
 
@@ -243,7 +243,7 @@ def _check_gateways(inventory: Inventory) -> None:
             if name in way:
                 hint = f'write gateway = "" in [hosts.{tables.quoted(name)}], if nothing is in front of it'
                 ring = _cut(" → ".join([*way, name]))
-                raise Refused(f"{inventory.file}: hosts.{first}.gateway: a ring", ring, hint=hint)
+                raise Refused(f"{inventory.file}: hosts.{first}.gateway: a cycle", ring, hint=hint)
         count = gateways[name] + 1 if name else 0
         for behind in reversed(way):
             gateways[behind] = count
@@ -254,15 +254,15 @@ def _check_gateways(inventory: Inventory) -> None:
 
 
 def of(c: Context, instance: str = "", **given: Any) -> Host:
-    """The settings of the machine behind `c`: a connection carries its own, this machine has the defaults.
+    """Return the settings of the host behind `c`: a connection has its own, the controller (inv) has the defaults.
 
     Args:
         c: the machine.
-        instance: what --instance says: another containerd of the machine than the inventory's.
-        given: what other options say, by the names of `Host`.
+        instance: value of --instance, which selects another containerd than the inventory does.
+        given: values of other options, by their names in `Host`.
 
     Raises:
-        Refused: a name that no instance can have.
+        Refused: the name of the instance is invalid.
     """
     host = getattr(c, "host_entry", None)
     host = on_instance(host if isinstance(host, Host) else load().defaults, instance)
@@ -270,13 +270,13 @@ def of(c: Context, instance: str = "", **given: Any) -> Host:
 
 
 def on_instance(host: Host, instance: str = "") -> Host:
-    """`host` with the containerd that is meant, and with the names of that one's own pool.
+    """Return `host` with the selected containerd instance, and with the names of that instance's own pool.
 
-    What the inventory says of a pool's place is about its own instance. Another one gets a pool of its own, with all
-    settings but names, directory, volume group, disks and volume.
+    Where the inventory places a pool applies only to the inventory's own instance. Another instance gets a pool of its
+    own, with the same settings except for names, directory, volume group, disks and volume.
 
     Raises:
-        Refused: a name that no instance can have.
+        Refused: the name of the instance is invalid.
     """
     own, asked = ("" if name == DEFAULT else name for name in (host.instance, instance))
     name = asked if instance else own

@@ -152,4 +152,4 @@ def check(name: str, answer: Answer) -> None:
         hint = "wait, then run it again; with --wait-lock SECONDS before the task it waits by itself"
         if FOREIGN in answer.stdout:
             hint += "; if no run is in progress, the named process of a user holds the lock: kill PID on the host"
-        raise Failed(f"{name}: another operator is changing this machine", answer.stdout, hint=hint)
+        raise Failed(f"{name}: another operator is changing the host", answer.stdout, hint=hint)

@@ -18,7 +18,7 @@ from invoke.exceptions import Exit
 from fabfile import answer, console, events, hints, interruption
 from fabfile.errors import Failed, Found, Interrupted, Pending, Problem, Refused, Skipped, Unreachable
 
-HERE = "this machine"
+HERE = "this controller"
 """Name that stands for the host in a run of inv."""
 
 SCHEMA = 1

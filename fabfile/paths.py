@@ -15,7 +15,7 @@ def cache() -> Path:
 
 
 def state() -> Path:
-    """What is kept of what was done: records of runs. Safe to delete at any time."""
+    """Directory of the records of runs. Safe to delete at any time."""
     base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local/state")
     return Path(base) / "containerd-devmapper"
 

@@ -190,7 +190,7 @@ def check_groups(known: Chosen, taken: str) -> None:
         while way and way[-1] not in done:
             inner = next((m for m in known.groups[way[-1]] if m in known.groups and m not in done), None)
             if inner in way:
-                raise Refused(f"{known.file}: groups.{inner}: a ring", " → ".join([*way[way.index(inner) :], inner]))
+                raise Refused(f"{known.file}: groups.{inner}: a cycle", " → ".join([*way[way.index(inner) :], inner]))
             if inner is None:
                 done.add(way.pop())
             else:

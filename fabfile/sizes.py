@@ -70,7 +70,7 @@ def _ambiguous(option: str, text: str, number: str, unit: str) -> Refused:
     return Refused(
         f"{option}: {shown(text)} has a decimal unit",
         f"{number}{unit}B is {int(decimal)} bytes, {number}{unit}iB is {int(binary)} bytes",
-        hint=f"units are binary here: {_example(option, f'{number}{unit}iB')}",
+        hint=f"sizes have binary units: {_example(option, f'{number}{unit}iB')}",
     )
 
 

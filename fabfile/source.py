@@ -66,7 +66,7 @@ def _archive(git: Git, wanted: Path, record: Path) -> None:
     import tempfile
 
     if not shutil.which("git"):
-        raise Refused("git is missing here", "it fetches containerd's source", hint="apt-get install git")
+        raise Refused("git is missing on this controller", "it fetches containerd's source", hint="apt-get install git")
     for left in wanted.parent.glob(f".{git.commit}-*"):
         shutil.rmtree(left, ignore_errors=True)
     doing = f"fetching containerd {git.version}"

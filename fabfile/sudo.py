@@ -90,7 +90,7 @@ class Entrance:
         if why:
             stream.cancel()
             stream.exit_code()
-            raise Failed(why, said[-1000:].decode(errors="replace"), hint="try it by hand on the machine: sudo -k -v")
+            raise Failed(why, said[-1000:].decode(errors="replace"), hint="try it by hand on the host: sudo -k -v")
         return bool(ready), out, rest if ready else said
 
     def _converse(self, stream: Stream) -> tuple[bytes, bytes, str]:

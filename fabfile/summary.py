@@ -21,13 +21,13 @@ def show(reports: Mapping[str, HostReport], again: str = "") -> None:
 
     Args:
         reports: name of a host → its report.
-        again: command that retries the hosts that did not end well; empty: there is none.
+        again: command that retries the hosts that did not succeed; empty: there is none.
     """
     lines = []
     if len(reports) > 1:
         lines = fitted(["", *of_steps(reports), "", *of_hosts(reports)])
         if again and not all(report.status in WELL for report in reports.values()):
-            lines.append(f"to retry the hosts that did not end well: {again}")  # whole, as it is to be pasted
+            lines.append(f"to retry the hosts that did not succeed: {again}")  # whole, as it is to be pasted
     say("\n".join([*lines, *fitted([count(reports)])]))
 
 

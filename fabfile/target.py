@@ -1,6 +1,7 @@
-"""One machine, here or there: run, stage, read. Everything else derives from these.
+"""Run scripts on a host and upload files to it: all access to hosts goes through this module.
 
-`c` is an Invoke `Context` (this machine) or a Fabric `Connection`; no step asks which.
+`c` is an Invoke `Context` (inv: the controller itself) or a Fabric `Connection` (fab). Steps treat both alike; only
+`steps.origin` reads the inventory entry that a connection has.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ cat <&3 >"$d/file" || { df -h /var/tmp; exit 1; }
 done=yes
 echo "$d/file"
 """
-"""Root's own copy, in a directory that nobody else may enter or rename; whoever uses it checks that very copy.
+"""A copy that only root can read, in a directory that nobody else can enter or rename; its user checks this copy.
 
-A run that was killed, or lost its connection, between an upload and its use leaves one, which goes after a day."""
+A run that is killed or disconnected between an upload and its use leaves a copy, which is removed after a day."""
 
 STAGED = re.compile(r"(/var/tmp/containerd-devmapper\.\w{10})/file")
 """Path of such a copy, and its directory."""
@@ -58,14 +59,14 @@ def run(
 
     Args:
         c: the machine.
-        script: the text of the script; every value in it went through `quote`.
+        script: the text of the script; each value in it must be quoted with `quote`.
         limit: seconds.
-        look: whether it changes nothing, and so may be cut by the first Ctrl-C.
-        hear: is called with what it prints, as it comes.
+        look: whether it changes nothing, so that the first Ctrl-C may stop it.
+        hear: called with standard output as it arrives.
 
     Raises:
-        Interrupted: it was cut, or must not begin any more.
-        Failed: the connection was lost before the script ended, a limit was reached, or root is not to be had.
+        Interrupted: it was stopped, or was not started because of an earlier Ctrl-C.
+        Failed: the connection was lost before the script ended, a limit was reached, or root access was denied.
         Unreachable: the machine could not be reached.
     """
     return carry.script(c, PROLOGUE + script, limit=limit, look=look, hear=hear)
@@ -91,9 +92,9 @@ def sh(c: Context, script: str, doing: str, *, limit: float = carry.SECONDS, loo
 
 
 def stage(c: Context, source: Path, name: str) -> str:
-    """Bring a controller's file to the machine and return its path there, in a directory of root's own.
+    """Upload a file to the host, into a directory that only root can enter, and return its path there.
 
-    On this machine that is the file itself. `unstage` removes it.
+    With inv, nothing is uploaded, and the path is that of the file itself. `unstage` removes the upload.
 
     Args:
         c: the machine.
@@ -112,16 +113,16 @@ def stage(c: Context, source: Path, name: str) -> str:
         answer = carry.script(c, script, data=_pieces(source, transfer), limit=60 + size / RATE)
     if answer.exited:
         said = answer.stdout + answer.stderr
-        raise Failed(f"could not upload {name} to the machine", said, hint=_uploadable(said))
+        raise Failed(f"could not upload {name} to the host", said, hint=_uploadable(said))
     path = answer.stdout.strip()
     if not STAGED.fullmatch(path):
-        hint = "see what this prints on the machine: mktemp -du /var/tmp/containerd-devmapper.XXXXXXXXXX"
-        raise Failed(f"could not upload {name} to the machine", f"it answered {printable(path[:200])}", hint=hint)
+        hint = "see what this prints on the host: mktemp -du /var/tmp/containerd-devmapper.XXXXXXXXXX"
+        raise Failed(f"could not upload {name} to the host", f"it answered {printable(path[:200])}", hint=hint)
     return path
 
 
 def _uploadable(said: str) -> str:
-    """Return what to do about a directory in which nothing can be created, by what the machine said."""
+    """Return the hint for an upload that failed, depending on the error that the host printed."""
     if "Read-only file system" in said:
         return "make /var/tmp writable, then run it again"
     if "others may rename" in said:
@@ -137,7 +138,7 @@ def _pieces(source: Path, transfer: Transfer) -> Iterator[bytes]:
 
 
 def removal(c: Context, paths: list[str]) -> str:
-    """Return the command that removes what `stage` brought to another machine, with its directory; else nothing.
+    """Return the command that removes what `stage` uploaded, with its directory; empty if nothing was uploaded.
 
     Raises:
         ValueError: a path is not one that `stage` returned.
@@ -152,11 +153,11 @@ def removal(c: Context, paths: list[str]) -> str:
 
 
 def unstage(c: Context, paths: list[str]) -> None:
-    """Remove what `stage` brought to another machine; see `removal`."""
+    """Remove what `stage` uploaded to another host; see `removal`."""
     if command := removal(c, paths):
         sh(c, command, "removing staged files", limit=60)
 
 
 def is_dry(c: Context) -> bool:
-    """Whether the user asked for the plan only (`--dry`)."""
+    """Return whether only the plan was requested (`--dry`)."""
     return bool(c.config.run.dry)

@@ -24,12 +24,14 @@ Instance = Annotated[
 ]
 Name = Annotated[str, about("pool name; by default the one in hosts.toml, or the instance's only one")]
 Wipe = Annotated[Sequence[str], about("path of a device given by --device, whose content may be destroyed")]
-Force = Annotated[bool, about("permission to kill the containers that run on the pool")]
+Force = Annotated[bool, about("kill the containers that run on the pool")]
 SOURCES = [(Host, ("release", "mirror"))]
 """Options of every task that installs something."""
 
-JSON = Option("json", bool, "one JSON document on standard output, see docs/json.md; the rest on standard error")
-DIFF = Option("diff", bool, "commands and file differences behind each line of the plan, with --dry")
+JSON = Option(
+    "json", bool, "print one JSON document on standard output, see docs/json.md, and the rest on standard error"
+)
+DIFF = Option("diff", bool, "show the commands and file differences behind each line of the plan, with --dry")
 
 
 ANEW = frozenset({"diff", "instance", "json", "name"})

@@ -19,7 +19,7 @@ def of(have: Facts, pool: str) -> dict[str, str]:
     found |= {name: versions.current or "none" for name, versions in have.versions.items()}
     recorded = have.instances.pools.get(pool)
     if recorded is None:
-        return found | {"pool": "not ours" if have.pool.status else "none"} | _sizes(have, pool)
+        return found | {"pool": "not managed" if have.pool.status else "none"} | _sizes(have, pool)
     return found | {"pool": variant(recorded)} | _settings(recorded) | _sizes(have, pool)
 
 

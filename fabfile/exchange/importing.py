@@ -179,7 +179,7 @@ def _write(file: Path, text: str, *, yes: bool, dry: bool, again: str) -> None:
     """
     refusal = Refused(
         f"{file} exists",
-        "it is not replaced without being told",
+        "it is replaced only with --yes",
         hint=f"{again} --output {shlex.quote(str(file))} --yes",
     )
     if not yes and os.path.lexists(file):

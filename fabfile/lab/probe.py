@@ -40,7 +40,10 @@ def remembered(name: str, depends: Sequence[str], ask: Callable[[Path], str]) ->
     with locked(answer):
         known = answer.read_text() if answer.exists() else ""
         if known != WORKS and not known.startswith(NOT):
-            with files.writing(answer.parent, "XDG_CACHE_HOME"), progress(f"{name}: does it boot a kernel here?"):
+            with (
+                files.writing(answer.parent, "XDG_CACHE_HOME"),
+                progress(f"{name}: does it boot a kernel on this controller?"),
+            ):
                 why = _ask(answer.with_name(f".{answer.name}.part"), ask)
                 known = f"{NOT}{why}" if why else WORKS
                 files.write(answer, known)

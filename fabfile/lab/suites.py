@@ -69,7 +69,7 @@ def mirror(sources: Path = Path("/etc/apt")) -> str:
     entries = [entry for file in files if file.is_file() for entry in _entries(file)]
     found = [(entry.doubt(address), address) for entry in entries for address in entry.addresses]
     if not found:
-        what = "no archive of Debian in this machine's apt sources"
+        what = "no archive of Debian in this controller's apt sources"
         raise Refused(what, f"looked in {sources} for a suite of Debian with main", hint="run the lab on Debian")
     return min(found, key=itemgetter(0))[1]
 

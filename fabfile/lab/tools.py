@@ -62,7 +62,7 @@ def check() -> None:
     if lacking:
         packages = " ".join(sorted({package for package, _ in lacking.values()}))
         raise Refused(
-            "this machine lacks what the lab needs",
+            "this controller lacks what the lab needs",
             "\n".join(f"{tool}: {why}" for tool, (_, why) in lacking.items()),
             hint=f"apt-get install --no-install-recommends {packages}",
         )

@@ -28,7 +28,7 @@ LETTER = 6.7
 NAME = 32
 """Limit for the letters of a host's name that are shown."""
 
-OTHER = "connecting and looking"
+OTHER = "connecting and gathering facts"
 """Label of the time that belongs to no step."""
 
 COLORS = 8
@@ -116,7 +116,7 @@ def chart(hosts: Mapping[str, HostReport]) -> Chart | None:
 
 
 def _times(report: HostReport) -> list[tuple[str, float, bool]]:
-    """Return name, seconds and whether it ended well, of each step that took time; time without a step comes first."""
+    """Return name, seconds and whether it succeeded, of each step that took time; time without a step comes first."""
     steps = [(case.name, case.seconds, case.status in WELL) for case in cases.of_host(report) if case.task]
     rest = round(report.seconds - sum(seconds for _, seconds, _ in steps), 2)
     return [each for each in ((OTHER, rest, True), *steps) if each[1] >= LEAST]

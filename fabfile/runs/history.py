@@ -123,24 +123,24 @@ def read(name: str) -> Recorded:
 
 
 def unfinished(name: str) -> list[str]:
-    """Return the names of the hosts that did not end well in a run, for --retry-from.
+    """Return the names of the hosts that did not succeed in a run, for --retry-from.
 
     Args:
         name: name of the run's record.
 
     Raises:
-        Refused: the run is still going on, it is a run of inv, or all hosts ended well.
+        Refused: the run is still in progress, it is a run of inv, or all hosts succeeded.
         Failed: its record is damaged, or cannot be read.
     """
     found = read(name)
     if found.run.state == "running":
-        raise Refused(f"the run {name} goes on", found.run.command, hint="wait for its end")
+        raise Refused(f"the run {name} is still in progress", found.run.command, hint="wait until it ends")
     if HERE in found.hosts:
         raise Refused(f"the run {name} has no hosts", found.run.command, hint=f"a run of fab is needed: {HOW}")
     left = [host for host, report in found.hosts.items() if report.status not in WELL]
     if not left:
         ended = "  ".join(f"{status} {count}" for status, count in found.run.hosts.items())
-        raise Refused(f"no host of the run {name} is to be tried again", ended)
+        raise Refused(f"nothing to retry: all hosts of the run {name} succeeded", ended)
     return left
 
 
@@ -154,7 +154,7 @@ def from_events(told: Iterable[Event], state: State) -> dict[str, HostReport]:
     Returns:
         Name of a host → its report.
     """
-    why = "the run goes on" if state == "running" else "the run was killed"
+    why = "the run is still in progress" if state == "running" else "the run was killed"
     hosts: dict[str, HostReport] = {}
     for event in told:
         if event.event == "run-begin":

@@ -151,7 +151,7 @@ def _untrusted(machine: Machine, where: str, error: Unknown | Changed | Revoked)
             f"{where}: the host key has changed",
             f"expected the {error.expected.kind} key {fingerprint(error.expected.key)}{place and f' of {place}'}\n"
             f"the host has the {kind(error.key)} key {fingerprint(error.key)}\n"
-            "either the machine was reinstalled, or somebody intercepts the connection",
+            "either the host was reinstalled, or somebody intercepts the connection",
             hint=f"once you are sure: ssh-keygen -f {_word(file)} -R '{name}', then {trust}",
         )
     if isinstance(error, Revoked):

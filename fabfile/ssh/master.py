@@ -202,7 +202,7 @@ def _log_in(way: Route, gateway: str, part: Path, path: Path) -> None:
                 start_new_session=True, env={**os.environ, "SHELL": "/bin/sh"},
             )  # fmt: skip
         except FileNotFoundError as error:
-            raise Unusable("there is no program ssh here: install openssh-client") from error
+            raise Unusable("this controller has no program ssh: install openssh-client") from error
     try:
         with interruption.ended_with(process):
             code = process.wait(START_LIMIT)

@@ -61,7 +61,7 @@ def _looked_at(daemon: Daemon) -> tuple[str, ...]:
 def _refuse_unit(have: Facts, daemon: Daemon) -> None:
     now = have.files.get(daemon.unit_path)
     if daemon.instance and now and not now.content.startswith(OURS):
-        raise Refused(f"{daemon.unit_path} exists and is not ours", "", hint="choose another --instance")
+        raise Refused(f"{daemon.unit_path} exists and was not made by this tool", "", hint="choose another --instance")
 
 
 def _files(have: Facts, want: Want, text: str, digest: str) -> list[Change]:

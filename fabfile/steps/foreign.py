@@ -58,7 +58,7 @@ def found(have: Facts, daemon: Daemon, version: str = "") -> Foreign | None:
     steps = []
     if theirs:
         keep = hints.command(adopt.TASK, daemon, pool)
-        steps.append(f"to keep what is on the pool: {keep}, and what it prints goes into the inventory")
+        steps.append(f"to keep what is on the pool: {keep}, and add what it prints to the inventory")
     if have.containerd.active or unit:
         steps.append(words("systemctl", "stop", daemon.unit))
     if package and have.containerd.package:
@@ -102,7 +102,7 @@ def refuse(have: Facts, daemon: Daemon, version: str = "") -> None:
     what = found(have, daemon, version)
     if what:
         raise Refused(
-            "this machine has a containerd that was not installed here",
+            "the host has a containerd that this tool did not install",
             "\n".join(what.lines),
             hint=f"in this order:\n{what.hint}",
         )

@@ -43,7 +43,7 @@ def remove_pools(c: Context, name: str, instance: str, *, yes: bool, force: bool
     """
     host = inventory.of(c, instance)
     if all and (name or instance):
-        raise Refused("pool.reset --all acts on the whole machine", "it takes no --name and no --instance")
+        raise Refused("pool.reset --all acts on the whole host", "it takes no --name and no --instance")
     if name:
         limits.check_name(name)
     pool = name or host.pool.dm_name
@@ -58,7 +58,10 @@ def remove_pools(c: Context, name: str, instance: str, *, yes: bool, force: bool
     looks = {part: gather(c, part.step.query) for part in parts}
     todo = {part: changes for part, seen in looks.items() if (changes := part.step.plan(seen))}
     if not todo:
-        show(f"{'nothing was made here' if all else f'there is no pool {pool}'}: nothing to do", always=True)
+        show(
+            f"{'this tool has installed nothing on the host' if all else f'there is no pool {pool}'}: nothing to do",
+            always=True,
+        )
         return []
     typed = ["", ""] if all else [host.daemon.instance, names[0]]
     _refuse(c, todo, typed, yes=yes, force=force)
@@ -74,7 +77,7 @@ def _chosen(have: Facts, daemon: Daemon, name: str, *, named: bool) -> list[str]
     """The name of the pool to be removed; none if there is nothing to do.
 
     Raises:
-        Refused: the pool belongs to another containerd, or is not ours.
+        Refused: the pool belongs to another containerd, or is not managed by this tool.
     """
     pools = have.instances.pools
     if name in pools and (whose := owner(pools[name])).instance != daemon.instance:
@@ -86,7 +89,7 @@ def _chosen(have: Facts, daemon: Daemon, name: str, *, named: bool) -> list[str]
     if name not in pools and (named or not lookup.of(have, daemon)):
         if name in have.instances.active:
             raise Refused(
-                f"the pool {name} is not ours",
+                f"the pool {name} is not managed by this tool",
                 f"no {units.conf(name)}",
                 hint=f"if nobody uses it: {words('dmsetup', 'remove', name)}",
             )

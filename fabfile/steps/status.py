@@ -147,7 +147,7 @@ def _machine(host: Host, have: Facts) -> list[Check]:
     missing = [need for need in RUN if need not in have.needs]
     packages = hints.command("packages")
     return [
-        _check("systemd", system.systemd, "runs", "not the init of this machine", "a host needs systemd"),
+        _check("systemd", system.systemd, "runs", "not the init of the host", "a host needs systemd"),
         _check("dm-thin-pool", system.thin_pool, "in the kernel", "missing", "boot a distribution's kernel"),
         _check("programs", not missing, "all there", f"missing: {', '.join(missing)}", packages, soft=True),
         *_run(have.units.room),
@@ -165,7 +165,7 @@ RUN_LEAST = sizes.MIB
 def _run(room: int | None) -> list[Check]:
     if room is None or room >= RUN_LEAST:
         return []
-    found = f"{sizes.human(room)} free: udev does not answer, and whatever creates a device waits for ever"
+    found = f"{sizes.human(room)} free: udev does not answer, and any command that creates a device hangs"
     return [
         Check("room in /run", "fail", found, "see du -xh /run, and make room; then systemctl restart systemd-udevd")
     ]
@@ -174,7 +174,7 @@ def _run(room: int | None) -> list[Check]:
 def _udev(silent: bool) -> list[Check]:
     if not silent:
         return []
-    found = f"it does not answer within {UDEV} s: whatever creates a device waits for it for ever"
+    found = f"it does not answer within {UDEV} s: any command that creates a device hangs"
     return [Check("udev", "fail", found, RESTART_UDEV)]
 
 

@@ -60,10 +60,10 @@ def _config(have: Facts, daemon: Daemon) -> list[Change]:
         return []
     text = settings.cleared(now.content)
     if text is not None:
-        return file(have, "our keys go from a configuration that was there before", daemon.config, text, mode=now.mode)
+        return file(have, "remove the keys that deploy added to the configuration", daemon.config, text, mode=now.mode)
     remove, original = words("rm", "-f", daemon.config, f"{daemon.config}.bak"), f"{daemon.config}{settings.ORIGINAL}"
     if original in have.files:
-        why = f"{daemon.config} is again what it was before ours"
+        why = f"restore the original {daemon.config}"
         return [Command(why, f"{remove}\n{words('mv', original, daemon.config)}")]
     return [Command(f"remove {daemon.config}", "\n".join([remove, *emptied(daemon.config.rpartition("/")[0])]))]
 

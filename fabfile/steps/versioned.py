@@ -25,7 +25,7 @@ def changes(
         prove: script that must succeed on the directory $d before that is put in place.
 
     Raises:
-        Refused: something that is not ours is in the place of a link.
+        Refused: something that this tool did not make is in the place of a link.
     """
     return place(have, name, key, source, unpack, prove) + switch(have, name, key, links)
 
@@ -55,7 +55,7 @@ def switch(have: Facts, name: str, key: str, links: Mapping[str, str]) -> list[C
     blocked = [path for path in links if now.links.get(path) == ""]
     if blocked:
         raise Refused(
-            f"{', '.join(blocked)}: in the way, and not installed by us",
+            f"{', '.join(blocked)}: in the way, and not installed by this tool",
             f"{name} {key} would be linked there",
             hint=f"if it is not needed any more: {words('mv', blocked[0], blocked[0] + '.old')}",
         )

@@ -12,7 +12,7 @@ from fabfile.steps.containerd import build_containerd, install_containerd
 from fabfile.task import SOURCES, Instance, task
 
 Where = Annotated[
-    Literal["controller", "host"], about("machine that builds containerd: this controller, or the host itself")
+    Literal["controller", "host"], about("where to build containerd: on this controller, or on the host itself")
 ]
 
 

@@ -89,7 +89,7 @@ def backup(
     name: Name = "",
     instance: Instance = "",
 ) -> None:
-    """Copy a pool's metadata to a file on the machine, also while containers run."""
+    """Copy a pool's metadata to a file on the host, also while containers run."""
     back_up_pool(c, name, instance, keep=keep)
 
 
@@ -97,7 +97,7 @@ def backup(
 def repair(
     c: Context,
     force: Force = False,
-    yes: Annotated[bool, about("consent to a repair that loses devices or LVM's thin volumes")] = False,
+    yes: Annotated[bool, about("agree to a repair that loses devices or LVM's thin volumes")] = False,
     name: Name = "",
     instance: Instance = "",
 ) -> None:
@@ -108,11 +108,9 @@ def repair(
 @task(diff=True, answers=Restored)
 def restore(
     c: Context,
-    from_: Annotated[str, about("backup file on the machine; by default the newest one that pool.backup made")] = "",
+    from_: Annotated[str, about("backup file on the host; by default the newest one that pool.backup made")] = "",
     force: Force = False,
-    yes: Annotated[
-        bool, about("consent to restore over sound metadata, or to lose what was made since the backup")
-    ] = False,
+    yes: Annotated[bool, about("agree to replace sound metadata, or to lose what was made since the backup")] = False,
     name: Name = "",
     instance: Instance = "",
 ) -> None:
@@ -140,10 +138,8 @@ def kept(
 @task(diff=True, answers=Compared)
 def fsck(
     c: Context,
-    fix: Annotated[
-        bool, about("repair of what was found; containerd is stopped meanwhile, its containers keep running")
-    ] = False,
-    yes: Annotated[bool, about("consent to a repair that removes every thin id of the pool")] = False,
+    fix: Annotated[bool, about("repair what is found; stops containerd meanwhile, but not its containers")] = False,
+    yes: Annotated[bool, about("agree to a repair that removes every thin id of the pool")] = False,
     name: Name = "",
     instance: Instance = "",
 ) -> None:
@@ -155,7 +151,7 @@ def fsck(
 def trim(
     c: Context,
     offline: Annotated[
-        bool, about("discard of all unallocated blocks, down to the data file or disks; the pool is down meanwhile")
+        bool, about("also discard all unallocated blocks, down to the data file or disks; the pool is down meanwhile")
     ] = False,
     force: Force = False,
     name: Name = "",
@@ -171,10 +167,10 @@ def trim(
 @task(diff=True)
 def reset(
     c: Context,
-    yes: Annotated[bool, about("consent to the removal; without it nothing is removed")] = False,
+    yes: Annotated[bool, about("agree to the removal; without it nothing is removed")] = False,
     force: Force = False,
     all: Annotated[
-        bool, about("every pool that was made here, and everything that deploy installed except packages")
+        bool, about("remove every pool made by this tool, and everything that deploy installed except packages")
     ] = False,
     name: Name = "",
     instance: Instance = "",

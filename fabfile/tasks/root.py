@@ -25,12 +25,14 @@ def deploy(
     until: Annotated[str, about("name of the last step to run, such as runc.install; by default all are run")] = "",
     **given: Any,
 ) -> None:
-    """Install and configure everything; on a converged machine, change nothing."""
+    """Install and configure everything; on a converged host, change nothing."""
     deploy_host(c, instance, until, **given)
 
 
 @task(diff=True)
-def packages(c: Context, build: Annotated[bool, about("packages for building containerd, too")] = False) -> None:
+def packages(
+    c: Context, build: Annotated[bool, about("also install the packages for building containerd")] = False
+) -> None:
     """Install missing distribution packages."""
     install_packages(c, build=build)
 

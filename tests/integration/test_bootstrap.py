@@ -167,7 +167,7 @@ def test_inv_on_a_machine_that_cannot_have_a_pool_says_why_and_touches_nothing(b
     assert bookworm.run("./bootstrap true; touch /tmp/before; sleep 1").returncode == 0
     done = bookworm.run("./bootstrap inv pool.loop --size 1G")
     assert done.returncode == 2, done.stdout
-    assert "error: this machine does not run systemd" in done.stdout
+    assert "error: the host does not run systemd" in done.stdout
     lab = bookworm.run(". .venv/bin/activate; inv lab.up")
     assert lab.returncode == 2, lab.stdout
     assert "hint: apt-get install --no-install-recommends" in lab.stdout and "qemu-system-x86" in lab.stdout

@@ -42,7 +42,7 @@ REFUSED = {
     "pool.loop --dir pool": "is not an absolute directory",
     "pool.loop --instance other --dir /dev/shm/pool": "tmpfs, which cannot carry a pool",
     "pool.loop --instance other --dir /srv/nowhere": "no directory /srv/nowhere",
-    "pool.loop --instance other --dir /srv/other": "/srv/other/data exists and is not ours",
+    "pool.loop --instance other --dir /srv/other": "/srv/other/data exists and was not made by this tool",
     "pool.loop --name other": "is configured for another pool",
     "pool.loop --size 50G": "size: it has 100G, requested: 50G",
     "pool.loop --instance other --dir /srv/new --volume none/lv --volume-size 1G": "no volume group",
@@ -78,7 +78,7 @@ MISTAKES = {
     "[hosts.a\n": "is not TOML",
     "[hosts.a]\nadress = '192.0.2.1'\n": "hosts.a: Object contains unknown field `adress`",
     "[hosts.a]\nport = 'ssh'\n": "hosts.a.port: Expected `int`, got `str`",
-    "[hosts.a]\naddress = '192.0.2.1'\n[hosts.b]\naddress = '192.0.2.1'\n": "hosts.b and hosts.a have one address",
+    "[hosts.a]\naddress = '192.0.2.1'\n[hosts.b]\naddress = '192.0.2.1'\n": "hosts.b and hosts.a have the same address",
 }
 """Contents of hosts.toml → the error about them."""
 

@@ -147,7 +147,7 @@ def test_the_lock_names_who_holds_it(fleet: dict[str, Container], hosts: Path) -
     fleet["c1"].sh("systemctl stop containerd")
     try:
         output = run_fab("-H", "c1", "containerd.configure", code=1, inventory=hosts)
-        assert "another operator is changing this machine" in output and "held by alice" in output
+        assert "another operator is changing the host" in output and "held by alice" in output
     finally:
         fleet["c1"].sh("kill $(cat /run/holder); rm /run/holder")
     assert "changed 1" in run_fab("-H", "c1", "containerd.configure", inventory=hosts)

@@ -138,7 +138,7 @@ def test_a_kernel_without_thin_pools_is_refused(native: Container, inventory: Pa
 def test_a_containerd_from_a_package_is_refused(native: Container, inventory: Path) -> None:
     native.sh("touch /usr/bin/containerd")
     output = fab(inventory, "containerd.install", code=2)
-    assert "this machine has a containerd that was not installed here" in output
+    assert "the host has a containerd that this tool did not install" in output
     assert "/usr/bin/containerd, of no package" in output
     move = next(line.partition(": ")[2] for line in output.splitlines() if " mv /usr/bin/containerd " in line)
     native.sh(move)

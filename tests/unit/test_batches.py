@@ -137,11 +137,11 @@ def test_a_percentage_is_of_the_batches_so_far(capsys: pytest.CaptureFixture[str
     assert not later.shut()
     later.ended("web05", "failed")
     shut = later.shut()
-    assert shut and shut.what == "not begun: web14, web05 did not end well"
-    assert shut.details == "2 of 10 hosts so far, and at most 1 may: see --max-fail"
+    assert shut and shut.what == "not started: web14, web05 failed"
+    assert shut.details == "2 of 10 hosts failed so far; --max-fail allows 1"
     assert later.shut() is shut
     said = capsys.readouterr().err
-    assert said.count("not begun: web14, web05 did not end well") == 1, "it is said once"
+    assert said.count("not started: web14, web05 failed") == 1, "it is said once"
 
 
 def test_many_hosts_are_counted() -> None:
@@ -150,4 +150,4 @@ def test_many_hosts_are_counted() -> None:
     for number in range(5):
         gate.ended(f"h{number}", "failed")
     shut = gate.shut()
-    assert shut and shut.what == "not begun: h0, h1, h2 and 2 more did not end well"
+    assert shut and shut.what == "not started: h0, h1, h2 and 2 more failed"

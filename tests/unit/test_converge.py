@@ -80,7 +80,7 @@ def test_a_later_step_sees_what_an_earlier_one_did() -> None:
 
 def test_exit_0_is_not_proof() -> None:
     c = Machine([FRESH, FRESH])
-    with pytest.raises(Failed, match="prove: applied, but the machine does not show it") as failed:
+    with pytest.raises(Failed, match="prove: applied, but the host does not show it") as failed:
         converge(c, steps(prove))
     assert failed.value.details == "still to do: prove it"
 
@@ -121,7 +121,7 @@ def test_the_facts_ask_for_the_files_of_every_step_once() -> None:
 
 @pytest.mark.parametrize("other", [{"pool": "x"}, {"instance": "two"}, {"dir": "/x"}, {"bin_dir": "/x"}])
 def test_steps_about_two_machines_are_no_one_task(other: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="different machines"):
+    with pytest.raises(ValueError, match="different hosts"):
         converge(Machine([PROVED]), [Step("a", nothing), Step("b", nothing, Query(**other))])
 
 
@@ -256,7 +256,7 @@ def test_with_wait_lock_it_waits_and_says_for_whom(capsys: pytest.CaptureFixture
 def test_where_the_wait_is_over_it_says_who_holds_the_machine_by_then() -> None:
     c = Machine([FRESH], [(BUSY, "held by ada@laptop, deploy\n"), (BUSY, "held by bob@desk, smoke\n")])
     lock.choose(vars(c.config), "60")
-    with pytest.raises(Failed, match="another operator is changing this machine") as failed:
+    with pytest.raises(Failed, match="another operator is changing the host") as failed:
         converge(c, steps(prove))
     assert failed.value.details == "held by bob@desk, smoke"
 
@@ -264,7 +264,7 @@ def test_where_the_wait_is_over_it_says_who_holds_the_machine_by_then() -> None:
 def test_with_wait_lock_zero_it_does_not_wait() -> None:
     c = Machine([FRESH], [(BUSY, "held by ada@laptop, deploy\n")])
     lock.choose(vars(c.config), "0")
-    with pytest.raises(Failed, match="another operator is changing this machine"):
+    with pytest.raises(Failed, match="another operator is changing the host"):
         converge(c, steps(prove))
     assert c.log == ["look", "apply"]
     assert "flock -w 0 9" in c.scripts[1]
@@ -272,7 +272,7 @@ def test_with_wait_lock_zero_it_does_not_wait() -> None:
 
 def test_a_second_operator_is_told_who_holds_the_machine() -> None:
     c = Machine([FRESH], [(BUSY, "held by ada from 192.0.2.7 1 22, pid 42, since Mon\n")])
-    with pytest.raises(Failed, match="another operator is changing this machine") as failed:
+    with pytest.raises(Failed, match="another operator is changing the host") as failed:
         converge(c, steps(prove))
     assert failed.value.details == "held by ada from 192.0.2.7 1 22, pid 42, since Mon"
     assert c.log == ["look", "apply"]

@@ -55,6 +55,6 @@ def test_a_way_of_two_thousand_gateways_is_refused_at_once() -> None:
 
 def test_a_long_ring_of_gateways_is_one_short_error() -> None:
     hosts = "".join(f"[hosts.h{each}]\ngateway = 'h{(each - 1) % 2000}'\n" for each in range(2000))
-    with pytest.raises(Refused, match="a ring") as refused:
+    with pytest.raises(Refused, match="a cycle") as refused:
         seconds(hosts, 2000)
     assert len(refused.value.details) <= inventory.LONG

@@ -197,8 +197,8 @@ def test_a_group_may_have_all_hosts() -> None:
 @pytest.mark.parametrize(
     ("groups", "what"),
     [
-        ('a = ["b"]\nb = ["c", "a"]\nc = []', "groups.a: a ring"),
-        ('a = ["a"]', "groups.a: a ring"),
+        ('a = ["b"]\nb = ["c", "a"]\nc = []', "groups.a: a cycle"),
+        ('a = ["a"]', "groups.a: a cycle"),
         ('a = ["web[01-99]"]', "groups.a: no host 'web13'"),
         ('a = ["wbe1"]', "groups.a: no host 'wbe1'"),
         ("web01 = []", "the name is taken"),

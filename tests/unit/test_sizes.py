@@ -85,7 +85,7 @@ def test_a_decimal_unit_is_refused_with_both_values_except_where_containerd_read
     with pytest.raises(Refused) as refused:
         sizes.parse("100GB", "--size")
     assert refused.value.details == "100GB is 100000000000 bytes, 100GiB is 107374182400 bytes"
-    assert refused.value.hint == "units are binary here: --size 100GiB"
+    assert refused.value.hint == "sizes have binary units: --size 100GiB"
     for text in ("100GB", "100 GB", "100gib", "107374182400", "107374182400B"):
         assert sizes.parse(text, containerd=True) == 100 * GIB
 

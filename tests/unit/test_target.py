@@ -180,7 +180,7 @@ def test_a_machine_without_room_is_told_apart_from_a_lost_connection(tmp_path: P
     source.write_text("content")
     with pytest.raises(Failed) as failed:
         target.stage(Full([""]), source, "go-1")
-    assert "could not upload go-1 to the machine" in str(failed.value)
+    assert "could not upload go-1 to the host" in str(failed.value)
     assert "only 3 of 7 bytes came" in failed.value.details
     assert "df -h /var/tmp" in str(failed.value)
 

@@ -42,7 +42,7 @@ def test_a_direct_pool() -> None:
 def test_a_pool_of_somebody_else() -> None:
     have = msgspec.structs.replace(loops.machine(), instances=Instances())
     found = traits.of(have, loops.NAME)
-    assert (found["pool"], found["pool.size"]) == ("not ours", "100G")
+    assert (found["pool"], found["pool.size"]) == ("not managed", "100G")
     assert "pool.threshold" not in found
 
 

@@ -62,7 +62,7 @@ def choose(suite: str, name: str = "") -> tuple[Kind, Image]:
         return KINDS[each], image
     lacking = sorted({package for unfit in reasons for package in unfit.packages})
     raise Refused(
-        "no machine can be started here",
+        "no lab machine can be started on this controller",
         "\n".join(f"{unfit.kind}: {unfit.why}" for unfit in reasons),
         hint=f"apt-get install --no-install-recommends {' '.join(lacking)}" if lacking else "use another machine",
     )

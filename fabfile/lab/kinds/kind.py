@@ -78,7 +78,7 @@ def require(kind: str, programs: Mapping[str, str]) -> None:
         Unfit: the architecture is another one, or a program is missing.
     """
     if platform.machine() != "x86_64":
-        raise Unfit(kind, f"it runs x86_64 machines, and this computer is {platform.machine()}")
+        raise Unfit(kind, f"it runs x86_64 machines, and this controller is {platform.machine()}")
     missing = [program for program in programs if not tools.which(program)]
     if missing:
         raise Unfit(kind, f"missing: {', '.join(missing)}", tuple(sorted({programs[each] for each in missing})))

@@ -219,7 +219,7 @@ def _boot(kernel: UmlKernel, directory: Path) -> str:
     if INIT_ENDED in printed:
         return ""
     last = [*printed.splitlines(), *vm.log.read_text(errors="replace").splitlines()][-3:]
-    return f"User-mode Linux {kernel.version} does not boot here: {' / '.join(last)}"
+    return f"User-mode Linux {kernel.version} does not boot on this controller: {' / '.join(last)}"
 
 
 def _identity(port: int) -> int:

@@ -127,7 +127,7 @@ def test_the_second_operator_is_told_who_holds_the_machine(c: Context, tmp_path:
     first.start()
     wait_for(tmp_path / "slow")
     started = time.monotonic()
-    with pytest.raises(Failed, match="step: another operator is changing this machine") as failed:
+    with pytest.raises(Failed, match="step: another operator is changing the host") as failed:
         apply(Context(), "step", [Command("touch", f"touch {tmp_path}/second")], have())
     waited = time.monotonic() - started
     first.join()

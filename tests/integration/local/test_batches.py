@@ -90,7 +90,7 @@ def test_a_host_that_fails_stops_the_run_and_those_under_way_finish(server: sshd
         "h0": "ok", "h1": "ok", "h2": "failed", "h3": "ok", "h4": "skipped", "h5": "skipped",
     }  # fmt: skip
     assert set(visited(tmp_path)) == {"h0", "h1", "h2", "h3"}
-    assert report["hosts"]["h4"]["error"]["what"] == "not begun: h2 did not end well"
+    assert report["hosts"]["h4"]["error"]["what"] == "not started: h2 failed"
     assert report["hosts"]["h4"]["tasks"] == []
     told = [json.loads(line) for line in file.read_text().splitlines()]
     ends = {each["host"]: each["status"] for each in told if each["event"] == "host-end"}
@@ -104,7 +104,7 @@ def test_within_a_batch_no_further_host_begins_either(server: sshd.Server, tmp_p
     run = fab(server, tmp_path, "--batches", "100%", "--parallel", "1", *visit(tmp_path), code=1)
     assert visited(tmp_path) == ["h0", "h1"]
     assert run.out.rstrip().endswith("ok 1  changed 0  failed 1  unreachable 0  skipped 4")
-    assert run.err.count("not begun: h1 did not end well") == 1
+    assert run.err.count("not started: h1 failed") == 1
 
 
 def test_max_fail_is_how_many_may_fail(server: sshd.Server, tmp_path: Path) -> None:

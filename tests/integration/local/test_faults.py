@@ -88,7 +88,7 @@ def runs_arguments(connect: Connect, user: str) -> None:
 @pytest.mark.parametrize(("shell", "says"), [("/bin/false", "exit code 1"), ("/usr/sbin/nologin", "not available")])
 def test_login_shells_that_run_nothing(stack: ExitStack, tmp_path: Path, shell: str, says: str) -> None:
     connect = up(stack, tmp_path, users={"none": shell})
-    with pytest.raises(Failed, match="the machine did not run the script") as failed:
+    with pytest.raises(Failed, match="the host did not run the script") as failed:
         target.run(connect(user="none"), "echo wrong")
     assert says in failed.value.details and "login shell" in failed.value.hint
 

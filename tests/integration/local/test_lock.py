@@ -40,7 +40,7 @@ def test_the_second_is_told_who_holds_the_host(server: sshd.Server, tmp_path: Pa
     two = Two(server, tmp_path, 600)
     second = two.run(1, 0.1)
     second.end(1)
-    assert "h0: error: first: another operator is changing this machine" in second.err
+    assert "h0: error: first: another operator is changing the host" in second.err
     assert re.search(HOLDER, " ".join(second.err.split())), second.err
     assert second.made() == set()
     assert "--wait-lock SECONDS" in second.err
@@ -65,13 +65,13 @@ def test_it_waits_no_longer_than_it_was_told(server: sshd.Server, tmp_path: Path
     second = two.run(1, 0.1, "--wait-lock", "0")
     second.end(1)
     assert "waiting for the lock" not in second.out
-    assert "another operator is changing this machine" in second.err
+    assert "another operator is changing the host" in second.err
     begin = monotonic()
     second = two.run(1, 0.1, "--wait-lock", "8")
     second.end(1)
     assert monotonic() - begin >= 8
     assert "waiting for the lock, at most" in second.out
-    assert "another operator is changing this machine" in second.err
+    assert "another operator is changing the host" in second.err
     assert re.search(HOLDER, " ".join(second.err.split())), second.err
     two.first.send(signal.SIGTERM)
     two.first.end(130)

@@ -115,7 +115,7 @@ def test_a_run_that_is_killed_says_that_it_did_not_end(servers: list[sshd.Server
     run = Run(tmp_path, inventory(servers, tmp_path), "fab", "-H", "hosts", *steps(tmp_path), seconds=600)
     run.has("h0.first.pid", "h1.first.pid")
     assert [each["state"] for each in inv("runs.list")] == ["running"]
-    assert inv("runs.show")["hosts"]["h0"]["error"]["what"] == "first: the run goes on"
+    assert inv("runs.show")["hosts"]["h0"]["error"]["what"] == "first: the run is still in progress"
     run.send(signal.SIGKILL)
     run.process.wait(10)
     until(lambda: not run.works(), "still runs on a host", 10)

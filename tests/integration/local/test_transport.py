@@ -82,7 +82,7 @@ def test_a_login_shell_does_what_was_asked_or_is_named(connect: Connect, user: s
     if user == "noisy":
         assert target.run(machine, "echo right").stdout == "right\n"
     else:
-        with pytest.raises(Failed, match="the machine did not run the script") as failed:
+        with pytest.raises(Failed, match="the host did not run the script") as failed:
             target.run(machine, "echo wrong")
         assert failed.value.details == "exec" if user == "liar" else "restricted" in failed.value.details
 

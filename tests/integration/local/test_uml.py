@@ -83,7 +83,7 @@ def test_what_a_container_forbids_is_a_reason(cache: Path, suite: str, calls: tu
     what, details = ask(cache, suite if boots else "forky", preexec_fn=partial(forbid, *calls))
     assert (what == "boots") == boots, details
     if not boots:
-        assert what == "no machine can be started here"
+        assert what == "no lab machine can be started on this controller"
         assert details.startswith("uml: User-mode Linux") and "does not boot here" in details
 
 

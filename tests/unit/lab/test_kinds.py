@@ -85,7 +85,7 @@ def test_if_no_kind_works_all_reasons_and_packages_are_given(monkeypatch: pytest
 
 def test_another_architecture_and_a_missing_program_are_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
-    with pytest.raises(Unfit, match="x86_64 machines, and this computer is riscv64"):
+    with pytest.raises(Unfit, match="x86_64 machines, and this controller is riscv64"):
         interface.require("uml", {})
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     with pytest.raises(Unfit, match="missing: no-such-program") as unfit:
@@ -121,7 +121,7 @@ def test_on_another_architecture_every_kind_says_so(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     with pytest.raises(Refused) as refused:
         kinds.choose("bookworm")
-    other = "it runs x86_64 machines, and this computer is aarch64"
+    other = "it runs x86_64 machines, and this controller is aarch64"
     assert refused.value.details.splitlines()[1:] == [f"uml: {other}", f"tcg: {other}"]
     assert refused.value.hint == "use another machine"
 

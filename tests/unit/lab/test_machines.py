@@ -156,7 +156,7 @@ def test_a_failure_before_the_first_machine_leaves_nothing(monkeypatch: pytest.M
     assert not paths.lab().exists()
 
 
-@pytest.mark.parametrize("error", [Refused("no machine can be started here"), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [Refused("no lab machine can be started on this controller"), KeyboardInterrupt()])
 def test_a_registry_that_starts_during_a_failure_is_stopped_and_removed(
     monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:

@@ -23,7 +23,7 @@ UBUNTU = "Types: deb\nURIs: http://archive.example/ubuntu\nSuites: noble noble-u
 SIGNED = "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
 
 
-NONE = "no archive of Debian in this machine's apt sources"
+NONE = "no archive of Debian in this controller's apt sources"
 
 
 def mirror(tmp_path: Path, **files: str) -> str:

@@ -75,7 +75,7 @@ def test_all_that_a_reader_looks_for_is_in_it() -> None:
     hosts = {"a": host("changed", answer=pool), "b": host("failed", error=broken), "c": host("failed", error=broken)}
     texts = Strict(page.page(Recorded(run(), hosts, "/x"))).texts
     for wanted in ("fab -H hosts deploy", "one", "two", "make it", "all 3 hosts", "b, c", "exit code 1",
-                   "fab -H b doctor", "25.0%", "90.0%", "connecting and looking", "2 failed"):  # fmt: skip
+                   "fab -H b doctor", "25.0%", "90.0%", "connecting and gathering facts", "2 failed"):  # fmt: skip
         assert wanted in texts, wanted
     assert texts.count("fab -H b doctor") == 1, "the same error on two hosts is told once"
 
@@ -85,7 +85,7 @@ def test_what_was_not_asked_and_did_not_happen_has_no_part() -> None:
     assert not {"Pools", "Errors", "Changes", "Steps", "Time by step and host"} & set(texts)
 
 
-@pytest.mark.parametrize(("state", "says"), [("killed", "it was killed"), ("running", "it goes on")])
+@pytest.mark.parametrize(("state", "says"), [("killed", "it was killed"), ("running", "it is still in progress")])
 def test_a_run_without_an_end_says_so(state: Any, says: str) -> None:
     text = page.page(Recorded(run(state=state, end=None, exit_code=None), {"a": HostReport("interrupted")}, "/x"))
     assert says in text and "exit code" not in text

@@ -99,7 +99,7 @@ def test_a_failure_ends_the_reset_and_the_record_stays_for_the_next_run(machine:
 def test_a_pool_that_is_still_there_afterwards_is_a_failure(machine: Make, name: str) -> None:
     c = machine(POOLS[name])
     error = trouble(done("pool.reset", c, yes=True), "failed")
-    assert "applied, but the machine does not show it" in error.what
+    assert "applied, but the host does not show it" in error.what
     assert WHOLE[name][0] in error.details
 
 
@@ -113,7 +113,7 @@ def test_a_pool_that_was_not_made_here_is_refused(machine: Make) -> None:
     there = Instances(active=frozenset({"other"}))
     c = machine(msgspec.structs.replace(gone(NAME), instances=there))
     error = trouble(done("pool.reset", c, yes=True, name="other"), "refused")
-    assert error.what == "the pool other is not ours" and units.conf("other") in error.details
+    assert error.what == "the pool other is not managed by this tool" and units.conf("other") in error.details
     assert c.done == []
 
 

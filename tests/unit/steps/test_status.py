@@ -114,5 +114,5 @@ def test_a_health_check_fails_with_what_doctor_found(monkeypatch: pytest.MonkeyP
     report = looked_at(with_system(systemd=False), monkeypatch)
     assert report.status == "failed"
     assert report.error and report.error.what == "health check: systemd, deploy"
-    assert report.error.details.startswith("fail  systemd                not the init of this machine\n      → a host")
+    assert report.error.details.startswith("fail  systemd                not the init of the host\n      → a host")
     assert {"systemd", "dm-thin-pool", "pool"} <= {check.what for check in report.result}

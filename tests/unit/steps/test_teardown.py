@@ -83,6 +83,6 @@ def test_exactly_what_was_added_is_removed(mine: dict[str, object], format: int)
 def test_a_replaced_file_is_restored() -> None:
     original = f"{DAEMON.config}{settings.ORIGINAL}"
     there = {DAEMON.config: FileFact(settings.edited(None, WANT), 0o644), original: FileFact("# Docker\n", 0o644)}
-    (change,) = (change for change in plan(files=unit() | there) if "again what it was" in change.why)
+    (change,) = (change for change in plan(files=unit() | there) if change.why.startswith("restore the original"))
     assert isinstance(change, Command)
     assert change.script.splitlines()[-1] == f"mv {original} {DAEMON.config}"
