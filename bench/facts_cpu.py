@@ -1,6 +1,6 @@
 """What a look costs the machine that is looked at: at most 0.15 s of CPU where it is not emulated.
 
-The machine is a throwaway container on this machine's own kernel, with all that a deploy installs and containerd
+The machine is a throwaway container on the controller's own kernel, with all that a deploy installs and containerd
 running. Where this kernel has no dm-thin there is no pool in it: the look then asks for one in vain.
 """
 

@@ -70,7 +70,7 @@ def on(host: str = "", task: str = "") -> Iterator[None]:
 
 
 def host() -> str:
-    """Return the host that this thread's events are about; empty: this machine."""
+    """Return the host that this thread's events are about; empty: the controller."""
     return _at.get()[0]
 
 

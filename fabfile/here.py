@@ -1,4 +1,4 @@
-"""The executor behind inv: runs the tasks of a command line on this machine, and ends with one exit code."""
+"""The executor behind inv: runs the tasks of a command line on the controller, and ends with one exit code."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ _typed: ContextVar[tuple[str, Sequence[str]]] = ContextVar("typed", default=("",
 
 @contextmanager
 def entered(host: Host) -> Iterator[None]:
-    """Make hints for `host` and fab within this context; elsewhere they are for this machine and inv."""
+    """Make hints for `host` and fab within this context; elsewhere they are for the controller and inv."""
     token = _door.set(Door(("fab", "-H", host.name), host))
     try:
         yield

@@ -52,7 +52,7 @@ def settle(part: Path, wanted: Path) -> None:
 
 
 def record(path: Path) -> None:
-    """Record the digest of a file that was made here, for `intact`."""
+    """Record the digest of a file made by this tool, for `intact`."""
     _sync(path)
     part, wanted = path.with_name(f".{path.name}.sha256.part"), _record_of(path)
     part.write_text(f"{sha256(path)}\n")

@@ -40,7 +40,7 @@ class Doing(NamedTuple):
     what: str
     since: float
     shown: bool = True
-    """Whether the host gets a line without a known activity; a task on this machine does not, but its steps do."""
+    """Whether the host gets a line without a known activity; a task on the controller does not, but its steps do."""
 
 
 class Row(NamedTuple):
@@ -58,7 +58,7 @@ class Row(NamedTuple):
 
 
 class Board:
-    """What each host is doing and since when, by name; the name of this machine is empty."""
+    """What each host is doing and since when, by name; the name of the controller is empty."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""A running command, with its input and outputs as bytes: `ssh.channel.Channel` on a host, `Local` on this machine."""
+"""A running command with binary input and output: `ssh.channel.Channel` on a host, `Local` on the controller."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Pipes:
 
 
 class Local:
-    """A command on this machine, in a session of its own."""
+    """A command on the controller, in a session of its own."""
 
     def __init__(self, command: str) -> None:
         self.process = subprocess.Popen(

@@ -131,7 +131,7 @@ class Task(invoke.Task[Any]):
         )
 
     def recorded_by(self, door: str) -> bool:
-        """Whether a run of it by `fab` or `inv` leaves a record: any on hosts, and one that may change this machine."""
+        """Whether runs of it leave records: all runs on hosts do, and those of `inv` that may change the controller."""
         return self.record and (door == "fab" or not self.looks)
 
     def typed(self, given: Mapping[str, Any]) -> list[str]:

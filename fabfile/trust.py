@@ -95,7 +95,7 @@ def trust_hosts(c: Context, hosts: str, fingerprints: Sequence[str], *, yes: boo
     """Show the keys of hosts, and record new ones once they are confirmed.
 
     Args:
-        c: this machine; with --dry nothing is recorded.
+        c: the controller; with --dry nothing is recorded.
         hosts: selection of hosts, as after -H.
         fingerprints: record only keys with one of these fingerprints, without asking.
         yes: record all keys, without asking.

@@ -25,11 +25,11 @@ def close_connections(c: Context) -> None:
     """End all connections that are kept.
 
     Args:
-        c: this machine; with --dry nothing is ended.
+        c: the controller; with --dry nothing is ended.
 
     Raises:
         Pending: with --dry, there are connections.
-        Failed: the directory of the sockets is not ours alone, or a process of ssh does not answer.
+        Failed: others can use the directory of the sockets, or a process of ssh does not answer.
     """
     from fabfile.ssh import master  # slow to import, which `inv --list` should not wait for
     from fabfile.ssh.multiplex import Unusable

@@ -47,7 +47,7 @@ def import_inventory(c: Context, file: str, output: str, *, yes: bool) -> None:
     """Print an Ansible inventory as a hosts.toml, or write it to a file.
 
     Args:
-        c: this machine; with --dry nothing is written.
+        c: the controller; with --dry nothing is written.
         file: path of the inventory.
         output: path of the file to write; empty: standard output.
         yes: replace the file if it exists.

@@ -1,4 +1,4 @@
-"""Throwaway privileged containers with systemd and sshd, on this machine's kernel if it has dm-thin, otherwise in a VM.
+"""Privileged throwaway containers with systemd and sshd: on the controller's kernel if it has dm-thin, else in a VM.
 
 A container's root is an overlay on the lab's disk image. What cannot lie on an overlay, containerd's state and the
 pool, is in a directory of its own.
@@ -87,7 +87,7 @@ class Container:
 
     name: str
     port: int
-    """Port of 127.0.0.1 on this machine that leads to its sshd."""
+    """Port of 127.0.0.1 on the controller that leads to its sshd."""
     inner: int
     """Port of 127.0.0.1 where it runs, for another container that serves as a gateway."""
     host_key: str
@@ -147,7 +147,7 @@ def inside(vm: Vm) -> Site:
 
 @contextmanager
 def here(base: image.Image, authorized: str) -> Iterator[Site]:
-    """Run containers on this machine's own kernel."""
+    """Run containers on the controller's own kernel."""
 
     def run(script: str) -> str:
         return tools.run("sh", "-c", script)
@@ -169,7 +169,7 @@ def flags() -> list[str]:
 
 
 def has_thin_pools() -> bool:
-    """Return whether this machine's kernel can have pools: dm-thin-pool is there, or can be loaded."""
+    """Return whether the controller's kernel can have pools: dm-thin-pool is there, or can be loaded."""
     if shutil.which("modprobe"):
         subprocess.run(["modprobe", "-q", "dm_thin_pool"], check=False, capture_output=True)
     return Path("/sys/module/dm_thin_pool").exists()

@@ -18,9 +18,9 @@ def run_demo(c: Context, suite: str, kind: str, *, keep: bool) -> None:
     """Deploy to a machine made for this, and run containers on it.
 
     Args:
-        c: this machine.
+        c: the controller.
         suite: its Debian generation.
-        kind: kind of machine; empty: the best one that boots here.
+        kind: kind of machine; empty: the best one that boots on the controller.
         keep: do not remove the machine at the end.
 
     Raises:

@@ -89,7 +89,7 @@ def locked(lab: Path) -> Iterator[None]:
     """Lock the lab against other processes, and create its directory, which is removed if nothing is left in it.
 
     Raises:
-        Refused: the directory is not ours.
+        Refused: the directory has no mark of a lab.
         Failed: it cannot be created or written to.
     """
     with files.writing(lab, "LAB_DIR"):

@@ -23,7 +23,7 @@ LIMIT = 30.0
 
 
 class Process(msgspec.Struct, frozen=True):
-    """A process of the current boot of this machine."""
+    """A process of the current boot of the controller."""
 
     pid: int
     started: int

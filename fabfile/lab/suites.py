@@ -1,4 +1,4 @@
-"""The Debian generations of the lab, and the mirror from which this machine gets Debian."""
+"""The Debian generations of the lab, and the mirror from which the controller gets Debian."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def check(suite: str) -> None:
 
 
 def mirror(sources: Path = Path("/etc/apt")) -> str:
-    """Return the address of Debian's archive in this machine's apt sources.
+    """Return the address of Debian's archive in the controller's apt sources.
 
     Raises:
         Refused: there is none.
@@ -75,7 +75,7 @@ def mirror(sources: Path = Path("/etc/apt")) -> str:
 
 
 def make(directory: Path, *command: str | Path, tree: Path, log: Path) -> None:
-    """Run mmdebstrap with Debian's archive, which it reaches as this machine's apt does.
+    """Run mmdebstrap with Debian's archive, which it reaches as the controller's apt does.
 
     Args:
         directory: working directory, which it sees as `tools.ASIDE`.
@@ -84,7 +84,7 @@ def make(directory: Path, *command: str | Path, tree: Path, log: Path) -> None:
         log: file to which the output is appended.
 
     Raises:
-        Refused: there is no archive in this machine's apt sources.
+        Refused: there is no archive in the controller's apt sources.
         Failed: a package could not be downloaded or unpacked.
     """
     address = mirror()
@@ -93,7 +93,7 @@ def make(directory: Path, *command: str | Path, tree: Path, log: Path) -> None:
 
 
 def proxy(address: str) -> dict[str, str]:
-    """Environment variables with the proxy of this machine's apt.conf for an address; mmdebstrap does not read it.
+    """Environment variables with the proxy of the controller's apt.conf for an address; mmdebstrap does not read it.
 
     As variables, because options would be written to the new root directory.
     """

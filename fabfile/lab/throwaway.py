@@ -32,11 +32,11 @@ def start_machines(c: Context, count: int, suite: str, memory: int, kind: str) -
     """Start machines, and write their inventory.
 
     Args:
-        c: this machine.
+        c: the controller.
         count: number of machines.
         suite: name of the Debian generation.
         memory: MiB for each.
-        kind: kind of machine; empty: the best one that boots here.
+        kind: kind of machine; empty: the best one that boots on the controller.
 
     Raises:
         Pending: with --dry.

@@ -1,4 +1,4 @@
-"""The programs that the lab needs on this machine, and how they are run."""
+"""The programs that the lab needs on the controller, and how they are run."""
 
 from __future__ import annotations
 

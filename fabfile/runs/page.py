@@ -52,7 +52,7 @@ def write_report(c: Context, name: str, to: str) -> None:
     """Write the report of a run.
 
     Args:
-        c: this machine, for --dry.
+        c: the controller, for --dry.
         name: name of the run; empty: the newest one.
         to: the file to write; empty: RUN.html in the current directory.
 

@@ -75,7 +75,7 @@ def told(error: Trouble, hosts: Sequence[str]) -> list[str]:
 
 
 def moment(seconds: float) -> str:
-    """Return a time as text, in this machine's time zone.
+    """Return a time as text, in the controller's time zone.
 
     Args:
         seconds: the time in seconds since the epoch.

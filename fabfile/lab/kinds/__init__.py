@@ -42,7 +42,7 @@ def wanted(name: str = "") -> tuple[str, ...]:
 
 
 def choose(suite: str, name: str = "") -> tuple[Kind, Image]:
-    """Return the first kind that works here, and the suite's image for it.
+    """Return the first kind that works on the controller, and the suite's image for it.
 
     Args:
         suite: name of the Debian generation.

@@ -36,10 +36,10 @@ class Kind(Protocol):
     """Signal that stops its process as a power cut would."""
 
     def image(self, suite: str) -> Image:
-        """Find or build the suite's image for this kind, after checking that it boots here.
+        """Find or build the suite's image for this kind, after checking that it boots on the controller.
 
         Raises:
-            Unfit: this computer cannot run such machines.
+            Unfit: the controller cannot run such machines.
         """
 
     def make_disks(self, vm: Vm, image: Image) -> None:
@@ -68,7 +68,7 @@ class Kind(Protocol):
 
 
 def require(kind: str, programs: Mapping[str, str]) -> None:
-    """Check that this computer has what a kind needs.
+    """Check that the controller has what a kind needs.
 
     Args:
         kind: name of the kind.

@@ -113,7 +113,7 @@ class Block:
                 self._empty(sector * SECTOR, sectors * SECTOR)
         elif kind == ID:
             wanted[0][:] = self.serial.encode()[: len(wanted[0])].ljust(len(wanted[0]), b"\0")
-        elif kind != FLUSH:  # written data is in this computer's page cache, which outlives the machine
+        elif kind != FLUSH:  # written data is in the controller's page cache, which outlives the machine
             return UNSUPPORTED
         return OK
 

@@ -23,7 +23,7 @@ def create(overlay: Path, image: Path, known_as: str) -> None:
 
     Args:
         overlay: the new file.
-        image: the file under it; if its size or time changes, the overlay becomes useless.
+        image: the file under it; if its size or time changes, the overlay can no longer be used.
         known_as: the path by which the machine opens the image.
     """
     below = image.stat()

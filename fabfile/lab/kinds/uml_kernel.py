@@ -42,7 +42,7 @@ SETTINGS = {
     "Acquire::AllowWeakRepositories": "false",
     "Acquire::AllowDowngradeToInsecureRepositories": "false",
 }
-"""Instead of settings in this machine's apt.conf that would select another suite, or weaken the verification."""
+"""Instead of settings in the controller's apt.conf that would select another suite, or weaken the verification."""
 
 
 class UmlKernel(msgspec.Struct, frozen=True):
@@ -105,7 +105,7 @@ def _fetch(part: Path, log: Path, suite: str) -> None:
 
 
 def _download(directory: Path, suite: str, log: Path) -> None:
-    """Download and unpack the packages, whose signatures apt checks, without touching this machine's own apt state."""
+    """Download and unpack the packages, whose signatures apt checks; the controller's own apt state is left alone."""
     (directory / "lists").mkdir()
     (directory / "sources.list").write_text(f"deb [signed-by={suites.KEYRING}] {suites.mirror()} {suite} main\n")
     options = {
