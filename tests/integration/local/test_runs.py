@@ -87,7 +87,7 @@ def test_only_hosts_that_failed_are_tried_again(servers: list[sshd.Server], tmp_
     assert second.returncode == 0 and "h1: ran" in second.stdout and "h0" not in second.stdout
     nothing = fab(servers, tmp_path, "--retry-from", "last", "run", "--command", command, "--json")
     assert nothing.returncode == 2
-    assert "is to be tried again" in json.loads(nothing.stdout)["error"]["what"]
+    assert "nothing to retry" in json.loads(nothing.stdout)["error"]["what"]
     assert [run["hosts"] for run in inv("runs.list")] == [{"ok": 1, "failed": 1}, {"ok": 1}]
 
 

@@ -84,7 +84,7 @@ def test_what_a_container_forbids_is_a_reason(cache: Path, suite: str, calls: tu
     assert (what == "boots") == boots, details
     if not boots:
         assert what == "no lab machine can be started on this controller"
-        assert details.startswith("uml: User-mode Linux") and "does not boot here" in details
+        assert details.startswith("uml: User-mode Linux") and "does not boot on this controller" in details
 
 
 @pytest.mark.parametrize("options", ["noexec", "size=32m"])
