@@ -159,6 +159,21 @@ class Pool(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         return lvm_name(self.vg, self.lv)
 
 
+LOOP_OPTIONS = (
+    "size", "meta_size", "name", "dir", "block_size", "volume", "volume_size",
+    "threshold", "percent", "max_size", "when_full",
+)  # fmt: skip
+"""Fields of a pool that are options of pool.loop."""
+
+DIRECT_OPTIONS = (
+    "devices", "data_percent", "meta_size", "chunk_size", "vg", "lv", "threshold", "percent", "when_full",
+)  # fmt: skip
+"""Fields of a pool that are options of pool.direct."""
+
+DEPLOY_OPTIONS = ("variant", "size", "devices")
+"""Fields of a pool that are options of deploy."""
+
+
 class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The settings of a machine."""
 

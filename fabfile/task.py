@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from pkgutil import resolve_name
 from typing import Annotated, Any, overload
 
 import invoke
@@ -80,11 +81,13 @@ class Task(invoke.Task[Any]):
         positional: required options whose flag may be omitted.
         follows: optional options whose flag may be omitted → pattern of their values, which tells them from a task.
         json: whether the task has --json.
-        answers: type of its `result` in the document, which docs/json.md describes; None: it has none.
+        answers: type of its `result` in the document, which docs/json.md describes: `module:name`, or `module:name[]`
+            for a list of them; empty: it has none.
         diff: whether the task has --diff.
         looks: whether the task never changes anything.
         here: whether the task concerns the controller only: inv has it, and fab does not.
-        together: how its answers of several hosts are shown, see `together.View`; None: each by itself.
+        together: `module:name` of the function that shows its answers of several hosts, see `together.View`; empty:
+            each is shown by itself.
         record: whether a run of it leaves a record, see `recorded_by`.
     """
 
@@ -96,11 +99,11 @@ class Task(invoke.Task[Any]):
         positional: Sequence[str] = (),
         follows: Mapping[str, str] | None = None,
         json: bool = True,
-        answers: Any = None,
+        answers: str = "",
         diff: bool = False,
         looks: bool = False,
         here: bool = False,
-        together: Callable[..., list[str]] | None = None,
+        together: str = "",
         record: bool = True,
         **rest: Any,
     ) -> None:
@@ -110,8 +113,21 @@ class Task(invoke.Task[Any]):
             self.options |= {name: known[name] for name in names}
         self.options |= {each.name: each for each, wanted in ((DIFF, diff), (JSON, json)) if wanted}
         super().__init__(body, positional=tuple(positional), auto_shortflags=False, **rest)
-        self.answers, self.looks, self.here, self.together = answers, looks, here, together
-        self.follows, self.record = follows or {}, record
+        self._answers, self._together = answers, together
+        self.looks, self.here, self.follows, self.record = looks, here, follows or {}, record
+
+    @property
+    def answers(self) -> Any:
+        """The type of its `result`; None if it has none."""
+        name = self._answers.removesuffix("[]")
+        one: Any = resolve_name(name) if name else None
+        return one if name == self._answers else list[one]
+
+    @property
+    def together(self) -> Callable[..., list[str]] | None:
+        """The function that shows its answers of several hosts; None: each is shown by itself."""
+        view: Callable[..., list[str]] | None = resolve_name(self._together) if self._together else None
+        return view
 
     @property
     def takes_steps(self) -> bool:

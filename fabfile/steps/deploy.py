@@ -11,7 +11,7 @@ from fabfile.console import shown
 from fabfile.context import Context
 from fabfile.converge import converge
 from fabfile.errors import Refused
-from fabfile.host import Host, Pool
+from fabfile.host import DEPLOY_OPTIONS, Host, Pool
 from fabfile.option import options
 from fabfile.outcome import Outcome
 from fabfile.plan import Step
@@ -53,9 +53,6 @@ def up_to(steps: list[Step], last: str) -> list[Step]:
     return steps[: names.index(last) + 1] if last else steps
 
 
-POOL_OPTIONS = ("variant", "size", "devices")
-
-
 def deploy_host(c: Context, instance: str, until: str, **given: Any) -> list[Outcome]:
     """Converge all steps.
 
@@ -63,13 +60,13 @@ def deploy_host(c: Context, instance: str, until: str, **given: Any) -> list[Out
         c: the machine.
         instance: the containerd instance; see `inventory.of`.
         until: name of the last step to take; empty: all.
-        given: settings that were typed, of the host and, of `POOL_OPTIONS`, of its pool.
+        given: settings that were typed, of the host and, of `host.DEPLOY_OPTIONS`, of its pool.
 
     Raises:
         Pending: with --dry, if anything would change.
         Refused: there is no such step, or options of the pool were typed that none of the steps uses.
     """
-    asked: dict[str, Any] = {key: given.pop(key) for key in POOL_OPTIONS if key in given}
+    asked: dict[str, Any] = {key: given.pop(key) for key in DEPLOY_OPTIONS if key in given}
     host = inventory.of(c, instance, **given)
     host = msgspec.structs.replace(host, pool=host.pool.given(asked))
     taken = up_to(steps(host), until)

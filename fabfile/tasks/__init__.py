@@ -1,4 +1,8 @@
-"""The tasks, one module per namespace; `root` has those without one. A task declares its options and passes them on."""
+"""The tasks, one module per namespace; `root` has those without one. A task declares its options and passes them on.
+
+A task imports the step that it runs when it is called, and names its result as `module:name`: if fab imported the steps
+of all tasks, it would start more slowly.
+"""
 
 from __future__ import annotations
 

@@ -7,8 +7,6 @@ from typing import Annotated, Any, Literal
 from invoke import Context
 
 from fabfile.option import about
-from fabfile.steps.config import configure_containerd
-from fabfile.steps.containerd import build_containerd, install_containerd
 from fabfile.task import SOURCES, Instance, task
 
 Where = Annotated[
@@ -19,16 +17,22 @@ Where = Annotated[
 @task(settings=SOURCES, diff=True)
 def build(c: Context, on: Where | None = None, **given: Any) -> None:
     """Build containerd, on this controller or on the host itself, and check the result; nothing is installed."""
+    from fabfile.steps.containerd import build_containerd
+
     build_containerd(c, on or "", **given)
 
 
 @task(settings=SOURCES, diff=True)
 def install(c: Context, on: Where | None = None, **given: Any) -> None:
     """Install containerd in /opt/containerd, with links to its programs in bin_dir."""
+    from fabfile.steps.containerd import install_containerd
+
     install_containerd(c, on or "", **given)
 
 
 @task(settings=SOURCES, diff=True)
 def configure(c: Context, instance: Instance = "", **given: Any) -> None:
     """Configure containerd for the pool, start it, and check that its devmapper plugin is ok."""
+    from fabfile.steps.config import configure_containerd
+
     configure_containerd(c, instance, **given)

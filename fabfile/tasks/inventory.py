@@ -6,20 +6,19 @@ from typing import Annotated, Literal
 
 from invoke import Context
 
-from fabfile.exchange.exporting import Exported, export_inventory
-from fabfile.exchange.importing import Imported, import_inventory
 from fabfile.option import about
-from fabfile.steps.origin import Setting, show_settings
 from fabfile.task import task
 
 
-@task(answers=list[Setting], looks=True, record=False)
+@task(answers="fabfile.steps.origin:Setting[]", looks=True, record=False)
 def show(c: Context) -> None:
     """Show the settings of a host, and where each value comes from; no connection is made."""
+    from fabfile.steps.origin import show_settings
+
     show_settings(c)
 
 
-@task(name="import", positional=["file"], here=True, answers=Imported, record=False)
+@task(name="import", positional=["file"], here=True, answers="fabfile.exchange.importing:Imported", record=False)
 def import_(
     c: Context,
     file: Annotated[str, about("Ansible inventory to read, in INI notation or YAML")],
@@ -27,10 +26,12 @@ def import_(
     yes: Annotated[bool, about("replace the file to write, if it exists")] = False,
 ) -> None:
     """Print an Ansible inventory as a hosts.toml; what it cannot represent is listed on standard error."""
+    from fabfile.exchange.importing import import_inventory
+
     import_inventory(c, file, output, yes=yes)
 
 
-@task(here=True, answers=Exported, looks=True)
+@task(here=True, answers="fabfile.exchange.exporting:Exported", looks=True)
 def export(
     c: Context,
     format: Annotated[
@@ -38,4 +39,6 @@ def export(
     ] = "ansible",
 ) -> None:
     """Print hosts.toml for another tool: its hosts, groups and connection settings."""
+    from fabfile.exchange.exporting import export_inventory
+
     export_inventory(format)

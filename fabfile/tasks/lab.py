@@ -6,14 +6,6 @@ from typing import Annotated
 
 from invoke import Context
 
-from fabfile.lab.demo import run_demo
-from fabfile.lab.throwaway import (
-    LabMachine,
-    end_machines,
-    list_machines,
-    open_shell,
-    start_machines,
-)
 from fabfile.option import about
 from fabfile.task import task
 
@@ -24,7 +16,7 @@ Machine = Annotated[
 Suite = Annotated[str, about("Debian generation: bookworm, trixie or forky")]
 
 
-@task(answers=list[LabMachine], record=False)
+@task(answers="fabfile.lab.throwaway:LabMachine[]", record=False)
 def up(
     c: Context,
     count: Annotated[int, about("number of machines")] = 1,
@@ -33,18 +25,24 @@ def up(
     machine: Machine = "",
 ) -> None:
     """Start throwaway machines and write their inventory."""
+    from fabfile.lab.throwaway import start_machines
+
     start_machines(c, count, suite, memory, machine)
 
 
-@task(name="list", answers=list[LabMachine], looks=True, record=False)
+@task(name="list", answers="fabfile.lab.throwaway:LabMachine[]", looks=True, record=False)
 def list_(c: Context) -> None:
     """List the lab's machines."""
+    from fabfile.lab.throwaway import list_machines
+
     list_machines()
 
 
 @task(positional=["name"], json=False, record=False)
 def shell(c: Context, name: Annotated[str, about("machine of the lab, such as lab-1")]) -> None:
     """Open a shell on a machine of the lab."""
+    from fabfile.lab.throwaway import open_shell
+
     open_shell(c, name)
 
 
@@ -54,6 +52,8 @@ def down(
     name: Annotated[str, about("lab machine to remove, as in inv lab.down lab-1; by default the whole lab")] = "",
 ) -> None:
     """Remove one machine, or the whole lab with all its files."""
+    from fabfile.lab.throwaway import end_machines
+
     end_machines(c, name)
 
 
@@ -65,4 +65,6 @@ def demo(
     machine: Machine = "",
 ) -> None:
     """Start a throwaway machine, deploy to it over SSH, and run containers on devmapper and on overlayfs."""
+    from fabfile.lab.demo import run_demo
+
     run_demo(c, suite, machine, keep=keep)

@@ -8,35 +8,23 @@ from typing import Annotated, Any
 from invoke import Context
 
 from fabfile import host
-from fabfile.facts.pool import Pool
 from fabfile.option import about, size_of
-from fabfile.pool.loop.loop_pool import LOOP_OPTIONS, make_loop_pool
-from fabfile.pool.lvm.candidates import Offer, show_candidates
-from fabfile.pool.lvm.direct_pool import DIRECT_OPTIONS, make_direct_pool
-from fabfile.pool.maintain.adopt import adopt_pool
-from fabfile.pool.maintain.backup import Backup, back_up_pool
-from fabfile.pool.maintain.check import Checked, check_pool
-from fabfile.pool.maintain.fsck import Compared, compare_records
-from fabfile.pool.maintain.grow import enlarge_pool
-from fabfile.pool.maintain.kept import KEEP, Copy, prune_copies
-from fabfile.pool.maintain.repair import repair_pool
-from fabfile.pool.maintain.rescue import rescue_files
-from fabfile.pool.maintain.restore import Restored, restore_pool
-from fabfile.pool.maintain.trim import Trimmed, trim_pool
-from fabfile.pool.status import show_pool
-from fabfile.steps.reset import remove_pools
 from fabfile.task import Force, Instance, Name, Wipe, task
 
 
-@task(settings=[(host.Pool, LOOP_OPTIONS)], diff=True)
+@task(settings=[(host.Pool, host.LOOP_OPTIONS)], diff=True)
 def loop(c: Context, instance: Instance = "", **given: Any) -> None:
     """Create a thin pool on two files; it grows by itself and starts at boot."""
+    from fabfile.pool.loop.loop_pool import make_loop_pool
+
     make_loop_pool(c, instance, **given)
 
 
-@task(settings=[(host.Pool, DIRECT_OPTIONS)], diff=True)
+@task(settings=[(host.Pool, host.DIRECT_OPTIONS)], diff=True)
 def direct(c: Context, wipe: Wipe = (), instance: Instance = "", **given: Any) -> None:
     """Create a thin pool with LVM, on whole disks or in a volume group; it grows by itself and starts at boot."""
+    from fabfile.pool.lvm.direct_pool import make_direct_pool
+
     make_direct_pool(c, wipe, instance, **given)
 
 
@@ -47,12 +35,16 @@ def adopt(
     instance: Instance = "",
 ) -> None:
     """Take over an existing loop pool: write its record, units and boot order, and leave its content alone."""
+    from fabfile.pool.maintain.adopt import adopt_pool
+
     adopt_pool(c, name, instance)
 
 
-@task(answers=list[Offer], looks=True)
+@task(answers="fabfile.pool.lvm.candidates:Offer[]", looks=True)
 def disks(c: Context) -> None:
     """List every disk, partition and volume group, and whether a pool can be created on it; nothing is changed."""
+    from fabfile.pool.lvm.candidates import show_candidates
+
     show_candidates(c)
 
 
@@ -67,22 +59,28 @@ def grow(
     instance: Instance = "",
 ) -> None:
     """Enlarge the pool while containers run."""
+    from fabfile.pool.maintain.grow import enlarge_pool
+
     enlarge_pool(c, name, instance, size=size, meta_size=meta_size, device=device, wipe=wipe)
 
 
-@task(answers=Pool, looks=True)
+@task(answers="fabfile.facts.pool:Pool", looks=True)
 def status(c: Context, name: Name = "", instance: Instance = "") -> None:
     """Show how full the pool is and what it consists of."""
+    from fabfile.pool.status import show_pool
+
     show_pool(c, name, instance)
 
 
-@task(diff=True, answers=Checked)
+@task(diff=True, answers="fabfile.pool.maintain.check:Checked")
 def check(c: Context, name: Name = "", instance: Instance = "") -> None:
     """Check that a pool's metadata is sound; while containers run, on a snapshot of it."""
+    from fabfile.pool.maintain.check import check_pool
+
     check_pool(c, name, instance)
 
 
-@task(diff=True, answers=Backup)
+@task(diff=True, answers="fabfile.pool.maintain.backup:Backup")
 def backup(
     c: Context,
     keep: Annotated[int, about("number of backups to keep, the newest ones", ge=1, le=10000)] = 8,
@@ -90,10 +88,12 @@ def backup(
     instance: Instance = "",
 ) -> None:
     """Copy a pool's metadata to a file on the host, also while containers run."""
+    from fabfile.pool.maintain.backup import back_up_pool
+
     back_up_pool(c, name, instance, keep=keep)
 
 
-@task(diff=True, answers=Checked)
+@task(diff=True, answers="fabfile.pool.maintain.check:Checked")
 def repair(
     c: Context,
     force: Force = False,
@@ -102,10 +102,12 @@ def repair(
     instance: Instance = "",
 ) -> None:
     """Repair a pool's damaged metadata and LVM's record of the pool; a copy of the old ones is kept."""
+    from fabfile.pool.maintain.repair import repair_pool
+
     repair_pool(c, name, instance, force=force, yes=yes)
 
 
-@task(diff=True, answers=Restored)
+@task(diff=True, answers="fabfile.pool.maintain.restore:Restored")
 def restore(
     c: Context,
     from_: Annotated[str, about("backup file on the host; by default the newest one that pool.backup made")] = "",
@@ -115,27 +117,33 @@ def restore(
     instance: Instance = "",
 ) -> None:
     """Replace a pool's metadata by a backup and keep the old one; what was made since is listed, and lost."""
+    from fabfile.pool.maintain.restore import restore_pool
+
     restore_pool(c, from_, name, instance, force=force, yes=yes)
 
 
 @task(diff=True)
 def rescue(c: Context, force: Force = False, name: Name = "", instance: Instance = "") -> None:
     """Recover the files of a pool that were deleted while it is up; containerd and the pool are restarted."""
+    from fabfile.pool.maintain.rescue import rescue_files
+
     rescue_files(c, name, instance, force=force)
 
 
-@task(diff=True, answers=list[Copy])
+@task(diff=True, answers="fabfile.pool.maintain.kept:Copy[]")
 def kept(
     c: Context,
-    keep: Annotated[int, about("number of copies to keep, the newest ones", ge=0, le=10000)] = KEEP,
+    keep: Annotated[int, about("number of copies to keep, the newest ones", ge=0, le=10000)] = 2,
     name: Name = "",
     instance: Instance = "",
 ) -> None:
     """Remove old copies of a pool's metadata that repairs and restores kept, and list the remaining ones."""
+    from fabfile.pool.maintain.kept import prune_copies
+
     prune_copies(c, name, instance, keep=keep)
 
 
-@task(diff=True, answers=Compared)
+@task(diff=True, answers="fabfile.pool.maintain.fsck:Compared")
 def fsck(
     c: Context,
     fix: Annotated[bool, about("repair what is found; stops containerd meanwhile, but not its containers")] = False,
@@ -144,10 +152,12 @@ def fsck(
     instance: Instance = "",
 ) -> None:
     """List inconsistent thin ids, database entries, snapshots and devices; repair them with --fix."""
+    from fabfile.pool.maintain.fsck import compare_records
+
     compare_records(c, name, instance, fix=fix, yes=yes)
 
 
-@task(diff=True, answers=Trimmed)
+@task(diff=True, answers="fabfile.pool.maintain.trim:Trimmed")
 def trim(
     c: Context,
     offline: Annotated[
@@ -161,6 +171,8 @@ def trim(
 
     Devices that are not mounted, such as an image's layers, keep what they have: nobody deletes files in them.
     """
+    from fabfile.pool.maintain.trim import trim_pool
+
     trim_pool(c, name, instance, offline=offline, force=force)
 
 
@@ -176,4 +188,6 @@ def reset(
     instance: Instance = "",
 ) -> None:
     """Remove the pool with all images and containers on it; with --all, everything that deploy installed."""
+    from fabfile.steps.reset import remove_pools
+
     remove_pools(c, name, instance, yes=yes, force=force, all=all)

@@ -6,11 +6,12 @@ from typing import Any
 
 from invoke import Context
 
-from fabfile.steps.runc import install_runc
 from fabfile.task import SOURCES, task
 
 
 @task(settings=SOURCES, diff=True)
 def install(c: Context, **given: Any) -> None:
     """Install runc."""
+    from fabfile.steps.runc import install_runc
+
     install_runc(c, **given)

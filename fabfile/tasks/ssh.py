@@ -10,11 +10,10 @@ from invoke import Context
 from fabfile.host import Host
 from fabfile.option import about
 from fabfile.task import task
-from fabfile.trust import Trusted, check_fingerprint, trust_hosts
-from fabfile.warm import Closed, close_connections
+from fabfile.trust import check_fingerprint
 
 
-@task(positional=["hosts"], settings=[(Host, ("known_hosts",))], answers=list[Trusted])
+@task(positional=["hosts"], settings=[(Host, ("known_hosts",))], answers="fabfile.trust:Trusted[]")
 def trust(
     c: Context,
     hosts: Annotated[str, about("hosts to trust, selected as with fab -H")],
@@ -25,10 +24,14 @@ def trust(
     **given: Any,
 ) -> None:
     """Show the host keys of hosts that are not known yet, and record them once you have compared the fingerprints."""
+    from fabfile.trust import trust_hosts
+
     trust_hosts(c, hosts, fingerprint, yes=yes, **given)
 
 
-@task(answers=Closed)
+@task(answers="fabfile.warm:Closed")
 def close(c: Context) -> None:
     """End all connections that ssh keeps between runs (keep_connection in hosts.toml)."""
+    from fabfile.warm import close_connections
+
     close_connections(c)

@@ -156,6 +156,28 @@ def test_only_inv_loads_the_lab() -> None:
         assert not of_lab or module(file).startswith(("fabfile.lab.", "fabfile.tasks.lab")), file
 
 
+@cache
+def imports_at_start(file: Path) -> frozenset[str]:
+    """Every module of ours that is imported together with a file."""
+    found = set()
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
+    return frozenset(name for name in found if name.startswith("fabfile"))
+
+
+def test_fab_starts_without_the_steps_of_its_tasks() -> None:
+    """Importing them would take longer than parsing the command line; a task imports its own."""
+    files = {module(file).removesuffix(".__init__"): file for file in FILES}
+    left, loaded = {"fabfile"}, set()
+    while left:
+        name = left.pop()
+        loaded.add(name)
+        left |= (imports_at_start(files[name]) & files.keys()) - loaded
+    assert "fabfile.tasks.pool" in loaded
+    assert {name for name in loaded if name.startswith(("fabfile.steps.", "fabfile.facts", "fabfile.pool."))} == set()
+
+
 def test_no_module_shadows_the_standard_library() -> None:
     names = {file.stem for file in (REPOSITORY / "fabfile").glob("*.py")} | {
         folder.name for folder in (REPOSITORY / "fabfile").iterdir() if folder.is_dir()

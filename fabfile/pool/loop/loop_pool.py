@@ -29,11 +29,6 @@ from fabfile.pool.loop.volume import Volume, volume
 from fabfile.pool.loop.volume import changes as volume_changes
 from fabfile.pool.safety import gate
 
-LOOP_OPTIONS = (
-    "size", "meta_size", "name", "dir", "block_size", "volume", "volume_size",
-    "threshold", "percent", "max_size", "when_full",
-)  # fmt: skip
-
 
 def step(host: Host) -> Step:
     """The step that creates the loop pool of a host's settings.
@@ -275,7 +270,7 @@ def make_loop_pool(c: Context, instance: str, **given: Any) -> list[Outcome]:
     Args:
         c: the machine.
         instance: the containerd instance; see `inventory.of`.
-        given: settings of the pool that were typed, of `LOOP_OPTIONS`.
+        given: settings of the pool that were typed, of `host.LOOP_OPTIONS`.
 
     Raises:
         Pending: with --dry, if anything would change.

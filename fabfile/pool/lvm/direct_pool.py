@@ -17,7 +17,7 @@ from fabfile.facts.disks import Disk
 from fabfile.facts.query import POOL, about
 from fabfile.facts.record import LoopRecord, LvmRecord
 from fabfile.facts.volume_group import Group, Volume
-from fabfile.host import Host
+from fabfile.host import DIRECT_OPTIONS, Host
 from fabfile.instance import Daemon
 from fabfile.outcome import Outcome
 from fabfile.plan import Change, Command, File, Step, file, words
@@ -210,11 +210,6 @@ def _active(have: Facts, want: spec.LvmSpec, pool: Volume | None, written: list[
     return [*again, Command(why, systemd.start(written, units.unit(want.name), restart=True, otherwise=check))]
 
 
-DIRECT_OPTIONS = (
-    "devices", "data_percent", "meta_size", "chunk_size", "vg", "lv", "threshold", "percent", "when_full",
-)  # fmt: skip
-
-
 def make_direct_pool(c: Context, wipe: Sequence[str], instance: str, **given: Any) -> list[Outcome]:
     """Create the direct pool of the machine's containerd, unless it exists.
 
@@ -222,7 +217,7 @@ def make_direct_pool(c: Context, wipe: Sequence[str], instance: str, **given: An
         c: the machine.
         wipe: devices whose content may be destroyed.
         instance: the containerd instance; see `inventory.of`.
-        given: settings of the pool that were typed, of `DIRECT_OPTIONS`.
+        given: settings of the pool that were typed, of `host.DIRECT_OPTIONS`.
 
     Raises:
         Pending: with --dry, if anything would change.

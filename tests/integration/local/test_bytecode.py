@@ -26,7 +26,7 @@ def test_compiled_modules_are_kept(tmp_path: Path) -> None:
     shutil.copytree(REPOSITORY / "fabfile", tmp_path / "fabfile", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(REPOSITORY / "tasks.py", tmp_path)
     assert not compiled(tmp_path, "-B")
-    assert {"commandline", "converge", "packages"} <= compiled(tmp_path)
+    assert {"commandline", "inventory", "task"} <= compiled(tmp_path)
 
 
 def test_others_cannot_write_to_what_is_created_whatever_the_umask(tmp_path: Path) -> None:
