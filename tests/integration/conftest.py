@@ -92,6 +92,8 @@ def pytest_configure(config: pytest.Config) -> None:
         for each in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(each) == signal.SIG_DFL:  # nohup ignores SIGHUP
                 signal.signal(each, signal.default_int_handler)  # so that everything is removed, as after Ctrl-C
+        # With it, which containers often set, each fab that a test starts would compile all modules anew.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="containerd-devmapper-state-")
         times.begin(Path(os.environ["XDG_STATE_HOME"]))
         # Not /tmp, which may be in memory: machines write gigabytes.
