@@ -7,7 +7,7 @@ import re
 import sys
 from importlib import metadata
 from pathlib import Path
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from fabfile.catalogue import parse
@@ -24,6 +24,9 @@ LICENCES = re.compile(
     re.IGNORECASE,
 )
 """Licences under which a dependency may be used and redistributed beside Apache-2.0."""
+
+COPYLEFT = re.compile(r"\bA?GPL|(?<!Lesser )General Public", re.IGNORECASE)
+"""Licences under which it may not, whatever else is stated with them."""
 
 PROGRAMS = (("codespell", "GPL-2.0-only"),)
 """Programs with other licences that only lint runs: nothing imports or redistributes them."""
@@ -58,6 +61,14 @@ def licence(name: str) -> str:
     return expression or "; ".join(classifiers) or text.partition("\n")[0]
 
 
+def permits(stated: str) -> bool:
+    """Return whether a licence permits use beside Apache-2.0: all that AND joins do, and one of what OR joins."""
+    return all(
+        any(LICENCES.search(choice) and not COPYLEFT.search(choice) for choice in term.split(" OR "))
+        for term in stated.split(" AND ")
+    )
+
+
 def advisories(requirements: dict[str, tuple[str, int]]) -> list[str]:
     """Return known advisories, a line each.
 
@@ -82,7 +93,7 @@ def advisories(requirements: dict[str, tuple[str, int]]) -> list[str]:
 
 
 def sizes() -> list[str]:
-    """Return the files whose size in releases.toml is missing or differs from the server's, a line each.
+    """Return the files that are not on their server, or whose size in releases.toml is missing or differs, a line each.
 
     Raises:
         URLError: a server was not reached.
@@ -90,10 +101,15 @@ def sizes() -> list[str]:
     wrong = []
     for release in (load(name, arch) for name in own_sets() for arch in MACHINES):
         for part in release.parts.values():
-            with urlopen(Request(part.url, method="HEAD"), timeout=LIMIT) as answer:
-                size = int(answer.headers["Content-Length"])
+            file = f"{part.name} {part.version} for {release.arch}"
+            try:
+                with urlopen(Request(part.url, method="HEAD"), timeout=LIMIT) as answer:
+                    size = int(answer.headers["Content-Length"])
+            except HTTPError as error:
+                wrong.append(f"{file}: {error}")
+                continue
             if size != part.size:
-                wrong.append(f"{part.name} {part.version} for {release.arch}: size = {size}")
+                wrong.append(f"{file}: size = {size}")
     return sorted(set(wrong))
 
 
@@ -111,6 +127,8 @@ def main() -> int:
         wrong += [f"{lock}: {name} has no hash" for name, (_, hashes) in requirements.items() if not hashes]
         try:
             wrong += [f"{lock}: {line}" for line in advisories(requirements)]
+        except HTTPError as error:
+            wrong.append(f"{lock}: advisories: {error}")
         except (URLError, TimeoutError) as error:
             print(f"{lock}: advisories not asked: {error}")
         print(f"{lock}: {len(requirements)} requirements, each with an exact version")
@@ -123,7 +141,7 @@ def main() -> int:
         name = re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower()
         if name in known:
             stated = licence(name)
-            if not LICENCES.search(stated) and (name, stated) not in PROGRAMS:
+            if not permits(stated) and (name, stated) not in PROGRAMS:
                 wrong.append(f"{name}: licence {stated!r}")
         elif name not in ("pip", "setuptools"):
             wrong.append(f"{name} is installed and not in {LOCKS[0]}")

@@ -76,7 +76,7 @@ def taken(inventory: Path) -> list[tuple[str, str]]:
 def drawn(outputs: list[tuple[str, str]]) -> str:
     """Return the SVG of a terminal with these commands and outputs; it is reproducible."""
     with Path(os.devnull).open("w") as nowhere:
-        console = Console(record=True, width=COLUMNS, file=nowhere, force_terminal=True, highlight=False)
+        console = Console(record=True, width=COLUMNS, file=nowhere, force_terminal=True, highlight=False, _environ={})
         for number, (command, said) in enumerate(outputs):
             console.print(Text.assemble("\n" * bool(number), ("$ ", "green"), (command, "bold")))
             console.print(Text(said.rstrip("\n"), overflow="fold"))

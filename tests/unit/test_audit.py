@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from email.message import Message
 from io import BytesIO
+from urllib.error import HTTPError
 from urllib.request import Request
 
 import pytest
@@ -47,3 +49,34 @@ def test_sizes_that_are_missing_or_others_are_told_as_the_line_to_write(monkeypa
     assert "go 1.26.5 for arm64: size = 7" in said and "protoc 3.20.1 for amd64: size = 7" in said
     assert not [line for line in said if "66879095" in line]
     assert {request.get_method() for request in asked} == {"HEAD"}
+
+
+def test_a_file_that_is_not_there_is_a_finding_and_the_others_are_still_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def answer(request: Request, timeout: int) -> Answer:
+        if "protoc" in request.full_url:
+            raise HTTPError(request.full_url, 404, "Not Found", Message(), None)
+        return Answer(7)
+
+    monkeypatch.setattr(audit, "urlopen", answer)
+    said = audit.sizes()
+    assert "protoc 3.20.1 for amd64: HTTP Error 404: Not Found" in said
+    assert "runc 1.4.3 for arm64: size = 7" in said
+
+
+@pytest.mark.parametrize(
+    ("stated", "permitted"),
+    [
+        ("MIT", True),
+        ("Apache-2.0 OR GPL-2.0-only", True),
+        ("License :: OSI Approved :: GNU Lesser General Public License v2 or later (LGPLv2+)", True),
+        ("GPL-3.0-only AND MIT", False),
+        ("AGPL-3.0-or-later AND BSD-3-Clause", False),
+        ("GPL-3.0, formerly MIT", False),
+        ("License :: OSI Approved :: GNU General Public License v3 (GPLv3)", False),
+        ("", False),
+    ],
+)
+def test_a_licence_permits_use_if_all_of_its_parts_do(stated: str, permitted: bool) -> None:
+    assert audit.permits(stated) == permitted

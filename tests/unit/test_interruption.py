@@ -141,17 +141,24 @@ class Item(msgspec.Struct, frozen=True):
 
 
 def test_each_is_done_once_by_no_more_threads_than_allowed() -> None:
-    threads, lock, most = set(), threading.Lock(), 3
+    together = threading.Barrier(3)  # those that wait for each other run at the same time
+    counts: list[int] = []
+    inside, lock = set(), threading.Lock()
 
     def do(item: Item) -> str:
         with lock:
-            threads.add(threading.get_ident())
+            inside.add(item.name)
+            counts.append(len(inside))
+        together.wait(10)
+        with lock:
+            inside.remove(item.name)
+        together.wait(10)
         return item.name.upper()
 
-    items = [Item(f"h{number}") for number in range(20)]
-    reports = crew.each(items, most, do, lambda item, why: why)
+    items = [Item(f"h{number}") for number in range(21)]
+    reports = crew.each(items, 3, do, lambda item, why: why)
     assert list(reports.items()) == [(item.name, item.name.upper()) for item in items]
-    assert len(threads) <= most
+    assert max(counts) == 3
 
 
 def test_one_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
