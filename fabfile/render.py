@@ -15,10 +15,11 @@ TEMPLATES = REPOSITORY / "templates"
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The settings of all templates, and those that were compiled."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
+    made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
@@ -26,13 +27,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         autoescape=False,  # shell, TOML and unit files; templates quote with the filter `sh`
     )
-    environment.filters["sh"] = lambda value: quote(str(value))
-    return environment
+    made.filters["sh"] = lambda value: quote(str(value))
+    return made
 
 
 def template(name: str) -> Template:
     """Compile the template `name` below templates/, once."""
-    return _environment().get_template(name)
+    return environment().get_template(name)
 
 
 def render(name: str, /, **values: Any) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 import jinja2
 import pytest
 
+from fabfile import render
 from fabfile.paths import REPOSITORY
 
 CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
@@ -41,14 +42,16 @@ def rendered(directory: Path, templates: list[Path]) -> Iterator[Path]:
     """Write the rendered examples to files; every shell template must have one."""
     from tests.shell_examples import shell_examples
 
+    environment = render.environment()
+    environment.cache.clear()  # type: ignore[union-attr] # it has one, and holds what is compiled from here on
     examples = shell_examples()
+    compiled = {name for _, name in environment.cache}  # type: ignore[union-attr]
     for name, text in examples.items():
         path = directory / f"{name}.sh"
         path.write_text(text if text.startswith("#!") else f"#!/bin/sh\n{text}")
         yield path
     for template in templates:
-        stem = template.name.removesuffix(".sh.j2")
-        if stem != template.name and not any(stem in name for name in examples):
+        if template.name.endswith(".sh.j2") and str(template.relative_to(render.TEMPLATES)) not in compiled:
             raise ValueError(f"{template.relative_to(REPOSITORY)} has no example in tests/shell_examples.py")
 
 
