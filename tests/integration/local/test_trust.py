@@ -260,3 +260,16 @@ def test_the_hint_of_an_unknown_host_is_a_command_that_works(server: sshd.Server
     assert hint and hint[1] == typed
     trust(server, hint[1], "--yes")
     run_fab("-H", typed, "run", "true", inventory=inventory)
+
+
+@pytest.mark.parametrize("name", ["host", "host-ecdsa", "host-rsa"])
+@pytest.mark.parametrize("consent", ["--yes", "--fingerprint"])
+def test_a_host_with_a_revoked_key_is_not_trusted(server: sshd.Server, known: Path, name: str, consent: str) -> None:
+    """Whichever of its keys it is: none of them is recorded."""
+    known.parent.mkdir()
+    known.write_text(f"@revoked * {public(server, name)}\n")
+    before = known.read_text()
+    words = ["--yes"] if consent == "--yes" else ["--fingerprint", fingerprint(server, name)]
+    said = trust(server, "h0", *words, code=2)
+    assert "revoked" in said
+    assert known.read_text() == before
