@@ -90,7 +90,7 @@ done
 rows=$(timeout 20 {ctr} plugins ls </dev/null 2>&1) ||
   {{ printf '%s\n' "${{rows:-{SILENT}}}" | sed 's/^/reason /'; exit 0; }}
 awk '
-  NR > 1 && /snapshotter|transfer|grpc|cri/ {{ print "plugin", $1, $2, $NF }}
+  /^io\.containerd\..*(snapshotter|transfer|grpc|cri)/ {{ print "plugin", $1, $2, $NF }}
   $2 == "devmapper" && $NF == "ok" {{ ok = 1 }}
   END {{ exit !ok }}' <<ROWS || timeout 20 {ctr} plugins ls -d id==devmapper </dev/null 2>&1 |
 $rows
