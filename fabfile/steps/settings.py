@@ -164,19 +164,36 @@ def edited(text: str | None, want: Want) -> str:
     if want.format >= 3:
         # This setting replaces the default, so both snapshotters have to be named.
         unpack = [{"platform": f"linux/{want.arch}", "snapshotter": s} for s in ("devmapper", "overlayfs")]
-        _set(where, document, ("plugins", TRANSFER), {"unpack_config": unpack})
+        _add(where, document, ("plugins", TRANSFER), "unpack_config", unpack)
     if text is not None and document.unwrap() == before:
         return text
     return toml.written(document, where)
 
 
-def _set(where: str, document: Any, keys: tuple[str, ...], values: dict[str, Any]) -> None:
+def _table(where: str, document: Any, keys: tuple[str, ...]) -> Any:
     table = document
     for number, key in enumerate(keys):
         table = toml.table(table, key, where, super_table=number + 1 < len(keys))
+    return table
+
+
+def _set(where: str, document: Any, keys: tuple[str, ...], values: dict[str, Any]) -> None:
+    table = _table(where, document, keys)
     for key, value in values.items():
         if key not in table or table[key] != value:
             table[key] = value
+
+
+def _add(where: str, document: Any, keys: tuple[str, ...], name: str, wanted: list[dict[str, Any]]) -> None:
+    """Add tables to a list; one that an operator gave more keys stays as it is."""
+    table = _table(where, document, keys)
+    now = table.get(name)
+    if not isinstance(now, list) or not all(isinstance(one, dict) for one in now):
+        table[name] = wanted
+        return
+    for one in wanted:
+        if not any(one.items() <= there.items() for there in now):
+            now.append(one)
 
 
 def _set_ours(table: Any, key: str, value: str, ours: str) -> None:
@@ -203,11 +220,28 @@ def cleared(text: str) -> str | None:
         _unset(document, ("plugins", name), "fs_options", only=ext4.ZEROED)
     for keys in CRI_SNAPSHOTTER.values():
         _unset(document, keys, "snapshotter", only="devmapper")
-    _unset(document, ("plugins", TRANSFER), "unpack_config")
+    _unset_unpacking(document)
     now = document.unwrap()
     if now == before:
         return text
     return toml.written(document, where) if now.keys() - {"version"} else None
+
+
+def _unset_unpacking(document: Any) -> None:
+    """Remove what unpacks for devmapper: without a pool, containerd's transfer service would not load because of it.
+
+    overlayfs stays beside entries of an operator's, as its default does not apply there.
+    """
+    table = document
+    for key in ("plugins", TRANSFER, "unpack_config"):
+        table = table.get(key) if isinstance(table, dict) else None
+    now = table if isinstance(table, list) else []
+    for number in reversed(range(len(now))):
+        if isinstance(now[number], dict) and now[number].get("snapshotter") == "devmapper":
+            del now[number]
+    bare = {"platform", "snapshotter"}
+    if all(set(one) == bare and one["snapshotter"] == "overlayfs" for one in now if isinstance(one, dict)):
+        _unset(document, ("plugins", TRANSFER), "unpack_config")
 
 
 def _unset(document: Any, keys: tuple[str, ...], *names: str, only: str | None = None) -> None:

@@ -67,6 +67,49 @@ def test_format_3_unpacks_for_both_snapshotters() -> None:
     assert unpack == [{"platform": "linux/amd64", "snapshotter": s} for s in ("devmapper", "overlayfs")]
 
 
+UNPACK = "plugins.'io.containerd.transfer.v1.local'.unpack_config"
+STARGZ = {"platform": "linux/amd64", "snapshotter": "stargz"}
+WALKING = {"platform": "linux/amd64", "snapshotter": "devmapper", "differ": "walking"}
+OVERLAYFS = {"platform": "linux/amd64", "snapshotter": "overlayfs"}
+DEVMAPPER = {"platform": "linux/amd64", "snapshotter": "devmapper"}
+
+
+def unpacking(text: str | None) -> Any:
+    """The value of unpack_config in a file."""
+    return tomllib.loads(str(text))["plugins"]["io.containerd.transfer.v1.local"]["unpack_config"]
+
+
+def listed(entries: list[dict[str, str]]) -> str:
+    """A file with an operator's unpack_config, as tables of their own."""
+    tables = [f"[[{UNPACK}]]\n" + "".join(f"{key} = '{value}'\n" for key, value in one.items()) for one in entries]
+    return "version = 3\n" + "".join(tables) + "[debug]\nlevel = 'warn'\n"
+
+
+@pytest.mark.parametrize(
+    ("mine", "added"),
+    [
+        ([STARGZ, WALKING, OVERLAYFS], []),
+        ([STARGZ], [DEVMAPPER, OVERLAYFS]),
+        ([STARGZ, WALKING], [OVERLAYFS]),
+        ([OVERLAYFS | {"platform": "linux/arm64"}], [DEVMAPPER, OVERLAYFS]),
+    ],
+)
+def test_what_an_operator_lets_containerd_unpack_for_is_kept(
+    mine: list[dict[str, str]], added: list[dict[str, str]]
+) -> None:
+    text = settings.edited(listed(mine), want(3))
+    assert unpacking(text) == mine + added
+    assert settings.edited(text, want(3)) == text
+    inline = ", ".join("{" + ", ".join(f"{key} = '{value}'" for key, value in one.items()) + "}" for one in mine)
+    assert unpacking(settings.edited(f"version = 3\n{UNPACK} = [{inline}] # mine\n", want(3))) == mine + added
+
+
+def test_without_a_pool_nothing_unpacks_for_devmapper() -> None:
+    cleared = settings.cleared(settings.edited(listed([STARGZ, WALKING, OVERLAYFS]), want(3)))
+    assert unpacking(cleared) == [STARGZ, OVERLAYFS], "the default, overlayfs, does not apply beside other entries"
+    assert "unpack_config" not in str(settings.cleared(settings.edited(listed([]), want(3))))
+
+
 MINE = """# mine
 version = 2
 oom_score = -500  # never first
