@@ -73,6 +73,11 @@ class Daemon(msgspec.Struct, frozen=True):
         return f"{self.state}/containerd.sock"
 
     @property
+    def nri(self) -> str:
+        """Path of an instance's socket for NRI, which since containerd 2.0 is otherwise the same for all."""
+        return f"{self.state}/nri.sock"
+
+    @property
     def loaded(self) -> str:
         """Path of a file with the digest of its complete configuration at the time it was started."""
         return f"{self.state}/devmapper-loaded"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 DEVMAPPER = "io.containerd.snapshotter.v1.devmapper"
 IMAGES = "io.containerd.cri.v1.images"
 TRANSFER = "io.containerd.transfer.v1.local"
+NRI = "io.containerd.nri.v1.nri"
 
 DISABLED = "disabled_plugins"
 
@@ -34,6 +35,7 @@ KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("plugins", "cri", "containerd", "snapshotter"),
     ),
     "unpack_config": (("plugins", TRANSFER, "unpack_config"),),
+    "socket_path": (("plugins", NRI, "socket_path"),),
 }
 """A setting that matters to us → where it is in a file, from the newest format to the oldest."""
 
@@ -123,7 +125,7 @@ IMPORTS
 SHOWN = r"""awk '/^[ \t]*\[/ {
   off = 1
   if (/devmapper|transfer\.v1\.local|server\.v1\.grpc["\047]?\]|^[ \t]*\[grpc\]|cri\.v1\.images["\047]?\]/) off = 0
-  if (/(grpc\.v1\.cri["\047]?|[ .]cri)\.containerd\]/ || /^[ \t]*\[plugins\]/) off = 0
+  if (/(grpc\.v1\.cri["\047]?|[ .]cri)\.containerd\]/ || /nri\.v1\.nri["\047]?\]|^[ \t]*\[plugins\]/) off = 0
 } !off { print "dump " $0 }'"""
 """The part of a dump with `KEYS`. The rest does not leave the host, as it may contain passwords of registries."""
 

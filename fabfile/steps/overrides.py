@@ -55,6 +55,7 @@ class Wanted(msgspec.Struct, frozen=True):
             "root_path": self.root,
             "base_image_size": self.base_image_size,
             "snapshotter": "devmapper",
+            **({"socket_path": self.daemon.nri} if self.daemon.instance and self.format >= 3 else {}),
         }
 
     def wrong(self, key: str, value: str) -> bool:

@@ -10,7 +10,7 @@ import msgspec
 from fabfile import document as toml
 from fabfile import hints
 from fabfile.errors import Refused
-from fabfile.facts.config import DEVMAPPER, IMAGES, TRANSFER
+from fabfile.facts.config import DEVMAPPER, IMAGES, NRI, TRANSFER
 from fabfile.instance import Daemon
 from fabfile.plan import words
 from fabfile.steps import ext4
@@ -154,6 +154,8 @@ def edited(text: str | None, want: Want) -> str:
     if want.instance:
         _set(where, document, (), {"root": want.daemon.root, "state": want.daemon.state})
         _set(where, document, ("grpc",), {"address": want.daemon.socket})
+        if want.format >= 3:  # before, NRI is disabled by default
+            _set(where, document, ("plugins", NRI), {"socket_path": want.daemon.nri})
     devmapper = "devmapper" if want.format == 1 else DEVMAPPER
     settings: dict[str, Any] = {"pool_name": want.pool, "root_path": want.root, "base_image_size": want.base_image_size}
     if want.format > 1:

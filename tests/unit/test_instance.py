@@ -15,7 +15,7 @@ from fabfile.inventory import Host, Pool, on_instance
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9-]{0,31}", fullmatch=True).filter(
     lambda name: name not in ("config", "devmapper")
 )
-PATHS = ("unit", "unit_path", "drop_in", "config", "mke2fs", "root", "state", "socket", "record")
+PATHS = ("unit", "unit_path", "drop_in", "config", "mke2fs", "root", "state", "socket", "nri", "record")
 
 
 def paths(name: str) -> set[str]:

@@ -19,6 +19,7 @@ from fabfile.steps import config, ext4, settings
 from tests.unit.steps.conftest import with_versions
 
 PLUGIN = "io.containerd.snapshotter.v1.devmapper"
+NRI = "io.containerd.nri.v1.nri"
 
 
 def want(format: int, **changes: Any) -> settings.Want:
@@ -65,6 +66,13 @@ def test_format_3_unpacks_for_both_snapshotters() -> None:
     assert document["plugins"]["io.containerd.cri.v1.images"]["snapshotter"] == "devmapper"
     unpack = document["plugins"]["io.containerd.transfer.v1.local"]["unpack_config"]
     assert unpack == [{"platform": "linux/amd64", "snapshotter": s} for s in ("devmapper", "overlayfs")]
+
+
+def test_an_instance_has_its_own_sockets() -> None:
+    document = tomllib.loads(settings.edited(None, want(3, instance="two")))
+    assert document["grpc"]["address"] == "/run/containerd-two/containerd.sock"
+    assert document["plugins"][NRI] == {"socket_path": "/run/containerd-two/nri.sock"}
+    assert NRI not in settings.edited(None, want(3)) + settings.edited(None, want(2, instance="two"))
 
 
 UNPACK = "plugins.'io.containerd.transfer.v1.local'.unpack_config"

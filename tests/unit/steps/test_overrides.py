@@ -91,6 +91,16 @@ def test_unpacking_has_to_know_both_snapshotters() -> None:
     assert found(2, "", dump=dump) == [], "containerd 1.7 has it, and does not use it"
 
 
+def test_an_instance_must_not_take_the_socket_of_nri() -> None:
+    dump = facts.values({"plugins": {"io.containerd.nri.v1.nri": {"socket_path": "/var/run/nri/nri.sock"}}})
+    two = wanted(3, daemon=Daemon("two"))
+    ours = settings.edited(None, settings.Want(3, "pool", "/srv/pool", "10GB", "/usr/local/bin", "amd64", "two"))
+    config = Config((facts.source(two.daemon.config, ours),), dump=dump)
+    (one,) = overrides.findings(having(config=config, files={two.daemon.config: FileFact(ours, 0o644)}), two, ours)
+    assert "socket_path is /var/run/nri/nri.sock, it must be /run/containerd-two/nri.sock" in one.found
+    assert found(3, "", dump=dump) == [], "the default containerd's is where everybody looks for it"
+
+
 def test_imports_that_our_own_edit_leaves_out_do_not_count() -> None:
     there = have(2, "root = '/data'")
     fresh = settings.edited(None, settings.Want(2, "pool", "/srv/pool", "10GB", "/usr/local/bin", "amd64"))
