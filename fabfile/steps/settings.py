@@ -199,11 +199,17 @@ def _add(where: str, document: Any, keys: tuple[str, ...], name: str, wanted: li
 
 
 def _set_ours(table: Any, key: str, value: str, ours: str) -> None:
-    """Set a key, or remove it if `value` is empty; a value other than `ours`, which an operator set, is kept."""
-    if table.get(key, ours) == ours:
-        table.pop(key, None)
-        if value:
-            table[key] = value
+    """Set a key, or remove it if `value` is empty; a value other than `ours`, which an operator set, is kept.
+
+    The file that `containerd config default` prints has the key, with an empty value, which means the default.
+    """
+    now = table.get(key, "")
+    if now == value or now not in ("", ours):
+        return
+    if value:
+        table[key] = value
+    else:
+        del table[key]
 
 
 def cleared(text: str) -> str | None:

@@ -171,6 +171,8 @@ def test_file_systems_are_made_as_a_person_said_or_as_we_say() -> None:
     mine = f"version = 2\n[plugins.'{PLUGIN}']\nfs_options = 'nodiscard'\n"
     assert options(mine, ext4.ZEROED) == options(mine, "") == "nodiscard"
     assert "nodiscard" in str(settings.cleared(mine))
+    default = f"version = 2\n[plugins.'{PLUGIN}']\nfs_options = ''\n"
+    assert options(default, ext4.ZEROED) == ext4.ZEROED, "containerd config default prints it, and means its default"
     theirs = ours.partition("\n")[2] + "[debug]\nlevel = 'debug'\n"  # not ours as a whole
     assert "fs_options" not in str(settings.cleared(theirs))
 
