@@ -17,13 +17,14 @@ DEVMAPPER = "io.containerd.snapshotter.v1.devmapper"
 IMAGES = "io.containerd.cri.v1.images"
 TRANSFER = "io.containerd.transfer.v1.local"
 NRI = "io.containerd.nri.v1.nri"
+SERVER = "io.containerd.server.v1"
 
 DISABLED = "disabled_plugins"
 
 KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "root": (("root",),),
     "state": (("state",),),
-    "address": (("grpc", "address"), ("plugins", "io.containerd.server.v1.grpc", "address")),
+    "address": (("grpc", "address"), ("plugins", f"{SERVER}.grpc", "address")),
     DISABLED: ((DISABLED,),),
     **{
         key: (("plugins", DEVMAPPER, key), ("plugins", "devmapper", key))

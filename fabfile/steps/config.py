@@ -39,12 +39,14 @@ def step(host: Host) -> Step:
         ownership.refuse_foreign(have, daemon, pool.dm_name, pool.dir)
         ownership.refuse_move(have, daemon, pool.dm_name, pool.dir, pool.variant)
         ownership.refuse_base_image_size(have, daemon, pool.base_image_size)
-        want = Want(
-            config_format(version), pool.dm_name, pool.dir, pool.base_image_size, host.bin_dir, have.system.arch,
-            daemon.instance, daemon.mke2fs if ext4.CONF in have.files else "", ext4.options(have, pool, version),
-        )  # fmt: skip
         now = have.files.get(daemon.config)
-        text = edited(now.content if now else None, want)
+        before = now.content if now else ""
+        want = Want(
+            config_format(version, before), pool.dm_name, pool.dir, pool.base_image_size, host.bin_dir,
+            have.system.arch, daemon.instance, daemon.mke2fs if ext4.CONF in have.files else "",
+            ext4.options(have, pool, version),
+        )  # fmt: skip
+        text = edited(before, want)
         check = overrides.Wanted(daemon, want.format, want.pool, want.root, want.base_image_size, want.arch)
         overrides.refuse(have, check, text)
         digest = want.digest(text)

@@ -89,7 +89,9 @@ def _unit(have: Facts, daemon: Daemon) -> str:
 def _config(have: Facts, daemon: Daemon, version: str) -> str:
     """Path of a configuration in a format that we do not write for this version; empty if there is none."""
     now = have.files.get(daemon.config)
-    other = now and version and settings.other_format(now.content, settings.config_format(version))
+    if not now or not version:
+        return ""
+    other = settings.other_format(now.content, settings.config_format(version, now.content))
     return daemon.config if other else ""
 
 

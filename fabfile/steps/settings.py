@@ -10,7 +10,7 @@ import msgspec
 from fabfile import document as toml
 from fabfile import hints
 from fabfile.errors import Refused
-from fabfile.facts.config import DEVMAPPER, IMAGES, NRI, TRANSFER
+from fabfile.facts.config import DEVMAPPER, IMAGES, NRI, SERVER, TRANSFER
 from fabfile.instance import Daemon
 from fabfile.plan import words
 from fabfile.steps import ext4
@@ -19,6 +19,7 @@ CRI_SNAPSHOTTER: dict[int, tuple[str, ...]] = {
     1: ("plugins", "cri", "containerd"),
     2: ("plugins", "io.containerd.grpc.v1.cri", "containerd"),
     3: ("plugins", IMAGES),
+    4: ("plugins", IMAGES),
 }
 """Format of config.toml → the table with CRI's `snapshotter`."""
 
@@ -56,15 +57,22 @@ class Want(msgspec.Struct, frozen=True, omit_defaults=True):
         return hashlib.sha256(msgspec.json.encode(self) + text.encode(errors="surrogateescape")).hexdigest()[:16]
 
 
-def config_format(version: str) -> int:
+def config_format(version: str, text: str = "") -> int:
     """Return the format of config.toml to write for a containerd: 1 before 1.3, 2 before 2.0, otherwise 3.
 
-    2.3 supports format 4, too; format 3 allows a return to an older version. The main branch of 2020 reads 2.
+    2.3 supports format 4, too, which an existing file keeps; format 3 allows a return to an older version. The main
+    branch of 2020 reads 2.
+
+    Args:
+        version: containerd's version.
+        text: the existing file; empty if there is none.
     """
     major, _, rest = version.partition(".")
     if not major.isdigit():
         return 2
     minor = rest.partition(".")[0]
+    if (int(major), int(minor)) >= (2, 3) and other_format(text, 3) and not other_format(text, 4):
+        return 4
     return 3 if int(major) >= 2 else 2 if int(minor) >= 3 else 1
 
 
@@ -153,7 +161,11 @@ def edited(text: str | None, want: Want) -> str:
     before = document.unwrap()
     if want.instance:
         _set(where, document, (), {"root": want.daemon.root, "state": want.daemon.state})
-        _set(where, document, ("grpc",), {"address": want.daemon.socket})
+        if want.format < 4:
+            _set(where, document, ("grpc",), {"address": want.daemon.socket})
+        else:  # the second socket does not follow from the first any more
+            _set(where, document, ("plugins", f"{SERVER}.grpc"), {"address": want.daemon.socket})
+            _set(where, document, ("plugins", f"{SERVER}.ttrpc"), {"address": f"{want.daemon.socket}.ttrpc"})
         if want.format >= 3:  # before, NRI is disabled by default
             _set(where, document, ("plugins", NRI), {"socket_path": want.daemon.nri})
     devmapper = "devmapper" if want.format == 1 else DEVMAPPER

@@ -46,6 +46,37 @@ def test_the_format_that_a_version_reads(version: str, format: int) -> None:
     assert settings.config_format(version) == format
 
 
+DEFAULT = """version = 4
+[plugins]
+  [plugins.'io.containerd.cri.v1.images']
+    snapshotter = 'overlayfs'
+  [plugins.'io.containerd.server.v1.grpc']
+    address = '/run/containerd/containerd.sock'
+"""
+"""An extract of what containerd 2.3 prints as its default configuration."""
+
+
+def test_a_file_in_format_4_stays_in_it_where_containerd_reads_it() -> None:
+    formats = [settings.config_format(version, DEFAULT) for version in ("1.7.34", "2.2.7", "2.3.4", "2.10.0", "3.0.0")]
+    assert formats == [2, 3, 4, 4, 4]
+    assert settings.config_format("2.3.4", "version = 4\n") == 3, "it has no settings, and is replaced"
+    assert settings.config_format("2.3.4", settings.edited(None, want(3))) == 3
+    text = settings.edited(DEFAULT, want(4))
+    assert settings.edited(text, want(4)) == text
+    now, new = tomllib.loads(text), tomllib.loads(settings.edited(None, want(3)))
+    del now["plugins"]["io.containerd.server.v1.grpc"]
+    assert now == {**new, "version": 4}
+    assert tomllib.loads(str(settings.cleared(text)))["plugins"] == {
+        "io.containerd.server.v1.grpc": {"address": "/run/containerd/containerd.sock"}
+    }
+
+
+def test_in_format_4_both_sockets_of_an_instance_are_set() -> None:
+    plugins = tomllib.loads(settings.edited("version = 4\noom_score = 0\n", want(4, instance="two")))["plugins"]
+    assert plugins["io.containerd.server.v1.grpc"] == {"address": "/run/containerd-two/containerd.sock"}
+    assert plugins["io.containerd.server.v1.ttrpc"] == {"address": "/run/containerd-two/containerd.sock.ttrpc"}
+
+
 def test_format_1_has_short_names() -> None:
     plugins = tomllib.loads(settings.edited(None, want(1)))["plugins"]
     assert plugins["devmapper"]["pool_name"] == "pool"

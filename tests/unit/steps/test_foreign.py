@@ -61,11 +61,11 @@ def test_a_pool_that_is_ours_by_now_is_not_adopted_again() -> None:
 
 
 def test_a_configuration_in_another_format_moves_away_too() -> None:
-    text = "[plugins.cri]\nsandbox_image = 'x'\n"
-    there = upstream()
-    there = msgspec.structs.replace(there, files=there.files | {DAEMON.config: FileFact(text, 0o644)})
-    for have, moves in ((there, True), (upstream(), False)):
-        what = foreign.found(have, DAEMON, "2.3.4")
+    bare = upstream()
+    for format, version, moves in ((1, "2.3.4", True), (4, "2.2.7", True), (4, "2.3.4", False), (0, "2.3.4", False)):
+        text = f"version = {format}\n[plugins.cri]\nsandbox_image = 'x'\n"
+        files = bare.files | ({DAEMON.config: FileFact(text, 0o644)} if format else {})
+        what = foreign.found(msgspec.structs.replace(bare, files=files), DAEMON, version)
         assert what and (DAEMON.config in what.hint) is moves
 
 
