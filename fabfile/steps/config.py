@@ -81,7 +81,9 @@ def _files(have: Facts, want: Want, text: str, digest: str) -> list[Change]:
             have, "file systems on the pool stop at their first error", want.mke2fs,
             f"# Written by containerd-devmapper, from {ext4.CONF}.\n{content}",
         )  # fmt: skip
-    unit = render("containerd/containerd.service.j2", command=daemon.command, instance=daemon.instance)
+    unit = render(
+        "containerd/containerd.service.j2", command=daemon.command, instance=daemon.instance, format=want.format
+    )
     return [
         *file(
             have,

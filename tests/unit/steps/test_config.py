@@ -15,6 +15,7 @@ from fabfile.facts.containerd import Containerd, Plugin
 from fabfile.facts.files import FileFact
 from fabfile.inventory import Host
 from fabfile.plan import Command, File
+from fabfile.render import render
 from fabfile.steps import config, ext4, settings
 from tests.unit.steps.conftest import with_versions
 
@@ -232,6 +233,12 @@ def configured(mirror: str) -> Facts:
     )  # fmt: skip
     files = {path: FileFact(change.content, change.mode) for path, change in written.items()}
     return msgspec.structs.replace(bare, files=files, containerd=daemon)
+
+
+def test_the_unit_limits_open_files_as_upstreams_does() -> None:
+    old, new = (render("containerd/containerd.service.j2", command="x", instance="", format=n) for n in (2, 3))
+    assert [line for line in old.splitlines() if line not in new.splitlines()] == ["LimitNOFILE=infinity"]
+    assert "\nAfter=network.target local-fs.target dbus.service\n" in new
 
 
 def test_a_daemon_that_was_started_with_its_settings_is_left_alone(mirror: str) -> None:
