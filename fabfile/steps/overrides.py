@@ -17,12 +17,16 @@ from fabfile.instance import Daemon
 
 NEEDED = re.compile(
     r"(?:io\.containerd\.(?:snapshotter|grpc|cri|transfer|metadata|content|runtime|service|differ|gc|lease|sandbox|"
-    r"sandbox\.controller|shim|event|server|image-verifier|internal)\.v\d+\.)?"
+    r"sandbox\.controller|shim|event|server|image-verifier|internal|podsandbox\.controller|sandbox\.store|mount-manager|"
+    r"streaming|warning)\.v\d+\.)?"
     r"(?:devmapper|overlayfs|cri|images|runtime|local|bolt|content|task|shim|manager|scheduler|walking|exchange|grpc|"
     r"ttrpc|podsandbox|store|containers|diff|events|introspection|leases|namespaces|snapshots|tasks|version|transfer|"
-    r"[a-z]+-service)"
+    r"linux|bindir|deprecations|streaming|[a-z]+-service)"
 )
-"""Plugins that containers, or those of CRI, cannot do without, by their names in every format."""
+"""Plugins that containers, or those of CRI, cannot do without, by their names in every format.
+
+Without one of them, containerd 1.6.20, 1.7.34, 2.2.7 or 2.3.4 does not start, or a plugin for containers does not load.
+"""
 
 
 class Override(msgspec.Struct, frozen=True):

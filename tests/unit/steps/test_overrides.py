@@ -75,6 +75,25 @@ def test_overrides_are_named_with_file_and_line(other: str, says: str) -> None:
     assert len(lines) == 1 and lines[0].startswith(f"{OTHER}{says}"), lines
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "runtime.v1.linux", "image-verifier.v1.bindir", "warning.v1.deprecations", "mount-manager.v1.bolt",
+        "sandbox.store.v1.local", "podsandbox.controller.v1.podsandbox", "streaming.v1.manager", "grpc.v1.streaming",
+    ],
+)  # fmt: skip
+def test_what_others_need_to_load_is_required(name: str) -> None:
+    (line,) = found(3, f"disabled_plugins = ['io.containerd.{name}']\n")
+    assert f"disabled_plugins has io.containerd.{name}, which is required" in line
+
+
+@pytest.mark.parametrize(
+    "name", ["internal.v1.opt", "internal.v1.tracing", "nri.v1.nri", "monitor.container.v1.restart"]
+)
+def test_what_nothing_needs_may_be_disabled(name: str) -> None:
+    assert found(3, f"disabled_plugins = ['io.containerd.{name}']\n") == []
+
+
 def test_before_2_0_a_table_replaces_the_one_before() -> None:
     other = f"# async\n{TABLE}\nasync_remove = true\n"
     assert f"{OTHER}:2: its table lacks pool_name, it must be pool" in found(2, other)
