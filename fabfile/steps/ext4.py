@@ -22,12 +22,16 @@ An image of 163 MiB takes 181 MiB of the pool with it, and 628 MiB without: docs
 def options(have: Facts, pool: Pool, version: str) -> str:
     """Return the fs_options for containerd `version` on `pool`; empty: containerd's default.
 
-    A direct pool does not zero new blocks: a block has its former content where nothing is written. containerd has the
-    key since 1.6 (snapshots/devmapper/config.go).
+    A direct pool does not zero new blocks: a block has its former content where nothing is written. Nor does an adopted
+    pool, until the next boot, if it was made with that feature. containerd has the key since 1.6
+    (snapshots/devmapper/config.go).
     """
+    zeroes = variants.wanted(pool).zeroes
+    if have.pool.table and "skip_block_zeroing" in have.pool.table.features:
+        zeroes = False
     numbers = re.match(r"(\d+)\.(\d+)", version)
     knows = numbers is not None and (int(numbers[1]), int(numbers[2])) >= (1, 6)
-    return ZEROED if knows and variants.wanted(pool).zeroes and have.userland.prezeroed else ""
+    return ZEROED if knows and zeroes and have.userland.prezeroed else ""
 
 
 def stopping_at_errors(text: str) -> str:

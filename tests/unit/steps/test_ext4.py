@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from fabfile.facts import pool as facts
+from fabfile.facts.pool import Table
 from fabfile.facts.userland import Userland
 from fabfile.inventory import Pool
 from fabfile.steps import ext4
@@ -22,6 +24,9 @@ def test_zeros_are_not_written_twice_where_containerd_can_be_told(version: str, 
 def test_zeros_are_written_if_mke2fs_lacks_the_option_or_the_pool_does_not_zero() -> None:
     assert ext4.options(having(needs=frozenset()), Pool(), "2.3.4") == ""
     assert ext4.options(having(userland=Userland(prezeroed=True)), Pool(variant="direct"), "2.3.4") == ""
+    table = Table("thin-pool", 2097152, features=("skip_block_zeroing",))
+    adopted = having(userland=Userland(prezeroed=True), pool=facts.Pool(table=table))
+    assert ext4.options(adopted, Pool(), "2.3.4") == "", "an adopted pool keeps its table until the next boot"
 
 
 DEBIANS = """[defaults]
