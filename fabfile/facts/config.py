@@ -210,7 +210,7 @@ def _dumped(text: str) -> tuple[dict[str, str] | None, list[str]]:
 
     try:
         return values(tomllib.loads(text)), []
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         return None, [f"config dump is not TOML: {error}"]
 
 
@@ -221,7 +221,7 @@ def source(path: str, text: str) -> Source:
     digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         return Source(path, digest, problem=f"it is not TOML: {error}")
     lines = toml_lines.begins(text)
     found = {

@@ -24,7 +24,7 @@ def begins(text: str) -> list[tuple[int, tuple[str, ...]]]:
                 found.append((number, table))
             elif key:
                 found.append((number, (*table, *_way(tomllib.loads(f"{key[1]} = 0")))))
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             continue  # the middle of a list or of a string
     return found
 
@@ -42,6 +42,11 @@ def find(lines: list[tuple[int, tuple[str, ...]]], place: tuple[str, ...]) -> in
 
 
 def _way(document: dict[str, Any]) -> tuple[str, ...]:
+    """The names that lead to the only value.
+
+    Raises:
+        ValueError: it is not the only one, or there is none, as of a line in a string of several lines.
+    """
     way = []
     while isinstance(document, dict):
         ((name, document),) = document.items()

@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fabfile import facts, target
 from fabfile.errors import Failed
-from fabfile.facts import files, lvm, pool, prelude
+from fabfile.facts import config, files, lvm, pool, prelude
 from fabfile.facts.query import Query, together
 from tests.record import meaning
 from tests.unit.fakes import RECORDED, Machine, looks_like, recorded
@@ -201,3 +201,19 @@ def test_architectures_and_families() -> None:
         "id alpine\nlike ": "alpine",
     }.items():
         assert facts.system.parse(text.replace("id debian\nlike ", line)).family == family
+
+
+strings = st.lists(st.text('[]{}=.,"# ax0\n', max_size=12), max_size=6).map("\n".join)
+
+
+@given(strings, strings)
+@example("[# see the docs]", "")
+@example("[a = {b = 1, c = 2} # x]", "")
+@example(f"[x = {'[' * 5000}]", "")
+def test_whatever_a_configuration_has_in_its_strings_it_is_read(one: str, other: str) -> None:
+    text = f"a = '''\n{one}\n'''\n[plugins.x]\nb = '''\n{other}\n'''\n"
+    assert config.source("/etc/containerd/config.toml", text).problem == ""
+
+
+def test_a_configuration_without_end_is_a_problem() -> None:
+    assert "is not TOML" in config.source("/etc/containerd/config.toml", f"a = {'[' * 100_000}").problem
