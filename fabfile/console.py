@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO
 
 Listener = Callable[[str, list[str]], None]
 """Called with the name of the host that lines are about, and the lines; an empty name: the run as a whole."""
@@ -55,6 +55,18 @@ def masked(text: str) -> str:
     if "://" not in text or "@" not in text:
         return text
     return CREDENTIALS.sub(lambda found: f"{found[1] or found[2]}***@", text)
+
+
+def masked_in(value: Any) -> Any:
+    """Return a value of JSON with the credentials in all of its texts masked.
+
+    That must happen before it is written as JSON, whose escapes hide where a word of a text begins and ends.
+    """
+    if isinstance(value, dict):
+        return {masked_in(key): masked_in(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [masked_in(inner) for inner in value]
+    return masked(value) if isinstance(value, str) else value
 
 
 def masked_word(word: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from invoke.exceptions import Exit
 
-from fabfile.console import printable
+from fabfile.console import masked, printable
 
 MOST = 64 << 10
 """Limit for the characters of the details."""
@@ -43,7 +43,8 @@ class Problem(Exit):
 
 
 def bounded(text: str) -> str:
-    """Shorten text to its beginning and its end."""
+    """Shorten text to its beginning and its end, with credentials masked, as a part of one is not recognised."""
+    text = masked(text) if len(text) > MOST else text
     left_out = len(text) - MOST
     if left_out <= 0:
         return text

@@ -15,7 +15,7 @@ from typing import Literal, TextIO
 import msgspec
 
 from fabfile import console
-from fabfile.console import masked, say
+from fabfile.console import masked_in, say
 from fabfile.errors import Refused
 
 Kind = Literal[
@@ -175,4 +175,4 @@ def line(event: Event) -> str:
     """Return an event as JSON, in ASCII, with the credentials in addresses masked."""
     import json
 
-    return masked(json.dumps(msgspec.to_builtins(event)))
+    return json.dumps(masked_in(msgspec.to_builtins(event)))

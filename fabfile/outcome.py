@@ -288,5 +288,4 @@ def as_json(value: Any) -> str:
 
 def document(report: Report | FleetReport) -> str:
     """Return the JSON of a report. It is ASCII, so that every program can read it, whatever a host printed."""
-    text = as_json({"schema": report.schema, **msgspec.structs.asdict(report)})
-    return console.masked(text)
+    return as_json(console.masked_in(as_builtins({"schema": report.schema, **msgspec.structs.asdict(report)})))

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from fabfile import console, events, outcome
-from fabfile.console import masked, masked_word, say
+from fabfile.console import masked_in, masked_word, say
 from fabfile.errors import bounded
 from fabfile.outcome import FleetReport, Report
 from fabfile.runs import place
@@ -100,7 +100,7 @@ class Record:
         self.head.end, self.head.exit_code = time.time(), report.exit_code
         with self._warning():
             with place.create_file(self._file(place.DOCUMENT)) as file:
-                file.write(masked(json.dumps(shortened(outcome.as_builtins(report)))))
+                file.write(json.dumps(shortened(masked_in(outcome.as_builtins(report)))))
             self._write_head()
 
     def _write_head(self) -> None:

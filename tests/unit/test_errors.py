@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from invoke.exceptions import Exit
 
-from fabfile.errors import Failed, Pending, Problem, Refused, Unreachable
+from fabfile.errors import MOST, Failed, Pending, Problem, Refused, Unreachable
 
 
 @pytest.mark.parametrize(("kind", "code"), [(Failed, 1), (Refused, 2), (Unreachable, 4)])
@@ -44,3 +44,10 @@ def test_details_without_end_are_shown_with_their_beginning_and_end() -> None:
     assert details.startswith("beginx") and details.endswith("xend")
     assert "… 9934472 characters left out …" in details
     assert len(details) < 70_000
+
+
+def test_no_part_of_a_password_is_left_where_details_are_cut() -> None:
+    for cut in range(40):
+        begin = "https://SECRET:SECRET@m/x".rjust(MOST // 2 + cut, ".")
+        end = "https://SECRET:SECRET@m/x".ljust(MOST // 2 + cut, ".")
+        assert not set("SECRT") & set(Failed("what", f"{begin} {'x' * MOST} {end}").details)

@@ -11,6 +11,7 @@ import pytest
 
 from fabfile import answer, events
 from fabfile.console import prefixed, say
+from fabfile.errors import MOST, bounded
 from fabfile.outcome import FleetReport, HostReport, Outcome, TaskReport
 from fabfile.plan import Command, File
 from fabfile.runs import history, place, record
@@ -88,6 +89,15 @@ def test_no_content_of_a_file_is_kept_and_what_is_long_is_cut() -> None:
     (step,) = history.read(kept.name).hosts["a"].tasks[0].steps
     assert [change["why"] for change in step.changes] == ["write", "do"]
     assert step.changes[0] | {"path": "/etc/x", "content": "", "before": ""} == step.changes[0]
+
+
+@pytest.mark.parametrize("before", ["\t", "\n", "." * (MOST // 2 - 10)], ids=["tab", "line", "cut"])
+def test_no_password_that_a_host_printed_is_kept(before: str) -> None:
+    said = f"{before}https://SECRET@m/x\nhttps://m/x\nops@m" + "." * MOST
+    with recorded("fab", DEPLOY) as kept:
+        kept.end(FleetReport(0, {"a": HostReport("ok", tasks=[TaskReport("run", result={"stdout": said})])}))
+    assert "SE" not in text()
+    assert history.read(kept.name).hosts["a"].tasks[0].result["stdout"] == bounded(said.replace("SECRET", "***"))
 
 
 def test_what_is_shown_later_with_other_hosts_is_in_the_log_of_each() -> None:
