@@ -27,6 +27,8 @@ _only: threading.Thread | None = None
 """The only thread that still prints; others are no longer waited for."""
 _document = False
 """Whether standard output is for one JSON document."""
+_lost: OSError | None = None
+"""The error with which standard output could no longer be written."""
 
 CREDENTIALS = re.compile(
     r"(\b(?:https?|ftp)://)[^\s/?#\"'<>]*@|(\b[a-z][a-z0-9+.-]{0,20}://)[^\s/?#\"'<>@:]*:[^\s/?#\"'<>]*@",
@@ -181,6 +183,11 @@ def for_people() -> TextIO:
     return sys.stderr if _document else sys.stdout
 
 
+def lost() -> OSError | None:
+    """Return the error with which standard output could no longer be written; a reader that is gone is none."""
+    return None if isinstance(_lost, BrokenPipeError) else _lost
+
+
 def columns() -> int | None:
     """Return the width in columns of the terminal that people read; None if it is not a terminal."""
     stream = for_people()
@@ -205,11 +212,13 @@ def only_print() -> None:
 
 def _write(stream: TextIO, lines: list[str]) -> OSError | None:
     """Print lines; after the first error, none."""
+    global _lost
     encoding = getattr(stream, "encoding", None) or "utf-8"
     try:
         for line in lines:
             print(line.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
     except OSError as error:
+        _lost = error if stream is sys.stdout else _lost
         _silence(stream)
         return error
     return None

@@ -46,7 +46,7 @@ class Executor(FabricExecutor):
 
         Raises:
             Refused: no hosts are given, the name of a host or run is unknown, or there is no usable sudo password.
-            Failed: the JSON document or the file of --junit cannot be written.
+            Failed: the JSON document, the answer of the tasks or the file of --junit cannot be written.
             Exit: with the exit code of the run, unless it is 0; see `outcome.exit_code`.
         """
         calls = self.normalize(tasks)
@@ -65,6 +65,8 @@ class Executor(FabricExecutor):
         whole = self._run(known, hosts, calls)
         if as_json:
             outcome.publish(whole)
+        else:
+            outcome.check_output(calls)
         if file := self._option("junit"):
             from fabfile import junit  # few runs need it
 

@@ -24,7 +24,7 @@ class Executor(InvokeExecutor):
 
         Raises:
             Refused: there is no usable sudo password.
-            Failed: the JSON document or the file of --junit cannot be written.
+            Failed: the JSON document, the answer of the tasks or the file of --junit cannot be written.
             Exit: with the exit code of the run, unless it is 0; see `outcome.exit_code`.
         """
         calls = self.normalize(tasks)
@@ -58,6 +58,8 @@ class Executor(InvokeExecutor):
             record.end(whole)
         if as_json:
             outcome.publish(whole)
+        else:
+            outcome.check_output(calls)
         if file := core_options.typed(self.core, "junit"):
             from fabfile import junit  # few runs need it
 

@@ -274,6 +274,19 @@ def publish(report: Report | FleetReport) -> None:
         raise Failed("the JSON document cannot be written", str(error))
 
 
+def check_output(calls: Sequence[Any]) -> None:
+    """Check that standard output was written, unless it is only a log, as that of tasks that take steps.
+
+    Args:
+        calls: Invoke's calls of the tasks.
+
+    Raises:
+        Failed: it could not be written completely, so its reader must not use it.
+    """
+    if (error := console.lost()) and not any(getattr(call.task, "takes_steps", False) for call in calls):
+        raise Failed("the output cannot be written", str(error))
+
+
 def as_builtins(value: Any) -> Any:
     """Convert `value` to types that JSON has. The source of an upload becomes its fields, or else its label."""
     return msgspec.to_builtins(value, enc_hook=lambda source: source.label)

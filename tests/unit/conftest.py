@@ -93,6 +93,7 @@ def for_people(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reset standard output to be for people, whatever an earlier test did with --json."""
     monkeypatch.setattr(console, "_document", False)
     monkeypatch.setattr(console, "_only", None)
+    monkeypatch.setattr(console, "_lost", None)
 
 
 @pytest.fixture(autouse=True)

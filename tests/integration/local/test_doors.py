@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 import pytest
@@ -20,7 +20,7 @@ from fabfile.paths import REPOSITORY
 from tests.integration.local import sshd
 from tests.reference import all_tasks
 
-Run = Callable[[str], subprocess.CompletedProcess[str]]
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +31,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         port = closed.getsockname()[1]
     text = "[hosts.{}]\naddress = '{}'\nport = {}\n"
     (directory / "hosts.toml").write_text(text.format("a", "127.0.0.1", port) + text.format("b", "127.0.0.2", port))
+    (directory / "ansible.ini").write_text("web1 ansible_host=192.0.2.1\n")
     environment = {**os.environ, "HOSTS_FILE": str(directory / "hosts.toml"), "LAB_DIR": str(directory / "lab")}
 
-    def run(line: str) -> subprocess.CompletedProcess[str]:
-        program, *words = shlex.split(line)
+    def run(line: str, stdout: int | IO[str] = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
+        program, *words = shlex.split(line.replace("ansible.ini", str(directory / "ansible.ini")))
         return subprocess.run(
             [str(Path(sys.executable).with_name(program)), *words],
-            cwd=REPOSITORY, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
+            cwd=REPOSITORY, env=environment, stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, text=True,
+            check=False,
         )  # fmt: skip
 
     return run
@@ -204,6 +206,26 @@ def test_an_inventory_that_is_wrong_is_a_document_too(run: Run, tmp_path: Path) 
     )  # fmt: skip
     assert done.returncode == 2
     assert f"{wrong}: hosts.a.address: 'root@h' has a user in it" == document(done)["error"]["what"]
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("inv inventory.export", 1),
+        ("inv inventory.export --format ssh-config", 1),
+        ("inv inventory.import --file ansible.ini", 1),
+        ("inv inventory.show", 1),
+        ("inv run 'echo a'", 1),
+        ("fab -H a,b inventory.show", 1),
+        ("inv --dry smoke", 3),
+        ("inv --dry smoke run true", 3),
+    ],
+)
+def test_an_answer_that_cannot_be_written_is_an_error_and_a_log_is_none(run: Run, line: str, code: int) -> None:
+    with Path("/dev/full").open("w", encoding="ascii") as full:
+        done = run(line, stdout=full)
+    assert done.returncode == code, done
+    assert ("error: the output cannot be written\n  [Errno 28]" in done.stderr) == (code == 1), done
 
 
 INV = shlex.quote(str(Path(sys.executable).with_name("inv")))
