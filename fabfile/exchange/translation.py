@@ -197,7 +197,8 @@ class Translation:
         place = self._place(hop)
         ours = self.machines.get((*map(self._place, first), place))
         if not ours:
-            ours = self._new(hop.host, place, first, {"port": place[1]} if place[1] != self.port else {})
+            settings = {"port": place[1]} if place[1] != self.port else {}
+            ours = self._new(hop.host, place, first, settings | ({"user": hop.user} if hop.user else {}))
             self._leave(0, ours, "added, as a jump host of others: the group of all hosts has it, too")
             if first:
                 self.to.hosts[ours]["gateway"] = self._gateway(first)

@@ -139,6 +139,20 @@ def test_a_jump_host_is_not_its_own_and_needs_one_user() -> None:
     assert [left.name for left in found.left] == ["gw", "you@192.0.2.9"]
 
 
+@pytest.mark.parametrize(
+    ("jump", "gateway"),
+    [
+        ("jump@bastion", {"bastion": {"user": "jump"}}),
+        ("jump@first,ops@second:7", {"second": {"port": 7, "gateway": "first"}, "first": {"user": "jump"}}),
+        ("bastion", {"bastion": {}}),
+    ],
+)
+def test_a_jump_host_that_is_added_keeps_its_user_and_not_that_of_all(jump: str, gateway: dict[str, Any]) -> None:
+    found = tables("a", "[all:vars]", "ansible_user=ops", f"ansible_ssh_common_args=-o ProxyJump={jump}")
+    assert found.hosts == {"a": {"gateway": next(iter(gateway))}, **gateway}
+    assert {left.name for left in found.left} == gateway.keys()
+
+
 def test_hosts_without_a_group_are_members_where_their_group_is() -> None:
     found = tables("a", "[b:children]", "ungrouped")
     assert found.groups == {"b": ["a"]}
