@@ -18,6 +18,11 @@ FLAGS = "46AaCfGgKkMNnqsTtVvXxYy"
 MOST_HOPS = 20
 """Limit for the jump hosts on the way to one host."""
 
+SETTINGS = {
+    "j": "hops", "proxyjump": "hops", "proxycommand": "hops", "userknownhostsfile": "known_hosts"
+}  # fmt: skip
+"""Letters and names of options in lower case → the setting they are for; ssh takes the first one for each."""
+
 FORWARD = re.compile(r"-W\s+(?:%h:%p|\[%h\]:%p)")
 
 
@@ -48,7 +53,7 @@ def read(text: str) -> Options:
     Raises:
         ValueError: the text cannot be split into words.
     """
-    found = Options()
+    found, seen = Options(), set[str]()
     words = shlex.split(text)
     while words:
         word = words.pop(0)
@@ -63,6 +68,10 @@ def read(text: str) -> Options:
             name, _, value = (
                 re.split(r"(\s*=\s*|\s+|$)", value.strip(), maxsplit=1) if letter == "o" else (letter, "", value)
             )
+            setting = SETTINGS.get(name.lower(), "")
+            if setting in seen:
+                continue
+            seen |= {setting} - {""}
             if not _take(found, name.lower(), value):
                 found.left.append(f"-o {name}" if letter == "o" else f"-{letter}")
     return found

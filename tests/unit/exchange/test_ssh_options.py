@@ -37,6 +37,9 @@ ADMIN = Hop("gw.example", "admin", "2222")
         ("-J " + ",".join(["gw"] * 1000), (), ["-J"]),
         ("-J %h.gw", (), ["-J"]),
         ("-C -o ControlMaster=auto -oControlPersist=60s", (), ["-C", "-o ControlMaster", "-o ControlPersist"]),
+        ("-J a -o ProxyJump=b -o ProxyCommand='ssh -W %h:%p c'", (Hop("a"),), []),
+        ("-o ProxyCommand='nc %h %p' -o ProxyJump=gw", (), ["-o ProxyCommand"]),
+        ("-o ProxyJump=none -o ProxyJump=gw", (), ["-o ProxyJump"]),
         ("-vvC", (), ["-v", "-v", "-C"]),
         ("-o StrictHostKeyChecking=no", (), ["-o StrictHostKeyChecking"]),
         ("-o UserKnownHostsFile=/dev/null", (), ["-o UserKnownHostsFile"]),
@@ -47,6 +50,11 @@ ADMIN = Hop("gw.example", "admin", "2222")
 def test_options(text: str, hops: tuple[Hop, ...], left: list[str]) -> None:
     found = ssh_options.read(text)
     assert (found.hops, found.left) == (hops, left)
+
+
+@pytest.mark.parametrize(("first", "file"), [("/k", "/k"), ("/dev/null", ""), ("/%h", "")])
+def test_the_first_file_of_known_hosts_counts(first: str, file: str) -> None:
+    assert ssh_options.read(f"-o UserKnownHostsFile={first} -oUserKnownHostsFile=/other").known_hosts == file
 
 
 @pytest.mark.parametrize(

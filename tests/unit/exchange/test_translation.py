@@ -153,6 +153,11 @@ def test_a_jump_host_that_is_added_keeps_its_user_and_not_that_of_all(jump: str,
     assert {left.name for left in found.left} == gateway.keys()
 
 
+def test_common_arguments_come_before_extra_ones_as_in_the_command_that_ansible_runs() -> None:
+    line = "a ansible_ssh_extra_args='-o ProxyJump=b -o UserKnownHostsFile=/b' ansible_ssh_common_args='-o ProxyJump=c'"
+    assert tables(line).hosts == {"a": {"gateway": "c", "known_hosts": "/b"}, "c": {}}
+
+
 def test_hosts_without_a_group_are_members_where_their_group_is() -> None:
     found = tables("a", "[b:children]", "ungrouped")
     assert found.groups == {"b": ["a"]}
