@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
-from errno import EACCES, EISDIR
+from errno import EACCES, EISDIR, ENXIO
 from pathlib import Path
 from time import monotonic, time
 from typing import Literal, TextIO
@@ -131,17 +131,43 @@ def check(path: str, option: str = "--events") -> None:
         raise Refused(f"{option}: cannot write {path}", str(error)) from error
 
 
+def opened(path: str) -> TextIO | None:
+    """Open the file of --events for writing, buffered by lines. A named pipe is waited for until somebody reads it.
+
+    That wait must not be within `interruption.listening`, where no signal would end it.
+
+    Args:
+        path: the file, which is overwritten; empty: there is none.
+
+    Raises:
+        Refused: it cannot be opened.
+    """
+    try:
+        return open(Path(path).expanduser(), "w", encoding="ascii", buffering=1, opener=_open) if path else None
+    except OSError as error:
+        raise Refused(f"--events: cannot write {path}", str(error)) from error
+
+
+def _open(path: str, flags: int) -> int:
+    try:
+        opened = os.open(path, flags | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if error.errno != ENXIO or not Path(path).is_fifo():
+            raise
+        say(f"--events: waiting until {path} is read", error=True)
+        return os.open(path, flags)
+    os.set_blocking(opened, True)
+    return opened
+
+
 @contextmanager
-def written(path: str) -> Iterator[None]:
+def written(file: TextIO | None) -> Iterator[None]:
     """Write every event within this context to a file, as a line of JSON, as soon as it happens.
 
     Args:
-        path: the file, which is overwritten; empty: nothing is written.
+        file: the file, see `opened`; None: nothing is written.
     """
-    if not path:
-        yield
-        return
-    with into(Path(path).expanduser().open("w", encoding="ascii", buffering=1), f"--events: {path}"):
+    with into(file, f"--events: {file.name}") if file else nullcontext():
         yield
 
 

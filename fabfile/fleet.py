@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from time import monotonic, time
-from typing import Any
+from typing import Any, TextIO
 
 from fabric.executor import Executor as FabricExecutor
 from invoke.exceptions import Exit
@@ -45,7 +45,8 @@ class Executor(FabricExecutor):
         """Run the tasks on the hosts, and write the documents that were requested.
 
         Raises:
-            Refused: no hosts are given, the name of a host or run is unknown, or there is no usable sudo password.
+            Refused: no hosts are given, the name of a host or run is unknown, there is no usable sudo password, or the
+                file of --events cannot be opened.
             Failed: the JSON document, the answer of the tasks or the file of --junit cannot be written.
             Exit: with the exit code of the run, unless it is 0; see `outcome.exit_code`.
         """
@@ -56,13 +57,14 @@ class Executor(FabricExecutor):
         try:
             known, hosts = self._hosts()
             core_options.take_password(self.core)
+            events_file = events.opened(self._option("events"))
         except Problem as error:
             if as_json:
                 report = FleetReport(error.code, {}, Trouble(error.what, error.details, error.hint))
                 outcome.publish(report)
             raise
         begin = time()
-        whole = self._run(known, hosts, calls)
+        whole = self._run(known, hosts, calls, events_file)
         if as_json:
             outcome.publish(whole)
         else:
@@ -75,7 +77,9 @@ class Executor(FabricExecutor):
             raise Exit(code=whole.exit_code)
         return {}
 
-    def _run(self, known: Inventory, hosts: list[Host], typed: Sequence[Any]) -> FleetReport:
+    def _run(
+        self, known: Inventory, hosts: list[Host], typed: Sequence[Any], events_file: TextIO | None
+    ) -> FleetReport:
         names, plain, dry = [host.name for host in hosts], bool(self._option("plain")), bool(self.config.run.dry)
         in_batches = self._option("batches") and not dry
         calls = [*typed, *health_checks(typed)] if in_batches else typed
@@ -84,7 +88,7 @@ class Executor(FabricExecutor):
         with (
             interruption.listening(here=False),
             recorded("fab", typed) as record,
-            events.written(self._option("events")),
+            events.written(events_file),
         ):
             with Ways(known, self.config) as ways, live.shown(plain=plain):
                 events.tell("run-begin", hosts=names)

@@ -23,7 +23,7 @@ class Executor(InvokeExecutor):
         """Run the tasks, and write the documents that were requested.
 
         Raises:
-            Refused: there is no usable sudo password.
+            Refused: there is no usable sudo password, or the file of --events cannot be opened.
             Failed: the JSON document, the answer of the tasks or the file of --junit cannot be written.
             Exit: with the exit code of the run, unless it is 0; see `outcome.exit_code`.
         """
@@ -34,6 +34,7 @@ class Executor(InvokeExecutor):
         whole = Report()
         try:
             core_options.take_password(self.core)
+            events_file = events.opened(core_options.typed(self.core, "events"))
         except Problem as error:
             if as_json:
                 whole.status, whole.error, _ = outcome.explained(error)
@@ -46,7 +47,7 @@ class Executor(InvokeExecutor):
         with (
             interruption.listening(here=True),
             recorded("inv", changes) as record,
-            events.written(core_options.typed(self.core, "events")),
+            events.written(events_file),
         ):
             events.tell("run-begin")
             try:

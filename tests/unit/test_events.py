@@ -74,7 +74,7 @@ def test_a_step_that_fails_ends_with_its_error() -> None:
 def test_the_file_has_a_line_each_as_soon_as_it_happens(tmp_path: Path) -> None:
     file = tmp_path / "events"
     file.write_text("of the last run\n")
-    with events.written(str(file)):
+    with events.written(events.opened(str(file))):
         events.tell("run-begin", hosts=["ä", "b"])
         assert json.loads(file.read_text())["hosts"] == ["ä", "b"]
         events.tell("host-end", host="b", status="failed", error="cannot fetch https://user:secret@mirror/x\n\x1b[2J")
@@ -99,7 +99,7 @@ def test_checking_the_file_neither_creates_nor_changes_it(tmp_path: Path) -> Non
 
 
 def test_a_full_disk_ends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    with events.written("/dev/full"):
+    with events.written(events.opened("/dev/full")):
         events.tell("run-begin")
         events.tell("run-end", exit_code=0)
     assert capsys.readouterr().err.count("/dev/full is no longer written") == 1

@@ -106,6 +106,25 @@ def steps(run: Path) -> tuple[str, ...]:
     return "steps", "--directory", str(run)
 
 
+@pytest.mark.parametrize("door", [("inv",), ("fab", "-H", "hosts")], ids=["inv", "fab"])
+def test_a_pipe_for_events_is_waited_for_until_it_is_read_or_the_run_is_ended(
+    servers: list[sshd.Server], tmp_path: Path, door: tuple[str, ...]
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    words = (door[0], "--events", str(pipe), *door[1:], "look", "--directory", str(tmp_path))
+    run = Run(tmp_path, inventory(servers, tmp_path), *words, seconds=0)
+    run.says(f"--events: waiting until {pipe} is read")
+    run.send(signal.SIGTERM)
+    run.end(-signal.SIGTERM, 5)
+    run = Run(tmp_path, inventory(servers, tmp_path), *words, seconds=0)
+    run.says(f"--events: waiting until {pipe} is read")
+    with pipe.open() as reader:
+        events = [json.loads(line)["event"] for line in reader]
+    run.end(0)
+    assert (events[0], events[-1]) == ("run-begin", "run-end")
+
+
 def test_the_first_ends_what_was_begun_and_begins_nothing_more(servers: list[sshd.Server], tmp_path: Path) -> None:
     file = inventory(servers, tmp_path, parallel=2)
     run = Run(tmp_path, file, "fab", "-H", "hosts", *steps(tmp_path), "run", "--command", "date")
