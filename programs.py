@@ -9,6 +9,7 @@ import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +82,7 @@ def refusing(program: Program) -> None:
     Args:
         program: the program, which has not run yet.
     """
-    from invoke.exceptions import ParseError
+    from invoke.exceptions import CollectionNotFound, Exit, ParseError
 
     parse = program.parse_core
 
@@ -91,14 +92,30 @@ def refusing(program: Program) -> None:
             parse(argv)
         except (ParseError, ValueError) as error:  # ValueError: a word instead of a number
             mistake = error
-        if mistake or _is_bare_command(program):
-            words, program.argv = program.argv, []  # while the program has words, loading our tasks checks them
-            from fabfile import parse_errors
+        if mistake or _is_bare_command(program) or program.args.collection.value is not None:
+            _errors(program).refuse_first(program, mistake)
 
-            program.argv = words
-            parse_errors.refuse_first(program, mistake)
+    load = program.load_collection
+
+    def load_collection() -> None:
+        try:
+            load()
+        except Exit as error:
+            if not isinstance(error.__context__, CollectionNotFound):
+                raise
+            _errors(program).refuse_place(program, Path(__file__).parent)
 
     program.parse_core = parse_core  # type: ignore[method-assign]
+    program.load_collection = load_collection  # type: ignore[method-assign]
+
+
+def _errors(program: Program) -> Any:
+    """Import the module for mistakes, without a check of the command line, which loading our tasks would begin."""
+    words, program.argv = program.argv, []
+    from fabfile import parse_errors
+
+    program.argv = words
+    return parse_errors
 
 
 def _is_bare_command(program: Program) -> bool:

@@ -24,7 +24,7 @@ from fabfile.core_options import FILES, UNSUPPORTED, extend, long_name
 from fabfile.errors import Refused
 from fabfile.host import Host
 from fabfile.option import options
-from fabfile.parse_errors import bare_command, document, door, near, of_a_number, of_an_option
+from fabfile.parse_errors import bare_command, door, near, of_a_number, of_an_option, refuse, unsupported
 
 INV_ONLY = frozenset(
     {
@@ -78,9 +78,7 @@ def check(program: Program, namespace: Collection) -> None:
             raise bare_command(program)
         line.check()
     except Refused as error:
-        if "--json" in program.argv:
-            document(program, error)
-        raise
+        refuse(program, error)
     # Invoke would parse it with all tasks. The help for a task named by --help needs them.
     if line.named and not program.args.help.value:
         program._make_parser = line.parser  # type: ignore[method-assign]
@@ -166,8 +164,7 @@ class Line:
         for argument in (*self.program.args.values(), *core.args.values()):
             name, typed = long_name(argument), argument.raw_value
             if typed is not None and name in UNSUPPORTED:
-                why, hint = UNSUPPORTED[name]
-                raise Refused(f"--{name} is not supported", why, hint=hint)
+                raise unsupported(name)
             if isinstance(typed, str) and not typed.strip(" ,"):
                 raise Refused(f"--{name}: an empty value", argument.help or "", hint=self._help(None))
             if typed is not None and name == "connect-timeout":

@@ -54,7 +54,9 @@ WAIT = Option(
 """An option of both programs, in front of the task."""
 
 UNSUPPORTED = {
+    "collection": ("there are no other tasks", "remove it"),
     "command-timeout": ("a script may take one hour", "remove it"),
+    "config": ("settings are in hosts.toml", "remove it"),
     "echo": ("the commands of a task are part of its plan", "put --dry before the task, and --diff after it"),
     "hide": ("the output of scripts is part of a task's own output", "redirect the output of the program"),
     "prompt-for-login-password": ("hosts are logged in to with keys", "ssh-copy-id USER@HOST"),
@@ -80,11 +82,10 @@ def extend(program: Program) -> None:
     def core_args() -> list[Argument]:
         ours = [*own(), *arguments(program.name)]
         next(argument for argument in ours if argument.name == "dry").help = "show the plan, and change nothing"
-        for argument in ours:
-            if why := UNSUPPORTED.get(long_name(argument)):
-                argument.help = f"not supported: {why[0]}"
-        return ours
+        return _described(ours)
 
+    of_tasks = program.task_args
+    program.task_args = lambda: _described(of_tasks())  # type: ignore[method-assign]
     program.core_args = core_args  # type: ignore[method-assign]
     if hasattr(program, "core"):
         for argument in arguments(program.name):
@@ -99,6 +100,14 @@ def extend(program: Program) -> None:
         prompt.value = wanted
 
     program.update_config = configure  # type: ignore[method-assign, assignment]
+
+
+def _described(arguments: list[Argument]) -> list[Argument]:
+    """Return options with a help that says of those in `UNSUPPORTED` that they are."""
+    for argument in arguments:
+        if why := UNSUPPORTED.get(long_name(argument)):
+            argument.help = f"not supported: {why[0]}"
+    return arguments
 
 
 def long_name(argument: Argument) -> str:

@@ -117,17 +117,22 @@ def check(path: str, option: str = "--events") -> None:
         option: the option that names it.
 
     Raises:
-        Refused: it is a directory, its directory does not exist, or a permission is missing.
+        Refused: it is a directory or socket, its directory does not exist, or a permission is missing.
     """
-    file = Path(path).expanduser()
+    if path == "-":
+        hint = "to write a file of that name: ./-"
+        raise Refused(f"{option}: - is not a file", "standard output is for the answer of the task", hint=hint)
     try:
+        file = Path(path).expanduser().resolve()
         if file.is_dir():
             raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(file))
+        if file.is_socket():
+            raise OSError(ENXIO, os.strerror(ENXIO), str(file))
         place = file if file.exists() else file.parent
         place.stat()
         if not os.access(place, os.W_OK if place == file else os.W_OK | os.X_OK):
             raise PermissionError(EACCES, os.strerror(EACCES), str(place))
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # RuntimeError: the home of an unknown user
         raise Refused(f"{option}: cannot write {path}", str(error)) from error
 
 

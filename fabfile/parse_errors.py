@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Iterable
 from itertools import pairwise
+from pathlib import Path
 from typing import NoReturn
 
 from invoke import Program
@@ -15,6 +16,7 @@ from invoke.parser import ParserContext
 
 from fabfile import console, outcome
 from fabfile.console import shown
+from fabfile.core_options import UNSUPPORTED
 from fabfile.errors import Refused
 from fabfile.outcome import FleetReport, Report, Trouble
 
@@ -30,17 +32,44 @@ def refuse_first(program: Program, error: Exception | None) -> NoReturn:
     Args:
         program: the program, which has not parsed more than that part.
         error: the error of Invoke's parser; a ValueError: a value is not a number; None: there is a command after --
-            instead of a task.
+            instead of a task, or an option that selects other tasks.
 
     Raises:
         Refused: always.
     """
     says = str(error)
     refused = of_an_option(says, f"see {door(program)} --help") if isinstance(error, ParseError) else None
-    refused = refused or (of_a_number(program.initial_context, program.argv, says) if error else bare_command(program))
+    if not refused and error:
+        refused = of_a_number(program.initial_context, program.argv, says)
+    refuse(program, refused or (bare_command(program) if program.core.remainder else unsupported("collection")))
+
+
+def refuse_place(program: Program, home: Path) -> NoReturn:
+    """Refuse to run where Invoke finds no tasks.
+
+    Args:
+        program: the program.
+        home: the directory of the tasks.
+
+    Raises:
+        Refused: always.
+    """
+    start = program.args["search-root"].value or Path.cwd()
+    hint = f"cd {shlex.quote(str(home))}, then run it again"
+    refuse(program, Refused("there are no tasks here", f"in {start} and the directories above it", hint=hint))
+
+
+def refuse(program: Program, error: Refused) -> NoReturn:
+    """Raise an error; with --json, it is also published as the document."""
     if "--json" in program.argv:
-        document(program, refused)
-    raise refused
+        document(program, error)
+    raise error
+
+
+def unsupported(name: str) -> Refused:
+    """Return the refusal of an option in `UNSUPPORTED`."""
+    why, hint = UNSUPPORTED[name]
+    return Refused(f"--{name} is not supported", why, hint=hint)
 
 
 def bare_command(program: Program) -> Refused:

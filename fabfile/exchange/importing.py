@@ -59,6 +59,8 @@ def import_inventory(c: Context, file: str, output: str, *, yes: bool) -> None:
     """
     from fabfile.exchange.translation import translated  # slow to import, which `inv --list` should not wait for
 
+    if output == "-":
+        raise Refused("--output: - is not a file", "without --output, it is printed", hint="remove --output")
     source = read(Path(file))
     tables = translated(source)
     tables.left += beside(Path(file))

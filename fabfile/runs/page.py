@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fabfile import cases, summary
+from fabfile import cases, events, summary
 from fabfile.console import printable, say
 from fabfile.context import Context
 from fabfile.errors import Failed, Pending
@@ -58,10 +58,12 @@ def write_report(c: Context, name: str, to: str) -> None:
 
     Raises:
         Pending: with --dry, instead of writing the file.
-        Refused: there is no such run.
+        Refused: there is no such run, or the file cannot be one.
         Failed: its record is damaged, or the file cannot be written.
     """
     found = history.read(history.find(name))
+    if to:
+        events.check(to, "--to")
     file = Path(to or f"{found.run.run}.html").expanduser()
     text = page(found)
     result(Page(str(file), found.run.run))

@@ -27,12 +27,13 @@ def check(named: str | None) -> None:
         Refused: a file cannot be read or parsed.
     """
     for name in (named,) if named else FILES:
-        file = Path(name).expanduser()
-        if not file.exists() and not named:
-            continue
+        file = Path(name)
         try:
+            file = file.expanduser()
+            if not file.exists() and not named:
+                continue
             SSHConfig.from_text(file.read_text())
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, UnicodeDecodeError, RuntimeError) as error:  # RuntimeError: the home of an unknown user
             raise Refused(f"cannot read {file}", str(error), hint="--ssh-config names another one") from error
         except (SSHException, ValueError, LookupError) as error:
             hint = f"see what ssh says of it: ssh -G -F {file} localhost"

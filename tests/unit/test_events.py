@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import stat
 from pathlib import Path
 from typing import cast
 
@@ -88,6 +90,18 @@ def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         events.check(str(tmp_path))
     with pytest.raises(Refused, match="No such file"):
         events.check(str(tmp_path / "missing" / "new"))
+
+
+def test_what_a_run_could_not_open_is_refused_and_where_that_shows_late_too(tmp_path: Path) -> None:
+    link, peer = tmp_path / "link", tmp_path / "socket"
+    link.symlink_to(tmp_path / "missing" / "new")
+    os.mknod(peer, stat.S_IFSOCK | 0o600)
+    for path in (str(link), str(peer), "~nouser/x"):
+        with pytest.raises(Refused, match="--events: cannot write"):
+            events.check(path)
+    for path in (str(link), str(peer), str(tmp_path)):
+        with pytest.raises(Refused, match="--events: cannot write"):
+            events.opened(path)
 
 
 def test_checking_the_file_neither_creates_nor_changes_it(tmp_path: Path) -> None:

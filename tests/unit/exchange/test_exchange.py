@@ -191,6 +191,7 @@ def test_a_file_is_replaced_only_when_told(tmp_path: Path) -> None:
     assert run(tmp_path, output=str(output), dry=True).status == "pending"
     assert not output.exists()
     assert run(tmp_path, output=str(output)).status == "changed"
+    assert run(tmp_path, output="-").error.what == "--output: - is not a file"
     before = output.read_text()
     again = run(tmp_path, "c", output=str(output))
     assert again.status == "refused" and again.error.hint.endswith(f"--output {output} --yes")

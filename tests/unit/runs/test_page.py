@@ -148,5 +148,8 @@ def test_a_file_that_cannot_be_written_fails(c: Context) -> None:
     assert all_tasks()["runs.report"].options["to"].kind is str
     with pytest.raises(Failed, match="the report /dev/full cannot be written"):
         page.write_report(c, "", "/dev/full")
+    for to, what in ("~nouser/x", "cannot write ~nouser/x"), ("-", "- is not a file"):
+        with pytest.raises(Refused, match=f"--to: {what}"):
+            page.write_report(c, "", to)
     with pytest.raises(Refused, match="no run '2020'"):
         page.write_report(c, "2020", "")
