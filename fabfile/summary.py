@@ -33,7 +33,7 @@ def show(reports: Mapping[str, HostReport], again: str = "") -> None:
 
 def of_hosts(reports: Mapping[str, HostReport]) -> list[str]:
     """Return a line for each host: its status, its time, its steps by status, and the first line of its error."""
-    width = max(map(len, reports))
+    width = max(map(len, reports), default=0)
     lines = []
     for host, report in reports.items():
         steps = steps_of(report)

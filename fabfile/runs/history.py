@@ -6,6 +6,7 @@ import difflib
 import json
 import shlex
 from collections.abc import Iterable
+from math import isfinite
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
@@ -129,7 +130,7 @@ def unfinished(name: str) -> list[str]:
         name: name of the run's record.
 
     Raises:
-        Refused: the run is still in progress, it is a run of inv, or all hosts succeeded.
+        Refused: the run is still in progress, it is a run of inv, it reached no host, or all hosts succeeded.
         Failed: its record is damaged, or cannot be read.
     """
     found = read(name)
@@ -137,6 +138,8 @@ def unfinished(name: str) -> list[str]:
         raise Refused(f"the run {name} is still in progress", found.run.command, hint="wait until it ends")
     if HERE in found.hosts:
         raise Refused(f"the run {name} has no hosts", found.run.command, hint=f"a run of fab is needed: {HOW}")
+    if not found.hosts:
+        raise Refused(f"the run {name} ended before it began on any host", hint=found.run.command)
     left = [host for host, report in found.hosts.items() if report.status not in WELL]
     if not left:
         ended = "  ".join(f"{status} {count}" for status, count in found.run.hosts.items())
@@ -239,8 +242,15 @@ def _text(file: Path) -> bytes:
     return text
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(f"{text:.50} is not a finite number")
+    return number
+
+
 def _decoded(file: Path, text: bytes, kind: type[Kind]) -> Kind:
     try:  # json accepts the escapes of bytes that were not UTF-8, msgspec does not
-        return msgspec.convert(json.loads(text), kind)
+        return msgspec.convert(json.loads(text, parse_float=_finite, parse_constant=_finite), kind)
     except (ValueError, RecursionError) as error:  # errors of msgspec are ValueErrors
         raise Failed(f"the record {file} is damaged", str(error)) from error

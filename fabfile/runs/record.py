@@ -13,9 +13,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from fabfile import console, events, outcome
 from fabfile.console import masked_in, masked_word, say
@@ -31,13 +32,17 @@ LEFT_OUT = frozenset({"content", "before", "functions"})
 functions, which are the same in every plan."""
 
 
+Moment = Annotated[float, Meta(ge=0, lt=253_402_300_800)]
+"""A time in seconds since the epoch, before the year 10000."""
+
+
 class Head(msgspec.Struct):
     """The head of a record: what is known when the run begins, and its outcome once it has ended."""
 
-    command: list[str]
+    command: Annotated[list[str], Meta(min_length=1)]
     """Command line as it was typed; credentials in addresses are masked."""
-    begin: float
-    end: float | None = None
+    begin: Moment
+    end: Moment | None = None
     exit_code: int | None = None
     hosts: dict[str, int] = {}
     """At the end: status → number of hosts."""

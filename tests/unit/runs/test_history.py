@@ -11,7 +11,7 @@ from fabfile import events
 from fabfile.errors import Failed, Refused
 from fabfile.events import Event
 from fabfile.outcome import HERE, FleetReport, HostReport, Report, TaskReport
-from fabfile.runs import history, place
+from fabfile.runs import history, page, place, show
 from fabfile.runs.record import recorded
 from tests.unit.runs.calls import DEPLOY
 
@@ -136,6 +136,32 @@ def test_of_a_damaged_record_the_others_are_listed(
     (place.root() / first / place.HEAD).write_text("{")
     assert [run.run for run in history.runs()] == [second]
     assert f"{first}/run.json is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "wrong", ['"begin": 1e300', '"begin": NaN', '"begin": -1', '"begin": 1e999', f'"begin": {10**400}',
+              '"begin": 1, "end": Infinity', '"begin": 1, "command": []'],
+)  # fmt: skip
+def test_a_head_that_no_run_writes_is_damaged(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    name = kept(monkeypatch, of(a="ok"))
+    (place.root() / name / place.HEAD).write_text(f'{{"command": ["fab"], {wrong}}}')
+    with pytest.raises(Failed, match=r"run\.json is damaged"):
+        history.read(name)
+    assert history.runs() == []
+
+
+def test_a_run_that_was_killed_before_it_came_to_a_host_is_shown_and_names_the_command_to_type_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["fab", "-H", "a,b", "deploy"])
+    with pytest.raises(KeyError), recorded("fab", DEPLOY) as record:
+        raise KeyError
+    show.show_run(record.name)
+    assert "state    killed\n" in capsys.readouterr().out
+    assert "fab -H a,b deploy" in page.page(history.read(record.name))
+    with pytest.raises(Refused, match="before it began on any host") as refused:
+        history.unfinished(record.name)
+    assert refused.value.hint == "fab -H a,b deploy"
 
 
 def test_a_record_that_is_too_large_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
