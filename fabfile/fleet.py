@@ -99,9 +99,9 @@ class Executor(FabricExecutor):
             together.show()  # after the display, which hides the terminal and its width
             code = outcome.exit_code([report.status for report in reports.values()])
             events.tell("run-end", exit_code=code)
-            summary.show(reports, retry(record.name, sys.argv[1:]))
             whole = FleetReport(code, reports)
-            record.end(whole)
+            record.end(whole)  # first: only a whole record can be tried again
+            summary.show(reports, retry(record.name, sys.argv[1:]))
         return whole
 
     def _hosts(self) -> tuple[Inventory, list[Host]]:

@@ -64,8 +64,8 @@ class Record:
 
     @property
     def name(self) -> str:
-        """Name of the record; empty: there is none."""
-        return self.directory.name if self.directory else ""
+        """Name of the record; empty: there is none, or it could not be written completely."""
+        return self.directory.name if self.directory and self.kept else ""
 
     def begin(self, stack: ExitStack) -> None:
         """Write the head, and write all events and output until the stack is closed."""
@@ -73,7 +73,7 @@ class Record:
             stream = place.create_file(self._file(place.EVENTS))
             place.hold(stream)
             self._write_head()
-            stack.enter_context(events.into(stream, f"the record of this run, {stream.name},"))
+            stack.enter_context(events.into(stream, f"the record of this run, {self._file(place.EVENTS)},"))
             stack.enter_context(console.heard_by(self.hear))
 
     def hear(self, host: str, lines: Sequence[str]) -> None:

@@ -142,16 +142,20 @@ FULL = ("unshare", "--mount", "sh", "-c",
 """In front of a program that keeps records on a disk that is soon full."""
 
 
-def test_a_full_disk_ends_nothing(servers: list[sshd.Server], tmp_path: Path, state: Path) -> None:
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_full_disk_ends_nothing_and_half_a_record_is_not_to_be_tried_again(
+    servers: list[sshd.Server], tmp_path: Path, state: Path, code: int
+) -> None:
     (tmp_path / "seconds").write_text("0.1")
     (tmp_path / "state").mkdir()
     environment = {**os.environ, "HOSTS_FILE": str(inventory(servers, tmp_path))}
-    words = ("fab", "-H", "hosts", "run", "--command", "seq 10000", *steps(tmp_path))
+    words = ("fab", "-H", "hosts", *steps(tmp_path), "run", "--command", f"seq 10000; exit {code}")
     done = subprocess.run(
         [*FULL, sys.executable, "-m", "tests.integration.local.harmless", *words],
         cwd=REPOSITORY, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
     )  # fmt: skip
-    assert done.returncode == 0 and "changed 2" in done.stdout, done.stderr
+    assert done.returncode == code and ("failed 2" if code else "changed 2") in done.stdout, done.stderr
+    assert "to retry the hosts" not in done.stdout
     assert "the record of this run is no longer written: [Errno 28]" in done.stderr
     assert "Traceback" not in done.stderr
 

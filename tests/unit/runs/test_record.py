@@ -148,6 +148,19 @@ def test_a_record_that_breaks_in_the_middle_is_one_warning(capsys: pytest.Captur
     assert said.out == "a: goes on\n" * 3
     assert said.err.count("the record of this run is no longer written") == 1 == said.err.count("\n")
     assert history.runs()[0].state == "killed"
+    assert kept.name == "", "it is not to be tried again"
+
+
+def test_events_that_cannot_be_written_are_named_by_their_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    create = place.create_file
+    with Path("/dev/full").open("w", buffering=1) as full:
+        monkeypatch.setattr(place, "create_file", lambda path: full if path.name == place.EVENTS else create(path))
+        with recorded("fab", DEPLOY) as kept:
+            events.tell("run-begin", hosts=["a"])
+    said = f"the record of this run, {place.root() / kept.name / place.EVENTS}, is no longer written: [Errno 28]"
+    assert said in capsys.readouterr().err
 
 
 def test_old_records_that_cannot_be_removed_are_a_warning(
