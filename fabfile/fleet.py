@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from time import monotonic, time
 from typing import Any, TextIO
 
@@ -116,7 +117,8 @@ class Executor(FabricExecutor):
         if limit or exclude:
             hosts = selection.narrowed(known.chosen, hosts, limit, exclude)
         if again:
-            hosts = [host for host in hosts if host.name in left]
+            machines = _machines(known, left)
+            hosts = [host for host in hosts if known.chosen.machine(host) in machines]
         if not hosts:
             raise Refused(f"no host is left of those of {again} that did not succeed", f"they are {', '.join(left)}")
         return known, hosts
@@ -125,7 +127,7 @@ class Executor(FabricExecutor):
         """Return the names of the hosts that did not succeed in an earlier run."""
         from fabfile.runs import history
 
-        return history.unfinished(history.find(run))
+        return history.unfinished(history.last_on_hosts() if run == history.LAST else history.find(run))
 
     def _option(self, name: str) -> str:
         return core_options.typed(self.core, name)
@@ -177,6 +179,15 @@ class Executor(FabricExecutor):
         whole.seconds = round(monotonic() - start, 1)
         gate.ended(host.name, whole.status)
         return told(host, whole)
+
+
+def _machines(known: Inventory, names: Sequence[str]) -> set[selection.Place]:
+    """Return the places of the hosts with these names, which may have been removed from the inventory since."""
+    found: set[selection.Place] = set()
+    for name in names:
+        with suppress(Refused):
+            found |= {known.chosen.machine(host) for host in known.resolve([name])}
+    return found
 
 
 def health_checks(calls: Sequence[Any]) -> list[Call]:

@@ -6,6 +6,7 @@ import difflib
 import json
 import shlex
 from collections.abc import Iterable
+from contextlib import suppress
 from math import isfinite
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
@@ -121,6 +122,20 @@ def read(name: str) -> Recorded:
     else:
         hosts = {HERE: _read(directory / place.DOCUMENT, Report)}
     return Recorded(run, hosts, str(directory))
+
+
+def last_on_hosts() -> str:
+    """Return the name of the newest record of a run of fab: inv runs between it and a retry, as its hints say.
+
+    Raises:
+        Refused: there is none.
+        Failed: the directory of records cannot be read.
+    """
+    for name in reversed(_names()):
+        with suppress(Failed):
+            if _read(place.root() / name / place.HEAD, Head).command[0] == "fab":
+                return name
+    raise Refused("no run of fab has left a record", f"they would be in {place.root()}", hint="fab -H HOSTS TASK")
 
 
 def unfinished(name: str) -> list[str]:

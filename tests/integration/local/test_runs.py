@@ -81,14 +81,20 @@ def test_only_hosts_that_failed_are_tried_again(servers: list[sshd.Server], tmp_
     assert fab(servers, tmp_path, "--retry-from", "last", "-H", "h0", "run", "--command", command).returncode == 2
     (tmp_path / "fixed").touch()
     (hint,) = [line for line in first.stdout.splitlines() if line.startswith("to retry the hosts")]
+    inv("run", "true")
+    third = fab(servers, tmp_path, "--retry-from", "last", "-H", "root@h0,root@h1", "run", "--command", "echo found")
+    assert third.returncode == 0 and third.stdout.count("found") == 1, third
     program, *again = shlex.split(hint.partition(": ")[2])
     assert program == "fab"
     second = fab(servers, tmp_path, *again)
     assert second.returncode == 0 and "h1: ran" in second.stdout and "h0" not in second.stdout
+    inv("run", "true")
     nothing = fab(servers, tmp_path, "--retry-from", "last", "run", "--command", command, "--json")
     assert nothing.returncode == 2
     assert "nothing to retry" in json.loads(nothing.stdout)["error"]["what"]
-    assert [run["hosts"] for run in inv("runs.list")] == [{"ok": 1, "failed": 1}, {"ok": 1}]
+    assert [run["hosts"] for run in inv("runs.list")] == [
+        {"ok": 1, "failed": 1}, {"ok": 1}, {"ok": 1}, {"ok": 1}, {"ok": 1},
+    ]  # fmt: skip
 
 
 def test_what_hosts_print_is_in_a_file_that_ci_servers_read(servers: list[sshd.Server], tmp_path: Path) -> None:

@@ -47,6 +47,16 @@ def test_a_run_of_inv_has_no_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
         history.unfinished(name)
 
 
+def test_the_last_run_to_try_again_is_one_of_fab_whatever_inv_did_since(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Refused, match="no run of fab has left a record"):
+        history.last_on_hosts()
+    fab = kept(monkeypatch, of(a="failed"))
+    inv, damaged = kept(monkeypatch, Report("changed"), "inv"), kept(monkeypatch, of(a="ok"))
+    (place.root() / damaged / place.HEAD).write_text("{")
+    assert history.last_on_hosts() == fab
+    assert inv < history.find("last") == damaged
+
+
 def test_a_run_that_goes_on_is_not_tried_again() -> None:
     with recorded("fab", DEPLOY) as record, pytest.raises(Refused, match="is still in progress"):
         events.tell("run-begin", hosts=["a"])
