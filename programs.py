@@ -6,6 +6,7 @@ They read the options in front of the first task before they load our tasks, and
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ def main(name: str) -> None:
         name: `fab` or `inv`.
     """
     gc.set_threshold(GARBAGE)
+    _open_streams()
     try:
         _run(name)
     except (KeyboardInterrupt, SystemExit) as end:
@@ -39,6 +41,19 @@ def main(name: str) -> None:
             raise
         print("error: interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def _open_streams() -> None:
+    """Open the null device for each standard stream that was closed when this process was started.
+
+    Otherwise, print writes to standard output what is meant for standard error, and the next file that is opened gets
+    the number of the stream.
+    """
+    for name, mode in ("stdin", "r"), ("stdout", "w"), ("stderr", "w"):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(null, True)
+            setattr(sys, name, os.fdopen(null, mode))
 
 
 def _run(name: str) -> None:

@@ -37,7 +37,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     def run(line: str, stdout: int | IO[str] = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
         program, *words = shlex.split(line.replace("ansible.ini", str(directory / "ansible.ini")))
         return subprocess.run(
-            [str(Path(sys.executable).with_name(program)), *words],
+            [program if program == "bash" else str(Path(sys.executable).with_name(program)), *words],
             cwd=REPOSITORY, env=environment, stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, text=True,
             check=False,
         )  # fmt: skip
@@ -231,6 +231,19 @@ def test_an_answer_that_cannot_be_written_is_an_error_and_a_log_is_none(run: Run
         done = run(line, stdout=full)
     assert done.returncode == code, done
     assert ("error: the output cannot be written\n  [Errno 28]" in done.stderr) == (code == 1), done
+
+
+@pytest.mark.parametrize(
+    ("line", "code"), [("inv --dry smoke --json", 3), ("inv deplooy --json", 2), ("fab -H a status --json", 4)]
+)
+def test_with_standard_error_closed_the_document_is_still_all_that_is_printed(run: Run, line: str, code: int) -> None:
+    done = run(f"bash -c {shlex.quote(f'{Path(sys.executable).parent}/{line} 2>&-')}")
+    assert (done.returncode, document(done)["exit_code"]) == (code, code)
+
+
+def test_with_standard_input_closed_nobody_can_be_asked(run: Run) -> None:
+    done = run(f"bash -c {shlex.quote(f'{Path(sys.executable).parent}/inv --prompt-for-sudo-password run true <&-')}")
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done
 
 
 INV = shlex.quote(str(Path(sys.executable).with_name("inv")))
