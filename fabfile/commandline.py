@@ -11,7 +11,7 @@ import re
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from invoke import Collection, Program
@@ -43,6 +43,9 @@ INV_ONLY = frozenset(
     }
 )
 """Tasks that only inv has; a unit test compares this set with the tasks."""
+
+SHOWS = ("help", "list", "version", "print-completion-script")
+"""Options with which a program only shows something."""
 
 FORMATS = ("flat", "nested", "json")
 """Values of --list-format."""
@@ -112,6 +115,7 @@ class Line:
             raise of_a_number(parser.initial, self.words, str(error)) from error
         self._check_lists(tasks)
         self._check_values(core)
+        self._check_shown(core, tasks)
         self._check_listing(core)
         for name in FILES:
             if file := self._value(core, name):
@@ -141,7 +145,7 @@ class Line:
         return self.program.args[name].value or core.args[name].value
 
     def _only_shows(self, core: ParserContext) -> bool:
-        return any(self._value(core, name) for name in ("help", "list", "version", "print-completion-script"))
+        return any(self._value(core, name) for name in SHOWS)
 
     def _check_lists(self, tasks: Iterable[ParserContext]) -> None:
         """Refuse a list option without a value: Invoke would ignore it, or take the next option as its value."""
@@ -170,6 +174,30 @@ class Line:
             if typed is not None and name == "connect-timeout":
                 options(Host)["connect_timeout"].read(str(typed))
 
+    def _check_shown(self, core: ParserContext, tasks: Sequence[ParserContext]) -> None:
+        """Refuse an option after a task with which nothing would be run, unless it asks for the help of the task.
+
+        Args:
+            core: the program's own options that were given after a task.
+            tasks: the tasks.
+        """
+        words = any(each.positional and each.raw_value is not None for task in tasks for each in task.args.values())
+        for name in (name for name in SHOWS if core.args[name].value and (words or name != "help")):
+            alone = [self._call, f"--{name}", *([tasks[-1].name or ""] if name == "help" else [])]
+            hint = self._quoted() or (self._help(None) if name == SHOWS[-1] else shlex.join(alone))
+            raise Refused(f"--{name} is given after a task", "with it, nothing would be run", hint=hint)
+
+    def _quoted(self) -> str:
+        """Return the hint to make one word of a command that was typed after `run`; empty: there is none of several."""
+        words, typed = self.words, self.program.argv[1:]
+        at = words.index("run") + 1 if "run" in words else len(words)
+        command = [word for word in words[at:] if word not in ("--command", "--json")]
+        if len(command) < 2:
+            return ""
+        whole = f"{command[0]} {shlex.join(command[1:])}"
+        line = [*typed[: len(typed) - len(words) + at], "--command", whole, *(["--json"] if "--json" in words else [])]
+        return shlex.join([self._call, *line]) if self._accepts(line) else ""
+
     def _check_listing(self, core: ParserContext) -> None:
         """Refuse wrong values of --help, --list and --list-format: Invoke would end with a traceback or exit code 1."""
         if (task := self._value(core, "help")) and isinstance(task, str) and task not in self.contexts:
@@ -178,7 +206,9 @@ class Line:
             known = list(self.namespace.collections)
             if root not in known:
                 raise Refused(
-                    f"no namespace {shown(root)}", f"known: {', '.join(known)}", hint=near(root, known) or "inv --list"
+                    f"no namespace {shown(root)}",
+                    f"known: {', '.join(known)}",
+                    hint=near(root, known) or f"{self._call} --list",
                 )
         if (wanted := self._value(core, "list-format")) not in FORMATS:
             raise Refused(f"--list-format: {shown(wanted)} is not possible", " or ".join(FORMATS))
@@ -220,7 +250,8 @@ class Line:
         raise Refused(
             f"{task} has no option {shown(word)}" if task else f"no option {shown(word)}",
             f"it has {' '.join(own)}" if task and own else "",
-            hint=" ".join(filter(None, [near(word, own) or near(word, core), self._help(context)])),
+            hint=(self._quoted() if task == "run" else "")
+            or " ".join(filter(None, [near(word, own) or near(word, core), self._help(context)])),
         )
 
     def _moved(self, option: str) -> str:
@@ -269,5 +300,5 @@ class Line:
             f"no task {shown(word)}",
             hint=f"did you mean {' or '.join(f'{self.door} {name}' for name in found)}?"
             if found
-            else f"all tasks: {self._call} --list",
+            else self._quoted() or f"all tasks: {self._call} --list",
         )
