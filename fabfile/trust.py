@@ -122,7 +122,7 @@ def trust_hosts(c: Context, hosts: str, fingerprints: Sequence[str], *, yes: boo
         _show(looks)
         new = [look for look in looks if look.keys and not look.keys.known]
         if new and not c.config.run.dry and not (yes or fingerprints):
-            _confirm(new)
+            _confirm(new, known_hosts)
         if not c.config.run.dry:
             _record(new)
         done += _told(looks, dry=c.config.run.dry)
@@ -197,18 +197,22 @@ def _show(looks: Iterable[Look]) -> None:
         show("  ".join(f"{text:{width}}" for text, width in zip(line, widths, strict=True)))
 
 
-def _confirm(new: Sequence[Look]) -> None:
+def _confirm(new: Sequence[Look], known_hosts: str) -> None:
     """Ask for confirmation on the terminal.
+
+    Args:
+        new: the hosts with keys to confirm.
+        known_hosts: see `trust_hosts`.
 
     Raises:
         Refused: there is no terminal, or the answer is no.
     """
     if not sys.stdin.isatty():
-        names = ",".join(look.host.name for look in new)
+        words = [",".join(look.host.name for look in new), *(["--known-hosts", known_hosts] if known_hosts else [])]
         raise Refused(
             "nobody has confirmed these host keys, and there is no terminal to ask on",
             f"compare the fingerprints with those that the hosts themselves print: {PRINT}",
-            hint=f"inv ssh.trust {shlex.quote(names)} --fingerprint SHA256:…",
+            hint=f"inv ssh.trust {shlex.join(words)} --fingerprint SHA256:…",
         )
     count = sum(len(look.keys.keys) for look in new if look.keys)
     files = ", ".join(dict.fromkeys(look.host.known_hosts for look in new))

@@ -94,6 +94,11 @@ def test_without_a_terminal_keys_are_shown_and_nothing_is_recorded(server: sshd.
     assert not known.exists()
 
 
+def test_the_hint_to_confirm_names_the_file_that_was_given(server: sshd.Server, known: Path, tmp_path: Path) -> None:
+    said = trust(server, "h0", "--known-hosts", str(tmp_path / "a b"), code=2)
+    assert f"hint: inv ssh.trust h0 --known-hosts '{tmp_path}/a b' --fingerprint SHA256:" in said
+
+
 def test_a_fingerprint_that_is_given_is_recorded_once(server: sshd.Server, known: Path) -> None:
     said = trust(server, "h0", "--fingerprint", fingerprint(server, "host-ecdsa"))
     assert f"h0: recorded: [127.0.0.1]:{server.ports[0]} in {known}" in said
