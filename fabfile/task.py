@@ -6,7 +6,6 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
 from pkgutil import resolve_name
 from typing import Annotated, Any, overload
 
@@ -141,10 +140,18 @@ class Task(invoke.Task[Any]):
         return [Flag(self.options[name], positional=name in first) for name in names]
 
     def _is_followed(self, pattern: str) -> bool:
-        """Return whether a word that matches `pattern` follows this task on the command line."""
-        return any(
-            task.rpartition(".")[2] == self.name and re.fullmatch(pattern, word) for task, word in pairwise(sys.argv)
-        )
+        """Return whether a word that matches `pattern` follows this task and its options on the command line."""
+        takes = {each.flag for each in self.options.values() if each.kind is not bool}
+        for at, task in enumerate(sys.argv):
+            rest = iter(sys.argv[at + 1 :] if task.rpartition(".")[2] == self.name else ())
+            for word in rest:
+                if not word.startswith("-"):
+                    if re.fullmatch(pattern, word):
+                        return True
+                    break
+                if word in takes:
+                    next(rest, None)
+        return False
 
     def recorded_by(self, door: str) -> bool:
         """Whether runs of it leave records: all runs on hosts do, and those of `inv` that may change the controller."""

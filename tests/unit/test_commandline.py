@@ -181,6 +181,24 @@ def test_what_is_right_passes(line: str) -> None:
     check(line)
 
 
+@pytest.mark.parametrize(
+    ("line", "taken"),
+    [
+        ("inv runs.show last", True), ("inv runs.show --json last", True), ("inv runs.report --to x last", True),
+        ("inv runs.report --to=last --json", False), ("inv runs.report --to last", False),
+        ("inv runs.show doctor last", False), ("inv runs.list last", False), ("inv lab.down --json lab-1", True),
+    ],
+)  # fmt: skip
+def test_a_word_after_a_task_and_its_options_is_its_own(
+    monkeypatch: pytest.MonkeyPatch, line: str, taken: bool
+) -> None:
+    monkeypatch.setattr(sys, "argv", line.split())
+    task = all_tasks()[line.split()[1]]
+    assert any(argument.positional for argument in task.get_arguments()) == taken
+    if taken:
+        check(line)
+
+
 @pytest.mark.parametrize("door", ["inv", "fab -H a"])
 def test_with_json_a_refusal_is_a_document_too(door: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(Refused):
