@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import shlex
 from pathlib import Path
@@ -191,6 +192,9 @@ def _convert(file: Path, key: str, value: Any, kind: Any) -> Any:
         hint = _quote(key, value)
         if name == ".pool" and message == "Object contains unknown field `pool`":
             hint = "this key is now called lv: write lv in its place"
+        elif not hint and (wrong := re.fullmatch(r"Object contains unknown field `(.*)`", message)):
+            near = difflib.get_close_matches(wrong[1], options(Pool if name == ".pool" else Host), n=1)
+            hint = f"did you mean {near[0]}?" if near else ""
         raise Refused(f"{file}: {key}{name}: {_cut(message)}", limits, hint=hint) from error
 
 

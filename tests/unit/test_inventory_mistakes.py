@@ -118,6 +118,21 @@ def load(text: str) -> Inventory:
     return inventory.load()
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("[hosts.a]\nadress = 'b'\n", "did you mean address?"),
+        ("[defaults]\nconnect-timeout = 5\n", "did you mean connect_timeout?"),
+        ("[hosts.'a[1-2]'.pool]\ntreshold = 5\n", "did you mean threshold?"),
+        ("[hosts.a]\nxyzzy = 5\n", ""),
+    ],
+)
+def test_an_unknown_key_is_answered_with_the_nearest_one(text: str, hint: str) -> None:
+    with pytest.raises(Refused, match="unknown field") as refused:
+        load(text)
+    assert refused.value.hint == hint
+
+
 @pytest.mark.parametrize(("text", "says"), MISTAKES.values(), ids=MISTAKES.keys())
 def test_mistake(text: str, says: str) -> None:
     with pytest.raises(Refused) as refused:
