@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import get_args
@@ -37,7 +38,9 @@ def of_hosts(reports: Mapping[str, HostReport]) -> list[str]:
     lines = []
     for host, report in reports.items():
         steps = steps_of(report)
-        what = [f"steps: {steps}" if steps else "", *(report.error.what.splitlines()[:1] if report.error else [])]
+        # The line begins with the host already, and a terminal may have no room for its name and address again.
+        error = re.sub(rf"^{re.escape(host)} \([^()]*\):? ", "", report.error.what) if report.error else ""
+        what = [f"steps: {steps}" if steps else "", *error.splitlines()[:1]]
         text = "  ".join(filter(None, what))
         lines.append(f"{host:{width}}  {report.status:11} {report.seconds:6.1f} s  {text}".rstrip())
     return lines

@@ -41,6 +41,12 @@ def test_each_host_has_the_first_line_of_its_error_and_all_are_counted(capsys: p
     assert lines[3] == "ok 0  changed 1  failed 1  unreachable 1"
 
 
+def test_a_host_is_not_named_twice_on_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    what = "web1 (root@192.0.2.1:22): cannot connect", "root@[::1]:22 (root@::1:22) through gw: login refused"
+    lines = shown(capsys, {each.partition(" ")[0]: report("unreachable", each) for each in what})
+    assert [line.split(" s  ")[1] for line in lines[-3:-1]] == ["cannot connect", "through gw: login refused"]
+
+
 def test_a_step_has_its_usual_and_its_longest_time_and_where_that_was(capsys: pytest.CaptureFixture[str]) -> None:
     reports = {
         f"h{number}": report("changed", "", step("one", "ok", 0), step("two", "changed", float(number)))
