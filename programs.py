@@ -120,6 +120,17 @@ def refusing(program: Program) -> None:
                 raise
             _errors(program).refuse_place(program, Path(__file__).parent)
 
+    cleanup = program.parse_cleanup
+
+    def parse_cleanup() -> None:
+        try:
+            cleanup()
+        except Exception as error:
+            if not program.args.complete.value:
+                raise
+            raise Exit from error  # a line that is still being typed may be wrong in any way, such as an open quote
+
+    program.parse_cleanup = parse_cleanup  # type: ignore[method-assign]
     program.parse_core = parse_core  # type: ignore[method-assign]
     program.load_collection = load_collection  # type: ignore[method-assign]
 

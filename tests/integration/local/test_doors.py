@@ -117,6 +117,12 @@ def test_a_command_without_a_task_does_not_reach_a_host_whose_key_is_unknown(tmp
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("typed", ["run 'a", "pool.loop --threshold 0 --", "pool.loop --size -"])
+def test_completing_a_line_that_is_wrong_prints_no_error(run: Run, typed: str) -> None:
+    done = run(shlex.join(["inv", "--complete", "--", f"inv {typed}"]))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("line", ["fab --help", "fab"])
 def test_help_lists_our_options_in_front_of_the_task(run: Run, line: str) -> None:
     said = run(line).stdout
