@@ -18,7 +18,7 @@ from invoke import Collection, Program
 from invoke.exceptions import ParseError
 from invoke.parser import Parser, ParserContext
 
-from fabfile import console, events
+from fabfile import console, events, inventory, ranges
 from fabfile.console import shown
 from fabfile.core_options import FILES, UNSUPPORTED, extend, long_name
 from fabfile.errors import Refused
@@ -290,9 +290,27 @@ class Line:
         if context and flag in context.flags and words[:at].count(flag) > 1:
             raise Refused(f"{flag} is given twice", "it takes one value", hint="remove one of them")
 
+    def _with_hosts(self, word: str) -> str:
+        """Return the hint to put -H in front of the hosts with which a command line begins; empty: it does not."""
+        if self.program.name != "Fabric" or self.program.args.hosts.value or self.words[:1] != [word]:
+            return ""
+        try:
+            inventory.load().resolve(ranges.words(word))
+        except Refused:
+            return ""
+        typed = self.program.argv[1:]
+        front, rest = typed[: len(typed) - len(self.words)], self.words[1:]
+        return shlex.join([self._call, *front, "-H", word, *rest]) if self._accepts(rest) else ""
+
     def _unknown_task(self, word: str) -> NoReturn:
         if word in INV_ONLY and self.program.name == "Fabric":
             raise Refused(f"{word} is a task of inv", "it runs on this controller", hint=f"see inv --help {word}")
+        ours = word in self.namespace.collections
+        if ours or any(name.startswith(f"{word}.") for name in INV_ONLY):
+            hint = f"{self._call if ours else 'inv'} --list {word}"
+            raise Refused(f"{shown(word)} is a namespace of tasks", hint=hint)
+        if hint := self._with_hosts(word):
+            raise Refused("no hosts are given", f"{shown(word)} is not a task", hint=hint)
         names = list(self.contexts)
         inner = [name for name in names if name.rpartition(".")[2] == word]
         found = inner or difflib.get_close_matches(word, names, n=1, cutoff=0.5)

@@ -22,7 +22,7 @@ from invoke.parser import Parser, ParserContext
 import fabfile
 import programs
 import tasks
-from fabfile import commandline
+from fabfile import commandline, paths
 from fabfile.errors import Interrupted, Refused
 from fabfile.task import Task
 from tests.reference import all_tasks
@@ -41,6 +41,10 @@ WRONG = {
     "inv deplooy": ("no task 'deplooy'", "did you mean inv deploy?"),
     "inv loop": ("no task 'loop'", "did you mean inv pool.loop?"),
     "inv status doctr": ("no task 'doctr'", "did you mean inv doctor?"),
+    "inv pool": ("'pool' is a namespace of tasks", "inv --list pool"),
+    "inv --help runs": ("'runs' is a namespace of tasks", "inv --list runs"),
+    "fab -H a pool": ("'pool' is a namespace of tasks", "fab --list pool"),
+    "fab -H a runs": ("'runs' is a namespace of tasks", "inv --list runs"),
     "inv xyzzy": ("no task 'xyzzy'", "all tasks: inv --list"),
     "fab -H a deplooy": ("no task 'deplooy'", "did you mean fab -H HOSTS deploy?"),
     "fab -H a lab.up": ("lab.up is a task of inv", "see inv --help lab.up"),
@@ -162,6 +166,21 @@ def test_a_mistake_is_refused_with_what_is_right(line: str, says: tuple[str, str
     assert hint in refused.value.hint
     assert refused.value.code == 2
     assert len(refused.value.what) < 200
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("fab h1 status", ("no hosts are given", "fab -H h1 status")),
+        ("fab --dry root@h1,h2 deploy --json", ("no hosts are given", "fab --dry -H root@h1,h2 deploy --json")),
+        ("fab h1 stats", ("no task 'h1'", "")),
+        ("fab h3 status", ("no task 'h3'", "")),
+        ("fab -H h2 h1 status", ("no task 'h1'", "")),
+    ],
+)
+def test_hosts_in_the_place_of_a_task_get_their_option(line: str, says: tuple[str, str]) -> None:
+    paths.inventory().write_text("[hosts.h1]\n[hosts.h2]\n")
+    test_a_mistake_is_refused_with_what_is_right(line, says)
 
 
 @pytest.mark.parametrize(
