@@ -13,16 +13,17 @@ import pytest
 
 from fabfile.lab import process, vm
 from fabfile.paths import REPOSITORY
-from tests.integration.machine import running, until
+from tests.integration.machine import until
 
 WAITS = """
-import os, time
+import os, shutil, time
 from pathlib import Path
 from fabfile.lab import directory, process, vm
 
 def test_waits(lab):
+    seen = Path({seen!r})
     {before}
-    Path({seen!r}).write_text(str(lab))
+    seen.touch()
     time.sleep(600)
 """
 
@@ -31,7 +32,8 @@ MACHINE = """(lab / directory.MARK).write_text(directory.FOUND)
     machine.directory.mkdir()
     (lab / "file-of-a-test").touch()
     vm.write(machine)
-    process.spawn(machine.process, ["env", "-u", "CONTAINERD_DEVMAPPER_TESTS", "sleep", "600"], machine.log)"""
+    process.spawn(machine.process, ["env", "-u", "CONTAINERD_DEVMAPPER_TESTS", "sleep", "600"], machine.log)
+    shutil.copy(machine.process, seen.with_name(vm.PROCESS))"""
 """Makes a machine that runs `sleep`, which does not count as a leak of the test."""
 
 NOX = """
@@ -51,10 +53,10 @@ def pytest_words(test: Path, *more: str) -> list[str]:
     return ["-m", "pytest", *options, *more, str(test)]
 
 
-def lab_of(
+def begin(
     test: Path, command: Sequence[str], before: str, tmp_path: Path, pipe: int | None = None
-) -> tuple[subprocess.Popen[bytes], Path]:
-    """Start a test run in a session of its own and return it with its lab, once its test waits.
+) -> subprocess.Popen[bytes]:
+    """Start a test run in a session of its own and return it, once its test waits.
 
     Args:
         test: its file.
@@ -79,19 +81,19 @@ def lab_of(
     signal.signal(signal.SIGINT, before_us)
     until(lambda: seen.exists() or run.poll() is not None, "the test does not begin", 120)
     assert seen.exists(), (tmp_path / "output").read_text()
-    return run, Path(seen.read_text())
+    return run
 
 
-def check_gone(run: subprocess.Popen[bytes], lab: Path, tmp_path: Path) -> None:
-    left: list[str] = []
+def check_gone(run: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    record = tmp_path / vm.PROCESS  # a copy, as the lab is removed with its own
     try:
         run.wait(60)
     finally:
         run.kill()
-        left = running(lab / "lab-1")
-        process.end(lab / "lab-1" / vm.PROCESS)
+        left = process.read(record)
+        process.end(record)
     output = (tmp_path / "output").read_text()
-    assert not left, output
+    assert record.exists() and left is None, output
     assert [path.name for path in (tmp_path / "tmp").iterdir() if "containerd-devmapper" in path.name] == [], output
 
 
@@ -99,34 +101,34 @@ def check_gone(run: subprocess.Popen[bytes], lab: Path, tmp_path: Path) -> None:
 def test_a_signal_ends_a_run_and_its_lab(tmp_path: Path, sign: signal.Signals, workers: str) -> None:
     test = tmp_path / "test_it.py"
     command = [sys.executable, *pytest_words(test, workers)]
-    run, lab = lab_of(test, command, MACHINE, tmp_path)
+    run = begin(test, command, MACHINE, tmp_path)
     os.kill(run.pid, sign)
-    check_gone(run, lab, tmp_path)
+    check_gone(run, tmp_path)
 
 
 def test_a_reader_of_the_output_that_has_ended_keeps_no_lab(tmp_path: Path) -> None:
     """As after Ctrl-C on `./bootstrap nox | tee log`."""
     test = tmp_path / "test_it.py"
     reads, writes = os.pipe()
-    run, lab = lab_of(test, [sys.executable, *pytest_words(test, "-v", "-n1")], MACHINE, tmp_path, writes)
+    run = begin(test, [sys.executable, *pytest_words(test, "-v", "-n1")], MACHINE, tmp_path, writes)
     os.close(reads)
     os.close(writes)
     os.kill(run.pid, signal.SIGTERM)
-    check_gone(run, lab, tmp_path)
+    check_gone(run, tmp_path)
 
 
 def test_a_killed_worker_leaves_no_machine(tmp_path: Path) -> None:
     test = tmp_path / "test_it.py"
     command = [sys.executable, *pytest_words(test, "-n1", "--max-worker-restart=0")]
-    test_dies = MACHINE + f"\n    Path({str(tmp_path / 'seen')!r}).write_text(str(lab)); os.kill(os.getpid(), 9)"
-    run, lab = lab_of(test, command, test_dies, tmp_path)
-    check_gone(run, lab, tmp_path)
+    test_dies = MACHINE + "\n    seen.touch(); os.kill(os.getpid(), 9)"
+    run = begin(test, command, test_dies, tmp_path)
+    check_gone(run, tmp_path)
 
 
 def test_ctrl_c_on_nox_gives_the_tests_time_to_remove_the_lab(tmp_path: Path) -> None:
     test, file = tmp_path / "test_it.py", tmp_path / "noxfile.py"
     file.write_text(NOX.format(noxfile=str(REPOSITORY / "noxfile.py"), words=pytest_words(test, "-n1")))
     command = [sys.executable, "-m", "nox", "-f", str(file), "-s", "waits"]
-    run, lab = lab_of(test, command, MACHINE, tmp_path)
+    run = begin(test, command, MACHINE, tmp_path)
     os.killpg(run.pid, signal.SIGINT)
-    check_gone(run, lab, tmp_path)
+    check_gone(run, tmp_path)
