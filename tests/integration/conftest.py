@@ -234,6 +234,5 @@ def leak_check(request: pytest.FixtureRequest) -> Iterator[None]:
 
     Of concurrent tests, only those of test_native create devices and mounts here; all others do so in a machine.
     """
-    before = leaks.state(devices=alone(request) or "native" in request.fixturenames)
-    yield
-    assert leaks.left(before) == []
+    with leaks.none(devices=alone(request) or "native" in request.fixturenames):
+        yield
