@@ -26,7 +26,7 @@ from fabfile.paths import REPOSITORY
 from tests.integration import forked, leaks, times
 from tests.integration import golden as golden_machine
 from tests.integration.golden import Golden
-from tests.integration.machine import BOOTED, LOGS, Machine, keep_logs
+from tests.integration.machine import BOOTED, LOGS, Machine, keep_logs, running
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -125,6 +125,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
                 if directory.is_lab(lab):
                     machines.down()
                 shutil.rmtree(lab)  # with files of tests that were interrupted
+                leaks.gone(lambda: running(lab))
         finally:
             del os.environ["LAB_DIR"]
             shutil.rmtree(os.environ.pop("XDG_STATE_HOME"))
@@ -190,9 +191,12 @@ def started(request: pytest.FixtureRequest, suite: str, **options: Any) -> Itera
         keep_logs(machine, name)
         if request.config.getoption("--keep"):
             (LOGS / f"{name}-kept.log").write_text(f"kept: LAB_DIR={os.environ['LAB_DIR']} inv lab.shell {new.name}\n")
+            leaks.kept.add(new.directory)
             return
     machines.remove(new.name)
     assert not new.directory.exists()
+    # They may belong to a user of their own, and have nothing of our environment.
+    leaks.gone(lambda: running(new.directory))
 
 
 @pytest.fixture(scope="session")
@@ -222,14 +226,28 @@ def alone(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def forks() -> Iterator[None]:
+def session_leak_check() -> Iterator[None]:
+    """Check after the fixtures of this session that all processes have ended."""
+    with leaks.none(devices=False):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forks(session_leak_check: None) -> Iterator[None]:
     """Fab is forked, not started."""
     with forked.serving():
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def module_leak_check(request: pytest.FixtureRequest, forks: None) -> Iterator[None]:
+    """Check after the fixtures of each file that this machine is as before; as for `leak_check`."""
+    with leaks.none(devices=hasattr(request.module, "native") or (alone(request) and has_thin_pools())):
+        yield
+
+
 @pytest.fixture(autouse=True)
-def leak_check(request: pytest.FixtureRequest) -> Iterator[None]:
+def leak_check(request: pytest.FixtureRequest, module_leak_check: None) -> Iterator[None]:
     """Check after each test that this machine is as before; fixtures with a wider scope exist by then.
 
     Of concurrent tests, only those of test_native create devices and mounts here; all others do so in a machine.

@@ -172,12 +172,13 @@ def lvm_says(machine: Machine, text: str) -> Iterator[None]:
 
 
 def running(directory: Path) -> list[str]:
-    """Return the command lines of all processes in a directory."""
+    """Return the command lines of all processes in a directory, even if it has been removed, or below it."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # the process has ended
-            if (process / "cwd").readlink() == directory:
-                found.append((process / "cmdline").read_text(errors="replace").replace("\0", " "))
+            place = Path(str((process / "cwd").readlink()).removesuffix(" (deleted)"))
+            if place.is_relative_to(directory.resolve()):
+                found.append((process / "cmdline").read_text(errors="replace").replace("\0", " ").strip())
     return found
 
 
