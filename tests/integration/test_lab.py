@@ -17,9 +17,10 @@ from time import monotonic
 import pytest
 
 from fabfile import paths
-from fabfile.errors import Failed, Refused
+from fabfile.errors import Failed
 from fabfile.lab import kinds, machines, process
 from tests.integration.machine import parts, run_fab, running, until
+from tests.integration.user_mode import forbidden
 
 ODD = "a b, \"c\" 'd' é%h ${HOME} \\x1;&#"
 
@@ -51,10 +52,9 @@ def end(inv: Inv, code: int = 0) -> str:
 @pytest.fixture(scope="module", autouse=True)
 def odd(tmp_path_factory: pytest.TempPathFactory, suite: str, lab: Path) -> Iterator[Path]:
     """The directory of a lab and a cache, the latter with what the one of this run has."""
-    try:
-        kinds.choose(suite, "uml")
-    except Refused as refused:
-        pytest.skip(refused.details)
+    if why := forbidden():
+        pytest.skip(why)
+    kinds.choose(suite, "uml")
     place = tmp_path_factory.mktemp("lab") / ODD
     (place / "cache").mkdir(parents=True)
     (place / "cache" / "containerd-devmapper").symlink_to(paths.cache())
