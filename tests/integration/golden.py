@@ -12,9 +12,12 @@ from fabfile import paths
 from fabfile.lab import files, kinds, machines, store, tools
 from fabfile.lab.image import Image
 from fabfile.lab.kinds.kind import Kind
-from tests.integration.machine import STATE, Machine, keep_logs
+from tests.integration.machine import Machine, keep_logs
 
-DEPENDS = ("fabfile", "templates", "releases.toml", "tests/integration/golden.py")
+DEPENDS = (
+    "fabfile", "templates", "releases.toml", "requirements.lock", "fabric.yaml", "programs.py",
+    "tests/integration/golden.py", "tests/integration/machine.py", "tests/integration/forked.py",
+)  # fmt: skip
 """What determines the result of a deploy, and what is recorded about it here."""
 
 
@@ -62,11 +65,13 @@ def _prune(directory: Path) -> None:
 
 def _digest(kind: Kind, image: Image) -> str:
     # The directory as well, because a qcow2 disk names its backing file by an absolute path.
-    parts = [kind.name, image.id, str(image.directory), *machines.offer().values(), STATE, store.FORMAT]
+    parts = [kind.name, image.id, str(image.directory), *machines.offer().values(), store.FORMAT]
     digest = hashlib.sha256("\0".join(parts).encode())
     for name in DEPENDS:
         place = paths.REPOSITORY / name
-        for file in sorted([place] if place.is_file() else place.rglob("*")):
+        found = sorted([place] if place.is_file() else place.rglob("*"))
+        assert found, f"there is no {name}"
+        for file in found:
             if file.is_file() and "__pycache__" not in file.parts:
                 digest.update(f"{file.relative_to(paths.REPOSITORY)}\0".encode() + file.read_bytes())
     return digest.hexdigest()[:16]
