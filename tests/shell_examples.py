@@ -49,7 +49,8 @@ def shell_examples() -> dict[str, str]:
         "gate": gate.functions(),
         "lab-setup": render("lab/setup.sh.j2"),
         **_actions(),
-        "lab-mirror": render("lab/mirror.sh.j2", go="1.19"),
+        "lab-mirror-gopath": render("lab/mirror/gopath.sh.j2"),
+        "lab-mirror-module": render("lab/mirror/module.sh.j2"),
     }
 
 

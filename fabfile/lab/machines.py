@@ -74,7 +74,7 @@ def up(
     suite: str = "bookworm",
     memory: int = 1536,
     forward: Sequence[int] = (),
-    mirror: bool = True,
+    mirror: str = lab_mirror.SUITE,
     base: image.Image | None = None,
     disks: Sequence[str | Disk] = (),
     kind: str = "",
@@ -86,7 +86,7 @@ def up(
         suite: name of the Debian generation.
         memory: MiB for each.
         forward: ports of the machine that also get a port of 127.0.0.1.
-        mirror: also build the lab's mirror and run its registry.
+        mirror: suite whose packages the lab's mirror is made from; empty: no mirror and no registry.
         base: image for their disks instead of the suite's; it must be from a machine of the same kind.
         disks: additional empty disks, apart from the one of 20G that each machine has: `Disk`s, or sizes of plain ones.
         kind: kvm, uml or tcg; debian: one of those with Debian's own kernel; empty: see `kinds.choose`.
@@ -110,7 +110,7 @@ def up(
     with ThreadPoolExecutor(count) as threads, _ended_on_failure(new):
         with _changing() as lab:
             with ThreadPoolExecutor(1) as beside:  # has ended before `_changing` removes what it made
-                offered = beside.submit(_offered, lab) if mirror else None  # each takes a minute
+                offered = beside.submit(_offered, lab, mirror) if mirror else None  # each takes a minute
                 chosen, own = kinds.choose(suite, kind)
                 settings = offered.result() if offered else {}
             base = base or own
@@ -239,16 +239,16 @@ def _ended_on_failure(new: list[Vm]) -> Iterator[None]:
             raise
 
 
-def offer() -> dict[str, str]:
+def offer(mirror: str = lab_mirror.SUITE) -> dict[str, str]:
     """Build the lab's mirror and run its registry, as `up` does; return both as settings of the inventory."""
     with _changing() as lab:
-        settings = _offered(lab)
+        settings = _offered(lab, mirror)
         hosts.write(lab, machines(), **settings)
         return settings
 
 
-def _offered(lab: Path) -> dict[str, str]:
-    holds = lab_mirror.build()
+def _offered(lab: Path, suite: str) -> dict[str, str]:
+    holds = lab_mirror.build(suite)
     return {"mirror": str(holds), "registry": registry.start(lab, holds)}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from fabfile import paths
@@ -15,9 +16,10 @@ from fabfile.paths import REPOSITORY
 from fabfile.render import render
 
 SUITE = "bookworm"
-"""Always this one, so that every controller gets the same content."""
+"""The usual one, so that every controller gets the same content."""
 
-GO = "1.19"
+MODES = {"bookworm": "gopath"}
+"""Suite → how its containerd is built; those not listed: as a module."""
 
 TABLE = "digest and size of each file"
 """What its releases.toml contains."""
@@ -33,8 +35,11 @@ OPTIONS = (
 )
 
 
-def build() -> Path:
+def build(suite: str = SUITE) -> Path:
     """Find the mirror in the cache, or build it.
+
+    Args:
+        suite: name of the Debian generation whose packages it is made from.
 
     Returns:
         Its directory.
@@ -43,34 +48,35 @@ def build() -> Path:
         Failed: a package could not be downloaded, or the mirror could not be made.
     """
     hello = REPOSITORY / "templates" / "lab" / "hello.go"
-    script = render("lab/mirror.sh.j2", go=GO)
-    parts = [SUITE, *OPTIONS, script, hello.read_text(), TABLE, store.FORMAT]
+    mode = MODES.get(suite, "module")
+    script = render(f"lab/mirror/{mode}.sh.j2")
+    options = (*OPTIONS, *suites.SUITES[suite])
+    parts = [suite, *options, script, hello.read_text(), TABLE, store.FORMAT]
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     wanted = paths.cache() / "mirrors" / digest
 
     def make(part: Path, log: Path) -> None:
-        _make(part, log, script, hello)
+        _make(part, log, suite, options, script, hello)
+        _arrange(part / "tree" / "out", part, mode)
+        for done in ("hook", "tree"):
+            files.remove(part / done)
 
     took = store.find(wanted, make, "mirror: building from Debian packages, about half a minute", PROGRAMS)
     say("mirror: cached" if took is None else f"mirror: built  {took:.1f} s")
     return wanted
 
 
-def _make(part: Path, log: Path, script: str, hello: Path) -> None:
-    hook, tree = part / "hook", part / "tree"
-    hook.mkdir()
+def _make(part: Path, log: Path, suite: str, options: Sequence[str], script: str, hello: Path) -> None:
+    (hook := part / "hook").mkdir()
     make = hook / "mirror.sh"
     make.write_text(script)
     make.chmod(0o755)
     shutil.copyfile(hello, hook / hello.name)
-    options = (*OPTIONS, f"--customize-hook={tools.ASIDE / hook.name / make.name}")
-    suites.make(part, "mmdebstrap", *options, SUITE, tree=tree, log=log)
-    _arrange(tree / "out", part)
-    for done in (hook, tree):
-        files.remove(done)
+    options = (*options, f"--customize-hook={tools.ASIDE / hook.name / make.name}")
+    suites.make(part, "mmdebstrap", *options, suite, tree=part / "tree", log=log)
 
 
-def _arrange(out: Path, mirror: Path) -> None:
+def _arrange(out: Path, mirror: Path, mode: str) -> None:
     """Rename what was built as in releases.toml, and write versions and digests."""
     import toml
 
@@ -87,7 +93,7 @@ def _arrange(out: Path, mirror: Path) -> None:
         (out / name).rename(mirror / name)
     table = {part: {versions[part]: {"amd64": _described(mirror / names[part])}} for part in names}
     ref = f"refs/tags/v{versions['containerd']}"
-    source = {"ref": ref, "commit": (out / "commit").read_text().strip(), "mode": "gopath"}
+    source = {"ref": ref, "commit": (out / "commit").read_text().strip(), "mode": mode}
     document = {**table, "containerd": {versions["containerd"]: source}, "set": {"lab": versions}}
     (mirror / "releases.toml").write_text(toml.dumps(document))
 

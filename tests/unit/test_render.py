@@ -44,7 +44,7 @@ def test_the_filter_sh_is_what_a_shell_reads_back(value: str) -> None:
 
 def test_templates_end_with_one_newline_and_hold_no_markup() -> None:
     for name, text in shell_examples().items():
-        if name == "lab-mirror":
+        if name.startswith("lab-mirror"):
             continue  # it has Go's own templates in it
         assert "{{" not in text, name
         assert "{%" not in text, name

@@ -132,7 +132,7 @@ def offers(monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> N
             raise error
         return "http://10.0.2.2:15000"
 
-    monkeypatch.setattr(mirror, "build", lambda: Path("/a mirror"))
+    monkeypatch.setattr(mirror, "build", lambda _: Path("/a mirror"))
     monkeypatch.setattr(registry, "start", start)
 
 
@@ -178,7 +178,7 @@ def test_a_registry_that_starts_during_a_failure_is_stopped_and_removed(
         running.clear()
 
     monkeypatch.setattr(tools, "check", lambda: None)
-    monkeypatch.setattr(mirror, "build", lambda: Path("/a mirror"))
+    monkeypatch.setattr(mirror, "build", lambda _: Path("/a mirror"))
     monkeypatch.setattr(registry, "start", start)
     monkeypatch.setattr(registry, "stop", stop)
     monkeypatch.setattr(kinds, "choose", choose)
