@@ -73,13 +73,17 @@ def integration(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def matrix(session: nox.Session) -> None:
-    """Test lab.demo on a fresh Debian; deploy, direct pools and repair on Debian's kernels. After `--`: as above."""
+    """Test lab.demo on a fresh Debian; then, on each Debian's own kernel and with its own containerd, what `releases` tests,
+    direct pools and repair. After `--`: as above.
+    """
     if not session.posargs:
         python(session, "-m", "pytest", "tests/integration/matrix", "-ra", "-v", "--timeout=3600")
-    tests = chosen(session, [f"tests/integration/test_{name}.py" for name in ("debian_kernel", "direct", "repair")])
+    files = [*(f"test_{name}.py" for name in ("debian_kernel", "direct", "repair")), "releases"]
+    tests = chosen(session, [f"tests/integration/{name}" for name in files])
     for suite in ("bookworm", "trixie", "forky"):
-        options = ["-ra", "-v", "--machine=debian", f"--suite={suite}", "--numprocesses=auto", "--dist=loadfile"]
-        python(session, "-m", "pytest", *tests, *options, *session.posargs)
+        own = [f"--suite={suite}", "--own-containerd", "--release=lab", "--machine=debian"]
+        options = ["-ra", "-v", "--numprocesses=auto", "--dist=loadfile"]
+        python(session, "-m", "pytest", *tests, *own, *options, *session.posargs)
 
 
 @nox.session(default=False)

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from fabfile.lab import directory, kinds, machines
+from fabfile.lab import directory, kinds, machines, mirror
 from fabfile.lab.container import has_thin_pools
 from fabfile.paths import REPOSITORY
 from tests.integration import forked, leaks, times
@@ -33,6 +33,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Options after `nox -s integration --`."""
     parser.addoption("--keep", action="store_true", help="leave the machines of a failed test running")
     parser.addoption("--suite", default="bookworm", help="Debian generation of the machines")
+    parser.addoption(
+        "--own-containerd", action="store_true", help="deploy what the machines' suite has, instead of bookworm's"
+    )
     parser.addoption("--machine", default="", help="kind of the machines: kvm, uml, tcg, or debian for Debian's kernel")
     parser.addoption(
         "--rounds", type=int, default=2, help="how often a machine loses its power in test_soak, and reboots"
@@ -101,13 +104,18 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["LAB_DIR"] = tempfile.mkdtemp(prefix="containerd-devmapper-lab-", dir=place)
 
 
+def packages(config: pytest.Config) -> str:
+    """The suite from whose packages the lab's mirror is made."""
+    return str(config.getoption("--suite")) if config.getoption("--own-containerd") else mirror.SUITE
+
+
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Report the kernel of the machines. What all of them need, mirror and image, is made here at the same time."""
     if config.option.collectonly:
         return []
     suite, name = config.getoption("--suite"), config.getoption("--machine")
     with ThreadPoolExecutor() as both:
-        holds, (kind, image) = both.submit(machines.offer), kinds.choose(suite, name)
+        holds, (kind, image) = both.submit(machines.offer, packages(config)), kinds.choose(suite, name)
     holds.result()
     return [f"machines: Debian {suite}, {kind.what}, Linux {image.version}"]
 
@@ -179,6 +187,7 @@ def started(request: pytest.FixtureRequest, suite: str, **options: Any) -> Itera
     failed = request.session.testsfailed
     asked = str(request.config.getoption("--machine"))
     options.setdefault("kind", asked or getattr(request.module, "KERNEL", ""))
+    options.setdefault("mirror", packages(request.config))
     begin = monotonic()
     (new,) = machines.up(1, suite, **options)
     times.note("machine", f"{request.module.__name__} ({new.kind})", monotonic() - begin)
@@ -200,9 +209,9 @@ def started(request: pytest.FixtureRequest, suite: str, **options: Any) -> Itera
 
 
 @pytest.fixture(scope="session")
-def golden(lab: Path, suite: str, kind: str) -> Golden:
+def golden(request: pytest.FixtureRequest, lab: Path, suite: str, kind: str) -> Golden:
     """Everything, deployed once on an empty machine."""
-    return golden_machine.find(suite, kind)
+    return golden_machine.find(suite, kind, packages(request.config))
 
 
 @pytest.fixture(scope="module")

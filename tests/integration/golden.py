@@ -45,11 +45,11 @@ class Golden(msgspec.Struct, frozen=True):
     seen: Seen
 
 
-def find(suite: str, name: str) -> Golden:
-    """Find the machine of a suite and kind in the cache, or make it."""
+def find(suite: str, name: str, mirror: str) -> Golden:
+    """Find the machine of a suite, kind and mirror (see `machines.up`) in the cache, or make it."""
     kind, image = kinds.choose(suite, name)
-    directory = paths.cache() / "golden" / _digest(kind, image)
-    store.find(directory, lambda part, log: _make(kind, image, part))
+    directory = paths.cache() / "golden" / _digest(kind, image, mirror)
+    store.find(directory, lambda part, log: _make(kind, image, part, mirror))
     os.utime(directory)
     _prune(directory.parent)
     seen = msgspec.json.decode((directory / "seen.json").read_bytes(), type=Seen)
@@ -63,9 +63,9 @@ def _prune(directory: Path) -> None:
         files.remove(old)
 
 
-def _digest(kind: Kind, image: Image) -> str:
+def _digest(kind: Kind, image: Image, mirror: str) -> str:
     # The directory as well, because a qcow2 disk names its backing file by an absolute path.
-    parts = [kind.name, image.id, str(image.directory), *machines.offer().values(), store.FORMAT]
+    parts = [kind.name, image.id, str(image.directory), *machines.offer(mirror).values(), store.FORMAT]
     digest = hashlib.sha256("\0".join(parts).encode())
     for name in DEPENDS:
         place = paths.REPOSITORY / name
@@ -77,9 +77,9 @@ def _digest(kind: Kind, image: Image) -> str:
     return digest.hexdigest()[:16]
 
 
-def _make(kind: Kind, image: Image, part: Path) -> None:
+def _make(kind: Kind, image: Image, part: Path, mirror: str) -> None:
     """Deploy on an empty machine, and shut it down again."""
-    (first,) = machines.up(1, image.suite, kind=kind.name)
+    (first,) = machines.up(1, image.suite, kind=kind.name, mirror=mirror)
     machine = Machine(first)
     try:
         fresh = machine.state()

@@ -105,7 +105,7 @@ OTHERS = {
 @pytest.fixture(scope="module")
 def machine(request: pytest.FixtureRequest, lab: object, suite: str) -> Iterator[Machine]:
     """A machine with a disk of each kind."""
-    with started(request, suite, disks=[SMALL] * len(CATALOGUE), mirror=False) as machine:
+    with started(request, suite, disks=[SMALL] * len(CATALOGUE), mirror="") as machine:
         names = "\n".join(f"{kind}=$(readlink -e {path})" for kind, path in DISKS.items())
         machine.ssh(f"{names}\n{MAKE}")
         yield machine

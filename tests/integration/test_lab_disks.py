@@ -41,7 +41,7 @@ blockdev --rereadpt "$1"; udevadm settle
 @pytest.fixture(scope="module")
 def machine(request: pytest.FixtureRequest, lab: Path, suite: str) -> Iterator[Machine]:
     """A machine with all of these disks."""
-    with started(request, suite, disks=DISKS, mirror=False) as machine:
+    with started(request, suite, disks=DISKS, mirror="") as machine:
         yield machine
 
 

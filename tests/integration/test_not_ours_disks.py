@@ -19,7 +19,7 @@ from tests.integration.others_disks import KINDS, MAKE, direct, disk, emptied, p
 @pytest.fixture(scope="module")
 def machine(request: pytest.FixtureRequest, lab: object, suite: str) -> Iterator[Machine]:
     """A machine with foreign disks."""
-    with started(request, suite, disks=["300M"] * len(KINDS), mirror=False) as machine:
+    with started(request, suite, disks=["300M"] * len(KINDS), mirror="") as machine:
         names = "\n".join(f"{kind}={disk(machine, kind)}" for kind in KINDS)
         machine.ssh(f"{names}\n{MAKE}")
         yield machine

@@ -53,15 +53,15 @@ def test_a_disk_stays_sparse_on_its_way_to_another_file_system(
     monkeypatch.setattr(machines, "up", lambda *_, **__: [machine])
     monkeypatch.setattr(machines, "remove", lambda _: None)
     monkeypatch.setattr(golden, "Machine", Deployed)
-    golden._make(kinds.KINDS["uml"], Image("bookworm", tmp_path), tmp_path)
+    golden._make(kinds.KINDS["uml"], Image("bookworm", tmp_path), tmp_path, "bookworm")
     kept = (tmp_path / "root").stat()
     assert kept.st_size == SIZE and kept.st_blocks * 512 < SIZE / 100 and not disk.exists()
 
 
 def test_a_disk_belongs_to_one_place_of_its_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An image that was moved with the cache has the same identity."""
-    monkeypatch.setattr(machines, "offer", lambda: {})
+    monkeypatch.setattr(machines, "offer", lambda _: {})
     monkeypatch.setattr(Image, "id", "same")
     kind = kinds.KINDS["tcg"]
-    names = {golden._digest(kind, Image("bookworm", tmp_path / place)) for place in ("a", "b", "b")}
+    names = {golden._digest(kind, Image("bookworm", tmp_path / place), "bookworm") for place in ("a", "b", "b")}
     assert len(names) == 2
