@@ -73,8 +73,8 @@ def integration(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def matrix(session: nox.Session) -> None:
-    """Test lab.demo on a fresh Debian; then, on each Debian's own kernel and with its own containerd, what `releases` tests,
-    direct pools and repair. After `--`: as above.
+    """Test lab.demo on a fresh Debian; then, on each Debian's own kernel and with its own containerd, what `releases`
+    tests, direct pools and repair. After `--`: as above.
     """
     if not session.posargs:
         python(session, "-m", "pytest", "tests/integration/matrix", "-ra", "-v", "--timeout=3600")
