@@ -104,11 +104,13 @@ room=$(stat -f -c '%a %S' /run 2>/dev/null)
 udev=''
 if [ -S /run/udev/control ]; then
   udev=silent
-  if udevadm control --ping --timeout={udev_limit} 2>/dev/null; then udev=answers; fi
+  said=$(udevadm control --ping --timeout={udev_limit} 2>&1) && udev=answers
+  # Systemd has the option since 241.
+  case $said in *'unrecognized option'*) udev='' ;; esac
 fi
 """
 """Set `room` to the free space in /run, BLOCKS SIZE, and `udev` to whether udev answers; empty: it does not run, and
-then nothing waits for it."""
+then nothing waits for it, or it cannot be asked."""
 
 USES = (
     (UNITS, {"containerd", "pool", "smoke", "units"}),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
+from pathlib import Path
 
 import pytest
 from invoke import Context
 
 from fabfile import facts, target
-from fabfile.facts.prelude import AT_REST, NEXT_LINE
+from fabfile.facts.prelude import AT_REST, NEXT_LINE, RUN
 from fabfile.facts.query import Query
 
 RUNS = "MainPID=662\nActiveState=active\nSubState=running\nJob=\nNeedDaemonReload=no\n"
@@ -56,3 +58,24 @@ def waits_for(units: list[str], aside: str = "") -> list[str]:
 def test_facts_are_gathered_whatever_the_directory_is_called(c: Context, directory: str) -> None:
     said = target.sh(c, facts.script(Query(dir=directory)), "looking", limit=30, look=True)
     assert facts.parse(said).pool
+
+
+@pytest.mark.parametrize(
+    ("answer", "udev"),
+    [
+        ("exit 0", "answers"),
+        ("echo 'Connection timed out' >&2; exit 1", "silent"),
+        ("""echo "control: unrecognized option '--ping'" >&2; exit 1""", ""),  # systemd 239, of RHEL 8
+    ],
+)
+def test_a_udevadm_that_cannot_ping_does_not_count_as_a_udev_that_is_silent(
+    tmp_path: Path, answer: str, udev: str
+) -> None:
+    script = RUN.format(udev_limit=3).replace("/run/udev/control", "control")
+    with socket.socket(socket.AF_UNIX) as control:
+        control.bind(str(tmp_path / "control"))
+        done = subprocess.run(
+            ["sh", "-euc", f'udevadm() ( {answer}; )\n{script}\necho "$udev"'],
+            capture_output=True, text=True, check=True, cwd=tmp_path,
+        )  # fmt: skip
+    assert done.stdout == f"{udev}\n"
