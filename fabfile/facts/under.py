@@ -12,7 +12,8 @@ set -- /sys/block/loop*/loop
 if [ -d "$1" ]; then
   echo "directory $(cd -P "$dir" 2>/dev/null && pwd || echo "$dir")"
   while read -r l back inode path; do
-    [ -n "$l" ] || continue
+    # A file on a dead file system has neither device nor inode, and its path takes their place.
+    case $back in '' | *[!0-9:]*) continue ;; esac
     read -r sectors <"/sys/dev/block/$l/size" && echo "loop $l $back $inode $sectors $path"
   done <<LOOPS
 $(losetup -n -O MAJ:MIN,BACK-MAJ:MIN,BACK-INO,BACK-FILE)

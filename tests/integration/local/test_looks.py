@@ -12,6 +12,7 @@ from invoke import Context
 from fabfile import facts, target
 from fabfile.facts.prelude import AT_REST, NEXT_LINE, RUN
 from fabfile.facts.query import Query
+from fabfile.facts.under import LOOPS
 
 RUNS = "MainPID=662\nActiveState=active\nSubState=running\nJob=\nNeedDaemonReload=no\n"
 EXITED = "MainPID=0\nActiveState=active\nSubState=exited\nJob=\nNeedDaemonReload=no\n"
@@ -79,3 +80,18 @@ def test_a_udevadm_that_cannot_ping_does_not_count_as_a_udev_that_is_silent(
             capture_output=True, text=True, check=True, cwd=tmp_path,
         )  # fmt: skip
     assert done.stdout == f"{udev}\n"
+
+
+def test_a_loop_device_on_a_dead_file_system_does_not_hide_the_others(tmp_path: Path) -> None:
+    for number in ("7:0", "7:1", "7:2"):
+        (tmp_path / f"sys/dev/block/{number}").mkdir(parents=True)
+        (tmp_path / f"sys/dev/block/{number}/size").write_text("2048\n")
+    (tmp_path / "sys/block/loop0/loop").mkdir(parents=True)
+    told = """
+  7:0   253:1      77 /a pool/data
+  7:1                 /mnt/dead/a 7
+  7:2                 /mnt/dead/data
+"""
+    script = f"dir={tmp_path} told=$1\nlosetup() {{ echo \"$told\"; }}\n{LOOPS.replace('/sys/', 'sys/')}"
+    done = subprocess.run(["sh", "-euc", script, "sh", told], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[1:] == ["loop 7:0 253:1 77 2048 /a pool/data"]
