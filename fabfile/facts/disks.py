@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from fabfile.facts.prelude import LVM_WAIT
 from fabfile.render import render
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Disk(msgspec.Struct, frozen=True):
 @cache
 def functions() -> str:
     """Shell functions: `look DEVICE` inspects a disk. A script that writes to the disk calls it again right before."""
-    return render("pool/look.sh.j2")
+    return render("pool/look.sh.j2", lvm_wait=LVM_WAIT)
 
 
 ALL = """models=$(lsblk -n -r -o KNAME,MODEL)

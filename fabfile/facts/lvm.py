@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fabfile.facts import volume_group
+from fabfile.facts import prelude, volume_group
 from fabfile.facts.volume_group import REPORT, Group
 from fabfile.keyvalue import lines
 
@@ -75,6 +75,8 @@ class Lvm(msgspec.Struct, frozen=True):
     """UUID of each volume and volume group, without hyphens → `VG/LV`, or `VG`."""
     suspended: tuple[str, ...] = ()
     """Suspended devices, for which LVM would hang; if there are any, it was not queried."""
+    busy: bool = False
+    """LVM took too long to answer: another of its commands holds a lock, or a disk does not respond."""
     hidden: dict[str, Hidden] = {}
     """Device → physical volume that devices file or filters hide; searched if the group is missing or lacks a disk."""
 
@@ -89,13 +91,16 @@ class Lvm(msgspec.Struct, frozen=True):
 
 
 HIDDEN = f"""case $report in
+  *"busy yes"*) exit 0 ;;
   *'"vg_missing_pv_count":"'[1-9]*) ;;
   *'"vg_name":"'"$vg"'"'*) exit 0 ;;
 esac
-pvs="lvm pvs --noheadings -o pv_name,pv_uuid,vg_uuid,vg_name"
-$pvs --config '{ALL_DEVICES}' 2>/dev/null | while read -r name of; do
-  echo "hidden $(readlink -e "$name" || echo "$name") $of"
-done
+asked lvm pvs --noheadings -o pv_name,pv_uuid,vg_uuid,vg_name --config '{ALL_DEVICES}'
+while read -r name of; do
+  [ -z "$name" ] || echo "hidden $(readlink -e "$name" || echo "$name") $of"
+done <<PVS
+$reply
+PVS
 """
 """Shell, the last part: print all physical volumes if `$report` does not show the complete group `$vg`."""
 
@@ -118,14 +123,14 @@ export LVM_SUPPRESS_FD_WARNINGS=1
 echo "group $vg"
 echo "seed $(cat /proc/sys/kernel/random/uuid)"
 echo "system $(lvm systemid 2>/dev/null | sed 's/^ *system ID: *//')"
-suspended=$(dmsetup info -c --noheadings --separator ' ' -o suspended,name 2>/dev/null | sed -n 's/^Suspended //p')
-[ -z "$suspended" ] || {{ echo "$suspended" | sed 's/^/suspended /'; exit 0; }}
+[ -z "$suspended" ] || {{ echo "suspended$suspended"; exit 0; }}
 config=$(lvm lvmconfig --typeconfig full {" ".join(SETTINGS)} 2>/dev/null)
 echo "$config" | sed 's/^/set /'
 dir=$(echo "$config" | sed -n 's/^profile_dir="\(.*\)"$/\1/p')
 if [ -f "$dir/$name.profile" ]; then echo profile; sed 's/^/|/' "$dir/$name.profile"; fi
 disks=$(lsblk -a -n -r -o MAJ:MIN,KNAME,SERIAL,WWN)
-lvm pvs --foreign --nohints --noheadings -o pv_name,pv_major,pv_minor 2>/dev/null | while read -r name major minor; do
+asked lvm pvs --foreign --nohints --noheadings -o pv_name,pv_major,pv_minor
+while read -r name major minor; do
   if [ ! -b "$name" ] || [ ! -r "/sys/dev/block/$major:$minor/size" ]; then continue; fi
   sys=/sys/dev/block/$major:$minor real=$name serial='' sector=512
   read -r size <"$sys/size"
@@ -139,8 +144,15 @@ $disks
 DISKS
   echo "device $real $sector $((size * 512)) $serial"
   [ "$real" = "$name" ] || echo "alias $name $real"
-done
-all() {{ lvm fullreport {how} {reports} 2>&1 >&3 | sed 's/^ */said /'; }}
+done <<PVS
+$reply
+PVS
+all() {{
+  {{
+    timeout -s KILL {prelude.LVM_WAIT} lvm fullreport {how} {reports} ||
+      [ $? -ne 137 ] || printf '\nbusy yes\n'
+  }} 2>&1 >&3 | sed 's/^ */said /'
+}}
 report=$(all 3>&1)
 echo "$report"
 [ -n "$vg" ] || exit 0
@@ -174,7 +186,8 @@ def parse(text: str) -> Lvm | None:
     settings = dict(line.removeprefix("set ").split("=", 1) for line in plain if line.startswith("set "))
     disks = [[*line.split()[1:], "", ""] for line in plain if line.startswith("hidden ")]
     found = lines("\n".join(plain))
-    parts = volume_group.report("\n".join(report)) if report else []
+    busy = "busy" in found
+    parts = volume_group.report("\n".join(report)) if report and not busy else []
     for pv in (pv for part in parts for pv in part.get("pv", [])):
         pv["pv_name"] = aliases.get(pv["pv_name"], pv["pv_name"])
     asked = [part for part in parts if any(vg["vg_name"] == found["group"] for vg in part.get("vg", []))]
@@ -191,6 +204,7 @@ def parse(text: str) -> Lvm | None:
         profile="".join(profile) if "profile" in found else None,
         said=tuple(said),
         names=volume_group.names(parts),
-        suspended=tuple(line.partition(" ")[2] for line in plain if line.startswith("suspended ")),
+        suspended=tuple(name for line in plain if line.startswith("suspended ") for name in line.split()[1:]),
+        busy=busy,
         hidden={name: Hidden(uuid, group, of) for name, uuid, of, group, *_ in disks if name not in physical},
     )

@@ -211,7 +211,7 @@ def parse(text: str) -> Pool:
         if len(place) >= 3
         else None,
         missing=int(found.get("missing", ["0"])[0]),
-        volume=under.volume(found) if "group" in found else None,
+        volume=under.volume(found) if {"group", "suspended", "busy"} & found.keys() else None,
         suspended=found.get("info", [""])[:1] == ["Suspended"],
         uuid=" ".join(found.get("info", [])[1:]),
         active=found.get("active") == ["active"],

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 WAIT = 60
 """Seconds that the script waits for units that are starting or stopping."""
 
+LVM_WAIT = 60
+"""Seconds within which LVM has to answer: each of its commands waits for those that hold the lock of the group."""
+
 BRIEFLY = 3
 """Seconds that it waits for the pool's monitor. A run may take long if it enlarges the pool, but until it ends, systemd
 does not report how the last one ended."""
@@ -112,10 +115,21 @@ fi
 """Set `room` to the free space in /run, BLOCKS SIZE, and `udev` to whether udev answers; empty: it does not run, and
 then nothing waits for it, or it cannot be asked."""
 
+LVM = """
+{find_suspended}find_suspended
+asked() {{
+  reply=$(timeout -s KILL {lvm_wait} "$@" 2>/dev/null)
+  [ $? -ne 137 ] || {{ echo "busy yes"; exit 0; }}
+}}
+"""
+"""Set `suspended` to the suspended devices, for which LVM would wait for ever. `asked COMMAND...` sets `reply` to what
+LVM says; if that takes too long, it ends the fragment. LVM blocks all other signals while it waits for a lock."""
+
 USES = (
     (UNITS, {"containerd", "pool", "smoke", "units"}),
     (POOLS, {"pool", "instances", "smoke", "proof"}),
     (RUN, {"proof", "units"}),
+    (LVM, {"pool", "lvm"}),
 )
 """The parts, and the facts whose fragments use them."""
 
@@ -127,6 +141,8 @@ def text(query: Query, names: Sequence[str]) -> str:
         query: what the facts are about.
         names: names of the facts.
     """
+    from fabfile.render import render
+
     monitor = f"devmapper-pool-monitor@{query.pool}"
     systemd = (query.daemon.unit, f"devmapper-pool@{query.pool}.service", f"{monitor}.timer", f"{monitor}.service")
     return "".join(part for part, users in USES if users & set(names)).format(
@@ -138,4 +154,6 @@ def text(query: Query, names: Sequence[str]) -> str:
         units=" ".join(map(target.quote, systemd)),
         pool=target.quote(query.pool),
         udev_limit=units.UDEV,
+        find_suspended=render("pool/suspended.sh.j2"),
+        lvm_wait=LVM_WAIT,
     )

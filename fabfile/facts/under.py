@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from fabfile.facts.lvm import ALL_DEVICES
+from fabfile.facts.prelude import LVM_WAIT
 
 LOOPS = r"""
 # A deleted file is still in use by its device.
@@ -25,26 +26,34 @@ fi
 VOLUME = r"""
 [ -z "${VOLUME-}" ] || volume=$VOLUME
 [ -n "$volume" ] && command -v lvs >/dev/null || exit 0
-group=$(vgs --noheadings --nosuffix --units b -o vg_free,vg_extent_size "${volume%/*}" 2>/dev/null)
+[ -z "$suspended" ] || { echo "suspended$suspended"; exit 0; }
+asked vgs --noheadings --nosuffix --units b -o vg_free,vg_extent_size "${volume%/*}"
+group=$reply
 echo "group $group"
 if [ -z "$group" ]; then
   all='@ALL_DEVICES@'
-  # shellcheck disable=SC2046 # their words
-  echo hidden $(pvs --noheadings -o pv_name -S "vg_name=${volume%/*}" --config "$all" 2>/dev/null)
+  asked pvs --noheadings -o pv_name -S "vg_name=${volume%/*}" --config "$all"
+  # shellcheck disable=SC2086 # their words
+  echo hidden $reply
   set -- devices/use_devicesfile devices/devicesfile devices/filter devices/global_filter
   echo "hides $(lvmconfig --typeconfig full "$@" 2>/dev/null | tr -d ' \t' | tr '\n' ' ')"
 fi
-found=$(lvs --noheadings --nosuffix --units b -o lv_size,lv_uuid,lv_attr,lv_tags "$volume" 2>/dev/null)
+asked lvs --noheadings --nosuffix --units b -o lv_size,lv_uuid,lv_attr,lv_tags "$volume"
+found=$reply
 echo "volume $found"
 # What LVM says against creating it: the group is exported, misses disks, or has a name that is not unique.
 if [ -n "$group" ] && [ -z "$found" ]; then
-  said=$(lvm lvcreate --test -y -l 1 -n "${volume#*/}" "${volume%/*}" 2>&1 </dev/null) ||
-    echo "against $(echo "$said" | sed '/TEST MODE/d' | tail -n 1)"
+  said=$(timeout -s KILL @LVM_WAIT@ lvm lvcreate --test -y -l 1 -n "${volume#*/}" "${volume%/*}" 2>&1 </dev/null) ||
+    case $? in
+      137) echo "busy yes"; exit 0 ;;
+      *) echo "against $(echo "$said" | sed '/TEST MODE/d' | tail -n 1)" ;;
+    esac
 fi
 id=$(echo "${VOLUME_UUID-}" | tr -d -)
 if [ -z "$found" ] && [ -n "$id" ]; then
-  # shellcheck disable=SC2046 # its words
-  echo renamed $(lvs --noheadings -o vg_name,lv_name -S "lv_uuid=$VOLUME_UUID" 2>/dev/null)
+  asked lvs --noheadings -o vg_name,lv_name -S "lv_uuid=$VOLUME_UUID"
+  # shellcheck disable=SC2086 # its words
+  echo renamed $reply
   # If a disk vanished, LVM no longer knows the volume, but the kernel still has its device.
   dmsetup info -c --noheadings --separator ' ' -o major,minor,name,uuid 2>/dev/null |
     while read -r major minor dev uuid; do case $uuid in LVM-*"$id") echo "left $dev $major:$minor" ;; esac; done
@@ -57,7 +66,7 @@ fi
 mapped=/dev/mapper/$(echo "$volume" | sed 's/-/--/g; s,/,-,')
 echo "mounted $({ findmnt -n -o TARGET -S "/dev/$volume" || findmnt -n -o TARGET -S "$mapped"; } | head -n 1)"
 """
-VOLUME = VOLUME.replace("@ALL_DEVICES@", ALL_DEVICES)
+VOLUME = VOLUME.replace("@ALL_DEVICES@", ALL_DEVICES).replace("@LVM_WAIT@", str(LVM_WAIT))
 """Shell, the last part: print the volume in the pool's record, or else `$volume`."""
 
 DELETED = " (deleted)"
@@ -109,6 +118,10 @@ class Volume(msgspec.Struct, frozen=True):
     """Disks of the group, if LVM's devices file or filters hide them, and thereby the group."""
     hides: dict[str, str] = {}
     """LVM's settings for devices file and filters, if the group is not found."""
+    suspended: tuple[str, ...] = ()
+    """Suspended devices, for which LVM would wait for ever; if there are any, it was not queried."""
+    busy: bool = False
+    """LVM took too long to answer, so that what the other fields lack may exist."""
 
     @property
     def active(self) -> bool:
@@ -153,5 +166,7 @@ def volume(found: dict[str, list[str]]) -> Volume:
         left=tuple(found.get("left", [])),
         renamed="/".join(found.get("renamed", [])),
         hidden=tuple(found.get("hidden", [])),
+        suspended=tuple(found.get("suspended", [])),
+        busy="busy" in found,
         hides={key: value.strip('"') for key, _, value in (each.partition("=") for each in found.get("hides", []))},
     )

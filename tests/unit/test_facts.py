@@ -87,7 +87,7 @@ def test_gather_looks_also_when_dry() -> None:
 @pytest.mark.parametrize("name", facts.MODULES)
 def test_a_fragment_runs_behind_what_it_uses(name: str) -> None:
     fragment = facts.MODULES[name].fragment(Query(image="r/i:t", prove=True))
-    uses = (r"\b(unit|way) \d|\$units\b", r"\$pools\b|\$\{?held\b", r"\$udev\b|\$\{?room\b")
+    uses = (r"\b(unit|way) \d|\$units\b", r"\$pools\b|\$\{?held\b", r"\$udev\b|\$\{?room\b", r"\$suspended\b|\basked ")
     assert [name in users for _, users in prelude.USES] == [bool(re.search(use, fragment)) for use in uses]
 
 

@@ -37,6 +37,8 @@ def losses(have: Facts, name: str) -> list[Loss]:
     recorded = have.instances.pools.get(name)
     if not isinstance(recorded, LoopRecord) or recorded.making:
         return []
+    if not have.pool.table and visibility.unasked(have.pool.volume):
+        return []  # nothing may be missing but LVM's answer
     start = f"systemctl restart {words(units.unit(name))} && systemctl start {owner(recorded).unit}"
     volume = _volume(have, recorded, start)
     mount = [] if _are(have, recorded) else _mount(have, recorded, start)
@@ -75,7 +77,7 @@ def refuse(have: Facts, name: str, *, except_for: frozenset[str] = frozenset()) 
 
 def _volume(have: Facts, recorded: LoopRecord, start: str) -> list[Loss]:
     name, now = recorded.volume, have.pool.volume
-    if not name:
+    if not name or visibility.unasked(now):
         return []
     group, _, volume = name.partition("/")
     if now and now.size is None and now.renamed:

@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from fabfile import hints
 from fabfile.facts import Facts
 from fabfile.facts.lvm import Lvm
+from fabfile.facts.prelude import LVM_WAIT
 from fabfile.facts.record import LvmRecord, Record
+from fabfile.facts.under import Volume as Under
 from fabfile.facts.volume_group import Volume
 from fabfile.plan import words
 from fabfile.pool.health import rerun
@@ -29,19 +31,21 @@ GONE = "pool gone"
 
 
 def findings(have: Facts, name: str, recorded: Record | None) -> list[Advice]:
-    """List what is wrong with a direct pool in LVM; nothing for a loop pool, or if LVM sees it well.
+    """List what is wrong with a direct pool in LVM; nothing if LVM sees it well.
+
+    Of a loop pool, only whether LVM can be asked about the volume under it; see `missing` for the rest.
 
     Args:
         have: facts of the machine.
         name: the pool's name.
         recorded: its record.
     """
+    direct = isinstance(recorded, LvmRecord)
+    if recorded and (why := unasked(have.lvm if direct else have.pool.volume)):
+        return [Advice("pool in LVM", "fail", *why)]
     lvm = have.lvm
     if not isinstance(recorded, LvmRecord) or lvm is None:
         return []
-    if lvm.suspended:
-        found = f"LVM cannot be queried while {' '.join(lvm.suspended)} is suspended: it would hang"
-        return [Advice("pool in LVM", "fail", found, words("dmsetup", "resume", *lvm.suspended))]
     group = recorded.vg
     if len(lvm.groups) > 1:
         which = "; ".join(f"{one.uuid} on {' '.join(one.devices)}" for one in lvm.groups)
@@ -51,6 +55,18 @@ def findings(have: Facts, name: str, recorded: Record | None) -> list[Advice]:
     if volume is None:
         return [_unseen(have, name, recorded)]
     return [*_disks(have, recorded, volume), *_settings(lvm, recorded, volume), *_ids(have, name, recorded, volume)]
+
+
+def unasked(of: Lvm | Under | None) -> tuple[str, str] | None:
+    """Return why LVM was not asked, or did not answer, and what to do; None if it did."""
+    if of and of.suspended:
+        found = f"LVM cannot be queried while {' '.join(of.suspended)} is suspended: it would wait for ever"
+        return found, words("dmsetup", "resume", *of.suspended)
+    if of and of.busy:
+        why = "another of its commands holds a lock, or a disk does not respond"
+        way = "see which of its commands run: lslocks | grep /lvm/; then run it again"
+        return f"LVM did not answer within {LVM_WAIT} s: {why}", way
+    return None
 
 
 def identity(have: Facts, recorded: LvmRecord) -> tuple[str, str]:

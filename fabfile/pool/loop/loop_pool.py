@@ -27,6 +27,7 @@ from fabfile.pool.loop.filesystem import refuse_missing, refuse_unfit
 from fabfile.pool.loop.spec import LoopSpec, has_meta
 from fabfile.pool.loop.volume import Volume, volume
 from fabfile.pool.loop.volume import changes as volume_changes
+from fabfile.pool.lvm import volume_group
 from fabfile.pool.safety import gate
 
 
@@ -73,6 +74,7 @@ def plan(have: Facts, want: LoopSpec, under: Volume | None) -> list[Change]:
         Refused: the machine cannot have this pool, or something else is in its place.
     """
     refuse_machine(have)
+    volume_group.refuse_unasked(have.pool.volume)
     systemd.refuse_changing(units.unit(want.name), have.pool.changing)
     ownership.refuse_foreign(have, Daemon(want.instance), want.name, want.dir)
     ownership.refuse_move(have, Daemon(want.instance), want.name, want.dir)

@@ -14,6 +14,7 @@ from fabfile.facts.record import LoopRecord
 from fabfile.plan import Change, Command, words
 from fabfile.pool.health import visibility
 from fabfile.pool.loop import fstab, identity
+from fabfile.pool.lvm import volume_group
 from fabfile.pool.safety import disk_checks as disks
 from fabfile.pool.safety import gate
 from fabfile.sizes import MIB
@@ -98,6 +99,7 @@ def changes(have: Facts, want: Volume, pool: str, conf: str, recorded: LoopRecor
             and has other content than an unused ext4; or the mount would hide files.
     """
     now = have.pool.volume
+    volume_group.refuse_unasked(now)
     if now and now.hidden:
         found, way = visibility.hiding(now.hides, now.hidden, want.group)
         raise Refused(f"LVM ignores the volume group {want.group}", found, hint=way)
@@ -241,12 +243,13 @@ def undone(have: Facts, recorded: LoopRecord, pool: str, conf: str, dir: str) ->
         dir: the directory at which the volume is mounted.
 
     Raises:
-        Refused: the record does not identify the volume.
+        Refused: the record does not identify the volume, or LVM could not be asked about it.
     """
     name, made = recorded.volume, recorded.volume_made
     now, path = have.pool.volume, f"/dev/{name}"
     if not now or not name:
         return []
+    volume_group.refuse_unasked(now)
     uuid, fs = _known(now, recorded, pool, dir)
     plan: list[Change] = []
     if uuid and recorded.making is None:

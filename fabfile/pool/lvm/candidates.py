@@ -8,12 +8,14 @@ import msgspec
 
 from fabfile import sizes
 from fabfile.answer import show
+from fabfile.console import say
 from fabfile.context import Context
 from fabfile.facts import Facts, gather
 from fabfile.facts.disks import Disk
 from fabfile.facts.query import Query
 from fabfile.facts.volume_group import Group
 from fabfile.outcome import result
+from fabfile.pool.health import visibility
 from fabfile.pool.lvm import volume_group as group_module
 from fabfile.pool.safety import disk_checks
 
@@ -88,6 +90,9 @@ def table(found: Sequence[Offer]) -> str:
 
 def show_candidates(c: Context) -> None:
     """Print every disk, partition and volume group, and whether a pool can be created on it."""
-    found = offers(gather(c, Query(all_disks=True, only=("lvm", "disks"))))
+    have = gather(c, Query(all_disks=True, only=("lvm", "disks")))
+    found = offers(have)
     result(found)
     show(table(found))
+    if why := visibility.unasked(have.lvm):
+        say(f"volume groups are not listed: {why[0]} → {why[1]}")

@@ -45,7 +45,7 @@ def plan(have: Facts, name: str, known: LvmRecord, force: bool) -> list[Change]:
     """
     if have.lvm is None:
         return []
-    volume_group.refuse_suspended(have.lvm)
+    volume_group.refuse_unasked(have.lvm)
     record = complete(have, name, known)
     _refuse_hidden(have.lvm, have, name, record)
     made = record.own_group

@@ -10,8 +10,10 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.lvm import Lvm
 from fabfile.facts.record import LvmRecord
+from fabfile.facts.under import Volume
 from fabfile.facts.volume_group import Group
-from fabfile.plan import Change, words
+from fabfile.plan import Change
+from fabfile.pool.health import visibility
 
 PROFILES = "/etc/lvm/profile"
 """Where LVM looks for profiles, unless lvm.conf says otherwise."""
@@ -55,18 +57,16 @@ def refuse_programs(have: Facts) -> None:
         raise Refused("programs are missing", f"{', '.join(missing)}{why}", hint=install)
 
 
-def refuse_suspended(lvm: Lvm) -> None:
-    """Refuse to rely on LVM while a device is suspended, when it cannot be queried.
+def refuse_unasked(of: Lvm | Volume | None) -> None:
+    """Refuse to rely on LVM where it could not be asked: what it does not show may exist.
 
     Raises:
-        Refused: with the command that resumes the devices.
+        Refused: with the reason and what to do.
     """
-    if lvm.suspended:
-        raise Refused(
-            f"LVM cannot be queried while {' '.join(lvm.suspended)} is suspended",
-            "it would hang",
-            hint=words("dmsetup", "resume", *lvm.suspended),
-        )
+    if why := visibility.unasked(of):
+        found, way = why
+        what, _, details = found.partition(": ")
+        raise Refused(what, details, hint=way)
 
 
 def usable(have: Facts, name: str, recorded: LvmRecord | None = None) -> Group | None:
@@ -83,7 +83,7 @@ def usable(have: Facts, name: str, recorded: LvmRecord | None = None) -> Group |
     """
     if have.lvm is None:
         return None
-    refuse_suspended(have.lvm)
+    refuse_unasked(have.lvm)
     if have.lvm.settings.get("udev_sync") == "0" and have.lvm.settings.get("udev_rules") != "0":
         raise Refused(
             "LVM does not find the volumes that it makes on the host",

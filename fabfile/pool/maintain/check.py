@@ -12,6 +12,7 @@ from fabfile.outcome import result
 from fabfile.plan import Command
 from fabfile.pool.health import visibility
 from fabfile.pool.health.advice import metadata_full
+from fabfile.pool.lvm import volume_group
 from fabfile.pool.maintain import session
 from fabfile.pool.maintain.session import Session
 
@@ -119,6 +120,7 @@ def check_pool(c: Context, name: str, instance: str) -> None:
         Failed: it is damaged, full, or cannot be checked.
     """
     found = session.find(c, name, instance, TOOLS, ids=True)
+    volume_group.refuse_unasked(found.have.lvm)
     refuse_lost(found.have, found.name)
     if full := metadata_full(found.have, found.name):
         raise Failed(f"the pool {found.name} cannot be checked before its metadata has room", full.found, full.hint)

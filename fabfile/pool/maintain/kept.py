@@ -13,6 +13,7 @@ from fabfile.console import say
 from fabfile.context import Context
 from fabfile.outcome import result
 from fabfile.plan import Command
+from fabfile.pool.lvm import volume_group
 from fabfile.pool.maintain import session
 from fabfile.pool.maintain.session import ManagedPool
 
@@ -57,6 +58,7 @@ def prune_copies(c: Context, name: str, instance: str, *, keep: int) -> None:
         keep: number of copies to keep.
     """
     found = session.find(c, name, instance, ("dmsetup",))
+    volume_group.refuse_unasked(found.have.lvm)
     printed = session.do(c, "pool.kept", found, [prune(found, keep)])
     copies = _copies(printed)
     result([Copy(*copy) for copy in copies])

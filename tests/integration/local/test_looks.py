@@ -10,9 +10,11 @@ import pytest
 from invoke import Context
 
 from fabfile import facts, target
+from fabfile.facts import disks, lvm, pool, prelude
 from fabfile.facts.prelude import AT_REST, NEXT_LINE, RUN
 from fabfile.facts.query import Query
-from fabfile.facts.under import LOOPS
+from fabfile.facts.under import LOOPS, VOLUME
+from fabfile.render import render
 
 RUNS = "MainPID=662\nActiveState=active\nSubState=running\nJob=\nNeedDaemonReload=no\n"
 EXITED = "MainPID=0\nActiveState=active\nSubState=exited\nJob=\nNeedDaemonReload=no\n"
@@ -92,6 +94,75 @@ def test_a_loop_device_on_a_dead_file_system_does_not_hide_the_others(tmp_path: 
   7:1                 /mnt/dead/a 7
   7:2                 /mnt/dead/data
 """
-    script = f"dir={tmp_path} told=$1\nlosetup() {{ echo \"$told\"; }}\n{LOOPS.replace('/sys/', 'sys/')}"
+    script = f'dir={tmp_path} told=$1\nlosetup() {{ echo "$told"; }}\n{LOOPS.replace("/sys/", "sys/")}'
     done = subprocess.run(["sh", "-euc", script, "sh", told], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout.splitlines()[1:] == ["loop 7:0 253:1 77 2048 /a pool/data"]
+
+
+LVM = """
+lvm() { case $1 in systemid) ;; lvmconfig) echo a=1 ;; *) echo "$*" >>called ;; esac; }
+vgs() { lvm vgs; }
+lvs() { lvm lvs; }
+pvs() { lvm pvs; }
+lsblk() { :; }
+sleep() { :; }
+"""
+"""Shell functions in place of LVM's commands, which record what would wait, and of programs that do not matter here."""
+
+WAITS = "timeout() { return 137; }\n"
+"""The same in place of the program that ends a command which takes too long."""
+
+
+def suspended(place: Path, *names: str) -> str:
+    """Make devices in the place of /sys, all suspended but one; return the shell that finds those."""
+    for number, name in enumerate((*names, "not")):
+        device = place / f"sys/block/dm-{number}/dm"
+        device.mkdir(parents=True)
+        (device / "name").write_text(f"{name}\n")
+        (device / "suspended").write_text(f"{int(name in names)}\n")
+    return render("pool/suspended.sh.j2").replace("/sys/", "sys/")
+
+
+def seen(place: Path, script: str) -> str:
+    """What a part of a look prints; no command of LVM's ran."""
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True, cwd=place)
+    assert not (place / "called").exists(), done.stdout
+    return done.stdout
+
+
+def test_suspended_devices_are_found_without_a_program(tmp_path: Path) -> None:
+    ask = 'sleep() { :; }\nPATH=/nowhere\nset -eu\nfind_suspended\necho "$suspended"'
+    assert seen(tmp_path, f"{suspended(tmp_path, 'one', 'two')}{ask}") == " one two\n"
+    assert seen(Path("/"), f"{suspended(tmp_path / 'none')}{ask}") == "\n"
+
+
+@pytest.mark.parametrize(("names", "busy"), [(("other", "another"), False), ((), True)])
+def test_a_look_does_not_wait_for_lvm(tmp_path: Path, names: tuple[str, ...], busy: bool) -> None:
+    before = f"{LVM}{WAITS * busy}" + prelude.LVM.format(find_suspended=suspended(tmp_path, *names), lvm_wait=1)
+    volume = pool.parse(seen(tmp_path, f"{before}volume=vg/lv\n{VOLUME}")).volume
+    assert volume and (volume.suspended, volume.busy) == (names, busy)
+    group = lvm.parse(seen(tmp_path, before + lvm.fragment(Query(vg="vg"))))
+    assert group and (group.suspended, group.busy) == (names, busy)
+
+
+@pytest.mark.parametrize(
+    ("names", "busy", "said"),
+    [
+        (("other",), False, "lvm it cannot be queried while other is suspended: dmsetup resume other\n"),
+        ((), True, "lvm pvs did not end within 60 s: see lslocks | grep /lvm/\n"),
+    ],
+)
+def test_a_disk_is_not_taken_where_lvm_cannot_be_asked(
+    tmp_path: Path, names: tuple[str, ...], busy: bool, said: str
+) -> None:
+    look = disks.functions() + suspended(tmp_path, *names)
+    ask = "opened() { :; }\nset -eu\nsurvey\nmembers=' ' counts=' 0 0' type=''\nphysical"
+    assert seen(tmp_path, f"{LVM}{WAITS * busy}{look}{ask}") == said
+
+
+def test_a_suspended_device_and_what_is_on_it_are_not_read(tmp_path: Path) -> None:
+    look = disks.functions() + suspended(tmp_path, "below")
+    ask = "set -eu\nfind_suspended\nreal=/dev/dm-7\n! readable || echo read"
+    on = "lsblk() { printf '%s\\n' above below vda; }\n"
+    assert seen(tmp_path, f"{LVM}{look}{on}{ask}") == "unreadable below is suspended: dmsetup resume below\n"
+    assert seen(tmp_path, f"{LVM}{look}{ask}") == "read\n"

@@ -16,6 +16,7 @@ from fabfile.facts.pool import Place, Pool
 from fabfile.facts.under import Loop, Volume
 from fabfile.pool import units
 from fabfile.pool.health import missing
+from fabfile.pool.health.advice import down
 from fabfile.pool.loop import identity, loop_pool
 from fabfile.sizes import GIB, MIB
 from tests.unit.pool import groups
@@ -107,6 +108,12 @@ def test_a_mount_is_known_by_the_uuid_of_its_file_system() -> None:
 def test_a_missing_volume_is_named(volume: Volume | None, says: str) -> None:
     (said,) = found(known(machine(Pool(volume=volume)), VOLUME="vg/lv", VOLUME_UUID="u-1"))
     assert says in said
+
+
+def test_a_volume_about_which_lvm_could_not_be_asked_is_not_missing() -> None:
+    have = known(machine(Pool(volume=Volume(suspended=("other",)))), VOLUME="vg/lv", VOLUME_UUID="u-1")
+    assert found(have) == []
+    assert [one.hint for one in down(have, NAME)][:1] == ["dmsetup resume other"]
 
 
 def test_a_lost_pool_is_refused_with_both_fixes() -> None:

@@ -97,6 +97,9 @@ CASES = {
         "LVM cannot be queried while a b is suspended",
         "dmsetup resume a b",
     ),
+    "busy": (
+        lvm(made(), groups=(), busy=True), "LVM did not answer within 60 s: another of its", "lslocks | grep /lvm/"
+    ),
     "copied disk": (
         lvm(made(), said=(f"WARNING: Not using device /dev/vdc for PV {PV}.", f"WARNING: PV {PV} prefers /dev/vdb")),
         "two disks have one identity: WARNING: Not using device /dev/vdc",

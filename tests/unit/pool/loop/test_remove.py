@@ -76,6 +76,12 @@ def test_the_line_and_mount_of_a_volume_on_a_lost_disk_are_removed() -> None:
     assert "remove_lv" not in scripts(changes)
 
 
+@pytest.mark.parametrize("unasked", [Under(suspended=("other",)), Under(busy=True, left=("datavg-lv", "253:4"))])
+def test_nothing_is_removed_where_lvm_could_not_be_asked(unasked: Under) -> None:
+    with pytest.raises(Refused, match=r"LVM (cannot be queried|did not answer)"):
+        undone(RECORDED | {"VOLUME_MADE": "volume filesystem mount"}, unasked)
+
+
 def test_a_record_of_an_earlier_version_identifies_the_volume_by_its_mount() -> None:
     old = {"VOLUME": "vg/lv", "VOLUME_MADE": "volume filesystem mount"}
     record, *_, removal = undone(old)

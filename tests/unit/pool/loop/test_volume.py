@@ -76,6 +76,8 @@ def test_what_is_made_is_recorded_at_once_and_the_look_is_repeated_before() -> N
     [
         (None, "no volume group 'datavg'"),
         (Volume(group_free=None), "no volume group 'datavg'"),
+        (Volume(suspended=("other",)), "LVM cannot be queried while other is suspended"),
+        (Volume(busy=True), "LVM did not answer within 60 s"),
         (Volume(hidden=("/dev/vdb",), hides={"use_devicesfile": "1"}), "LVM ignores the volume group datavg"),
         (Volume(group_free=GIB), "no room"),
         (there(size=GIB), "another size"),
