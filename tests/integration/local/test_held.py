@@ -1,0 +1,67 @@
+"""Who has a pool's devices open, in a real shell, with device mapper's program replaced."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from fabfile.facts.record import LoopRecord
+from fabfile.instance import Daemon
+from fabfile.pool.maintain.session import ManagedPool
+from fabfile.render import render
+
+DMSETUP = r"""
+case "$*" in
+  *"blkdevname gone" | *"open gone" | *"minor gone" | "table gone" | "info gone" | *"remove"*gone)
+    echo 'Device does not exist.' >&2
+    exit 1
+    ;;
+  *"-o open "*) echo 1 ;;
+  *"-o blkdevname "*) echo dm-99999 ;;
+  *"-o major,minor "*) echo 253:99999 ;;
+esac
+"""
+"""All devices but `gone` exist, and are open."""
+
+THINS = "thins() { printf '%s\\n' 'gone 1 thin' 'there 2 thin'; }\n"
+
+
+def run(script: str, place: Path) -> str:
+    """Run shell with the functions of a pool, as a change is run; return what it printed."""
+    (place / "dmsetup").write_text(f"#!/bin/sh\n{DMSETUP}")
+    (place / "dmsetup").chmod(0o755)
+    record = LoopRecord(data="/d/data", meta="/d/meta", block_sectors=128, asked_bytes=(1,), asked_meta_bytes=(1,))
+    pool = ManagedPool("pool", Daemon(), record, "/d")
+    parts = [render(f"pool/{name}.sh.j2", pool=pool, daemon=Daemon()) for name in ("common", "held")]
+    done = subprocess.run(
+        ["sh", "-euc", f"PATH={place}:$PATH\n{''.join(parts)}{THINS}{script}"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout
+
+
+def test_a_device_that_was_removed_since_it_was_listed_is_not_open_and_hides_no_other(tmp_path: Path) -> None:
+    said = run('said=$(held)\necho "$said"', tmp_path)
+    assert said == "held: there is open, and no process, mount or device tells by whom: only a reboot releases it\n"
+
+
+def test_a_device_that_was_removed_meanwhile_does_not_keep_the_pool_up(tmp_path: Path) -> None:
+    dmsetup = """
+case $* in
+  table) echo 'pool-snap-1: 0 8 thin 253:99999 1' ;;
+  *snap*) exit 1 ;;
+  *major,minor*) echo 253:99999 ;;
+  *) echo "$*" >>called ;;
+esac
+"""
+    for name, text in {"dmsetup": dmsetup, "losetup": "", "systemctl": ""}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    script = render("pool/devmapper-pool.sh.j2", conf_dir=".", run_dir=str(tmp_path), meta_most=1)
+    (tmp_path / "pool.conf").write_text("VARIANT=loop DATA=/d/data META=/d/meta\n")
+    done = subprocess.run(
+        ["sh", "-c", script.replace("PATH=", f"PATH={tmp_path}:", 1), "sh", "down", "pool"],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "remove --retry pool\n" in (tmp_path / "called").read_text()
