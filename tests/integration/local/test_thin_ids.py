@@ -27,7 +27,7 @@ def run(script: str, directory: Path, **programs: str) -> subprocess.CompletedPr
         data=f"{directory}/data", meta=f"{directory}/meta", block_sectors=128, asked_bytes=(1,), asked_meta_bytes=(1,)
     )
     pool = ManagedPool("pool", Daemon(), record, str(directory))
-    common = f"PATH={bin}:$PATH\n{render('pool/common.sh.j2', pool=pool)}"
+    common = f"PATH={bin}:$PATH\n{render('pool/common.sh.j2', pool=pool)}".replace(pool.records, f"{directory}/meta.db")
     return subprocess.run(["sh", "-euc", common + script], capture_output=True, text=True, check=False)
 
 
@@ -55,3 +55,12 @@ def test_a_database_that_cannot_be_printed_is_not_one_that_does_not_exist(tmp_pa
     (tmp_path / "now/db").write_bytes(b"devices")
     done = run(f"packed {tmp_path}/now ''; echo @end", tmp_path, **{program: "kill -KILL $$"})
     assert done.returncode != 0 and "@end" not in done.stdout
+
+
+def test_a_backup_does_not_need_the_database_that_containerd_writes_at_whatever_it_does(tmp_path: Path) -> None:
+    for name in ("meta.db", "pool.db"):
+        (tmp_path / name).write_text("devices")
+    busy = "/bin/cat $1; case $1 in *meta.db) echo more >>$1 ;; esac"
+    assert run(f"copies {tmp_path}/now; ls {tmp_path}/now", tmp_path, cat=busy).stdout == "db\n"
+    done = run(f"records {tmp_path}/now", tmp_path, cat=busy)
+    assert done.returncode == 1 and "does not come to rest" in done.stdout
