@@ -172,7 +172,8 @@ fi
 {under.LOOPS}missing=0
 while [ ! -d "$dir/" ] && [ "$dir" != "${{dir%/*}}" ]; do dir=${{dir%/*}} missing=$((missing + 1)); done
 [ "$missing" = 0 ] || echo "missing $missing"
-echo "place $(findmnt -n -r -b -o FSTYPE,AVAIL,TARGET,UUID -T "$dir/")"
+place=$(findmnt -n -r -b -o FSTYPE,AVAIL,TARGET,UUID -T "$dir/")
+echo "place ${{place##*"$nl"}}" # of mounts on each other, the last one is seen
 [ -w "$dir/" ] || echo "read_only yes" # root can write unless the file system is mounted read-only
 unit 2 ActiveState; echo "active $value"; unit 3 ActiveState; echo "monitor $value"; way 3; way 2
 unit 2 NeedDaemonReload; stale=$value; unit 3 NeedDaemonReload

@@ -71,9 +71,10 @@ def changes(have: Facts, recorded: LoopRecord | None, conf: str, dir: str, volum
     if there and recorded and not differ(recorded, there):
         return []
     find = f"findmnt -n -r -T {words(dir)} -o"
+    seen = "tail -n 1"  # of mounts on each other
     ask = {
-        "FS_UUID": f"{find} UUID",
-        "MOUNT": f"{find} TARGET | tr -c 'A-Za-z0-9_.+@:/\\n-' _",
+        "FS_UUID": f"{find} UUID | {seen}",
+        "MOUNT": f"{find} TARGET | {seen} | tr -c 'A-Za-z0-9_.+@:/\\n-' _",
         "DATA_INO": f"stat -c %i {words(f'{dir}/data')}",
         "META_INO": f"stat -c %i {words(f'{dir}/meta')}",
     }

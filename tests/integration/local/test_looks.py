@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 from pathlib import Path
@@ -166,3 +167,11 @@ def test_a_suspended_device_and_what_is_on_it_are_not_read(tmp_path: Path) -> No
     on = "lsblk() { printf '%s\\n' above below vda; }\n"
     assert seen(tmp_path, f"{LVM}{look}{on}{ask}") == "unreadable below is suspended: dmsetup resume below\n"
     assert seen(tmp_path, f"{LVM}{look}{ask}") == "read\n"
+
+
+def test_of_mounts_on_each_other_the_last_one_is_seen(tmp_path: Path) -> None:
+    stacked = "findmnt() { printf '%s\\n' 'autofs 0 /srv ' 'ext4 8192 /srv u-1'; }\n"
+    ask = next(iter(re.findall("^place=.*\\n.*\\n", pool.fragment(Query()), re.MULTILINE)))
+    assert seen(tmp_path, f"{stacked}dir=/srv {NEXT_LINE}{ask}").startswith("place ext4 8192 /srv u-1")
+    roots = "findmnt() { printf '%s\\n' none /dev/vda1; }\nlsblk() { echo \"8:1 $*\"; }\nopened() { :; }\n"
+    assert "/dev/vda1" in seen(tmp_path, f'{disks.functions()}{roots}survey\necho "$roots"')

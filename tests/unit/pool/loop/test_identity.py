@@ -36,6 +36,7 @@ def test_a_new_pool_is_recorded_before_use_and_complete_only_then() -> None:
     ]
     (record, _) = plan
     assert isinstance(record, Command)
+    assert '"$(findmnt -n -r -T /srv/pool -o UUID | tail -n 1)"' in record.script  # of mounts on each other
     assert record.script.splitlines()[-1] == f"record {CONF} MAKING no"
 
 
