@@ -16,6 +16,14 @@ from fabfile.render import render
 LISTED = "1 16 0\\n2 16 1\\n"
 
 
+def managed(directory: Path) -> ManagedPool:
+    """A pool whose files are in `directory`."""
+    record = LoopRecord(
+        data=f"{directory}/data", meta=f"{directory}/meta", block_sectors=128, asked_bytes=(1,), asked_meta_bytes=(1,)
+    )
+    return ManagedPool("pool", Daemon(), record, str(directory))
+
+
 def run(script: str, directory: Path, **programs: str) -> subprocess.CompletedProcess[str]:
     """Run shell with the functions of a pool in `directory`; each of `programs` is replaced by this shell."""
     bin = directory / "bin"
@@ -23,10 +31,7 @@ def run(script: str, directory: Path, **programs: str) -> subprocess.CompletedPr
     for name, text in programs.items():
         (bin / name).write_text(f"#!/bin/sh\n{text}\n")
         (bin / name).chmod(0o755)
-    record = LoopRecord(
-        data=f"{directory}/data", meta=f"{directory}/meta", block_sectors=128, asked_bytes=(1,), asked_meta_bytes=(1,)
-    )
-    pool = ManagedPool("pool", Daemon(), record, str(directory))
+    pool = managed(directory)
     common = f"PATH={bin}:$PATH\n{render('pool/common.sh.j2', pool=pool)}".replace(pool.records, f"{directory}/meta.db")
     return subprocess.run(["sh", "-euc", common + script], capture_output=True, text=True, check=False)
 
@@ -64,3 +69,17 @@ def test_a_backup_does_not_need_the_database_that_containerd_writes_at_whatever_
     assert run(f"copies {tmp_path}/now; ls {tmp_path}/now", tmp_path, cat=busy).stdout == "db\n"
     done = run(f"records {tmp_path}/now", tmp_path, cat=busy)
     assert done.returncode == 1 and "does not come to rest" in done.stdout
+
+
+def test_the_newest_copy_of_the_databases_stays_whatever_the_clock_says(tmp_path: Path) -> None:
+    (tmp_path / "pool.db").write_text("devices")
+    pool = managed(tmp_path)
+    script = render("pool/copies.sh.j2", pool=pool, keep=2).replace(pool.backups, f"{tmp_path}/copies")
+    (tmp_path / "copies").mkdir()
+    (tmp_path / "copies/databases-20310101T000000Z.db.gz").touch()  # by an earlier version
+    for year in ("2030", "2026", "2020"):
+        run(f"date() {{ echo {year}0101T000000Z; }}\n{script}", tmp_path)
+    assert sorted(path.name for path in (tmp_path / "copies").iterdir()) == [
+        "databases-b00000002-20260101T000000Z.db.gz",
+        "databases-b00000003-20200101T000000Z.db.gz",
+    ]
