@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 from fabfile.facts.record import LoopRecord
@@ -65,3 +68,28 @@ esac
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert "remove --retry pool\n" in (tmp_path / "called").read_text()
+
+
+MANY = """
+import os, resource, sys
+most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+opened = [open("/dev/null") for _ in range(8000)] + [open(sys.argv[1])]
+print("ready", flush=True)
+sys.stdin.read()
+"""
+"""More open files than have room in the arguments of a program, where these have 128 KiB."""
+
+
+def test_who_uses_an_unmounted_device_is_found_among_many_open_files(tmp_path: Path) -> None:
+    with (
+        tempfile.NamedTemporaryFile(dir="/dev/shm") as file,
+        subprocess.Popen(
+            [sys.executable, "-c", MANY, file.name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as user,
+    ):
+        assert user.stdout and user.stdin and user.stdout.readline() == "ready\n"
+        device = Path(file.name).stat().st_dev
+        said = run(f"ulimit -s 512\nsharers pool-snap-1 {os.major(device)}:{os.minor(device)}", tmp_path)
+        user.stdin.close()
+    assert f"(pid {user.pid}), though it is mounted nowhere" in said
