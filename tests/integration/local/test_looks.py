@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import subprocess
@@ -175,3 +176,18 @@ def test_of_mounts_on_each_other_the_last_one_is_seen(tmp_path: Path) -> None:
     assert seen(tmp_path, f"{stacked}dir=/srv {NEXT_LINE}{ask}").startswith("place ext4 8192 /srv u-1")
     roots = "findmnt() { printf '%s\\n' none /dev/vda1; }\nlsblk() { echo \"8:1 $*\"; }\nopened() { :; }\n"
     assert "/dev/vda1" in seen(tmp_path, f'{disks.functions()}{roots}survey\necho "$roots"')
+
+
+def test_an_image_is_not_the_disk_that_has_its_name(tmp_path: Path) -> None:
+    disk = next(path for path in Path("/dev").iterdir() if path.is_block_device())
+    loop = tmp_path / "sys/block/loop0"
+    (loop / "loop").mkdir(parents=True)
+    (loop / "dev").write_text("7:0\n")
+    image = tmp_path / disk.name
+    image.write_text("")
+    script = f'{disks.functions()}opened() {{ :; }}\nlsblk() {{ :; }}\nsurvey\necho "$loops"'.replace("/sys/", "sys/")
+    number = f"{os.major(disk.stat().st_rdev)}:{os.minor(disk.stat().st_rdev)}"
+    # A path that is not seen here is that of the disk in a container.
+    for path, on in ((image, ""), (disk, f"{number} 7:0"), (Path("/in/a/container") / disk.name, f"{number} 7:0")):
+        (loop / "loop/backing_file").write_text(f"{path}\n")
+        assert seen(tmp_path, script).strip() == on
