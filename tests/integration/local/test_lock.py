@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -122,6 +123,23 @@ def test_the_lock_of_a_pool_is_waited_for_as_long(tmp_path: Path) -> None:
     with held(lock, 2):
         said = settle(tmp_path, 30)
     assert "gone is not active" in said, "it got the lock"
+
+
+def test_who_waits_for_the_lock_of_a_pool_does_not_hold_it(tmp_path: Path) -> None:
+    lock = tmp_path / "gone.lock"
+    with ThreadPoolExecutor() as threads:
+        with held(lock, 600):
+            other = threads.submit(settle, tmp_path, 30)
+            until(lambda: blocked(lock), "does not wait", 10)
+            said = settle(tmp_path, 1)
+        assert "gone is not active" in other.result()
+    assert re.findall(r"process \d+, (\S+) ", said) == ["sleep"], said
+
+
+def blocked(lock: Path) -> bool:
+    """Whether a process waits for the lock."""
+    lines = Path("/proc/locks").read_text().splitlines()
+    return any(" -> " in line and f":{lock.stat().st_ino} " in line for line in lines)
 
 
 def test_only_root_may_open_the_lock_of_a_pool(tmp_path: Path) -> None:
