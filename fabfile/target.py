@@ -28,11 +28,12 @@ export CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS=1
 that only their owner writes, whatever the login's umask is. ctr prints no warnings, which we could take for results."""
 
 STAGE = r"""umask 077
-loose=$(find /var/tmp -prune -perm -o=w ! -perm -1000)
+# It may be a link to another directory.
+loose=$(find -H /var/tmp -prune -perm -o=w ! -perm -1000)
 [ -z "$loose" ] || { echo "others may rename what is in /var/tmp"; exit 1; }
 # What it does not remove is no reason to fail; nor is what others remove meanwhile.
-find /var/tmp -maxdepth 1 -type d -user root -mmin +1440 -regex '/var/tmp/containerd-devmapper\.\w*' -exec rm -rf {} + \
-  2>/dev/null || :
+find -H /var/tmp -maxdepth 1 -type d -user root -mmin +1440 -regex '/var/tmp/containerd-devmapper\.\w*' \
+  -exec rm -rf {} + 2>/dev/null || :
 d=$(mktemp -d /var/tmp/containerd-devmapper.XXXXXXXXXX)
 trap '[ "$done" ] || rm -rf "$d"' EXIT
 done=''

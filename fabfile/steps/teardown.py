@@ -95,7 +95,7 @@ def _files(have: Facts, daemon: Daemon, *, ours: bool) -> list[Change]:
         f"rm -f /etc/systemd/system/*.wants/{daemon.unit} {words(*there)}",
         # Only what we wrote: a hint of ours has the operator put aside there what was installed before.
         f"rm -rf {words(BACKUPS)} {words(RECORDS)}/smoke* /run/{smoke.DIRECTORY}.*",
-        "find /var/tmp -maxdepth 1 -user root -type d -name 'containerd-devmapper.??????????' -exec rm -rf {} +",
+        "find -H /var/tmp -maxdepth 1 -user root -type d -name 'containerd-devmapper.??????????' -exec rm -rf {} +",
         *emptied(RECORDS, f"{daemon.unit_path}.d", daemon.mke2fs.rpartition("/")[0], *libexec(have)),
         *([words("rm", "-f", daemon.unit_path)] if ours else []),
         "systemctl daemon-reload",

@@ -115,3 +115,15 @@ def test_what_a_run_left_is_removed_after_a_day(connect: Connect, file: Source) 
         assert link.is_symlink()
     finally:
         subprocess.run(["rm", "-rf", *places.values(), link], check=True)
+
+
+@pytest.mark.parametrize(("mode", "code"), [(0o1777, 0), (0o777, 1)])
+def test_the_directory_for_uploads_may_be_a_link_to_one_that_is_safe(tmp_path: Path, mode: int, code: int) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real").chmod(mode)
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "real")
+    script = f"set -eu; size=0\n{target.STAGE.replace('/var/tmp', str(link))}"
+    done = subprocess.run(["sh", "-c", f"exec 3</dev/null\n{script}"], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stdout
+    assert ("others may rename" in done.stdout) == bool(code)
