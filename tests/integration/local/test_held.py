@@ -93,3 +93,32 @@ def test_who_uses_an_unmounted_device_is_found_among_many_open_files(tmp_path: P
         said = run(f"ulimit -s 512\nsharers pool-snap-1 {os.major(device)}:{os.minor(device)}", tmp_path)
         user.stdin.close()
     assert f"(pid {user.pid}), though it is mounted nowhere" in said
+
+
+MOUNTS = r"""
+31 1 8:1 / / rw - ext4 /dev/sda1 rw
+40 31 253:99999 / /srv/read\040only ro - ext4 /dev/mapper/there ro
+41 31 253:99999 / /srv/a\040b rw,relatime - ext4 /dev/mapper/there rw
+42 41 253:99999 /in /srv/a\040b/c rw,relatime - ext4 /dev/mapper/there rw
+"""
+
+
+def on_mounts(script: str, place: Path) -> str:
+    """The same, with `MOUNTS` in the place of the mounts of this process."""
+    (place / "mounts").write_text(MOUNTS.lstrip())
+    return run(script.replace("/proc/self/mountinfo", str(place / "mounts")), place)
+
+
+def test_a_mount_point_with_blanks_is_trimmed(tmp_path: Path) -> None:
+    record = LoopRecord(data="/d/data", meta="/d/meta", block_sectors=128, asked_bytes=(1,), asked_meta_bytes=(1,))
+    trim = ManagedPool("pool", Daemon(), record, "/d").render("trim")
+    begin = 'fstrim() { echo ": $2"; }\nstat() { :; }\nsync() { :; }\n'
+    said = on_mounts(begin + THINS + trim[trim.index("active ||") :].replace("space", ":"), tmp_path)
+    assert "trimmed there: /srv/a b\n" in said
+
+
+def test_a_mount_point_with_blanks_is_unmounted_at_the_shutdown(tmp_path: Path) -> None:
+    begin = 'systemctl() { echo stopping; }\nsignal() { :; }\numount() { echo "umount $1"; }\nend_containers'
+    shutdown = render("pool/devmapper-pool-shutdown.j2").replace("signal() {", "signal_() {")
+    said = on_mounts(f"{shutdown}{THINS}{begin}", tmp_path)
+    assert said.splitlines() == ["umount /srv/read only", "umount /srv/a b/c", "umount /srv/a b"]
