@@ -122,7 +122,7 @@ asked() {{
   [ $? -ne 137 ] || {{ echo "busy yes"; exit 0; }}
 }}
 """
-"""Set `suspended` to the suspended devices, for which LVM would wait for ever. `asked COMMAND...` sets `reply` to what
+"""Set `suspended` to the suspended devices, for which LVM would hang. `asked COMMAND...` sets `reply` to what
 LVM says; if that takes too long, it ends the fragment. LVM blocks all other signals while it waits for a lock."""
 
 USES = (

@@ -119,7 +119,7 @@ class Volume(msgspec.Struct, frozen=True):
     hides: dict[str, str] = {}
     """LVM's settings for devices file and filters, if the group is not found."""
     suspended: tuple[str, ...] = ()
-    """Suspended devices, for which LVM would wait for ever; if there are any, it was not queried."""
+    """Suspended devices, for which LVM would hang; if there are any, it was not queried."""
     busy: bool = False
     """LVM took too long to answer, so that what the other fields lack may exist."""
 

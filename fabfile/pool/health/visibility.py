@@ -60,7 +60,7 @@ def findings(have: Facts, name: str, recorded: Record | None) -> list[Advice]:
 def unasked(of: Lvm | Under | None) -> tuple[str, str] | None:
     """Return why LVM was not asked, or did not answer, and what to do; None if it did."""
     if of and of.suspended:
-        found = f"LVM cannot be queried while {' '.join(of.suspended)} is suspended: it would wait for ever"
+        found = f"LVM cannot be queried while {' '.join(of.suspended)} is suspended: it would hang"
         return found, words("dmsetup", "resume", *of.suspended)
     if of and of.busy:
         why = "another of its commands holds a lock, or a disk does not respond"
