@@ -25,7 +25,7 @@ REFUSED = 77
 """Exit code of a change that refused its target and did nothing; if it is the first, nothing was changed at all."""
 
 
-def apply(c: Context, name: str, changes: list[Change], have: Facts, look: str = "") -> str:
+def apply(c: Context, name: str, changes: list[Change], have: Facts, facts_script: str = "") -> str:
     """Apply changes in one command, under the machine's lock.
 
     Args:
@@ -33,10 +33,10 @@ def apply(c: Context, name: str, changes: list[Change], have: Facts, look: str =
         name: name of the step or task.
         changes: what to do.
         have: the facts that the changes were planned from.
-        look: the facts script, to be run after the changes, which saves a round trip.
+        facts_script: the facts script, to be run after the changes, which saves a round trip.
 
     Returns:
-        What the changes printed, each after its mark, and then the output of `look`.
+        What the changes printed, each after its mark, and then the output of `facts_script`.
 
     Raises:
         Stale: the machine was changed by somebody else since the facts were gathered: plan again.
@@ -57,8 +57,8 @@ def apply(c: Context, name: str, changes: list[Change], have: Facts, look: str =
     uploads = [path for path, _ in staged.values()]
     clear = target.removal(c, uploads)
     script = apply_script(changes, staged, have.system.generation, name, lock.patience(c), clear)
-    if look:
-        script += f"set +e; echo\n{look}\nexit 0\n"  # its output shows whether it finished
+    if facts_script:
+        script += f"set +e; echo\n{facts_script}\nexit 0\n"  # its output shows whether it finished
     progress = Progress(changes)
     with activity.doing(progress.__str__):
         result = lock.run(c, name, script, progress.hear)

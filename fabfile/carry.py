@@ -95,7 +95,7 @@ def script(
     data: Iterable[bytes] | None = None,
     limit: float = SECONDS,
     most: int = MOST,
-    look: bool = False,
+    read_only: bool = False,
     hear: Hear | None = None,
 ) -> Answer:
     """Run a POSIX sh script as root, and return its output, whatever its exit code.
@@ -106,7 +106,7 @@ def script(
         data: what it can read from descriptor 3. A script with data is not watched; it ends with them.
         limit: time limit in seconds.
         most: limit for the output in bytes.
-        look: whether it changes nothing, so that the first Ctrl-C may stop it.
+        read_only: whether it changes nothing, so that the first Ctrl-C may stop it.
         hear: called with standard output as it arrives, marks included.
 
     Raises:
@@ -122,10 +122,10 @@ def script(
     begin: Callable[[str], Stream] = getattr(c, "begin", Local)
     start = monotonic()
     with ExitStack() as stack:
-        words = argument.arguments(body) if look and root.root and _takes_long_commands(c) else []
+        words = argument.arguments(body) if read_only and root.root and _takes_long_commands(c) else []
         sent = b"" if words else encoded(body)
         stream = begin(root.command(argument.RUN if words else _read_from_input(len(sent), data), words))
-        stack.enter_context(interruption.cut_by(stream.cancel, look=look))
+        stack.enter_context(interruption.cut_by(stream.cancel, read_only=read_only))
         out, err, why = _exchange(stream, root, sent, data, Limits(limit, start + limit, most), hear)
     code = stream.exit_code()
     if os.environ.get(DEBUG):

@@ -97,7 +97,7 @@ def _make_true(
 ) -> tuple[list[Change], Facts]:
     """Apply a step's plan; return the changes, and the facts after them, of what it and the steps after it ask for."""
     changes, printed, have = act(
-        c, step.name, lambda have: _planned(step, have, outcomes), have, query, look_after=True
+        c, step.name, lambda have: _planned(step, have, outcomes), have, query, gather_after=True
     )
     if changes:
         for line in notes(printed):
@@ -114,7 +114,7 @@ def act(
     have: Facts,
     query: Query,
     *,
-    look_after: bool = False,
+    gather_after: bool = False,
 ) -> Done:
     """Apply a plan; if somebody else has changed the machine meanwhile, gather facts and plan again.
 
@@ -124,7 +124,7 @@ def act(
         plan: makes the plan.
         have: the facts gathered last.
         query: query for gathering them again.
-        look_after: also gather them after the changes, in the same round trip; see `apply`.
+        gather_after: also gather them after the changes, in the same round trip; see `apply`.
 
     Raises:
         Failed: a change failed, or the machine keeps changing.
@@ -136,8 +136,8 @@ def act(
         if not changes:
             return Done([], "", have)
         try:
-            look = facts.script(query) if look_after else ""
-            return Done(changes, apply(c, name, changes, have, look), have)
+            facts_script = facts.script(query) if gather_after else ""
+            return Done(changes, apply(c, name, changes, have, facts_script), have)
         except lock.Stale as stale:
             tries += 1
             if tries >= TRIES and monotonic() >= until:

@@ -194,7 +194,7 @@ def health_checks(calls: Sequence[Any]) -> list[Call]:
     """Return the calls of the health check: one for each containerd instance that a task with changes is about."""
     from fabfile.steps.status import check_health  # only a run in batches needs it
 
-    changing = [call for call in calls if not getattr(call.task, "looks", False)]
+    changing = [call for call in calls if not getattr(call.task, "read_only", False)]
     instances = dict.fromkeys(call.kwargs.get("instance") or "" for call in changing)
     return [Call(Task(check_health), called_as="doctor", kwargs={"instance": instance}) for instance in instances]
 

@@ -137,12 +137,12 @@ def _cut(unit: Unit) -> Interrupted:
 
 
 @contextmanager
-def cut_by(cut: Callable[[], None], *, look: bool = True) -> Iterator[None]:
+def cut_by(cut: Callable[[], None], *, read_only: bool = True) -> Iterator[None]:
     """Run an operation that may be stopped within this context.
 
     Args:
         cut: stops it, from another thread.
-        look: whether it changes nothing; then the first signal stops it, unless its unit has already changed something.
+        read_only: whether it changes nothing; then the first signal stops it, unless its unit has already changed something.
 
     Raises:
         Interrupted: it was stopped, or was not started because of a signal before.
@@ -152,7 +152,7 @@ def cut_by(cut: Callable[[], None], *, look: bool = True) -> Iterator[None]:
     with _lock:
         if _asked > (STOP if now.since else NOTHING):
             raise _cut(now)
-        if not look:
+        if not read_only:
             now.before, now.since = now.since, now.since or time.time()
         _works.add(work)
     try:
@@ -204,7 +204,7 @@ def ended_with(process: subprocess.Popen[bytes]) -> Iterator[None]:
 @contextmanager
 def kept() -> Iterator[None]:
     """Make a change without a script within this context, for example by a program that handles signals itself."""
-    with cut_by(lambda: None, look=False):
+    with cut_by(lambda: None, read_only=False):
         yield
 
 

@@ -134,7 +134,7 @@ def run(c: Context, name: str, script: str, hear: carry.Hear | None = None) -> A
         if answer.exited == STALE or left <= 0:
             return answer
         say(f"{name}: waiting for the lock, at most {left} s; {' '.join(answer.stdout.split())}")
-        waited = target.run(c, waiting(left), limit=left + carry.SECONDS, look=True)
+        waited = target.run(c, waiting(left), limit=left + carry.SECONDS, read_only=True)
         if waited.exited:
             return waited
 

@@ -56,7 +56,7 @@ quote = shlex.quote
 
 
 def run(
-    c: Context, script: str, *, limit: float = carry.SECONDS, look: bool = False, hear: carry.Hear | None = None
+    c: Context, script: str, *, limit: float = carry.SECONDS, read_only: bool = False, hear: carry.Hear | None = None
 ) -> Answer:
     """Run a POSIX sh script as root and return its answer, whatever the exit code; never affected by --dry.
 
@@ -64,7 +64,7 @@ def run(
         c: the machine.
         script: the text of the script; each value in it must be quoted with `quote`.
         limit: seconds.
-        look: whether it changes nothing, so that the first Ctrl-C may stop it.
+        read_only: whether it changes nothing, so that the first Ctrl-C may stop it.
         hear: called with standard output as it arrives.
 
     Raises:
@@ -72,10 +72,10 @@ def run(
         Failed: the connection was lost before the script ended, a limit was reached, or root access was denied.
         Unreachable: the machine could not be reached.
     """
-    return carry.script(c, PROLOGUE + script, limit=limit, look=look, hear=hear)
+    return carry.script(c, PROLOGUE + script, limit=limit, read_only=read_only, hear=hear)
 
 
-def sh(c: Context, script: str, doing: str, *, limit: float = carry.SECONDS, look: bool = False) -> str:
+def sh(c: Context, script: str, doing: str, *, limit: float = carry.SECONDS, read_only: bool = False) -> str:
     """Run a script as root and return what it printed.
 
     Args:
@@ -83,12 +83,12 @@ def sh(c: Context, script: str, doing: str, *, limit: float = carry.SECONDS, loo
         script: as in `run`.
         doing: what the script does, for the error.
         limit: seconds.
-        look: as in `run`.
+        read_only: as in `run`.
 
     Raises:
         Failed: a non-zero exit code.
     """
-    answer = run(c, script, limit=limit, look=look)
+    answer = run(c, script, limit=limit, read_only=read_only)
     if answer.exited:
         raise Failed(f"{doing} failed", f"exit code {answer.exited}\n{answer.stdout}{answer.stderr}")
     return answer.stdout

@@ -83,7 +83,7 @@ class Task(invoke.Task[Any]):
         answers: type of its `result` in the document, which docs/json.md describes: `module:name`, or `module:name[]`
             for a list of them; empty: it has none.
         diff: whether the task has --diff.
-        looks: whether the task never changes anything.
+        read_only: whether the task never changes anything.
         here: whether the task concerns the controller only: inv has it, and fab does not.
         together: `module:name` of the function that shows its answers of several hosts, see `together.View`; empty:
             each is shown by itself.
@@ -100,7 +100,7 @@ class Task(invoke.Task[Any]):
         json: bool = True,
         answers: str = "",
         diff: bool = False,
-        looks: bool = False,
+        read_only: bool = False,
         here: bool = False,
         together: str = "",
         record: bool = True,
@@ -113,7 +113,7 @@ class Task(invoke.Task[Any]):
         self.options |= {each.name: each for each, wanted in ((DIFF, diff), (JSON, json)) if wanted}
         super().__init__(body, positional=tuple(positional), auto_shortflags=False, **rest)
         self._answers, self._together = answers, together
-        self.looks, self.here, self.follows, self.record = looks, here, follows or {}, record
+        self.read_only, self.here, self.follows, self.record = read_only, here, follows or {}, record
 
     @property
     def answers(self) -> Any:
@@ -155,7 +155,7 @@ class Task(invoke.Task[Any]):
 
     def recorded_by(self, door: str) -> bool:
         """Whether runs of it leave records: all runs on hosts do, and those of `inv` that may change the controller."""
-        return self.record and (door == "fab" or not self.looks)
+        return self.record and (door == "fab" or not self.read_only)
 
     def typed(self, given: Mapping[str, Any]) -> list[str]:
         """Return the given options as they are typed, without those in `ANEW`."""

@@ -62,7 +62,7 @@ class Trusted(msgspec.Struct):
     """The keys that are recorded, or would be."""
 
 
-class Look(msgspec.Struct, frozen=True):
+class HostKeyResult(msgspec.Struct, frozen=True):
     """The result of reading the keys of a host: the keys, or the problem."""
 
     host: Host
@@ -114,18 +114,18 @@ def trust_hosts(c: Context, hosts: str, fingerprints: Sequence[str], *, yes: boo
     problems: list[Problem] = []
     outcome.result(done)
     for together in _rounds(known, chosen):
-        looks = [_matching(look, fingerprints) for look in _read(known, together, every=bool(fingerprints))]
-        for problem in (look.problem for look in looks if look.problem):
+        results = [_matching(result, fingerprints) for result in _read(known, together, every=bool(fingerprints))]
+        for problem in (result.problem for result in results if result.problem):
             problems.append(problem)
             if len(chosen) > 1:
                 say(str(problem), error=True)
-        _show(looks)
-        new = [look for look in looks if look.keys and not look.keys.known]
+        _show(results)
+        new = [result for result in results if result.keys and not result.keys.known]
         if new and not c.config.run.dry and not (yes or fingerprints):
             _confirm(new, known_hosts)
         if not c.config.run.dry:
             _record(new)
-        done += _told(looks, dry=c.config.run.dry)
+        done += _told(results, dry=c.config.run.dry)
     _end(problems, len(chosen))
     if any(each.status == "pending" for each in done):
         raise Pending
@@ -144,7 +144,7 @@ def _rounds(known: Inventory, chosen: Sequence[Host]) -> Iterator[list[Host]]:
         yield depths[depth]
 
 
-def _read(known: Inventory, hosts: Sequence[Host], *, every: bool) -> list[Look]:
+def _read(known: Inventory, hosts: Sequence[Host], *, every: bool) -> list[HostKeyResult]:
     from fabric import Config
 
     from fabfile.ssh import config, hostkeys  # slow to import, and needed only here
@@ -153,7 +153,7 @@ def _read(known: Inventory, hosts: Sequence[Host], *, every: bool) -> list[Look]
     config.check(None)
     with Ways(known, Config()) as ways:
 
-        def look(host: Host) -> Look:
+        def read_keys(host: Host) -> HostKeyResult:
             start = monotonic()
             try:
                 keys, problem = hostkeys.read(ways, host, every=every), None
@@ -164,40 +164,42 @@ def _read(known: Inventory, hosts: Sequence[Host], *, every: bool) -> list[Look]
                     None,
                     Failed(f"{host.name}: its keys cannot be read", f"{type(error).__name__}: {error}"),
                 )
-            return Look(host, keys, problem, round(monotonic() - start, 2))
+            return HostKeyResult(host, keys, problem, round(monotonic() - start, 2))
 
-        return list(crew.each(hosts, known.parallel, look, _given_up).values())
-
-
-def _given_up(host: Host, why: str) -> Look:
-    return Look(host, problem=Interrupted(f"{host.name}: interrupted", why))
+        return list(crew.each(hosts, known.parallel, read_keys, _given_up).values())
 
 
-def _matching(look: Look, fingerprints: Sequence[str]) -> Look:
+def _given_up(host: Host, why: str) -> HostKeyResult:
+    return HostKeyResult(host, problem=Interrupted(f"{host.name}: interrupted", why))
+
+
+def _matching(result: HostKeyResult, fingerprints: Sequence[str]) -> HostKeyResult:
     """Keep only the keys that have one of the fingerprints; without any fingerprint, all keys."""
-    if not fingerprints or not look.keys:
-        return look
+    if not fingerprints or not result.keys:
+        return result
     wanted = {each.rstrip("=") for each in fingerprints}
-    keys = tuple(key for key in look.keys.keys if key.fingerprint in wanted)
+    keys = tuple(key for key in result.keys.keys if key.fingerprint in wanted)
     if keys:
-        return msgspec.structs.replace(look, keys=msgspec.structs.replace(look.keys, keys=keys))
-    listed = "\n".join(f"it has the {key.kind} key {key.fingerprint}" for key in look.keys.keys)
-    return Look(look.host, problem=Refused(f"{look.host.name}: none of its keys has that fingerprint", listed))
+        return msgspec.structs.replace(result, keys=msgspec.structs.replace(result.keys, keys=keys))
+    listed = "\n".join(f"it has the {key.kind} key {key.fingerprint}" for key in result.keys.keys)
+    return HostKeyResult(
+        result.host, problem=Refused(f"{result.host.name}: none of its keys has that fingerprint", listed)
+    )
 
 
-def _show(looks: Iterable[Look]) -> None:
+def _show(results: Iterable[HostKeyResult]) -> None:
     lines = [
-        (look.host.name, look.keys.name, key.kind, key.fingerprint, "known" if look.keys.known else "new")
-        for look in looks
-        if look.keys
-        for key in look.keys.keys
+        (result.host.name, result.keys.name, key.kind, key.fingerprint, "known" if result.keys.known else "new")
+        for result in results
+        if result.keys
+        for key in result.keys.keys
     ]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         show("  ".join(f"{text:{width}}" for text, width in zip(line, widths, strict=True)))
 
 
-def _confirm(new: Sequence[Look], known_hosts: str) -> None:
+def _confirm(new: Sequence[HostKeyResult], known_hosts: str) -> None:
     """Ask for confirmation on the terminal.
 
     Args:
@@ -208,14 +210,14 @@ def _confirm(new: Sequence[Look], known_hosts: str) -> None:
         Refused: there is no terminal, or the answer is no.
     """
     if not sys.stdin.isatty():
-        words = [",".join(look.host.name for look in new), *(["--known-hosts", known_hosts] if known_hosts else [])]
+        words = [",".join(result.host.name for result in new), *(["--known-hosts", known_hosts] if known_hosts else [])]
         raise Refused(
             "nobody has confirmed these host keys, and there is no terminal to ask on",
             f"compare the fingerprints with those that the hosts themselves print: {PRINT}",
             hint=f"inv ssh.trust {shlex.join(words)} --fingerprint SHA256:…",
         )
-    count = sum(len(look.keys.keys) for look in new if look.keys)
-    files = ", ".join(dict.fromkeys(look.host.known_hosts for look in new))
+    count = sum(len(result.keys.keys) for result in new if result.keys)
+    files = ", ".join(dict.fromkeys(result.host.known_hosts for result in new))
     say(f"Compare each fingerprint with the one that the host itself prints: {PRINT}")
     while (answer := _answer(f"Record {count} key{'s' * (count > 1)} in {files}?")) is None:
         pass
@@ -230,28 +232,28 @@ def _answer(question: str) -> bool | None:
     return ANSWERS.get(line.strip().lower()) if line else False
 
 
-def _record(new: Iterable[Look]) -> None:
+def _record(new: Iterable[HostKeyResult]) -> None:
     from fabfile.ssh import recording
 
     files: dict[Path, list[Keys]] = {}
-    for look in new:
-        if look.keys:
-            files.setdefault(look.file, []).append(look.keys)
+    for result in new:
+        if result.keys:
+            files.setdefault(result.file, []).append(result.keys)
     for file, keys in files.items():
         recording.record(file, keys)
 
 
-def _told(looks: Iterable[Look], *, dry: bool) -> Iterator[Trusted]:
+def _told(results: Iterable[HostKeyResult], *, dry: bool) -> Iterator[Trusted]:
     """Print and note the outcome for each host, as a step of the task, and yield it."""
-    for look in looks:
-        if look.keys:
+    for result in results:
+        if result.keys:
             new: Literal["recorded", "pending"] = "pending" if dry else "recorded"
-            status = "known" if look.keys.known else new
-            reason = f"{status}: {look.keys.name} in {look.file}"
-            outcome.note(Outcome(look.host.name, AS_STEP[status], reason, look.seconds))
-            show(f"{look.host.name}: {reason}")
-            keys = [Key(key.kind, key.fingerprint) for key in look.keys.keys]
-            yield Trusted(look.host.name, look.keys.name, str(look.file), status, keys)
+            status = "known" if result.keys.known else new
+            reason = f"{status}: {result.keys.name} in {result.file}"
+            outcome.note(Outcome(result.host.name, AS_STEP[status], reason, result.seconds))
+            show(f"{result.host.name}: {reason}")
+            keys = [Key(key.kind, key.fingerprint) for key in result.keys.keys]
+            yield Trusted(result.host.name, result.keys.name, str(result.file), status, keys)
 
 
 def _end(problems: Sequence[Problem], count: int) -> None:

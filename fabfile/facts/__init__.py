@@ -172,7 +172,7 @@ def gather(c: Context, query: Query) -> Facts:
     Raises:
         Failed: the script failed, or its output cannot be parsed.
     """
-    return parse(target.sh(c, script(query), "gathering facts", look=not query.prove), asked(query))
+    return parse(target.sh(c, script(query), "gathering facts", read_only=not query.prove), asked(query))
 
 
 def gather_beside(c: Context, query: Query, have: Facts) -> Facts:
@@ -186,4 +186,4 @@ def gather_beside(c: Context, query: Query, have: Facts) -> Facts:
     Raises:
         Failed: see `gather`.
     """
-    return parse(target.sh(c, script(query, BESIDE), "gathering facts", look=True), BESIDE, have)
+    return parse(target.sh(c, script(query, BESIDE), "gathering facts", read_only=True), BESIDE, have)

@@ -149,17 +149,17 @@ def fragment(query: Query) -> str:
 
 def parse(text: str) -> tuple[Disk, ...]:
     """Parse the inspections, in the order of the query."""
-    looks: list[list[str]] = []
+    inspections: list[list[str]] = []
     for line in filter(None, text.splitlines()):
         if line.startswith("asked "):
-            looks.append([])
-        looks[-1].append(line)
-    return tuple(map(_disk, looks))
+            inspections.append([])
+        inspections[-1].append(line)
+    return tuple(map(_disk, inspections))
 
 
-def _disk(look: list[str]) -> Disk:
+def _disk(lines: list[str]) -> Disk:
     found: dict[str, list[str]] = {}
-    for line in look:
+    for line in lines:
         key, _, value = line.partition(" ")
         found.setdefault(key, []).append(value.strip())
 
@@ -194,7 +194,7 @@ def _disk(look: list[str]) -> Disk:
         lvm=tuple(found.get("lvm", [])),
         model=re.sub(r"\\x([0-9a-f]{2})", lambda found: chr(int(found[1], 16)), one("model")),
         links=tuple(found.get("link", [])),
-        seen="\n".join(line for line in look if line.partition(" ")[0] not in NAMES),
+        seen="\n".join(line for line in lines if line.partition(" ")[0] not in NAMES),
     )
 
 

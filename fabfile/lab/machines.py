@@ -28,7 +28,7 @@ MEMORY = (512, 65536)
 """Least and most memory of a machine in MiB; with less, Debian's kernel does not unpack its initial RAM disk."""
 
 
-def look() -> tuple[list[Vm], dict[str, str]]:
+def scan() -> tuple[list[Vm], dict[str, str]]:
     """Return the lab's machines, running or not, and the broken ones: name → what is wrong."""
     found, broken = [], {}
     for name in directory.names(paths.lab()):
@@ -46,7 +46,7 @@ def look() -> tuple[list[Vm], dict[str, str]]:
 
 def machines() -> list[Vm]:
     """List the lab's machines, running or not, by name."""
-    return look()[0]
+    return scan()[0]
 
 
 def get(name: str) -> Vm:
@@ -55,7 +55,7 @@ def get(name: str) -> Vm:
     Raises:
         Refused: there is none of this name, or it is broken.
     """
-    found, broken = look()
+    found, broken = scan()
     if name in broken:
         raise Refused(f"no machine {name!r} to use", broken[name], hint=f"inv lab.down {name}")
     for machine in found:

@@ -70,7 +70,7 @@ def list_machines() -> None:
     """Print the lab's machines."""
     from fabfile.lab import machines
 
-    found, broken = machines.look()
+    found, broken = machines.scan()
     lost = [LabMachine(name, broken=why) for name, why in broken.items()]
     result([*(LabMachine(each.name, bool(each.pid), each.port, each.kind) for each in found), *lost])
     for machine in found:

@@ -16,7 +16,7 @@ from fabfile.pool import limits, units
 from fabfile.pool.ownership import owner
 
 
-def look(c: Context, name: str, instance: str, only: tuple[str, ...] = ()) -> tuple[Host, Query, Facts]:
+def find_pool(c: Context, name: str, instance: str, only: tuple[str, ...] = ()) -> tuple[Host, Query, Facts]:
     """Find the pool of a containerd as it was created, and gather its facts.
 
     That takes one round trip, or two if the inventory describes another pool.
@@ -43,7 +43,7 @@ def look(c: Context, name: str, instance: str, only: tuple[str, ...] = ()) -> tu
     return host, wanted, have if wanted == query else gather_beside(c, wanted, have)
 
 
-def look_beside(c: Context, name: str, daemon: Daemon, have: Facts) -> tuple[Host, Facts]:
+def find_pool_beside(c: Context, name: str, daemon: Daemon, have: Facts) -> tuple[Host, Facts]:
     """Gather the facts of another pool on a machine whose facts have just been gathered, in one round trip.
 
     Args:
@@ -74,7 +74,7 @@ def meant(have: Facts, host: Host, name: str) -> Pool:
     """
     named, pool, made = name, host.pool, have.instances.pools
     name = name or pool.dm_name
-    mine = of(have, host.daemon)
+    mine = pools_of(have, host.daemon)
     if not named and name not in made and name not in have.instances.active and len(mine) == 1:
         (name,) = mine
     record = made.get(name)
@@ -87,7 +87,7 @@ def meant(have: Facts, host: Host, name: str) -> Pool:
     return pool
 
 
-def of(have: Facts, daemon: Daemon) -> list[str]:
+def pools_of(have: Facts, daemon: Daemon) -> list[str]:
     """List the names of the pools created for a containerd."""
     return [pool for pool, record in have.instances.pools.items() if record.instance == daemon.instance]
 
@@ -115,10 +115,10 @@ def choose(have: Facts, daemon: Daemon, name: str, *, named: bool) -> str:
                 hint=f"name it: {' '.join(['--instance', whose.instance or DEFAULT, '--name', name])}",
             )
         return name
-    mine = [] if named else of(have, daemon)
+    mine = [] if named else pools_of(have, daemon)
     if len(mine) != 1:
         known = ", ".join(sorted(pools)) or "none"
-        show = [hints.command("pool.status", owner(of), pool) for pool, of in pools.items()]
+        show = [hints.command("pool.status", owner(record), pool) for pool, record in pools.items()]
         make = f"make one: {hints.command('deploy', daemon)}"
         raise Refused(
             f"no pool {name} of {daemon}", f"pools made by this tool on the host: {known}", "; or ".join(show) or make

@@ -10,7 +10,7 @@ from fabfile.facts import Facts
 from fabfile.outcome import result
 from fabfile.pool.health.advice import advice
 from fabfile.pool.health.finding import since
-from fabfile.pool.lookup import look
+from fabfile.pool.lookup import find_pool
 from fabfile.pool.maintain import kept
 from fabfile.pool.maintain.session import ManagedPool
 from fabfile.pool.ownership import owner
@@ -21,13 +21,13 @@ def show_pool(c: Context, name: str, instance: str) -> None:
 
     Args:
         c: the machine.
-        name: see `lookup.look`.
-        instance: see `lookup.look`.
+        name: see `lookup.find_pool`.
+        instance: see `lookup.find_pool`.
 
     Raises:
         Failed: the pool is down, or does not exist.
     """
-    host, _, have = look(c, name, instance)
+    host, _, have = find_pool(c, name, instance)
     name = host.pool.dm_name
     result(have.pool)
     show("\n".join(describe(name, have)))

@@ -122,13 +122,13 @@ def unreachable(machine: Machine, error: Exception, said: Sequence[str] = ()) ->
         return Unreachable(f"{where}: login refused", str(error), hint=f"try: ssh -p {port} {machine.user}@{host}")
     if isinstance(error, NoValidConnectionsError):
         error = next(iter(error.errors.values()))
-    look = f"see what answers there: ssh -v -p {port} {machine.user}@{host}"
+    try_by_hand = f"see what answers there: ssh -v -p {port} {machine.user}@{host}"
     if turned_away(error, said):
         what = f"says {said[-1]!r} and closes" if said else "closes"
-        return Unreachable(f"{where}: cannot connect", f"it {what} the connection, {TRIES} times", hint=look)
+        return Unreachable(f"{where}: cannot connect", f"it {what} the connection, {TRIES} times", hint=try_by_hand)
     if said or str(error).startswith(NO_BANNER):
         what = f"it says {said[0][:100]!r}" if said else str(error).removeprefix(NO_BANNER)
-        return Unreachable(f"{where}: cannot connect", f"this is not SSH: {what}", hint=look)
+        return Unreachable(f"{where}: cannot connect", f"this is not SSH: {what}", hint=try_by_hand)
     return Unreachable(f"{where}: cannot connect", str(error) or type(error).__name__, hint=UP)
 
 

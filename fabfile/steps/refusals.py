@@ -25,7 +25,7 @@ class Refusal(msgspec.Struct, frozen=True):
     hint: str
 
 
-def look(c: Context, instance: str) -> tuple[Host, Facts, list[Refusal]]:
+def gather_with_refusals(c: Context, instance: str) -> tuple[Host, Facts, list[Refusal]]:
     """Gather the facts about a containerd and its existing pool, and find what a deploy would refuse.
 
     That takes one round trip, or two if the inventory describes another pool. Unless with --dry, containerd also makes
@@ -47,7 +47,7 @@ def look(c: Context, instance: str) -> tuple[Host, Facts, list[Refusal]]:
     if (pool.dm_name, pool.dir, pool.variant) != (host.pool.dm_name, host.pool.dir, host.pool.variant):
         host = msgspec.structs.replace(host, pool=pool)
         order, have, found = _planned(c, host)
-    return host, have, found + of(order, have)
+    return host, have, found + refusals_of(order, have)
 
 
 def _planned(c: Context, host: Host) -> tuple[list[Step], Facts, list[Refusal]]:
@@ -64,7 +64,7 @@ def _steps(host: Host) -> tuple[list[Step], list[Refusal]]:
         return [], [Refusal(wrong.what, wrong.details, wrong.hint)]
 
 
-def of(order: Sequence[Step], have: Facts) -> list[Refusal]:
+def refusals_of(order: Sequence[Step], have: Facts) -> list[Refusal]:
     """List the refusals of steps, without duplicates."""
     found: dict[str, Refusal] = {}
     for step in order:

@@ -55,8 +55,8 @@ def remove_pools(c: Context, name: str, instance: str, *, yes: bool, force: bool
         parts.append(teardown.part(default, force=force))
     if target.is_dry(c) and parts:
         return _preview(c, parts)
-    looks = {part: gather(c, part.step.query) for part in parts}
-    todo = {part: changes for part, seen in looks.items() if (changes := part.step.plan(seen))}
+    states = {part: gather(c, part.step.query) for part in parts}
+    todo = {part: changes for part, seen in states.items() if (changes := part.step.plan(seen))}
     if not todo:
         show(
             f"{'this tool has installed nothing on the host' if all else f'there is no pool {pool}'}: nothing to do",
@@ -67,7 +67,7 @@ def remove_pools(c: Context, name: str, instance: str, *, yes: bool, force: bool
     _refuse(c, todo, typed, yes=yes, force=force)
     outcomes: list[Outcome] = []
     for part in todo:  # the first one changes what the facts for the others were gathered from
-        outcomes += converge(c, [part.step], seen=None if outcomes else looks[part])
+        outcomes += converge(c, [part.step], seen=None if outcomes else states[part])
     if all:
         say("distribution packages remain: other programs may need them")
     return outcomes
@@ -86,7 +86,7 @@ def _chosen(have: Facts, daemon: Daemon, name: str, *, named: bool) -> list[str]
             f"this would remove the images and containers of {daemon}, and leave theirs without a pool",
             hint=f"if that one is meant: {hints.command('pool.reset', whose, name)}",
         )
-    if name not in pools and (named or not lookup.of(have, daemon)):
+    if name not in pools and (named or not lookup.pools_of(have, daemon)):
         if name in have.instances.active:
             raise Refused(
                 f"the pool {name} is not managed by this tool",
@@ -140,7 +140,7 @@ def _refuse(c: Context, todo: dict[Part, list[Change]], typed: Sequence[str], *,
             "\n".join(change.why for changes in todo.values() for change in changes),
             hint=f"if that is what you want: {hints.again('pool.reset', *typed, '--yes')}",
         )
-    said = "".join(target.sh(c, part.idle, "looking for containers", look=True) for part in todo).splitlines()
+    said = "".join(target.sh(c, part.idle, "looking for containers", read_only=True) for part in todo).splitlines()
     against = [line for line in said if not force or line.startswith(("not of the pool", "held: "))]
     if against:
         again = hints.again("pool.reset", *typed, "--yes", "--force")

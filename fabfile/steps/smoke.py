@@ -21,7 +21,7 @@ from fabfile.facts.query import about
 from fabfile.host import Host
 from fabfile.outcome import result
 from fabfile.plan import Change, Command, Step
-from fabfile.pool.lookup import look
+from fabfile.pool.lookup import find_pool
 from fabfile.render import render
 
 SNAPSHOTTERS = ("devmapper", "overlayfs")
@@ -154,7 +154,7 @@ def prove_containers(c: Context, instance: str, **given: Any) -> None:
     """
     host = inventory.of(c, instance, **given)
     script(host)  # values that are not valid are refused before anything else
-    pool = look(c, "", instance)[0].pool
+    pool = find_pool(c, "", instance)[0].pool
     text = script(msgspec.structs.replace(host, pool=pool))
     if target.is_dry(c):
         preview([("smoke", [Command(f"run {reference(host)} on {' and on '.join(SNAPSHOTTERS)}", text)])])

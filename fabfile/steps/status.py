@@ -21,7 +21,7 @@ from fabfile.plan import words
 from fabfile.pool import status as pool
 from fabfile.pool import units
 from fabfile.pool.health.advice import advice, free, more_data, more_metadata
-from fabfile.pool.lookup import look, look_beside
+from fabfile.pool.lookup import find_pool, find_pool_beside
 from fabfile.pool.ownership import owner, refuse_stale
 from fabfile.steps import foreign, overrides, overview, refusals, smoke
 
@@ -42,7 +42,7 @@ def show_machine(c: Context, instance: str) -> None:
         c: the machine.
         instance: the containerd instance; see `inventory.of`.
     """
-    host, _, have = look(c, "", instance)
+    host, _, have = find_pool(c, "", instance)
     result(have)
     compare(lambda: overview.row(host, have))
     plugin = have.containerd.plugin("snapshotter", "devmapper")
@@ -113,12 +113,12 @@ def _lines(check: Check) -> list[str]:
 
 def findings(c: Context, instance: str) -> list[Check]:
     """Gather facts, and return the results of all checks of an instance and of every pool of the machine."""
-    host, have, refused = refusals.look(c, instance)
+    host, have, refused = refusals.gather_with_refusals(c, instance)
     found = checks(host, have)
     found += _refused(refused, found)
     for name, record in have.instances.pools.items():
         if name != host.pool.dm_name:
-            other, there = look_beside(c, name, owner(record), have)
+            other, there = find_pool_beside(c, name, owner(record), have)
             found += [msgspec.structs.replace(one, what=f"{name}: {one.what}") for one in of_pool(other, there)]
     return found
 

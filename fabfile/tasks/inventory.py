@@ -10,7 +10,7 @@ from fabfile.option import about
 from fabfile.task import task
 
 
-@task(answers="fabfile.steps.origin:Setting[]", looks=True, record=False)
+@task(answers="fabfile.steps.origin:Setting[]", read_only=True, record=False)
 def show(c: Context) -> None:
     """Show the settings of a host, and where each value comes from; no connection is made."""
     from fabfile.steps.origin import show_settings
@@ -31,7 +31,7 @@ def import_(
     import_inventory(c, file, output, yes=yes)
 
 
-@task(here=True, answers="fabfile.exchange.exporting:Exported", looks=True)
+@task(here=True, answers="fabfile.exchange.exporting:Exported", read_only=True)
 def export(
     c: Context,
     format: Annotated[

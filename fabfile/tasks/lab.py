@@ -30,7 +30,7 @@ def up(
     start_machines(c, count, suite, memory, machine)
 
 
-@task(name="list", answers="fabfile.lab.throwaway:LabMachine[]", looks=True, record=False)
+@task(name="list", answers="fabfile.lab.throwaway:LabMachine[]", read_only=True, record=False)
 def list_(c: Context) -> None:
     """List the lab's machines."""
     from fabfile.lab.throwaway import list_machines

@@ -40,7 +40,7 @@ def adopt(
     adopt_pool(c, name, instance)
 
 
-@task(answers="fabfile.pool.lvm.candidates:Offer[]", looks=True)
+@task(answers="fabfile.pool.lvm.candidates:Offer[]", read_only=True)
 def disks(c: Context) -> None:
     """List every disk, partition and volume group, and whether a pool can be created on it; nothing is changed."""
     from fabfile.pool.lvm.candidates import show_candidates
@@ -64,7 +64,7 @@ def grow(
     enlarge_pool(c, name, instance, size=size, meta_size=meta_size, device=device, wipe=wipe)
 
 
-@task(answers="fabfile.facts.pool:Pool", looks=True)
+@task(answers="fabfile.facts.pool:Pool", read_only=True)
 def status(c: Context, name: Name = "", instance: Instance = "") -> None:
     """Show how full the pool is and what it consists of."""
     from fabfile.pool.status import show_pool

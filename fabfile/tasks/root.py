@@ -50,7 +50,7 @@ def smoke(c: Context, instance: Instance = "", **given: Any) -> None:
     prove_containers(c, instance, **given)
 
 
-@task(answers="fabfile.facts:Facts", looks=True, together="fabfile.steps.overview:table")
+@task(answers="fabfile.facts:Facts", read_only=True, together="fabfile.steps.overview:table")
 def status(c: Context, instance: Instance = "") -> None:
     """Show installed versions, whether containerd runs, and the pool."""
     from fabfile.steps.status import show_machine
@@ -58,7 +58,7 @@ def status(c: Context, instance: Instance = "") -> None:
     show_machine(c, instance)
 
 
-@task(answers="fabfile.steps.status:Check[]", looks=True, together="fabfile.steps.findings:table")
+@task(answers="fabfile.steps.status:Check[]", read_only=True, together="fabfile.steps.findings:table")
 def doctor(c: Context, instance: Instance = "") -> None:
     """Find what would make a deploy or a container fail, or keep a pool from starting at boot, and suggest fixes."""
     from fabfile.steps.status import diagnose

@@ -13,7 +13,7 @@ RUN = r"\d.*|last"
 Name = Annotated[str, about("run, by the name that runs.list shows; by default the last one")]
 
 
-@task(name="list", answers="fabfile.runs.history:Run[]", looks=True, record=False)
+@task(name="list", answers="fabfile.runs.history:Run[]", read_only=True, record=False)
 def list_(c: Context) -> None:
     """List earlier runs: when, what was typed, and what became of the hosts."""
     from fabfile.runs.show import list_runs
@@ -21,7 +21,7 @@ def list_(c: Context) -> None:
     list_runs()
 
 
-@task(follows={"run": RUN}, answers="fabfile.runs.history:Recorded", looks=True, record=False)
+@task(follows={"run": RUN}, answers="fabfile.runs.history:Recorded", read_only=True, record=False)
 def show(c: Context, run: Name = "") -> None:
     """Show a run: the time that each step took, and the outcome and error of each host."""
     from fabfile.runs.show import show_run

@@ -152,12 +152,12 @@ def test_the_gate_touches_no_disk_that_is_not_as_it_was_when_the_plan_was_made(
     machine: Machine, seen: Facts, kept: dict[str, str]
 ) -> None:
     """A plan that was made when there was nothing on them yet."""
-    looks = {look.asked: look for look in seen.disks}
+    disks = {disk.asked: disk for disk in seen.disks}
     scripts = []
     for case in BAD:
-        look = looks[zoo.device(machine, case.name)]
-        scripts.append(words("wipe_disk", look.asked, look.bare, look.real, look.size))
-        scripts.append(words("blank_pv", look.asked, look.bare, look.real, look.size, "another"))
+        disk = disks[zoo.device(machine, case.name)]
+        scripts.append(words("wipe_disk", disk.asked, disk.bare, disk.real, disk.size))
+        scripts.append(words("blank_pv", disk.asked, disk.bare, disk.real, disk.size, "another"))
     for volume in zoo.VOLUMES:
         scripts += [words(deed, f"user/{volume}", "another") for deed in ("remove_lv", "make_ext4")]
         scripts.append(words("wipe_fs", f"/dev/user/{volume}", "another"))

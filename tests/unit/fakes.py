@@ -77,16 +77,16 @@ class Machine:
     """Answers requests for facts, and applications, in turn; the last facts are repeated.
 
     Args:
-        looks: outputs of the facts script, one after the other.
+        outputs: outputs of the facts script, one after the other.
         applied: exit codes and outputs of the apply script, one after the other; then success.
         dry: whether --dry was given.
     """
 
     def __init__(
-        self, looks: Sequence[str] = (), applied: Sequence[tuple[int, str]] = (), *, dry: bool = False
+        self, outputs: Sequence[str] = (), applied: Sequence[tuple[int, str]] = (), *, dry: bool = False
     ) -> None:
         self.config = SimpleNamespace(run=SimpleNamespace(dry=dry))
-        self.looks, self.applied = list(looks), list(applied)
+        self.outputs, self.applied = list(outputs), list(applied)
         self.scripts: list[str] = []
         self.host_entry: Host | None = None
         """Its entry in hosts.toml, as a `Connection` has it; None: it is this machine."""
@@ -99,17 +99,17 @@ class Machine:
         """Return exit code and output of a script, as a machine would."""
         self.scripts.append(script)
         if LOCK not in script:
-            return 0, self._look() if "@@ system" in script else ""
+            return 0, self._next_output() if "@@ system" in script else ""
         code, output = self.applied.pop(0) if self.applied else (0, "")
-        return code, output if code or "@@ system" not in script else f"{output}\n{self._look()}"
+        return code, output if code or "@@ system" not in script else f"{output}\n{self._next_output()}"
 
-    def _look(self) -> str:
-        return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+    def _next_output(self) -> str:
+        return self.outputs.pop(0) if len(self.outputs) > 1 else self.outputs[0]
 
     @property
     def log(self) -> list[str]:
         """What was asked, one word each."""
-        return ["apply" if LOCK in s else "look" if "@@ system" in s else "run" for s in self.scripts]
+        return ["apply" if LOCK in s else "gather" if "@@ system" in s else "run" for s in self.scripts]
 
 
 class Remote(Machine):

@@ -22,7 +22,7 @@ LONGEST = 4000
 """Limit for the characters of an error."""
 
 
-def look(name: str, text: str) -> facts.Facts | None:
+def parsed(name: str, text: str) -> facts.Facts | None:
     """The facts, or None if they were rejected."""
     try:
         return facts.parse(looks_like(**{name: text}))
@@ -35,13 +35,13 @@ def look(name: str, text: str) -> facts.Facts | None:
 @pytest.mark.parametrize("name", facts.MODULES)
 @given(st.data())
 def test_any_damage_to_what_was_recorded_is_facts_or_one_error(name: str, data: st.DataObject) -> None:
-    look(name, data.draw(damaged(RECORDS[name])))
+    parsed(name, data.draw(damaged(RECORDS[name])))
 
 
 @pytest.mark.parametrize("name", facts.MODULES)
 @given(st.text(max_size=200))
 def test_any_text_is_facts_or_one_error(name: str, text: str) -> None:
-    look(name, text)
+    parsed(name, text)
 
 
 HOSTILE = {
@@ -68,7 +68,7 @@ def test_a_hostile_answer_costs_seconds_and_megabytes(name: str) -> None:
     start = monotonic()
     tracemalloc.start()
     try:
-        look(fact, text)
+        parsed(fact, text)
         assert tracemalloc.get_traced_memory()[1] < (256 << 20)
     finally:
         tracemalloc.stop()

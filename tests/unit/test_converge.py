@@ -51,7 +51,7 @@ def steps(*plans: Callable[[Facts], list[Change]]) -> list[Step]:
 def test_a_converged_machine_costs_one_command() -> None:
     c = Machine([PROVED])
     outcomes = converge(c, steps(nothing, prove, nothing))
-    assert c.log == ["look"]
+    assert c.log == ["gather"]
     assert [(o.step, o.status, o.reason) for o in outcomes] == [
         ("nothing", "ok", "nothing to do"),
         ("prove", "ok", "nothing to do"),
@@ -62,7 +62,7 @@ def test_a_converged_machine_costs_one_command() -> None:
 def test_a_change_is_applied_and_the_machine_looked_at_again() -> None:
     c = Machine([FRESH, PROVED])
     (outcome,) = converge(c, steps(prove))
-    assert c.log == ["look", "apply"], "the second look comes with the application, in one round trip"
+    assert c.log == ["gather", "apply"], "the second look comes with the application, in one round trip"
     assert "touch proof" in c.scripts[1]
     assert (outcome.status, outcome.reason) == ("changed", "prove it")
     assert outcome.changes == [Command("prove it", "touch proof")]
@@ -75,7 +75,7 @@ def test_a_later_step_sees_what_an_earlier_one_did() -> None:
     c = Machine([FRESH, PROVED])
     outcomes = converge(c, steps(prove, after))
     assert [o.status for o in outcomes] == ["changed", "ok"]
-    assert c.log == ["look", "apply"]
+    assert c.log == ["gather", "apply"]
 
 
 def test_exit_0_is_not_proof() -> None:
@@ -92,7 +92,7 @@ def test_a_step_that_fails_stops_the_later_ones() -> None:
     c = Machine([FRESH], [(1, "@@0\nno space left\n")])
     with pytest.raises(Failed, match="prove: prove it: failed"):
         converge(c, steps(prove, later))
-    assert c.log == ["look", "apply"]
+    assert c.log == ["gather", "apply"]
 
 
 def test_nothing_is_begun_where_udev_answers_nobody() -> None:
@@ -101,14 +101,14 @@ def test_nothing_is_begun_where_udev_answers_nobody() -> None:
     with pytest.raises(Refused, match="prove: udev does not answer") as refused:
         converge(c, steps(prove))
     assert refused.value.hint == "systemctl restart systemd-udevd"
-    assert c.log == ["look"]
+    assert c.log == ["gather"]
 
 
 def test_a_refusal_of_a_late_step_comes_before_the_first_change() -> None:
     c = Machine([FRESH])
     with pytest.raises(Refused, match="not on this machine"):
         converge(c, steps(prove, refuse))
-    assert c.log == ["look"]
+    assert c.log == ["gather"]
 
 
 def test_the_facts_ask_for_the_files_of_every_step_once() -> None:
@@ -134,7 +134,7 @@ def test_dry_says_what_would_change_and_only_looks(capsys: pytest.CaptureFixture
     c = Machine([FRESH], dry=True)
     with pytest.raises(Pending):
         converge(c, steps(nothing, prove))
-    assert c.log == ["look"]
+    assert c.log == ["gather"]
     assert capsys.readouterr().out.splitlines() == [
         "ok       nothing",
         "pending  prove",
@@ -155,7 +155,7 @@ def test_on_one_of_several_hosts_a_plan_is_kept_with_what_the_hosts_are_compared
 def test_dry_on_a_converged_machine_ends_well() -> None:
     c = Machine([PROVED], dry=True)
     assert [o.status for o in converge(c, steps(nothing, prove))] == ["ok", "ok"]
-    assert c.log == ["look"]
+    assert c.log == ["gather"]
 
 
 def test_dry_refuses_as_the_real_thing_would() -> None:
@@ -214,7 +214,7 @@ def test_a_line_of_many_changes_fits_and_they_follow_one_by_one(capsys: pytest.C
 def test_a_plan_for_an_older_state_is_made_again() -> None:
     c = Machine([generation(0), generation(1), PROVED], [(STALE, "")])
     (outcome,) = converge(c, steps(prove))
-    assert c.log == ["look", "apply", "look", "apply"]
+    assert c.log == ["gather", "apply", "gather", "apply"]
     assert '[ "$now" = 0 ]' in c.scripts[1]
     assert '[ "$now" = 1 ]' in c.scripts[3]
     assert outcome.status == "changed"
@@ -223,7 +223,7 @@ def test_a_plan_for_an_older_state_is_made_again() -> None:
 def test_what_another_operator_did_meanwhile_is_not_done_again_and_not_ours() -> None:
     c = Machine([FRESH, PROVED], [(STALE, "")])
     (outcome,) = converge(c, steps(prove))
-    assert c.log == ["look", "apply", "look"]
+    assert c.log == ["gather", "apply", "gather"]
     assert outcome.status == "ok"
 
 
@@ -266,7 +266,7 @@ def test_with_wait_lock_zero_it_does_not_wait() -> None:
     lock.choose(vars(c.config), "0")
     with pytest.raises(Failed, match="another operator is changing the host"):
         converge(c, steps(prove))
-    assert c.log == ["look", "apply"]
+    assert c.log == ["gather", "apply"]
     assert "flock -w 0 9" in c.scripts[1]
 
 
@@ -275,7 +275,7 @@ def test_a_second_operator_is_told_who_holds_the_machine() -> None:
     with pytest.raises(Failed, match="another operator is changing the host") as failed:
         converge(c, steps(prove))
     assert failed.value.details == "held by ada from 192.0.2.7 1 22, pid 42, since Mon"
-    assert c.log == ["look", "apply"]
+    assert c.log == ["gather", "apply"]
 
 
 @pytest.mark.parametrize("code", [BUSY, STALE])

@@ -28,7 +28,7 @@ from tests.unit.pool.maintain import test_adopt, test_rescue
 from tests.unit.steps.conftest import having
 from tests.unit.steps.conftest import mirror as mirror
 
-LOOKS = {name for name, task in all_tasks().items() if task.looks}
+READ_ONLY = {name for name, task in all_tasks().items() if task.read_only}
 """What only looks, whatever is said."""
 
 ASKS = {"ssh.trust"}
@@ -128,7 +128,7 @@ def machine(have: Facts, monkeypatch: pytest.MonkeyPatch, *, dry: bool) -> Machi
 
 
 def test_every_task_is_tried() -> None:
-    assert {*tasks.ns.task_names} == {*LOOKS, *ASKS, *LAB, *TASKS, *WRITES_HERE}
+    assert {*tasks.ns.task_names} == {*READ_ONLY, *ASKS, *LAB, *TASKS, *WRITES_HERE}
 
 
 def test_what_inv_has_alone() -> None:
@@ -166,7 +166,7 @@ def test_a_task_on_a_direct_pool_plans_the_scripts_of_that_variant(
     assert any("thinpool" in script for script in scripts)
 
 
-@pytest.mark.parametrize("name", sorted(LOOKS - NO_HOST))
+@pytest.mark.parametrize("name", sorted(READ_ONLY - NO_HOST))
 def test_what_only_looks_does_the_same_with_dry_and_ends_as_ever(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     reports = []
     for dry in (False, True):
@@ -191,7 +191,7 @@ def test_dry_in_the_lab(name: str) -> None:
 def test_json_is_where_a_task_has_a_result_or_changes_something() -> None:
     without = {name for name, task in all_tasks().items() if "json" not in task.options}
     assert without == {"lab.shell", "lab.demo"}, "the one becomes a shell, the other prints what three tasks print"
-    assert {name for name in LOOKS if not all_tasks()[name].answers} == set()
+    assert {name for name in READ_ONLY if not all_tasks()[name].answers} == set()
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_every_name_in_the_script_is_quoted(query: Query, quoted: str) -> None:
 def test_gather_is_one_command() -> None:
     c = Machine([looks_like()])
     have = facts.gather(c, Query())
-    assert c.log == ["look"]
+    assert c.log == ["gather"]
     assert (have.system.distribution, have.system.arch) == ("debian", "amd64")
     assert have.versions["containerd"].current is None
     assert have.pool.table is None

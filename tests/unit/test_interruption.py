@@ -36,7 +36,7 @@ def test_a_unit_that_has_not_begun_does_not(asked: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "look", "begun", "goes_on"),
+    ("asked", "read_only", "begun", "goes_on"),
     [
         (STOP, True, False, False),
         (STOP, False, False, False),
@@ -47,17 +47,17 @@ def test_a_unit_that_has_not_begun_does_not(asked: int) -> None:
     ],
 )
 def test_a_script_begins_only_within_what_has_begun_to_change_something(
-    asked: int, look: bool, begun: bool, goes_on: bool
+    asked: int, read_only: bool, begun: bool, goes_on: bool
 ) -> None:
     scripts = []
 
     def unit() -> None:
         with interruption.unit("step"):
             if begun:
-                with interruption.cut_by(lambda: None, look=False):
+                with interruption.cut_by(lambda: None, read_only=False):
                     scripts.append("first")
             interruption._asked = asked
-            with interruption.cut_by(lambda: None, look=look):
+            with interruption.cut_by(lambda: None, read_only=read_only):
                 scripts.append("second")
 
     if goes_on:
@@ -73,18 +73,18 @@ def test_what_did_nothing_does_not_count_as_begun(earlier: bool, goes_on: bool) 
     looked = []
     with suppress(Interrupted), interruption.unit("step"):
         for _ in range(1 + earlier):
-            with interruption.cut_by(lambda: None, look=False):
+            with interruption.cut_by(lambda: None, read_only=False):
                 pass
         interruption.undone()
         interruption._asked = STOP
-        with interruption.cut_by(lambda: None, look=True):
+        with interruption.cut_by(lambda: None, read_only=True):
             looked.append("waits")
     assert bool(looked) == goes_on
 
 
 def test_what_is_cut_is_no_failure_whatever_it_ends_with() -> None:
     def unit(error: Exception | None) -> None:
-        with interruption.unit("step", "later"), interruption.cut_by(lambda: None, look=False):
+        with interruption.unit("step", "later"), interruption.cut_by(lambda: None, read_only=False):
             (work,) = interruption._works
             work.end()
             if error:

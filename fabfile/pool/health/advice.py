@@ -122,8 +122,8 @@ def down(have: Facts, name: str) -> list[Advice]:
     if unit.load == "masked":
         return [Advice("pool", "fail", f"it is down: {why}", _unmask(units.unit(name))), *causes]
     if unit.active == "activating":  # restarting it would interrupt a check of its metadata
-        look = f"see what it waits for: systemctl status {shlex.quote(units.unit(name))}; systemctl list-jobs"
-        return [*causes, Advice("pool", "fail", f"it is down: {why}", look)]
+        hint = f"see what it waits for: systemctl status {shlex.quote(units.unit(name))}; systemctl list-jobs"
+        return [*causes, Advice("pool", "fail", f"it is down: {why}", hint)]
     up = f"systemctl restart {shlex.quote(units.unit(name))} && systemctl start {owner(recorded).unit}"
     if causes:
         return [*causes, Advice("pool", "fail", f"it is down: {why}", f"once that is fixed: {up}")]

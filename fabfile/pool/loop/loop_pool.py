@@ -208,10 +208,10 @@ def _create(why: str, conf: str, path: str, *command: str) -> Command:
 
 def _active(have: Facts, want: LoopSpec, written: list[Change]) -> list[Change]:
     both = (units.unit(want.name), units.monitor(want.name))
-    looks = units.monitor_service(want.name)
-    systemd.refuse_masked(have, *both, looks)
+    monitor_service = units.monitor_service(want.name)
+    systemd.refuse_masked(have, *both, monitor_service)
     pool = have.pool
-    unread = systemd.unread(have, *both, looks)
+    unread = systemd.unread(have, *both, monitor_service)
     reload = [Command("reload systemd's units", "systemctl daemon-reload")] if unread else []
     if not pool.table:
         # "restart", because a unit counts as active even if its pool was taken down behind its back.
@@ -225,8 +225,8 @@ def _active(have: Facts, want: LoopSpec, written: list[Change]) -> list[Change]:
         plan += [*reload, Command("the pool's units, now and at every boot", start)]
     elif pool.stale or unread:
         plan.append(Command("reload systemd's units", "systemctl daemon-reload"))
-    if have.units.of(looks).active == "failed":
-        plan.append(Command("run its monitor again, as the last run failed", systemd.run(looks)))
+    if have.units.of(monitor_service).active == "failed":
+        plan.append(Command("run its monitor again, as the last run failed", systemd.run(monitor_service)))
     if growing(have.pool):
         plan.append(Command("finish growing the pool", words(units.SCRIPT, "settle", want.name)))
     if pool.table.when_full != want.when_full:

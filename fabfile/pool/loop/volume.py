@@ -108,12 +108,12 @@ def changes(have: Facts, want: Volume, pool: str, conf: str, recorded: LoopRecor
             f"no volume group {want.group!r}", "vgs does not know it", hint=f"vgcreate {want.group} /dev/DISK"
         )
     plan: list[Change] = []
-    looked: list[str] = []
+    inspected: list[str] = []
     if now.size is None:
         plan.append(_create(now, want, pool, conf))
     elif not ours(now, recorded, pool):
         _refuse_other(recorded, now, want)
-        looked = _unused(have, now, want)
+        inspected = _unused(have, now, want)
     if now.mounted not in ("", want.dir):
         raise Refused(f"{want.path} is mounted at {now.mounted}", f"wanted at {want.dir}")
     known = (recorded.fs_uuid if recorded else None) or ""
@@ -123,7 +123,7 @@ def changes(have: Facts, want: Volume, pool: str, conf: str, recorded: LoopRecor
             f"its UUID is {now.filesystem_uuid or 'none'}, the record has {known}; it is left alone",
         )
     if not now.filesystem:
-        plan.append(_format(now, want, conf, looked))
+        plan.append(_format(now, want, conf, inspected))
     elif now.filesystem != "ext4":
         raise Refused(f"{want.path} holds {now.filesystem}", "it is left alone", hint="name another --volume")
     return [*plan, *_mounted(have, now, want, recorded)]
@@ -183,13 +183,13 @@ def _unused(have: Facts, now: facts.Volume, want: Volume) -> list[str]:
     """Refuse a volume that is in use, or has other content than ext4; return shell that inspects it again."""
     if now.mounted == want.dir and now.filesystem == "ext4":
         return []
-    look = next((disk for disk in have.disks if disk.asked == want.path), None)
-    if look is None:
+    disk = next((disk for disk in have.disks if disk.asked == want.path), None)
+    if disk is None:
         raise Refused(f"{want.path} was not inspected", "it is left alone")
     # The volume need not be fit for a physical volume of LVM's, as it gets a file system.
-    against = [found for found in disks.findings(look, "lvm") if not found.what.startswith("LVM does not take it")]
+    against = [found for found in disks.findings(disk, "lvm") if not found.what.startswith("LVM does not take it")]
     found = [finding.what for finding in against]
-    if look.signatures and all(signature.type == "ext4" for signature in look.signatures):
+    if disk.signatures and all(signature.type == "ext4" for signature in disk.signatures):
         found = [what for what in found if not what.startswith("a file system (ext4)")]
     if now.attr[5:6] == "o" and not any(finding.weight == "in use" for finding in against):
         found.append("open: something uses it")
@@ -199,15 +199,15 @@ def _unused(have: Facts, now: facts.Volume, want: Volume) -> list[str]:
             "\n".join([*found, "it is left alone"]),
             hint="name another --volume; if nobody needs what is on this one, lvremove it first",
         )
-    return [gate.look_again(look, look.seen, "making a file system")]
+    return [gate.inspect_again(disk, disk.seen, "making a file system")]
 
 
-def _format(now: facts.Volume, want: Volume, conf: str, looked: list[str]) -> Change:
+def _format(now: facts.Volume, want: Volume, conf: str, inspected: list[str]) -> Change:
     """Make the file system. Its UUID is chosen and recorded first, so an interrupted mkfs is recognised as ours."""
     name = words(f"{want.group}/{want.name}")
     uuid = f'"$(ask lvs --noheadings -o lv_uuid {name})"' if now.size is None else words(now.uuid)
     lines = [
-        *looked,
+        *inspected,
         f"record {words(conf)} VOLUME_UUID {uuid}",
         "read -r fs </proc/sys/kernel/random/uuid",
         f'record {words(conf)} FS_UUID "$fs"',

@@ -47,21 +47,21 @@ class Offer(msgspec.Struct, frozen=True):
 def offers(have: Facts) -> list[Offer]:
     """List disks and partitions by name, then volume groups."""
     every = have.lvm.every if have.lvm else ()
-    return [*map(_disk, sorted(have.disks, key=lambda look: look.real)), *(_group(have, group) for group in every)]
+    return [*map(_disk, sorted(have.disks, key=lambda disk: disk.real)), *(_group(have, group) for group in every)]
 
 
-def _disk(look: Disk) -> Offer:
-    found = disk_checks.findings(look)
+def _disk(disk: Disk) -> Offer:
+    found = disk_checks.findings(disk)
     return Offer(
-        name=next(iter(look.links), look.real),
-        kind=look.nodes[0].type if look.nodes else "",
-        size=look.size,
+        name=next(iter(disk.links), disk.real),
+        kind=disk.nodes[0].type if disk.nodes else "",
+        size=disk.size,
         against=tuple(finding.what for finding in found),
         wipe=bool(found) and all(finding.weight == "content" for finding in found),
-        device=look.real,
-        model=look.model,
-        serial=look.serial,
-        sector=look.sector,
+        device=disk.real,
+        model=disk.model,
+        serial=disk.serial,
+        sector=disk.sector,
     )
 
 

@@ -105,7 +105,7 @@ def _record(
         return msgspec.structs.replace(new, instance=want.instance, dir=want.dir)
     return msgspec.structs.replace(
         new, instance=want.instance, dir=want.dir, own_group=now is None,
-        disks=tuple(map(disk_claims.identity, fresh)), pv_uuids=tuple(uuids[look.real] for look in fresh),
+        disks=tuple(map(disk_claims.identity, fresh)), pv_uuids=tuple(uuids[disk.real] for disk in fresh),
     )  # fmt: skip
 
 

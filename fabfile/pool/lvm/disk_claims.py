@@ -37,16 +37,16 @@ def disks(
     Raises:
         Refused: a disk is not empty and unused, or is not in the existing group.
     """
-    seen = {look.asked: look for look in have.disks}
+    seen = {disk.asked: disk for disk in have.disks}
     wanted = [seen[path] for path in devices]
     _refuse_wipes([seen[path] for path in wipes], wanted)
     if now:
-        for look in wanted:
-            if not _within(look, now):
+        for disk in wanted:
+            if not _within(disk, now):
                 raise Refused(
-                    f"{look.asked} is not in the existing volume group",
-                    f"which is on {' '.join(now.devices)}" + ("" if look.real else f"; {look.asked} does not exist"),
-                    hint=f"to add it to the pool: {_grow(recorded, look)}",
+                    f"{disk.asked} is not in the existing volume group",
+                    f"which is on {' '.join(now.devices)}" + ("" if disk.real else f"; {disk.asked} does not exist"),
+                    hint=f"to add it to the pool: {_grow(recorded, disk)}",
                 )
         return []
     if not wanted:
@@ -59,9 +59,9 @@ def disks(
     return wanted
 
 
-def _grow(recorded: LvmRecord | None, look: Disk) -> str:
+def _grow(recorded: LvmRecord | None, disk: Disk) -> str:
     name = lvm_name(recorded.vg, recorded.lv) if recorded else ""
-    return hints.command("pool.grow", owner(recorded), name, "--device", look.asked)
+    return hints.command("pool.grow", owner(recorded), name, "--device", disk.asked)
 
 
 def more(have: Facts, devices: Sequence[str], wipes: Sequence[str], recorded: LvmRecord, now: Group) -> list[Disk]:
@@ -77,51 +77,51 @@ def more(have: Facts, devices: Sequence[str], wipes: Sequence[str], recorded: Lv
     Raises:
         Refused: a disk is not empty and unused.
     """
-    seen = {look.asked: look for look in have.disks}
+    seen = {disk.asked: disk for disk in have.disks}
     asked = [seen[path] for path in devices]
     _refuse_wipes([seen[path] for path in wipes], asked)
-    new = [look for look in asked if not _within(look, now)]
+    new = [disk for disk in asked if not _within(disk, now)]
     _refuse_unfit(have, new, {seen[path].real for path in wipes}, recorded)
     return new
 
 
-def _within(look: Disk, now: Group) -> bool:
+def _within(disk: Disk, now: Group) -> bool:
     """Whether a disk is in a volume group, even if LVM calls it by another name."""
-    return look.real in now.devices or any(
-        of.group_uuid == now.uuid and of.number == look.number for of in look.physical
+    return disk.real in now.devices or any(
+        of.group_uuid == now.uuid and of.number == disk.number for of in disk.physical
     )
 
 
 def _refuse_unfit(have: Facts, wanted: list[Disk], wipes: set[str], recorded: LvmRecord | None) -> None:
     mine = recorded.physicals if recorded else ()
-    for number, look in enumerate(wanted):
-        if look.real and look.real in {other.real for other in wanted[:number]}:
-            raise Refused(f"{look.asked} is named twice", "it is another name of a disk that is already in the list")
-        if not begun(look, mine):
-            disk_checks.refuse(look, wipe=look.real in wipes)
+    for number, disk in enumerate(wanted):
+        if disk.real and disk.real in {other.real for other in wanted[:number]}:
+            raise Refused(f"{disk.asked} is named twice", "it is another name of a disk that is already in the list")
+        if not begun(disk, mine):
+            disk_checks.refuse(disk, wipe=disk.real in wipes)
 
 
 def _refuse_wipes(wipes: list[Disk], wanted: list[Disk]) -> None:
-    for look in wipes:
-        if not look.real or look.real not in {other.real for other in wanted}:
+    for disk in wipes:
+        if not disk.real or disk.real not in {other.real for other in wanted}:
             raise Refused(
-                f"--wipe {look.asked} names no device of this pool",
-                f"it is {look.real or 'not there'}; the pool's are: {' '.join(d.asked for d in wanted) or 'none'}",
+                f"--wipe {disk.asked} names no device of this pool",
+                f"it is {disk.real or 'not there'}; the pool's are: {' '.join(d.asked for d in wanted) or 'none'}",
                 hint="pass the same path to --wipe as to --device",
             )
 
 
-def begun(look: Disk, mine: Sequence[str]) -> bool:
+def begun(disk: Disk, mine: Sequence[str]) -> bool:
     """Return whether a disk holds only what an interrupted creation leaves: a physical volume of ours in no group.
 
     Args:
-        look: the disk, as inspected.
+        disk: the disk, as inspected.
         mine: recorded UUIDs of our physical volumes.
     """
-    if len(look.nodes) > 1 or any(finding.weight != "content" for finding in disk_checks.findings(look)):
+    if len(disk.nodes) > 1 or any(finding.weight != "content" for finding in disk_checks.findings(disk)):
         return False
-    labels = [of for of in look.physical if of.uuid in mine and not of.group]
-    return bool(labels) and all(signature.type == "LVM2_member" for signature in look.signatures)
+    labels = [of for of in disk.physical if of.uuid in mine and not of.group]
+    return bool(labels) and all(signature.type == "LVM2_member" for signature in disk.signatures)
 
 
 def unchanged(fresh: list[Disk], name: str = "") -> list[Change]:
@@ -133,11 +133,11 @@ def unchanged(fresh: list[Disk], name: str = "") -> list[Change]:
     """
     if not fresh:
         return []
-    looks = [gate.look_again(look, look.seen, "anything") for look in fresh]
+    checks = [gate.inspect_again(disk, disk.seen, "anything") for disk in fresh]
     if name:
         # vgcreate refuses this, too, but only once the disks are physical volumes.
-        looks.append(f"[ ! -e {words(f'/dev/{name}')} ] || {{ echo {words(f'/dev/{name} exists')}; exit 1; }}")
-    return [Command(f"look at {' '.join(look.asked for look in fresh)} once more", "\n".join(looks), gate.functions())]
+        checks.append(f"[ ! -e {words(f'/dev/{name}')} ] || {{ echo {words(f'/dev/{name} exists')}; exit 1; }}")
+    return [Command(f"look at {' '.join(disk.asked for disk in fresh)} once more", "\n".join(checks), gate.functions())]
 
 
 def wiped(have: Facts, fresh: list[Disk], wipes: Sequence[str], mine: Sequence[str]) -> list[Disk]:
@@ -149,15 +149,15 @@ def wiped(have: Facts, fresh: list[Disk], wipes: Sequence[str], mine: Sequence[s
         wipes: paths of devices whose content may be destroyed.
         mine: UUIDs of our physical volumes.
     """
-    named = {look.real for look in have.disks if look.asked in wipes}
-    return [look for look in fresh if look.real in named and disk_checks.findings(look) and not begun(look, mine)]
+    named = {disk.real for disk in have.disks if disk.asked in wipes}
+    return [disk for disk in fresh if disk.real in named and disk_checks.findings(disk) and not begun(disk, mine)]
 
 
 def physicals(have: Facts, fresh: Sequence[Disk], mine: Sequence[str]) -> dict[str, str]:
     """Map each disk to the UUID of the physical volume that it has, or will get."""
     seed = have.lvm.seed if have.lvm else ""
-    there = {look.real: of.uuid for look in fresh for of in look.physical if of.uuid in mine and begun(look, mine)}
-    return {look.real: there.get(look.real) or ours.physical(seed, look) for look in fresh}
+    there = {disk.real: of.uuid for disk in fresh for of in disk.physical if of.uuid in mine and begun(disk, mine)}
+    return {disk.real: there.get(disk.real) or ours.physical(seed, disk) for disk in fresh}
 
 
 def group(
@@ -173,15 +173,15 @@ def group(
         conf: path of the pool's record.
         command: `vgcreate` or `vgextend`.
     """
-    looks = [gate.look_again(look, look.bare if look in emptied else look.seen, command) for look in fresh]
+    checks = [gate.inspect_again(disk, disk.bare if disk in emptied else disk.seen, command) for disk in fresh]
     make = [
-        words("pvcreate", "-q", "--norestorefile", "--uuid", uuids[look.real], look.real)
-        for look in fresh if uuids[look.real] not in {of.uuid for of in look.physical}
+        words("pvcreate", "-q", "--norestorefile", "--uuid", uuids[disk.real], disk.real)
+        for disk in fresh if uuids[disk.real] not in {of.uuid for of in disk.physical}
     ]  # fmt: skip
-    make.append(words(command, "-q", name, *(look.real for look in fresh)))
-    size = ", ".join(f"{look.asked} ({look.serial or 'no serial number'})" for look in fresh)
+    make.append(words(command, "-q", name, *(disk.real for disk in fresh)))
+    size = ", ".join(f"{disk.asked} ({disk.serial or 'no serial number'})" for disk in fresh)
     why = f"volume group {name} on {size}" if command == "vgcreate" else f"add {size} to the volume group {name}"
-    return Command(why, "\n".join([*looks, *make, ours.note_group(conf, name)]), gate.functions())
+    return Command(why, "\n".join([*checks, *make, ours.note_group(conf, name)]), gate.functions())
 
 
 def released(have: Facts, recorded: LvmRecord, now: Group | None, *, reduce: bool) -> list[Change]:
@@ -194,13 +194,13 @@ def released(have: Facts, recorded: LvmRecord, now: Group | None, *, reduce: boo
         reduce: the group stays; disks that others use by now stay in it.
     """
     plan: list[Change] = []
-    for look in have.disks:
-        label = next((of for of in look.physical if of.number == look.number and of.uuid in recorded.physicals), None)
+    for disk in have.disks:
+        label = next((of for of in disk.physical if of.number == disk.number and of.uuid in recorded.physicals), None)
         if label is None or (label.group and not (now and label.group_uuid == now.uuid)):
             continue
-        why = f"wipe {look.real} ({look.serial or 'no serial number'})"
-        deeds = [gate.blank(why, look, look.bare, label.uuid)]
+        why = f"wipe {disk.real} ({disk.serial or 'no serial number'})"
+        deeds = [gate.blank(why, disk, disk.bare, label.uuid)]
         if reduce and label.group and now:
-            deeds.insert(0, gate.leave_group(why, now.name, now.uuid, look.real, label.uuid))
+            deeds.insert(0, gate.leave_group(why, now.name, now.uuid, disk.real, label.uuid))
         plan.append(gate.joined(why, deeds))
     return plan

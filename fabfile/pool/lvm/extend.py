@@ -41,8 +41,8 @@ def step(host: Host, asked: Growth) -> Step:
         disk_checks.check_path(path, "device")
     data = limits.data_size(asked.size, limits.BLOCK_STEP) if asked.size else 0
     meta = limits.explicit_metadata(asked.meta_size) if asked.meta_size else 0
-    looks = tuple(dict.fromkeys((*devices, *wipes)))
-    query = about(host, files=units.paths(host.pool.dm_name), devices=looks, only=POOL)
+    inspected = tuple(dict.fromkeys((*devices, *wipes)))
+    query = about(host, files=units.paths(host.pool.dm_name), devices=inspected, only=POOL)
     return Step("pool.grow", lambda have: plan(have, host.pool, devices, wipes, data, meta), query)
 
 
@@ -70,7 +70,7 @@ def plan(
     mine = recorded.physicals
     emptied = disk_claims.wiped(have, fresh, wipes, mine)
     uuids = disk_claims.physicals(have, fresh, mine)
-    free = now.free - now.closed_free + layout.predicted([look.size for look in fresh], now.extent)
+    free = now.free - now.closed_free + layout.predicted([disk.size for disk in fresh], now.extent)
     new = _asked(recorded, data, meta, fresh, uuids)
     more = _growth(now, pool, recorded, path, data, meta, free)
     added: list[Change] = [*map(disk_checks.wipe, emptied)]
@@ -146,7 +146,7 @@ def _pool(now: Group | None, recorded: LvmRecord | None) -> Volume | None:
 def _asked(recorded: LvmRecord, data: int, meta: int, fresh: Sequence[Disk], uuids: dict[str, str]) -> dict[str, str]:
     """The new values of the record: sizes, and disks, which are ours from then on even if we are interrupted."""
     disks = [*recorded.disks, *map(disk_claims.identity, fresh)]
-    physicals = [*recorded.physicals, *(uuids[look.real] for look in fresh)]
+    physicals = [*recorded.physicals, *(uuids[disk.real] for disk in fresh)]
     new = {"DISKS": words(" ".join(dict.fromkeys(disks))), "PV_UUIDS": words(" ".join(dict.fromkeys(physicals)))}
     sizes = {"ASKED_BYTES": data, "ASKED_META_BYTES": meta}
     return new | {key: str(size) for key, size in sizes.items() if size}

@@ -37,14 +37,14 @@ def disk(serial: str, path: str, size: int) -> str:
     return f"{re.sub(r'[^A-Za-z0-9_.:-]', '_', serial) or path},{size}"
 
 
-def physical(seed: str, look: Disk) -> str:
+def physical(seed: str, disk: Disk) -> str:
     """Choose the UUID of the physical volume to be made on a disk, in LVM's groups of characters.
 
     Args:
         seed: random, from the facts.
-        look: the disk.
+        disk: the disk.
     """
-    digits = hashlib.sha256(f"{seed} {look.real}".encode()).hexdigest()
+    digits = hashlib.sha256(f"{seed} {disk.real}".encode()).hexdigest()
     ends = (0, 6, 10, 14, 18, 22, 26, 32)
     return "-".join(digits[start:end] for start, end in pairwise(ends))
 

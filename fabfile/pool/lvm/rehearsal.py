@@ -20,7 +20,7 @@ def refuse_sectors(have: Facts, fresh: Sequence[Disk], now: Group | None) -> Non
         fresh: disks for the group.
         now: the group, if it exists.
     """
-    sizes = {look.asked: look.sector for look in fresh}
+    sizes = {disk.asked: disk.sector for disk in fresh}
     if now and have.lvm and fresh:
         sizes |= {device: have.lvm.devices[device].sector for device in now.devices if device in have.lvm.devices}
     if len(set(sizes.values())) > 1:

@@ -180,7 +180,7 @@ def _found(c: Context, host: Host, name: str) -> tuple[inventory.Pool, Query, Fa
             base_image_size=used(have, host.daemon)[2] or said.base_image_size,
         )  # fmt: skip
     elsewhere = target.sh(
-        c, f"name={target.quote(name)}{ELSEWHERE}", "looking for what else brings the pool up", look=True
+        c, f"name={target.quote(name)}{ELSEWHERE}", "looking for what else brings the pool up", read_only=True
     )
     return said, query, have, elsewhere.splitlines()
 
@@ -191,7 +191,7 @@ def refuse_unknown(c: Context, found: Session) -> None:
     Raises:
         Refused: the databases are missing, or belong to another pool.
     """
-    seen = comparison.look(c, TASK, found, running=found.have.containerd.active)
+    seen = comparison.compare(c, TASK, found, running=found.have.containerd.active)
     known = {entry.id for entry in (seen.view.database or {}).values()}
     if seen.view.ids and not known & set(seen.view.ids):
         raise Refused(
@@ -224,10 +224,10 @@ def adopt_pool(c: Context, name: str, instance: str) -> list[Outcome]:
     asked = msgspec.structs.replace(query, files=paths)
     step = Step(TASK, lambda have: plan(have, want, host.daemon, elsewhere), asked)
     if want.name not in have.instances.pools and not target.is_dry(c):
-        looked = gather(c, asked)
-        step.plan(looked)
-        record = files.record(looked, want)
-        refuse_unknown(c, Session(want.name, host.daemon, record, want.dir, query, looked))
+        gathered = gather(c, asked)
+        step.plan(gathered)
+        record = files.record(gathered, want)
+        refuse_unknown(c, Session(want.name, host.daemon, record, want.dir, query, gathered))
     outcomes = converge(c, [step, usable.step(msgspec.structs.replace(host, pool=said))])
     direct_pool.advise(host.pool, said, KEYS)
     return outcomes

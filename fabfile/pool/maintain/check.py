@@ -81,7 +81,7 @@ def verdict(c: Context, task: str, found: Session) -> Verdict:
     if wrong and (found.have.pool.status or visibility.thins(found.have, found.record)):
         return Verdict(False, wrong[0], ids=wrong[0])
     script = found.render("check")
-    printed = session.do(c, task, found, [Command(f"thin_check of the pool {found.name}", script)], looks=True)
+    printed = session.do(c, task, found, [Command(f"thin_check of the pool {found.name}", script)], read_only=True)
     said = session.answer(printed, "checked")
     if said is None:
         raise Failed(f"{task}: thin_check did not finish", printed)

@@ -30,14 +30,14 @@ APART = 2.0
 KEEP = 8
 """Number of backups, and of copies of the databases, to keep."""
 
-LOOKS = 3
+COMPARISONS = 3
 """Number of comparisons of a pool in use that seems inconsistent.
 
 Thin ids are few and soon reused, so two comparisons may see one id of two devices, each being created or removed.
 """
 
 
-class Seen(msgspec.Struct, frozen=True):
+class Comparison(msgspec.Struct, frozen=True):
     """One comparison."""
 
     view: View
@@ -45,10 +45,10 @@ class Seen(msgspec.Struct, frozen=True):
     found: Orphans
 
 
-def look(c: Context, task: str, found: Session, *, running: bool) -> Seen:
+def compare(c: Context, task: str, found: Session, *, running: bool) -> Comparison:
     """Compare the four records.
 
-    While containerd runs, an inconsistency counts only if each of `LOOKS` comparisons finds it.
+    While containerd runs, an inconsistency counts only if each of `COMPARISONS` comparisons finds it.
 
     Args:
         c: the machine.
@@ -65,26 +65,26 @@ def look(c: Context, task: str, found: Session, *, running: bool) -> Seen:
             against,
             hint=hints.command("pool.repair", found.daemon, found.name),
         )
-    seen = _look(c, task, found, running=running)
-    for _ in range(LOOKS - 1):
+    seen = _compare_once(c, task, found, running=running)
+    for _ in range(COMPARISONS - 1):
         if not running or not seen.found.count:
             break
         sleep(APART)
         found = session.applied(found)
-        later = _look(c, task, found, running=True)
+        later = _compare_once(c, task, found, running=True)
         both = agreed(seen.found, later.found)
         ids = tuple(id for id in both.ids if seen.view.ids[id].created == later.view.ids[id].created)
-        seen = Seen(later.view, later.files, msgspec.structs.replace(both, ids=ids))
+        seen = Comparison(later.view, later.files, msgspec.structs.replace(both, ids=ids))
     return _with_holders(c, task, session.applied(found), seen)
 
 
-def _with_holders(c: Context, task: str, found: Session, seen: Seen) -> Seen:
+def _with_holders(c: Context, task: str, found: Session, seen: Comparison) -> Comparison:
     """Add who has the unexpected devices open, which requires a look at every process."""
     names = [device.name for device in (*seen.found.busy, *seen.found.mixed) if device.open]
     if not names:
         return seen
     script = render("pool/holders.sh.j2", pool=found, daemon=found.daemon, devices=names)
-    printed = session.do(c, task, found, [Command("find out what has them open", script)], looks=True)
+    printed = session.do(c, task, found, [Command("find out what has them open", script)], read_only=True)
     return msgspec.structs.replace(
         seen, view=msgspec.structs.replace(seen.view, holders=thin_devices.holders(printed.splitlines()))
     )
@@ -96,13 +96,13 @@ def reading(found: Session) -> Command:
     return Command("the four records of the thin devices", script)
 
 
-def _look(c: Context, task: str, found: Session, *, running: bool) -> Seen:
-    printed = session.do(c, task, found, [reading(found)], looks=True)
+def _compare_once(c: Context, task: str, found: Session, *, running: bool) -> Comparison:
+    printed = session.do(c, task, found, [reading(found)], read_only=True)
     lines = printed.splitlines()
     try:
         seen, files = thin_devices.parse(lines), database_files.unpack(lines)
         known = [one.backend for one in containerd_records.read(files.records).snapshots]
-        return Seen(seen, files, orphans(seen, running=running, known=known))
+        return Comparison(seen, files, orphans(seen, running=running, known=known))
     except Broken as error:
         raise Failed(f"{found.database} or {found.snapshots} cannot be read", str(error), hint=HINT) from error
 
@@ -111,7 +111,7 @@ HINT = "stop containerd and try again; copies of them are beside the backups of 
 
 
 def reconcile(
-    c: Context, task: str, found: Session, seen: Seen | None = None, stale: Iterable[Entry] | None = None
+    c: Context, task: str, found: Session, seen: Comparison | None = None, stale: Iterable[Entry] | None = None
 ) -> Affected:
     """Reconcile the four records, while containerd is stopped and the pool is active.
 
@@ -129,7 +129,7 @@ def reconcile(
         Failed: a database cannot be read.
     """
     if seen is None:
-        seen = look(c, task, found, running=False)
+        seen = compare(c, task, found, running=False)
         if seen.view.database is None:  # without it nobody knows whose the thin ids are, so none may be removed
             seen = msgspec.structs.replace(seen, found=msgspec.structs.replace(seen.found, ids=(), devices=()))
     try:

@@ -34,7 +34,7 @@ def refuse_busy(c: Context, task: str, found: Session, *, force: bool) -> None:
     values = {"pool": found, "daemon": found.daemon, "force": force}
     script = "".join(render(f"pool/{part}.sh.j2", **values) for part in ("common", "held"))
     script += render("containerd/containers.sh.j2", **values) + render("pool/blockers.sh.j2", **values)
-    said = target.sh(c, f"{script}blockers\n", "listing what uses the pool", look=True)
+    said = target.sh(c, f"{script}blockers\n", "listing what uses the pool", read_only=True)
     if not said.strip():
         return
     hint = "stop what is listed"

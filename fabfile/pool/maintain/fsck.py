@@ -11,7 +11,7 @@ from fabfile.errors import Failed, Refused
 from fabfile.outcome import result
 from fabfile.plan import Command, words
 from fabfile.pool.maintain import changes_since, comparison, session
-from fabfile.pool.maintain.comparison import Seen
+from fabfile.pool.maintain.comparison import Comparison
 from fabfile.pool.maintain.containerd_records import Affected
 from fabfile.pool.maintain.disagreements import Orphans, lines
 from fabfile.pool.maintain.downtime import down
@@ -59,12 +59,12 @@ def compare_records(c: Context, name: str, instance: str, *, fix: bool, yes: boo
     found = session.find(c, name, instance, TOOLS)
     daemon = found.have.containerd
     running = daemon.active or bool(daemon.changing)
-    seen = comparison.look(c, TASK, found, running=running)
+    seen = comparison.compare(c, TASK, found, running=running)
     means = Affected()
     if fix and not target.is_dry(c) and seen.found.count:
         _report(found, seen)
         means = _fixed(c, found, yes=yes)
-        seen = comparison.look(c, TASK, found, running=True)
+        seen = comparison.compare(c, TASK, found, running=True)
     result(Compared(seen.found, seen.view))
     _report(found, seen)
     if seen.found.count:
@@ -82,7 +82,7 @@ def compare_records(c: Context, name: str, instance: str, *, fix: bool, yes: boo
         )
 
 
-def _report(found: Session, seen: Seen) -> None:
+def _report(found: Session, seen: Comparison) -> None:
     for path, there in ((found.database, seen.view.database), (found.snapshots, seen.view.snapshots)):
         if there is None:
             show(f"{path} does not exist: containerd has never used this pool, or lost the file")
@@ -104,7 +104,7 @@ def _fixed(c: Context, found: Session, *, yes: bool) -> Affected:
     stop = Command(f"stop {unit}: no device is created meanwhile", words("systemctl", "stop", unit))
     session.do(c, TASK, found, [stop])
     with down(c, TASK, found):
-        seen = comparison.look(c, TASK, found, running=False)
+        seen = comparison.compare(c, TASK, found, running=False)
         refuse_all(found, seen.found, seen.view, yes=yes)
         means = comparison.reconcile(c, TASK, found, seen)
     comparison.forget(c, TASK, found, means)

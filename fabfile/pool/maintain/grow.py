@@ -11,7 +11,7 @@ from fabfile.converge import converge
 from fabfile.outcome import Outcome
 from fabfile.pool import variants
 from fabfile.pool.limits import Growth
-from fabfile.pool.lookup import look
+from fabfile.pool.lookup import find_pool
 
 
 def enlarge_pool(
@@ -28,8 +28,8 @@ def enlarge_pool(
 
     Args:
         c: the machine.
-        name: see `lookup.look`.
-        instance: see `lookup.look`.
+        name: see `lookup.find_pool`.
+        instance: see `lookup.find_pool`.
         size: new size of the data device; empty: unchanged.
         meta_size: new size of the metadata device; empty: what the data needs.
         device: disks to add to a direct pool's volume group.
@@ -39,7 +39,7 @@ def enlarge_pool(
         Pending: with --dry, if anything would change.
         Refused: the pool cannot grow, a size is less than the present one, or a disk cannot be used.
     """
-    host, _, have = look(c, name, instance, ("instances",))
+    host, _, have = find_pool(c, name, instance, ("instances",))
     record = have.instances.pools.get(host.pool.dm_name)
     variant = variants.of(record) if record else variants.LOOP
     asked = Growth(size, meta_size, tuple(device), tuple(wipe))

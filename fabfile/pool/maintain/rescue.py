@@ -67,12 +67,12 @@ def rescue_files(c: Context, name: str, instance: str, *, force: bool) -> None:
     script = render("pool/common.sh.j2", pool=found)
     script += render("pool/rescue.sh.j2", pool=found, daemon=found.daemon, force=force)
     monitor = units.monitor_service(found.name)
-    look = render("pool/common.sh.j2", pool=found)
-    look += render("pool/rescued.sh.j2", daemon=found.daemon, monitor=monitor)
+    verify = render("pool/common.sh.j2", pool=found)
+    verify += render("pool/rescued.sh.j2", daemon=found.daemon, monitor=monitor)
     changes = [
         Command(f"write {record.data} and {record.meta} again from the pool's devices", script),
         start(found),
-        Command("check the pool, and find images whose content is gone", look),
+        Command("check the pool, and find images whose content is gone", verify),
     ]
     session.only_planned(c, TASK, changes)
     refuse_busy(c, TASK, found, force=force)

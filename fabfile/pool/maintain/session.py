@@ -26,7 +26,7 @@ from fabfile.outcome import Outcome, note
 from fabfile.plan import Change, Command
 from fabfile.pool import units
 from fabfile.pool.health import missing, usable
-from fabfile.pool.lookup import choose, look
+from fabfile.pool.lookup import choose, find_pool
 from fabfile.render import render
 
 BACKUPS = "/var/lib/containerd-devmapper/backup"
@@ -126,7 +126,7 @@ def find(
         Refused: the pool does not exist, belongs to another containerd, lacks a part, is suspended, or LVM does not see
             it as it is; or a program is missing.
     """
-    host, query, have = look(c, name, instance, FACTS)
+    host, query, have = find_pool(c, name, instance, FACTS)
     name = choose(have, host.daemon, query.pool, named=bool(name))
     config = have.instances.configs.get(host.daemon.config)
     root = (config.pool_root if config and config.pool == name else "") or host.pool.dir
@@ -185,7 +185,7 @@ def _directory() -> Path:
     return Path(directory.name)
 
 
-def do(c: Context, task: str, found: Session, changes: Sequence[Change], *, looks: bool = False) -> str:
+def do(c: Context, task: str, found: Session, changes: Sequence[Change], *, read_only: bool = False) -> str:
     """Make changes, and return what they printed.
 
     Args:
@@ -193,7 +193,7 @@ def do(c: Context, task: str, found: Session, changes: Sequence[Change], *, look
         task: name of the task that makes the changes.
         found: the pool.
         changes: what to do.
-        looks: the changes leave nothing changed, as those of a check.
+        read_only: the changes leave nothing changed, as those of a check.
 
     Raises:
         Pending: with --dry, after the changes have been printed.
@@ -203,7 +203,7 @@ def do(c: Context, task: str, found: Session, changes: Sequence[Change], *, look
     start = monotonic()
     done = act(c, task, lambda have: [*changes], found.have, found.query)
     reason = "; ".join(change.why for change in changes)
-    note(Outcome(task, "ok" if looks else "changed", reason, round(monotonic() - start, 2), [*changes]))
+    note(Outcome(task, "ok" if read_only else "changed", reason, round(monotonic() - start, 2), [*changes]))
     return "\n".join(line for line in done.printed.splitlines() if not line.startswith("@@"))
 
 

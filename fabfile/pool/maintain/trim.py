@@ -76,7 +76,10 @@ def refuse_without_discards(c: Context, found: Session) -> None:
     if not table or not table.data:
         return
     limit = f"/sys/dev/block/{table.data}/queue/discard_max_bytes"
-    if target.sh(c, f"cat {target.quote(limit)}", "checking whether its disks take discards", look=True).strip() == "0":
+    if (
+        target.sh(c, f"cat {target.quote(limit)}", "checking whether its disks take discards", read_only=True).strip()
+        == "0"
+    ):
         raise Refused(
             f"{TASK}: the data device of the pool {found.name} takes no discards",
             f"{limit} is 0: the disk under it, or its file system, does not support them",

@@ -34,7 +34,7 @@ def joined(why: str, deeds: Iterable[Command]) -> Command:
     return Command(why, "\n".join(deed.script for deed in deeds), functions())
 
 
-def look_again(disk: Disk, expected: str, doing: str) -> str:
+def inspect_again(disk: Disk, expected: str, doing: str) -> str:
     """Shell that continues only if inspecting the disk again prints `expected`. It needs `functions`.
 
     Args:

@@ -50,18 +50,18 @@ def steps(c: Context, directory: Directory) -> None:
     converge(c, [_step(Path(directory), _host(c), name) for name in NAMES])
 
 
-@task(looks=True)
+@task(read_only=True)
 def look(c: Context, directory: Directory) -> None:
     """Run for a while without changing anything."""
-    target.sh(c, f"echo $$ >{directory}/looks; sleep $(cat {directory}/seconds)", "looking", look=True)
+    target.sh(c, f"echo $$ >{directory}/looks; sleep $(cat {directory}/seconds)", "looking", read_only=True)
 
 
-@task(looks=True)
+@task(read_only=True)
 def visit(c: Context, directory: Directory) -> None:
     """A look that is written down."""
     host, log = _host(c), f"{directory}/log"
     script = f"echo begin {host} >>{log}; sleep $(cat {directory}/seconds); echo end {host} >>{log}"
-    target.sh(c, f"{script}; [ ! -e {directory}/{host}.fails ]", "visiting", look=True)
+    target.sh(c, f"{script}; [ ! -e {directory}/{host}.fails ]", "visiting", read_only=True)
 
 
 def start(door: str, words: Sequence[str], tasks: Collection) -> None:

@@ -36,7 +36,7 @@ def write(*changes: Change, run: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["sh", "-c", script], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
 
 
-def look(*paths: Path) -> dict[str, files.FileFact]:
+def gathered(*paths: Path) -> dict[str, files.FileFact]:
     """The fact, gathered by running its fragment in a plain shell."""
     script = PROLOGUE + files.fragment(Query(files=tuple(map(str, paths))))
     done = subprocess.run(["sh", "-c", script], capture_output=True, check=True, stdin=subprocess.DEVNULL)
@@ -74,7 +74,7 @@ def test_facts_show_what_was_written(tmp_path_factory: pytest.TempPathFactory, c
     script = f"printf %s {shlex.quote(content)} >'{path}'; chmod {mode:o} '{path}'"
     subprocess.run(["sh", "-c", script], check=True)
     assert path.read_bytes() == content.encode()
-    assert look(path, directory / "absent") == {str(path): files.FileFact(content, mode)}
+    assert gathered(path, directory / "absent") == {str(path): files.FileFact(content, mode)}
 
 
 @settings(max_examples=60)
@@ -95,19 +95,19 @@ def test_facts_show_empty_missing_and_oddly_named_files(tmp_path: Path) -> None:
     odd.chmod(0o600)
     directory = tmp_path / "directory"
     directory.mkdir()
-    assert look(empty, odd, absent, directory) == {
+    assert gathered(empty, odd, absent, directory) == {
         str(empty): files.FileFact("", 0o640),
         str(odd): files.FileFact("a\n", 0o600),
     }
-    assert look(absent) == {}
-    assert look() == {}
+    assert gathered(absent) == {}
+    assert gathered() == {}
 
 
 def test_facts_follow_links(tmp_path: Path) -> None:
     (tmp_path / "goal").write_text("a\n")
     (tmp_path / "goal").chmod(0o600)
     (tmp_path / "link").symlink_to("goal")
-    assert look(tmp_path / "link") == {str(tmp_path / "link"): files.FileFact("a\n", 0o600)}
+    assert gathered(tmp_path / "link") == {str(tmp_path / "link"): files.FileFact("a\n", 0o600)}
 
 
 def test_a_reader_never_sees_half_a_file(run_dir: Path, tmp_path: Path) -> None:

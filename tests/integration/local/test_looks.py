@@ -61,7 +61,7 @@ def waits_for(units: list[str], aside: str = "") -> list[str]:
 
 @pytest.mark.parametrize("directory", ["srv/pool", "pool", "/nowhere/at/all"])
 def test_facts_are_gathered_whatever_the_directory_is_called(c: Context, directory: str) -> None:
-    said = target.sh(c, facts.script(Query(dir=directory)), "looking", limit=30, look=True)
+    said = target.sh(c, facts.script(Query(dir=directory)), "looking", limit=30, read_only=True)
     assert facts.parse(said).pool
 
 

@@ -55,7 +55,7 @@ def test_a_broken_machine_is_listed_refused_and_taken_down(content: bytes, capsy
         machines.get("lab-2")
     assert refused.value.hint == "inv lab.down lab-2"
     machines.down("lab-2")
-    assert not broken.directory.exists() and machines.look() == ([whole], {})
+    assert not broken.directory.exists() and machines.scan() == ([whole], {})
     machines.down()
     assert not paths.lab().exists()
 
@@ -73,7 +73,7 @@ def test_the_registry_outlives_the_last_machine_that_is_removed(monkeypatch: pyt
 
 def test_a_machine_of_an_unknown_kind_is_broken() -> None:
     new(kind="xen")
-    assert machines.look() == ([], {"lab-1": "lab-1 is broken: no kind of machine 'xen'"})
+    assert machines.scan() == ([], {"lab-1": "lab-1 is broken: no kind of machine 'xen'"})
     machines.down("lab-1")
 
 
@@ -97,7 +97,7 @@ def test_links_that_lead_to_each_other_are_an_error(tmp_path: Path, monkeypatch:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     monkeypatch.setenv("LAB_DIR", str(tmp_path / "a"))
-    assert machines.look() == ([], {})
+    assert machines.scan() == ([], {})
     with pytest.raises(Refused, match="is not a lab's directory"):
         machines.down()
 

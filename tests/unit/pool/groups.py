@@ -127,6 +127,6 @@ def refused(have: Facts, want: Pool, wipes: tuple[str, ...] = ()) -> Refused:
 
 def with_disk(have: Facts, **changes: Any) -> Facts:
     """The machine of `made`, with the inspection of its disk while the pool is on it."""
-    (look,) = have.disks
+    (disk,) = have.disks
     seen = f"{empty().seen}\nnode 254:0 dm-0 containerd-thinpool lvm\nsignature LVM2_member,0x218,"
-    return msgspec.structs.replace(have, disks=(msgspec.structs.replace(look, seen=seen, **changes),))
+    return msgspec.structs.replace(have, disks=(msgspec.structs.replace(disk, seen=seen, **changes),))

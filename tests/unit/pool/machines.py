@@ -107,7 +107,7 @@ class PoolMachine(Machine):
     """Answers each change by its reason.
 
     Args:
-        looks: facts of the machine, one after the other; the last are repeated.
+        states: facts of the machine, one after the other; the last are repeated.
         says: start of a change's reason → its outputs, one after the other; the last is repeated.
         fails: start of a change's reason → its exit code.
         asked: part of a script that changes nothing → its output.
@@ -117,7 +117,7 @@ class PoolMachine(Machine):
 
     def __init__(
         self,
-        looks: Sequence[Facts],
+        states: Sequence[Facts],
         says: Mapping[str, str | Sequence[str]] | None = None,
         fails: Mapping[str, int] | None = None,
         asked: Mapping[str, str] | None = None,
@@ -127,7 +127,7 @@ class PoolMachine(Machine):
     ) -> None:
         super().__init__(["@@ system"], dry=dry)
         self.host_entry = Host()
-        self.states = list(looks)
+        self.states = list(states)
         self.fails, self.asked, self.becomes = fails or {}, asked or {}, becomes or {}
         self.says = {why: [text] if isinstance(text, str) else [*text] for why, text in (says or {}).items()}
         self.planned: Sequence[Change] = ()
@@ -140,10 +140,10 @@ class PoolMachine(Machine):
         """The facts that are gathered next."""
         return self.states.pop(0) if len(self.states) > 1 else self.states[0]
 
-    def apply(self, c: Any, name: str, changes: list[Change], have: Facts, look: str = "") -> str:
+    def apply(self, c: Any, name: str, changes: list[Change], have: Facts, facts_script: str = "") -> str:
         """Apply changes as usual, after recording their reasons."""
         self.planned = changes
-        return apply.apply(c, name, changes, have, look)
+        return apply.apply(c, name, changes, have, facts_script)
 
     def answer(self, script: str, data: bytes) -> tuple[int, str]:
         """Make the planned changes, or answer another script."""
@@ -174,8 +174,8 @@ Make = Callable[..., PoolMachine]
 def machine(monkeypatch: pytest.MonkeyPatch) -> Make:
     """Makes such a machine; facts are gathered from the one made last."""
 
-    def make(*looks: Facts, **options: Any) -> PoolMachine:
-        c = PoolMachine(looks, **options)
+    def make(*states: Facts, **options: Any) -> PoolMachine:
+        c = PoolMachine(states, **options)
         monkeypatch.setattr(facts, "parse", lambda *_: c.state())
         monkeypatch.setattr(converge, "apply", c.apply)
         return c

@@ -14,8 +14,8 @@ def _nothing(c: Context) -> None:
 DEPLOY: list[Call] = [Call(Task(_nothing))]
 """It may change the machine."""
 
-LOOK: list[Call] = [Call(Task(_nothing, looks=True))]
+READ_ONLY: list[Call] = [Call(Task(_nothing, read_only=True))]
 """It changes nothing."""
 
-SHOW: list[Call] = [Call(Task(_nothing, looks=True, record=False))]
+SHOW: list[Call] = [Call(Task(_nothing, read_only=True, record=False))]
 """It looks at no machine."""

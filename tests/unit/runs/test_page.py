@@ -21,7 +21,7 @@ from fabfile.runs.history import Recorded, Run
 from fabfile.runs.record import recorded
 from tests.reference import all_tasks
 from tests.unit.pool.machines import done
-from tests.unit.runs.calls import LOOK
+from tests.unit.runs.calls import READ_ONLY
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 FETCHES = {"src", "href", "xlink:href", "action", "data", "poster", "srcset", "background", "ping"}
@@ -115,7 +115,7 @@ def test_any_text_is_well_formed(text: str) -> None:
 
 def kept() -> str:
     """A record."""
-    with recorded("fab", LOOK) as record:
+    with recorded("fab", READ_ONLY) as record:
         record.end(FleetReport(0, {"a": host("changed")}))
     return record.name
 

@@ -16,7 +16,7 @@ from fabfile.outcome import FleetReport, HostReport, Outcome, TaskReport
 from fabfile.plan import Command, File
 from fabfile.runs import history, place, record
 from fabfile.runs.record import recorded
-from tests.unit.runs.calls import DEPLOY, LOOK, SHOW
+from tests.unit.runs.calls import DEPLOY, READ_ONLY, SHOW
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +68,7 @@ def test_a_run_that_ends_with_an_exception_did_not_end() -> None:
 
 @pytest.mark.parametrize(
     ("door", "calls", "kept"),
-    [("fab", DEPLOY, 1), ("inv", DEPLOY, 1), ("fab", LOOK, 1), ("inv", LOOK, 0), ("fab", SHOW, 0),
+    [("fab", DEPLOY, 1), ("inv", DEPLOY, 1), ("fab", READ_ONLY, 1), ("inv", READ_ONLY, 0), ("fab", SHOW, 0),
      ("inv", [*SHOW, *DEPLOY], 1)],
 )  # fmt: skip
 def test_what_leaves_a_record(door: str, calls: list[Any], kept: int) -> None:

@@ -29,7 +29,7 @@ def test_a_machine_with_all_packages_is_left_alone() -> None:
     assert packages.step(BUILDS).plan(having()) == []
 
 
-def look(needs: str) -> str:
+def facts_output(needs: str) -> str:
     """What a machine answers that is asked for packages only."""
     sections = {name: recorded(name, "fresh") for name in facts.asked(packages.step(Host()).query)}
     return "".join(f"@@ {name}\n{text}" for name, text in {**sections, "needs": needs}.items())
@@ -37,10 +37,10 @@ def look(needs: str) -> str:
 
 def test_packages_are_installed_by_the_facts_that_were_asked_for() -> None:
     needs = "".join(f"{probe}\n" for probe in PROBES.values())
-    c = Machine([look(needs.replace("lvm\n", "")), look(needs)], applied=[(0, "")])
+    c = Machine([facts_output(needs.replace("lvm\n", "")), facts_output(needs)], applied=[(0, "")])
     (outcome,) = converge(c, [packages.step(Host())])
     assert (outcome.status, outcome.reason) == ("changed", "packages lvm2")
-    assert c.log == ["look", "apply"]
+    assert c.log == ["gather", "apply"]
 
 
 def test_only_what_is_missing_is_installed_each_package_once() -> None:

@@ -27,7 +27,9 @@ def refusing(error: Exception) -> Step:
 
 def test_each_step_is_planned_and_what_two_refuse_is_named_once() -> None:
     first, down = Refused("no", "because", "a hint"), Failed("cannot download")
-    found = refusals.of([refusing(first), Step("fine", lambda have: []), refusing(first), refusing(down)], having())
+    found = refusals.refusals_of(
+        [refusing(first), Step("fine", lambda have: []), refusing(first), refusing(down)], having()
+    )
     assert found == [Refusal("no", "because", "a hint"), Refusal("cannot download", "", "")]
 
 
@@ -35,14 +37,14 @@ def looked(mirror: str, **sections: str) -> tuple[Any, list[Refusal]]:
     """A fresh machine, except for the given facts, and what was found on it."""
     machine: Any = Machine([looks_like(**sections)])
     machine.host_entry = Host(release="lab", mirror=mirror)
-    return machine, refusals.look(machine, "")[2]
+    return machine, refusals.gather_with_refusals(machine, "")[2]
 
 
 def test_a_deploy_that_would_be_refused_is_found_in_one_look(mirror: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "_is_there", lambda tool: True)  # what this computer can build is not the question
     machine, found = looked(mirror)
     assert found == []
-    assert machine.log == ["look"] and facts.proof.PREFIX in machine.scripts[0]
+    assert machine.log == ["gather"] and facts.proof.PREFIX in machine.scripts[0]
     lines = recorded("pool", "fresh").splitlines()
     place = next(line for line in lines if line.startswith("place "))
     tmpfs = "\n".join("place tmpfs 1000000000 /" if line == place else line for line in lines)
@@ -58,7 +60,7 @@ def test_a_deploy_that_would_be_refused_is_found_in_one_look(mirror: str, monkey
 def test_a_deploy_that_cannot_be_planned_is_found_too(mirror: str) -> None:
     machine: Any = Machine([looks_like()])
     machine.host_entry = Host(release="lab", mirror=mirror, pool=Pool(size="100"))
-    (found,) = refusals.look(machine, "")[2]
+    (found,) = refusals.gather_with_refusals(machine, "")[2]
     assert "'100' is not a size" in found.what
 
 

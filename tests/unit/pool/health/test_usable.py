@@ -21,13 +21,13 @@ from fabfile.pool.loop import loop_pool
 from fabfile.pool.status import describe
 from tests.unit.pool.loops import NAME, machine, pool, state, want
 
-UNIT, TIMER, LOOKS = units.unit(NAME), units.monitor(NAME), units.monitor_service(NAME)
+UNIT, TIMER, SERVICE = units.unit(NAME), units.monitor(NAME), units.monitor_service(NAME)
 MASKED = Unit("masked")
 FAILED = Unit("loaded", "failed", "exit-code", started=9, ended=8, last="devmapper-pool: no space left")
 
 
 def with_units(now: Pool | None = None, watched: int | None = 4, **units: Unit) -> Facts:
-    names = {"unit": UNIT, "timer": TIMER, "looks": LOOKS}
+    names = {"unit": UNIT, "timer": TIMER, "service": SERVICE}
     found = Units({names[key]: unit for key, unit in units.items()}, watched=watched)
     return msgspec.structs.replace(machine(now), units=found)
 
@@ -38,14 +38,14 @@ def with_units(now: Pool | None = None, watched: int | None = 4, **units: Unit) 
         (with_units(unit=MASKED), "fail", "its unit is masked", f"systemctl unmask {UNIT}"),
         (with_units(unit=FAILED), "fail", "no space left", f"systemctl start {UNIT} containerd.service"),
         (with_units(timer=MASKED), "fail", f"{TIMER} is masked", f"systemctl unmask {TIMER}"),
-        (with_units(looks=MASKED), "fail", f"{LOOKS} is masked", f"systemctl unmask {LOOKS}"),
-        (with_units(looks=FAILED), "fail", "no space left: the pool does not grow", f"systemctl start {LOOKS}"),
+        (with_units(service=MASKED), "fail", f"{SERVICE} is masked", f"systemctl unmask {SERVICE}"),
+        (with_units(service=FAILED), "fail", "no space left: the pool does not grow", f"systemctl start {SERVICE}"),
         (
             with_units(pool(monitor=False), timer=Unit("loaded", "inactive")),
             "warn", "does not run: the pool does not grow by itself; it last looked 4 s ago", f"restart {TIMER}",
         ),
-        (with_units(looks=Unit("loaded", "inactive", "success", 99, LATE + 1)), "fail", "last looked", f"rt {TIMER}"),
-        (with_units(looks=Unit("loaded", "activating", "success", LATE + 1)), "fail", "has been looking for", TIMER),
+        (with_units(service=Unit("loaded", "inactive", "success", 99, LATE + 1)), "fail", "last looked", f"rt {TIMER}"),
+        (with_units(service=Unit("loaded", "activating", "success", LATE + 1)), "fail", "has been looking for", TIMER),
         (with_units(pool(suspended=True)), "fail", "suspended", f"dmsetup resume {NAME}"),
         (with_units(state("ro")), "fail", "the kernel has made it read-only", f"systemctl restart {UNIT}"),
     ],
@@ -59,9 +59,9 @@ def test_what_does_not_work_is_named_with_the_fix(have: Facts, result: str, foun
 @pytest.mark.parametrize(
     "have",
     [
-        with_units(looks=Unit("loaded", "inactive", "success", 12, 10)),
-        with_units(looks=Unit("loaded", "activating", "success", 30)),
-        with_units(looks=Unit("loaded", "inactive", "success"), watched=None),
+        with_units(service=Unit("loaded", "inactive", "success", 12, 10)),
+        with_units(service=Unit("loaded", "activating", "success", 30)),
+        with_units(service=Unit("loaded", "inactive", "success"), watched=None),
     ],
 )
 def test_what_works_has_no_findings(have: Facts) -> None:
@@ -112,7 +112,7 @@ def test_status_shows_when_each_last_succeeded() -> None:
     assert "  backup    none → inv pool.backup --name pool" in never
 
 
-@pytest.mark.parametrize("unit", [UNIT, TIMER, LOOKS])
+@pytest.mark.parametrize("unit", [UNIT, TIMER, SERVICE])
 def test_a_masked_unit_is_never_unmasked_silently(unit: str) -> None:
     have = msgspec.structs.replace(machine(), units=Units({unit: MASKED}))
     with pytest.raises(Refused) as refused:
@@ -122,9 +122,9 @@ def test_a_masked_unit_is_never_unmasked_silently(unit: str) -> None:
 
 
 def test_a_failed_monitor_is_run_again_and_must_succeed() -> None:
-    (change,) = loop_pool.plan(with_units(looks=FAILED), want(), None)
+    (change,) = loop_pool.plan(with_units(service=FAILED), want(), None)
     assert isinstance(change, Command)
-    assert change.script.startswith(f"systemctl start {LOOKS} || {{ systemctl status ")
+    assert change.script.startswith(f"systemctl start {SERVICE} || {{ systemctl status ")
 
 
 def test_units_that_changed_under_systemd_are_read_again() -> None:

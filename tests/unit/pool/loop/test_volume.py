@@ -30,7 +30,7 @@ def there(**changes: Any) -> Volume:
     return Volume(**made | changes)
 
 
-def look(*found: str) -> Disk:
+def inspected(*found: str) -> Disk:
     """Inspection of the volume, as a machine prints it."""
     lines = [f"asked {WANT.path}", "real /dev/dm-3", "number 254:3", f"size {15 * GIB}", "read-only 0", "serial "]
     (disk,) = disks.parse("\n".join([*lines, "sequence 9", "node 254:3 dm-3 datavg-lvdevm lvm", *found]))
@@ -38,7 +38,7 @@ def look(*found: str) -> Disk:
 
 
 def changes(now: Volume | None, *found: str, recorded: dict[str, str] | None = None, **pool: Any) -> list[Change]:
-    have = having(pool=Pool(volume=now, **pool), disks=(look(*found),))
+    have = having(pool=Pool(volume=now, **pool), disks=(inspected(*found),))
     return volume.changes(have, WANT, "pool", CONF, loops.record(**recorded) if recorded else None)
 
 
@@ -145,7 +145,7 @@ def test_a_line_of_an_earlier_version_in_fstab_is_renewed_where_it_is_ours() -> 
     old = FileFact(f"{WANT.path} {WANT.dir} ext4 defaults 0 2\n", 0o644)
     now = there(filesystem="ext4", mounted="/srv/pool")
     for recorded, whys in (({"VOLUME_MADE": "mount"}, [f"let the host boot without {WANT.path}"]), ({}, [])):
-        have = having(pool=Pool(volume=now), files={fstab.PATH: old}, disks=(look(*EXT4),))
+        have = having(pool=Pool(volume=now), files={fstab.PATH: old}, disks=(inspected(*EXT4),))
         assert [change.why for change in volume.changes(have, WANT, "pool", CONF, loops.record(**recorded))] == whys
 
 

@@ -26,13 +26,13 @@ GROUP = Group("uuid", 4 << 20, 74, 74, 0, "wz--n-", "", ("/dev/vdc",), {}, "data
 def test_every_disk_is_offered_or_says_what_its_refusal_says() -> None:
     found = {offer.device: offer for offer in offers(having(disks=LOOKS))}
     assert len(found) > 20
-    for look in LOOKS:
-        offer = found[look.real]
+    for disk in LOOKS:
+        offer = found[disk.real]
         if offer.verdict == "available":
-            disk_checks.refuse(look, wipe=False)
+            disk_checks.refuse(disk, wipe=False)
             continue
         with pytest.raises(Refused) as refused:
-            disk_checks.refuse(look, wipe=False)
+            disk_checks.refuse(disk, wipe=False)
         assert refused.value.details.splitlines() == list(offer.against)
         assert offer.wipe == ("--wipe" in refused.value.hint)
 
@@ -60,20 +60,20 @@ def test_groups_of_one_name_are_refused_as_their_use_is() -> None:
 
 
 def test_it_is_shown_by_its_stable_name_and_as_json() -> None:
-    look = empty(links=("/dev/disk/by-id/nvme-X",), model="Model 1", exclusive=True)
-    shown = table(offers(having(disks=(look, empty("/dev/vdd")))))
+    disk = empty(links=("/dev/disk/by-id/nvme-X",), model="Model 1", exclusive=True)
+    shown = table(offers(having(disks=(disk, empty("/dev/vdd")))))
     assert shown.splitlines() == [
         "disk   /dev/disk/by-id/nvme-X  20.0G  /dev/vdb Model 1: no",
         "         opened exclusively, by a file system, an array or another service of the kernel",
         "disk   /dev/vdd  20.0G  /dev/vdd: available",
     ]
-    (offer, *_) = json.loads(as_json(offers(having(disks=(look,)))))
+    (offer, *_) = json.loads(as_json(offers(having(disks=(disk,)))))
     assert (offer["device"], offer["size"], offer["wipe"]) == ("/dev/vdb", 20 << 30, False)
     assert table([]) == "no disk and no volume group"
 
 
 def test_names_that_are_told_of_a_disk_are_no_part_of_the_look() -> None:
-    (look,) = disks.parse(f"{empty().seen}\nmodel A B\nlink /dev/disk/by-id/a\nlink /dev/disk/by-id/b\n")
-    assert (look.model, look.links) == ("A B", ("/dev/disk/by-id/a", "/dev/disk/by-id/b"))
-    assert look.seen == empty().seen
+    (disk,) = disks.parse(f"{empty().seen}\nmodel A B\nlink /dev/disk/by-id/a\nlink /dev/disk/by-id/b\n")
+    assert (disk.model, disk.links) == ("A B", ("/dev/disk/by-id/a", "/dev/disk/by-id/b"))
+    assert disk.seen == empty().seen
     assert "lsblk -n -p -r -e 1,11" in disks.fragment(Query(all_disks=True))

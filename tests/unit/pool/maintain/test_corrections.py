@@ -17,7 +17,7 @@ from fabfile.pool.maintain.thin_devices import Device, Entry, Snapshot, Thin, Vi
 from tests.unit.pool import databases
 
 
-def look(
+def compared(
     ids: set[int], entries: list[Entry], there: list[Snapshot], devices: tuple[Device, ...] = (), last: int = 99
 ) -> tuple[View, Files]:
     files = Files(databases.pool({of.name: of for of in entries}, last), databases.snapshots(there, last))
@@ -35,13 +35,13 @@ def snapshot(number: int, parent: int = 0) -> Snapshot:
 
 
 def test_consistent_records_need_no_correction() -> None:
-    seen, files = look({1}, [entry(1, 1)], [snapshot(1)])
+    seen, files = compared({1}, [entry(1, 1)], [snapshot(1)])
     assert not corrections(seen, files, orphans(seen, running=False)).changes
 
 
 def test_an_entry_without_a_snapshot_is_removed_with_its_device_and_id() -> None:
     device = Device("pool-snap-4", 3, open=False, number="254:7")
-    seen, files = look({1, 3}, [entry(1, 1), entry(4, 3, "Activated")], [snapshot(1)], (device,))
+    seen, files = compared({1, 3}, [entry(1, 1), entry(4, 3, "Activated")], [snapshot(1)], (device,))
     todo = corrections(seen, files, orphans(seen, running=False))
     assert (todo.devices, todo.ids, todo.lost) == ((device,), (3,), ())
     assert todo.files.snapshots is None
@@ -53,12 +53,12 @@ def test_an_entry_without_a_snapshot_is_removed_with_its_device_and_id() -> None
 
 def test_a_device_that_is_open_keeps_its_id_and_its_entry() -> None:
     device = Device("pool-snap-4", 3, open=True)
-    seen, files = look({3}, [entry(4, 3, "Activated")], [], (device,))
+    seen, files = compared({3}, [entry(4, 3, "Activated")], [], (device,))
     assert not corrections(seen, files, orphans(seen, running=False)).changes
 
 
 def test_an_id_that_two_entries_name_stays() -> None:
-    seen, files = look({3}, [entry(1, 3), entry(4, 3)], [snapshot(1)])
+    seen, files = compared({3}, [entry(1, 3), entry(4, 3)], [snapshot(1)])
     todo = corrections(seen, files, orphans(seen, running=False))
     assert todo.ids == ()
     assert todo.files.pool is not None
@@ -66,7 +66,7 @@ def test_an_id_that_two_entries_name_stays() -> None:
 
 
 def test_a_lost_device_is_marked_and_its_id_not_assigned_again() -> None:
-    seen, files = look({1}, [entry(1, 1), entry(2, 2)], [snapshot(1), snapshot(2)])
+    seen, files = compared({1}, [entry(1, 1), entry(2, 2)], [snapshot(1), snapshot(2)])
     todo = corrections(
         seen, files, orphans(seen, running=False), [seen.database["pool-snap-1"]] if seen.database else []
     )
@@ -80,7 +80,7 @@ def test_a_lost_device_is_marked_and_its_id_not_assigned_again() -> None:
 
 
 def test_a_snapshot_without_an_entry_is_removed_unless_another_is_based_on_it() -> None:
-    seen, files = look({2}, [entry(2, 2)], [snapshot(1), snapshot(2, 1), snapshot(3)])
+    seen, files = compared({2}, [entry(2, 2)], [snapshot(1), snapshot(2, 1), snapshot(3)])
     todo = corrections(seen, files, orphans(seen, running=False))
     assert todo.lost == ("default/1/key", "default/3/key")
     assert todo.files.snapshots is not None
@@ -89,7 +89,7 @@ def test_a_snapshot_without_an_entry_is_removed_unless_another_is_based_on_it() 
 
 
 def test_counters_that_lag_behind_are_set() -> None:
-    seen, files = look({7}, [entry(5, 7)], [snapshot(5)], last=2)
+    seen, files = compared({7}, [entry(5, 7)], [snapshot(5)], last=2)
     todo = corrections(seen, files, orphans(seen, running=False))
     assert todo.files.pool is not None
     assert todo.files.snapshots is not None
@@ -116,7 +116,7 @@ def test_corrections_leave_only_losses(
     # A parent has a lower number.
     owners = [snapshot(n, p if p in there and p < n else 0) for n, p in there.items()]
     devices = tuple(Device(f"pool-snap-{n}", n, open=n % 5 == 0, number=f"254:{n}") for n in active)
-    seen, files = look(ids, entries, owners, devices, last)
+    seen, files = compared(ids, entries, owners, devices, last)
     todo = corrections(seen, files, orphans(seen, running=False))
     # Nothing that is intact and that a snapshot owns is touched.
     whole = {of.id for of in entries if of.id in ids and number(of) in there and of.state not in thin_devices.FAULTY}
@@ -147,7 +147,7 @@ def test_a_faulty_entry_with_an_intact_device_is_marked_good() -> None:
     """What containerd could not activate while the pool did not respond is not lost."""
     layer, of = entry(1, 1, "Faulty"), Entry(2, "pool-snap-2", "pool-snap-1", "Faulty", 10 << 30, "invalid argument")
     running = Snapshot(2, "default/2/c", "Active", "default/1/key")
-    seen, files = look({1, 2}, [layer, of], [snapshot(1), running])
+    seen, files = compared({1, 2}, [layer, of], [snapshot(1), running])
     todo = corrections(seen, files, orphans(seen, running=False))
     assert (todo.devices, todo.ids, todo.lost) == ((), (), ())
     assert todo.files.pool is not None
@@ -161,14 +161,14 @@ def test_a_faulty_entry_with_an_intact_device_is_marked_good() -> None:
 def test_a_faulty_entry_without_blocks_or_with_an_incomplete_device_is_lost() -> None:
     first = Snapshot(1, "default/1/key", "Active", "")
     for ids, there in (({2}, snapshot(1)), ({1, 2}, first)):
-        seen, files = look(ids, [entry(1, 1, "Faulty"), entry(9, 2)], [there, snapshot(9)])
+        seen, files = compared(ids, [entry(1, 1, "Faulty"), entry(9, 2)], [there, snapshot(9)])
         assert corrections(seen, files, orphans(seen, running=False)).lost == ("default/1/key",)
 
 
 @pytest.mark.parametrize("state", sorted(thin_devices.MOVING))
 def test_an_entry_that_the_next_start_would_mark_faulty_is_marked_good_before_it(state: str) -> None:
     """containerd was stopped in the middle, or gave up, as when it removes a device that somebody holds open."""
-    seen, files = look({1, 2}, [entry(1, 1), entry(2, 2, state)], [snapshot(1), snapshot(2)])
+    seen, files = compared({1, 2}, [entry(1, 1), entry(2, 2, state)], [snapshot(1), snapshot(2)])
     assert not orphans(seen, running=True).count
     found = orphans(seen, running=False)
     assert [of.name for of in found.faulty] == ["pool-snap-2"]
@@ -184,7 +184,7 @@ def test_an_entry_that_the_next_start_would_mark_faulty_is_marked_good_before_it
 def test_a_device_that_maps_something_else_is_removed_only_if_it_can_be_activated_anew() -> None:
     wrong = (Device("pool-snap-1", 7, open=False), Device("pool-snap-2", None, open=False, target="error"))
     others = (Device("pool-snap-3", 8, open=True), Device("pool-snap-4", None, open=False, target="linear"))
-    seen, files = look(
+    seen, files = compared(
         {1, 2, 3, 4},
         [entry(n, n, "Activated") for n in (1, 2, 3, 4)],
         [snapshot(n) for n in (1, 2, 3, 4)],

@@ -31,7 +31,7 @@ def entry(id: int, state: str = "Activated", name: int = 0) -> Entry:
 def seen(ids: list[int], devices: list[Device], entries: list[Entry], **changes: Any) -> View:
     """A view, with snapshots for all entries unless others are given."""
     numbers = [disagreements.number(of.name) for of in entries]
-    look = View(
+    view = View(
         {id: Thin(16, id) for id in ids},
         tuple(devices),
         {entry.name: entry for entry in entries},
@@ -39,7 +39,7 @@ def seen(ids: list[int], devices: list[Device], entries: list[Entry], **changes:
         max(ids + [of.id for of in entries], default=0),
         max(numbers, default=0),
     )
-    return msgspec.structs.replace(look, **changes)
+    return msgspec.structs.replace(view, **changes)
 
 
 @given(st.sets(st.integers(1, 99)), st.data(), st.booleans())
@@ -54,7 +54,7 @@ def test_each_kind_is_named() -> None:
     stranger, busy = Device("pool-lost", 3, open=False), Device("pool-snap-44", 4, open=True)
     mixed, error = Device("pool-snap-1", 9, open=False), Device("pool-snap-5", None, open=True, target="error")
     faulty = Entry(6, "pool-snap-6", "", "Faulty", 1, "no space")
-    look = seen(
+    view = seen(
         [1, 3, 4, 5, 6, 7, 8],
         [stranger, busy, mixed, error],
         [entry(1), entry(2), entry(5), faulty, entry(8)],
@@ -63,7 +63,7 @@ def test_each_kind_is_named() -> None:
         last_id=7,
         last_number=5,
     )
-    result = disagreements.orphans(look, running=False)
+    result = disagreements.orphans(view, running=False)
     assert result == Orphans(
         ids=(3, 7),
         devices=(stranger,),
@@ -71,14 +71,14 @@ def test_each_kind_is_named() -> None:
         entries=(entry(2),),
         mixed=(mixed, error),
         unowned=(entry(8),),
-        bare=(look.snapshots[11],) if look.snapshots else (),
+        bare=(view.snapshots[11],) if view.snapshots else (),
         faulty=(faulty,),
         behind=(
             "containerd's next thin id is 8, and 8 is in use",
             "the snapshotter's next number is 6, and 6 is in use",
         ),
     )
-    text = "\n".join(disagreements.lines(result, look, 1 << 16))
+    text = "\n".join(disagreements.lines(result, view, 1 << 16))
     for line in (
         "thin id 7: 1.0M in the pool, no entry",
         "device pool-snap-44: the same, and it is open: pool-snap-44 is open in tail (pid 7)",
@@ -114,20 +114,20 @@ def test_only_what_two_comparisons_share_counts() -> None:
     assert disagreements.agreed(first, second) == Orphans(ids=(2,))
 
 
-class Looks:
+class Outputs:
     """Outputs of a machine for one comparison after the other, and the generation that each was made for."""
 
     def __init__(self, *printed: str) -> None:
         self.printed, self.generations = list(printed), list[str]()
 
-    def do(self, c: object, task: str, found: Session, plan: object, *, looks: bool) -> str:
-        assert looks
+    def do(self, c: object, task: str, found: Session, plan: object, *, read_only: bool) -> str:
+        assert read_only
         self.generations.append(found.have.system.generation)
         return self.printed.pop(0)
 
 
 @pytest.mark.parametrize(
-    ("looks", "left"),
+    ("outputs", "left"),
     [
         (["id 5 0 7"] * 3, (5,)),  # nobody's, at every look
         (["id 5 0 7", "id 5 0 8"], ()),  # two devices, each just being made
@@ -136,16 +136,16 @@ class Looks:
     ],
 )
 def test_a_thin_id_counts_only_if_it_is_the_same_device_every_time(
-    monkeypatch: pytest.MonkeyPatch, looks: list[str], left: tuple[int, ...]
+    monkeypatch: pytest.MonkeyPatch, outputs: list[str], left: tuple[int, ...]
 ) -> None:
-    machine = Looks(*looks)
+    machine = Outputs(*outputs)
     monkeypatch.setattr(session, "do", machine.do)
     monkeypatch.setattr(comparison, "APART", 0)
-    result = comparison.look(Context(), "pool.fsck", FOUND, running=True)
+    result = comparison.compare(Context(), "pool.fsck", FOUND, running=True)
     assert result.found.ids == left
     assert machine.printed == []
     first = int(FOUND.have.system.generation)
-    assert machine.generations == [str(first + n) for n in range(len(looks))], "no look is thrown away for our own"
+    assert machine.generations == [str(first + n) for n in range(len(outputs))], "no look is thrown away for our own"
 
 
 def test_containerds_own_cleanup_is_left_alone() -> None:
@@ -155,9 +155,9 @@ def test_containerds_own_cleanup_is_left_alone() -> None:
 
 
 def test_an_active_entry_without_a_device_counts_while_containerd_runs() -> None:
-    look = seen([1], [], [entry(1)])
-    assert disagreements.orphans(look, running=True).inactive == (entry(1),)
-    assert disagreements.orphans(look, running=False).count == 0
+    view = seen([1], [], [entry(1)])
+    assert disagreements.orphans(view, running=True).inactive == (entry(1),)
+    assert disagreements.orphans(view, running=False).count == 0
 
 
 def test_an_id_whose_device_is_older_than_its_entry_is_found() -> None:
@@ -171,8 +171,8 @@ def test_an_id_whose_device_is_older_than_its_entry_is_found() -> None:
 def test_devices_in_the_order_of_their_snapshots_are_never_older(steps: list[int]) -> None:
     created = [sum(steps[: n + 1]) for n in range(len(steps))]
     entries = [entry(n + 1, "Deactivated") for n in range(len(steps))]
-    look = msgspec.structs.replace(seen([], [], entries), ids={n + 1: Thin(1, at) for n, at in enumerate(created)})
-    assert disagreements.orphans(look, running=False).count == 0
+    view = msgspec.structs.replace(seen([], [], entries), ids={n + 1: Thin(1, at) for n, at in enumerate(created)})
+    assert disagreements.orphans(view, running=False).count == 0
 
 
 @pytest.mark.parametrize("state", sorted(thin_devices.GONE - {"Faulty"}))
@@ -189,10 +189,10 @@ def test_a_missing_or_empty_database_deletes_nothing() -> None:
     half = View({1: Thin(5)}, (), {}, None)
     with pytest.raises(Refused, match=r"metadata\.db is missing"):
         fsck.refuse_all(FOUND, disagreements.orphans(half, running=False), half, yes=False)
-    for look in (View({1: Thin(5)}, (), {}, {}), seen([1], [], [entry(1)], snapshots={})):
+    for view in (View({1: Thin(5)}, (), {}, {}), seen([1], [], [entry(1)], snapshots={})):
         with pytest.raises(Refused, match="are these the right databases"):
-            fsck.refuse_all(FOUND, disagreements.orphans(look, running=False), look, yes=False)
-        fsck.refuse_all(FOUND, disagreements.orphans(look, running=False), look, yes=True)
+            fsck.refuse_all(FOUND, disagreements.orphans(view, running=False), view, yes=False)
+        fsck.refuse_all(FOUND, disagreements.orphans(view, running=False), view, yes=True)
 
 
 @pytest.mark.parametrize(

@@ -185,7 +185,7 @@ def with_thin() -> Facts:
 
 RELABEL = "LVM's transaction id of containerd/thinpool becomes the pool's, and both 0"
 SAYS_LVM = SAYS | {"LVM's transaction id": "@relabelled 3 /etc/lvm/archive/before.vg"}
-LOOK = "devices that containerd uses"
+LISTING = "devices that containerd uses"
 
 
 def test_lvm_forgets_its_volumes_only_with_yes(machine: Make) -> None:
@@ -193,13 +193,13 @@ def test_lvm_forgets_its_volumes_only_with_yes(machine: Make) -> None:
     error = trouble(done("pool.repair", c), "refused")
     assert error.what == "LVM has thin volumes of its own in containerd/thinpool"
     assert "its thin id 1 is containerd's pool-snap-1, which stays" in error.details and "--yes" in error.hint
-    assert c.done == [LOOK]
+    assert c.done == [LISTING]
 
 
 def test_lvms_record_is_changed_while_the_pool_is_down(machine: Make, capsys: pytest.CaptureFixture[str]) -> None:
     c = machine(with_thin(), says=SAYS_LVM)
     report = done("pool.repair", c, yes=True)
-    assert (report.status, c.done) == ("changed", [LOOK, stop(groups.NAME), RELABEL, start(groups.NAME)])
+    assert (report.status, c.done) == ("changed", [LISTING, stop(groups.NAME), RELABEL, start(groups.NAME)])
     said = capsys.readouterr().out
     assert "LVM forgets its volume containerd/other" in said and "/etc/lvm/archive/before.vg" in said
 
@@ -211,7 +211,7 @@ def test_where_lvms_record_cannot_be_changed_the_pool_is_started_again(
     c = machine(with_thin(), **({"says": SAYS_LVM} | broken))
     error = trouble(done("pool.repair", c, yes=True), "failed")
     assert RELABEL in error.what or "was not changed" in error.what
-    assert c.done == [LOOK, stop(groups.NAME), RELABEL, start(groups.NAME)]
+    assert c.done == [LISTING, stop(groups.NAME), RELABEL, start(groups.NAME)]
 
 
 def test_damaged_metadata_and_lvms_record_are_corrected_in_one_stop(machine: Make) -> None:

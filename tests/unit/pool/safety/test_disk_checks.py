@@ -13,8 +13,8 @@ from fabfile.plan import describe
 from fabfile.pool.safety import disk_checks
 from tests.unit.fakes import recorded
 
-LOOKS = disks.parse(recorded("disks", "catalogue"))
-EMPTY = LOOKS[-1]
+DISKS = disks.parse(recorded("disks", "catalogue"))
+EMPTY = DISKS[-1]
 
 FOUND = {
     2: ["content: partition /dev/vdd1", "content: a partition table (dos), signature at 0x1fe"],
@@ -50,23 +50,23 @@ FOUND = {
 """Number of the disk → findings."""
 
 
-def look(text: str) -> Disk:
+def inspected(text: str) -> Disk:
     (found,) = disks.parse(text)
     return found
 
 
-def found(of: Disk) -> list[str]:
-    return [f"{finding.weight}: {finding.what}" for finding in disk_checks.findings(of)]
+def found(disk: Disk) -> list[str]:
+    return [f"{finding.weight}: {finding.what}" for finding in disk_checks.findings(disk)]
 
 
 @pytest.mark.parametrize("number", FOUND)
 def test_each_disk_has_its_findings(number: int) -> None:
-    (of,) = [of for of in LOOKS if of.asked == f"/dev/disk/by-id/virtio-lab-disk{number}"]
-    assert found(of) == FOUND[number]
+    (disk,) = [disk for disk in DISKS if disk.asked == f"/dev/disk/by-id/virtio-lab-disk{number}"]
+    assert found(disk) == FOUND[number]
 
 
 def test_the_root_disk_and_what_is_no_disk() -> None:
-    by_name = {of.asked: found(of) for of in LOOKS}
+    by_name = {disk.asked: found(disk) for disk in DISKS}
     assert by_name["/dev/vda"][:2] == ["in use: the root file system is on it", "in use: mounted at /"]
     assert by_name["/dev/vdc"][0] == "cannot: too small: 10.0K, at least 128M"
     assert by_name["/dev/vdd1"][0] == "cannot: a partition, not a whole disk"
@@ -101,38 +101,38 @@ def test_the_root_disk_and_what_is_no_disk() -> None:
 )
 def test_each_additional_line_is_one_finding(line: str, says: str) -> None:
     assert found(EMPTY) == []
-    assert found(look(f"{EMPTY.seen}\n{line}\n")) == [says]
+    assert found(inspected(f"{EMPTY.seen}\n{line}\n")) == [says]
 
 
-@given(st.lists(st.sampled_from([of.seen for of in LOOKS]), max_size=5))
-def test_inspections_are_parsed_one_by_one(looks: list[str]) -> None:
-    assert [of.seen for of in disks.parse("\n".join(looks))] == looks
+@given(st.lists(st.sampled_from([disk.seen for disk in DISKS]), max_size=5))
+def test_inspections_are_parsed_one_by_one(texts: list[str]) -> None:
+    assert [disk.seen for disk in disks.parse("\n".join(texts))] == texts
 
 
-@pytest.mark.parametrize("of", LOOKS, ids=lambda of: of.asked)
-def test_bare_is_the_inspection_of_an_empty_disk(of: Disk) -> None:
-    if of.nodes and of.nodes[0].type == "disk" and of.size >= disk_checks.LEAST and not of.read_only:
-        assert found(look(of.bare)) == []
-        assert disk_checks.findings(of) or of.bare == of.seen
+@pytest.mark.parametrize("disk", DISKS, ids=lambda disk: disk.asked)
+def test_bare_is_the_inspection_of_an_empty_disk(disk: Disk) -> None:
+    if disk.nodes and disk.nodes[0].type == "disk" and disk.size >= disk_checks.LEAST and not disk.read_only:
+        assert found(inspected(disk.bare)) == []
+        assert disk_checks.findings(disk) or disk.bare == disk.seen
 
 
-@pytest.mark.parametrize("of", LOOKS, ids=lambda of: of.asked)
-def test_only_content_may_be_wiped(of: Disk) -> None:
-    weights = {finding.weight for finding in disk_checks.findings(of)}
+@pytest.mark.parametrize("disk", DISKS, ids=lambda disk: disk.asked)
+def test_only_content_may_be_wiped(disk: Disk) -> None:
+    weights = {finding.weight for finding in disk_checks.findings(disk)}
     if weights - {"content"}:
         with pytest.raises(Refused) as refused:
-            disk_checks.refuse(of, wipe=True)
+            disk_checks.refuse(disk, wipe=True)
         assert ("never wiped" in refused.value.hint) == ("in use" in weights)
     else:
-        disk_checks.refuse(of, wipe=True)
+        disk_checks.refuse(disk, wipe=True)
 
 
 def test_a_wipe_is_shown_without_the_functions_that_it_calls() -> None:
-    (of,) = [of for of in LOOKS if of.asked.endswith("-disk2")]
-    lines = describe(disk_checks.wipe(of), diff=True)
+    (disk,) = [disk for disk in DISKS if disk.asked.endswith("-disk2")]
+    lines = describe(disk_checks.wipe(disk), diff=True)
     assert lines[0].startswith("* WIPE /dev/disk/by-id/virtio-lab-disk2, which destroys: partition /dev/vdd1;")
     assert not any("survey()" in line for line in lines)
-    assert lines[-1].endswith(f"{of.real} {of.size} /dev/vdd1")
+    assert lines[-1].endswith(f"{disk.real} {disk.size} /dev/vdd1")
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_invalid_device_paths_are_refused(path: str) -> None:
 
 def test_no_part_of_an_inspection_is_skipped() -> None:
     """N4: a disk with a signature is still searched for users."""
-    both = look(f"{EMPTY.seen}\nnode 7:5 loop5 loop5 loop\nsignature ext4,0x438,\nopen 77 qemu\nbytes 5 0 1-2\n")
+    both = inspected(f"{EMPTY.seen}\nnode 7:5 loop5 loop5 loop\nsignature ext4,0x438,\nopen 77 qemu\nbytes 5 0 1-2\n")
     assert found(both) == [
         "in use: held by loop5 (loop)", "in use: open in process 77 qemu",
         "content: a file system (ext4), signature at 0x438",
@@ -155,14 +155,14 @@ def test_no_part_of_an_inspection_is_skipped() -> None:
 
 
 def test_an_lvm_label_that_lvm_does_not_show_is_not_free() -> None:
-    (of,) = found(look(f"{EMPTY.seen}\nsignature LVM2_member,0x218,\n"))[:1]
-    assert of.startswith("in use: an LVM physical volume that LVM does not show on the host")
+    (disk,) = found(inspected(f"{EMPTY.seen}\nsignature LVM2_member,0x218,\n"))[:1]
+    assert disk.startswith("in use: an LVM physical volume that LVM does not show on the host")
 
 
 def test_an_unreadable_disk_is_refused_even_with_wipe() -> None:
     """N15."""
     with pytest.raises(Refused) as refused:
-        disk_checks.refuse(look(f"{EMPTY.seen}\nunreadable error reading '/dev/vdb'\nbytes 5 0 1-2\n"), wipe=True)
+        disk_checks.refuse(inspected(f"{EMPTY.seen}\nunreadable error reading '/dev/vdb'\nbytes 5 0 1-2\n"), wipe=True)
     assert "it cannot be read" in refused.value.details
     assert "--wipe" not in refused.value.hint
 
@@ -188,10 +188,10 @@ STOPS = [
 def test_a_disk_in_use_is_never_wiped_and_content_only_on_request(content: list[str], stops: list[str]) -> None:
     if any("vdb1" in line or "254:17" in line for line in (*content, *stops)):
         content = [*dict.fromkeys(["node 254:17 vdb1 vdb1 part", *content])]
-    of = look("\n".join([EMPTY.seen, *content, *stops]))
+    disk = inspected("\n".join([EMPTY.seen, *content, *stops]))
     for wipe in (False, True):
         if stops or (content and not wipe):
             with pytest.raises(Refused):
-                disk_checks.refuse(of, wipe=wipe)
+                disk_checks.refuse(disk, wipe=wipe)
         else:
-            disk_checks.refuse(of, wipe=wipe)
+            disk_checks.refuse(disk, wipe=wipe)

@@ -111,9 +111,9 @@ class Made(msgspec.Struct, frozen=True):
         )
 
     @property
-    def look(self) -> disks.Disk:
-        (look,) = disks.parse(self.text)
-        return look
+    def inspected(self) -> disks.Disk:
+        (inspected,) = disks.parse(self.text)
+        return inspected
 
     def free(self, wipes: Sequence[str]) -> bool:
         """Return whether it may be used: nothing was found, or only content that may be destroyed."""
@@ -167,7 +167,7 @@ def tried(make: object) -> list[Change] | None:
 def test_a_pool_is_made_of_disks_that_nothing_is_on_or_that_were_named_to_be_wiped(
     found: list[Made], devices: list[int], wiped: list[int]
 ) -> None:
-    have = fresh(*(made.look for made in found), lvm=Lvm(SETTINGS, seed="seed"))
+    have = fresh(*(made.inspected for made in found), lvm=Lvm(SETTINGS, seed="seed"))
     names = [found[number].asked for number in devices]
     wipes = tuple(found[number].asked for number in wiped)
     check(found, devices, wiped, tried(lambda: plan(have, asked(*names), wipes)))
@@ -175,7 +175,7 @@ def test_a_pool_is_made_of_disks_that_nothing_is_on_or_that_were_named_to_be_wip
 
 @given(DISKS, CHOICE, st.lists(st.integers(0, 2), max_size=2, unique=True))
 def test_a_pool_grows_only_onto_such_disks(found: list[Made], devices: list[int], wiped: list[int]) -> None:
-    have = made(disks=tuple(made.look for made in found))
+    have = made(disks=tuple(made.inspected for made in found))
     names = tuple(found[number].asked for number in devices)
     wipes = tuple(found[number].asked for number in wiped)
     step = extend.step(Host(pool=asked()), Growth(devices=names, wipes=wipes))
@@ -190,10 +190,10 @@ def test_a_disk_that_an_interrupted_run_of_ours_left_is_taken_as_it_is_unless_mo
     if "absent" in lines or any(line.startswith("signature LVM2_member") for line in lines):
         return
     disk = Made("vdx", lines)
-    (look,) = disks.parse(f"{disk.text}signature LVM2_member,0x218,\npv 254:1200|{PV}||||---|\n")
+    (inspected,) = disks.parse(f"{disk.text}signature LVM2_member,0x218,\npv 254:1200|{PV}||||---|\n")
     growth = Growth(devices=(disk.asked,), wipes=(disk.asked,) if named else ())
     step = extend.step(Host(pool=asked()), growth)
-    changes = tried(lambda: step.plan(made(disks=(look,))))
+    changes = tried(lambda: step.plan(made(disks=(inspected,))))
     ours = all(line.startswith("bytes ") for line in lines)
     assert (changes is not None) == (ours or (named and {*lines} <= {*CONTENT}))
     if changes is not None:
