@@ -46,7 +46,7 @@ def shell_examples() -> dict[str, str]:
         "next-size": render("pool/next-size.sh.j2"),
         "free-ranges": render("pool/free-ranges.sh.j2"),
         "suspended": render("pool/suspended.sh.j2") + "find_suspended\n",
-        "look": facts.disks.fragment(Query(all_disks=True)),
+        "inspect": facts.disks.fragment(Query(all_disks=True)),
         "gate": gate.functions(),
         "lab-setup": render("lab/setup.sh.j2"),
         **_actions(),

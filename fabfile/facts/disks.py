@@ -2,7 +2,7 @@
 
 lsblk alone is not trusted. Signatures are read from the disk by two programs, each of which knows some that the other
 does not; the first and last 4 MiB are read; users are searched for on the whole machine; and LVM is queried without its
-filters. The script is templates/pool/look.sh.j2.
+filters. The script is templates/pool/inspect.sh.j2.
 """
 
 from __future__ import annotations
@@ -117,15 +117,15 @@ class Disk(msgspec.Struct, frozen=True):
 
 @cache
 def functions() -> str:
-    """Shell functions: `look DEVICE` inspects a disk. A script that writes to the disk calls it again right before."""
-    return render("pool/look.sh.j2", lvm_wait=LVM_WAIT)
+    """Shell functions: `inspect DEVICE` inspects a disk. A script that writes to the disk calls it again right before."""
+    return render("pool/inspect.sh.j2", lvm_wait=LVM_WAIT)
 
 
 ALL = """models=$(lsblk -n -r -o KNAME,MODEL)
 links=$(find /dev/disk/by-id ! -name 'lvm-*' ! -name 'dm-*' -type l -printf '%p %l\n' 2>/dev/null | sort)
 lsblk -n -p -r -e 1,11 -o NAME,TYPE |
   awk '$2 == "disk" || $2 == "part" { print $1 }' | sort -u | while read -r d; do
-  look "$d" </dev/null
+  inspect "$d" </dev/null
   while read -r of model; do [ "/dev/$of" != "$d" ] || echo "model $model"; done <<MODELS
 $models
 MODELS
@@ -144,7 +144,7 @@ def fragment(query: Query) -> str:
         return f"{functions()}\n{ALL}"
     if not query.devices:
         return ""
-    return f'{functions()}\nfor d in {" ".join(map(quote, query.devices))}; do look "$d"; done'
+    return f'{functions()}\nfor d in {" ".join(map(quote, query.devices))}; do inspect "$d"; done'
 
 
 def parse(text: str) -> tuple[Disk, ...]:

@@ -56,9 +56,7 @@ def run(change: Command, directory: Path, answers: dict[str, str]) -> tuple[int,
     for name in CALLED:
         (bin / name).write_text(f'#!/bin/sh\necho "{name} $*" >>{log}\nprintf "%s" "{answers.get(name, "")}"\n')
         (bin / name).chmod(0o755)
-    script = (
-        f"set -eu\nPATH={bin}:$PATH\n{change.functions}\nlook() {{ printf '%s' 'something else'; }}\n{change.script}\n"
-    )
+    script = f"set -eu\nPATH={bin}:$PATH\n{change.functions}\ninspect() {{ printf '%s' 'something else'; }}\n{change.script}\n"
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     return done.returncode, done.stdout + done.stderr, log.read_text().splitlines()
 
@@ -270,6 +268,6 @@ def test_a_physical_volume_is_wiped_only_if_lvm_says_that_it_is_in_no_group(
     tmp_path: Path, told: str, code: int
 ) -> None:
     stubs = f"lvm() {{ case $* in *vg_name*) {told} ;; *) echo u2 ;; esac; }}\nblank() {{ echo blanked; }}"
-    stubs += "\nlook() { echo 'size 9'; }\nudevadm() { :; }\n"
+    stubs += "\ninspect() { echo 'size 9'; }\nudevadm() { :; }\n"
     done, said = begun(tmp_path, f"{stubs}blank_pv /dev/vdb 'size 9' /dev/vdb 9999999 u2")
     assert (done, "blanked" in said) == (code, code == 0), said
