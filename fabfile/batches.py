@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 from fabfile.console import say, shown
 from fabfile.errors import Refused, Skipped
 
-Host = TypeVar("Host")
+Item = TypeVar("Item")
 
 WRONG = frozenset({"failed", "refused", "unreachable"})
 """Statuses that count as a failed host."""
@@ -81,14 +81,14 @@ def limit(text: str, flag: str = "--max-fail") -> Share:
     return share(text.strip(), flag, LIMIT, least=0)
 
 
-def planned(hosts: Sequence[Host], wanted: Sequence[Share]) -> list[Sequence[Host]]:
+def planned(hosts: Sequence[Item], wanted: Sequence[Share]) -> list[Sequence[Item]]:
     """Return the hosts in batches, each host once, in their order.
 
     Args:
         hosts: all hosts that were chosen.
         wanted: sizes of batches; the last one is repeated. A percentage is of all hosts, rounded down, at least one.
     """
-    found: list[Sequence[Host]] = []
+    found: list[Sequence[Item]] = []
     begin = 0
     while begin < len(hosts):
         size = max(1, wanted[min(len(found), len(wanted) - 1)].of(len(hosts)))
@@ -103,7 +103,7 @@ def few(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-class Gate:
+class FailureLimit:
     """Decides whether another host may begin.
 
     Args:
@@ -114,23 +114,23 @@ class Gate:
     def __init__(self, most: Share | None) -> None:
         self.most = most
         self._lock = threading.Lock()
-        self._reached = 0
+        self._begun = 0
         self._wrong: list[str] = []
-        self._shut: Skipped | None = None
+        self._stopped: Skipped | None = None
         self._said = False
 
     def next_batch(self, hosts: int) -> None:
         """Count the hosts of the next batch."""
         with self._lock:
-            self._reached += hosts
+            self._begun += hosts
 
-    def shut(self) -> Skipped | None:
+    def stopped(self) -> Skipped | None:
         """Return why no further host may be started, and print that the first time; None: it may."""
         with self._lock:
-            if self._shut and not self._said:
+            if self._stopped and not self._said:
                 self._said = True
-                say(str(self._shut), error=True)
-            return self._shut
+                say(str(self._stopped), error=True)
+            return self._stopped
 
     def ended(self, host: str, status: str) -> None:
         """Count a host that has finished; hosts under way are not affected."""
@@ -138,11 +138,11 @@ class Gate:
             if status not in WRONG:
                 return
             self._wrong.append(host)
-            if self.most is not None and len(self._wrong) > self.most.of(self._reached):
-                self._shut = self._shut or self._too_many(self.most)
+            if self.most is not None and len(self._wrong) > self.most.of(self._begun):
+                self._stopped = self._stopped or self._too_many(self.most)
 
     def _too_many(self, most: Share) -> Skipped:
         count = len(self._wrong)
         what = f"not started: {few(self._wrong)} failed"
-        allowed = f"{count} of {self._reached} hosts failed so far; --max-fail allows {most.of(self._reached)}"
+        allowed = f"{count} of {self._begun} hosts failed so far; --max-fail allows {most.of(self._begun)}"
         return Skipped(what, allowed, hint="fix what failed on them, then run the same command again")

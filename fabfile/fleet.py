@@ -29,7 +29,7 @@ from fabfile import (
     selection,
     summary,
 )
-from fabfile.batches import Gate
+from fabfile.batches import FailureLimit
 from fabfile.console import prefixed, say
 from fabfile.errors import Interrupted, Problem, Refused
 from fabfile.inventory import Host, Inventory
@@ -94,7 +94,9 @@ class Executor(FabricExecutor):
             with Ways(known, self.config) as ways, live.shown(plain=plain):
                 events.tell("run-begin", hosts=names)
                 reports = self._batches(
-                    known.parallel, hosts, lambda host, gate: self._host(host, ways, calls, together, gate)
+                    known.parallel,
+                    hosts,
+                    lambda host, failure_limit: self._host(host, ways, calls, together, failure_limit),
                 )
                 console.only_this_thread()
             together.show()  # after the display, which hides the terminal and its width
@@ -133,7 +135,7 @@ class Executor(FabricExecutor):
         return core_options.typed(self.core, name)
 
     def _batches(
-        self, parallel: int, hosts: list[Host], do: Callable[[Host, Gate], HostReport]
+        self, parallel: int, hosts: list[Host], do: Callable[[Host, FailureLimit], HostReport]
     ) -> dict[str, HostReport]:
         """Run hosts batch after batch and return all reports; once too many hosts are not fine, the rest are skipped.
 
@@ -144,19 +146,21 @@ class Executor(FabricExecutor):
         """
         parallel = int(self._option("parallel") or parallel)
         sizes, most = self._option("batches"), self._option("max-fail")
-        gate = Gate(batches.limit(most or "0") if most or sizes else None)
+        failure_limit = FailureLimit(batches.limit(most or "0") if most or sizes else None)
         order = batches.planned(hosts, batches.sizes(sizes)) if sizes else [hosts]
         reports: dict[str, HostReport] = {}
         for number, batch in enumerate(order, 1):
-            gate.next_batch(len(batch))
-            if sizes and not gate.shut() and not interruption.asked():
+            failure_limit.next_batch(len(batch))
+            if sizes and not failure_limit.stopped() and not interruption.asked():
                 say(f"batch {number} of {len(order)}: {batches.few([host.name for host in batch])}")
-            reports |= crew.each(batch, parallel, lambda host: do(host, gate), given_up)
+            reports |= crew.each(batch, parallel, lambda host: do(host, failure_limit), given_up)
         return reports
 
-    def _host(self, host: Host, ways: Ways, calls: Sequence[Any], together: Together, gate: Gate) -> HostReport:
+    def _host(
+        self, host: Host, ways: Ways, calls: Sequence[Any], together: Together, failure_limit: FailureLimit
+    ) -> HostReport:
         start, whole = monotonic(), HostReport()
-        left_out = interruption.before(outcome.task_name(calls[0])) if interruption.asked() else gate.shut()
+        left_out = interruption.before(outcome.task_name(calls[0])) if interruption.asked() else failure_limit.stopped()
         if left_out:
             whole.status, whole.error, _ = outcome.explained(left_out)
             return told(host, whole)
@@ -177,7 +181,7 @@ class Executor(FabricExecutor):
                 if connection:
                     connection.close()
         whole.seconds = round(monotonic() - start, 1)
-        gate.ended(host.name, whole.status)
+        failure_limit.ended(host.name, whole.status)
         return told(host, whole)
 
 

@@ -8,8 +8,8 @@ from fabfile.context import Context
 from fabfile.errors import Failed
 from fabfile.facts import Facts
 from fabfile.outcome import result
-from fabfile.pool.health.advice import advice
 from fabfile.pool.health.finding import since
+from fabfile.pool.health.findings import pool_findings
 from fabfile.pool.lookup import find_pool
 from fabfile.pool.maintain import kept
 from fabfile.pool.maintain.session import ManagedPool
@@ -39,7 +39,7 @@ def show_pool(c: Context, name: str, instance: str) -> None:
             show(f"            → {hints.command('pool.kept', host.daemon, name, '--keep', 0)}")
     if not have.pool.status:
         if name in have.instances.pools:
-            wrong = advice(have, name)
+            wrong = pool_findings(have, name)
             raise Failed(f"the pool {name} is down", "\n".join(one.found for one in wrong), hint=wrong[0].hint)
         others = [hints.command("pool.status", owner(of), other) for other, of in have.instances.pools.items()]
         make = f"make one: {hints.command('deploy', host.daemon)}"
@@ -102,7 +102,7 @@ def _last(have: Facts, name: str) -> list[str]:
 
 def _wrong(have: Facts, name: str) -> list[str]:
     lines = []
-    for wrong in advice(have, name):
+    for wrong in pool_findings(have, name):
         lines += [f"  {wrong.result.upper():9} {wrong.found}", f"            → {wrong.hint}"]
     return lines
 

@@ -83,7 +83,7 @@ def refuse(have: Facts, want: Wanted, text: str) -> None:
     Raises:
         Refused: with every line that overrides our settings, and its file.
     """
-    found = findings(have, want, text)
+    found = find_overrides(have, want, text)
     if found:
         paths = list(dict.fromkeys(one.path for one in found if one.path)) or [want.daemon.config]
         raise Refused(
@@ -93,7 +93,7 @@ def refuse(have: Facts, want: Wanted, text: str) -> None:
         )
 
 
-def findings(have: Facts, want: Wanted, text: str) -> list[Override]:
+def find_overrides(have: Facts, want: Wanted, text: str) -> list[Override]:
     """List everything that overrides our settings; see `refuse`."""
     ours = facts.source(want.daemon.config, text)
     sources = [ours, *_imports(have, want, text)]

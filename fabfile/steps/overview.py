@@ -12,9 +12,9 @@ from fabfile.answer import Answer
 from fabfile.console import printable
 from fabfile.facts import Facts
 from fabfile.pool import status as pools
-from fabfile.pool.health.advice import advice
-from fabfile.pool.health.finding import Advice
-from fabfile.steps import findings
+from fabfile.pool.health.finding import Finding
+from fabfile.pool.health.findings import pool_findings
+from fabfile.steps import findings_table
 
 if TYPE_CHECKING:
     from fabfile.host import Host
@@ -42,7 +42,7 @@ class Row(msgspec.Struct, frozen=True):
     data: str
     metadata: str
     """Percentage of the pool's metadata that is used; `data` is the same for its data."""
-    wrong: list[Advice]
+    wrong: list[Finding]
     traits: dict[str, str]
 
 
@@ -57,9 +57,9 @@ def row(host: Host, have: Facts) -> Row:
     up, table = now.status, now.table
     others = [f"{other}: {'up' if other in have.instances.active else 'DOWN'}"
               for other in have.instances.pools if other != name]  # fmt: skip
-    wrong = advice(have, name)
+    wrong = pool_findings(have, name)
     if why := have.containerd.reason:
-        wrong.append(Advice("devmapper plugin", "fail", why, hints.command("doctor", host.daemon)))
+        wrong.append(Finding("devmapper plugin", "fail", why, hints.command("doctor", host.daemon)))
     return Row(
         kernel=have.system.kernel,
         containerd=have.versions["containerd"].current or "none",
@@ -87,7 +87,7 @@ def _state(have: Facts) -> str:
 def table(answers: Mapping[str, Answer], width: int) -> list[str]:
     """The `together.View` of status: a row for each host, findings, and drift."""
     rows: dict[str, Row] = {host: each.row for host, each in answers.items()}
-    wrong = findings.folded({host: each.wrong for host, each in rows.items()}, width)
+    wrong = findings_table.folded({host: each.wrong for host, each in rows.items()}, width)
     differ = alike.drift({host: each.traits for host, each in rows.items()}, width)
     parts = [_drawn(rows, width), wrong, differ]
     return [line for part in parts if part for line in ("", *part)][1:]

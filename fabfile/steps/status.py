@@ -20,13 +20,13 @@ from fabfile.outcome import result
 from fabfile.plan import words
 from fabfile.pool import status as pool
 from fabfile.pool import units
-from fabfile.pool.health.advice import advice, free, more_data, more_metadata
+from fabfile.pool.health.findings import free, more_data, more_metadata, pool_findings
 from fabfile.pool.lookup import find_pool, find_pool_beside
 from fabfile.pool.ownership import owner, refuse_stale
 from fabfile.steps import foreign, overrides, overview, refusals, smoke
 
 
-class Check(msgspec.Struct, frozen=True):
+class Finding(msgspec.Struct, frozen=True):
     """One result of doctor."""
 
     what: str
@@ -105,13 +105,13 @@ def check_health(c: Context, instance: str) -> None:
         show("\n".join(_lines(check)))
 
 
-def _lines(check: Check) -> list[str]:
+def _lines(check: Finding) -> list[str]:
     """Return the lines that show the result of a check."""
     more = [f"      → {check.hint}"] if check.hint and check.result != "ok" else []
     return [f"{check.result:5} {check.what:22} {check.found}", *more]
 
 
-def findings(c: Context, instance: str) -> list[Check]:
+def findings(c: Context, instance: str) -> list[Finding]:
     """Gather facts, and return the results of all checks of an instance and of every pool of the machine."""
     host, have, refused = refusals.gather_with_refusals(c, instance)
     found = checks(host, have)
@@ -123,12 +123,12 @@ def findings(c: Context, instance: str) -> list[Check]:
     return found
 
 
-def checks(host: Host, have: Facts) -> list[Check]:
+def checks(host: Host, have: Facts) -> list[Finding]:
     """Make all checks of one containerd and its pool, from facts alone."""
     return [*_machine(host, have), *_daemon(host, have), *of_pool(host, have)]
 
 
-def _refused(refused: list[refusals.Refusal], found: list[Check]) -> list[Check]:
+def _refused(refused: list[refusals.Refusal], found: list[Finding]) -> list[Finding]:
     """Return what a deploy would refuse, except what a check shows already or a foreign containerd causes."""
     if any(check.what == OTHER and check.result == "fail" for check in found):
         return []
@@ -138,11 +138,11 @@ def _refused(refused: list[refusals.Refusal], found: list[Check]) -> list[Check]
         lines = one.details.splitlines() or [one.what]
         if not all(any(line in text or text in line for text in shown) for line in lines):
             said = "; ".join([one.what, *one.details.splitlines()])
-            rows.append(Check("deploy", "fail", f"would be refused: {said}", one.hint))
+            rows.append(Finding("deploy", "fail", f"would be refused: {said}", one.hint))
     return rows
 
 
-def _machine(host: Host, have: Facts) -> list[Check]:
+def _machine(host: Host, have: Facts) -> list[Finding]:
     system, other = have.system, foreign.found(have, host.daemon)
     missing = [need for need in RUN if need not in have.needs]
     packages = hints.command("packages")
@@ -152,7 +152,7 @@ def _machine(host: Host, have: Facts) -> list[Check]:
         _check("programs", not missing, "all there", f"missing: {', '.join(missing)}", packages, soft=True),
         *_run(have.units.room),
         *_udev(have.units.silent),
-        Check(OTHER, "fail", "; ".join(other.lines), other.hint) if other else Check(OTHER, "ok", "none"),
+        Finding(OTHER, "fail", "; ".join(other.lines), other.hint) if other else Finding(OTHER, "ok", "none"),
     ]
 
 
@@ -162,48 +162,48 @@ RUN_LEAST = sizes.MIB
 """Free bytes in /run below which udev may be unable to record a new device."""
 
 
-def _run(room: int | None) -> list[Check]:
+def _run(room: int | None) -> list[Finding]:
     if room is None or room >= RUN_LEAST:
         return []
     found = f"{sizes.human(room)} free: udev does not answer, and any command that creates a device hangs"
     return [
-        Check("room in /run", "fail", found, "see du -xh /run, and make room; then systemctl restart systemd-udevd")
+        Finding("room in /run", "fail", found, "see du -xh /run, and make room; then systemctl restart systemd-udevd")
     ]
 
 
-def _udev(silent: bool) -> list[Check]:
+def _udev(silent: bool) -> list[Finding]:
     if not silent:
         return []
     found = f"it does not answer within {UDEV} s: any command that creates a device hangs"
-    return [Check("udev", "fail", found, RESTART_UDEV)]
+    return [Finding("udev", "fail", found, RESTART_UDEV)]
 
 
 _NOT_YET = "not yet: its unit is {}"
 
 
-def _daemon(host: Host, have: Facts) -> list[Check]:
+def _daemon(host: Host, have: Facts) -> list[Finding]:
     daemon, unit = have.containerd, have.units.of(host.daemon.unit)
     deploy = hints.command("deploy", host.daemon)
     if unit.load == "masked":
         unmask = f"systemctl unmask {host.daemon.unit}"
-        return [Check("containerd", "fail", f"{host.daemon.unit} is masked: it does not start", unmask)]
+        return [Finding("containerd", "fail", f"{host.daemon.unit} is masked: it does not start", unmask)]
     if unit.active == "failed":
         why = f"{host.daemon.unit} failed ({unit.result})" + (f": {unit.last}" if unit.last else "")
-        return [Check("containerd", "fail", why, f"systemctl status {host.daemon.unit}; or {deploy}")]
+        return [Finding("containerd", "fail", why, f"systemctl status {host.daemon.unit}; or {deploy}")]
     if daemon.changing:
-        return [Check("containerd", "warn", _NOT_YET.format(daemon.changing), f"systemctl status {host.daemon.unit}")]
+        return [Finding("containerd", "warn", _NOT_YET.format(daemon.changing), f"systemctl status {host.daemon.unit}")]
     if not daemon.active:
         if host.pool.dm_name in have.instances.pools and not have.pool.status:
             deploy = f"once its pool is up: systemctl start {host.daemon.unit}"
         # On a machine without a deploy this is normal.
         down = have.smoke is not None and have.pool.status is not None
-        return [Check("containerd", "fail" if down else "warn", "does not run", deploy)]
+        return [Finding("containerd", "fail" if down else "warn", "does not run", deploy)]
     stale = daemon.loaded != have.config.digest
     runs = _check("containerd", not stale, "runs", "runs, but with older versions of its files", deploy, soft=True)
     return [runs, _plugin(host, have), *_proof(host, have)]
 
 
-def _plugin(host: Host, have: Facts) -> Check:
+def _plugin(host: Host, have: Facts) -> Finding:
     plugin = have.containerd.plugin("snapshotter", "devmapper")
     good = bool(plugin and plugin.status == "ok")
     why = have.containerd.reason or (plugin.status if plugin else "no such plugin in this build")
@@ -214,7 +214,7 @@ def _plugin(host: Host, have: Facts) -> Check:
     return _check("devmapper plugin", good, "ok", why, hint)
 
 
-def _proof(host: Host, have: Facts) -> list[Check]:
+def _proof(host: Host, have: Facts) -> list[Finding]:
     """Check whether containerd could make a snapshot while facts were gathered, if that was tried."""
     said = have.proof
     if said is None:
@@ -222,21 +222,21 @@ def _proof(host: Host, have: Facts) -> list[Check]:
     return [_check("a snapshot", not said, "made and removed again", said, smoke.unproved(said, host))]
 
 
-def of_pool(host: Host, have: Facts) -> list[Check]:
+def of_pool(host: Host, have: Facts) -> list[Finding]:
     """Make the checks of one pool."""
     now, name = have.pool, host.pool.dm_name
-    wrong = [Check(one.what, one.result, one.found, one.hint) for one in advice(have, name)]
+    wrong = [Finding(one.what, one.result, one.found, one.hint) for one in pool_findings(have, name)]
     if not now.status and now.changing and not wrong:
-        return [Check("pool", "warn", _NOT_YET.format(now.changing), f"systemctl status {units.unit(name)}")]
+        return [Finding("pool", "warn", _NOT_YET.format(now.changing), f"systemctl status {units.unit(name)}")]
     if not now.status:
         wrong = wrong or _stale(host, have)
         make = f"{hints.command('deploy', host.daemon)}; or {hints.command('pool.loop', host.daemon)} alone"
-        return wrong or [Check("pool", "warn", f"no pool {name}", make)]
+        return wrong or [Finding("pool", "warn", f"no pool {name}", make)]
     enable = f"systemctl enable {shlex.quote(units.unit(name))}"
     more = f"{more_data(have, name)}; or {free(have, name)}"
     ours = name in have.instances.pools  # another one has no unit of ours
     return [
-        *(wrong or [Check("pool", "ok", now.status.mode)]),
+        *(wrong or [Finding("pool", "ok", now.status.mode)]),
         *(
             [_check("pool at boot", now.enabled, "its unit is enabled", "its unit is not enabled", enable)]
             if ours
@@ -248,18 +248,18 @@ def of_pool(host: Host, have: Facts) -> list[Check]:
     ]
 
 
-def _stale(host: Host, have: Facts) -> list[Check]:
+def _stale(host: Host, have: Facts) -> list[Finding]:
     """Check whether containerd's databases prevent a new pool, unless they belong to a foreign containerd."""
     if foreign.found(have, host.daemon):
         return []
     try:
         refuse_stale(have, host.daemon)
     except Refused as no:
-        return [Check("containerd's databases", "fail", "; ".join([no.what, *no.details.splitlines()]), no.hint)]
+        return [Finding("containerd's databases", "fail", "; ".join([no.what, *no.details.splitlines()]), no.hint)]
     return []
 
 
-def _growth(host: Host, have: Facts) -> list[Check]:
+def _growth(host: Host, have: Facts) -> list[Finding]:
     """Check whether dmeventd monitors a direct pool, and whether its volume group has room for the next growth."""
     group = have.lvm.group if have.lvm else None
     volume = next((v for v in group.volumes.values() if v.dm_name == host.pool.dm_name), None) if group else None
@@ -279,11 +279,11 @@ def _growth(host: Host, have: Facts) -> list[Check]:
     return found
 
 
-def _check(what: str, good: bool, yes: str, no: str, hint: str, *, soft: bool = False) -> Check:
-    return Check(what, "ok" if good else "warn" if soft else "fail", yes if good else no, hint)
+def _check(what: str, good: bool, yes: str, no: str, hint: str, *, soft: bool = False) -> Finding:
+    return Finding(what, "ok" if good else "warn" if soft else "fail", yes if good else no, hint)
 
 
-def _fullness(used: int, total: int, what: str, hint: str) -> list[Check]:
+def _fullness(used: int, total: int, what: str, hint: str) -> list[Finding]:
     percent = 100 * used // total if total else 0
     result: Literal["ok", "warn", "fail"] = "ok" if percent < 80 else "warn" if percent < 95 else "fail"
-    return [Check(what, result, f"{percent}% used", hint)]
+    return [Finding(what, result, f"{percent}% used", hint)]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabfile import batches
-from fabfile.batches import Gate, Share
+from fabfile.batches import FailureLimit, Share
 from fabfile.errors import Refused
 
 shares = st.builds(Share, st.integers(1, 300), st.just(False)) | st.builds(Share, st.integers(1, 100), st.just(True))
@@ -109,45 +109,45 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 def test_the_gate_shuts_with_the_first_host_too_many_and_stays_shut(
     most: Share | None, statuses: list[list[str]]
 ) -> None:
-    gate = Gate(most)
+    failure_limit = FailureLimit(most)
     reached = wrong = 0
     too_many = False
     for batch in statuses:
-        gate.next_batch(len(batch))
+        failure_limit.next_batch(len(batch))
         reached += len(batch)
         for status in batch:
-            assert (gate.shut() is not None) == too_many
-            gate.ended("host", status)
+            assert (failure_limit.stopped() is not None) == too_many
+            failure_limit.ended("host", status)
             wrong += status in ("failed", "unreachable", "refused")
             if most is not None:
                 too_many |= wrong * 100 > most.number * reached if most.percent else wrong > most.number
-    assert (gate.shut() is not None) == too_many
+    assert (failure_limit.stopped() is not None) == too_many
 
 
 def test_a_percentage_is_of_the_batches_so_far(capsys: pytest.CaptureFixture[str]) -> None:
-    canary, later = Gate(batches.limit("10%")), Gate(batches.limit("10%"))
+    canary, later = FailureLimit(batches.limit("10%")), FailureLimit(batches.limit("10%"))
     canary.next_batch(1)
     canary.ended("web01", "failed")
-    assert canary.shut()
+    assert canary.stopped()
     for number in range(2):
         later.next_batch(5)
         for host in range(4):
             later.ended(f"web{number}{host}", "ok")
     later.ended("web14", "unreachable")
-    assert not later.shut()
+    assert not later.stopped()
     later.ended("web05", "failed")
-    shut = later.shut()
-    assert shut and shut.what == "not started: web14, web05 failed"
-    assert shut.details == "2 of 10 hosts failed so far; --max-fail allows 1"
-    assert later.shut() is shut
+    stopped = later.stopped()
+    assert stopped and stopped.what == "not started: web14, web05 failed"
+    assert stopped.details == "2 of 10 hosts failed so far; --max-fail allows 1"
+    assert later.stopped() is stopped
     said = capsys.readouterr().err
     assert said.count("not started: web14, web05 failed") == 1, "it is said once"
 
 
 def test_many_hosts_are_counted() -> None:
-    gate = Gate(Share(4))
-    gate.next_batch(9)
+    failure_limit = FailureLimit(Share(4))
+    failure_limit.next_batch(9)
     for number in range(5):
-        gate.ended(f"h{number}", "failed")
-    shut = gate.shut()
-    assert shut and shut.what == "not started: h0, h1, h2 and 2 more failed"
+        failure_limit.ended(f"h{number}", "failed")
+    stopped = failure_limit.stopped()
+    assert stopped and stopped.what == "not started: h0, h1, h2 and 2 more failed"

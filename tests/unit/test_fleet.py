@@ -12,7 +12,7 @@ from fabric import Config
 from invoke import Collection
 from paramiko import SSHConfig
 
-from fabfile.batches import Gate
+from fabfile.batches import FailureLimit
 from fabfile.fleet import Executor, health_checks
 from fabfile.inventory import Host, Inventory
 from fabfile.outcome import exit_code
@@ -45,7 +45,7 @@ def test_a_bug_met_on_one_host_is_shown_whole_and_fails_that_host_only(capsys: p
     config = Config(ssh_config=SSHConfig())
     executor, ways = Executor(Collection(), config), Ways(inventory, config)
     calls = [SimpleNamespace(task=broken, called_as="broken", args=(), kwargs={})]
-    result = executor._host(host, ways, calls, Together(calls, ["h1"], dry=False, plain=True), Gate(None))
+    result = executor._host(host, ways, calls, Together(calls, ["h1"], dry=False, plain=True), FailureLimit(None))
     assert result.status == "failed"
     assert result.error
     assert result.error.what == "KeyError: 'volume'"

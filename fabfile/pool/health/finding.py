@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 
-class Advice(msgspec.Struct, frozen=True):
+class Finding(msgspec.Struct, frozen=True):
     """One problem and its fix."""
 
     what: str

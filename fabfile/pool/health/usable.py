@@ -10,8 +10,8 @@ from fabfile.facts.query import POOL, about
 from fabfile.host import Host
 from fabfile.plan import Change, Step
 from fabfile.pool.health import rerun, visibility
-from fabfile.pool.health.advice import blocking, databases
-from fabfile.pool.health.finding import Advice
+from fabfile.pool.health.finding import Finding
+from fabfile.pool.health.findings import blocking, databases
 
 
 def step(host: Host, *, used: bool = False) -> Step:
@@ -74,7 +74,7 @@ def refuse_unusable(have: Facts, name: str, *, lvm: bool = False, ids: bool = Fa
     _refuse(name, [one for one in found if (not ids if one.what == visibility.IDS else lvm)])
 
 
-def _refuse(name: str, found: list[Advice]) -> None:
+def _refuse(name: str, found: list[Finding]) -> None:
     wrong = [one for one in found if one.result == "fail"]
     if wrong:
         raise Refused(f"the pool {name} is not healthy", "\n".join(one.found for one in wrong), hint=wrong[0].hint)

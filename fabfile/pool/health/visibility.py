@@ -15,7 +15,7 @@ from fabfile.facts.under import Volume as Under
 from fabfile.facts.volume_group import Volume
 from fabfile.plan import words
 from fabfile.pool.health import rerun
-from fabfile.pool.health.finding import Advice
+from fabfile.pool.health.finding import Finding
 from fabfile.pool.ownership import owner
 
 DUPLICATE = re.compile(r"duplicate PV|was already found on|Not using device|Device mismatch detected", re.IGNORECASE)
@@ -30,7 +30,7 @@ GONE = "pool gone"
 """Title of the finding that LVM does not know the pool at all."""
 
 
-def findings(have: Facts, name: str, recorded: Record | None) -> list[Advice]:
+def findings(have: Facts, name: str, recorded: Record | None) -> list[Finding]:
     """List what is wrong with a direct pool in LVM; nothing if LVM sees it well.
 
     Of a loop pool, only whether LVM can be asked about the volume under it; see `missing` for the rest.
@@ -42,7 +42,7 @@ def findings(have: Facts, name: str, recorded: Record | None) -> list[Advice]:
     """
     direct = isinstance(recorded, LvmRecord)
     if recorded and (why := unasked(have.lvm if direct else have.pool.volume)):
-        return [Advice("pool in LVM", "fail", *why)]
+        return [Finding("pool in LVM", "fail", *why)]
     lvm = have.lvm
     if not isinstance(recorded, LvmRecord) or lvm is None:
         return []
@@ -50,7 +50,7 @@ def findings(have: Facts, name: str, recorded: Record | None) -> list[Advice]:
     if len(lvm.groups) > 1:
         which = "; ".join(f"{one.uuid} on {' '.join(one.devices)}" for one in lvm.groups)
         found = f"{len(lvm.groups)} volume groups are named {group}: {which}"
-        return [Advice("pool in LVM", "fail", found, f"rename the other one: {words('vgrename', 'UUID', 'NAME')}")]
+        return [Finding("pool in LVM", "fail", found, f"rename the other one: {words('vgrename', 'UUID', 'NAME')}")]
     volume = lvm.group.volumes.get(recorded.lv) if lvm.group else None
     if volume is None:
         return [_unseen(have, name, recorded)]
@@ -77,7 +77,7 @@ def identity(have: Facts, recorded: LvmRecord) -> tuple[str, str]:
     return known[0] or group, known[1] or volume
 
 
-def _unseen(have: Facts, name: str, recorded: LvmRecord) -> Advice:
+def _unseen(have: Facts, name: str, recorded: LvmRecord) -> Finding:
     lvm, group, volume = have.lvm, recorded.vg, recorded.lv
     assert lvm is not None
     of_group, of_volume = identity(have, recorded)
@@ -87,9 +87,9 @@ def _unseen(have: Facts, name: str, recorded: LvmRecord) -> Advice:
         back = [words("vgrename", now_group, group)] * (now_group != group)
         back += [words("lvrename", group, now_volume, volume)] * (now_volume not in ("", volume))
         if back:
-            return Advice("pool in LVM", "fail", f"{then} is now called {now or now_group}", " && ".join(back))
+            return Finding("pool in LVM", "fail", f"{then} is now called {now or now_group}", " && ".join(back))
     if unseen := hidden(have, recorded):
-        return Advice("pool in LVM", "fail", *hiding(lvm.settings, unseen, group))
+        return Finding("pool in LVM", "fail", *hiding(lvm.settings, unseen, group))
     said = f": {lvm.said[-1]}" if lvm.said else ""
     what = f"the volume group {group}" if lvm.group is None else then
     reset = hints.command("pool.reset", owner(recorded), name, "--yes")
@@ -97,9 +97,9 @@ def _unseen(have: Facts, name: str, recorded: LvmRecord) -> Advice:
     found = f"LVM knows no {what.removeprefix('the ')}{said}" + (f"; it was made on {disks}" if disks else "")
     if not have.pool.enabled:
         finish = rerun.command(name, recorded)
-        return Advice(GONE, "fail", f"{found}; its creation was interrupted", f"{finish}; or {reset}")
+        return Finding(GONE, "fail", f"{found}; its creation was interrupted", f"{finish}; or {reset}")
     bring = f"bring its disks back, then systemctl restart {words(f'devmapper-pool@{name}.service')}"
-    return Advice(GONE, "fail", found, f"{bring}; or discard it: {reset}")
+    return Finding(GONE, "fail", found, f"{bring}; or discard it: {reset}")
 
 
 def hidden(have: Facts, recorded: LvmRecord) -> list[str]:
@@ -140,7 +140,7 @@ ALL = ('["a|.*|"]', "a|.*|")
 """Filters that hide no disk."""
 
 
-def _disks(have: Facts, recorded: LvmRecord, volume: Volume) -> list[Advice]:
+def _disks(have: Facts, recorded: LvmRecord, volume: Volume) -> list[Finding]:
     lvm = have.lvm
     assert lvm is not None and lvm.group is not None
     disks = lvm.group.devices
@@ -150,22 +150,22 @@ def _disks(have: Facts, recorded: LvmRecord, volume: Volume) -> list[Advice]:
     if twice:
         found = f"two disks have one identity: {'; '.join(twice)}"
         return [
-            Advice("pool in LVM", "fail", found, "remove the copy, or give it another identity: vgimportclone DEVICE")
+            Finding("pool in LVM", "fail", found, "remove the copy, or give it another identity: vgimportclone DEVICE")
         ]
     if not lvm.group.missing:
         other = [line for line in lvm.said if line.startswith("WARNING")]
-        return [Advice("LVM says", "warn", "; ".join(other[:3]), "see vgck, pvs")] if other else []
+        return [Finding("LVM says", "warn", "; ".join(other[:3]), "see vgck, pvs")] if other else []
     lost = "; ".join(line.removeprefix("WARNING: ") for line in lvm.said if "missing" in line or "find device" in line)
     found = f"{lvm.group.missing} disks of {recorded.vg} are missing"
     found, way = found + (f": {lost}" if lost else ""), "bring the disks back"
     if unseen := hidden(have, recorded):
         found, way = hiding(lvm.settings, unseen, recorded.vg)
     if volume.partial or not volume.active:
-        return [Advice("pool in LVM", "fail", f"{found}; the pool was on them", way)]
-    return [Advice("pool in LVM", "warn", f"{found}; the pool itself is whole", way)]
+        return [Finding("pool in LVM", "fail", f"{found}; the pool was on them", way)]
+    return [Finding("pool in LVM", "warn", f"{found}; the pool itself is whole", way)]
 
 
-def _settings(lvm: Lvm, recorded: LvmRecord, volume: Volume) -> list[Advice]:
+def _settings(lvm: Lvm, recorded: LvmRecord, volume: Volume) -> list[Finding]:
     """Settings of lvm.conf that keep LVM from activating the pool, or make it read-only."""
     assert lvm.group is not None
     group, path = recorded.vg, recorded.path
@@ -178,12 +178,12 @@ def _settings(lvm: Lvm, recorded: LvmRecord, volume: Volume) -> list[Advice]:
     found = []
     if "volume_list" in lvm.settings and not listed("volume_list"):
         what = f"lvm.conf says volume_list = {lvm.settings['volume_list']}: LVM does not activate {path}"
-        found.append(Advice("pool in LVM", "fail", what, f'add "{path}" to volume_list in /etc/lvm/lvm.conf'))
+        found.append(Finding("pool in LVM", "fail", what, f'add "{path}" to volume_list in /etc/lvm/lvm.conf'))
     if "read_only_volume_list" in lvm.settings and listed("read_only_volume_list"):
         what = (
             f"lvm.conf says read_only_volume_list = {lvm.settings['read_only_volume_list']}: {path} would be read-only"
         )
-        found.append(Advice("pool in LVM", "fail", what, "take it out of read_only_volume_list in /etc/lvm/lvm.conf"))
+        found.append(Finding("pool in LVM", "fail", what, "take it out of read_only_volume_list in /etc/lvm/lvm.conf"))
     return found
 
 
@@ -204,7 +204,7 @@ def thins(have: Facts, recorded: Record) -> list[Volume]:
     return [of for of in group.volumes.values() if of.pool == recorded.lv]
 
 
-def _ids(have: Facts, name: str, recorded: LvmRecord, volume: Volume) -> list[Advice]:
+def _ids(have: Facts, name: str, recorded: LvmRecord, volume: Volume) -> list[Finding]:
     """LVM's thin volumes in the pool, and its transaction id: with either, LVM renames the pool's device.
 
     An inactive pool may have another transaction id than LVM expects, too; pool.check compares them.
@@ -218,14 +218,14 @@ def _ids(have: Facts, name: str, recorded: LvmRecord, volume: Volume) -> list[Ad
             f"LVM has thin volumes of its own in {path}: {which}; it moved the pool from {name} to {name}-tpool, where"
             " containerd does not find it. Their thin ids may be containerd's: removing them removes its layers"
         )
-        return [Advice(IDS, "fail", found, repair)]
+        return [Finding(IDS, "fail", found, repair)]
     expects = volume.transaction or 0
     if status and status.mode not in ("Fail", "Error") and status.transaction != expects:
         found = (
             f"the pool's transaction id is {status.transaction}, LVM expects {expects}: the pool cannot be activated"
         )
-        return [Advice(IDS, "fail", found, repair)]
+        return [Finding(IDS, "fail", found, repair)]
     if expects:
         found = f"LVM expects transaction id {expects} in {path}, as if it had thin volumes there; unless it is 0,"
-        return [Advice(IDS, "fail", f"{found} containerd does not find the pool", repair)]
+        return [Finding(IDS, "fail", f"{found} containerd does not find the pool", repair)]
     return []

@@ -187,11 +187,11 @@ def _unused(have: Facts, now: facts.Volume, want: Volume) -> list[str]:
     if disk is None:
         raise Refused(f"{want.path} was not inspected", "it is left alone")
     # The volume need not be fit for a physical volume of LVM's, as it gets a file system.
-    against = [found for found in disks.findings(disk, "lvm") if not found.what.startswith("LVM does not take it")]
-    found = [finding.what for finding in against]
+    against = [found for found in disks.obstacles(disk, "lvm") if not found.what.startswith("LVM does not take it")]
+    found = [obstacle.what for obstacle in against]
     if disk.signatures and all(signature.type == "ext4" for signature in disk.signatures):
         found = [what for what in found if not what.startswith("a file system (ext4)")]
-    if now.attr[5:6] == "o" and not any(finding.weight == "in use" for finding in against):
+    if now.attr[5:6] == "o" and not any(obstacle.weight == "in use" for obstacle in against):
         found.append("open: something uses it")
     if found:
         raise Refused(

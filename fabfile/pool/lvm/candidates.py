@@ -51,7 +51,7 @@ def offers(have: Facts) -> list[Offer]:
 
 
 def _disk(disk: Disk) -> Offer:
-    found = disk_checks.findings(disk)
+    found = disk_checks.obstacles(disk)
     return Offer(
         name=next(iter(disk.links), disk.real),
         kind=disk.nodes[0].type if disk.nodes else "",

@@ -118,7 +118,7 @@ def begun(disk: Disk, mine: Sequence[str]) -> bool:
         disk: the disk, as inspected.
         mine: recorded UUIDs of our physical volumes.
     """
-    if len(disk.nodes) > 1 or any(finding.weight != "content" for finding in disk_checks.findings(disk)):
+    if len(disk.nodes) > 1 or any(obstacle.weight != "content" for obstacle in disk_checks.obstacles(disk)):
         return False
     labels = [of for of in disk.physical if of.uuid in mine and not of.group]
     return bool(labels) and all(signature.type == "LVM2_member" for signature in disk.signatures)
@@ -150,7 +150,7 @@ def wiped(have: Facts, fresh: list[Disk], wipes: Sequence[str], mine: Sequence[s
         mine: UUIDs of our physical volumes.
     """
     named = {disk.real for disk in have.disks if disk.asked in wipes}
-    return [disk for disk in fresh if disk.real in named and disk_checks.findings(disk) and not begun(disk, mine)]
+    return [disk for disk in fresh if disk.real in named and disk_checks.obstacles(disk) and not begun(disk, mine)]
 
 
 def physicals(have: Facts, fresh: Sequence[Disk], mine: Sequence[str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from fabfile.facts import Facts
 from fabfile.outcome import result
 from fabfile.plan import Command
 from fabfile.pool.health import visibility
-from fabfile.pool.health.advice import metadata_full
+from fabfile.pool.health.findings import metadata_full
 from fabfile.pool.lvm import volume_group
 from fabfile.pool.maintain import session
 from fabfile.pool.maintain.session import Session

@@ -12,7 +12,7 @@ from fabfile.context import Context
 from fabfile.errors import Failed, Refused
 from fabfile.outcome import result
 from fabfile.plan import Command
-from fabfile.pool.health.advice import metadata_full
+from fabfile.pool.health.findings import metadata_full
 from fabfile.pool.maintain import session, thin_devices, transaction
 from fabfile.pool.maintain.check import Checked, verdict
 from fabfile.pool.maintain.downtime import down, refuse_busy, start, start_again, stop, up_again

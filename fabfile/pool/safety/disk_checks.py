@@ -46,7 +46,7 @@ KINDS = {
 """Type of a signature → its meaning; any other type is that of a file system."""
 
 
-class Finding(msgspec.Struct, frozen=True):
+class Obstacle(msgspec.Struct, frozen=True):
     """One reason not to use a disk."""
 
     weight: Weight
@@ -59,7 +59,7 @@ def check_path(path: str, key: str) -> None:
         raise Refused(f"{key}: {path!r} is not the path of a device", hint="for example /dev/disk/by-id/…, or /dev/sdb")
 
 
-def findings(disk: Disk, kind: str = "disk") -> list[Finding]:
+def obstacles(disk: Disk, kind: str = "disk") -> list[Obstacle]:
     """List every reason not to write to a device; an empty list means that it is empty and unused.
 
     Args:
@@ -67,13 +67,13 @@ def findings(disk: Disk, kind: str = "disk") -> list[Finding]:
         kind: the type that it must have, as lsblk prints it: `disk` for a whole disk, `lvm` for a logical volume.
     """
     if not disk.real:
-        return [Finding("cannot", "it does not exist")]
+        return [Obstacle("cannot", "it does not exist")]
     if disk.special:
-        return [Finding("cannot", f"not a block device but a {disk.special}")]
+        return [Obstacle("cannot", f"not a block device but a {disk.special}")]
     return [*_unfit(disk, kind), *_used(disk), *_content(disk)]
 
 
-def _unfit(disk: Disk, wanted: str) -> list[Finding]:
+def _unfit(disk: Disk, wanted: str) -> list[Obstacle]:
     found = []
     kind = disk.nodes[0].type if disk.nodes else "unknown"
     if kind == wanted:
@@ -93,10 +93,10 @@ def _unfit(disk: Disk, wanted: str) -> list[Finding]:
     found += [f"it cannot be read: {said}" for said in disk.unreadable]
     found += [signature.type for signature in disk.signatures if signature.type.startswith("wipefs: ")]
     found += [f"LVM does not take it: {line}" for line in dict.fromkeys(disk.lvm)]
-    return [Finding("cannot", what) for what in found]
+    return [Obstacle("cannot", what) for what in found]
 
 
-def _used(disk: Disk) -> list[Finding]:
+def _used(disk: Disk) -> list[Obstacle]:
     found = []
     if disk.root:
         found.append("the root file system is on it")
@@ -110,7 +110,7 @@ def _used(disk: Disk) -> list[Finding]:
     if disk.exclusive and not found:
         found.append("opened exclusively, by a file system, an array or another service of the kernel")
     found += [f"open in process {process}" for process in disk.opened]
-    return [Finding("in use", what) for what in found]
+    return [Obstacle("in use", what) for what in found]
 
 
 def _grouped(disk: Disk) -> list[str]:
@@ -134,7 +134,7 @@ def _grouped(disk: Disk) -> list[str]:
     return found
 
 
-def _content(disk: Disk) -> list[Finding]:
+def _content(disk: Disk) -> list[Obstacle]:
     found = []
     for node in disk.nodes[1:]:
         if node.type == "part":
@@ -150,7 +150,7 @@ def _content(disk: Disk) -> list[Finding]:
         for count, where in zip(disk.bytes, ("first", "last"), strict=True):
             if count:
                 found.append(f"{count} bytes that are not zero in its {where} 4 MiB, which no program recognises")
-    return [Finding("content", what) for what in dict.fromkeys(found)]
+    return [Obstacle("content", what) for what in dict.fromkeys(found)]
 
 
 def _kind(signature: str) -> str:
@@ -167,23 +167,25 @@ def refuse(disk: Disk, *, wipe: bool) -> None:
     Raises:
         Refused: with everything that was found.
     """
-    found = findings(disk)
-    stops = [finding for finding in found if not wipe or finding.weight != "content"]
+    found = obstacles(disk)
+    stops = [obstacle for obstacle in found if not wipe or obstacle.weight != "content"]
     if not stops:
         return
     name = disk.asked if disk.real in ("", disk.asked) else f"{disk.asked} ({disk.real})"
-    raise Refused(f"{name} cannot be used", "\n".join(finding.what for finding in found), hint=_hint(disk, stops, wipe))
+    raise Refused(
+        f"{name} cannot be used", "\n".join(obstacle.what for obstacle in found), hint=_hint(disk, stops, wipe)
+    )
 
 
-def _hint(disk: Disk, stops: list[Finding], wipe: bool) -> str:
-    if all(finding.weight == "content" for finding in stops):
+def _hint(disk: Disk, stops: list[Obstacle], wipe: bool) -> str:
+    if all(obstacle.weight == "content" for obstacle in stops):
         return f"if its content may be destroyed: --wipe {disk.asked}"
-    if wipe and any(finding.weight == "in use" for finding in stops):
+    if wipe and any(obstacle.weight == "in use" for obstacle in stops):
         return "a device in use is never wiped: stop what uses it first"
     return f"to list the disks that can be used: {hints.command('pool.disks')}"
 
 
 def wipe(disk: Disk) -> Command:
     """The change that wipes a disk: signatures in partitions, then its own, then its first and last 4 MiB."""
-    found = "; ".join(finding.what for finding in findings(disk))
+    found = "; ".join(obstacle.what for obstacle in obstacles(disk))
     return gate.wipe(f"WIPE {disk.asked}, which destroys: {found}", disk)

@@ -43,7 +43,7 @@ def have(format: int, other: str, **changes: Any) -> Facts:
 
 
 def found(format: int, other: str, **changes: Any) -> list[str]:
-    return [one.found for one in overrides.findings(have(format, other, **changes), wanted(format), text(format))]
+    return [one.found for one in overrides.find_overrides(have(format, other, **changes), wanted(format), text(format))]
 
 
 @pytest.mark.parametrize("format", [1, 2, 3])
@@ -115,7 +115,9 @@ def test_an_instance_must_not_take_the_socket_of_nri() -> None:
     two = wanted(3, daemon=Daemon("two"))
     ours = settings.edited(None, settings.Want(3, "pool", "/srv/pool", "10GB", "/usr/local/bin", "amd64", "two"))
     config = Config((facts.source(two.daemon.config, ours),), dump=dump)
-    (one,) = overrides.findings(having(config=config, files={two.daemon.config: FileFact(ours, 0o644)}), two, ours)
+    (one,) = overrides.find_overrides(
+        having(config=config, files={two.daemon.config: FileFact(ours, 0o644)}), two, ours
+    )
     assert "socket_path is /var/run/nri/nri.sock, it must be /run/containerd-two/nri.sock" in one.found
     assert found(3, "", dump=dump) == [], "the default containerd's is where everybody looks for it"
 
@@ -123,7 +125,7 @@ def test_an_instance_must_not_take_the_socket_of_nri() -> None:
 def test_imports_that_our_own_edit_leaves_out_do_not_count() -> None:
     there = have(2, "root = '/data'")
     fresh = settings.edited(None, settings.Want(2, "pool", "/srv/pool", "10GB", "/usr/local/bin", "amd64"))
-    assert overrides.findings(there, wanted(2), fresh) == []
+    assert overrides.find_overrides(there, wanted(2), fresh) == []
 
 
 def test_what_only_the_dump_shows_counts() -> None:

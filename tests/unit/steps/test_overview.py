@@ -13,8 +13,8 @@ from fabfile.facts import Facts
 from fabfile.facts.containerd import Containerd, Plugin
 from fabfile.facts.versions import Versions
 from fabfile.host import Host, Pool
-from fabfile.steps import findings, overview
-from fabfile.steps.status import Check, checks
+from fabfile.steps import findings_table, overview
+from fabfile.steps.status import Finding, checks
 from tests.unit.pool.loops import NAME, machine, pool, state
 from tests.unit.steps.conftest import having
 
@@ -118,28 +118,28 @@ def test_a_thousand_hosts_cost_ten_times_a_hundred() -> None:
     assert seconds(1000) < 30 * seconds(100)
 
 
-def found(**hosts: list[Check]) -> list[str]:
+def found(**hosts: list[Finding]) -> list[str]:
     """What doctor shows of hosts."""
     answers = {host: Answer() for host in hosts}
     for host, each in answers.items():
         each.row = hosts[host]
-    return findings.table(answers, 100)
+    return findings_table.table(answers, 100)
 
 
-WELL = [Check("systemd", "ok", "runs"), Check("pool", "ok", "rw")]
+WELL = [Finding("systemd", "ok", "runs"), Finding("pool", "ok", "rw")]
 
 
-def use(host: str, percent: int) -> Check:
+def use(host: str, percent: int) -> Finding:
     """A pool that is nearly full."""
-    return Check("pool data", "warn", f"{percent}% used", f"fab -H {host} pool.grow --size 120G")
+    return Finding("pool data", "warn", f"{percent}% used", f"fab -H {host} pool.grow --size 120G")
 
 
 def test_each_finding_once_the_worst_first_and_hosts_that_are_well_in_a_line() -> None:
-    masked = Check("containerd", "fail", "is masked", "systemctl unmask containerd")
+    masked = Finding("containerd", "fail", "is masked", "systemctl unmask containerd")
     lines = found(
         web1=WELL, web2=[*WELL, use("web2", 85)], web3=[use("web3", 85), masked], web4=[use("web4", 91)], web5=WELL
     )
-    behind = " " * findings.BEHIND
+    behind = " " * findings_table.BEHIND
     assert lines == [
         "fail  containerd             is masked",
         f"{behind}1 host: web3",
@@ -154,7 +154,7 @@ def test_each_finding_once_the_worst_first_and_hosts_that_are_well_in_a_line() -
 
 
 def test_two_findings_of_one_kind_on_one_host_are_both_shown() -> None:
-    files = [Check("pool files", "fail", f"{name} is missing", "pool.rescue") for name in ("data", "meta")]
+    files = [Finding("pool files", "fail", f"{name} is missing", "pool.rescue") for name in ("data", "meta")]
     lines = [line.strip() for line in found(web1=files, web2=files[:1])]
     assert lines == [
         "fail  pool files             data is missing", "2 hosts: web[1-2]", "meta is missing", "1 host: web1",
@@ -163,7 +163,7 @@ def test_two_findings_of_one_kind_on_one_host_are_both_shown() -> None:
 
 
 def test_a_fix_that_differs_is_another_finding() -> None:
-    lines = found(web1=[Check("pool", "fail", "down", "run a")], web2=[Check("pool", "fail", "down", "run b")])
+    lines = found(web1=[Finding("pool", "fail", "down", "run a")], web2=[Finding("pool", "fail", "down", "run b")])
     assert [line.strip() for line in lines if "→" in line] == ["→ run a", "→ run b"]
 
 
@@ -174,7 +174,7 @@ def test_hosts_that_are_all_well_need_one_line() -> None:
 
 def test_long_words_wrap_and_a_command_stays_whole() -> None:
     command = "systemctl restart " + "unit" * 40
-    lines = found(web1=[Check("pool", "fail", "why " * 40 + "x" * 200, command)])
+    lines = found(web1=[Finding("pool", "fail", "why " * 40 + "x" * 200, command)])
     assert lines[-1] == f"      → {command}"
     assert max(map(len, lines[:-1])) <= 100
     assert "".join(lines).count("x") == 200

@@ -13,7 +13,7 @@ from fabfile.inventory import Host, Pool
 from fabfile.plan import Change, Step
 from fabfile.steps import refusals
 from fabfile.steps.refusals import Refusal
-from fabfile.steps.status import Check
+from fabfile.steps.status import Finding
 from tests.unit.fakes import Machine, looks_like, recorded
 from tests.unit.steps.conftest import having
 
@@ -67,7 +67,7 @@ def test_a_deploy_that_cannot_be_planned_is_found_too(mirror: str) -> None:
 def test_a_finding_is_not_shown_twice() -> None:
     from fabfile.steps.status import _refused
 
-    shown = [Check("pool", "fail", "it is suspended: all I/O waits")]
+    shown = [Finding("pool", "fail", "it is suspended: all I/O waits")]
     assert _refused([Refusal("the pool x is not healthy", "it is suspended: all I/O waits", "")], shown) == []
     (row,) = _refused([Refusal("the pool x is not healthy", "another thing", "a hint")], shown)
-    assert row == Check("deploy", "fail", "would be refused: the pool x is not healthy; another thing", "a hint")
+    assert row == Finding("deploy", "fail", "would be refused: the pool x is not healthy; another thing", "a hint")

@@ -16,7 +16,7 @@ from fabfile.facts.pool import Place, Pool
 from fabfile.facts.under import Loop, Volume
 from fabfile.pool import units
 from fabfile.pool.health import missing
-from fabfile.pool.health.advice import down
+from fabfile.pool.health.findings import down
 from fabfile.pool.loop import identity, loop_pool
 from fabfile.sizes import GIB, MIB
 from tests.unit.pool import groups

@@ -17,7 +17,7 @@ from fabfile.facts.units import Unit, Units
 from fabfile.inventory import Pool
 from fabfile.pool import units
 from fabfile.pool.health import rerun
-from fabfile.pool.health.advice import advice
+from fabfile.pool.health.findings import pool_findings
 from fabfile.pool.loop import loop_pool
 from tests.unit import typed
 from tests.unit.pool import groups
@@ -95,6 +95,8 @@ def test_a_containerd_that_is_on_the_pool_and_does_not_run_is_named(unit: Unit, 
     have = msgspec.structs.replace(have, instances=instances, units=Units({"containerd.service": unit}))
     assert rerun.stopped(have, NAME) == says
     files = {of: file for of, file in have.files.items() if of != units.SCRIPT}
-    (gone,) = [one for one in advice(msgspec.structs.replace(have, files=files), NAME) if one.what == "pool at boot"]
+    (gone,) = [
+        one for one in pool_findings(msgspec.structs.replace(have, files=files), NAME) if one.what == "pool at boot"
+    ]
     assert gone.hint.endswith(f"; then systemctl start {says}") == bool(says)
     assert typed.wrong(gone.hint) == []

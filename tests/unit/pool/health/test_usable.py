@@ -15,8 +15,8 @@ from fabfile.facts.units import Unit, Units
 from fabfile.plan import Command
 from fabfile.pool import units
 from fabfile.pool.health import usable
-from fabfile.pool.health.advice import LATE, advice
 from fabfile.pool.health.finding import since
+from fabfile.pool.health.findings import LATE, pool_findings
 from fabfile.pool.loop import loop_pool
 from fabfile.pool.status import describe
 from tests.unit.pool.loops import NAME, machine, pool, state, want
@@ -51,7 +51,7 @@ def with_units(now: Pool | None = None, watched: int | None = 4, **units: Unit) 
     ],
 )  # fmt: skip
 def test_what_does_not_work_is_named_with_the_fix(have: Facts, result: str, found: str, hint: str) -> None:
-    (said,) = advice(have, NAME)
+    (said,) = pool_findings(have, NAME)
     assert (said.result, found in said.found, hint in said.hint) == (result, True, True), said
     assert f"  {result.upper():9} {said.found}" in describe(NAME, have)
 
@@ -65,7 +65,7 @@ def test_what_does_not_work_is_named_with_the_fix(have: Facts, result: str, foun
     ],
 )
 def test_what_works_has_no_findings(have: Facts) -> None:
-    assert advice(have, NAME) == []
+    assert pool_findings(have, NAME) == []
 
 
 def down(**units: Unit) -> Facts:
@@ -86,17 +86,17 @@ def down(**units: Unit) -> Facts:
     ],
 )
 def test_a_recorded_pool_that_is_down_is_a_failure_with_its_units_last_line(have: Facts, found: str) -> None:
-    (said,) = advice(have, NAME)
+    (said,) = pool_findings(have, NAME)
     assert (said.result, said.found) == ("fail", found)
     assert describe(NAME, have)[0] == f"pool {NAME}: DOWN"
 
 
 def test_a_unit_whose_log_names_a_task_is_not_just_restarted() -> None:
-    (said,) = advice(
+    (said,) = pool_findings(
         down(unit=msgspec.structs.replace(FAILED, last="devmapper-pool: it is damaged: see pool.repair")), NAME
     )
     assert said.hint == "inv pool.check --name pool; then follow its advice"
-    (said,) = advice(down(unit=FAILED), NAME)
+    (said,) = pool_findings(down(unit=FAILED), NAME)
     assert said.hint.endswith("; where that fails: inv pool.check --name pool")
     assert said.hint.startswith("systemctl restart ")
 

@@ -15,7 +15,7 @@ from fabfile.facts.units import Unit, Units
 from fabfile.facts.volume_group import Volume
 from fabfile.pool import units
 from fabfile.pool.health import usable
-from fabfile.pool.health.advice import advice
+from fabfile.pool.health.findings import pool_findings
 from tests.unit import typed
 from tests.unit.pool import groups
 from tests.unit.pool.groups import NAME, PV, RW, made, with_group, with_volume
@@ -126,14 +126,14 @@ CASES = {
 def test_a_copy_of_another_groups_disk_is_only_told() -> None:
     said = "WARNING: Not using device /dev/vdc for PV abcdef-7890-abcd-efgh-ijkl-mnop-qrstuv."
     have = recorded(lvm(made(), said=(said,)))
-    assert [(one.result, one.found) for one in advice(have, NAME)] == [("warn", said)]
+    assert [(one.result, one.found) for one in pool_findings(have, NAME)] == [("warn", said)]
     assert usable.plan(have, NAME) == []
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_cause_and_the_fix(case: str) -> None:
     have, found, hint = CASES[case]
-    (said,) = advice(recorded(have), NAME)
+    (said,) = pool_findings(recorded(have), NAME)
     assert said.result == "fail"
     assert found in said.found
     assert hint in said.hint
@@ -155,13 +155,13 @@ WELL = {
 
 @pytest.mark.parametrize("case", WELL)
 def test_a_pool_that_lvm_would_activate_again_has_no_findings(case: str) -> None:
-    assert advice(recorded(WELL[case]), NAME) == []
+    assert pool_findings(recorded(WELL[case]), NAME) == []
     assert usable.plan(recorded(WELL[case]), NAME) == []
 
 
 def test_a_missing_disk_of_others_is_a_warning() -> None:
     have = recorded(lvm(with_group(made(), missing=1), said=("WARNING: VG containerd is missing PV x.",)))
-    (said,) = advice(have, NAME)
+    (said,) = pool_findings(have, NAME)
     assert (said.result, "the pool itself is whole" in said.found) == ("warn", True)
     assert usable.plan(have, NAME) == []
 
@@ -169,7 +169,7 @@ def test_a_missing_disk_of_others_is_a_warning() -> None:
 def test_a_renamed_pool_that_is_down_is_known_by_what_was_recorded() -> None:
     have = lvm(msgspec.structs.replace(made(), pool=Now()), groups=(), names={GROUP: "new", VOLUME: "new/thinpool"})
     dashed = f"{VOLUME[:6]}-{VOLUME[6:]}"
-    found = [one.found for one in advice(recorded(have, LV_UUID=dashed), NAME)]
+    found = [one.found for one in pool_findings(recorded(have, LV_UUID=dashed), NAME)]
     assert found[0] == "containerd/thinpool is now called new/thinpool"
     assert found[1].startswith("it is down")
 
@@ -177,7 +177,7 @@ def test_a_renamed_pool_that_is_down_is_known_by_what_was_recorded() -> None:
 def test_one_that_is_down_says_why_in_the_words_of_its_unit() -> None:
     unit = Unit("loaded", "failed", "exit-code", last="LVM did not activate it: x")
     have = msgspec.structs.replace(made(), pool=Now(), units=Units({units.unit(NAME): unit}))
-    (said,) = advice(recorded(have), NAME)
+    (said,) = pool_findings(recorded(have), NAME)
     assert said.found == "it is down: its unit failed (exit-code): LVM did not activate it: x"
     assert said.hint.startswith(f"systemctl restart {units.unit(NAME)} && systemctl start containerd.service; ")
     assert typed.commands(said.hint) == ["inv pool.check --name containerd-thinpool"]

@@ -17,7 +17,7 @@ from fabfile.facts.pool import Pool
 from fabfile.inventory import Host
 from fabfile.inventory import Pool as Asked
 from fabfile.pool.health import usable
-from fabfile.pool.health.advice import advice
+from fabfile.pool.health.findings import pool_findings
 from fabfile.pool.loop import loop_pool
 from fabfile.pool.lvm import direct_pool
 from fabfile.steps.status import checks
@@ -73,7 +73,7 @@ EMPTY = state("rw", used_data=0)
     ],
 )
 def test_databases_of_another_pool_are_a_failure_of_a_deploy_and_of_doctor(have: Facts, found: str, hint: str) -> None:
-    (said,) = advice(have, NAME)
+    (said,) = pool_findings(have, NAME)
     assert (said.result, found in said.found, hint in said.hint) == ("fail", True, True)
     assert typed.wrong(said.hint) == []
     assert usable.plan(have, NAME) == [], "pool.loop goes on: its units may be what is to be mended"
@@ -93,7 +93,7 @@ def test_databases_of_another_pool_are_a_failure_of_a_deploy_and_of_doctor(have:
     ],
 )
 def test_the_databases_of_this_pool_and_of_a_new_one_are_accepted(have: Facts) -> None:
-    assert advice(have, NAME) == []
+    assert pool_findings(have, NAME) == []
     assert usable.plan(have, NAME, used=True) == []
 
 

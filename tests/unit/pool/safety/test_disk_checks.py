@@ -56,7 +56,7 @@ def inspected(text: str) -> Disk:
 
 
 def found(disk: Disk) -> list[str]:
-    return [f"{finding.weight}: {finding.what}" for finding in disk_checks.findings(disk)]
+    return [f"{obstacle.weight}: {obstacle.what}" for obstacle in disk_checks.obstacles(disk)]
 
 
 @pytest.mark.parametrize("number", FOUND)
@@ -113,12 +113,12 @@ def test_inspections_are_parsed_one_by_one(texts: list[str]) -> None:
 def test_bare_is_the_inspection_of_an_empty_disk(disk: Disk) -> None:
     if disk.nodes and disk.nodes[0].type == "disk" and disk.size >= disk_checks.LEAST and not disk.read_only:
         assert found(inspected(disk.bare)) == []
-        assert disk_checks.findings(disk) or disk.bare == disk.seen
+        assert disk_checks.obstacles(disk) or disk.bare == disk.seen
 
 
 @pytest.mark.parametrize("disk", DISKS, ids=lambda disk: disk.asked)
 def test_only_content_may_be_wiped(disk: Disk) -> None:
-    weights = {finding.weight for finding in disk_checks.findings(disk)}
+    weights = {obstacle.weight for obstacle in disk_checks.obstacles(disk)}
     if weights - {"content"}:
         with pytest.raises(Refused) as refused:
             disk_checks.refuse(disk, wipe=True)

@@ -73,7 +73,7 @@ def shell(path: Path) -> list[str]:
     ]  # fmt: skip
 
 
-PROSE = {"Refused", "Failed", "Finding"}
+PROSE = {"Refused", "Failed", "Finding", "Obstacle"}
 
 
 def sources() -> list[Path]:

@@ -13,7 +13,7 @@ from fabfile.facts.units import Unit, Units
 from fabfile.facts.volume_group import Group
 from fabfile.plan import Command
 from fabfile.pool import units
-from fabfile.pool.health.advice import advice
+from fabfile.pool.health.findings import pool_findings
 from fabfile.pool.loop import loop_pool
 from fabfile.pool.status import describe
 from fabfile.sizes import GIB, MIB
@@ -55,14 +55,14 @@ def full(now: str, wanted: str = "queue", timeout: int = 60) -> Pool:
     ],
 )
 def test_the_fix(now: Pool, result: str, found: str, hint: str) -> None:
-    (said,) = advice(machine(now), NAME)
+    (said,) = pool_findings(machine(now), NAME)
     assert (said.result, found in said.found, hint in said.hint) == (result, True, True), said
     assert f"  {result.upper():9} {said.found}" in describe(NAME, machine(now))
 
 
 def test_a_lack_of_room_on_the_file_system_comes_first() -> None:
     now = msgspec.structs.replace(full("queue"), place=Place("ext4", "/srv", GIB))
-    (said,) = advice(machine(now), NAME)
+    (said,) = pool_findings(machine(now), NAME)
     assert said.hint.startswith("make room on /srv, which has 1.0G free, then inv pool.grow")
 
 
@@ -71,7 +71,7 @@ def test_a_direct_pool_gets_a_disk_where_its_group_has_no_room() -> None:
         group = Group("u-u-i-d", 4 * MIB, 25600, extents, 0, "wz--n-", "", ("/dev/vdb",), {})
         now = msgspec.structs.replace(full("queue"), place=None, data=None)
         on_disks = Instances(settings={NAME: groups.RECORD})
-        said, *_ = advice(msgspec.structs.replace(machine(now), lvm=Lvm({}, (group,)), instances=on_disks), NAME)
+        said, *_ = pool_findings(msgspec.structs.replace(machine(now), lvm=Lvm({}, (group,)), instances=on_disks), NAME)
         return said.hint
 
     assert hint(5120).startswith("inv pool.grow --name pool --size 122880M;")
@@ -79,13 +79,13 @@ def test_a_direct_pool_gets_a_disk_where_its_group_has_no_room() -> None:
 
 
 def test_a_healthy_pool_and_a_missing_one_have_no_findings() -> None:
-    assert advice(machine(), NAME) == []
-    assert advice(having(), NAME) == []
+    assert pool_findings(machine(), NAME) == []
+    assert pool_findings(having(), NAME) == []
 
 
 def test_missing_parts_come_first_whether_the_pool_is_active_or_not() -> None:
     for now in (Pool(), msgspec.structs.replace(pool(), data=None, meta=None)):
-        found = advice(machine(now), NAME)
+        found = pool_findings(machine(now), NAME)
         assert [one.found for one in found][:2] == ["/srv/pool/data is gone", "/srv/pool/meta is gone"]
         assert {one.result for one in found} == {"fail"}
 
@@ -94,7 +94,7 @@ def test_a_file_needed_at_boot_is_named_with_the_command_that_writes_it() -> Non
     for path in (units.SCRIPT, units.unit_path(NAME), *units.monitor_paths(NAME)):
         whole = machine()
         have = msgspec.structs.replace(whole, files={of: file for of, file in whole.files.items() if of != path})
-        (said,) = advice(have, NAME)
+        (said,) = pool_findings(have, NAME)
         assert (said.what, said.found) == (
             "pool at boot",
             f"{path} is missing: the pool would not start at the next boot",
@@ -110,7 +110,7 @@ def test_a_masked_unit_is_not_reported_as_missing() -> None:
         files={of: file for of, file in whole.files.items() if not of.endswith(timer)},
         units=Units({timer: Unit("masked")}),
     )
-    (said,) = advice(have, NAME)
+    (said,) = pool_findings(have, NAME)
     assert said.hint == f"systemctl unmask {timer}"
 
 
@@ -129,7 +129,7 @@ def test_the_remaining_room_is_reported_if_it_is_less_than_a_growth_step(
     free: int, growth: tuple[int, int], warned: bool
 ) -> None:
     have = machine(pool(place=Place("ext4", "/srv", free)), threshold=growth[0], percent=growth[1])
-    found = advice(have, NAME)
+    found = pool_findings(have, NAME)
     assert [one.what for one in found] == ["room under the pool"] * warned
     if warned:
         assert found[0].result == "warn"
@@ -138,7 +138,7 @@ def test_the_remaining_room_is_reported_if_it_is_less_than_a_growth_step(
 
 def test_a_unit_that_systemd_cannot_read_is_read_again() -> None:
     unread = msgspec.structs.replace(machine(), units=Units({units.unit(NAME): Unit("error", "active", "success")}))
-    (said,) = advice(unread, NAME)
+    (said,) = pool_findings(unread, NAME)
     assert said.hint.startswith("systemctl daemon-reload && systemctl start ")
     (change,) = loop_pool.plan(unread, want(), None)
     assert isinstance(change, Command)
@@ -150,6 +150,6 @@ def test_a_restore_that_was_interrupted_is_named_with_its_backup() -> None:
     have = msgspec.structs.replace(
         machine(), units=msgspec.structs.replace(machine().units, unfinished=shown.unfinished)
     )
-    (one,) = [each for each in advice(have, NAME) if each.what == "containerd's databases"]
+    (one,) = [each for each in pool_findings(have, NAME) if each.what == "containerd's databases"]
     assert one.result == "fail" and "was being restored from /b/1 2.xml.gz" in one.found
     assert one.hint == "inv pool.restore --name pool --yes" and typed.wrong(one.hint) == []

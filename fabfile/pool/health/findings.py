@@ -11,11 +11,11 @@ from fabfile.facts.record import LoopRecord
 from fabfile.facts.units import Unit
 from fabfile.pool import limits, units
 from fabfile.pool.health import missing, rerun, visibility
-from fabfile.pool.health.finding import Advice, since
+from fabfile.pool.health.finding import Finding, since
 from fabfile.pool.ownership import owner
 
 
-def advice(have: Facts, name: str) -> list[Advice]:
+def pool_findings(have: Facts, name: str) -> list[Finding]:
     """List what is wrong with a pool, worst first; nothing if it is healthy, or neither ours nor active.
 
     docs/full-pools.md describes what the kernel does when a pool is full, and what that means for containers.
@@ -26,7 +26,7 @@ def advice(have: Facts, name: str) -> list[Advice]:
     found = blocking(have, name)
     if have.pool.warning and not found:
         found.append(
-            Advice("pool growth", "warn", have.pool.warning, f"{more_data(have, name)}; or {free(have, name)}")
+            Finding("pool growth", "warn", have.pool.warning, f"{more_data(have, name)}; or {free(have, name)}")
         )
     if not recorded:
         return found
@@ -40,26 +40,26 @@ def advice(have: Facts, name: str) -> list[Advice]:
     ]
 
 
-def blocking(have: Facts, name: str) -> list[Advice]:
+def blocking(have: Facts, name: str) -> list[Finding]:
     """What is wrong with an active pool that no deploy fixes: its mode, and what LVM reports."""
     pool = have.pool
     if not pool.status or not pool.table:
         return []
     if pool.suspended:
         resume = shlex.join(["dmsetup", "resume", name])
-        return [Advice("pool", "fail", "it is suspended: all I/O waits until it is resumed", resume)]
+        return [Finding("pool", "fail", "it is suspended: all I/O waits until it is resumed", resume)]
     lvm = visibility.findings(have, name, have.instances.pools.get(name))
     return [*_lost(have, name), *_mode(have, pool, pool.status, name), *lvm]
 
 
-def databases(have: Facts, name: str) -> list[Advice]:
+def databases(have: Facts, name: str) -> list[Finding]:
     """Whether containerd's databases were lost, or belong to another pool; only for an active pool of ours."""
     known = have.known
     if name not in have.instances.pools:
         return []
     if have.units.unfinished:
         found = f"they do not fit the pool: its metadata was being restored from {have.units.unfinished}"
-        return [Advice("containerd's databases", "fail", found, _task(have, name, "pool.restore", "--yes"))]
+        return [Finding("containerd's databases", "fail", found, _task(have, name, "pool.restore", "--yes"))]
     if not have.pool.status or have.pool.status.mode in ("Fail", "Error"):
         return []
     if have.containerd.active and have.containerd.loaded != have.config.digest:
@@ -67,7 +67,9 @@ def databases(have: Facts, name: str) -> list[Advice]:
     if known.blocks and known.entries == 0:
         found = f"it has {known.blocks} blocks in use, but containerd's database lists no devices on it"
         return [
-            Advice("containerd's databases", "fail", found, f"{_task(have, name, 'pool.fsck')}; then follow its advice")
+            Finding(
+                "containerd's databases", "fail", found, f"{_task(have, name, 'pool.fsck')}; then follow its advice"
+            )
         ]
     # While containerd creates or removes a snapshot, some of them may list it and others not; if all do, it is another
     # pool's.
@@ -75,10 +77,10 @@ def databases(have: Facts, name: str) -> list[Advice]:
         return []
     named = max(known.entries, known.snapshots, known.records)
     found = f"it is empty, but containerd's databases list {named} devices and snapshots: they belong to another pool"
-    return [Advice("containerd's databases", "fail", found, _task(have, name, "pool.fsck", "--fix"))]
+    return [Finding("containerd's databases", "fail", found, _task(have, name, "pool.fsck", "--fix"))]
 
 
-def _gone(have: Facts, name: str) -> list[Advice]:
+def _gone(have: Facts, name: str) -> list[Finding]:
     """Files whose absence keeps the pool from starting at the next boot."""
     if units.conf(name) not in have.files:
         return []
@@ -91,10 +93,10 @@ def _gone(have: Facts, name: str) -> list[Advice]:
     found = f"{' and '.join(gone)} {'are' if gone[1:] else 'is'} missing: the pool would not start at the next boot"
     daemon = rerun.stopped(have, name)
     then = f"; then systemctl start {daemon}" if daemon else ""
-    return [Advice("pool at boot", "fail", found, f"{rerun.command(name, recorded)}{then}")]
+    return [Finding("pool at boot", "fail", found, f"{rerun.command(name, recorded)}{then}")]
 
 
-def _room(have: Facts, name: str) -> list[Advice]:
+def _room(have: Facts, name: str) -> list[Finding]:
     """Whether the file system has room for what a pool on sparse files may still need."""
     pool, recorded = have.pool, have.instances.pools[name]
     if not (isinstance(recorded, LoopRecord) and pool.data and pool.place and pool.table):
@@ -106,31 +108,31 @@ def _room(have: Facts, name: str) -> list[Advice]:
         return []
     room, where = sizes.human(pool.place.free), pool.place.target
     found = f"{room} can still be written before {where} is full, but the pool may need {sizes.human(left + step)} more"
-    return [Advice("room under the pool", "warn", found, f"make room on {where}; or {free(have, name)}")]
+    return [Finding("room under the pool", "warn", found, f"make room on {where}; or {free(have, name)}")]
 
 
-def _lost(have: Facts, name: str) -> list[Advice]:
+def _lost(have: Facts, name: str) -> list[Finding]:
     """Missing parts of a loop pool."""
-    return [Advice("pool files", "fail", loss.found, loss.way) for loss in missing.losses(have, name)]
+    return [Finding("pool files", "fail", loss.found, loss.way) for loss in missing.losses(have, name)]
 
 
-def down(have: Facts, name: str) -> list[Advice]:
+def down(have: Facts, name: str) -> list[Finding]:
     """Why a pool of ours is down, with the last log line of its unit, and the fix."""
     recorded, unit = have.instances.pools[name], have.units.of(units.unit(name))
     causes = [*_lost(have, name), *visibility.findings(have, name, recorded), *_gone(have, name)]
     why = _state(unit) or "its unit does not run"
     if unit.load == "masked":
-        return [Advice("pool", "fail", f"it is down: {why}", _unmask(units.unit(name))), *causes]
+        return [Finding("pool", "fail", f"it is down: {why}", _unmask(units.unit(name))), *causes]
     if unit.active == "activating":  # restarting it would interrupt a check of its metadata
         hint = f"see what it waits for: systemctl status {shlex.quote(units.unit(name))}; systemctl list-jobs"
-        return [*causes, Advice("pool", "fail", f"it is down: {why}", hint)]
+        return [*causes, Finding("pool", "fail", f"it is down: {why}", hint)]
     up = f"systemctl restart {shlex.quote(units.unit(name))} && systemctl start {owner(recorded).unit}"
     if causes:
-        return [*causes, Advice("pool", "fail", f"it is down: {why}", f"once that is fixed: {up}")]
+        return [*causes, Finding("pool", "fail", f"it is down: {why}", f"once that is fixed: {up}")]
     check = hints.command("pool.check", owner(recorded), name)
     # If its own log names a task, a plain restart was tried and would fail again.
     way = f"{check}; then follow its advice" if "see pool." in unit.last else f"{up}; where that fails: {check}"
-    return [Advice("pool", "fail", f"it is down: {why}", way)]
+    return [Finding("pool", "fail", f"it is down: {why}", way)]
 
 
 def _state(unit: Unit) -> str:
@@ -150,7 +152,7 @@ def _unmask(*units: str) -> str:
     return shlex.join(["systemctl", "unmask", *units])
 
 
-def _unit(have: Facts, name: str) -> list[Advice]:
+def _unit(have: Facts, name: str) -> list[Finding]:
     """The unit of an active pool: if it failed, containerd failed with it; if it is masked, it does not start again."""
     unit = have.units.of(units.unit(name))
     why = _state(unit)
@@ -162,14 +164,14 @@ def _unit(have: Facts, name: str) -> list[Advice]:
         hint = _unmask(units.unit(name))
     if unit.load == "error":
         hint = f"systemctl daemon-reload && {hint}"
-    return [Advice("pool unit", "fail", f"the pool is up, but {why}", hint)]
+    return [Finding("pool unit", "fail", f"the pool is up, but {why}", hint)]
 
 
 LATE = 6 * units.MONITOR_SECONDS
 """Seconds after which a run of the monitor is overdue; a run is limited to a minute."""
 
 
-def _watched(have: Facts, name: str) -> list[Advice]:
+def _watched(have: Facts, name: str) -> list[Finding]:
     """Whether the monitor of a loop pool runs; dmeventd of a direct pool is reported with LVM's findings."""
     if not have.instances.pools[name].monitored:
         return []
@@ -179,22 +181,22 @@ def _watched(have: Facts, name: str) -> list[Advice]:
     grows = f"the pool does not grow by itself{ago}"
     masked = [unit for unit in (timer, service) if have.units.of(unit).load == "masked"]
     if masked:
-        return [Advice("pool growth", "fail", f"{' and '.join(masked)} is masked: {grows}", _unmask(*masked))]
+        return [Finding("pool growth", "fail", f"{' and '.join(masked)} is masked: {grows}", _unmask(*masked))]
     run = have.units.of(service)
     if run.active == "failed":
         why = f"{service} fails ({run.result})" + (f": {run.last}" if run.last else "")
         words = shlex.quote(service)
         hint = f"fix that, then systemctl start {words}; its log: journalctl -u {words}"
-        return [Advice("pool growth", "fail", f"{why}: {grows}", hint)]
+        return [Finding("pool growth", "fail", f"{why}: {grows}", hint)]
     start = f"systemctl restart {shlex.quote(timer)}"
     if not have.pool.monitor:
         state = f" ({watch.result})" if watch.active == "failed" else ""
-        return [Advice("pool growth", "warn", f"{timer} does not run{state}: {grows}", start)]
+        return [Finding("pool growth", "warn", f"{timer} does not run{state}: {grows}", start)]
     late = run.started if run.active == "activating" else run.ended
     if late is not None and late > LATE:
         what = "has been looking for" if run.active == "activating" else "last looked"
         return [
-            Advice(
+            Finding(
                 "pool growth",
                 "fail",
                 f"{service} {what} {since(late)}{' ago' * (what == 'last looked')}: {grows}",
@@ -217,10 +219,10 @@ RESTART = "restart the containers that got errors"
 """After an error, a file system may stay read-only, or show damage that is not on disk, until it is mounted again."""
 
 
-def _mode(have: Facts, pool: Pool, status: Status, name: str) -> list[Advice]:
+def _mode(have: Facts, pool: Pool, status: Status, name: str) -> list[Finding]:
     if status.mode in ("Fail", "Error"):
         found = "the kernel has put it into fail mode: all I/O fails"
-        return [Advice("pool", "fail", found, f"{_task(have, name, 'pool.check')}; then follow its advice")]
+        return [Finding("pool", "fail", found, f"{_task(have, name, 'pool.check')}; then follow its advice")]
     unit = owner(have.instances.pools.get(name)).unit
     again = (
         f"check it: systemctl stop {unit}; systemctl restart {shlex.quote(units.unit(name))} && systemctl start {unit}"
@@ -228,26 +230,26 @@ def _mode(have: Facts, pool: Pool, status: Status, name: str) -> list[Advice]:
     if status.needs_check:
         found = "writing its metadata failed: read-only until it has been checked"
         hint = f"make room under the pool; {again}; where that fails: {_task(have, name, 'pool.repair')}"
-        return [Advice("pool", "fail", found, hint)]
+        return [Finding("pool", "fail", found, hint)]
     if full := metadata_full(have, name):
         return [full]
     if status.mode == "ro":
         hint = f"{again}; where that fails: {_task(have, name, 'pool.repair')}"
-        return [Advice("pool", "fail", "the kernel has made it read-only: writes fail", hint)]
+        return [Finding("pool", "fail", "the kernel has made it read-only: writes fail", hint)]
     if status.mode == "out_of_data_space":
         then = f", then {RESTART}" if status.when_full == "error" else ""
         hint = f"{more_data(have, name)}{then}; or {free(have, name)}"
-        return [Advice("pool", "fail", f"its data is full: {_waiting(pool, status)}", hint)]
+        return [Finding("pool", "fail", f"its data is full: {_waiting(pool, status)}", hint)]
     return []
 
 
-def metadata_full(have: Facts, name: str) -> Advice | None:
+def metadata_full(have: Facts, name: str) -> Finding | None:
     """The finding that a pool's metadata is full but sound; None otherwise."""
     status = have.pool.status
     if status is None or status.needs_check or status.mode != "ro" or status.used_meta < status.total_meta:
         return None
     found = f"its metadata is full ({status.used_meta} of {status.total_meta} blocks): read-only, writes fail"
-    return Advice("pool", "fail", found, f"{more_metadata(have, name)}, then {RESTART}")
+    return Finding("pool", "fail", found, f"{more_metadata(have, name)}, then {RESTART}")
 
 
 def _waiting(pool: Pool, status: Status) -> str:
