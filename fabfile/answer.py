@@ -28,23 +28,23 @@ class Answer:
         return bool(self.text) or self.row is not None
 
 
-_kept: ContextVar[Answer | None] = ContextVar("kept", default=None)
+_collected: ContextVar[Answer | None] = ContextVar("collected", default=None)
 
 
 @contextmanager
-def kept() -> Iterator[Answer]:
+def collected() -> Iterator[Answer]:
     """Keep the answers of this thread within this context, instead of printing them."""
     answer = Answer()
-    token = _kept.set(answer)
+    token = _collected.set(answer)
     try:
         yield answer
     finally:
-        _kept.reset(token)
+        _collected.reset(token)
 
 
-def is_kept() -> bool:
+def is_collected() -> bool:
     """Return whether this thread's answers are kept, to be shown together with those of other hosts."""
-    return _kept.get() is not None
+    return _collected.get() is not None
 
 
 def show(text: str, *, always: bool = False) -> None:
@@ -54,7 +54,7 @@ def show(text: str, *, always: bool = False) -> None:
         text: what to print.
         always: print it with --json as well, on standard error; otherwise only the document has it.
     """
-    if answer := _kept.get():
+    if answer := _collected.get():
         answer.text.append(text)
         console.be_heard(text)
     elif always or not console.has_document():
@@ -67,5 +67,5 @@ def compare(row: Callable[[], Any]) -> None:
     Args:
         row: returns the data, see `Answer.row`; it is not called for a single host.
     """
-    if answer := _kept.get():
+    if answer := _collected.get():
         answer.row = row()

@@ -84,7 +84,7 @@ class Build(msgspec.Struct, frozen=True):
         return kept.inside(paths.cache() / "builds", self.key) / "containerd.tar.gz"
 
     @property
-    def is_kept(self) -> bool:
+    def is_cached(self) -> bool:
         """Whether the cache has it, undamaged."""
         return kept.intact(self.archive)
 
@@ -104,7 +104,7 @@ class Build(msgspec.Struct, frozen=True):
                 f"C library: {'.'.join(map(str, here))} on this controller, {libc} on the host",
                 hint='set build = "host" for it in hosts.toml',
             )
-        if not self.is_kept:
+        if not self.is_cached:
             _check_tools(self.release)
 
     def path(self) -> Path:
@@ -115,7 +115,7 @@ class Build(msgspec.Struct, frozen=True):
             Failed: source or toolchain could not be downloaded, or the build failed.
         """
         with locked(self.archive):
-            if not self.is_kept:
+            if not self.is_cached:
                 _check_tools(self.release)
                 _build(self)
                 kept.record(self.archive)

@@ -202,7 +202,7 @@ def ended_with(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 @contextmanager
-def kept() -> Iterator[None]:
+def uncancellable() -> Iterator[None]:
     """Make a change without a script within this context, for example by a program that handles signals itself."""
     with cut_by(lambda: None, read_only=False):
         yield

@@ -42,7 +42,7 @@ class Together:
             host: name of the host.
         """
         task = self._tasks[number] if self._tasks else None
-        with answer.kept() if task and task.view else nullcontext() as mine:
+        with answer.collected() if task and task.view else nullcontext() as mine:
             yield
         if task and mine and mine.is_there:
             task.answers[host] = mine

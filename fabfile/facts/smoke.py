@@ -27,7 +27,7 @@ class Smoke(msgspec.Struct, frozen=True):
 
 
 def functions(query: Query) -> str:
-    """The shell function `kept`, which prints in one line what a container runs from, apart from programs and settings.
+    """The shell function `stored`, which prints in one line what a container runs from, apart from programs and settings.
 
     Its argument is the UUID of the pool's device; LVM's changes if the pool is created again. Files are identified by
     inode and time of birth, which change if databases are wiped, metadata is repaired or restored, or a loop pool is
@@ -39,7 +39,7 @@ def functions(query: Query) -> str:
     files = [f"{dir}/meta", f"{dir}/{query.pool}.db", f"{dir}/metadata.db", daemon.mke2fs]
     files += [f"{daemon.root}/io.containerd.{plugin}" for plugin in DATABASES]
     return rf"""
-kept() {{
+stored() {{
   uuid=$1
   # shellcheck disable=SC2046 # one word per file; missing files are left out
   set -- $(stat -c '%i,%W' {" ".join(map(quote, files))} 2>/dev/null)
@@ -59,7 +59,7 @@ def fragment(query: Query) -> str:
 
     record = quote(query.daemon.record)
     now = f"""{functions(query)}
-unit 1 ActiveState; [ "$value" != active ] || echo "now $(kept "${{held#*:*:*:}}")"
+unit 1 ActiveState; [ "$value" != active ] || echo "now $(stored "${{held#*:*:*:}}")"
 """
     return rf"""
 [ -r {record} ] || exit 0

@@ -47,7 +47,7 @@ def run_demo(c: Context, suite: str, kind: str, *, keep: bool) -> None:
     try:
         for args in (["deploy"], ["smoke"], ["pool.status"]):
             say(f"\n$ fab -H {name} {' '.join(args)}")
-            with interruption.kept():  # fab got the same signal, and ends in an orderly way
+            with interruption.uncancellable():  # fab got the same signal, and ends in an orderly way
                 done = subprocess.run([*fab, *args], cwd=paths.REPOSITORY, env=environment, check=False)
             if done.returncode:
                 raise Failed(

@@ -11,7 +11,7 @@ from fabfile.outcome import result
 from fabfile.pool.health.finding import since
 from fabfile.pool.health.findings import pool_findings
 from fabfile.pool.lookup import find_pool
-from fabfile.pool.maintain import kept
+from fabfile.pool.maintain import metadata_copies
 from fabfile.pool.maintain.session import ManagedPool
 from fabfile.pool.ownership import owner
 
@@ -32,7 +32,7 @@ def show_pool(c: Context, name: str, instance: str) -> None:
     result(have.pool)
     show("\n".join(describe(name, have)))
     if record := have.instances.pools.get(name):
-        copies = kept.listed(c, ManagedPool(name, host.daemon, record, host.pool.dir))
+        copies = metadata_copies.list_copies(c, ManagedPool(name, host.daemon, record, host.pool.dir))
         if copies:
             size = sizes.human(sum(size for _, size in copies))
             show(f"  kept      {len(copies)} copies of its metadata ({size}), left by repairs and restores")

@@ -74,7 +74,7 @@ class Machine(Connection):
         where = derive_shorthand(hop) if hop else {"host": host.address, "user": host.user, "port": host.port}
         self._set(host_entry=host, hop=hop, way=(*way, where["host"]), hops=hops or Machine)
         self._set(opening=threading.Lock(), trouble=None, offers={}, known=known)
-        self._set(kept=_kept(self) if host.keep_connection else None)
+        self._set(master=_master(self) if host.keep_connection else None)
         super().__init__(
             where["host"],
             user=where["user"],
@@ -112,7 +112,7 @@ class Machine(Connection):
         Raises:
             Unreachable: see `open`.
         """
-        if self.kept and not self.kept.why:
+        if self.master and not self.master.why:
             return False  # ssh does not tell what the server is
         self.open()
         return bool(self.transport.remote_version.startswith("SSH-2.0-OpenSSH_"))
@@ -124,13 +124,13 @@ class Machine(Connection):
             Unreachable: see `open`.
             Failed: the host opens no session.
         """
-        if not self.kept or self.kept.why:
+        if not self.master or self.master.why:
             return self._begin(command)
-        session: Stream | None = self.kept.begin(command)
+        session: Stream | None = self.master.begin(command)
         if session:
             return session
         channel = self._begin(command)  # if this fails as well, the error is about this
-        say(f"note: not over a kept connection: {self.kept.why}", error=True)
+        say(f"note: not over a kept connection: {self.master.why}", error=True)
         return channel
 
     def _begin(self, command: str) -> Channel:
@@ -195,7 +195,7 @@ class Machine(Connection):
             raise
 
 
-def _kept(machine: Machine) -> Any:
-    from fabfile.ssh.master import Kept  # most runs keep no connection, and should not wait for this
+def _master(machine: Machine) -> Any:
+    from fabfile.ssh.master import MasterConnection  # most runs keep no connection, and should not wait for this
 
-    return Kept(machine)
+    return MasterConnection(machine)

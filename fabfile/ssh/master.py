@@ -30,7 +30,7 @@ MOST = 4 << 10
 """Limit for the bytes read of what ssh prints."""
 
 
-class Kept:
+class MasterConnection:
     """The connection that OpenSSH keeps to a host.
 
     Args:
@@ -77,7 +77,7 @@ class Kept:
         return "" if self.why else self.route.name
 
     def _start(self, path: Path) -> None:
-        gateway = getattr(self.machine.gateway, "kept", None)
+        gateway = getattr(self.machine.gateway, "master", None)
         through = gateway.shared(path.parent) if gateway else ""
         with _starting(path.parent, path.name) as part:
             if not _listens(path):  # another run may have started it by now

@@ -97,17 +97,17 @@ def build_containerd(c: Context, on: str, **given: Any) -> list[Outcome]:
     if host.build == "host":
         return converge(c, [*prerequisites(host), place_step(host)])
     wanted = built(host, gather(c, about(host, only=ALWAYS)).system.arch)
-    there, start = wanted.is_kept, monotonic()
+    cached, start = wanted.is_cached, monotonic()
     if target.is_dry(c):
-        plan = f"{'ok' if there else 'pending':8} containerd.build\n    * build {wanted.label} on this controller"
+        plan = f"{'ok' if cached else 'pending':8} containerd.build\n    * build {wanted.label} on this controller"
         show(plan, always=True)
-        note(Outcome("containerd.build", "ok" if there else "pending", wanted.label, 0))
-        if not there:
+        note(Outcome("containerd.build", "ok" if cached else "pending", wanted.label, 0))
+        if not cached:
             raise Pending
         return []
     say(f"{wanted.label}: {wanted.path()}")
     seconds = round(monotonic() - start, 2)
-    outcome = Outcome("containerd.build", "ok" if there else "changed", wanted.label, seconds)
+    outcome = Outcome("containerd.build", "ok" if cached else "changed", wanted.label, seconds)
     note(outcome)
     return [outcome]
 

@@ -84,7 +84,7 @@ def recording(host: Host) -> str:
     daemon = host.daemon
     return render(
         "containerd/record.sh.j2",
-        kept=facts.functions(about(host, image=reference(host))),
+        functions=facts.functions(about(host, image=reference(host))),
         daemon=daemon,
         variable=SETTINGS,
         directory=daemon.record.rpartition("/")[0],

@@ -130,7 +130,7 @@ def rescue(c: Context, force: Force = False, name: Name = "", instance: Instance
     rescue_files(c, name, instance, force=force)
 
 
-@task(diff=True, answers="fabfile.pool.maintain.kept:Copy[]")
+@task(diff=True, answers="fabfile.pool.maintain.metadata_copies:Copy[]")
 def kept(
     c: Context,
     keep: Annotated[int, about("number of copies to keep, the newest ones", ge=0, le=10000)] = 2,
@@ -138,7 +138,7 @@ def kept(
     instance: Instance = "",
 ) -> None:
     """Remove old copies of a pool's metadata that repairs and restores kept, and list the remaining ones."""
-    from fabfile.pool.maintain.kept import prune_copies
+    from fabfile.pool.maintain.metadata_copies import prune_copies
 
     prune_copies(c, name, instance, keep=keep)
 

@@ -145,7 +145,7 @@ def test_dry_says_what_would_change_and_only_looks(capsys: pytest.CaptureFixture
 def test_on_one_of_several_hosts_a_plan_is_kept_with_what_the_hosts_are_compared_by(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with pytest.raises(Pending), answer.kept() as kept:
+    with pytest.raises(Pending), answer.collected() as kept:
         converge(Machine([FRESH], dry=True), steps(prove))
     assert kept.text == ["pending  prove\n    * prove it"]
     assert kept.row["runc"] == "none" and kept.row["kernel"].startswith("6.")

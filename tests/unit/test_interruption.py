@@ -114,7 +114,7 @@ def test_on_this_machine_the_main_thread_is_interrupted_unless_it_changes_someth
     with (
         pytest.raises(Interrupted, match=r"^error: interrupted during step\n"),
         interruption.unit("step"),
-        interruption.kept(),
+        interruption.uncancellable(),
     ):
         handle(signal.SIGINT, None)
         assert interruption.asked() == STOP

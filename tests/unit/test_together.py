@@ -116,7 +116,7 @@ def test_what_differs_is_said_below_the_plans_and_fits(capsys: pytest.CaptureFix
 
 
 def test_what_a_look_found_is_not_said_twice() -> None:
-    with answer.kept():
+    with answer.collected():
         assert outcome.explained(Found("doctor: pool", "see above"))[2] == ""
         assert "it broke" in outcome.explained(Failed("it broke"))[2]
     status, trouble, text = outcome.explained(Found("doctor: pool", "see above"))

@@ -63,7 +63,7 @@ def changes(have: Facts, want: LoopSpec, known: dict[str, str] | None = None) ->
 def conf_change(have: Facts, want: LoopSpec, there: dict[str, str] | None = None) -> list[Change]:
     """Plan the record, if it differs. Sizes requested earlier stay in it, as does what was created with the pool."""
     conf, before = units.conf(want.name), recorded(have, want.name)
-    known = identity.kept(have.files[conf].content) if before else there or {identity.MAKING: "yes"}
+    known = identity.identities(have.files[conf].content) if before else there or {identity.MAKING: "yes"}
     new = render("pool/pool.conf.j2", name=want.name, record=record(have, want), known=known)
     return file(have, f"settings of the pool {want.name}", conf, new)
 

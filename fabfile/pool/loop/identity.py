@@ -23,7 +23,7 @@ KEYS = (MAKING, "VOLUME_UUID", *FILES, "KEPT_INODES", "UNFINISHED_INODES")
 """All keys of the record that identify something, in its order; the last two are for files beside the pool's own."""
 
 
-def kept(text: str) -> dict[str, str]:
+def identities(text: str) -> dict[str, str]:
     """Return the identities in the text of a record, key → value, in the order of the text."""
     return {key: value for key, value in keyvalue.settings(text).items() if key in KEYS}
 

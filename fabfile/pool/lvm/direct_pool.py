@@ -81,9 +81,9 @@ def plan(have: Facts, want: spec.LvmSpec) -> list[Change]:
     uuids = disk_claims.physicals(have, fresh, mine)
     emptied = disk_claims.wiped(have, fresh, want.wipes, mine)
     made = [] if pool else [*_group(want, now, fresh, emptied, uuids), _make(want, now, fresh)]
-    kept = _kept(have, want, pool)
+    adjusted = _adjusted(have, want, pool)
     if now:
-        volume_group.refuse_change(now, [*made, *kept])
+        volume_group.refuse_change(now, [*made, *adjusted])
     written = _files(have, want, _record(want, recorded, fresh, now, uuids))
     # The disks are inspected again, and LVM tries the commands in its test mode, before anything at all is changed.
     return [
@@ -91,7 +91,7 @@ def plan(have: Facts, want: spec.LvmSpec) -> list[Change]:
         *_tried(want, now, pool),
         *written,
         *made,
-        *kept,
+        *adjusted,
         *_active(have, want, pool, written),
     ]
 
@@ -172,7 +172,7 @@ def _make(want: spec.LvmSpec, now: Group | None, fresh: list[Disk]) -> Change:
     return Command(why, f"{_create(want, place)}\n{note}", gate.functions())
 
 
-def _kept(have: Facts, want: spec.LvmSpec, pool: Volume | None) -> list[Change]:
+def _adjusted(have: Facts, want: spec.LvmSpec, pool: Volume | None) -> list[Change]:
     """What may change in an existing pool: its LVM profile, and what happens when it is full."""
     text = render("pool/lvm.profile.j2", name=want.name, threshold=want.threshold, percent=want.step)
     now = have.lvm.profile if have.lvm else None

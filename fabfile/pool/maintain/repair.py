@@ -16,7 +16,7 @@ from fabfile.pool.health.findings import metadata_full
 from fabfile.pool.maintain import session, thin_devices, transaction
 from fabfile.pool.maintain.check import Checked, verdict
 from fabfile.pool.maintain.downtime import down, refuse_busy, start, start_again, stop, up_again
-from fabfile.pool.maintain.kept import KEEP, prune
+from fabfile.pool.maintain.metadata_copies import KEEP, prune
 from fabfile.pool.maintain.session import Session
 from fabfile.pool.maintain.thin_devices import View
 
@@ -43,7 +43,7 @@ def losses(seen: View) -> list[str]:
     return [f"{entry.name}: thin id {entry.id} ({entry.state}) is not in it" for entry in lost]
 
 
-def kept(printed: str) -> str:
+def old_metadata(printed: str) -> str:
     """Return where a script left the old metadata."""
     return " ".join(session.answer(printed, "kept") or ["unchanged, in its original place"])
 
@@ -86,7 +86,7 @@ def repair_pool(c: Context, name: str, instance: str, *, force: bool, yes: bool)
     printed = session.do(c, TASK, found, changes)
     lost = losses(thin_devices.read(printed, TASK))
     if lost and not yes:
-        there = f"the old metadata: {kept(printed)}"
+        there = f"the old metadata: {old_metadata(printed)}"
         raise _incomplete(
             found,
             lost,
@@ -96,7 +96,7 @@ def repair_pool(c: Context, name: str, instance: str, *, force: bool, yes: bool)
         transaction.reset(c, TASK, found)
     printed += "\n" + session.do(c, TASK, found, finish)
     up_again(c, found, TASK)
-    say(f"the old metadata: {kept(printed)}")
+    say(f"the old metadata: {old_metadata(printed)}")
     session.do(c, TASK, found, [prune(found, KEEP)])
 
 

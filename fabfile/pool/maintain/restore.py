@@ -28,8 +28,8 @@ from fabfile.pool.maintain import (
 from fabfile.pool.maintain.check import verdict
 from fabfile.pool.maintain.disagreements import numbers
 from fabfile.pool.maintain.downtime import down, refuse_busy, start, stop
-from fabfile.pool.maintain.kept import KEEP, prune
-from fabfile.pool.maintain.repair import TOOLS, kept, swap
+from fabfile.pool.maintain.metadata_copies import KEEP, prune
+from fabfile.pool.maintain.repair import TOOLS, old_metadata, swap
 from fabfile.pool.maintain.session import Session
 from fabfile.pool.maintain.thin_devices import Entry
 from fabfile.render import render
@@ -113,7 +113,7 @@ def restore_pool(c: Context, from_: str, name: str, instance: str, *, force: boo
         means = comparison.reconcile(c, TASK, found, stale=made.stale)
         session.do(c, TASK, found, [_finished(found)])
     comparison.forget(c, TASK, found, means)
-    say(f"the old metadata: {kept(printed)}")
+    say(f"the old metadata: {old_metadata(printed)}")
     session.do(c, TASK, found, [prune(found, KEEP)])
 
 

@@ -57,10 +57,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("damage", ["empty", "other", "no record"])
 def test_a_build_is_cached_and_a_damaged_one_made_again(tmp_path: Path, damage: str) -> None:
     build = build_of(tmp_path, MAKEFILE)
-    assert not build.is_kept
+    assert not build.is_cached
     archive = build.path()
     made = archive.stat().st_mtime_ns
-    assert build.is_kept and build.path().stat().st_mtime_ns == made
+    assert build.is_cached and build.path().stat().st_mtime_ns == made
     match damage:
         case "empty":
             archive.write_bytes(b"")
@@ -68,7 +68,7 @@ def test_a_build_is_cached_and_a_damaged_one_made_again(tmp_path: Path, damage: 
             archive.write_bytes(b"other")
         case "no record":
             archive.with_name("containerd.tar.gz.sha256").unlink()
-    assert not build.is_kept
+    assert not build.is_cached
     with tarfile.open(build.path()) as tar:
         names = {member.name for member in tar if member.isfile()}
         stream = tar.extractfile("bin/containerd")
@@ -94,7 +94,7 @@ def test_a_build_says_how_many_packages_are_compiled(tmp_path: Path) -> None:
     until(lambda: activity.of("").endswith(f"building {build.label}: 2 packages compiled"), "is not counted", 20)
     (build.archive.parent / "seen").touch()
     thread.join(30)
-    assert build.is_kept and activity.of("") == ""
+    assert build.is_cached and activity.of("") == ""
     assert "GOFLAGS=-v" in (build.archive.parent / "build.log").read_text()
 
 
@@ -153,7 +153,7 @@ def test_a_build_that_fails_keeps_only_its_log(tmp_path: Path) -> None:
     build = build_of(tmp_path, "bin/%:\n\techo broken; exit 1\n")
     with pytest.raises(Failed, match=r"building containerd-1-\w+ failed(.|\n)*broken"):
         build.path()
-    assert not build.is_kept
+    assert not build.is_cached
     left = {path.name for path in build.archive.parent.iterdir()}
     assert left == {".containerd.tar.gz.lock", "build.log", "build.sh", "unpack.log"}
 

@@ -130,7 +130,7 @@ def test_a_socket_that_nobody_listens_to_is_replaced(connect: Connect, sockets: 
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "socket"))
         (tmp_path / "socket").chmod(0o600)
-        (tmp_path / "socket").rename(sockets / connect().kept.route.name)
+        (tmp_path / "socket").rename(sockets / connect().master.route.name)
     machine = connect()
     assert target.run(machine, "echo in").stdout == "in\n" and not machine.is_connected
 
@@ -153,5 +153,5 @@ def test_a_process_that_hangs_while_it_starts(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr("fabfile.ssh.master.START_LIMIT", 1)
     assert target.run(machine, "echo in").stdout == "in\n" and machine.is_connected
-    assert "ssh did not log in within 1 s" in machine.kept.why and not running("7365")
+    assert "ssh did not log in within 1 s" in machine.master.why and not running("7365")
     assert not any(sockets.iterdir())

@@ -57,7 +57,7 @@ def test_a_jump_host_is_verified_as_strictly(
 def test_a_socket_that_is_not_for_us_alone_is_not_used(
     connect: Connect, sockets: Path, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name = connect().kept.route.name
+    name = connect().master.route.name
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     if kind == "link":
         sockets.symlink_to(tmp_path / "elsewhere")

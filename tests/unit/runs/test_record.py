@@ -101,7 +101,7 @@ def test_no_password_that_a_host_printed_is_kept(before: str) -> None:
 
 
 def test_what_is_shown_later_with_other_hosts_is_in_the_log_of_each() -> None:
-    with recorded("fab", DEPLOY) as kept, prefixed("a"), answer.kept():
+    with recorded("fab", DEPLOY) as kept, prefixed("a"), answer.collected():
         answer.show("a plan")
         kept.end(whole("a", "b"))
     assert (place.root() / kept.name / "logs/a.log").read_text().endswith("  a plan\n")

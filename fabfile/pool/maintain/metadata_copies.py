@@ -27,7 +27,7 @@ def prune(found: ManagedPool, keep: int) -> Command:
     return Command(f"keep at most {keep} old copies of the metadata", script)
 
 
-def listed(c: Context, pool: ManagedPool) -> list[tuple[str, int]]:
+def list_copies(c: Context, pool: ManagedPool) -> list[tuple[str, int]]:
     """List the existing copies, oldest first, as path and size in bytes."""
     printed = target.sh(c, pool.render("kept", keep=None), "looking for kept metadata", read_only=True)
     return [(path, size) for _, path, size in _copies(printed)]
