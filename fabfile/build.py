@@ -43,7 +43,7 @@ MOST_READ = 1 << 20
 
 
 class Build(msgspec.Struct, frozen=True):
-    """A build of containerd. It is a `plan.Source`: a tar archive of bin/."""
+    """A build of containerd. It is a `plan.UploadSource`: a tar archive of bin/."""
 
     release: Release
 

@@ -75,7 +75,7 @@ NO_ROOT = re.compile(
 ROOT = "log in as root, give the user password-less sudo, or type its password: --prompt-for-sudo-password"
 
 
-class Answer(msgspec.Struct, frozen=True):
+class ScriptResult(msgspec.Struct, frozen=True):
     """The output of a script and its exit code. Bytes that are not UTF-8 are surrogates, which `encoded` turns back."""
 
     exited: int
@@ -97,7 +97,7 @@ def script(
     most: int = MOST,
     read_only: bool = False,
     hear: Hear | None = None,
-) -> Answer:
+) -> ScriptResult:
     """Run a POSIX sh script as root, and return its output, whatever its exit code.
 
     Args:
@@ -135,7 +135,7 @@ def script(
         raise Failed(f"a script was stopped: {why}", _tail(printed, err), hint="see what runs there: ps -ef")
     if code is None and (lost := stream.lost()):
         err += f"\n{lost}".encode()
-    return _answer(out, err, code, mark)
+    return _result(out, err, code, mark)
 
 
 def _takes_long_commands(c: Context) -> bool:
@@ -224,12 +224,12 @@ def _read(stream: Stream, said: Iterable[bytes], limits: Limits, hear: Hear | No
     return bytes(got[0]), bytes(got[1]), why
 
 
-def _answer(out: bytes, err: bytes, code: int | None, mark: str) -> Answer:
+def _result(out: bytes, err: bytes, code: int | None, mark: str) -> ScriptResult:
     text, errors = (part.decode(errors="surrogateescape") for part in (out, err))
     _, begun, rest = text.partition(f"{mark} begin\n")
     stdout, ended, _ = rest.rpartition(f"\n{mark} end {code}\n")
     if begun and ended:
-        return Answer(code or 0, stdout, errors)
+        return ScriptResult(code or 0, stdout, errors)
     if code is None or (begun and code == 0):
         raise Failed(
             "the connection was lost while a script ran",
@@ -237,7 +237,7 @@ def _answer(out: bytes, err: bytes, code: int | None, mark: str) -> Answer:
             hint="run it again: it continues where it stopped",
         )
     if begun:  # the shell itself was ended, for example by a signal
-        return Answer(code, rest, errors)
+        return ScriptResult(code, rest, errors)
     if user := ANOTHER_USER.search(text + errors):
         raise Unreachable(
             "the host requires another user", _tail(out, err), hint=f'set user = "{user[1]}" for it in hosts.toml'

@@ -79,7 +79,7 @@ def converge(c: Context, steps: Sequence[Step], *, prove: bool = False, seen: Fa
     outcomes = []
     for number, step in enumerate(steps, 1):
         start = monotonic()
-        with interruption.unit(step.name, ", ".join(names[number:])), taken(step.name):
+        with interruption.section(step.name, ", ".join(names[number:])), taken(step.name):
             to_come(names[number:])
             rest = together([each.query for each in steps[number - 1 :]])
             changes, have = _make_true(c, step, rest, have, outcomes)

@@ -1,6 +1,6 @@
 """Ctrl-C and SIGTERM: the first one lets running changes finish and starts nothing more, the second one stops them.
 
-A unit is skipped or done as a whole: a step, or a task without steps. It may be stopped until its first script that
+A section is skipped or done as a whole: a step, or a task without steps. It may be stopped until its first script that
 changes something begins; from then on only the second signal does that. What runs on a host ends with its connection,
 and the next run converges.
 """
@@ -40,7 +40,7 @@ QUIET = 10
 AGAIN = "run the same command again: it continues from there"
 
 
-class Unit(msgspec.Struct):
+class Section(msgspec.Struct):
     """Something that is skipped or done as a whole."""
 
     name: str
@@ -52,7 +52,7 @@ class Unit(msgspec.Struct):
     """Value of `since` before the latest script that makes changes."""
 
 
-class Place(msgspec.Struct, frozen=True):
+class HostThread(msgspec.Struct, frozen=True):
     """A host, and a function that gives up waiting for its thread, which may hang where it cannot be stopped."""
 
     host: str = ""
@@ -62,8 +62,8 @@ class Place(msgspec.Struct, frozen=True):
 class Work:
     """A running operation, which `cut` stops."""
 
-    def __init__(self, unit: Unit, host: str, cut: Callable[[], None]) -> None:
-        self.unit, self.host, self.cut = unit, host, cut
+    def __init__(self, section: Section, host: str, cut: Callable[[], None]) -> None:
+        self.section, self.host, self.cut = section, host, cut
         self.lock = threading.Lock()
         self.ended = self.was_cut = False
 
@@ -75,8 +75,8 @@ class Work:
                 self.cut()
 
 
-_unit: ContextVar[Unit | None] = ContextVar("unit", default=None)
-_place: ContextVar[Place | None] = ContextVar("place", default=None)
+_section: ContextVar[Section | None] = ContextVar("section", default=None)
+_host_thread: ContextVar[HostThread | None] = ContextVar("host_thread", default=None)
 _works: set[Work] = set()
 _lock = threading.Lock()
 _asked, _when = NOTHING, 0.0
@@ -92,16 +92,16 @@ def asked() -> int:
 @contextmanager
 def entered(host: str, leave: Callable[[], None]) -> Iterator[None]:
     """Work on `host` in this thread, within this context; `leave` makes others stop waiting for the thread."""
-    token = _place.set(Place(host, leave))
+    token = _host_thread.set(HostThread(host, leave))
     try:
         yield
     finally:
-        _place.reset(token)
+        _host_thread.reset(token)
 
 
 @contextmanager
-def unit(name: str, later: str = "") -> Iterator[None]:
-    """Make this context a unit.
+def section(name: str, later: str = "") -> Iterator[None]:
+    """Make this context a section.
 
     Args:
         name: name of the step or task.
@@ -110,30 +110,30 @@ def unit(name: str, later: str = "") -> Iterator[None]:
     Raises:
         Interrupted: it was not started, or was stopped.
     """
-    now = Unit(name, later)
+    now = Section(name, later)
     if _asked:
         raise before(now.name, later)
-    token = _unit.set(now)
+    token = _section.set(now)
     try:
         yield
     except KeyboardInterrupt:
         raise _cut(now) from None
     finally:
-        _unit.reset(token)
+        _section.reset(token)
 
 
 def before(name: str, later: str = "") -> Interrupted:
-    """Return the error for a unit that was not started; for the arguments see `unit`."""
+    """Return the error for a section that was not started; for the arguments see `section`."""
     rest = ", ".join(filter(None, [name, later]))
     return Interrupted(f"interrupted before {name}", f"not started: {rest}", hint=AGAIN)
 
 
-def _cut(unit: Unit) -> Interrupted:
-    later = f"not started: {unit.later}" if unit.later else ""
-    if not unit.since:
-        return Interrupted(f"interrupted during {unit.name}, before any change", later, hint=AGAIN)
-    cut = f"stopped after {time.time() - unit.since:.0f} s, possibly half done"
-    return Interrupted(f"interrupted during {unit.name}", "\n".join(filter(None, [cut, later])), hint=AGAIN)
+def _cut(section: Section) -> Interrupted:
+    later = f"not started: {section.later}" if section.later else ""
+    if not section.since:
+        return Interrupted(f"interrupted during {section.name}, before any change", later, hint=AGAIN)
+    cut = f"stopped after {time.time() - section.since:.0f} s, possibly half done"
+    return Interrupted(f"interrupted during {section.name}", "\n".join(filter(None, [cut, later])), hint=AGAIN)
 
 
 @contextmanager
@@ -142,13 +142,13 @@ def cut_by(cut: Callable[[], None], *, read_only: bool = True) -> Iterator[None]
 
     Args:
         cut: stops it, from another thread.
-        read_only: whether it changes nothing; then the first signal stops it, unless its unit has already changed something.
+        read_only: whether it changes nothing; then the first signal stops it, unless its section has already changed something.
 
     Raises:
         Interrupted: it was stopped, or was not started because of a signal before.
     """
-    now, place = _unit.get() or Unit("this"), _place.get() or Place()
-    work = Work(now, place.host, cut)
+    now, thread = _section.get() or Section("this"), _host_thread.get() or HostThread()
+    work = Work(now, thread.host, cut)
     with _lock:
         if _asked > (STOP if now.since else NOTHING):
             raise _cut(now)
@@ -171,16 +171,16 @@ def cut_by(cut: Callable[[], None], *, read_only: bool = True) -> Iterator[None]
 
 
 def undone() -> None:
-    """Record that the latest script of this unit, which was to make changes, has ended without making any."""
-    if now := _unit.get():
+    """Record that the latest script of this section, which was to make changes, has ended without making any."""
+    if now := _section.get():
         now.since = now.before
 
 
 @contextmanager
 def connecting() -> Iterator[None]:
     """Connect within this context; if that is stopped, the thread is not waited for, as it may hang for long."""
-    place = _place.get()
-    with cut_by((place and place.leave) or (lambda: None)):
+    thread = _host_thread.get()
+    with cut_by((thread and thread.leave) or (lambda: None)):
         yield
 
 
@@ -241,7 +241,7 @@ def _handler(here: bool) -> Callable[[int, FrameType | None], None]:
         _asked = CUT if _asked or number != signal.SIGINT else STOP
         _when = time.monotonic()
         _signals.put(_asked)
-        now = _unit.get()
+        now = _section.get()
         if here and (_asked == CUT or not (now and now.since)):
             raise KeyboardInterrupt
 
@@ -258,7 +258,7 @@ def _watch() -> None:
             wait = None
         with _lock:
             works = list(_works)
-        left = [work for work in works if work.unit.since and _asked == STOP]
+        left = [work for work in works if work.section.since and _asked == STOP]
         for work in set(works) - set(left):
             threading.Thread(
                 target=work.end, daemon=True
@@ -273,6 +273,6 @@ def _watch() -> None:
 
 
 def _line(work: Work) -> str:
-    since = time.strftime("%H:%M:%S", time.localtime(work.unit.since))
+    since = time.strftime("%H:%M:%S", time.localtime(work.section.since))
     where = f"{work.host}: " if work.host else ""
-    return f"  {where}{work.unit.name}, since {since} ({time.time() - work.unit.since:.0f} s)"
+    return f"  {where}{work.section.name}, since {since} ({time.time() - work.section.since:.0f} s)"

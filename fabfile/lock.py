@@ -13,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from fabfile import carry, interruption, target
-from fabfile.carry import Answer
+from fabfile.carry import ScriptResult
 from fabfile.console import say
 from fabfile.errors import Failed
 from fabfile.target import quote
@@ -104,12 +104,12 @@ def _me() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-def begun(answer: Answer) -> bool:
+def begun(result: ScriptResult) -> bool:
     """Return whether a script has reached its first mark; from then on its exit code is that of a change."""
-    return answer.stdout.startswith("@@")
+    return result.stdout.startswith("@@")
 
 
-def run(c: Context, name: str, script: str, hear: carry.Hear | None = None) -> Answer:
+def run(c: Context, name: str, script: str, hear: carry.Hear | None = None) -> ScriptResult:
     """Run a script that begins with `taken`, and wait for the lock if somebody else holds it.
 
     The answer has to be passed to `check`.
@@ -126,30 +126,30 @@ def run(c: Context, name: str, script: str, hear: carry.Hear | None = None) -> A
     most = patience(c) or 0
     until = monotonic() + most
     while True:
-        answer = target.run(c, script, limit=carry.SECONDS + most, hear=hear)
-        if begun(answer) or answer.exited not in (BUSY, STALE):
-            return answer
+        result = target.run(c, script, limit=carry.SECONDS + most, hear=hear)
+        if begun(result) or result.exited not in (BUSY, STALE):
+            return result
         interruption.undone()
         left = math.ceil(until - monotonic())
-        if answer.exited == STALE or left <= 0:
-            return answer
-        say(f"{name}: waiting for the lock, at most {left} s; {' '.join(answer.stdout.split())}")
+        if result.exited == STALE or left <= 0:
+            return result
+        say(f"{name}: waiting for the lock, at most {left} s; {' '.join(result.stdout.split())}")
         waited = target.run(c, waiting(left), limit=left + carry.SECONDS, read_only=True)
         if waited.exited:
             return waited
 
 
-def check(name: str, answer: Answer) -> None:
+def check(name: str, result: ScriptResult) -> None:
     """Raise an error if a script did not get the lock, or its plan is out of date.
 
     Raises:
         Failed: somebody else holds the lock.
         Stale: the machine was changed after the plan was made.
     """
-    if answer.exited == STALE and not begun(answer):
-        raise Stale(answer.stdout.strip())
-    if answer.exited == BUSY and not begun(answer):
+    if result.exited == STALE and not begun(result):
+        raise Stale(result.stdout.strip())
+    if result.exited == BUSY and not begun(result):
         hint = "wait, then run it again; with --wait-lock SECONDS before the task it waits by itself"
-        if FOREIGN in answer.stdout:
+        if FOREIGN in result.stdout:
             hint += "; if no run is in progress, the named process of a user holds the lock: kill PID on the host"
-        raise Failed(f"{name}: another operator is changing the host", answer.stdout, hint=hint)
+        raise Failed(f"{name}: another operator is changing the host", result.stdout, hint=hint)

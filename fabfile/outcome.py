@@ -182,7 +182,7 @@ def perform(name: str, do: Callable[[], Any], *, remote: bool) -> tuple[TaskRepo
     token = _task.set(report)
     text = ""
     try:
-        with events.on(task=name), interruption.unit(name):
+        with events.on(task=name), interruption.section(name):
             events.tell("task-begin")
             do()
         changed = any(step.status == "changed" for step in report.steps)

@@ -18,7 +18,7 @@ from fabfile.facts import Facts
 from fabfile.facts.query import Query
 
 
-class Source(Protocol):
+class UploadSource(Protocol):
     """A file on the controller that may have to be downloaded or built first."""
 
     @property

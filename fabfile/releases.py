@@ -27,7 +27,7 @@ MOST_UNPACKED = 1 << 30
 
 
 class Artefact(msgspec.Struct, frozen=True):
-    """A file to download. It is a `plan.Source`."""
+    """A file to download. It is a `plan.UploadSource`."""
 
     name: str
     version: str

@@ -30,7 +30,7 @@ HINTS = {
 
 
 class Git(msgspec.Struct, frozen=True):
-    """containerd's source at one commit. It is a `plan.Source`: a tar archive of it."""
+    """containerd's source at one commit. It is a `plan.UploadSource`: a tar archive of it."""
 
     version: str
     url: str

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from fabfile import activity, carry
 from fabfile.activity import Transfer
-from fabfile.carry import Answer
+from fabfile.carry import ScriptResult
 from fabfile.console import printable
 from fabfile.errors import Failed
 
@@ -57,7 +57,7 @@ quote = shlex.quote
 
 def run(
     c: Context, script: str, *, limit: float = carry.SECONDS, read_only: bool = False, hear: carry.Hear | None = None
-) -> Answer:
+) -> ScriptResult:
     """Run a POSIX sh script as root and return its answer, whatever the exit code; never affected by --dry.
 
     Args:
@@ -88,10 +88,10 @@ def sh(c: Context, script: str, doing: str, *, limit: float = carry.SECONDS, rea
     Raises:
         Failed: a non-zero exit code.
     """
-    answer = run(c, script, limit=limit, read_only=read_only)
-    if answer.exited:
-        raise Failed(f"{doing} failed", f"exit code {answer.exited}\n{answer.stdout}{answer.stderr}")
-    return answer.stdout
+    result = run(c, script, limit=limit, read_only=read_only)
+    if result.exited:
+        raise Failed(f"{doing} failed", f"exit code {result.exited}\n{result.stdout}{result.stderr}")
+    return result.stdout
 
 
 def stage(c: Context, source: Path, name: str) -> str:
@@ -113,11 +113,11 @@ def stage(c: Context, source: Path, name: str) -> str:
     script = f"{PROLOGUE}set -eu; size={size}\n{STAGE}"
     transfer = activity.Transfer(f"uploading {name}", size)
     with activity.doing(transfer.__str__):
-        answer = carry.script(c, script, data=_pieces(source, transfer), limit=60 + size / RATE)
-    if answer.exited:
-        said = answer.stdout + answer.stderr
+        result = carry.script(c, script, data=_pieces(source, transfer), limit=60 + size / RATE)
+    if result.exited:
+        said = result.stdout + result.stderr
         raise Failed(f"could not upload {name} to the host", said, hint=_uploadable(said))
-    path = answer.stdout.strip()
+    path = result.stdout.strip()
     if not STAGED.fullmatch(path):
         hint = "see what this prints on the host: mktemp -du /var/tmp/containerd-devmapper.XXXXXXXXXX"
         raise Failed(f"could not upload {name} to the host", f"it answered {printable(path[:200])}", hint=hint)

@@ -23,7 +23,7 @@ DEPTH = 64
 FILE, PROGRAM, LINK, FOLDER = "100644", "100755", "120000", "40000"
 
 
-class Entry(msgspec.Struct, frozen=True):
+class TreeFile(msgspec.Struct, frozen=True):
     """A file of a tree."""
 
     mode: str
@@ -31,7 +31,7 @@ class Entry(msgspec.Struct, frozen=True):
     path: str
 
 
-def entries(listing: bytes) -> Iterator[Entry]:
+def entries(listing: bytes) -> Iterator[TreeFile]:
     """Parse the output of `git ls-tree -r -z`.
 
     Raises:
@@ -46,10 +46,10 @@ def entries(listing: bytes) -> Iterator[Entry]:
             raise ValueError(f"{path!r:.200} has mode {mode}, at depth {len(parts)}")
         if any(part in ("", ".", "..") or part.lower() == ".git" for part in parts):
             raise ValueError(f"{path!r:.200} is no path of a source")
-        yield Entry(mode, found, path)
+        yield TreeFile(mode, found, path)
 
 
-def write(archive: Path, wanted: list[Entry], objects: IO[bytes], when: int) -> None:
+def write(archive: Path, wanted: list[TreeFile], objects: IO[bytes], when: int) -> None:
     """Write the archive.
 
     Args:
@@ -61,7 +61,7 @@ def write(archive: Path, wanted: list[Entry], objects: IO[bytes], when: int) -> 
     Raises:
         ValueError: an object is missing, is not a file, or is too large.
     """
-    places: dict[str, list[Entry]] = {}
+    places: dict[str, list[TreeFile]] = {}
     for entry in wanted:
         places.setdefault(entry.id, []).append(entry)
     total = 0
@@ -80,7 +80,7 @@ def write(archive: Path, wanted: list[Entry], objects: IO[bytes], when: int) -> 
                 _add(tar, entry, content, when)
 
 
-def _add(tar: tarfile.TarFile, entry: Entry, content: bytes, when: int) -> None:
+def _add(tar: tarfile.TarFile, entry: TreeFile, content: bytes, when: int) -> None:
     import io
 
     info = tarfile.TarInfo(entry.path)

@@ -56,7 +56,7 @@ class Group(msgspec.Struct):
     variables: Variables = {}
 
 
-class Source(msgspec.Struct):
+class AnsibleInventory(msgspec.Struct):
     """An Ansible inventory."""
 
     file: str

@@ -8,7 +8,7 @@ import shlex
 
 from fabfile.console import shown
 from fabfile.errors import Refused
-from fabfile.exchange.ansible import PLAIN, UNGROUPED, Source, Value
+from fabfile.exchange.ansible import PLAIN, UNGROUPED, AnsibleInventory, Value
 
 SECTION = re.compile(r"\[([^:\]\s]+)(?::(\w+))?\]\s*(?:#.*)?")
 
@@ -18,7 +18,7 @@ LITERAL = re.compile(r"""['"]|[+-]?[0-9]""")
 KINDS = ("hosts", "children", "vars")
 
 
-def read(text: str, file: str) -> Source:
+def read(text: str, file: str) -> AnsibleInventory:
     """Parse the text of an inventory.
 
     Args:
@@ -28,7 +28,7 @@ def read(text: str, file: str) -> Source:
     Raises:
         Refused: a line is invalid; Ansible would reject it as well.
     """
-    source, group, kind = Source(file), UNGROUPED, "hosts"
+    source, group, kind = AnsibleInventory(file), UNGROUPED, "hosts"
     needed: dict[str, int] = {}
     declared = {UNGROUPED, "all"}
     for number, line in enumerate((line.strip() for line in text.splitlines()), 1):
@@ -62,7 +62,7 @@ def read(text: str, file: str) -> Source:
     return source
 
 
-def _add_hosts(source: Source, group: str, line: str, number: int) -> None:
+def _add_hosts(source: AnsibleInventory, group: str, line: str, number: int) -> None:
     """Add the hosts of a line such as `www[01:50].example.com ansible_user=admin`."""
     where = f"{source.file}, line {number}"
     try:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fabfile.errors import Refused
-from fabfile.exchange.ansible import PLAIN, Left, Source, Value, only_ansible
+from fabfile.exchange.ansible import PLAIN, AnsibleInventory, Left, Value, only_ansible
 from fabfile.selection import DEEPEST
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ TAG = "tag:yaml.org,2002:"
 Pairs = dict[str, tuple["Node", "Node"]]
 
 
-def read(text: str, file: str) -> Source:
+def read(text: str, file: str) -> AnsibleInventory:
     """Parse the text of an inventory.
 
     Args:
@@ -38,7 +38,7 @@ def read(text: str, file: str) -> Source:
 
     try:
         root = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        return Reader(Source(file)).inventory(root)
+        return Reader(AnsibleInventory(file)).inventory(root)
     except (yaml.YAMLError, ValueError) as error:
         raise Refused(f"{file} is not YAML", str(error)) from error
     except RecursionError as error:
@@ -48,10 +48,10 @@ def read(text: str, file: str) -> Source:
 class Reader:
     """The visitor of the nodes of one document."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: AnsibleInventory) -> None:
         self.source, self.visits = source, 0
 
-    def inventory(self, root: Node | None) -> Source:
+    def inventory(self, root: Node | None) -> AnsibleInventory:
         """Visit the whole document, and return the inventory.
 
         Raises:

@@ -17,7 +17,7 @@ from fabfile.answer import show
 from fabfile.console import say
 from fabfile.context import Context
 from fabfile.errors import Failed, Pending, Refused
-from fabfile.exchange.ansible import Left, Source, only_ansible
+from fabfile.exchange.ansible import AnsibleInventory, Left, only_ansible
 from fabfile.outcome import Outcome
 from fabfile.tables import quoted
 
@@ -84,7 +84,7 @@ def import_inventory(c: Context, file: str, output: str, *, yes: bool) -> None:
         raise Pending
 
 
-def read(file: Path) -> Source:
+def read(file: Path) -> AnsibleInventory:
     """Read an Ansible inventory from a file, in INI format or YAML.
 
     Raises:

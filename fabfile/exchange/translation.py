@@ -12,7 +12,7 @@ from fabfile import selection
 from fabfile.console import shown
 from fabfile.errors import Refused
 from fabfile.exchange import ssh_options
-from fabfile.exchange.ansible import ALL, PRIORITY, UNGROUPED, Left, Source, Value, Variables
+from fabfile.exchange.ansible import ALL, PRIORITY, UNGROUPED, AnsibleInventory, Left, Value, Variables
 from fabfile.exchange.ssh_options import Hop
 from fabfile.host import Host
 from fabfile.option import options
@@ -57,7 +57,7 @@ class Tables(msgspec.Struct):
     left: list[Left] = []
 
 
-def translated(source: Source) -> Tables:
+def translated(source: AnsibleInventory) -> Tables:
     """Translate an Ansible inventory to the tables of a hosts.toml.
 
     Raises:
@@ -69,7 +69,7 @@ def translated(source: Source) -> Tables:
 class Translation:
     """The translation of one inventory, with its state."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: AnsibleInventory) -> None:
         self.source, self.to = source, Tables(left=list(source.left))
         self.names: dict[str, str] = {}
         """Ansible's name of a host → ours; two names of one machine become one."""

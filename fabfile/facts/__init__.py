@@ -52,7 +52,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     proof: str | None = None
     """Empty: containerd has just made a snapshot on the pool; otherwise why it could not. None: this was not tried."""
     units: units.Units = units.Units()
-    known: known.Known = known.Known()
+    known: known.DatabaseCounts = known.DatabaseCounts()
     lvm: lvm.Lvm | None = None
     disks: tuple[disks.Disk, ...] = ()
 

@@ -50,7 +50,7 @@ class Value(msgspec.Struct, frozen=True):
     """Number of the line that it is in, from 1; 0 if not found."""
 
 
-class Source(msgspec.Struct, frozen=True):
+class ConfigFile(msgspec.Struct, frozen=True):
     """A file that containerd reads."""
 
     path: str
@@ -70,7 +70,7 @@ class Source(msgspec.Struct, frozen=True):
 class Config(msgspec.Struct, frozen=True):
     """What determines how a containerd runs."""
 
-    sources: tuple[Source, ...] = ()
+    sources: tuple[ConfigFile, ...] = ()
     """The configuration file and its imports, in the order in which containerd merges them; empty without a file."""
     dump: dict[str, str] | None = None
     """What the installed containerd makes of them, for `KEYS`; None if there is no file, or containerd fails."""
@@ -197,7 +197,7 @@ def parse(text: str) -> Config:
             path, _, command = rest.partition("|")
             commands[path] = command
     sources = tuple(
-        Source(path, problem="there is no such file") if path in missing else source(path, "\n".join(lines) + "\n")
+        ConfigFile(path, problem="there is no such file") if path in missing else source(path, "\n".join(lines) + "\n")
         for path, lines in texts.items()
     )
     said, wrong = _dumped("\n".join(dump))
@@ -214,7 +214,7 @@ def _dumped(text: str) -> tuple[dict[str, str] | None, list[str]]:
         return None, [f"config dump is not TOML: {error}"]
 
 
-def source(path: str, text: str) -> Source:
+def source(path: str, text: str) -> ConfigFile:
     """Parse the settings in a file that matter to us, with their lines."""
     import tomllib
 
@@ -222,7 +222,7 @@ def source(path: str, text: str) -> Source:
     try:
         document = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        return Source(path, digest, problem=f"it is not TOML: {error}")
+        return ConfigFile(path, digest, problem=f"it is not TOML: {error}")
     lines = toml_lines.begins(text)
     found = {
         key: Value(
@@ -233,7 +233,7 @@ def source(path: str, text: str) -> Source:
     plugins = document.get("plugins")
     names = plugins if isinstance(plugins, dict) else {}
     disabled = found.pop(DISABLED, Value("", 0))
-    return Source(
+    return ConfigFile(
         path,
         digest,
         found,

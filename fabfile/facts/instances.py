@@ -18,7 +18,7 @@ PLUGINS = ("io.containerd.snapshotter.v1.devmapper", "devmapper")
 """Names of the snapshotter's table under `plugins`, in the formats of config.toml."""
 
 
-class Config(msgspec.Struct, frozen=True):
+class DevmapperSettings(msgspec.Struct, frozen=True):
     """What a containerd is configured for; empty if its configuration lacks the key."""
 
     root: str = ""
@@ -31,7 +31,7 @@ class Config(msgspec.Struct, frozen=True):
 class Instances(msgspec.Struct, frozen=True):
     """Every containerd and every pool on the machine, not only those in question."""
 
-    configs: dict[str, Config] = {}
+    configs: dict[str, DevmapperSettings] = {}
     """Path in /etc/containerd → its settings. Files that no unit names, or that are not TOML, are left out."""
     settings: dict[str, dict[str, str]] = msgspec.field(default={}, name="pools")
     """Name of a pool that this tool manages → the lines of its record."""
@@ -98,7 +98,7 @@ def parse(text: str) -> Instances:
     )
 
 
-def _config(text: str) -> Config | None:
+def _config(text: str) -> DevmapperSettings | None:
     document.checked(text)  # a file that is too large is an error: containerd may well use it
     try:
         content = document.loads(text)
@@ -113,4 +113,4 @@ def _config(text: str) -> Config | None:
         devmapper.get("root_path", ""),
         devmapper.get("base_image_size", ""),
     )
-    return Config(*map(str, said))
+    return DevmapperSettings(*map(str, said))

@@ -18,7 +18,7 @@ MOST = 64 << 20
 """Limit for the size of a database in bytes."""
 
 
-class Known(msgspec.Struct, frozen=True):
+class DatabaseCounts(msgspec.Struct, frozen=True):
     """Counts of what the databases list; null if not counted, or not readable."""
 
     entries: int | None = None
@@ -72,12 +72,12 @@ pack entries "$database"; pack snapshots "$snapshots"; pack records "$records"
 """
 
 
-def parse(text: str) -> Known:
+def parse(text: str) -> DatabaseCounts:
     """Parse the fragment's output. A database that is being written to may be inconsistent, and counts as unknown."""
     found = dict(line.split(" ", 1) for line in text.splitlines() if " " in line)
     some = found.get("some")
     entries = _count(found.get("entries", ""), (b"devices",)) if some is None else int(some or 0)
-    return Known(
+    return DatabaseCounts(
         entries,
         _count(found.get("snapshots", ""), (b"v1", b"snapshots")),
         _records(found.get("records", "")),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fabfile.facts import prelude, volume_group
-from fabfile.facts.volume_group import REPORT, Group
+from fabfile.facts.volume_group import REPORT, VolumeGroup
 from fabfile.keyvalue import lines
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ ALL_DEVICES = 'devices { use_devicesfile=0 filter=["a|.*|"] global_filter=["a|.*
 """Settings with which LVM hides no disk."""
 
 
-class Device(msgspec.Struct, frozen=True):
+class PhysicalDevice(msgspec.Struct, frozen=True):
     """The device of a physical volume."""
 
     sector: int
@@ -53,7 +53,7 @@ class Lvm(msgspec.Struct, frozen=True):
     """LVM's view of the host, as far as direct pools need it."""
 
     settings: dict[str, str]
-    groups: tuple[Group, ...] = ()
+    groups: tuple[VolumeGroup, ...] = ()
     """Volume groups of the queried name; more than one is an error that LVM warns about."""
     physical: dict[str, str] = {}
     """Device of each physical volume → name of its volume group, or empty."""
@@ -63,13 +63,13 @@ class Lvm(msgspec.Struct, frozen=True):
     """LVM's warnings."""
     uuids: dict[str, str] = {}
     """Device of each physical volume → its UUID."""
-    every: tuple[Group, ...] = ()
+    every: tuple[VolumeGroup, ...] = ()
     """All volume groups, those of other hosts included."""
     system: str = ""
     """System ID of this host."""
     seed: str = ""
     """Random and new each time; identities of new objects are derived from it."""
-    devices: dict[str, Device] = {}
+    devices: dict[str, PhysicalDevice] = {}
     """Device of each physical volume → its properties."""
     names: dict[str, str] = {}
     """UUID of each volume and volume group, without hyphens → `VG/LV`, or `VG`."""
@@ -81,11 +81,11 @@ class Lvm(msgspec.Struct, frozen=True):
     """Device → physical volume that devices file or filters hide; searched if the group is missing or lacks a disk."""
 
     @property
-    def group(self) -> Group | None:
+    def group(self) -> VolumeGroup | None:
         """The volume group of the queried name."""
         return self.groups[0] if self.groups else None
 
-    def by_uuid(self, uuid: str) -> Group | None:
+    def by_uuid(self, uuid: str) -> VolumeGroup | None:
         """Return the volume group with this UUID, whatever its name; None if there is none."""
         return next((group for group in (*self.every, *self.groups) if uuid and group.uuid == uuid), None)
 
@@ -173,7 +173,7 @@ def parse(text: str) -> Lvm | None:
             said.append(line.removeprefix("said "))
         elif line.startswith("device "):
             _, device, sector, size, *serial = line.split()
-            devices[device] = Device(int(sector), int(size), " ".join(serial))
+            devices[device] = PhysicalDevice(int(sector), int(size), " ".join(serial))
         elif line.startswith("alias "):
             _, name, real = line.split()
             aliases[name] = real

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fabfile.facts import under
-from fabfile.facts.under import Loop, Volume
+from fabfile.facts.under import BackingVolume, Loop
 
 if TYPE_CHECKING:
     from fabfile.facts.query import Query
@@ -86,7 +86,7 @@ class Pool(msgspec.Struct, frozen=True):
     place: Place | None = None
     missing: int = 0
     """Number of components at the end of the directory's path that do not exist."""
-    volume: Volume | None = None
+    volume: BackingVolume | None = None
     suspended: bool = False
     """Suspended by `dmsetup suspend`, so all I/O waits."""
     uuid: str = ""

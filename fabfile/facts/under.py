@@ -92,7 +92,7 @@ class Loop(msgspec.Struct, frozen=True):
         return f"/dev/loop{self.number.partition(':')[2]}"
 
 
-class Volume(msgspec.Struct, frozen=True):
+class BackingVolume(msgspec.Struct, frozen=True):
     """The logical volume under the directory, as far as it exists."""
 
     group_free: int | None = None
@@ -148,11 +148,11 @@ def on(loops: list[Loop], number: str, path: str) -> Loop | None:
     return next((loop for loop in loops if loop.file == path), None)
 
 
-def volume(found: dict[str, list[str]]) -> Volume:
+def volume(found: dict[str, list[str]]) -> BackingVolume:
     """Build the volume from the output of `VOLUME`, key → words."""
     group, words = found.get("group", []), found.get("volume", [])
     size, uuid, attr, tags, *_ = [*words, "", "", "", ""]
-    return Volume(
+    return BackingVolume(
         group_free=int(group[0]) if group else None,
         size=int(size) if size else None,
         filesystem=" ".join(found.get("filesystem", [])),

@@ -19,7 +19,7 @@ Rows = dict[str, list[dict[str, str]]]
 """A report: kind of object → rows, each field → value."""
 
 
-class Volume(msgspec.Struct, frozen=True):
+class LogicalVolume(msgspec.Struct, frozen=True):
     """A logical volume. Sizes are in bytes."""
 
     name: str
@@ -49,7 +49,7 @@ class Volume(msgspec.Struct, frozen=True):
     """A process or a device above it has it open."""
 
 
-class Group(msgspec.Struct, frozen=True):
+class VolumeGroup(msgspec.Struct, frozen=True):
     """A volume group. `extents`, `free` and `closed_free` are numbers of extents."""
 
     uuid: str
@@ -62,7 +62,7 @@ class Group(msgspec.Struct, frozen=True):
     attr: str
     lock_type: str
     devices: tuple[str, ...]
-    volumes: dict[str, Volume]
+    volumes: dict[str, LogicalVolume]
     name: str = ""
     system: str = ""
     """System ID of the host that it belongs to, if it has one."""
@@ -75,7 +75,7 @@ class Group(msgspec.Struct, frozen=True):
     tags: tuple[str, ...] = ()
 
     @property
-    def partial(self) -> list[Volume]:
+    def partial(self) -> list[LogicalVolume]:
         """The volumes that are partly on missing disks."""
         return [volume for volume in self.volumes.values() if volume.partial]
 
@@ -107,13 +107,13 @@ def names(parts: list[Rows]) -> dict[str, str]:
     return found
 
 
-def group(part: Rows) -> Group:
+def group(part: Rows) -> VolumeGroup:
     """Build a volume group from its report."""
     (vg,) = part["vg"]
     segments: dict[str, dict[str, str]] = {}
     for segment in part.get("seg", []):
         segments.setdefault(segment["lv_name"], segment)
-    return Group(
+    return VolumeGroup(
         uuid=vg["vg_uuid"],
         extent=int(vg["vg_extent_size"]),
         extents=int(vg["vg_extent_count"]),
@@ -133,8 +133,8 @@ def group(part: Rows) -> Group:
     )
 
 
-def _volume(lv: dict[str, str], segment: dict[str, str]) -> Volume:
-    return Volume(
+def _volume(lv: dict[str, str], segment: dict[str, str]) -> LogicalVolume:
+    return LogicalVolume(
         name=lv["lv_name"],
         type=segment.get("segtype", ""),
         size=int(lv["lv_size"]),

@@ -19,7 +19,7 @@ LARGEST = 1 << 50
 """Size of the largest possible disk in bytes."""
 
 
-class Disk(msgspec.Struct, frozen=True):
+class LabDisk(msgspec.Struct, frozen=True):
     """An empty disk.
 
     Args:
@@ -57,7 +57,7 @@ class Disk(msgspec.Struct, frozen=True):
         return sizes.parse(self.size, "disks")
 
 
-def disks(wanted: Sequence[str | Disk]) -> tuple[Disk, ...]:
+def disks(wanted: Sequence[str | LabDisk]) -> tuple[LabDisk, ...]:
     """Build the additional disks of a machine.
 
     Args:
@@ -68,10 +68,10 @@ def disks(wanted: Sequence[str | Disk]) -> tuple[Disk, ...]:
     """
     if len(wanted) > MOST:
         raise Refused(f"disks: {len(wanted)} disks", f"at most {MOST}, besides the one that every machine has")
-    return tuple(each if isinstance(each, Disk) else Disk(each) for each in wanted)
+    return tuple(each if isinstance(each, LabDisk) else LabDisk(each) for each in wanted)
 
 
-def numbered(disks: Sequence[Disk]) -> Iterator[tuple[int, Disk]]:
+def numbered(disks: Sequence[LabDisk]) -> Iterator[tuple[int, LabDisk]]:
     """Number additional disks, from 2 on; see `Kind.disk`."""
     return enumerate(disks, 2)
 

@@ -16,10 +16,10 @@ from fabfile.errors import Failed, Refused
 from fabfile.lab import directory, files, hosts, image, kinds, process, registry, suites, tools, vm
 from fabfile.lab import disk as lab_disk
 from fabfile.lab import mirror as lab_mirror
-from fabfile.lab.disk import Disk
+from fabfile.lab.disk import LabDisk
 from fabfile.lab.kinds.kind import Kind
 from fabfile.lab.progress import progress
-from fabfile.lab.vm import Broken, Vm
+from fabfile.lab.vm import BrokenMachine, Vm
 
 MOST = 16
 """Limit for the number of machines started at once, against typing errors that fill the memory."""
@@ -34,7 +34,7 @@ def scan() -> tuple[list[Vm], dict[str, str]]:
     for name in directory.names(paths.lab()):
         try:
             machine = vm.read(paths.lab() / name)
-        except Broken as error:
+        except BrokenMachine as error:
             broken[name] = f"{error.what}: {error.details}"
             continue
         if machine.kind in kinds.KINDS:
@@ -76,7 +76,7 @@ def up(
     forward: Sequence[int] = (),
     mirror: str = lab_mirror.SUITE,
     base: image.Image | None = None,
-    disks: Sequence[str | Disk] = (),
+    disks: Sequence[str | LabDisk] = (),
     kind: str = "",
 ) -> list[Vm]:
     """Start machines, and wait until SSH works on all of them.
@@ -88,7 +88,7 @@ def up(
         forward: ports of the machine that also get a port of 127.0.0.1.
         mirror: suite whose packages the lab's mirror is made from; empty: no mirror and no registry.
         base: image for their disks instead of the suite's; it must be from a machine of the same kind.
-        disks: additional empty disks, apart from the one of 20G that each machine has: `Disk`s, or sizes of plain ones.
+        disks: additional empty disks, apart from the one of 20G that each machine has: `LabDisk`s, or sizes of plain ones.
         kind: kvm, uml or tcg; debian: one of those with Debian's own kernel; empty: see `kinds.choose`.
 
     Returns:
@@ -199,7 +199,7 @@ def _remove(place: Path) -> None:
     """Stop what runs in a machine's directory, complete or not, and remove the directory."""
     try:
         end = kinds.KINDS[vm.read(place).kind].end
-    except (Broken, KeyError):
+    except (BrokenMachine, KeyError):
         end = SIGTERM  # it lets the supervisor of a User-mode Linux machine stop the others first
     process.end(place / vm.PROCESS, end)
     files.remove(place)
@@ -253,7 +253,7 @@ def _offered(lab: Path, suite: str) -> dict[str, str]:
 
 
 def _create(
-    lab: Path, kind: Kind, base: image.Image, memory: int, forward: Sequence[int], disks: tuple[Disk, ...]
+    lab: Path, kind: Kind, base: image.Image, memory: int, forward: Sequence[int], disks: tuple[LabDisk, ...]
 ) -> Vm:
     """Create the directory of a new machine: keys, disks, and last the file that makes it complete."""
     authorized = _key(lab)

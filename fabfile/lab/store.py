@@ -34,7 +34,7 @@ Make = Callable[[Path, Path], None]
 """Fills an empty directory, its first argument; the second is a log file, which is kept after a failure."""
 
 
-class Entry(msgspec.Struct, frozen=True):
+class ManifestEntry(msgspec.Struct, frozen=True):
     """A file of the manifest."""
 
     size: int
@@ -46,7 +46,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
     id: str
     """Identity of this build, by which what depends on it can tell whether it is still the same."""
-    files: dict[str, Entry]
+    files: dict[str, ManifestEntry]
 
 
 def find(wanted: Path, make: Make, doing: str = "", digests: Sequence[str] = ()) -> float | None:
@@ -113,7 +113,7 @@ def _write_manifest(part: Path, digests: Sequence[str]) -> None:
         if file.is_file() and not file.is_symlink():
             name = str(file.relative_to(part))
             compared = any(fnmatch(name, pattern) for pattern in digests)
-            entries[name] = Entry(file.stat().st_size, sha256(file) if compared else "")
+            entries[name] = ManifestEntry(file.stat().st_size, sha256(file) if compared else "")
     files.write(part / MANIFEST, msgspec.json.encode(Manifest(uuid.uuid4().hex, entries)))
 
 

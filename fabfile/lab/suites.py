@@ -32,7 +32,7 @@ KEYS = "debian-archive-"
 """Part of the names of files with Debian's keys."""
 
 
-class Entry(msgspec.Struct, frozen=True):
+class AptSource(msgspec.Struct, frozen=True):
     """An entry of apt's sources."""
 
     uris: Sequence[str]
@@ -127,7 +127,7 @@ def _is_address(uri: str) -> bool:
     return url.scheme in ("http", "https") and bool(url.hostname)
 
 
-def _entries(file: Path) -> Iterator[Entry]:
+def _entries(file: Path) -> Iterator[AptSource]:
     """The enabled entries for binary packages in a file of either format."""
     text = file.read_text(errors="replace")
     match file.suffix:
@@ -140,7 +140,7 @@ def _entries(file: Path) -> Iterator[Entry]:
     yield from filter(None, found)
 
 
-def _one_line(line: str) -> Entry | None:
+def _one_line(line: str) -> AptSource | None:
     """The entry in a line of the old format, `deb [options] ADDRESS SUITE COMPONENT…`."""
     kind, rest = [*line.partition("#")[0].split(maxsplit=1), "", ""][:2]
     options = ""
@@ -148,10 +148,10 @@ def _one_line(line: str) -> Entry | None:
         options, _, rest = rest[1:].partition("]")
     keys = "".join(option for option in options.split() if option.lower().startswith("signed-by="))
     uri, suite, *components = [*rest.split(), "", ""]
-    return Entry((uri,), (suite,), components, keys) if kind == "deb" else None
+    return AptSource((uri,), (suite,), components, keys) if kind == "deb" else None
 
 
-def _stanza(text: str) -> Entry | None:
+def _stanza(text: str) -> AptSource | None:
     """The entry in a stanza of the new format, fields `Name: value` that may go on in lines with an indent."""
     fields: dict[str, str] = {}
     name = ""
@@ -164,4 +164,4 @@ def _stanza(text: str) -> Entry | None:
         fields.get(name, "").split() for name in ("types", "uris", "suites", "components", "enabled")
     )
     off = {word.lower() for word in enabled} & {"no", "false", "without", "off", "disable", "0"}
-    return Entry(uris, suites, components, fields.get("signed-by", "")) if "deb" in types and not off else None
+    return AptSource(uris, suites, components, fields.get("signed-by", "")) if "deb" in types and not off else None

@@ -18,7 +18,7 @@ import msgspec
 
 from fabfile.errors import Failed, Refused
 from fabfile.lab import files, process, tools
-from fabfile.lab.disk import Disk
+from fabfile.lab.disk import LabDisk
 
 SHORTEST, LONGEST = 1.0, 15.0
 """Least and most seconds to wait for SSH in one attempt while a machine boots."""
@@ -37,7 +37,7 @@ FILE, PROCESS = "vm.json", "process.json"
 """Names in a machine's directory: the file that makes it complete, and the record of its process."""
 
 
-class Broken(Failed):
+class BrokenMachine(Failed):
     """The directory of a machine is incomplete or damaged."""
 
 
@@ -62,7 +62,7 @@ class Vm(msgspec.Struct, frozen=True):
     """Its public host key, which is pinned."""
     image_id: str = ""
     """Identity of the image that its overlay belongs to; see `Image.id`."""
-    disks: tuple[Disk, ...] = ()
+    disks: tuple[LabDisk, ...] = ()
     """Its additional disks."""
 
     @property
@@ -136,16 +136,16 @@ def read(directory: Path) -> Vm:
     """Read the machine of a directory.
 
     Raises:
-        Broken: the directory is incomplete or damaged.
+        BrokenMachine: the directory is incomplete or damaged.
     """
     file = directory / FILE
     try:
         state = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
         return msgspec.convert({**state, "directory": directory}, Vm, dec_hook=_path)
     except FileNotFoundError as error:
-        raise Broken(f"{directory.name} is half made", f"there is no {file}") from error
+        raise BrokenMachine(f"{directory.name} is half made", f"there is no {file}") from error
     except (OSError, msgspec.DecodeError, Refused) as error:
-        raise Broken(f"{directory.name} is broken", f"{file}: {error}") from error
+        raise BrokenMachine(f"{directory.name} is broken", f"{file}: {error}") from error
 
 
 def _path(type: type, value: str | Path) -> Path:

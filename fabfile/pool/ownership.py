@@ -5,7 +5,7 @@ from __future__ import annotations
 from fabfile import hints, sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts, record
-from fabfile.facts.instances import Config
+from fabfile.facts.instances import DevmapperSettings
 from fabfile.facts.record import Record
 from fabfile.instance import OURS, Daemon
 from fabfile.plan import words
@@ -137,7 +137,7 @@ def refuse_base_image_size(have: Facts, daemon: Daemon, wanted: str) -> None:
     )
 
 
-def _there(have: Facts, config: Config) -> bool:
+def _there(have: Facts, config: DevmapperSettings) -> bool:
     """Whether the pool that a configuration names exists, ours or not."""
     return config.pool in have.instances.pools or config.pool in have.instances.active
 

@@ -10,8 +10,8 @@ from fabfile.errors import Refused
 from fabfile.host import Host
 from fabfile.ssh import known_hosts
 from fabfile.ssh.failure import unreachable
-from fabfile.ssh.known_hosts import Changed, Known, Revoked, Unknown
-from fabfile.ssh.known_lines import Entry
+from fabfile.ssh.known_hosts import Changed, HostEntries, Revoked, Unknown
+from fabfile.ssh.known_lines import KnownKey
 from fabfile.ssh.machine import Machine
 from fabfile.ssh.transport import RSA
 from fabfile.ssh.ways import Ways
@@ -28,7 +28,7 @@ class Proved(Exception):
         self.key = key
 
 
-class Stranger(Known, frozen=True):
+class Stranger(HostEntries, frozen=True):
     """A replacement for the known entries of a host; it ends the connection with whatever key the host has."""
 
     def verify(self, key: bytes) -> None:
@@ -48,7 +48,7 @@ class Keys(msgspec.Struct, frozen=True):
     port: int
     known: bool
     """Whether the first of the keys is recorded in the host's known_hosts files."""
-    keys: tuple[Entry, ...]
+    keys: tuple[KnownKey, ...]
 
     @property
     def name(self) -> str:
@@ -83,20 +83,20 @@ def read(ways: Ways, host: Host, *, every: bool = False) -> Keys:
     return Keys(machine.host, machine.port, is_known, (first, *others))
 
 
-def _proved(ways: Ways, host: Host, kinds: Iterable[str]) -> tuple[Entry, set[str]]:
+def _proved(ways: Ways, host: Host, kinds: Iterable[str]) -> tuple[KnownKey, set[str]]:
     """Return a key of a host, of one of the given kinds if it has one, and the host key algorithms that it offers."""
-    stranger = Stranger(tuple(Entry(kind, b"") for kind in kinds))
+    stranger = Stranger(tuple(KnownKey(kind, b"") for kind in kinds))
     machine = ways.to(msgspec.structs.replace(host, identity_file=""), stranger)
     try:
         machine.open()
     except Proved as proved:
-        return Entry(known_hosts.kind(proved.key), proved.key), set(machine.offers["server key"])
+        return KnownKey(known_hosts.kind(proved.key), proved.key), set(machine.offers["server key"])
     finally:
         machine.close()
     raise RuntimeError("a connection was opened without a look at the host's key")
 
 
-def _verified(machine: Machine, known: Known, key: Entry) -> bool:
+def _verified(machine: Machine, known: HostEntries, key: KnownKey) -> bool:
     """Return whether a key is known.
 
     Raises:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from fabfile.ssh.known_lines import AUTHORITY, REVOKED, Entry, Index, entry, index
+from fabfile.ssh.known_lines import AUTHORITY, REVOKED, Index, KnownKey, entry, index
 
 MANY = 1000
 """Number of lines with hashed names from which on they are not all compared: for each host, that would take 2 ms."""
@@ -25,7 +25,7 @@ class Changed(Exception):
         key: the key that the host has proved to have.
     """
 
-    def __init__(self, expected: Entry, key: bytes) -> None:
+    def __init__(self, expected: KnownKey, key: bytes) -> None:
         super().__init__(expected.kind)
         self.expected, self.key = expected, key
 
@@ -41,15 +41,15 @@ class OtherKind(Exception):
         known: all entries for the host.
     """
 
-    def __init__(self, known: Known) -> None:
+    def __init__(self, known: HostEntries) -> None:
         super().__init__(*known.kinds)
         self.known = known
 
 
-class Known(msgspec.Struct, frozen=True):
+class HostEntries(msgspec.Struct, frozen=True):
     """The entries for a host in known_hosts files."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[KnownKey, ...]
     exact: bool = True
     """Whether the entries are for the host's port; if not, they can only confirm a key, as with OpenSSH."""
 
@@ -80,7 +80,7 @@ class Known(msgspec.Struct, frozen=True):
         raise Unknown("it is known by a @cert-authority line only, and host certificates are not supported" * authority)
 
 
-class Readable(Known, frozen=True, kw_only=True):
+class Readable(HostEntries, frozen=True, kw_only=True):
     """The entries for a host and port whose names can be read. Those with hashed names are looked up by the host's key.
 
     Comparing a hashed name takes an HMAC, which for each host and line of a long file takes longer than all else.
@@ -94,11 +94,11 @@ class Readable(Known, frozen=True, kw_only=True):
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """See `Known.kinds`; the usual kind if no name can be read."""
+        """See `HostEntries.kinds`; the usual kind if no name can be read."""
         return super().kinds or (self.usual,)
 
     def verify(self, key: bytes) -> None:
-        """Verify a key that the host has proved to have; see `Known.verify`.
+        """Verify a key that the host has proved to have; see `HostEntries.verify`.
 
         Raises:
             OtherKind: the host has to prove that it has a key of another kind.
@@ -106,7 +106,7 @@ class Readable(Known, frozen=True, kw_only=True):
         name = name_of(self.host, self.port)
         hashed = _entries(line for file in self.files for line in index(file).hashed_lines(name, key))
         try:
-            Known((*self.entries, *hashed)).verify(key)
+            HostEntries((*self.entries, *hashed)).verify(key)
         except (Changed, Unknown):
             known = find(self.files, self.host, self.port)
             if known.kinds and kind(key) not in known.kinds:
@@ -124,7 +124,7 @@ def name_of(host: str, port: int) -> str:
     return host.lower() if port == 22 else f"[{host.lower()}]:{port}"
 
 
-def place(files: Iterable[Path], host: str, port: int, wanted: Entry) -> str:
+def place(files: Iterable[Path], host: str, port: int, wanted: KnownKey) -> str:
     """Return where an entry is, as `FILE, line N`; empty: nowhere. It reads the files again, for an error message.
 
     Args:
@@ -140,7 +140,7 @@ def place(files: Iterable[Path], host: str, port: int, wanted: Entry) -> str:
     return ""
 
 
-def find(files: Iterable[Path], host: str, port: int) -> Known:
+def find(files: Iterable[Path], host: str, port: int) -> HostEntries:
     """Return all entries for a host.
 
     Args:
@@ -154,16 +154,16 @@ def find(files: Iterable[Path], host: str, port: int) -> Known:
     return _find([index(file) for file in files], host, port)
 
 
-def _find(indexes: Sequence[Index], host: str, port: int) -> Known:
-    def entries(name: str) -> tuple[Entry, ...]:
+def _find(indexes: Sequence[Index], host: str, port: int) -> HostEntries:
+    def entries(name: str) -> tuple[KnownKey, ...]:
         return _entries(line for each in indexes for line in each.lines(name))
 
     if (exact := entries(name_of(host, port))) or port == 22:
-        return Known(exact)
-    return Known(entries(host.lower()), exact=False)
+        return HostEntries(exact)
+    return HostEntries(entries(host.lower()), exact=False)
 
 
-def to_verify(files: Iterable[Path], host: str, port: int) -> Known:
+def to_verify(files: Iterable[Path], host: str, port: int) -> HostEntries:
     """Return what verifies the key of a host with few comparisons; see `find` for the parameters and errors."""
     files = tuple(files)
     indexes = [index(file) for file in files]
@@ -175,5 +175,5 @@ def to_verify(files: Iterable[Path], host: str, port: int) -> Known:
     return Readable(readable, files=files, host=host, port=port, usual=usual[0][0] if usual else "")
 
 
-def _entries(lines: Iterable[str]) -> tuple[Entry, ...]:
+def _entries(lines: Iterable[str]) -> tuple[KnownKey, ...]:
     return tuple(found for line in lines if (found := entry(line)))

@@ -37,7 +37,7 @@ _searching = threading.Lock()
 """Held by the one thread that compares hashed names."""
 
 
-class Entry(msgspec.Struct, frozen=True):
+class KnownKey(msgspec.Struct, frozen=True):
     """The key and marker of a line."""
 
     kind: str
@@ -150,14 +150,14 @@ def _glob(pattern: str) -> str:
     return pattern.replace("[", "[[]")
 
 
-def entry(line: str) -> Entry | None:
+def entry(line: str) -> KnownKey | None:
     """Parse a line; None: it is invalid, and OpenSSH ignores it as well."""
     fields = line.split()
     marker = fields.pop(0) if fields[0].startswith("@") else ""
     if len(fields) < 3 or marker not in ("", REVOKED, AUTHORITY):
         return None
     try:
-        return Entry(fields[1], base64.b64decode(fields[2], validate=True), marker)
+        return KnownKey(fields[1], base64.b64decode(fields[2], validate=True), marker)
     except (ValueError, binascii.Error):
         return None
 

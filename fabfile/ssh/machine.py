@@ -22,7 +22,7 @@ from fabfile.host import Host
 from fabfile.ssh import identity, known_hosts
 from fabfile.ssh.channel import Channel
 from fabfile.ssh.failure import STEP_LIMIT, SYSTEM_KNOWN_HOSTS, TRIES, NoKey, turned_away, unreachable
-from fabfile.ssh.known_hosts import Changed, Known, OtherKind, Revoked, Unknown
+from fabfile.ssh.known_hosts import Changed, HostEntries, OtherKind, Revoked, Unknown
 from fabfile.ssh.transport import ALIVE, Strict, Transport
 from fabfile.stream import Stream
 
@@ -66,7 +66,7 @@ class Machine(Connection):
         hop: str = "",
         way: tuple[str, ...] = (),
         hops: Callable[..., Machine] | None = None,
-        known: Known | None = None,
+        known: HostEntries | None = None,
     ) -> None:
         kwargs: dict[str, Any] = dict.fromkeys(("banner_timeout", "auth_timeout", "channel_timeout"), STEP_LIMIT)
         if host.identity_file and not hop:
@@ -173,7 +173,7 @@ class Machine(Connection):
             self._log_in(other.known)
         self.transport.ask_for_life(ALIVE)
 
-    def _log_in(self, known: Known) -> None:
+    def _log_in(self, known: HostEntries) -> None:
         self.client.set_missing_host_key_policy(Strict(known))
         for attempt in range(TRIES):
             said: list[str] = []

@@ -16,7 +16,7 @@ from time import monotonic, sleep
 from fabfile.errors import Failed, Refused
 from fabfile.ssh import known_hosts
 from fabfile.ssh.hostkeys import Keys
-from fabfile.ssh.known_lines import HASHED, Entry, index
+from fabfile.ssh.known_lines import HASHED, KnownKey, index
 from fabfile.target import quote
 
 WAIT = 30
@@ -89,7 +89,7 @@ def _lines(file: Path, hosts: Iterable[Keys]) -> str:
         Refused: the file, or an earlier entry of `hosts`, has other keys for a host.
     """
     hashed, lines = bool(index(file).hashes), []
-    said: dict[str, tuple[Entry, ...]] = {}
+    said: dict[str, tuple[KnownKey, ...]] = {}
     for host in hosts:
         if host.name not in said:
             known = known_hosts.find((file,), host.host, host.port)
@@ -105,7 +105,7 @@ def _lines(file: Path, hosts: Iterable[Keys]) -> str:
     return "".join(lines)
 
 
-def _other(file: Path, name: str, recorded: Entry, new: Entry) -> Refused:
+def _other(file: Path, name: str, recorded: KnownKey, new: KnownKey) -> Refused:
     return Refused(
         f"another key of {name} is recorded in {file}",
         f"it has the fingerprint {recorded.fingerprint}, and the new one {new.fingerprint}",

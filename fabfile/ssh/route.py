@@ -14,7 +14,7 @@ import msgspec
 from fabfile.errors import Refused
 from fabfile.exchange.ssh_options import path, word
 from fabfile.ssh import known_hosts
-from fabfile.ssh.known_lines import AUTHORITY, Entry
+from fabfile.ssh.known_lines import AUTHORITY, KnownKey
 from fabfile.ssh.transport import ALIVE, UNANSWERED
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Hop(msgspec.Struct, frozen=True):
     """Paths of private keys; without any, ssh tries its default ones."""
     alone: bool
     """Whether no other keys are tried."""
-    known: tuple[Entry, ...]
+    known: tuple[KnownKey, ...]
     """The host's entries in its known_hosts files."""
 
 

@@ -15,7 +15,7 @@ import paramiko
 from paramiko.auth_handler import AuthHandler
 from paramiko.common import cMSG_GLOBAL_REQUEST
 
-from fabfile.ssh.known_hosts import Known
+from fabfile.ssh.known_hosts import HostEntries
 from fabfile.ssh.packets import SILENCE, Packets
 
 ALIVE = 15
@@ -58,7 +58,7 @@ class Transport(paramiko.Transport):
 
     def __init__(
         self,
-        known: Known,
+        known: HostEntries,
         said: list[str],
         offers: dict[str, Sequence[str]],
         sock: Any,
@@ -166,7 +166,7 @@ class Eager(AuthHandler):
 class Strict(paramiko.MissingHostKeyPolicy):
     """A policy that verifies every host key: Paramiko is given no known keys, so it calls this for each host."""
 
-    def __init__(self, known: Known) -> None:
+    def __init__(self, known: HostEntries) -> None:
         self.known = known
 
     def missing_host_key(self, client: Any, hostname: str, key: paramiko.PKey) -> None:

@@ -12,7 +12,7 @@ from fabfile.host import Host
 from fabfile.inventory import Inventory
 from fabfile.selection import listed, typed
 from fabfile.ssh import config
-from fabfile.ssh.known_hosts import Known
+from fabfile.ssh.known_hosts import HostEntries
 from fabfile.ssh.machine import Machine
 
 
@@ -43,7 +43,7 @@ class Ways:
         for machine in reversed(self._shared.values()):
             machine.close()
 
-    def to(self, host: Host, known: Known | None = None) -> Machine:
+    def to(self, host: Host, known: HostEntries | None = None) -> Machine:
         """Return a new connection to a host, through its gateways; nothing is sent before its first use.
 
         Args:

@@ -19,7 +19,7 @@ from fabfile.plan import Change, Command, File, Step, file, words
 from fabfile.pool import limits, ownership
 from fabfile.render import render
 from fabfile.steps import ext4, foreign, overrides
-from fabfile.steps.settings import ORIGINAL, Want, config_format, edited, is_stock
+from fabfile.steps.settings import ORIGINAL, ContainerdSettings, config_format, edited, is_stock
 
 
 def step(host: Host) -> Step:
@@ -41,13 +41,13 @@ def step(host: Host) -> Step:
         ownership.refuse_base_image_size(have, daemon, pool.base_image_size)
         now = have.files.get(daemon.config)
         before = now.content if now else ""
-        want = Want(
+        want = ContainerdSettings(
             config_format(version, before), pool.dm_name, pool.dir, pool.base_image_size, host.bin_dir,
             have.system.arch, daemon.instance, daemon.mke2fs if ext4.CONF in have.files else "",
             ext4.options(have, pool, version),
         )  # fmt: skip
         text = edited(before, want)
-        check = overrides.Wanted(daemon, want.format, want.pool, want.root, want.base_image_size, want.arch)
+        check = overrides.Requirements(daemon, want.format, want.pool, want.root, want.base_image_size, want.arch)
         overrides.refuse(have, check, text)
         digest = want.digest(text)
         files = _files(have, want, text, digest)
@@ -66,7 +66,7 @@ def _refuse_unit(have: Facts, daemon: Daemon) -> None:
         raise Refused(f"{daemon.unit_path} exists and was not made by this tool", "", hint="choose another --instance")
 
 
-def _files(have: Facts, want: Want, text: str, digest: str) -> list[Change]:
+def _files(have: Facts, want: ContainerdSettings, text: str, digest: str) -> list[Change]:
     daemon = want.daemon
     now = have.files.get(daemon.config)
     drop_in = render(
@@ -101,12 +101,12 @@ def _files(have: Facts, want: Want, text: str, digest: str) -> list[Change]:
     ]
 
 
-def _valid(want: Want, file: str) -> str:
+def _valid(want: ContainerdSettings, file: str) -> str:
     """Shell that fails if this containerd does not accept the configuration `file`, a shell word."""
     return f"{words(f'{want.bin_dir}/containerd')} --config {file} config dump >/dev/null"
 
 
-def _daemon(have: Facts, want: Want, digest: str, files: list[Change]) -> list[Change]:
+def _daemon(have: Facts, want: ContainerdSettings, digest: str, files: list[Change]) -> list[Change]:
     unit, ctr = want.daemon.unit, want.daemon.ctr
     restart = systemd.start(files, unit, restart=True)
     if not any(isinstance(change, File) and change.path == want.daemon.config for change in files):
@@ -126,7 +126,7 @@ def _daemon(have: Facts, want: Want, digest: str, files: list[Change]) -> list[C
     return [Command(f"start containerd: {why}", f"{restart}\n{prove}")] if why else []
 
 
-def _why(have: Facts, want: Want, digest: str) -> tuple[str, bool]:
+def _why(have: Facts, want: ContainerdSettings, digest: str) -> tuple[str, bool]:
     """Return why containerd has to be (re)started, if at all, and whether it ran with a foreign configuration."""
     now, plugin = have.containerd, have.containerd.plugin("snapshotter", "devmapper")
     strays = overrides.strays(now.command, want.daemon) if now.command else []

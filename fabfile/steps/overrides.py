@@ -12,7 +12,7 @@ from fabfile import hints
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts import config as facts
-from fabfile.facts.config import KEYS, Source
+from fabfile.facts.config import KEYS, ConfigFile
 from fabfile.instance import Daemon
 
 NEEDED = re.compile(
@@ -37,7 +37,7 @@ class Override(msgspec.Struct, frozen=True):
     found: str
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class Requirements(msgspec.Struct, frozen=True):
     """What must be true of a containerd, whatever its files say."""
 
     daemon: Daemon
@@ -72,7 +72,7 @@ class Wanted(msgspec.Struct, frozen=True):
         return key in self.values and value.rstrip("/") != self.values[key].rstrip("/")
 
 
-def refuse(have: Facts, want: Wanted, text: str) -> None:
+def refuse(have: Facts, want: Requirements, text: str) -> None:
     """Refuse to configure a containerd that would not run as configured.
 
     Args:
@@ -93,7 +93,7 @@ def refuse(have: Facts, want: Wanted, text: str) -> None:
         )
 
 
-def find_overrides(have: Facts, want: Wanted, text: str) -> list[Override]:
+def find_overrides(have: Facts, want: Requirements, text: str) -> list[Override]:
     """List everything that overrides our settings; see `refuse`."""
     ours = facts.source(want.daemon.config, text)
     sources = [ours, *_imports(have, want, text)]
@@ -105,7 +105,7 @@ def find_overrides(have: Facts, want: Wanted, text: str) -> list[Override]:
     return found
 
 
-def _imports(have: Facts, want: Wanted, text: str) -> tuple[Source, ...]:
+def _imports(have: Facts, want: Requirements, text: str) -> tuple[ConfigFile, ...]:
     """The files that `text` imports; our edits keep its imports, or drop them all."""
     now = have.files.get(want.daemon.config)
     return have.config.sources[1:] if now and imports(text) == imports(now.content) else ()
@@ -122,7 +122,7 @@ def imports(text: str) -> list[str]:
     return [str(name) for name in said] if isinstance(said, list) else [str(said)]
 
 
-def disabled(sources: Sequence[Source]) -> list[Override]:
+def disabled(sources: Sequence[ConfigFile]) -> list[Override]:
     """Find the lines that disable required plugins."""
     return [
         Override(of.path, f"{of.path}:{line}: disabled_plugins has {name}, which is required")
@@ -132,7 +132,7 @@ def disabled(sources: Sequence[Source]) -> list[Override]:
     ]
 
 
-def _overridden(sources: Sequence[Source], want: Wanted) -> list[Override]:
+def _overridden(sources: Sequence[ConfigFile], want: Requirements) -> list[Override]:
     """Keys with another value than ours, as containerd merges its files."""
     now: dict[str, tuple[str, str, int]] = {}
     for of in sources:
@@ -158,7 +158,7 @@ def _said(key: str, value: str) -> str:
     return f"{key} is {', '.join(value.splitlines())}" if value else f"its table lacks {key}"
 
 
-def _right(key: str, want: Wanted) -> str:
+def _right(key: str, want: Requirements) -> str:
     return want.values.get(key, "for devmapper and overlayfs")
 
 
@@ -203,7 +203,7 @@ def _parsed(command: str) -> tuple[str, dict[str, str]]:
     return program.lstrip("-@:+!"), found
 
 
-def _loaded(have: Facts, want: Wanted) -> list[Override]:
+def _loaded(have: Facts, want: Requirements) -> list[Override]:
     """Differences that only containerd's own dump shows, and none of the files."""
     config, path = have.config, want.daemon.config
     if config.problem:

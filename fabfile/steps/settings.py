@@ -32,7 +32,7 @@ ORIGINAL = ".orig"
 """Suffix of the copy of a config.toml without settings that ours replaced."""
 
 
-class Want(msgspec.Struct, frozen=True, omit_defaults=True):
+class ContainerdSettings(msgspec.Struct, frozen=True, omit_defaults=True):
     """The settings that are ours."""
 
     format: int
@@ -119,7 +119,7 @@ def other_format(text: str, format: int) -> bool:
         return False
 
 
-def _document(text: str | None, want: Want) -> Any:
+def _document(text: str | None, want: ContainerdSettings) -> Any:
     """The config.toml to edit, in the wanted format."""
     import tomlkit
 
@@ -146,7 +146,7 @@ def _document(text: str | None, want: Want) -> Any:
     return document
 
 
-def edited(text: str | None, want: Want) -> str:
+def edited(text: str | None, want: ContainerdSettings) -> str:
     """Return config.toml with our keys; other keys and comments are kept. A file without settings is replaced.
 
     Args:

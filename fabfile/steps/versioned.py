@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from fabfile.errors import Refused
 from fabfile.facts import Facts
-from fabfile.plan import Change, Command, Source, Upload, words
+from fabfile.plan import Change, Command, Upload, UploadSource, words
 from fabfile.target import quote
 
 
 def changes(
-    have: Facts, name: str, key: str, source: Source, unpack: str, links: Mapping[str, str], prove: str = ""
+    have: Facts, name: str, key: str, source: UploadSource, unpack: str, links: Mapping[str, str], prove: str = ""
 ) -> list[Change]:
     """Plan to install `source` as /opt/NAME/KEY, and to make it the current version.
 
@@ -30,7 +30,7 @@ def changes(
     return place(have, name, key, source, unpack, prove) + switch(have, name, key, links)
 
 
-def place(have: Facts, name: str, key: str, source: Source, unpack: str, prove: str = "") -> list[Change]:
+def place(have: Facts, name: str, key: str, source: UploadSource, unpack: str, prove: str = "") -> list[Change]:
     """Plan to have `source` as /opt/NAME/KEY, without using it; see `changes` for the arguments."""
     if key in have.versions[name].installed:
         return []

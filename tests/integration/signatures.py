@@ -11,7 +11,7 @@ import hashlib
 import struct
 import zlib
 
-from fabfile.lab.disk import Disk
+from fabfile.lab.disk import LabDisk
 
 
 def put(at: int | str, content: bytes) -> str:
@@ -33,7 +33,7 @@ LINUX = bytes.fromhex("af3dc60f838472478e793d69d8477de4")
 """Type of a partition in a GUID partition table: Linux file system."""
 
 
-def gpt(disk: Disk, *partitions: tuple[int, int]) -> str:
+def gpt(disk: LabDisk, *partitions: tuple[int, int]) -> str:
     """Return a GUID partition table with partitions between two sectors, both included."""
     last = disk.bytes // 512 - 1
     entries = b"".join(

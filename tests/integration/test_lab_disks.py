@@ -13,17 +13,17 @@ from time import sleep
 import pytest
 
 from fabfile.lab import machines
-from fabfile.lab.disk import MOST, Disk
+from fabfile.lab.disk import MOST, LabDisk
 from tests.integration.conftest import started
 from tests.integration.machine import BOOTED, Machine, parts, running, until
 
 SORTS = {
-    "plain": Disk("200M"),
-    "4Kn": Disk("200M", block=4096),
-    "512e": Disk("200M", physical=4096),
-    "read-only": Disk("200M", read_only=True),
-    "no discard": Disk("200M", discard=False),
-    "huge": Disk("16T"),
+    "plain": LabDisk("200M"),
+    "4Kn": LabDisk("200M", block=4096),
+    "512e": LabDisk("200M", physical=4096),
+    "read-only": LabDisk("200M", read_only=True),
+    "no discard": LabDisk("200M", discard=False),
+    "huge": LabDisk("16T"),
 }
 NUMBERS = {sort: number for number, sort in enumerate(SORTS, 2)}
 WRITABLE = [number for sort, number in NUMBERS.items() if sort != "read-only"]

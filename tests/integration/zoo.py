@@ -9,14 +9,14 @@ import hashlib
 
 import msgspec
 
-from fabfile.lab.disk import Disk
+from fabfile.lab.disk import LabDisk
 from tests.integration.contents import digest
 from tests.integration.machine import Machine
 from tests.integration.signatures import BTRFS, LUKS, MBR, MD, REREAD, ZFS, bcache, gpt, put
 
 SIZE = "160M"
 
-PLAIN = Disk(SIZE)
+PLAIN = LabDisk(SIZE)
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -34,7 +34,7 @@ class Case(msgspec.Struct, frozen=True):
     make: str
     says: tuple[str, ...]
     wipe: bool = False
-    disk: Disk = PLAIN
+    disk: LabDisk = PLAIN
 
 
 RANDOM = b"".join(hashlib.sha256(bytes([number])).digest() for number in range(128))
@@ -76,17 +76,17 @@ cat "/sys/block/${disk##*/}/dev" >new_dev; echo 0 >"dev-${disk##*/}/slot"; echo 
 """A running array without superblocks."""
 
 CASES = (
-    Case("raw", put(1234567, RANDOM), ("bytes that are not zero in its first",), True, Disk(SIZE, discard=False)),
+    Case("raw", put(1234567, RANDOM), ("bytes that are not zero in its first",), True, LabDisk(SIZE, discard=False)),
     Case("tail", put("$(blockdev --getsize64 $disk) - 9", b"there"), ("5 bytes that are not zero in its last",), True,
-         Disk("16T")),
-    Case("ext4", f'{EXT4} -L precious "$disk"', ("a file system (ext4) 'precious'",), True, Disk(SIZE, block=4096)),
-    Case("xfs", 'mkfs.xfs -q -f --unsupported "$disk"', ("a file system (xfs)",), True, Disk(SIZE, physical=4096)),
+         LabDisk("16T")),
+    Case("ext4", f'{EXT4} -L precious "$disk"', ("a file system (ext4) 'precious'",), True, LabDisk(SIZE, block=4096)),
+    Case("xfs", 'mkfs.xfs -q -f --unsupported "$disk"', ("a file system (xfs)",), True, LabDisk(SIZE, physical=4096)),
     Case("mbr", f'{MBR}\n{REREAD}\n{EXT4} "${{disk}}1"', ("partition {disk}1 with a file system (ext4)",), True),
     Case("gpt", f'{gpt(PLAIN, (2048, 9000), (10240, 300000))}\nmkswap -q "${{disk}}2"',
          ("partition {disk}1", "partition {disk}2 with swap space", "a partition table (gpt)"), True),
     Case("empty gpt", gpt(PLAIN), ("a partition table (gpt)", "a partition table (PMBR)"), True),
     Case("physical volume", 'pvcreate -q "$disk"', ("an LVM physical volume",), True),
-    Case("group", GROUP, ("a physical volume of the volume group user", "held by user-raw (lvm)"), disk=Disk("1G")),
+    Case("group", GROUP, ("a physical volume of the volume group user", "held by user-raw (lvm)"), disk=LabDisk("1G")),
     Case("exported", 'vgcreate -q away "$disk"; lvcreate -q -y -L 8M -n lv away; vgchange -an away; vgexport -q away',
          ("a physical volume of the volume group away, exported",)),
     Case("foreign", f'vgcreate -q --systemid web1 far "$disk" {FOREIGN}',

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fabfile import carry, facts
-from fabfile.carry import Answer
+from fabfile.carry import ScriptResult
 from fabfile.errors import Failed, Problem
 from tests.unit.damage import damaged
 from tests.unit.fakes import RECORDED, Machine, Reply, looks_like
@@ -142,6 +142,6 @@ def test_any_answer_to_a_script_is_its_answer_or_one_error(out: bytes, error: by
     except Problem as problem:
         assert len(str(problem)) < LONGEST
     else:
-        assert isinstance(answer, Answer)
+        assert isinstance(answer, ScriptResult)
         assert answer.exited == (code or 0)
         assert code or b"begin" in out, "success is what the script itself said, between its marks"

@@ -18,7 +18,9 @@ from fabfile.steps import settings as config
 from tests.unit.damage import damaged
 
 WANTS = [
-    config.Want(format, "p", "/d", "10GB", "/b", "amd64", instance) for format in (1, 2, 3) for instance in ("", "two")
+    config.ContainerdSettings(format, "p", "/d", "10GB", "/b", "amd64", instance)
+    for format in (1, 2, 3)
+    for instance in ("", "two")
 ]
 WRITTEN = [config.edited(None, want) for want in WANTS] + [
     "",
@@ -30,7 +32,7 @@ WRITTEN = [config.edited(None, want) for want in WANTS] + [
 ]
 
 
-def edited(text: str, want: config.Want) -> str | None:
+def edited(text: str, want: config.ContainerdSettings) -> str | None:
     """What becomes of a configuration, or None where it was refused."""
     try:
         return config.edited(text, want)
@@ -50,7 +52,7 @@ def cleared(text: str) -> str | None:
 @settings(max_examples=300)
 @example('version = 2\n\nsnapshotter = "overlayfs"\n', WANTS[0])
 @given(damaged(WRITTEN) | st.text(max_size=60), st.sampled_from(WANTS))
-def test_any_configuration_is_edited_once_or_refused(text: str, want: config.Want) -> None:
+def test_any_configuration_is_edited_once_or_refused(text: str, want: config.ContainerdSettings) -> None:
     result = edited(text, want)
     if result is not None:
         devmapper = tomllib.loads(result)["plugins"][DEVMAPPER if want.format > 1 else "devmapper"]

@@ -28,7 +28,7 @@ def nothing_asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize("asked", [STOP, CUT])
 def test_a_unit_that_has_not_begun_does_not(asked: int) -> None:
     interruption._asked = asked
-    with pytest.raises(Interrupted) as interrupted, interruption.unit("second", "third, fourth"):
+    with pytest.raises(Interrupted) as interrupted, interruption.section("second", "third, fourth"):
         raise AssertionError
     assert interrupted.value.what == "interrupted before second"
     assert interrupted.value.details == "not started: second, third, fourth"
@@ -51,8 +51,8 @@ def test_a_script_begins_only_within_what_has_begun_to_change_something(
 ) -> None:
     scripts = []
 
-    def unit() -> None:
-        with interruption.unit("step"):
+    def section() -> None:
+        with interruption.section("step"):
             if begun:
                 with interruption.cut_by(lambda: None, read_only=False):
                     scripts.append("first")
@@ -61,17 +61,17 @@ def test_a_script_begins_only_within_what_has_begun_to_change_something(
                 scripts.append("second")
 
     if goes_on:
-        unit()
+        section()
     else:
         with pytest.raises(Interrupted, match="interrupted during step"):
-            unit()
+            section()
     assert ("second" in scripts) == goes_on
 
 
 @pytest.mark.parametrize(("earlier", "goes_on"), [(False, False), (True, True)])
 def test_what_did_nothing_does_not_count_as_begun(earlier: bool, goes_on: bool) -> None:
     looked = []
-    with suppress(Interrupted), interruption.unit("step"):
+    with suppress(Interrupted), interruption.section("step"):
         for _ in range(1 + earlier):
             with interruption.cut_by(lambda: None, read_only=False):
                 pass
@@ -83,8 +83,8 @@ def test_what_did_nothing_does_not_count_as_begun(earlier: bool, goes_on: bool) 
 
 
 def test_what_is_cut_is_no_failure_whatever_it_ends_with() -> None:
-    def unit(error: Exception | None) -> None:
-        with interruption.unit("step", "later"), interruption.cut_by(lambda: None, read_only=False):
+    def section(error: Exception | None) -> None:
+        with interruption.section("step", "later"), interruption.cut_by(lambda: None, read_only=False):
             (work,) = interruption._works
             work.end()
             if error:
@@ -92,7 +92,7 @@ def test_what_is_cut_is_no_failure_whatever_it_ends_with() -> None:
 
     for error in (None, OSError("closed")):
         with pytest.raises(Interrupted) as interrupted:
-            unit(error)
+            section(error)
         assert interrupted.value.what == "interrupted during step"
         assert interrupted.value.details == "stopped after 0 s, possibly half done\nnot started: later"
     assert not interruption._works
@@ -108,12 +108,12 @@ def test_what_has_ended_is_not_cut() -> None:
 
 def test_on_this_machine_the_main_thread_is_interrupted_unless_it_changes_something() -> None:
     handle = interruption._handler(here=True)
-    with pytest.raises(Interrupted, match="before any change"), interruption.unit("step"):
+    with pytest.raises(Interrupted, match="before any change"), interruption.section("step"):
         handle(signal.SIGINT, None)
     interruption._asked = NOTHING
     with (
         pytest.raises(Interrupted, match=r"^error: interrupted during step\n"),
-        interruption.unit("step"),
+        interruption.section("step"),
         interruption.uncancellable(),
     ):
         handle(signal.SIGINT, None)

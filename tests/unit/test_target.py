@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabfile import carry, sudo, target
-from fabfile.carry import Answer
+from fabfile.carry import ScriptResult
 from fabfile.errors import Failed
 from tests.unit.fakes import Machine, Remote, Reply
 
@@ -74,7 +74,7 @@ def test_dry_keeps_no_script_from_running() -> None:
 
 @pytest.mark.parametrize("code", [0, 1, 2, 75, 127])
 def test_run_gives_every_exit_code_back(code: int) -> None:
-    assert target.run(Says(code, "x"), "false") == Answer(code, "x")
+    assert target.run(Says(code, "x"), "false") == ScriptResult(code, "x")
 
 
 @pytest.mark.parametrize("said", ["", "\n", "a\n", "a", "@@1 end 0\n", "€\t\x1b"])
@@ -99,7 +99,7 @@ def test_a_login_shell_that_prints_something_changes_nothing() -> None:
         def begin(self, command: str) -> Reply:
             return Noisy(self, command)
 
-    assert target.run(Host(3, "x\n"), "true") == Answer(3, "x\n")
+    assert target.run(Host(3, "x\n"), "true") == ScriptResult(3, "x\n")
 
 
 def test_a_shell_that_runs_something_else_is_noticed() -> None:

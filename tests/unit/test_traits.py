@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from fabfile import traits
-from fabfile.facts.instances import Config, Instances
+from fabfile.facts.instances import DevmapperSettings, Instances
 from tests.unit.pool import groups, loops, machines
 from tests.unit.steps.conftest import having, with_versions
 
@@ -24,7 +24,7 @@ def test_versions_are_those_in_use() -> None:
 
 def test_sizes_and_settings_of_a_loop_pool_by_the_keys_of_hosts_toml() -> None:
     have = loops.machine(threshold=90, percent=25, max_size="300G")
-    configs = {"/etc/containerd/config.toml": Config(pool=loops.NAME, base_image_size="10GB")}
+    configs = {"/etc/containerd/config.toml": DevmapperSettings(pool=loops.NAME, base_image_size="10GB")}
     have = msgspec.structs.replace(have, instances=msgspec.structs.replace(have.instances, configs=configs))
     found = {key: value for key, value in traits.of(have, loops.NAME).items() if key.startswith("pool")}
     assert found == {

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fabfile import tree
-from fabfile.tree import Entry
+from fabfile.tree import TreeFile
 from fabfile.web import content_length
 
 EMPTY = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
@@ -22,7 +22,7 @@ TEXT = b"a file\n"
 def archive(directory: Path) -> Path:
     file = directory / "archive.tar"
     of_text = tree.object_id("blob", TEXT)
-    wanted = [Entry("100644", of_text, "a/b"), Entry("100755", EMPTY, "a.b"), Entry("120000", of_text, "c")]
+    wanted = [TreeFile("100644", of_text, "a/b"), TreeFile("100755", EMPTY, "a.b"), TreeFile("120000", of_text, "c")]
     objects = f"{of_text} blob {len(TEXT)}\n".encode() + TEXT + f"\n{EMPTY} blob 0\n\n".encode()
     tree.write(file, wanted, io.BytesIO(objects), 0)
     return file
@@ -104,13 +104,13 @@ def test_any_commit_has_a_tree_or_is_an_error(content: bytes) -> None:
 def test_objects_that_git_lacks_or_that_are_no_files_are_an_error(tmp_path: Path, answer: bytes) -> None:
     objects = io.BytesIO(answer.replace(b"%s", EMPTY.encode()))
     with pytest.raises(ValueError):
-        tree.write(tmp_path / "a.tar", [Entry("100644", EMPTY, "a")], objects, 0)
+        tree.write(tmp_path / "a.tar", [TreeFile("100644", EMPTY, "a")], objects, 0)
 
 
 def test_files_that_are_too_large_are_an_error_before_they_are_read(tmp_path: Path) -> None:
     objects = io.BytesIO(f"{EMPTY} blob {1 << 40}\n".encode())
     with pytest.raises(ValueError, match="too large"):
-        tree.write(tmp_path / "a.tar", [Entry("100644", EMPTY, "a")], objects, 0)
+        tree.write(tmp_path / "a.tar", [TreeFile("100644", EMPTY, "a")], objects, 0)
 
 
 @given(st.lists(st.text(max_size=30) | st.integers().map(str), max_size=3))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fabfile.lab import image as images
 from fabfile.lab import process, tools
-from fabfile.lab.disk import Disk, numbered, serial
+from fabfile.lab.disk import LabDisk, numbered, serial
 from fabfile.lab.image import Image
 from fabfile.lab.kinds.kind import letters, require
 from fabfile.lab.vm import DISK, Vm
@@ -103,7 +103,7 @@ def command(vm: Vm, image: Image, options: tuple[str, ...], parameters: tuple[st
     return [*command, "-device", "virtio-rng-pci"]
 
 
-def _further(vm: Vm, number: int, disk: Disk) -> list[str]:
+def _further(vm: Vm, number: int, disk: LabDisk) -> list[str]:
     """The options for an additional disk."""
     drive = ",readonly=on" if disk.read_only else ""
     device = f",logical_block_size={disk.block},physical_block_size={disk.physical or disk.block}"
@@ -111,12 +111,12 @@ def _further(vm: Vm, number: int, disk: Disk) -> list[str]:
     return _disk(vm.directory / _file(number, disk), _format(disk), serial(number), drive, device)
 
 
-def _file(number: int, disk: Disk) -> str:
+def _file(number: int, disk: LabDisk) -> str:
     """Name of the file of an additional disk."""
     return f"disk{number}.{_format(disk)}"
 
 
-def _format(disk: Disk) -> str:
+def _format(disk: LabDisk) -> str:
     """Format of the file of an additional disk."""
     return "raw" if disk.bytes < HUGE else "qcow2"
 

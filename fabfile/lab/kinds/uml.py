@@ -22,7 +22,7 @@ from fabfile import paths
 from fabfile.errors import Problem
 from fabfile.lab import files, probe, process, tools
 from fabfile.lab import image as images
-from fabfile.lab.disk import Disk, numbered, serial
+from fabfile.lab.disk import LabDisk, numbered, serial
 from fabfile.lab.files import Unwritable
 from fabfile.lab.image import Image
 from fabfile.lab.kinds import uml_cow, uml_kernel, uml_supervisor
@@ -177,13 +177,13 @@ def _start(vm: Vm, base: Path, options: Sequence[str], network: Sequence[str]) -
         process.spawn(vm.process, program, vm.log, [image.fileno()])
 
 
-def _files(number: int, disk: Disk) -> dict[str, int]:
+def _files(number: int, disk: LabDisk) -> dict[str, int]:
     """The files of an additional disk, with their sizes in bytes."""
     starts = range(0, disk.bytes, PIECE)
     return {f"disk{number}{f'.{n}' if n else ''}.raw": min(PIECE, disk.bytes - at) for n, at in enumerate(starts)}
 
 
-def _settings(number: int, disk: Disk) -> dict[str, Any]:
+def _settings(number: int, disk: LabDisk) -> dict[str, Any]:
     """The arguments for a `uml_block.Block`."""
     return {
         "files": [*_files(number, disk)], "size": disk.bytes, "serial": serial(number),

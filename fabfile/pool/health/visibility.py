@@ -11,8 +11,8 @@ from fabfile.facts import Facts
 from fabfile.facts.lvm import Lvm
 from fabfile.facts.prelude import LVM_WAIT
 from fabfile.facts.record import LvmRecord, Record
-from fabfile.facts.under import Volume as Under
-from fabfile.facts.volume_group import Volume
+from fabfile.facts.under import BackingVolume as Under
+from fabfile.facts.volume_group import LogicalVolume
 from fabfile.plan import words
 from fabfile.pool.health import rerun
 from fabfile.pool.health.finding import Finding
@@ -140,7 +140,7 @@ ALL = ('["a|.*|"]', "a|.*|")
 """Filters that hide no disk."""
 
 
-def _disks(have: Facts, recorded: LvmRecord, volume: Volume) -> list[Finding]:
+def _disks(have: Facts, recorded: LvmRecord, volume: LogicalVolume) -> list[Finding]:
     lvm = have.lvm
     assert lvm is not None and lvm.group is not None
     disks = lvm.group.devices
@@ -165,7 +165,7 @@ def _disks(have: Facts, recorded: LvmRecord, volume: Volume) -> list[Finding]:
     return [Finding("pool in LVM", "warn", f"{found}; the pool itself is whole", way)]
 
 
-def _settings(lvm: Lvm, recorded: LvmRecord, volume: Volume) -> list[Finding]:
+def _settings(lvm: Lvm, recorded: LvmRecord, volume: LogicalVolume) -> list[Finding]:
     """Settings of lvm.conf that keep LVM from activating the pool, or make it read-only."""
     assert lvm.group is not None
     group, path = recorded.vg, recorded.path
@@ -196,7 +196,7 @@ def _strings(value: str) -> list[str]:
     return [str(one) for one in said] if isinstance(said, list) else [str(said)]
 
 
-def thins(have: Facts, recorded: Record) -> list[Volume]:
+def thins(have: Facts, recorded: Record) -> list[LogicalVolume]:
     """List the thin volumes that LVM itself has in the pool."""
     group = have.lvm.group if have.lvm else None
     if not isinstance(recorded, LvmRecord) or not group:
@@ -204,7 +204,7 @@ def thins(have: Facts, recorded: Record) -> list[Volume]:
     return [of for of in group.volumes.values() if of.pool == recorded.lv]
 
 
-def _ids(have: Facts, name: str, recorded: LvmRecord, volume: Volume) -> list[Finding]:
+def _ids(have: Facts, name: str, recorded: LvmRecord, volume: LogicalVolume) -> list[Finding]:
     """LVM's thin volumes in the pool, and its transaction id: with either, LVM renames the pool's device.
 
     An inactive pool may have another transaction id than LVM expects, too; pool.check compares them.

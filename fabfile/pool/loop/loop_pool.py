@@ -25,7 +25,7 @@ from fabfile.pool.limits import refuse_machine
 from fabfile.pool.loop import files, fstab, identity, spec
 from fabfile.pool.loop.filesystem import refuse_missing, refuse_unfit
 from fabfile.pool.loop.spec import LoopSpec, has_meta
-from fabfile.pool.loop.volume import Volume, volume
+from fabfile.pool.loop.volume import VolumeSpec, volume
 from fabfile.pool.loop.volume import changes as volume_changes
 from fabfile.pool.lvm import volume_group
 from fabfile.pool.safety import gate
@@ -62,7 +62,7 @@ def step(host: Host) -> Step:
     return Step("pool.loop", lambda have: plan(have, want, under), query)
 
 
-def plan(have: Facts, want: LoopSpec, under: Volume | None) -> list[Change]:
+def plan(have: Facts, want: LoopSpec, under: VolumeSpec | None) -> list[Change]:
     """Plan the creation.
 
     Args:

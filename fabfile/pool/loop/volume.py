@@ -20,7 +20,7 @@ from fabfile.pool.safety import gate
 from fabfile.sizes import MIB
 
 
-class Volume(msgspec.Struct, frozen=True):
+class VolumeSpec(msgspec.Struct, frozen=True):
     """A requested logical volume."""
 
     group: str
@@ -35,8 +35,8 @@ class Volume(msgspec.Struct, frozen=True):
         return f"/dev/{self.group}/{self.name}"
 
 
-def volume(name: str, size: str, dir: str) -> Volume | None:
-    """Build a `Volume` from VG/LV and a size as written.
+def volume(name: str, size: str, dir: str) -> VolumeSpec | None:
+    """Build a `VolumeSpec` from VG/LV and a size as written.
 
     Args:
         name: VG/LV; empty: none is requested.
@@ -58,7 +58,7 @@ def volume(name: str, size: str, dir: str) -> Volume | None:
         )
     if not size:
         raise Refused(f"pool.volume_size: required with --volume {name}", hint="for example --volume-size 15G")
-    return Volume(match[1], match[2], sizes.parse(size, "pool.volume_size", least=64 * MIB), dir)
+    return VolumeSpec(match[1], match[2], sizes.parse(size, "pool.volume_size", least=64 * MIB), dir)
 
 
 MADE = ("volume", "filesystem", "mount")
@@ -70,7 +70,7 @@ def tag(pool: str) -> str:
     return f"devmapper-pool.{pool}"
 
 
-def made(now: facts.Volume | None, recorded: LoopRecord | None, pool: str) -> tuple[str, ...]:
+def made(now: facts.BackingVolume | None, recorded: LoopRecord | None, pool: str) -> tuple[str, ...]:
     """Return which of `MADE` belong to the pool: those recorded and, while it is being created, those still missing.
 
     What is recorded before it is made may never have been made, and somebody else may have made it since.
@@ -84,7 +84,7 @@ def made(now: facts.Volume | None, recorded: LoopRecord | None, pool: str) -> tu
     return tuple(what for what in MADE if what in said)
 
 
-def changes(have: Facts, want: Volume, pool: str, conf: str, recorded: LoopRecord | None) -> list[Change]:
+def changes(have: Facts, want: VolumeSpec, pool: str, conf: str, recorded: LoopRecord | None) -> list[Change]:
     """Plan to create, format and mount the volume.
 
     Args:
@@ -129,7 +129,7 @@ def changes(have: Facts, want: Volume, pool: str, conf: str, recorded: LoopRecor
     return [*plan, *_mounted(have, now, want, recorded)]
 
 
-def ours(now: facts.Volume, recorded: LoopRecord | None, pool: str) -> bool:
+def ours(now: facts.BackingVolume, recorded: LoopRecord | None, pool: str) -> bool:
     """Return whether the existing volume is the one that the record means."""
     if recorded is None:
         return False
@@ -138,7 +138,7 @@ def ours(now: facts.Volume, recorded: LoopRecord | None, pool: str) -> bool:
     return bool(recorded.making) and tag(pool) in now.tags  # lvcreate was the last command that ran
 
 
-def _create(now: facts.Volume, want: Volume, pool: str, conf: str) -> Change:
+def _create(now: facts.BackingVolume, want: VolumeSpec, pool: str, conf: str) -> Change:
     assert now.group_free is not None
     if now.against:
         raise Refused(f"LVM would not make {want.path}", now.against, hint="name another --volume")
@@ -156,7 +156,7 @@ def _create(now: facts.Volume, want: Volume, pool: str, conf: str) -> Change:
     return Command(why, f"{make}\n{known}", gate.functions())
 
 
-def _refuse_other(recorded: LoopRecord | None, now: facts.Volume, want: Volume) -> None:
+def _refuse_other(recorded: LoopRecord | None, now: facts.BackingVolume, want: VolumeSpec) -> None:
     """Refuse a volume of another size than requested, or with another UUID than recorded."""
     if recorded and recorded.volume_uuid:
         raise Refused(
@@ -179,7 +179,7 @@ def _refuse_other(recorded: LoopRecord | None, now: facts.Volume, want: Volume) 
         )
 
 
-def _unused(have: Facts, now: facts.Volume, want: Volume) -> list[str]:
+def _unused(have: Facts, now: facts.BackingVolume, want: VolumeSpec) -> list[str]:
     """Refuse a volume that is in use, or has other content than ext4; return shell that inspects it again."""
     if now.mounted == want.dir and now.filesystem == "ext4":
         return []
@@ -202,7 +202,7 @@ def _unused(have: Facts, now: facts.Volume, want: Volume) -> list[str]:
     return [gate.inspect_again(disk, disk.seen, "making a file system")]
 
 
-def _format(now: facts.Volume, want: Volume, conf: str, inspected: list[str]) -> Change:
+def _format(now: facts.BackingVolume, want: VolumeSpec, conf: str, inspected: list[str]) -> Change:
     """Make the file system. Its UUID is chosen and recorded first, so an interrupted mkfs is recognised as ours."""
     name = words(f"{want.group}/{want.name}")
     uuid = f'"$(ask lvs --noheadings -o lv_uuid {name})"' if now.size is None else words(now.uuid)
@@ -216,7 +216,7 @@ def _format(now: facts.Volume, want: Volume, conf: str, inspected: list[str]) ->
     return Command(f"ext4 on {want.path}", "\n".join(lines), gate.functions())
 
 
-def _mounted(have: Facts, now: facts.Volume, want: Volume, recorded: LoopRecord | None) -> list[Change]:
+def _mounted(have: Facts, now: facts.BackingVolume, want: VolumeSpec, recorded: LoopRecord | None) -> list[Change]:
     """Mount it, now and at every boot; replace the line of an earlier version, which makes boot depend on the disk."""
     old = f"{want.path} {want.dir} ext4 defaults 0 2"
     # The UUID is known only when the script runs.
@@ -272,7 +272,7 @@ def undone(have: Facts, recorded: LoopRecord, pool: str, conf: str, dir: str) ->
     return plan
 
 
-def _known(now: facts.Volume, recorded: LoopRecord, pool: str, dir: str) -> tuple[str, str]:
+def _known(now: facts.BackingVolume, recorded: LoopRecord, pool: str, dir: str) -> tuple[str, str]:
     """UUIDs of the pool's volume and of its file system; empty if not known."""
     if recorded.making is not None:
         found = (recorded.volume_uuid or "", recorded.fs_uuid or "")

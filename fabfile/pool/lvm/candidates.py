@@ -13,7 +13,7 @@ from fabfile.context import Context
 from fabfile.facts import Facts, gather
 from fabfile.facts.disks import Disk
 from fabfile.facts.query import Query
-from fabfile.facts.volume_group import Group
+from fabfile.facts.volume_group import VolumeGroup
 from fabfile.outcome import result
 from fabfile.pool.health import visibility
 from fabfile.pool.lvm import volume_group as group_module
@@ -65,7 +65,7 @@ def _disk(disk: Disk) -> Offer:
     )
 
 
-def _group(have: Facts, group: Group) -> Offer:
+def _group(have: Facts, group: VolumeGroup) -> Offer:
     assert have.lvm
     against = group_module.against(have.lvm, group)
     twins = sum(other.name == group.name for other in have.lvm.every)

@@ -16,7 +16,7 @@ from fabfile.facts import Facts
 from fabfile.facts.disks import Disk
 from fabfile.facts.query import POOL, about
 from fabfile.facts.record import LoopRecord, LvmRecord
-from fabfile.facts.volume_group import Group, Volume
+from fabfile.facts.volume_group import LogicalVolume, VolumeGroup
 from fabfile.host import DIRECT_OPTIONS, Host
 from fabfile.instance import Daemon
 from fabfile.outcome import Outcome
@@ -97,7 +97,7 @@ def plan(have: Facts, want: spec.LvmSpec) -> list[Change]:
 
 
 def _record(
-    want: spec.LvmSpec, recorded: LvmRecord | None, fresh: list[Disk], now: Group | None, uuids: dict[str, str]
+    want: spec.LvmSpec, recorded: LvmRecord | None, fresh: list[Disk], now: VolumeGroup | None, uuids: dict[str, str]
 ) -> LvmRecord:
     """Build the record. What it has about disks stays once they are in the group, and so does what pool.grow wrote."""
     new = recorded or msgspec.structs.replace(spec.asked(want), vg_uuid=now.uuid if now else "")
@@ -125,7 +125,7 @@ def _files(have: Facts, want: spec.LvmSpec, record: LvmRecord) -> list[Change]:
 
 
 def _group(
-    want: spec.LvmSpec, now: Group | None, fresh: list[Disk], emptied: list[Disk], uuids: dict[str, str]
+    want: spec.LvmSpec, now: VolumeGroup | None, fresh: list[Disk], emptied: list[Disk], uuids: dict[str, str]
 ) -> list[Change]:
     if now:
         return []
@@ -133,14 +133,14 @@ def _group(
     return [*map(disk_checks.wipe, emptied), made]
 
 
-def _tried(want: spec.LvmSpec, now: Group | None, pool: Volume | None) -> list[Command]:
+def _tried(want: spec.LvmSpec, now: VolumeGroup | None, pool: LogicalVolume | None) -> list[Command]:
     """Have LVM try to create the pool in an existing group; on disks that are not yet written to, it cannot try."""
     if not now or pool:
         return []
     return rehearsal.tried(f"the pool {want.path}", [_create(want, _layout(want, now, []))])
 
 
-def _layout(want: spec.LvmSpec, now: Group | None, fresh: list[Disk]) -> layout.Layout:
+def _layout(want: spec.LvmSpec, now: VolumeGroup | None, fresh: list[Disk]) -> layout.Layout:
     if now:
         extent, whole, free = now.extent, now.extents, now.free - now.closed_free
     else:
@@ -160,7 +160,7 @@ def _create(want: spec.LvmSpec, place: layout.Layout) -> str:
     )  # fmt: skip
 
 
-def _make(want: spec.LvmSpec, now: Group | None, fresh: list[Disk]) -> Change:
+def _make(want: spec.LvmSpec, now: VolumeGroup | None, fresh: list[Disk]) -> Change:
     place = _layout(want, now, fresh)
     why = (
         f"thin pool {want.path}: data {sizes.human(place.data * place.extent)} "
@@ -172,7 +172,7 @@ def _make(want: spec.LvmSpec, now: Group | None, fresh: list[Disk]) -> Change:
     return Command(why, f"{_create(want, place)}\n{note}", gate.functions())
 
 
-def _adjusted(have: Facts, want: spec.LvmSpec, pool: Volume | None) -> list[Change]:
+def _adjusted(have: Facts, want: spec.LvmSpec, pool: LogicalVolume | None) -> list[Change]:
     """What may change in an existing pool: its LVM profile, and what happens when it is full."""
     text = render("pool/lvm.profile.j2", name=want.name, threshold=want.threshold, percent=want.step)
     now = have.lvm.profile if have.lvm else None
@@ -192,7 +192,7 @@ def _adjusted(have: Facts, want: spec.LvmSpec, pool: Volume | None) -> list[Chan
     return plan
 
 
-def _active(have: Facts, want: spec.LvmSpec, pool: Volume | None, written: list[Change]) -> list[Change]:
+def _active(have: Facts, want: spec.LvmSpec, pool: LogicalVolume | None, written: list[Change]) -> list[Change]:
     systemd.refuse_masked(have, units.unit(want.name))
     table, unread = have.pool.table, systemd.unread(have, units.unit(want.name))
     if table and table.target != "thin-pool":

@@ -9,7 +9,7 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.disks import Disk
 from fabfile.facts.record import LvmRecord
-from fabfile.facts.volume_group import Group
+from fabfile.facts.volume_group import VolumeGroup
 from fabfile.host import lvm_name
 from fabfile.plan import Change, Command, words
 from fabfile.pool.lvm import identity as ours
@@ -23,7 +23,7 @@ def identity(of: Disk) -> str:
 
 
 def disks(
-    have: Facts, devices: Sequence[str], wipes: Sequence[str], recorded: LvmRecord | None, now: Group | None
+    have: Facts, devices: Sequence[str], wipes: Sequence[str], recorded: LvmRecord | None, now: VolumeGroup | None
 ) -> list[Disk]:
     """Return the disks of which a new volume group will be made; none if the group exists.
 
@@ -64,7 +64,9 @@ def _grow(recorded: LvmRecord | None, disk: Disk) -> str:
     return hints.command("pool.grow", owner(recorded), name, "--device", disk.asked)
 
 
-def more(have: Facts, devices: Sequence[str], wipes: Sequence[str], recorded: LvmRecord, now: Group) -> list[Disk]:
+def more(
+    have: Facts, devices: Sequence[str], wipes: Sequence[str], recorded: LvmRecord, now: VolumeGroup
+) -> list[Disk]:
     """Return those of the requested disks that are not yet in the volume group.
 
     Args:
@@ -85,7 +87,7 @@ def more(have: Facts, devices: Sequence[str], wipes: Sequence[str], recorded: Lv
     return new
 
 
-def _within(disk: Disk, now: Group) -> bool:
+def _within(disk: Disk, now: VolumeGroup) -> bool:
     """Whether a disk is in a volume group, even if LVM calls it by another name."""
     return disk.real in now.devices or any(
         of.group_uuid == now.uuid and of.number == disk.number for of in disk.physical
@@ -184,7 +186,7 @@ def group(
     return Command(why, "\n".join([*checks, *make, ours.note_group(conf, name)]), gate.functions())
 
 
-def released(have: Facts, recorded: LvmRecord, now: Group | None, *, reduce: bool) -> list[Change]:
+def released(have: Facts, recorded: LvmRecord, now: VolumeGroup | None, *, reduce: bool) -> list[Change]:
     """Plan to remove our physical volumes from disks, which leaves them as empty as they were when we took them.
 
     Args:

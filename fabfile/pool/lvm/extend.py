@@ -10,7 +10,7 @@ from fabfile.facts import Facts
 from fabfile.facts.disks import Disk
 from fabfile.facts.query import POOL, about
 from fabfile.facts.record import LvmRecord
-from fabfile.facts.volume_group import Group, Volume
+from fabfile.facts.volume_group import LogicalVolume, VolumeGroup
 from fabfile.host import Host
 from fabfile.plan import Change, Command, Step, file, words
 from fabfile.pool import limits, units
@@ -87,7 +87,7 @@ def plan(
     ]
 
 
-def _found(have: Facts, settings: inventory.Pool) -> tuple[LvmRecord, Group, Volume]:
+def _found(have: Facts, settings: inventory.Pool) -> tuple[LvmRecord, VolumeGroup, LogicalVolume]:
     """Return the record of the pool, its volume group, and its volume.
 
     Raises:
@@ -105,7 +105,9 @@ def _found(have: Facts, settings: inventory.Pool) -> tuple[LvmRecord, Group, Vol
     return recorded, now, pool
 
 
-def _growth(now: Group, pool: Volume, recorded: LvmRecord, path: str, data: int, meta: int, free: int) -> list[Command]:
+def _growth(
+    now: VolumeGroup, pool: LogicalVolume, recorded: LvmRecord, path: str, data: int, meta: int, free: int
+) -> list[Command]:
     """Return the changes that grow the data and the metadata device to the sizes in bytes that are asked for.
 
     Args:
@@ -136,7 +138,7 @@ def _growth(now: Group, pool: Volume, recorded: LvmRecord, path: str, data: int,
     return more
 
 
-def _pool(now: Group | None, recorded: LvmRecord | None) -> Volume | None:
+def _pool(now: VolumeGroup | None, recorded: LvmRecord | None) -> LogicalVolume | None:
     """The recorded pool, whatever else is in its group."""
     if not now or not recorded:
         return None
@@ -168,7 +170,7 @@ def _larger(what: str, flag: str, wanted: int, now: int, path: str, extent: int)
     return [Command(f"{what} {has} → {asked}", words("lvextend", "-y", flag, size, path))]
 
 
-def _refuse_room(now: Group, free: int, data: int, meta: int) -> None:
+def _refuse_room(now: VolumeGroup, free: int, data: int, meta: int) -> None:
     if data + 2 * meta > free:
         raise Refused(
             "the volume group has no room for that",

@@ -7,7 +7,7 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.lvm import Lvm
 from fabfile.facts.record import LvmRecord, Record
-from fabfile.facts.volume_group import Group, Volume
+from fabfile.facts.volume_group import LogicalVolume, VolumeGroup
 from fabfile.plan import Change, Command, file, words
 from fabfile.pool import units
 from fabfile.pool.health import visibility
@@ -100,7 +100,7 @@ def refused_hidden(name: str, recorded: Record, found: str, way: str) -> Refused
     )
 
 
-def _removed(now: Group, mine: list[Volume], others: list[str]) -> list[Change]:
+def _removed(now: VolumeGroup, mine: list[LogicalVolume], others: list[str]) -> list[Change]:
     if not mine:
         return []
     size = sizes.human(sum(of.size for of in mine))
@@ -112,7 +112,7 @@ def _removed(now: Group, mine: list[Volume], others: list[str]) -> list[Change]:
     return [gate.joined(why, [gate.remove_volume(why, f"{now.name}/{of.name}", of.uuid) for of in mine])]
 
 
-def _group(now: Group) -> Change:
+def _group(now: VolumeGroup) -> Change:
     why = f"remove the volume group {now.name}"
     if not now.missing:
         return gate.remove_group(why, now.name, now.uuid)
@@ -120,7 +120,7 @@ def _group(now: Group) -> Change:
     return gate.joined(why, [gate.forget_missing(why, now.name, now.uuid), gate.remove_group(why, now.name, now.uuid)])
 
 
-def _refuse_thins(record: LvmRecord, now: Group, mine: list[Volume]) -> None:
+def _refuse_thins(record: LvmRecord, now: VolumeGroup, mine: list[LogicalVolume]) -> None:
     there = next((of for of in mine if of.uuid == record.lv_uuid), None)
     if there and (there.type != "thin-pool" or there.thins):
         raise Refused(
@@ -130,7 +130,7 @@ def _refuse_thins(record: LvmRecord, now: Group, mine: list[Volume]) -> None:
         )
 
 
-def _refuse_partial(now: Group, mine: list[Volume], *, force: bool) -> None:
+def _refuse_partial(now: VolumeGroup, mine: list[LogicalVolume], *, force: bool) -> None:
     """Refuse, without --force, to change a volume group in which others' volumes have lost a disk."""
     theirs = sorted(of.name for of in now.partial if of not in mine)
     if theirs and mine and not force:

@@ -19,7 +19,7 @@ from fabfile.facts import Facts
 from fabfile.facts.disks import Disk
 from fabfile.facts.lvm import Lvm
 from fabfile.facts.record import LoopRecord, LvmRecord
-from fabfile.facts.volume_group import Group, Volume
+from fabfile.facts.volume_group import LogicalVolume, VolumeGroup
 from fabfile.plan import words
 from fabfile.pool import units
 
@@ -27,7 +27,7 @@ KEYS = ("VG_UUID", "LV_UUID", "PV_UUIDS", "KEPT_UUIDS")
 """Keys of the record that identify something; earlier versions did not write them."""
 
 
-def volumes(recorded: LvmRecord, group: Group) -> list[Volume]:
+def volumes(recorded: LvmRecord, group: VolumeGroup) -> list[LogicalVolume]:
     """List the volumes of a group that are ours."""
     return [of for of in group.volumes.values() if of.uuid in recorded.volumes]
 
@@ -92,7 +92,7 @@ def complete(lvm: Lvm | None, recorded: LvmRecord) -> LvmRecord:
     return new
 
 
-def _recorded_disks(lvm: Lvm, group: Group, disks: Sequence[str]) -> list[str]:
+def _recorded_disks(lvm: Lvm, group: VolumeGroup, disks: Sequence[str]) -> list[str]:
     """UUIDs of the physical volumes on the disks that an earlier version recorded, if they are in the group."""
     known = {disk(of.serial, device, of.size): lvm.uuids[device] for device, of in lvm.devices.items()}
     within = {lvm.uuids.get(device) for device in group.devices}

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.disks import Disk
-from fabfile.facts.volume_group import Group
+from fabfile.facts.volume_group import VolumeGroup
 from fabfile.plan import Command
 
 
-def refuse_sectors(have: Facts, fresh: Sequence[Disk], now: Group | None) -> None:
+def refuse_sectors(have: Facts, fresh: Sequence[Disk], now: VolumeGroup | None) -> None:
     """Refuse disks with different sector sizes, of which LVM makes no volume group.
 
     Args:

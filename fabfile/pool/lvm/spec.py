@@ -10,7 +10,7 @@ from fabfile import inventory, sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.record import LvmRecord, Record, differences
-from fabfile.facts.volume_group import Group, Volume
+from fabfile.facts.volume_group import LogicalVolume, VolumeGroup
 from fabfile.pool import limits
 from fabfile.pool.health import rerun
 from fabfile.pool.lvm import layout, volume_group
@@ -99,7 +99,7 @@ def _check_growth(settings: inventory.Pool) -> None:
         )
 
 
-def refuse_other(have: Facts, want: LvmSpec, recorded: LvmRecord | None, now: Group | None) -> None:
+def refuse_other(have: Facts, want: LvmSpec, recorded: LvmRecord | None, now: VolumeGroup | None) -> None:
     """Refuse what exists in the place of the requested pool, unless it is that pool.
 
     Args:
@@ -144,7 +144,7 @@ def refuse_parameters(want: LvmSpec, recorded: Record) -> LvmRecord:
     return recorded
 
 
-def _refuse_taken(have: Facts, want: LvmSpec, pool: Volume | None, now: Group | None) -> None:
+def _refuse_taken(have: Facts, want: LvmSpec, pool: LogicalVolume | None, now: VolumeGroup | None) -> None:
     """Refuse to create a pool if others have its name or its volume group."""
     if pool or have.pool.table:
         raise Refused(
@@ -160,7 +160,7 @@ def _refuse_taken(have: Facts, want: LvmSpec, pool: Volume | None, now: Group | 
         )
 
 
-def _refuse_volume(want: LvmSpec, pool: Volume) -> None:
+def _refuse_volume(want: LvmSpec, pool: LogicalVolume) -> None:
     if pool.type != "thin-pool":
         raise Refused(f"{want.path} is not a thin pool", f"it is {pool.type}")
     if pool.thins:

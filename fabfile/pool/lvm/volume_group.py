@@ -10,8 +10,8 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.lvm import Lvm
 from fabfile.facts.record import LvmRecord
-from fabfile.facts.under import Volume
-from fabfile.facts.volume_group import Group
+from fabfile.facts.under import BackingVolume
+from fabfile.facts.volume_group import VolumeGroup
 from fabfile.plan import Change
 from fabfile.pool.health import visibility
 
@@ -57,7 +57,7 @@ def refuse_programs(have: Facts) -> None:
         raise Refused("programs are missing", f"{', '.join(missing)}{why}", hint=install)
 
 
-def refuse_unasked(of: Lvm | Volume | None) -> None:
+def refuse_unasked(of: Lvm | BackingVolume | None) -> None:
     """Refuse to rely on LVM where it could not be asked: what it does not show may exist.
 
     Raises:
@@ -69,7 +69,7 @@ def refuse_unasked(of: Lvm | Volume | None) -> None:
         raise Refused(what, details, hint=way)
 
 
-def usable(have: Facts, name: str, recorded: LvmRecord | None = None) -> Group | None:
+def usable(have: Facts, name: str, recorded: LvmRecord | None = None) -> VolumeGroup | None:
     """Return the volume group `name`; None if there is none.
 
     Args:
@@ -111,7 +111,7 @@ def usable(have: Facts, name: str, recorded: LvmRecord | None = None) -> Group |
     return group
 
 
-def against(lvm: Lvm, group: Group, recorded: LvmRecord | None = None) -> list[str]:
+def against(lvm: Lvm, group: VolumeGroup, recorded: LvmRecord | None = None) -> list[str]:
     """List the reasons against a pool in a group.
 
     Missing disks are one only if the pool does not exist yet, or is partly on them.
@@ -139,7 +139,7 @@ def against(lvm: Lvm, group: Group, recorded: LvmRecord | None = None) -> list[s
     return wrong
 
 
-def refuse_change(group: Group, changes: Sequence[Change]) -> None:
+def refuse_change(group: VolumeGroup, changes: Sequence[Change]) -> None:
     """Refuse to change a volume group with missing disks, after which LVM takes their content for lost.
 
     Raises:
@@ -153,7 +153,7 @@ def refuse_change(group: Group, changes: Sequence[Change]) -> None:
         )
 
 
-def only(lvm: Lvm, name: str) -> Group | None:
+def only(lvm: Lvm, name: str) -> VolumeGroup | None:
     """Return the only volume group `name`, whatever its state; None if there is none.
 
     Raises:

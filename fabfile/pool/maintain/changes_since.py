@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 
 from fabfile.pool.maintain.containerd_records import Affected
 from fabfile.pool.maintain.disagreements import number
-from fabfile.pool.maintain.thin_devices import GONE, Entry, View
+from fabfile.pool.maintain.thin_devices import GONE, DatabaseEntry, View
 
 
-def stale(now: View, then: Sequence[View], ids: Iterable[int]) -> list[Entry]:
+def stale(now: View, then: Sequence[View], ids: Iterable[int]) -> list[DatabaseEntry]:
     """List the entries of containerd's database that would have no device of their own after a restore.
 
     Args:
@@ -32,7 +32,7 @@ def stale(now: View, then: Sequence[View], ids: Iterable[int]) -> list[Entry]:
     return found
 
 
-def _same(entry: Entry, now: View, then: View) -> bool:
+def _same(entry: DatabaseEntry, now: View, then: View) -> bool:
     before = (then.database or {}).get(entry.name)
     if before is None or before.id != entry.id:
         return False
@@ -42,7 +42,7 @@ def _same(entry: Entry, now: View, then: View) -> bool:
     return is_now is None or is_now.kind != "Committed" or (was is not None and was.kind == "Committed")
 
 
-def lines(entries: Sequence[Entry], now: View, means: Affected) -> list[str]:
+def lines(entries: Sequence[DatabaseEntry], now: View, means: Affected) -> list[str]:
     """Format what would be lost.
 
     Args:

@@ -21,7 +21,7 @@ from fabfile.pool.maintain.corrections import Corrections, corrections
 from fabfile.pool.maintain.database_files import Files
 from fabfile.pool.maintain.disagreements import Orphans, agreed, orphans
 from fabfile.pool.maintain.session import Blob, Session
-from fabfile.pool.maintain.thin_devices import Entry, View
+from fabfile.pool.maintain.thin_devices import DatabaseEntry, View
 from fabfile.render import render
 
 APART = 2.0
@@ -111,7 +111,7 @@ HINT = "stop containerd and try again; copies of them are beside the backups of 
 
 
 def reconcile(
-    c: Context, task: str, found: Session, seen: Comparison | None = None, stale: Iterable[Entry] | None = None
+    c: Context, task: str, found: Session, seen: Comparison | None = None, stale: Iterable[DatabaseEntry] | None = None
 ) -> Affected:
     """Reconcile the four records, while containerd is stopped and the pool is active.
 

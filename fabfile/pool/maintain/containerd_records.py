@@ -24,7 +24,7 @@ DEEPEST = 1000
 """Limit for the depth of a chain of snapshots; overlayfs mounts at most some hundred layers."""
 
 
-class Known(msgspec.Struct, frozen=True):
+class SnapshotRecord(msgspec.Struct, frozen=True):
     """A snapshot, as containerd knows it."""
 
     namespace: str
@@ -56,7 +56,7 @@ class Container(msgspec.Struct, frozen=True):
 class Records(msgspec.Struct, frozen=True):
     """All records of the snapshotter."""
 
-    snapshots: tuple[Known, ...] = ()
+    snapshots: tuple[SnapshotRecord, ...] = ()
     images: tuple[Image, ...] = ()
     containers: tuple[Container, ...] = ()
 
@@ -64,9 +64,9 @@ class Records(msgspec.Struct, frozen=True):
 class Affected(msgspec.Struct, frozen=True):
     """The consequences of losing some snapshots."""
 
-    remove: tuple[Known, ...] = ()
+    remove: tuple[SnapshotRecord, ...] = ()
     """Snapshots to be removed because nothing intact needs them, children before their parents."""
-    stay: tuple[Known, ...] = ()
+    stay: tuple[SnapshotRecord, ...] = ()
     """Lost snapshots that containerd keeps because an intact snapshot is based on them."""
     images: tuple[Image, ...] = ()
     containers: tuple[Container, ...] = ()
@@ -99,7 +99,7 @@ def read(content: bytes | None) -> Records:
 
 def _namespace(space: str, bucket: Bucket) -> Records:
     known = tuple(
-        Known(space, key, values.get("name", ""), values.get("parent", ""))
+        SnapshotRecord(space, key, values.get("name", ""), values.get("parent", ""))
         for key, values in _objects(bucket, b"snapshots", b"devmapper")
     )
     containers = tuple(
@@ -179,14 +179,14 @@ def affected(records: Records, lost: Iterable[str]) -> Affected:
     )
 
 
-def _chain(one: Known, by_key: dict[tuple[str, str], Known]) -> set[tuple[str, str]]:
+def _chain(one: SnapshotRecord, by_key: dict[tuple[str, str], SnapshotRecord]) -> set[tuple[str, str]]:
     """The snapshot and all of its ancestors.
 
     Raises:
         Broken: the chain is longer than any image's.
     """
     chain: set[tuple[str, str]] = set()
-    at: Known | None = one
+    at: SnapshotRecord | None = one
     while at is not None and (at.namespace, at.key) not in chain:
         chain.add((at.namespace, at.key))
         if len(chain) > DEEPEST:
@@ -197,6 +197,6 @@ def _chain(one: Known, by_key: dict[tuple[str, str], Known]) -> set[tuple[str, s
     return chain
 
 
-def _reaches(image: Image, top: str, by_key: dict[tuple[str, str], Known], bad: set[tuple[str, str]]) -> bool:
+def _reaches(image: Image, top: str, by_key: dict[tuple[str, str], SnapshotRecord], bad: set[tuple[str, str]]) -> bool:
     found = by_key.get((image.namespace, top))
     return found is not None and bool(_chain(found, by_key) & bad)

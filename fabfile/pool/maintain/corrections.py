@@ -17,7 +17,7 @@ from fabfile.boltwriter import Content, content, dump
 from fabfile.pool.maintain import thin_devices
 from fabfile.pool.maintain.database_files import Files
 from fabfile.pool.maintain.disagreements import Orphans, numbers
-from fabfile.pool.maintain.thin_devices import Device, Entry, View
+from fabfile.pool.maintain.thin_devices import DatabaseEntry, MappedDevice, View
 
 FREE, TAKEN, FAULTY = b"\0", b"\1", b"\2"
 """States of a thin id in containerd's database."""
@@ -26,7 +26,7 @@ FREE, TAKEN, FAULTY = b"\0", b"\1", b"\2"
 class Corrections(msgspec.Struct, frozen=True):
     """What to do, in this order."""
 
-    devices: tuple[Device, ...] = ()
+    devices: tuple[MappedDevice, ...] = ()
     """Devices to remove from device mapper."""
     ids: tuple[int, ...] = ()
     """Thin ids to delete from the pool."""
@@ -41,7 +41,7 @@ class Corrections(msgspec.Struct, frozen=True):
         return bool(self.devices or self.ids or self.files.pool is not None or self.files.snapshots is not None)
 
 
-def corrections(seen: View, files: Files, found: Orphans, stale: Iterable[Entry] = ()) -> Corrections:
+def corrections(seen: View, files: Files, found: Orphans, stale: Iterable[DatabaseEntry] = ()) -> Corrections:
     """Compute the corrections.
 
     Args:
@@ -96,7 +96,7 @@ def _whole(seen: View, found: Orphans) -> dict[str, str]:
 
 
 def _pool(
-    seen: View, files: Files, drop: set[str], dead: dict[str, Entry], whole: dict[str, str], ids: set[int]
+    seen: View, files: Files, drop: set[str], dead: dict[str, DatabaseEntry], whole: dict[str, str], ids: set[int]
 ) -> bytes | None:
     """The new content of containerd's database of devices."""
     if files.pool is None:

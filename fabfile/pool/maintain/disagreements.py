@@ -14,7 +14,7 @@ import msgspec
 
 from fabfile import sizes
 from fabfile.pool.maintain import thin_devices
-from fabfile.pool.maintain.thin_devices import Device, Entry, Snapshot, View
+from fabfile.pool.maintain.thin_devices import DatabaseEntry, MappedDevice, Snapshot, View
 
 
 class Orphans(msgspec.Struct, frozen=True):
@@ -22,23 +22,23 @@ class Orphans(msgspec.Struct, frozen=True):
 
     ids: tuple[int, ...] = ()
     """Thin ids in the pool without an entry."""
-    devices: tuple[Device, ...] = ()
+    devices: tuple[MappedDevice, ...] = ()
     """Active devices without an entry that are not open."""
-    busy: tuple[Device, ...] = ()
+    busy: tuple[MappedDevice, ...] = ()
     """Active devices without an entry that are open."""
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[DatabaseEntry, ...] = ()
     """Entries of snapshots whose thin id is not in the pool."""
-    mixed: tuple[Device, ...] = ()
+    mixed: tuple[MappedDevice, ...] = ()
     """Active devices with another thin id than their entry, or with another target."""
-    unowned: tuple[Entry, ...] = ()
+    unowned: tuple[DatabaseEntry, ...] = ()
     """Entries without a snapshot, with or without a thin id."""
     bare: tuple[Snapshot, ...] = ()
     """Snapshots without an entry."""
-    faulty: tuple[Entry, ...] = ()
+    faulty: tuple[DatabaseEntry, ...] = ()
     """Entries of snapshots that containerd marked Faulty; while it is stopped, also those that its start will mark."""
-    inactive: tuple[Entry, ...] = ()
+    inactive: tuple[DatabaseEntry, ...] = ()
     """Entries that a running containerd counts as active, without a device."""
-    older: tuple[Entry, ...] = ()
+    older: tuple[DatabaseEntry, ...] = ()
     """Entries of snapshots that are younger than the device with their thin id, which was another device's."""
     unbacked: tuple[str, ...] = ()
     """Snapshots that containerd's own database names and the snapshotter's lacks, as NAMESPACE/NUMBER/NAME."""
@@ -51,7 +51,7 @@ class Orphans(msgspec.Struct, frozen=True):
         return sum(len(getattr(self, field)) for field in self.__struct_fields__)
 
     @property
-    def lost(self) -> tuple[Entry, ...]:
+    def lost(self) -> tuple[DatabaseEntry, ...]:
         """Entries of snapshots whose content is lost."""
         return (*self.entries, *self.faulty)
 
@@ -101,13 +101,13 @@ def numbers(seen: View) -> dict[str, int]:
     return {name: of for name, of in there.items() if of in (seen.snapshots or {})}
 
 
-def _differs(device: Device, entries: dict[str, Entry]) -> bool:
+def _differs(device: MappedDevice, entries: dict[str, DatabaseEntry]) -> bool:
     if device.id is None:
         return True
     return entries[device.name].id != device.id
 
 
-def _unowned(seen: View, judged: list[Entry], owners: dict[str, int], *, running: bool) -> list[Entry]:
+def _unowned(seen: View, judged: list[DatabaseEntry], owners: dict[str, int], *, running: bool) -> list[DatabaseEntry]:
     if seen.snapshots is None:
         return []
     # A removed entry that still has its thin id is left to containerd's own cleanup (async_remove).
@@ -125,7 +125,7 @@ def _bare(seen: View, owners: dict[str, int]) -> list[Snapshot]:
     return [snapshot for number, snapshot in sorted((seen.snapshots or {}).items()) if number not in known]
 
 
-def _older(seen: View, owned: list[Entry], owners: dict[str, int]) -> list[Entry]:
+def _older(seen: View, owned: list[DatabaseEntry], owners: dict[str, int]) -> list[DatabaseEntry]:
     """Entries whose device was created before that of a snapshot with a lower number.
 
     Numbers are assigned in the order in which devices are created, and the pool's creation time of a device never
@@ -166,7 +166,7 @@ def lines(found: Orphans, seen: View, block: int) -> list[str]:
     def holds(id: int) -> str:
         return f"{sizes.human(seen.ids[id].blocks * block)} in the pool" if id in seen.ids else "not in the pool"
 
-    def snapshot(entry: Entry) -> str:
+    def snapshot(entry: DatabaseEntry) -> str:
         owner = (seen.snapshots or {}).get(number(entry.name))
         return f", snapshot {owner.key}" if owner else ""
 
@@ -216,13 +216,13 @@ def number(name: str) -> int:
     return int(digits) if digits.isascii() and digits.isdigit() else -1
 
 
-def _thin(device: Device) -> str:
+def _thin(device: MappedDevice) -> str:
     return f"thin id {device.id}" if device.id is not None else f"target {device.target}"
 
 
-def _who(seen: View, device: Device) -> str:
+def _who(seen: View, device: MappedDevice) -> str:
     return "; ".join(seen.holders.get(device.name, ())) or "see who uses it"
 
 
-def _why(entry: Entry) -> str:
+def _why(entry: DatabaseEntry) -> str:
     return f": {entry.error}" if entry.error else ""

@@ -31,7 +31,7 @@ from fabfile.pool.maintain.downtime import down, refuse_busy, start, stop
 from fabfile.pool.maintain.metadata_copies import KEEP, prune
 from fabfile.pool.maintain.repair import TOOLS, old_metadata, swap
 from fabfile.pool.maintain.session import Session
-from fabfile.pool.maintain.thin_devices import Entry
+from fabfile.pool.maintain.thin_devices import DatabaseEntry
 from fabfile.render import render
 
 TASK = "pool.restore"
@@ -52,7 +52,7 @@ class Candidate(msgspec.Struct, frozen=True):
     """The backup file."""
     age: int
     """Age of the backup in seconds, by the machine's clock."""
-    stale: tuple[Entry, ...]
+    stale: tuple[DatabaseEntry, ...]
     """Entries that will have no device of their own."""
     losses: tuple[str, ...]
     """What will be lost, a line each."""

@@ -159,7 +159,7 @@ def listing(pool: ManagedPool) -> Command:
 
 
 class Blob(msgspec.Struct, frozen=True):
-    """Bytes to be uploaded as a file: long lists, or databases. It is a `plan.Source`."""
+    """Bytes to be uploaded as a file: long lists, or databases. It is a `plan.UploadSource`."""
 
     what: str
     content: bytes

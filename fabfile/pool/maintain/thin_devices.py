@@ -44,7 +44,7 @@ class Thin(msgspec.Struct, frozen=True):
     """Creation time in the pool's own units: the number of snapshots made before it."""
 
 
-class Entry(msgspec.Struct, frozen=True):
+class DatabaseEntry(msgspec.Struct, frozen=True):
     """A device in containerd's database."""
 
     id: int
@@ -55,7 +55,7 @@ class Entry(msgspec.Struct, frozen=True):
     error: str = ""
 
 
-class Device(msgspec.Struct, frozen=True):
+class MappedDevice(msgspec.Struct, frozen=True):
     """A device in device mapper."""
 
     name: str
@@ -86,8 +86,8 @@ class View(msgspec.Struct, frozen=True):
     """The contents of the four records."""
 
     ids: dict[int, Thin]
-    devices: tuple[Device, ...]
-    database: dict[str, Entry] | None
+    devices: tuple[MappedDevice, ...]
+    database: dict[str, DatabaseEntry] | None
     """Name → entry; None if there is no database."""
     snapshots: dict[int, Snapshot] | None = None
     """Number → snapshot; None if there is no database."""
@@ -110,7 +110,7 @@ class _Info(msgspec.Struct):
     error: str = ""
 
 
-def database(content: bytes) -> dict[str, Entry]:
+def database(content: bytes) -> dict[str, DatabaseEntry]:
     """Parse the devices in a copy of `POOL.db`: name → entry.
 
     Raises:
@@ -122,7 +122,7 @@ def database(content: bytes) -> dict[str, Entry]:
             raise Broken(f"a bucket among the devices: {key!r}")
         info = decoded(key, value, _Info)
         state = STATES[info.state] if 0 <= info.state < len(STATES) else f"unknown {info.state}"
-        entries[info.name] = Entry(info.device_id, info.name, info.parent_name, state, info.size, info.error)
+        entries[info.name] = DatabaseEntry(info.device_id, info.name, info.parent_name, state, info.size, info.error)
     return entries
 
 
@@ -196,14 +196,14 @@ def parse(lines: Iterable[str]) -> View:
     """
     lines = list(lines)
     ids: dict[int, Thin] = {}
-    devices: list[Device] = []
+    devices: list[MappedDevice] = []
     for line in lines:
         try:
             match line.split():
                 case ["id", id, blocks, created]:
                     ids[int(id)] = Thin(int(blocks), int(created))
                 case ["dm", name, id, opened, target, number]:
-                    devices.append(Device(name, None if id == "-" else int(id), opened != "0", target, number))
+                    devices.append(MappedDevice(name, None if id == "-" else int(id), opened != "0", target, number))
         except ValueError as error:
             raise Broken(f"{line!r} is not understood") from error
     files = unpack(lines)
@@ -236,7 +236,7 @@ def known(files: Files) -> View:
     )
 
 
-def missing(ids: Iterable[int], entries: Iterable[Entry]) -> list[Entry]:
+def missing(ids: Iterable[int], entries: Iterable[DatabaseEntry]) -> list[DatabaseEntry]:
     """List the entries that should have a device, and whose thin id is not among `ids`."""
     there = set(ids)
     return [entry for entry in entries if entry.id not in there and entry.state not in GONE]

@@ -15,7 +15,7 @@ import pytest
 from invoke import Context
 
 from fabfile import carry, target
-from fabfile.carry import Answer
+from fabfile.carry import ScriptResult
 from fabfile.errors import Failed
 from tests.integration.leaks import marked
 from tests.integration.machine import until
@@ -33,16 +33,16 @@ def c() -> Context:
 @pytest.mark.parametrize(
     ("script", "answer"),
     [
-        ("echo a; echo b >&2; exit 3", Answer(3, "a\n", "b\n")),
-        ("printf 'no line feed'", Answer(0, "no line feed")),
-        ("cat; read -r x || echo 'no input'", Answer(0, "no input\n")),
-        ("printf '\\377\\200'", Answer(0, b"\xff\x80".decode(errors="surrogateescape"))),
-        ('id -u; echo "${HOME:+home}"', Answer(0, "0\nhome\n")),
-        ("sleep 0.1 & wait; echo waited", Answer(0, "waited\n")),
-        (r"echo 'CORP\\nobody' '\tab' '\c'", Answer(0, "CORP\\\\nobody \\tab \\c\n")),
+        ("echo a; echo b >&2; exit 3", ScriptResult(3, "a\n", "b\n")),
+        ("printf 'no line feed'", ScriptResult(0, "no line feed")),
+        ("cat; read -r x || echo 'no input'", ScriptResult(0, "no input\n")),
+        ("printf '\\377\\200'", ScriptResult(0, b"\xff\x80".decode(errors="surrogateescape"))),
+        ('id -u; echo "${HOME:+home}"', ScriptResult(0, "0\nhome\n")),
+        ("sleep 0.1 & wait; echo waited", ScriptResult(0, "waited\n")),
+        (r"echo 'CORP\\nobody' '\tab' '\c'", ScriptResult(0, "CORP\\\\nobody \\tab \\c\n")),
     ],
 )
-def test_a_script_returns_output_and_exit_code(c: Context, script: str, answer: Answer) -> None:
+def test_a_script_returns_output_and_exit_code(c: Context, script: str, answer: ScriptResult) -> None:
     assert target.run(c, script) == answer
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fabfile import facts, sudo, target
-from fabfile.carry import Answer
+from fabfile.carry import ScriptResult
 from fabfile.errors import Failed
 from fabfile.facts.query import Query
 from fabfile.paths import REPOSITORY
@@ -35,7 +35,7 @@ def test_the_second_run_makes_no_login(server: sshd.Server, connect: Connect, so
     for _ in range(3):
         machine = connect()
         answer = target.run(machine, "cat; read -r x || echo none; printf 'é\\377'; echo x >&2; exit 3")
-        assert answer == Answer(3, b"none\n\xc3\xa9\xff".decode(errors="surrogateescape"), "x\n")
+        assert answer == ScriptResult(3, b"none\n\xc3\xa9\xff".decode(errors="surrogateescape"), "x\n")
         assert facts.gather(machine, Query()).system.arch
         assert not machine.is_connected, "there is no connection of our own"
     assert warm.logins(server) == before + 1
@@ -153,7 +153,7 @@ def test_through_a_gateway(server: sshd.Server, connect: Connect, jump: tuple[ss
     before = warm.logins(server)
     for _ in range(2):
         machine = connect(more=f"{gate}known_hosts = '{known}'\n", known_hosts=known, gateway="gate")
-        assert target.run(machine, "echo in; exit 3") == Answer(3, "in\n") and not machine.gateway.is_connected
+        assert target.run(machine, "echo in; exit 3") == ScriptResult(3, "in\n") and not machine.gateway.is_connected
     assert (warm.logins(server), warm.logins(through)) == (before + 1, 1)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from fabfile.errors import Refused
 from fabfile.exchange import importing
-from fabfile.exchange.ansible import Source, expand
+from fabfile.exchange.ansible import AnsibleInventory, expand
 from fabfile.exchange.translation import KEYS
 
 RECORDS = Path(__file__).with_name("records")
@@ -82,14 +82,14 @@ def test_what_is_no_range_is_refused(pattern: str) -> None:
 
 
 def test_all_hosts_together_are_bounded() -> None:
-    source = Source("f")
+    source = AnsibleInventory("f")
     source.add_hosts("a", "a[1:20000]", 1)
     with pytest.raises(Refused, match="f, line 2: too many hosts"):
         source.add_hosts("a", "b", 2)
 
 
 def test_a_group_within_itself_is_refused() -> None:
-    source = Source("f")
+    source = AnsibleInventory("f")
     for name, child in (("a", "b"), ("b", "c"), ("c", "a")):
         source.group(name).children[child] = None
     with pytest.raises(Refused, match="is within itself"):

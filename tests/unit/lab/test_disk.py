@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 
 from fabfile.errors import Refused
 from fabfile.lab import disk, machines, vm
-from fabfile.lab.disk import Disk
+from fabfile.lab.disk import LabDisk
 from fabfile.lab.image import Image
 from fabfile.lab.kinds import KINDS, qemu, uml
 from fabfile.lab.kinds.kind import letters
 from fabfile.lab.kinds.uml_block import PIECE
 from fabfile.lab.vm import Vm
 
-PLAIN, LARGE_BLOCKS, READ_ONLY = Disk("1G"), Disk("1G", block=4096), Disk("1G", read_only=True)
-NO_DISCARD, HUGE = Disk("1G", discard=False), Disk("20T")
+PLAIN, LARGE_BLOCKS, READ_ONLY = LabDisk("1G"), LabDisk("1G", block=4096), LabDisk("1G", read_only=True)
+NO_DISCARD, HUGE = LabDisk("1G", discard=False), LabDisk("20T")
 
 
-def machine(kind: str, *disks: Disk) -> Vm:
+def machine(kind: str, *disks: LabDisk) -> Vm:
     """A machine that does not run."""
     return Vm(Path("/lab/lab-1"), kind, "bookworm", Path("/image"), 1, disks=disks)
 
@@ -81,7 +81,7 @@ def test_more_disks_than_a_machine_can_have_are_refused_before_anything_is_done(
 )
 def test_an_impossible_disk_is_refused(options: dict[str, Any], what: str) -> None:
     with pytest.raises(Refused) as refused:
-        disk.disks([Disk(**options)])
+        disk.disks([LabDisk(**options)])
     assert refused.value.what.startswith(what)
 
 
@@ -91,12 +91,12 @@ def test_a_machine_is_read_with_its_disks(tmp_path: Path) -> None:
     assert vm.read(tmp_path) == written
     file = tmp_path / vm.FILE
     file.write_text(file.read_text().replace("1G", "1"))
-    with pytest.raises(vm.Broken, match="'1' is not a size"):
+    with pytest.raises(vm.BrokenMachine, match="'1' is not a size"):
         vm.read(tmp_path)
 
 
 def test_qemu_is_told_of_each_sort_of_disk() -> None:
-    new = machine("tcg", PLAIN, LARGE_BLOCKS, Disk("1G", physical=4096), READ_ONLY, NO_DISCARD, HUGE)
+    new = machine("tcg", PLAIN, LARGE_BLOCKS, LabDisk("1G", physical=4096), READ_ONLY, NO_DISCARD, HUGE)
     command = list(map(str, qemu.command(new, Image("bookworm", new.image), (), ())))
     drives = [word for word in command if word.startswith("file=/lab/lab-1/disk")][1:]
     assert drives[0] == "file=/lab/lab-1/disk2.raw,format=raw,if=none,id=lab-disk2,discard=unmap"
@@ -117,7 +117,7 @@ def test_qemu_is_told_of_each_sort_of_disk() -> None:
 def test_user_mode_linux_is_told_of_each_sort_of_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "root.img").touch()
     monkeypatch.setattr("fabfile.lab.process.spawn", lambda *args: None)
-    sorts = (PLAIN, LARGE_BLOCKS, Disk("1G", physical=4096), READ_ONLY, NO_DISCARD, HUGE)
+    sorts = (PLAIN, LARGE_BLOCKS, LabDisk("1G", physical=4096), READ_ONLY, NO_DISCARD, HUGE)
     new = msgspec.structs.replace(machine("uml", *sorts), directory=tmp_path)
     KINDS["uml"].start(new, Image("bookworm", tmp_path))
     told = json.loads((tmp_path / uml.SETTINGS).read_text())
@@ -139,7 +139,7 @@ def test_user_mode_linux_is_told_of_each_sort_of_disk(monkeypatch: pytest.Monkey
 
 @given(st.integers(1, disk.LARGEST >> 10))
 def test_the_files_of_a_disk_are_as_large_as_the_disk_together(kibibytes: int) -> None:
-    files = uml._files(2, Disk(f"{kibibytes}K"))
+    files = uml._files(2, LabDisk(f"{kibibytes}K"))
     *first, last = files.values()
     assert sum(files.values()) == kibibytes << 10
     assert {*first} <= {PIECE} and 0 < last <= PIECE

@@ -8,10 +8,10 @@ import msgspec
 
 from fabfile.boltwriter import Content, dump
 from fabfile.pool.maintain.containerd_records import CONTENT, TOP
-from fabfile.pool.maintain.thin_devices import KINDS, STATES, Entry, Snapshot
+from fabfile.pool.maintain.thin_devices import KINDS, STATES, DatabaseEntry, Snapshot
 
 
-def pool(entries: Mapping[str, Entry], last: int, marks: Mapping[int, int] | None = None) -> bytes:
+def pool(entries: Mapping[str, DatabaseEntry], last: int, marks: Mapping[int, int] | None = None) -> bytes:
     """`POOL.db`."""
     devices = {
         name.encode(): msgspec.json.encode(

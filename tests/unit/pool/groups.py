@@ -13,7 +13,7 @@ from fabfile.facts import pool as pool_facts
 from fabfile.facts.files import FileFact
 from fabfile.facts.lvm import Lvm
 from fabfile.facts.record import LvmRecord
-from fabfile.facts.volume_group import Group, Volume
+from fabfile.facts.volume_group import LogicalVolume, VolumeGroup
 from fabfile.inventory import Host, Pool
 from fabfile.plan import Change, File
 from fabfile.pool import units
@@ -77,7 +77,7 @@ def made(want: Pool | None = None, **changes: Any) -> Facts:
     """The machine after the plan for an empty one was applied."""
     want = want or asked()
     content = written(plan(fresh(), want))
-    volume = Volume(
+    volume = LogicalVolume(
         "thinpool",
         "thin-pool",
         4095 << 22,
@@ -91,7 +91,9 @@ def made(want: Pool | None = None, **changes: Any) -> Facts:
         "monitored",
         "volume-uuid",
     )
-    group = Group("group-uuid", 4 << 20, 5119, 920, 0, "wz--n-", "", ("/dev/vdb",), {"thinpool": volume}, "containerd")
+    group = VolumeGroup(
+        "group-uuid", 4 << 20, 5119, 920, 0, "wz--n-", "", ("/dev/vdb",), {"thinpool": volume}, "containerd"
+    )
     conf = units.conf(NAME)
     ids = recorded(conf, content[conf].content, vg_uuid="group-uuid", lv_uuid="volume-uuid", pv_uuids=(PV,))
     content[conf] = msgspec.structs.replace(content[conf], content=identity.noted(content[conf].content, ids))

@@ -21,7 +21,7 @@ from fabfile.instance import Daemon
 from fabfile.outcome import TaskReport
 from fabfile.plan import Change
 from fabfile.pool import units
-from fabfile.pool.maintain.thin_devices import Entry, Snapshot
+from fabfile.pool.maintain.thin_devices import DatabaseEntry, Snapshot
 from tests.unit.fakes import Machine
 from tests.unit.pool import databases, groups, loops
 
@@ -94,7 +94,7 @@ def copies(name: str, numbers: Collection[int], prefix: str = "", *, box: int = 
         prefix: prefix for the names of the databases.
         box: number of the snapshot of a container `box`; 0: there is none.
     """
-    entries = {(of := f"{name}-snap-{number}"): Entry(number, of, "", "Deactivated", 1) for number in numbers}
+    entries = {(of := f"{name}-snap-{number}"): DatabaseEntry(number, of, "", "Deactivated", 1) for number in numbers}
     there = [Snapshot(number, f"default/{number}/k{number}", "Committed") for number in numbers]
     last = max(numbers, default=0)
     files = {f"{prefix}db": databases.pool(entries, last), f"{prefix}snap": databases.snapshots(there, last)}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 import pytest
 
-from fabfile.facts.instances import Config, Instances
+from fabfile.facts.instances import DevmapperSettings, Instances
 from fabfile.inventory import Host, Pool, on_instance
 from fabfile.pool.lookup import meant
 from tests.unit.steps.conftest import having
@@ -60,11 +60,13 @@ def test_an_active_pool_that_is_not_ours_may_be_meant() -> None:
 
 
 def test_where_containerd_keeps_the_database_of_a_direct_pool() -> None:
-    configs = {"/etc/containerd/two.toml": Config(pool=DM_NAME, pool_root="/srv/two")}
+    configs = {"/etc/containerd/two.toml": DevmapperSettings(pool=DM_NAME, pool_root="/srv/two")}
     there = Instances(settings={DM_NAME: DIRECT}, configs=configs)
     host = on_instance(Host(name="a", instance="two"))
     assert meant(having(instances=there), host, "").dir == "/srv/two"
-    elsewhere = msgspec.structs.replace(there, configs={"/etc/containerd/two.toml": Config(pool="x", pool_root="/y")})
+    elsewhere = msgspec.structs.replace(
+        there, configs={"/etc/containerd/two.toml": DevmapperSettings(pool="x", pool_root="/y")}
+    )
     assert meant(having(instances=elsewhere), host, "").dir == TWO
 
 

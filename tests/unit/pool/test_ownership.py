@@ -9,7 +9,7 @@ import pytest
 
 from fabfile.errors import Refused
 from fabfile.facts import Facts, instances, pool
-from fabfile.facts.instances import Config, Instances
+from fabfile.facts.instances import DevmapperSettings, Instances
 from fabfile.instance import Daemon
 from fabfile.inventory import Host
 from fabfile.inventory import Pool as Settings
@@ -64,12 +64,12 @@ def test_what_another_containerd_uses_is_refused(daemon: Daemon, name: str, dir:
 @pytest.mark.parametrize(
     ("config", "evidence"),
     [
-        (Config(pool="two-pool"), "/etc/containerd/mine.toml names the pool two-pool"),
-        (Config(pool_root=TWO_DIR), f"names the directory {TWO_DIR}"),
-        (Config(root=TWO.root + "/"), f"names the root {TWO.root}"),
+        (DevmapperSettings(pool="two-pool"), "/etc/containerd/mine.toml names the pool two-pool"),
+        (DevmapperSettings(pool_root=TWO_DIR), f"names the directory {TWO_DIR}"),
+        (DevmapperSettings(root=TWO.root + "/"), f"names the root {TWO.root}"),
     ],
 )
-def test_a_containerd_that_somebody_made_by_hand_counts_too(config: Config, evidence: str) -> None:
+def test_a_containerd_that_somebody_made_by_hand_counts_too(config: DevmapperSettings, evidence: str) -> None:
     have = having(instances=Instances(configs={"/etc/containerd/mine.toml": config}))
     with pytest.raises(Refused) as refused:
         ownership.refuse_foreign(have, TWO, "two-pool", TWO_DIR)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fabfile.errors import Refused
 from fabfile.ssh import known_hosts
-from fabfile.ssh.known_hosts import Changed, Known, OtherKind, Revoked, Unknown
+from fabfile.ssh.known_hosts import Changed, HostEntries, OtherKind, Revoked, Unknown
 
 KEY, OTHER = (base64.b64encode(key).decode() for key in (b"the key", b"another key"))
 
@@ -39,7 +39,7 @@ def verdict(tmp_path: Path, text: str, host: str, port: int = 22) -> str:
     return whole
 
 
-def verified(known: Known) -> str:
+def verified(known: HostEntries) -> str:
     try:
         known.verify(b"the key")
     except OtherKind as other:

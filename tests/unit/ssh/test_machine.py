@@ -24,14 +24,14 @@ from fabfile.inventory import Host
 from fabfile.ssh import machine as machine_module
 from fabfile.ssh.failure import unreachable
 from fabfile.ssh.known_hosts import Changed, Revoked, Unknown
-from fabfile.ssh.known_lines import Entry
+from fabfile.ssh.known_lines import KnownKey
 from fabfile.ssh.machine import Machine
 from fabfile.ssh.ways import Ways
 
 HOST = Host(name="a", address="192.0.2.1", port=2222, user="admin", known_hosts="/k")
 KEYS = [paramiko.ECDSAKey.generate() for _ in range(2)]
 
-EXPECTED = Entry("ecdsa-sha2-nistp256", KEYS[1].asbytes())
+EXPECTED = KnownKey("ecdsa-sha2-nistp256", KEYS[1].asbytes())
 
 
 def reset(error: Exception) -> Exception:

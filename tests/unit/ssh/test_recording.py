@@ -13,12 +13,12 @@ import pytest
 from fabfile.errors import Failed, Refused
 from fabfile.ssh import known_hosts, recording
 from fabfile.ssh.hostkeys import Keys
-from fabfile.ssh.known_lines import Entry
+from fabfile.ssh.known_lines import KnownKey
 from fabfile.ssh.recording import record
 
 
-def entry(content: bytes, kind: str = "ssh-ed25519") -> Entry:
-    return Entry(kind, len(kind).to_bytes(4) + kind.encode() + content)
+def entry(content: bytes, kind: str = "ssh-ed25519") -> KnownKey:
+    return KnownKey(kind, len(kind).to_bytes(4) + kind.encode() + content)
 
 
 def host(name: str = "h", *keys: bytes, port: int = 22) -> Keys:

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabfile.errors import Refused
-from fabfile.ssh.known_lines import AUTHORITY, REVOKED, Entry
+from fabfile.ssh.known_lines import AUTHORITY, REVOKED, KnownKey
 from fabfile.ssh.route import CONFIG, KNOWN, Hop, Route
 
-KEY = Entry("ssh-ed25519", b"key")
+KEY = KnownKey("ssh-ed25519", b"key")
 HOP = Hop("192.0.2.1", 2222, "admin", 20, ("/home/a b/id",), True, (KEY,))
 ROUTE = Route((HOP,), 600)
 

@@ -23,12 +23,12 @@ PLUGIN = "io.containerd.snapshotter.v1.devmapper"
 NRI = "io.containerd.nri.v1.nri"
 
 
-def want(format: int, **changes: Any) -> settings.Want:
+def want(format: int, **changes: Any) -> settings.ContainerdSettings:
     values: dict[str, Any] = {
         "format": format, "pool": "pool", "root": "/srv/pool", "base_image_size": "10GB", "bin_dir": "/usr/local/bin",
         "arch": "amd64",
     }  # fmt: skip
-    return settings.Want(**(values | changes))
+    return settings.ContainerdSettings(**(values | changes))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.containerd import Containerd
 from fabfile.facts.files import FileFact
-from fabfile.facts.instances import Config, Instances
+from fabfile.facts.instances import DevmapperSettings, Instances
 from fabfile.facts.versions import NAMES, Versions
 from fabfile.instance import OURS, Daemon
 from fabfile.steps import foreign
@@ -24,7 +24,7 @@ PROGRAMS = {f"/usr/local/bin/{name}": "" for name in ("containerd", "containerd-
 def upstream(**changes: object) -> Facts:
     """A machine with upstream's tarball, and the pool of its documentation."""
     versions = {name: Versions(links=PROGRAMS | {"/usr/local/sbin/runc": ""}) for name in NAMES}
-    configs = {DAEMON.config: Config("", "devpool", DIR, "10GB")}
+    configs = {DAEMON.config: DevmapperSettings("", "devpool", DIR, "10GB")}
     there = having(
         versions=versions,
         containerd=Containerd(active=True),

@@ -21,17 +21,17 @@ TABLE = "[plugins.'io.containerd.snapshotter.v1.devmapper']"
 PREFACE = f"version = {{}}\nimports = ['{OTHER}']\n"
 
 
-def wanted(format: int = 2, **changes: Any) -> overrides.Wanted:
+def wanted(format: int = 2, **changes: Any) -> overrides.Requirements:
     values: dict[str, Any] = {
         "daemon": Daemon(), "format": format, "pool": "pool", "root": "/srv/pool", "base_image_size": "10GB",
         "arch": "amd64",
     }  # fmt: skip
-    return overrides.Wanted(**(values | changes))
+    return overrides.Requirements(**(values | changes))
 
 
 def text(format: int) -> str:
     """Our config.toml, with an import of somebody else's."""
-    ours = settings.Want(format, "pool", "/srv/pool", "10GB", "/usr/local/bin", "amd64")
+    ours = settings.ContainerdSettings(format, "pool", "/srv/pool", "10GB", "/usr/local/bin", "amd64")
     return settings.edited(PREFACE.format(format) if format > 1 else f"imports = ['{OTHER}']\n", ours)
 
 
@@ -113,7 +113,9 @@ def test_unpacking_has_to_know_both_snapshotters() -> None:
 def test_an_instance_must_not_take_the_socket_of_nri() -> None:
     dump = facts.values({"plugins": {"io.containerd.nri.v1.nri": {"socket_path": "/var/run/nri/nri.sock"}}})
     two = wanted(3, daemon=Daemon("two"))
-    ours = settings.edited(None, settings.Want(3, "pool", "/srv/pool", "10GB", "/usr/local/bin", "amd64", "two"))
+    ours = settings.edited(
+        None, settings.ContainerdSettings(3, "pool", "/srv/pool", "10GB", "/usr/local/bin", "amd64", "two")
+    )
     config = Config((facts.source(two.daemon.config, ours),), dump=dump)
     (one,) = overrides.find_overrides(
         having(config=config, files={two.daemon.config: FileFact(ours, 0o644)}), two, ours
@@ -124,7 +126,9 @@ def test_an_instance_must_not_take_the_socket_of_nri() -> None:
 
 def test_imports_that_our_own_edit_leaves_out_do_not_count() -> None:
     there = have(2, "root = '/data'")
-    fresh = settings.edited(None, settings.Want(2, "pool", "/srv/pool", "10GB", "/usr/local/bin", "amd64"))
+    fresh = settings.edited(
+        None, settings.ContainerdSettings(2, "pool", "/srv/pool", "10GB", "/usr/local/bin", "amd64")
+    )
     assert overrides.find_overrides(there, wanted(2), fresh) == []
 
 

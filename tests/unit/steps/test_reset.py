@@ -157,15 +157,15 @@ def test_what_a_remaining_pool_needs_stays(machine: Make, name: str) -> None:
     ("config", "files", "ours"),
     [
         (None, {}, False),
-        (instances.Config(), {}, False),
-        (instances.Config(pool="another"), UNIT, False),
+        (instances.DevmapperSettings(), {}, False),
+        (instances.DevmapperSettings(pool="another"), UNIT, False),
         (None, {Daemon().unit_path: FileFact("[Unit]\n", 0o644)}, False),
         (None, UNIT, True),
-        (instances.Config(pool=NAME), {}, True),
+        (instances.DevmapperSettings(pool=NAME), {}, True),
     ],
 )
 def test_the_default_containerd_goes_with_the_pool_only_if_it_is_on_it_or_ours(
-    machine: Make, config: instances.Config | None, files: dict[str, FileFact], ours: bool
+    machine: Make, config: instances.DevmapperSettings | None, files: dict[str, FileFact], ours: bool
 ) -> None:
     have = on_files()
     configs = {Daemon().config: config} if config else {}

@@ -14,7 +14,7 @@ from fabfile.steps import settings, teardown
 from tests.unit.steps.conftest import having, with_versions
 
 DAEMON = Daemon()
-WANT = settings.Want(2, "pool", "/srv/pool", "10GB", "/usr/local/bin", "amd64")
+WANT = settings.ContainerdSettings(2, "pool", "/srv/pool", "10GB", "/usr/local/bin", "amd64")
 
 
 def plan(**changes: object) -> list[Change]:
@@ -73,7 +73,7 @@ values = st.one_of(st.integers(-9, 9), st.text("abc", max_size=3))
 def test_exactly_what_was_added_is_removed(mine: dict[str, object], format: int) -> None:
     lines = [f"{key} = {value!r}" for key, value in mine.items()]
     before = "\n".join([f"version = {format}", *lines]) + "\n"
-    want = settings.Want(format, "pool", "/srv/pool", "10GB", "/usr/local/bin", "amd64")
+    want = settings.ContainerdSettings(format, "pool", "/srv/pool", "10GB", "/usr/local/bin", "amd64")
     after = settings.cleared(settings.edited(before, want))
     assert after is not None
     assert tomllib.loads(after) == tomllib.loads(before)

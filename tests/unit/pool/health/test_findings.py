@@ -10,7 +10,7 @@ from fabfile.facts.instances import Instances
 from fabfile.facts.lvm import Lvm
 from fabfile.facts.pool import Place, Pool
 from fabfile.facts.units import Unit, Units
-from fabfile.facts.volume_group import Group
+from fabfile.facts.volume_group import VolumeGroup
 from fabfile.plan import Command
 from fabfile.pool import units
 from fabfile.pool.health.findings import pool_findings
@@ -68,7 +68,7 @@ def test_a_lack_of_room_on_the_file_system_comes_first() -> None:
 
 def test_a_direct_pool_gets_a_disk_where_its_group_has_no_room() -> None:
     def hint(extents: int) -> str:
-        group = Group("u-u-i-d", 4 * MIB, 25600, extents, 0, "wz--n-", "", ("/dev/vdb",), {})
+        group = VolumeGroup("u-u-i-d", 4 * MIB, 25600, extents, 0, "wz--n-", "", ("/dev/vdb",), {})
         now = msgspec.structs.replace(full("queue"), place=None, data=None)
         on_disks = Instances(settings={NAME: groups.RECORD})
         said, *_ = pool_findings(msgspec.structs.replace(machine(now), lvm=Lvm({}, (group,)), instances=on_disks), NAME)

@@ -13,7 +13,7 @@ from fabfile.facts import Facts, under
 from fabfile.facts import pool as facts
 from fabfile.facts.instances import Instances
 from fabfile.facts.pool import Place, Pool
-from fabfile.facts.under import Loop, Volume
+from fabfile.facts.under import BackingVolume, Loop
 from fabfile.pool import units
 from fabfile.pool.health import missing
 from fabfile.pool.health.findings import down
@@ -91,27 +91,27 @@ def test_a_mount_is_known_by_the_uuid_of_its_file_system() -> None:
     ("volume", "says"),
     [
         (None, "LVM does not know the volume group vg"),
-        (Volume(), "LVM does not know the volume group vg"),
+        (BackingVolume(), "LVM does not know the volume group vg"),
         (
-            Volume(hidden=("/dev/vdb",), hides={"filter": '["r|vdb|"]'}),
+            BackingVolume(hidden=("/dev/vdb",), hides={"filter": '["r|vdb|"]'}),
             'LVM ignores /dev/vdb of vg: lvm.conf says filter = ["r|vdb|"]',
         ),
-        (Volume(group_free=0), "there is no volume vg/lv"),
+        (BackingVolume(group_free=0), "there is no volume vg/lv"),
         (
-            Volume(group_free=0, size=1, uuid="u-2", attr="-wi-a-----"),
+            BackingVolume(group_free=0, size=1, uuid="u-2", attr="-wi-a-----"),
             "vg/lv is another volume: its UUID is u-2, the pool's is u-1",
         ),
-        (Volume(group_free=0, size=1, uuid="u-1", attr="-wi-a---p-"), "a disk of the volume vg/lv is missing"),
-        (Volume(group_free=0, size=1, uuid="u-1", attr="-wi-------"), "is not active: lvchange -ay vg/lv"),
+        (BackingVolume(group_free=0, size=1, uuid="u-1", attr="-wi-a---p-"), "a disk of the volume vg/lv is missing"),
+        (BackingVolume(group_free=0, size=1, uuid="u-1", attr="-wi-------"), "is not active: lvchange -ay vg/lv"),
     ],
 )
-def test_a_missing_volume_is_named(volume: Volume | None, says: str) -> None:
+def test_a_missing_volume_is_named(volume: BackingVolume | None, says: str) -> None:
     (said,) = found(known(machine(Pool(volume=volume)), VOLUME="vg/lv", VOLUME_UUID="u-1"))
     assert says in said
 
 
 def test_a_volume_about_which_lvm_could_not_be_asked_is_not_missing() -> None:
-    have = known(machine(Pool(volume=Volume(suspended=("other",)))), VOLUME="vg/lv", VOLUME_UUID="u-1")
+    have = known(machine(Pool(volume=BackingVolume(suspended=("other",)))), VOLUME="vg/lv", VOLUME_UUID="u-1")
     assert found(have) == []
     assert [one.hint for one in down(have, NAME)][:1] == ["dmsetup resume other"]
 

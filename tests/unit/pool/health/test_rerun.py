@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabfile.facts import record as records
-from fabfile.facts.instances import Config
+from fabfile.facts.instances import DevmapperSettings
 from fabfile.facts.record import Record
 from fabfile.facts.units import Unit, Units
 from fabfile.inventory import Pool
@@ -79,13 +79,13 @@ def test_the_command_requests_the_existing_pool(asked: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("unit", "config", "says"),
     [
-        (Unit("loaded", "inactive"), Config(pool=NAME), "containerd.service"),
-        (Unit("loaded", "failed"), Config(pool=NAME), "containerd.service"),
-        (Unit("loaded", "active"), Config(pool=NAME), ""),
-        (Unit("loaded", "inactive"), Config(pool="other"), ""),
+        (Unit("loaded", "inactive"), DevmapperSettings(pool=NAME), "containerd.service"),
+        (Unit("loaded", "failed"), DevmapperSettings(pool=NAME), "containerd.service"),
+        (Unit("loaded", "active"), DevmapperSettings(pool=NAME), ""),
+        (Unit("loaded", "inactive"), DevmapperSettings(pool="other"), ""),
         (Unit("loaded", "inactive"), None, ""),
-        (Unit("not-found", "inactive"), Config(pool=NAME), ""),
-        (Unit("masked", "inactive"), Config(pool=NAME), ""),
+        (Unit("not-found", "inactive"), DevmapperSettings(pool=NAME), ""),
+        (Unit("masked", "inactive"), DevmapperSettings(pool=NAME), ""),
     ],
 )
 def test_a_containerd_that_is_on_the_pool_and_does_not_run_is_named(unit: Unit, config: Any, says: str) -> None:

@@ -12,7 +12,7 @@ from fabfile.facts import Facts
 from fabfile.facts.lvm import Hidden
 from fabfile.facts.pool import Pool as Now
 from fabfile.facts.units import Unit, Units
-from fabfile.facts.volume_group import Volume
+from fabfile.facts.volume_group import LogicalVolume
 from fabfile.pool import units
 from fabfile.pool.health import usable
 from fabfile.pool.health.findings import pool_findings
@@ -50,7 +50,7 @@ def hidden(key: str, value: str) -> Facts:
 def with_thin(have: Facts) -> Facts:
     """The machine with a thin volume of LVM's own in the pool."""
     assert have.lvm and have.lvm.group
-    other = Volume("other", "thin", 1 << 30, pool="thinpool", thin=1, uuid="u-1")
+    other = LogicalVolume("other", "thin", 1 << 30, pool="thinpool", thin=1, uuid="u-1")
     return with_group(have, volumes=have.lvm.group.volumes | {"other": other})
 
 

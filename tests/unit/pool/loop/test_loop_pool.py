@@ -10,11 +10,11 @@ import pytest
 from fabfile import keyvalue
 from fabfile.errors import Refused
 from fabfile.facts.pool import Place, Pool, Table
-from fabfile.facts.under import Volume
+from fabfile.facts.under import BackingVolume
 from fabfile.plan import Command, File
 from fabfile.pool import units
 from fabfile.pool.loop import identity, loop_pool
-from fabfile.pool.loop.volume import Volume as VolumeAsked
+from fabfile.pool.loop.volume import VolumeSpec as VolumeAsked
 from fabfile.sizes import GIB, MIB
 from tests.unit import typed
 from tests.unit.pool.loops import NAME, ROOM, machine, pool, want
@@ -37,7 +37,7 @@ def test_a_file_system_with_less_room_is_said_to_be_overcommitted() -> None:
 
 
 def test_a_directory_is_made_only_in_containerd_s_own_and_under_a_volume() -> None:
-    lacks = having(pool=Pool(place=ROOM, missing=1, volume=Volume(group_free=20 * GIB)))
+    lacks = having(pool=Pool(place=ROOM, missing=1, volume=BackingVolume(group_free=20 * GIB)))
     with pytest.raises(Refused, match="no directory /srv/pool") as refused:
         loop_pool.plan(lacks, want(), None)
     assert refused.value.hint == "if it is right: mkdir -p /srv/pool"

@@ -8,7 +8,7 @@ import pytest
 from fabfile.errors import Refused
 from fabfile.facts.files import FileFact
 from fabfile.facts.pool import Pool as PoolFact
-from fabfile.facts.under import Volume as Under
+from fabfile.facts.under import BackingVolume as Under
 from fabfile.plan import Change
 from fabfile.pool import remove, units
 from fabfile.pool.loop import fstab, volume

@@ -11,23 +11,23 @@ from fabfile.facts import disks
 from fabfile.facts.disks import Disk
 from fabfile.facts.files import FileFact
 from fabfile.facts.pool import Backing, Pool
-from fabfile.facts.under import Volume
+from fabfile.facts.under import BackingVolume
 from fabfile.plan import Change, Command
 from fabfile.pool.loop import fstab, volume
 from fabfile.sizes import GIB, MIB
 from tests.unit.pool import loops
 from tests.unit.steps.conftest import having
 
-WANT = volume.Volume("datavg", "lvdevm", 15 * GIB, "/srv/pool")
-ROOM = Volume(group_free=20 * GIB, extent=4 * MIB)
+WANT = volume.VolumeSpec("datavg", "lvdevm", 15 * GIB, "/srv/pool")
+ROOM = BackingVolume(group_free=20 * GIB, extent=4 * MIB)
 CONF = "/etc/devmapper-pool/pool.conf"
 EXT4 = ("signature ext4,0x438,precious", "signature ext4,,")
 
 
-def there(**changes: Any) -> Volume:
+def there(**changes: Any) -> BackingVolume:
     """The requested volume, empty."""
     made: dict[str, Any] = {"group_free": 0, "size": 15 * GIB, "extent": 4 * MIB, "uuid": "u-1", "attr": "-wi-a-----"}
-    return Volume(**made | changes)
+    return BackingVolume(**made | changes)
 
 
 def inspected(*found: str) -> Disk:
@@ -37,12 +37,14 @@ def inspected(*found: str) -> Disk:
     return disk
 
 
-def changes(now: Volume | None, *found: str, recorded: dict[str, str] | None = None, **pool: Any) -> list[Change]:
+def changes(
+    now: BackingVolume | None, *found: str, recorded: dict[str, str] | None = None, **pool: Any
+) -> list[Change]:
     have = having(pool=Pool(volume=now, **pool), disks=(inspected(*found),))
     return volume.changes(have, WANT, "pool", CONF, loops.record(**recorded) if recorded else None)
 
 
-def plan(now: Volume | None, *found: str, recorded: dict[str, str] | None = None, **pool: Any) -> list[str]:
+def plan(now: BackingVolume | None, *found: str, recorded: dict[str, str] | None = None, **pool: Any) -> list[str]:
     return [change.why for change in changes(now, *found, recorded=recorded, **pool)]
 
 
@@ -75,18 +77,18 @@ def test_what_is_made_is_recorded_at_once_and_the_look_is_repeated_before() -> N
     ("now", "what"),
     [
         (None, "no volume group 'datavg'"),
-        (Volume(group_free=None), "no volume group 'datavg'"),
-        (Volume(suspended=("other",)), "LVM cannot be queried while other is suspended"),
-        (Volume(busy=True), "LVM did not answer within 60 s"),
-        (Volume(hidden=("/dev/vdb",), hides={"use_devicesfile": "1"}), "LVM ignores the volume group datavg"),
-        (Volume(group_free=GIB), "no room"),
+        (BackingVolume(group_free=None), "no volume group 'datavg'"),
+        (BackingVolume(suspended=("other",)), "LVM cannot be queried while other is suspended"),
+        (BackingVolume(busy=True), "LVM did not answer within 60 s"),
+        (BackingVolume(hidden=("/dev/vdb",), hides={"use_devicesfile": "1"}), "LVM ignores the volume group datavg"),
+        (BackingVolume(group_free=GIB), "no room"),
         (there(size=GIB), "another size"),
         (there(size=16 * GIB), "another size"),
         (there(attr="-wi-------"), "is not active"),
         (there(filesystem="ext4", mounted="/home"), "is mounted at /home"),
     ],
 )
-def test_what_is_in_the_way_of_a_volume_is_named(now: Volume | None, what: str) -> None:
+def test_what_is_in_the_way_of_a_volume_is_named(now: BackingVolume | None, what: str) -> None:
     with pytest.raises(Refused, match=what):
         plan(now)
 
@@ -176,5 +178,5 @@ def test_no_volume_is_requested() -> None:
 
 def test_a_group_in_which_lvm_would_make_nothing_is_refused_before_anything_is_written() -> None:
     with pytest.raises(Refused, match="LVM would not make /dev/datavg/lvdevm") as refused:
-        plan(Volume(group_free=20 * GIB, extent=4 * MIB, against="Volume group datavg is exported"))
+        plan(BackingVolume(group_free=20 * GIB, extent=4 * MIB, against="Volume group datavg is exported"))
     assert refused.value.details == "Volume group datavg is exported"

@@ -11,7 +11,7 @@ from fabfile.errors import Refused
 from fabfile.facts import disks
 from fabfile.facts.lvm import Lvm
 from fabfile.facts.query import Query
-from fabfile.facts.volume_group import Group
+from fabfile.facts.volume_group import VolumeGroup
 from fabfile.outcome import as_json
 from fabfile.pool.lvm.candidates import offers, table
 from fabfile.pool.safety import disk_checks
@@ -20,7 +20,7 @@ from tests.unit.pool.groups import SETTINGS, empty
 from tests.unit.steps.conftest import having
 
 LOOKS = disks.parse(recorded("disks", "catalogue"))
-GROUP = Group("uuid", 4 << 20, 74, 74, 0, "wz--n-", "", ("/dev/vdc",), {}, "data")
+GROUP = VolumeGroup("uuid", 4 << 20, 74, 74, 0, "wz--n-", "", ("/dev/vdc",), {}, "data")
 
 
 def test_every_disk_is_offered_or_says_what_its_refusal_says() -> None:

@@ -12,9 +12,9 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.files import FileFact
 from fabfile.facts.instances import Instances
-from fabfile.facts.lvm import Device, Hidden, Lvm
+from fabfile.facts.lvm import Hidden, Lvm, PhysicalDevice
 from fabfile.facts.pool import Pool as PoolFact
-from fabfile.facts.volume_group import Volume
+from fabfile.facts.volume_group import LogicalVolume
 from fabfile.plan import Change, Command, File, words
 from fabfile.pool import remove, units
 from fabfile.pool.lvm import identity
@@ -55,7 +55,7 @@ def plan_told(have: Facts, **changes: str) -> list[Change]:
     return remove.plan(*told(going(have, DIRECT), have, **changes))
 
 
-def with_volumes(have: Facts, *more: Volume, **changes: Any) -> Facts:
+def with_volumes(have: Facts, *more: LogicalVolume, **changes: Any) -> Facts:
     """The same machine with more volumes in the group."""
     assert have.lvm
     assert have.lvm.group
@@ -64,11 +64,11 @@ def with_volumes(have: Facts, *more: Volume, **changes: Any) -> Facts:
 
 def test_a_group_that_existed_before_or_has_other_volumes_stays() -> None:
     have = with_disk(groups.made())
-    changes = plan_told(with_volumes(have, Volume("mine", "linear", 1 << 30, uuid="theirs")))
+    changes = plan_told(with_volumes(have, LogicalVolume("mine", "linear", 1 << 30, uuid="theirs")))
     assert "remove_vg" not in scripts(changes)
     assert "leave_vg containerd group-uuid /dev/vdb" in scripts(changes)  # which leaves a disk that others use
     assert "remove containerd/thinpool, 16.0G; the volume group stays, with mine" in whys(changes)
-    left = with_volumes(have, Volume("mine", "linear", 1 << 30, uuid="theirs"))
+    left = with_volumes(have, LogicalVolume("mine", "linear", 1 << 30, uuid="theirs"))
     assert left.lvm
     assert left.lvm.group
     alone = groups.with_group(left, volumes={"mine": left.lvm.group.volumes["mine"]})
@@ -98,7 +98,7 @@ def test_the_disk_with_our_label_is_wiped_whatever_its_name() -> None:
 
 def test_volumes_kept_by_repairs_are_removed_by_identity_never_by_name() -> None:
     """N3: a volume of the user's with such a name."""
-    kept = [Volume(f"thinpool_meta{n}", "linear", 1 << 20, uuid=f"kept{n}") for n in (0, 1)]
+    kept = [LogicalVolume(f"thinpool_meta{n}", "linear", 1 << 20, uuid=f"kept{n}") for n in (0, 1)]
     changes = plan_told(with_volumes(with_disk(groups.made()), *kept), KEPT_UUIDS="kept1")
     (removed,) = [why for why in whys(changes) if why.startswith("remove containerd/")]
     assert removed.startswith("remove containerd/thinpool, containerd/thinpool_meta1, 16.0G; the volume group stays")
@@ -107,7 +107,7 @@ def test_volumes_kept_by_repairs_are_removed_by_identity_never_by_name() -> None
 
 def test_a_group_that_lost_a_disk_of_others_is_changed_only_with_force() -> None:
     """N2, N10."""
-    user = Volume("user", "linear", 1 << 30, uuid="theirs", partial=True)
+    user = LogicalVolume("user", "linear", 1 << 30, uuid="theirs", partial=True)
     have = with_volumes(with_disk(groups.made()), user, missing=1)
     pool = going(have, DIRECT)
     with pytest.raises(Refused) as refused:
@@ -128,7 +128,7 @@ def test_missing_identities_are_recorded_before_anything_is_removed() -> None:
     settings = keyvalue.settings(have.files[conf].content)
     text = "".join(f"{key}='{value}'\n" for key, value in settings.items() if key not in identity.KEYS)
     assert have.lvm
-    lvm = msgspec.structs.replace(have.lvm, devices={"/dev/vdb": Device(512, 20 * GIB, "vdb-serial")})
+    lvm = msgspec.structs.replace(have.lvm, devices={"/dev/vdb": PhysicalDevice(512, 20 * GIB, "vdb-serial")})
     have = msgspec.structs.replace(have, files=have.files | {conf: FileFact(text, 0o644)}, lvm=lvm)
     changes = remove.plan(have, going(have, DIRECT))
     recorded = next(change for change in changes if isinstance(change, File) and change.path == conf)
@@ -138,7 +138,7 @@ def test_missing_identities_are_recorded_before_anything_is_removed() -> None:
 
 
 def test_a_group_is_handed_over_to_another_pool_of_ours_in_it() -> None:
-    have = with_volumes(with_disk(groups.made()), Volume("second", "thin-pool", 1 << 30, uuid="u-second"))
+    have = with_volumes(with_disk(groups.made()), LogicalVolume("second", "thin-pool", 1 << 30, uuid="u-second"))
     theirs = groups.RECORD | {"LV": "second", "VG_UUID": "group-uuid", "OWN_GROUP": "no", "PV_UUIDS": "", "DISKS": "x"}
     have = msgspec.structs.replace(have, instances=Instances(settings={"containerd-second": theirs}))
     changes = plan_told(have)

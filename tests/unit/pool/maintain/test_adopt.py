@@ -12,7 +12,7 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts import config as configs
 from fabfile.facts.files import FileFact
-from fabfile.facts.instances import Config, Instances
+from fabfile.facts.instances import DevmapperSettings, Instances
 from fabfile.facts.pool import Backing, Place, Pool, Status, Table
 from fabfile.facts.under import Loop
 from fabfile.instance import Daemon
@@ -50,7 +50,7 @@ def pool(**changes: Any) -> Pool:
 
 def machine(now: Pool | None = None, names: str = "devpool", root: str = DIR) -> Facts:
     """A machine with that pool, and a containerd that is configured for it."""
-    theirs = Instances({DAEMON.config: Config("", names, root, "10GB")}, {}, frozenset({"devpool"}))
+    theirs = Instances({DAEMON.config: DevmapperSettings("", names, root, "10GB")}, {}, frozenset({"devpool"}))
     return having(pool=now or pool(), instances=theirs)
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import msgspec
 
 from fabfile.pool.maintain import changes_since, containerd_records, thin_devices
-from fabfile.pool.maintain.containerd_records import Affected, Container, Image, Known
-from fabfile.pool.maintain.thin_devices import Entry, Snapshot, View
+from fabfile.pool.maintain.containerd_records import Affected, Container, Image, SnapshotRecord
+from fabfile.pool.maintain.thin_devices import DatabaseEntry, Snapshot, View
 from tests.unit.pool import databases
 
 
 def known(entries: dict[int, int], kinds: dict[int, str]) -> View:
     """A view made of snapshot number → thin id, and number → kind."""
-    names = {f"pool-snap-{n}": Entry(id, f"pool-snap-{n}", "", "Activated", 1) for n, id in entries.items()}
+    names = {f"pool-snap-{n}": DatabaseEntry(id, f"pool-snap-{n}", "", "Activated", 1) for n, id in entries.items()}
     return View({}, (), names, {n: Snapshot(n, f"default/{n}/k", kind) for n, kind in kinds.items()})
 
 
@@ -64,7 +64,7 @@ def affected(lost: list[str], containers: dict[str, str] | None = None) -> Affec
     return containerd_records.affected(there, lost)
 
 
-def keys(found: tuple[Known, ...]) -> list[str]:
+def keys(found: tuple[SnapshotRecord, ...]) -> list[str]:
     return [one.key for one in found]
 
 

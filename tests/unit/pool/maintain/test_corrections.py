@@ -13,12 +13,16 @@ from fabfile.pool.maintain import thin_devices
 from fabfile.pool.maintain.corrections import corrections
 from fabfile.pool.maintain.database_files import Files
 from fabfile.pool.maintain.disagreements import lines, orphans
-from fabfile.pool.maintain.thin_devices import Device, Entry, Snapshot, Thin, View
+from fabfile.pool.maintain.thin_devices import DatabaseEntry, MappedDevice, Snapshot, Thin, View
 from tests.unit.pool import databases
 
 
 def compared(
-    ids: set[int], entries: list[Entry], there: list[Snapshot], devices: tuple[Device, ...] = (), last: int = 99
+    ids: set[int],
+    entries: list[DatabaseEntry],
+    there: list[Snapshot],
+    devices: tuple[MappedDevice, ...] = (),
+    last: int = 99,
 ) -> tuple[View, Files]:
     files = Files(databases.pool({of.name: of for of in entries}, last), databases.snapshots(there, last))
     return msgspec.structs.replace(
@@ -26,8 +30,8 @@ def compared(
     ), files
 
 
-def entry(number: int, id: int, state: str = "Deactivated") -> Entry:
-    return Entry(id, f"pool-snap-{number}", "", state, 10 << 30)
+def entry(number: int, id: int, state: str = "Deactivated") -> DatabaseEntry:
+    return DatabaseEntry(id, f"pool-snap-{number}", "", state, 10 << 30)
 
 
 def snapshot(number: int, parent: int = 0) -> Snapshot:
@@ -40,7 +44,7 @@ def test_consistent_records_need_no_correction() -> None:
 
 
 def test_an_entry_without_a_snapshot_is_removed_with_its_device_and_id() -> None:
-    device = Device("pool-snap-4", 3, open=False, number="254:7")
+    device = MappedDevice("pool-snap-4", 3, open=False, number="254:7")
     seen, files = compared({1, 3}, [entry(1, 1), entry(4, 3, "Activated")], [snapshot(1)], (device,))
     todo = corrections(seen, files, orphans(seen, running=False))
     assert (todo.devices, todo.ids, todo.lost) == ((device,), (3,), ())
@@ -52,7 +56,7 @@ def test_an_entry_without_a_snapshot_is_removed_with_its_device_and_id() -> None
 
 
 def test_a_device_that_is_open_keeps_its_id_and_its_entry() -> None:
-    device = Device("pool-snap-4", 3, open=True)
+    device = MappedDevice("pool-snap-4", 3, open=True)
     seen, files = compared({3}, [entry(4, 3, "Activated")], [], (device,))
     assert not corrections(seen, files, orphans(seen, running=False)).changes
 
@@ -115,7 +119,7 @@ def test_corrections_leave_only_losses(
     entries = [entry(number, id, state) for number, (id, state) in made.items()]
     # A parent has a lower number.
     owners = [snapshot(n, p if p in there and p < n else 0) for n, p in there.items()]
-    devices = tuple(Device(f"pool-snap-{n}", n, open=n % 5 == 0, number=f"254:{n}") for n in active)
+    devices = tuple(MappedDevice(f"pool-snap-{n}", n, open=n % 5 == 0, number=f"254:{n}") for n in active)
     seen, files = compared(ids, entries, owners, devices, last)
     todo = corrections(seen, files, orphans(seen, running=False))
     # Nothing that is intact and that a snapshot owns is touched.
@@ -139,13 +143,16 @@ def test_corrections_leave_only_losses(
     assert not (set(again.ids) - set(todo.ids)), "done in one go"
 
 
-def number(of: Entry) -> int:
+def number(of: DatabaseEntry) -> int:
     return int(of.name.rpartition("-")[2])
 
 
 def test_a_faulty_entry_with_an_intact_device_is_marked_good() -> None:
     """What containerd could not activate while the pool did not respond is not lost."""
-    layer, of = entry(1, 1, "Faulty"), Entry(2, "pool-snap-2", "pool-snap-1", "Faulty", 10 << 30, "invalid argument")
+    layer, of = (
+        entry(1, 1, "Faulty"),
+        DatabaseEntry(2, "pool-snap-2", "pool-snap-1", "Faulty", 10 << 30, "invalid argument"),
+    )
     running = Snapshot(2, "default/2/c", "Active", "default/1/key")
     seen, files = compared({1, 2}, [layer, of], [snapshot(1), running])
     todo = corrections(seen, files, orphans(seen, running=False))
@@ -182,8 +189,8 @@ def test_an_entry_that_the_next_start_would_mark_faulty_is_marked_good_before_it
 
 
 def test_a_device_that_maps_something_else_is_removed_only_if_it_can_be_activated_anew() -> None:
-    wrong = (Device("pool-snap-1", 7, open=False), Device("pool-snap-2", None, open=False, target="error"))
-    others = (Device("pool-snap-3", 8, open=True), Device("pool-snap-4", None, open=False, target="linear"))
+    wrong = (MappedDevice("pool-snap-1", 7, open=False), MappedDevice("pool-snap-2", None, open=False, target="error"))
+    others = (MappedDevice("pool-snap-3", 8, open=True), MappedDevice("pool-snap-4", None, open=False, target="linear"))
     seen, files = compared(
         {1, 2, 3, 4},
         [entry(n, n, "Activated") for n in (1, 2, 3, 4)],

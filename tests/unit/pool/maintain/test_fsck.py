@@ -18,17 +18,17 @@ from fabfile.facts.query import Query
 from fabfile.pool.maintain import comparison, database_files, disagreements, fsck, session, thin_devices
 from fabfile.pool.maintain.disagreements import Orphans
 from fabfile.pool.maintain.session import Session
-from fabfile.pool.maintain.thin_devices import Device, Entry, Snapshot, Thin, View
+from fabfile.pool.maintain.thin_devices import DatabaseEntry, MappedDevice, Snapshot, Thin, View
 from tests.unit.pool.loops import NAME, machine, record
 
 FOUND = Session(NAME, Query().daemon, record(), "/srv/pool", Query(), machine())
 
 
-def entry(id: int, state: str = "Activated", name: int = 0) -> Entry:
-    return Entry(id, f"pool-snap-{name or id}", "", state, 10 << 30)
+def entry(id: int, state: str = "Activated", name: int = 0) -> DatabaseEntry:
+    return DatabaseEntry(id, f"pool-snap-{name or id}", "", state, 10 << 30)
 
 
-def seen(ids: list[int], devices: list[Device], entries: list[Entry], **changes: Any) -> View:
+def seen(ids: list[int], devices: list[MappedDevice], entries: list[DatabaseEntry], **changes: Any) -> View:
     """A view, with snapshots for all entries unless others are given."""
     numbers = [disagreements.number(of.name) for of in entries]
     view = View(
@@ -45,15 +45,18 @@ def seen(ids: list[int], devices: list[Device], entries: list[Entry], **changes:
 @given(st.sets(st.integers(1, 99)), st.data(), st.booleans())
 def test_consistent_records_have_no_inconsistencies(ids: set[int], data: st.DataObject, running: bool) -> None:
     active = data.draw(st.sets(st.sampled_from(sorted(ids)))) if ids else set()
-    devices = [Device(f"pool-snap-{id}", id, open=True) for id in active]
+    devices = [MappedDevice(f"pool-snap-{id}", id, open=True) for id in active]
     entries = [entry(id, "Activated" if id in active else "Deactivated") for id in sorted(ids)]
     assert disagreements.orphans(seen(sorted(ids), devices, entries), running=running).count == 0
 
 
 def test_each_kind_is_named() -> None:
-    stranger, busy = Device("pool-lost", 3, open=False), Device("pool-snap-44", 4, open=True)
-    mixed, error = Device("pool-snap-1", 9, open=False), Device("pool-snap-5", None, open=True, target="error")
-    faulty = Entry(6, "pool-snap-6", "", "Faulty", 1, "no space")
+    stranger, busy = MappedDevice("pool-lost", 3, open=False), MappedDevice("pool-snap-44", 4, open=True)
+    mixed, error = (
+        MappedDevice("pool-snap-1", 9, open=False),
+        MappedDevice("pool-snap-5", None, open=True, target="error"),
+    )
+    faulty = DatabaseEntry(6, "pool-snap-6", "", "Faulty", 1, "no space")
     view = seen(
         [1, 3, 4, 5, 6, 7, 8],
         [stranger, busy, mixed, error],
@@ -93,7 +96,7 @@ def test_each_kind_is_named() -> None:
 
 
 def test_what_is_in_use_keeps_its_id() -> None:
-    assert disagreements.orphans(seen([4], [Device("other", 4, open=True)], []), running=False).ids == ()
+    assert disagreements.orphans(seen([4], [MappedDevice("other", 4, open=True)], []), running=False).ids == ()
 
 
 def test_a_transitional_entry_is_not_judged_while_containerd_runs() -> None:
@@ -103,7 +106,9 @@ def test_a_transitional_entry_is_not_judged_while_containerd_runs() -> None:
 
 
 def test_a_snapshot_that_is_being_created_is_not_judged() -> None:
-    making = seen([1, 2], [Device("pool-snap-2", 2, open=True)], [entry(1, "Deactivated"), entry(2)], last_number=1)
+    making = seen(
+        [1, 2], [MappedDevice("pool-snap-2", 2, open=True)], [entry(1, "Deactivated"), entry(2)], last_number=1
+    )
     making = msgspec.structs.replace(making, snapshots={1: Snapshot(1, "k", "Committed")})
     assert disagreements.orphans(making, running=True).count == 0
     assert disagreements.orphans(making, running=False).unowned == (entry(2),)
@@ -199,10 +204,16 @@ def test_a_missing_or_empty_database_deletes_nothing() -> None:
     ("left", "says"),
     [
         (Orphans(entries=(entry(2),)), "pool.fsck --name pool --fix"),
-        (Orphans(busy=(Device("held", 1, open=True),)), "end who has the device open, then inv pool.fsck"),
-        (Orphans(mixed=(Device("held", None, open=True),)), "end who has the device open"),
-        (Orphans(mixed=(Device("pool-snap-1", None, open=False, target="error"),)), "inv pool.fsck --name pool --fix"),
-        (Orphans(mixed=(Device("pool-snap-1", None, open=False, target="linear"),)), "dmsetup rename pool-snap-1 "),
+        (Orphans(busy=(MappedDevice("held", 1, open=True),)), "end who has the device open, then inv pool.fsck"),
+        (Orphans(mixed=(MappedDevice("held", None, open=True),)), "end who has the device open"),
+        (
+            Orphans(mixed=(MappedDevice("pool-snap-1", None, open=False, target="error"),)),
+            "inv pool.fsck --name pool --fix",
+        ),
+        (
+            Orphans(mixed=(MappedDevice("pool-snap-1", None, open=False, target="linear"),)),
+            "dmsetup rename pool-snap-1 ",
+        ),
         (Orphans(older=(entry(1),)), "pull that image again"),
         (Orphans(ids=(1,)), "pool.fsck --name pool --fix"),
         (Orphans(), ""),
@@ -220,8 +231,8 @@ def test_lines_of_the_script_are_parsed_and_others_ignored() -> None:
         ]
     )  # fmt: skip
     devices = (
-        Device("pool-snap-1", 1, open=False, number="254:1"),
-        Device("pool-snap-2", None, open=True, target="error", number="254:2"),
+        MappedDevice("pool-snap-1", 1, open=False, number="254:1"),
+        MappedDevice("pool-snap-2", None, open=True, target="error", number="254:2"),
     )
     assert found == View({1: Thin(16, 3)}, devices, None)
     assert thin_devices.holders(["a warning", "held p-snap-2 p-snap-2 is swap", "held p-snap-2 x"]) == {

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fabfile.errors import Refused
 from fabfile.facts import Facts, known
-from fabfile.facts.known import Known
+from fabfile.facts.known import DatabaseCounts
 from fabfile.facts.pool import Pool
 from fabfile.inventory import Host
 from fabfile.inventory import Pool as Asked
@@ -28,7 +28,7 @@ from tests.unit.pool.loops import NAME, ROOM, machine, pool, state, want
 from tests.unit.pool.maintain.test_corrections import entry, snapshot
 from tests.unit.steps.conftest import having
 
-BEFORE = Known(2, 2, 3, ("/srv/pool/pool.db", "/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db"), 0)
+BEFORE = DatabaseCounts(2, 2, 3, ("/srv/pool/pool.db", "/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db"), 0)
 
 
 def packed(content: bytes) -> str:
@@ -40,21 +40,21 @@ def test_what_is_in_the_databases_is_counted() -> None:
     there = packed(databases.snapshots([snapshot(1)], 1))
     records = packed(databases.records({"sha256:a": ("default/1/key", "")}, {}, {}))
     text = f"path /d/pool.db\nentries {entries}\nsnapshots {there}\nrecords {records}\n"
-    assert known.parse(text) == Known(2, 1, 1, ("/d/pool.db",))
-    assert known.parse(f"entries {packed(databases.pool({}, 0))}\n") == Known(0)
-    assert known.parse("some 1\nused 5\n") == Known(1, blocks=5)
-    assert known.parse("some 0\n") == known.parse("some \n") == Known(0)
-    assert known.parse("") == Known()
+    assert known.parse(text) == DatabaseCounts(2, 1, 1, ("/d/pool.db",))
+    assert known.parse(f"entries {packed(databases.pool({}, 0))}\n") == DatabaseCounts(0)
+    assert known.parse("some 1\nused 5\n") == DatabaseCounts(1, blocks=5)
+    assert known.parse("some 0\n") == known.parse("some \n") == DatabaseCounts(0)
+    assert known.parse("") == DatabaseCounts()
 
 
 @given(st.binary(max_size=300))
 def test_a_torn_database_is_unknown(content: bytes) -> None:
     for text in (packed(content), base64.b64encode(content).decode()):
         found = known.parse(f"entries {text}\nsnapshots {text}\nrecords {text}\n")
-        assert found == Known()
+        assert found == DatabaseCounts()
 
 
-def with_known(now: Pool, found: Known) -> Facts:
+def with_known(now: Pool, found: DatabaseCounts) -> Facts:
     return msgspec.structs.replace(machine(now), known=found)
 
 
@@ -65,7 +65,7 @@ EMPTY = state("rw", used_data=0)
     ("have", "found", "hint"),
     [
         (
-            with_known(pool(), Known(0, blocks=103)),
+            with_known(pool(), DatabaseCounts(0, blocks=103)),
             "database lists no devices on it",
             "inv pool.fsck --name pool; then",
         ),
@@ -84,11 +84,11 @@ def test_databases_of_another_pool_are_a_failure_of_a_deploy_and_of_doctor(have:
 @pytest.mark.parametrize(
     "have",
     [
-        with_known(pool(), Known(3, blocks=103)),
-        with_known(EMPTY, Known(0, 0, 0, blocks=0)),
+        with_known(pool(), DatabaseCounts(3, blocks=103)),
+        with_known(EMPTY, DatabaseCounts(0, 0, 0, blocks=0)),
         machine(EMPTY),
         # The last snapshot is removed, or the first one made, while the facts are gathered.
-        with_known(pool(), Known(0)),
+        with_known(pool(), DatabaseCounts(0)),
         with_known(EMPTY, msgspec.structs.replace(BEFORE, blocks=None)),
     ],
 )

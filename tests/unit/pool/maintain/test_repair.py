@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from fabfile.facts import Facts
-from fabfile.facts.volume_group import Volume
+from fabfile.facts.volume_group import LogicalVolume
 from fabfile.pool.maintain.check import Checked
-from fabfile.pool.maintain.thin_devices import Entry
+from fabfile.pool.maintain.thin_devices import DatabaseEntry
 from tests.unit.pool import databases, groups
 from tests.unit.pool.loops import NAME
 from tests.unit.pool.machines import (
@@ -28,7 +28,7 @@ from tests.unit.pool.machines import (
 
 LIVE = "a snapshot of its live metadata"
 KNOWN = packed(
-    db=databases.pool({f"pool-snap-{id}": Entry(id, f"pool-snap-{id}", "", "Activated", 1) for id in (1, 2)}, 2)
+    db=databases.pool({f"pool-snap-{id}": DatabaseEntry(id, f"pool-snap-{id}", "", "Activated", 1) for id in (1, 2)}, 2)
 )
 KEPT = "@kept /srv/pool/meta.2026"
 SAYS = {
@@ -179,7 +179,7 @@ def with_thin() -> Facts:
     """A machine on which LVM created a thin volume in the pool."""
     have = on_disks()
     assert have.lvm and have.lvm.group
-    own = Volume("other", "thin", 1 << 30, pool="thinpool", thin=1, uuid="u-1")
+    own = LogicalVolume("other", "thin", 1 << 30, pool="thinpool", thin=1, uuid="u-1")
     return groups.with_group(have, volumes=have.lvm.group.volumes | {"other": own})
 
 

@@ -10,7 +10,7 @@ import pytest
 from fabfile.errors import Refused
 from fabfile.facts.pool import Place, Pool
 from fabfile.facts.query import about
-from fabfile.facts.under import Loop, Volume
+from fabfile.facts.under import BackingVolume, Loop
 from fabfile.instance import Daemon
 from fabfile.inventory import Host
 from fabfile.inventory import Pool as Asked
@@ -58,7 +58,7 @@ def without_metadata(**changes: Any) -> Pool:
     return msgspec.structs.replace(pool(**changes), meta=None)
 
 
-VOLUME = Volume(group_free=0, size=1, uuid="u-1", attr="-wi-------")
+VOLUME = BackingVolume(group_free=0, size=1, uuid="u-1", attr="-wi-------")
 
 
 @pytest.mark.parametrize(
@@ -74,9 +74,9 @@ VOLUME = Volume(group_free=0, size=1, uuid="u-1", attr="-wi-------")
         (Pool(place=Place("ext4", "/", GIB)), {"MOUNT": "/srv/pool", "FS_UUID": "f-1"},
          [f"mount UUID=f-1 /srv/pool && {START}"]),
         (Pool(volume=VOLUME), {"VOLUME": "vg/lv", "VOLUME_UUID": "u-1"}, [f"lvchange -ay vg/lv && {START}"]),
-        (Pool(volume=Volume(renamed="other/away")), {"VOLUME": "vg/lv"},
+        (Pool(volume=BackingVolume(renamed="other/away")), {"VOLUME": "vg/lv"},
          [f"vgrename other vg && lvrename vg away lv && lvchange -ay vg/lv && {START}"]),
-        (Pool(volume=Volume()), {"VOLUME": "vg/lv"}, [f"bring its disk back, then vgchange -ay vg && {START}"]),
+        (Pool(volume=BackingVolume()), {"VOLUME": "vg/lv"}, [f"bring its disk back, then vgchange -ay vg && {START}"]),
     ],
 )  # fmt: skip
 def test_each_loss_names_the_command_that_fixes_it(now: Pool, recorded: dict[str, str], ways: list[str]) -> None:
