@@ -129,7 +129,10 @@ def _inventory(file: Path, raw: dict[str, Any]) -> Inventory:
         of_hosts[stock.gateway] = {"gateway": "", **gateway}  # that of the defaults is for all hosts but itself
         sources[stock.gateway] = {"gateway": tables.BUILT_IN, **sources[stock.gateway]}
     hosts = {name: _host(file, name, defaults, own) for name, own in of_hosts.items()}
-    groups = {name: _convert(file, f"groups.{_cut(name)}", of, list[str]) for name, of in raw.get("groups", {}).items()}
+    groups = {
+        name: _convert(file, f"groups.{_cut(name)}", members, list[str])
+        for name, members in raw.get("groups", {}).items()
+    }
     common = tables.sources(defaults, "defaults")
     said = {"": common, **{name: {**common, **sources[name]} for name in of_hosts}}
     inventory = Inventory(file, stock, parallel, hosts, groups, said)

@@ -160,10 +160,10 @@ def option(name: str, annotation: Any, default: Any = None, *, setting: bool = F
 
 
 @cache  # once for each table of hosts.toml
-def options(of: type[msgspec.Struct]) -> dict[str, Option]:
+def options(table: type[msgspec.Struct]) -> dict[str, Option]:
     """Return the options that the fields of a table declare; nested tables are left out."""
     return {
         field.name: option(field.name, field.type, field.default, setting=True)
-        for field in msgspec.structs.fields(of)
+        for field in msgspec.structs.fields(table)
         if get_origin(field.type) is Annotated
     }

@@ -163,8 +163,8 @@ def assembled(tables: Catalogue, name: str, arch: str, base: str, where: str) ->
             names = {"version": version, "arch": arch, "machine": MACHINES.get(arch, arch)}
             file = _file_name(catalogue.fill(getattr(tables.file, part), names), f"{where}: file.{part}")
             url = f"{base}/{file}" if base else catalogue.fill(getattr(tables.url, part), names)
-            url, of = address.clean(url, f"{where}: url.{part}"), catalogue.described(sums[arch])
-            parts[part] = Artefact(part, version, url, of.sha256, file, of.size)
+            url, described = address.clean(url, f"{where}: url.{part}"), catalogue.described(sums[arch])
+            parts[part] = Artefact(part, version, url, described.sha256, file, described.size)
     repository = _file_name(tables.file.containerd, f"{where}: file.containerd")
     url = address.clean(f"{base}/{repository}" if base else tables.url.containerd, f"{where}: url.containerd")
     source = tables.containerd[chosen.containerd]

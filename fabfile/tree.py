@@ -132,9 +132,11 @@ def _member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> tuple[str, str]:
 def _tree(folder: dict[bytes, Any]) -> str:
     lines = []
     for name, found in folder.items():
-        mode, of = (FOLDER, _tree(found)) if isinstance(found, dict) else found
+        mode, digest = (FOLDER, _tree(found)) if isinstance(found, dict) else found
         # git sorts a directory as if its name ended with a slash
-        lines.append((name + b"/" if mode == FOLDER else name, mode.encode() + b" " + name + b"\0" + bytes.fromhex(of)))
+        lines.append(
+            (name + b"/" if mode == FOLDER else name, mode.encode() + b" " + name + b"\0" + bytes.fromhex(digest))
+        )
     return object_id("tree", b"".join(line for _, line in sorted(lines)))
 
 

@@ -13,7 +13,7 @@ from fabfile.inventory import Host
 from fabfile.plan import Change, Command, File
 from fabfile.pool import units
 from fabfile.pool.maintain import adopt
-from fabfile.pool.maintain.session import ManagedPool
+from fabfile.pool.maintain.actions import ManagedPool
 from fabfile.pool.remove import RECORDS, Removal, idle
 from fabfile.pool.safety import gate
 from fabfile.render import render

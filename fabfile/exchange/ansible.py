@@ -130,12 +130,15 @@ class AnsibleInventory(msgspec.Struct):
         above: dict[str, set[str]] = {}
         for name in sorted(self.groups, key=depths.__getitem__):
             above[name] = {name}.union(*(above[parent] for parent in parents[name]))
-        of: dict[str, set[str]] = {host: {ALL} for host in self.hosts}
+        memberships: dict[str, set[str]] = {host: {ALL} for host in self.hosts}
         for name, group in self.groups.items():
             for host in group.hosts:
-                of[host] |= above[name]
+                memberships[host] |= above[name]
         order = {name: (depths[name], self._priority(name), name) for name in self.groups}
-        return {host: self._merged(sorted(of[host] & order.keys(), key=order.__getitem__), host) for host in self.hosts}
+        return {
+            host: self._merged(sorted(memberships[host] & order.keys(), key=order.__getitem__), host)
+            for host in self.hosts
+        }
 
     def _priority(self, name: str) -> int:
         said = self.groups[name].variables.get(PRIORITY)

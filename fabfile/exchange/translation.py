@@ -87,7 +87,9 @@ class Translation:
                 self._leave(value.line, name, why)
         self.to.defaults = self._settings(self.source.group(ALL).variables)
         self.to.defaults.pop("address", None)
-        effective = {name: of for name, of in self.source.effective().items() if self._by_ssh(name, of)}
+        effective = {
+            name: variables for name, variables in self.source.effective().items() if self._by_ssh(name, variables)
+        }
         settings = {name: self._of_host(name, variables) for name, variables in effective.items()}
         self.places = {name: (own["address"], own.get("port", self.port)) for name, own in settings.items()}
         for name, variables in effective.items():

@@ -202,8 +202,8 @@ def _inside(lines: list[str]) -> dict[str, str]:
     """Map each partition to all that is in it."""
     found: dict[str, str] = {}
     for line in lines:
-        of, _, what = line.partition(" ")
-        found[of] = f"{found[of]} {what}" if of in found else what
+        part, _, what = line.partition(" ")
+        found[part] = f"{found[part]} {what}" if part in found else what
     return found
 
 

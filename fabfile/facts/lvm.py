@@ -206,5 +206,7 @@ def parse(text: str) -> Lvm | None:
         names=volume_group.names(parts),
         suspended=tuple(name for line in plain if line.startswith("suspended ") for name in line.split()[1:]),
         busy=busy,
-        hidden={name: Hidden(uuid, group, of) for name, uuid, of, group, *_ in disks if name not in physical},
+        hidden={
+            name: Hidden(uuid, group, group_uuid) for name, uuid, group_uuid, group, *_ in disks if name not in physical
+        },
     )

@@ -189,9 +189,9 @@ EARLIER = {"ASKED_BYTES": ("DATA_SECTORS", SECTOR), "ASKED_META_BYTES": ("META_B
 """What version 0.1, whose pools could not grow, wrote instead of two keys, and the number of bytes in its unit."""
 
 
-def variant(of: Record) -> str:
+def variant(record: Record) -> str:
     """Return the variant of a pool, as in its record and in the inventory."""
-    return str(of.__struct_config__.tag)
+    return str(record.__struct_config__.tag)
 
 
 def conf(name: str) -> str:

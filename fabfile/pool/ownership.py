@@ -13,9 +13,9 @@ from fabfile.plan import words
 KEEP_BOTH = "to keep both, use another instance: --instance NAME"
 
 
-def owner(of: Record | None) -> Daemon:
+def owner(recorded: Record | None) -> Daemon:
     """Return the containerd that a pool was created for; the default one if this tool does not manage the pool."""
-    return Daemon(of.instance if of else "")
+    return Daemon(recorded.instance if recorded else "")
 
 
 def installed(have: Facts, daemon: Daemon) -> bool:
@@ -42,12 +42,12 @@ def refuse_foreign(have: Facts, daemon: Daemon, name: str, dir: str) -> None:
         Refused: they are in use; two containerds on one pool or directory destroy each other's state.
     """
     dir, taken = dir.rstrip("/"), list[str]()
-    for pool, of in have.instances.pools.items():
-        if of.instance != daemon.instance:
+    for pool, recorded in have.instances.pools.items():
+        if recorded.instance != daemon.instance:
             if pool == name:
-                taken.append(f"the pool {name} was made for {owner(of)}")
-            if of.files_dir == dir:
-                taken.append(f"{dir} holds the pool {pool} of {owner(of)}")
+                taken.append(f"the pool {name} was made for {owner(recorded)}")
+            if recorded.files_dir == dir:
+                taken.append(f"{dir} holds the pool {pool} of {owner(recorded)}")
     for path, config in have.instances.configs.items():
         if path != daemon.config:
             if config.pool == name:

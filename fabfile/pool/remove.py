@@ -15,8 +15,8 @@ from fabfile.plan import Change, Command, Step, file, words
 from fabfile.pool import units, variants
 from fabfile.pool.health import missing
 from fabfile.pool.loop import fstab
-from fabfile.pool.maintain import session
-from fabfile.pool.maintain.session import ManagedPool
+from fabfile.pool.maintain import actions
+from fabfile.pool.maintain.actions import ManagedPool
 from fabfile.pool.ownership import within
 from fabfile.render import render
 
@@ -92,7 +92,7 @@ def plan(have: Facts, pool: Removal) -> list[Change]:
     """
     recorded, variant = units.conf(pool.name) in have.files, variants.of(pool.record)
     if recorded and (isinstance(pool.record, LvmRecord) or pool.record.volume_made):
-        session.need(have, ("lvm",))  # without it nothing would be found, and the pool forgotten all the same
+        actions.need(have, ("lvm",))  # without it nothing would be found, and the pool forgotten all the same
     under = variant.remove(have, pool.name, pool.record, pool.force)
     own = _own(have, pool, recorded=recorded)
     if not (recorded or under or own or have.pool.table or have.pool.data_loop or have.pool.meta_loop):
@@ -177,7 +177,7 @@ def _forget(pool: Removal) -> str:
             *([words("systemctl", "stop", *slices)] if pool.last else []),
             *([f"if ! mountpoint -q {words(directory)}; then", *emptied(directory), "fi"] if made else []),
             words("rm", "-f", *marks),
-            *emptied(units.RUN_DIR, session.BACKUPS, RECORDS),
+            *emptied(units.RUN_DIR, actions.BACKUPS, RECORDS),
             words("rm", "-f", units.conf(pool.name), f"{units.conf(pool.name)}.new"),
             words("sync", units.CONF_DIR),
             *emptied(units.CONF_DIR),

@@ -12,7 +12,7 @@ from fabfile.pool.health.finding import since
 from fabfile.pool.health.findings import pool_findings
 from fabfile.pool.lookup import find_pool
 from fabfile.pool.maintain import metadata_copies
-from fabfile.pool.maintain.session import ManagedPool
+from fabfile.pool.maintain.actions import ManagedPool
 from fabfile.pool.ownership import owner
 
 
@@ -41,7 +41,10 @@ def show_pool(c: Context, name: str, instance: str) -> None:
         if name in have.instances.pools:
             wrong = pool_findings(have, name)
             raise Failed(f"the pool {name} is down", "\n".join(one.found for one in wrong), hint=wrong[0].hint)
-        others = [hints.command("pool.status", owner(of), other) for other, of in have.instances.pools.items()]
+        others = [
+            hints.command("pool.status", owner(other_record), other)
+            for other, other_record in have.instances.pools.items()
+        ]
         make = f"make one: {hints.command('deploy', host.daemon)}"
         raise Failed(f"no thin pool {name}", "dmsetup does not know it", hint="; or ".join(others) or make)
 

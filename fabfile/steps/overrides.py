@@ -97,7 +97,7 @@ def find_overrides(have: Facts, want: Requirements, text: str) -> list[Override]
     """List everything that overrides our settings; see `refuse`."""
     ours = facts.source(want.daemon.config, text)
     sources = [ours, *_imports(have, want, text)]
-    found = [Override(of.path, f"{of.path}: {of.problem}") for of in sources if of.problem]
+    found = [Override(file.path, f"{file.path}: {file.problem}") for file in sources if file.problem]
     found += [*disabled(sources), *_overridden(sources, want), *_commands(have, want.daemon)]
     now = have.files.get(want.daemon.config)
     if not found and now and now.content == text:
@@ -125,9 +125,9 @@ def imports(text: str) -> list[str]:
 def disabled(sources: Sequence[ConfigFile]) -> list[Override]:
     """Find the lines that disable required plugins."""
     return [
-        Override(of.path, f"{of.path}:{line}: disabled_plugins has {name}, which is required")
-        for of in sources
-        for name, line in of.disabled.items()
+        Override(file.path, f"{file.path}:{line}: disabled_plugins has {name}, which is required")
+        for file in sources
+        for name, line in file.disabled.items()
         if NEEDED.fullmatch(name)
     ]
 
@@ -135,13 +135,13 @@ def disabled(sources: Sequence[ConfigFile]) -> list[Override]:
 def _overridden(sources: Sequence[ConfigFile], want: Requirements) -> list[Override]:
     """Keys with another value than ours, as containerd merges its files."""
     now: dict[str, tuple[str, str, int]] = {}
-    for of in sources:
-        for plugin, line in of.sections.items() if want.format < 3 else ():
+    for file in sources:
+        for plugin, line in file.sections.items() if want.format < 3 else ():
             # Before 2.0 a plugin's table replaces all earlier ones, including keys that it lacks.
-            now |= dict.fromkeys(_keys(plugin), ("", of.path, line))
+            now |= dict.fromkeys(_keys(plugin), ("", file.path, line))
         # Lists are joined instead of replaced.
-        said = {key: value for key, value in of.values.items() if key != "unpack_config" or of is sources[0]}
-        now |= {key: (value.text, of.path, value.line) for key, value in said.items()}
+        said = {key: value for key, value in file.values.items() if key != "unpack_config" or file is sources[0]}
+        now |= {key: (value.text, file.path, value.line) for key, value in said.items()}
     return [
         Override(path, f"{path}:{line}: {_said(key, text)}, it must be {_right(key, want)}")
         for key, (text, path, line) in now.items()

@@ -113,8 +113,8 @@ def _part(c: Context, have: Facts, host: Host, name: str, *, last: bool, force: 
     query = msgspec.structs.replace(pool.query(), only=("lvm",))
     if isinstance(record, LvmRecord) and (lvm := gather(c, query).lvm):
         # After an interrupted reset they are in no volume group; and another pool in the group may inherit them.
-        others = (of for of in have.instances.pools.values() if isinstance(of, LvmRecord))
-        mine = {uuid for of in (identity.complete(lvm, record), *others) for uuid in of.physicals}
+        others = (each for each in have.instances.pools.values() if isinstance(each, LvmRecord))
+        mine = {uuid for each in (identity.complete(lvm, record), *others) for uuid in each.physicals}
         devices = tuple(device for device, uuid in lvm.uuids.items() if uuid in mine and device.startswith("/"))
     return Part(remove.step(pool, devices), remove.idle(pool) + "idle\n")
 

@@ -12,7 +12,7 @@ from fabfile.facts.query import Query
 from fabfile.instance import Daemon
 from fabfile.plan import Change, Command, Step, file, words
 from fabfile.pool import ownership
-from fabfile.pool.maintain.session import BACKUPS
+from fabfile.pool.maintain.actions import BACKUPS
 from fabfile.pool.remove import RECORDS, SHARED, Part, emptied, libexec
 from fabfile.render import render
 from fabfile.steps import settings, smoke, toolchain

@@ -57,12 +57,12 @@ def findings(have: Facts, name: str, recorded: Record | None) -> list[Finding]:
     return [*_disks(have, recorded, volume), *_settings(lvm, recorded, volume), *_ids(have, name, recorded, volume)]
 
 
-def unasked(of: Lvm | Under | None) -> tuple[str, str] | None:
+def unasked(pv: Lvm | Under | None) -> tuple[str, str] | None:
     """Return why LVM was not asked, or did not answer, and what to do; None if it did."""
-    if of and of.suspended:
-        found = f"LVM cannot be queried while {' '.join(of.suspended)} is suspended: it would hang"
-        return found, words("dmsetup", "resume", *of.suspended)
-    if of and of.busy:
+    if pv and pv.suspended:
+        found = f"LVM cannot be queried while {' '.join(pv.suspended)} is suspended: it would hang"
+        return found, words("dmsetup", "resume", *pv.suspended)
+    if pv and pv.busy:
         why = "another of its commands holds a lock, or a disk does not respond"
         way = "see which of its commands run: lslocks | grep /lvm/; then run it again"
         return f"LVM did not answer within {LVM_WAIT} s: {why}", way
@@ -108,8 +108,8 @@ def hidden(have: Facts, recorded: LvmRecord) -> list[str]:
     mine = recorded.pv_uuids or ()
     return [
         device
-        for device, of in (have.lvm.hidden if have.lvm else {}).items()
-        if of.uuid in mine or (of.group_uuid.replace("-", "") == of_group if of_group else of.group == recorded.vg)
+        for device, pv in (have.lvm.hidden if have.lvm else {}).items()
+        if pv.uuid in mine or (pv.group_uuid.replace("-", "") == of_group if of_group else pv.group == recorded.vg)
     ]
 
 
@@ -201,7 +201,7 @@ def thins(have: Facts, recorded: Record) -> list[LogicalVolume]:
     group = have.lvm.group if have.lvm else None
     if not isinstance(recorded, LvmRecord) or not group:
         return []
-    return [of for of in group.volumes.values() if of.pool == recorded.lv]
+    return [volume for volume in group.volumes.values() if volume.pool == recorded.lv]
 
 
 def _ids(have: Facts, name: str, recorded: LvmRecord, volume: LogicalVolume) -> list[Finding]:
@@ -213,7 +213,7 @@ def _ids(have: Facts, name: str, recorded: LvmRecord, volume: LogicalVolume) -> 
     repair = hints.command("pool.repair", owner(recorded), name)
     own = thins(have, recorded)
     if own:
-        which = ", ".join(f"{of.name} (thin id {of.thin})" for of in own)
+        which = ", ".join(f"{volume.name} (thin id {volume.thin})" for volume in own)
         found = (
             f"LVM has thin volumes of its own in {path}: {which}; it moved the pool from {name} to {name}-tpool, where"
             " containerd does not find it. Their thin ids may be containerd's: removing them removes its layers"

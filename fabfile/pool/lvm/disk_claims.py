@@ -17,9 +17,9 @@ from fabfile.pool.ownership import owner
 from fabfile.pool.safety import disk_checks, gate
 
 
-def identity(of: Disk) -> str:
+def identity(disk: Disk) -> str:
     """The recorded name of a disk: its serial number, or else its path, and its size in bytes."""
-    return ours.disk(of.serial, of.real, of.size)
+    return ours.disk(disk.serial, disk.real, disk.size)
 
 
 def disks(
@@ -90,7 +90,7 @@ def more(
 def _within(disk: Disk, now: VolumeGroup) -> bool:
     """Whether a disk is in a volume group, even if LVM calls it by another name."""
     return disk.real in now.devices or any(
-        of.group_uuid == now.uuid and of.number == disk.number for of in disk.physical
+        label.group_uuid == now.uuid and label.number == disk.number for label in disk.physical
     )
 
 
@@ -122,7 +122,7 @@ def begun(disk: Disk, mine: Sequence[str]) -> bool:
     """
     if len(disk.nodes) > 1 or any(obstacle.weight != "content" for obstacle in disk_checks.obstacles(disk)):
         return False
-    labels = [of for of in disk.physical if of.uuid in mine and not of.group]
+    labels = [label for label in disk.physical if label.uuid in mine and not label.group]
     return bool(labels) and all(signature.type == "LVM2_member" for signature in disk.signatures)
 
 
@@ -158,7 +158,9 @@ def wiped(have: Facts, fresh: list[Disk], wipes: Sequence[str], mine: Sequence[s
 def physicals(have: Facts, fresh: Sequence[Disk], mine: Sequence[str]) -> dict[str, str]:
     """Map each disk to the UUID of the physical volume that it has, or will get."""
     seed = have.lvm.seed if have.lvm else ""
-    there = {disk.real: of.uuid for disk in fresh for of in disk.physical if of.uuid in mine and begun(disk, mine)}
+    there = {
+        disk.real: label.uuid for disk in fresh for label in disk.physical if label.uuid in mine and begun(disk, mine)
+    }
     return {disk.real: there.get(disk.real) or ours.physical(seed, disk) for disk in fresh}
 
 
@@ -178,7 +180,7 @@ def group(
     checks = [gate.inspect_again(disk, disk.bare if disk in emptied else disk.seen, command) for disk in fresh]
     make = [
         words("pvcreate", "-q", "--norestorefile", "--uuid", uuids[disk.real], disk.real)
-        for disk in fresh if uuids[disk.real] not in {of.uuid for of in disk.physical}
+        for disk in fresh if uuids[disk.real] not in {label.uuid for label in disk.physical}
     ]  # fmt: skip
     make.append(words(command, "-q", name, *(disk.real for disk in fresh)))
     size = ", ".join(f"{disk.asked} ({disk.serial or 'no serial number'})" for disk in fresh)
@@ -197,7 +199,9 @@ def released(have: Facts, recorded: LvmRecord, now: VolumeGroup | None, *, reduc
     """
     plan: list[Change] = []
     for disk in have.disks:
-        label = next((of for of in disk.physical if of.number == disk.number and of.uuid in recorded.physicals), None)
+        label = next(
+            (label for label in disk.physical if label.number == disk.number and label.uuid in recorded.physicals), None
+        )
         if label is None or (label.group and not (now and label.group_uuid == now.uuid)):
             continue
         why = f"wipe {disk.real} ({disk.serial or 'no serial number'})"

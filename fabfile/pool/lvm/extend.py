@@ -142,7 +142,7 @@ def _pool(now: VolumeGroup | None, recorded: LvmRecord | None) -> LogicalVolume 
     """The recorded pool, whatever else is in its group."""
     if not now or not recorded:
         return None
-    return next((of for of in now.volumes.values() if of.uuid and of.uuid == recorded.lv_uuid), None)
+    return next((volume for volume in now.volumes.values() if volume.uuid and volume.uuid == recorded.lv_uuid), None)
 
 
 def _asked(recorded: LvmRecord, data: int, meta: int, fresh: Sequence[Disk], uuids: dict[str, str]) -> dict[str, str]:

@@ -54,7 +54,7 @@ def plan(have: Facts, name: str, known: LvmRecord, force: bool) -> list[Change]:
         return disk_claims.released(have, record, None, reduce=False)
     mine = identity.volumes(record, now)
     _refuse_thins(record, now, mine)
-    others = sorted(of.name for of in now.volumes.values() if of not in mine)
+    others = sorted(volume.name for volume in now.volumes.values() if volume not in mine)
     _refuse_partial(now, mine, force=force)
     strangers = [
         device for device in now.devices if have.lvm.uuids.get(device) not in record.physicals and device[:1] == "/"
@@ -103,13 +103,13 @@ def refused_hidden(name: str, recorded: Record, found: str, way: str) -> Refused
 def _removed(now: VolumeGroup, mine: list[LogicalVolume], others: list[str]) -> list[Change]:
     if not mine:
         return []
-    size = sizes.human(sum(of.size for of in mine))
-    why = f"remove {', '.join(f'{now.name}/{of.name}' for of in mine)}, {size}"
+    size = sizes.human(sum(volume.size for volume in mine))
+    why = f"remove {', '.join(f'{now.name}/{volume.name}' for volume in mine)}, {size}"
     if others:
         why += f"; the volume group stays, with {', '.join(others)}"
     if now.missing:
         why += f"; LVM then wants vgextend --restoremissing {now.name} for the disk that is missing, when it is back"
-    return [gate.joined(why, [gate.remove_volume(why, f"{now.name}/{of.name}", of.uuid) for of in mine])]
+    return [gate.joined(why, [gate.remove_volume(why, f"{now.name}/{volume.name}", volume.uuid) for volume in mine])]
 
 
 def _group(now: VolumeGroup) -> Change:
@@ -121,7 +121,7 @@ def _group(now: VolumeGroup) -> Change:
 
 
 def _refuse_thins(record: LvmRecord, now: VolumeGroup, mine: list[LogicalVolume]) -> None:
-    there = next((of for of in mine if of.uuid == record.lv_uuid), None)
+    there = next((volume for volume in mine if volume.uuid == record.lv_uuid), None)
     if there and (there.type != "thin-pool" or there.thins):
         raise Refused(
             f"{now.name}/{there.name} is not containerd's alone",
@@ -132,7 +132,7 @@ def _refuse_thins(record: LvmRecord, now: VolumeGroup, mine: list[LogicalVolume]
 
 def _refuse_partial(now: VolumeGroup, mine: list[LogicalVolume], *, force: bool) -> None:
     """Refuse, without --force, to change a volume group in which others' volumes have lost a disk."""
-    theirs = sorted(of.name for of in now.partial if of not in mine)
+    theirs = sorted(volume.name for volume in now.partial if volume not in mine)
     if theirs and mine and not force:
         raise Refused(
             f"disks of the volume group {now.name} are missing, and with them parts of volumes that do not belong"
@@ -145,9 +145,9 @@ def _refuse_partial(now: VolumeGroup, mine: list[LogicalVolume], *, force: bool)
 
 def _heir(have: Facts, name: str, record: LvmRecord) -> tuple[str, LvmRecord] | None:
     """Another pool of ours in the same volume group."""
-    for other, of in have.instances.pools.items():
-        if other != name and isinstance(of, LvmRecord) and of.vg_uuid == record.vg_uuid:
-            return other, of
+    for other, other_record in have.instances.pools.items():
+        if other != name and isinstance(other_record, LvmRecord) and other_record.vg_uuid == record.vg_uuid:
+            return other, other_record
     return None
 
 

@@ -29,7 +29,7 @@ KEYS = ("VG_UUID", "LV_UUID", "PV_UUIDS", "KEPT_UUIDS")
 
 def volumes(recorded: LvmRecord, group: VolumeGroup) -> list[LogicalVolume]:
     """List the volumes of a group that are ours."""
-    return [of for of in group.volumes.values() if of.uuid in recorded.volumes]
+    return [volume for volume in group.volumes.values() if volume.uuid in recorded.volumes]
 
 
 def disk(serial: str, path: str, size: int) -> str:
@@ -94,7 +94,7 @@ def complete(lvm: Lvm | None, recorded: LvmRecord) -> LvmRecord:
 
 def _recorded_disks(lvm: Lvm, group: VolumeGroup, disks: Sequence[str]) -> list[str]:
     """UUIDs of the physical volumes on the disks that an earlier version recorded, if they are in the group."""
-    known = {disk(of.serial, device, of.size): lvm.uuids[device] for device, of in lvm.devices.items()}
+    known = {disk(details.serial, device, details.size): lvm.uuids[device] for device, details in lvm.devices.items()}
     within = {lvm.uuids.get(device) for device in group.devices}
     return [known[name] for name in disks if known.get(name) in within]
 

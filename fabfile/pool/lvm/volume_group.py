@@ -57,13 +57,13 @@ def refuse_programs(have: Facts) -> None:
         raise Refused("programs are missing", f"{', '.join(missing)}{why}", hint=install)
 
 
-def refuse_unasked(of: Lvm | BackingVolume | None) -> None:
+def refuse_unasked(volume: Lvm | BackingVolume | None) -> None:
     """Refuse to rely on LVM where it could not be asked: what it does not show may exist.
 
     Raises:
         Refused: with the reason and what to do.
     """
-    if why := visibility.unasked(of):
+    if why := visibility.unasked(volume):
         found, way = why
         what, _, details = found.partition(": ")
         raise Refused(what, details, hint=way)
@@ -123,7 +123,7 @@ def against(lvm: Lvm, group: VolumeGroup, recorded: LvmRecord | None = None) -> 
     """
     wrong = []
     uuid = recorded.lv_uuid if recorded else None
-    pool = next((of for of in group.volumes.values() if of.uuid and of.uuid == uuid), None)
+    pool = next((volume for volume in group.volumes.values() if volume.uuid and volume.uuid == uuid), None)
     if group.missing and (pool is None or pool.partial):
         wrong.append(f"{group.missing} of its disks are missing{', and with them part of the pool' if pool else ''}")
     if group.lock_type not in ("", "none"):

@@ -28,7 +28,7 @@ from fabfile.pool.loop.filesystem import refuse_unfit
 from fabfile.pool.loop.spec import LoopSpec
 from fabfile.pool.lvm import direct_pool
 from fabfile.pool.maintain import comparison
-from fabfile.pool.maintain.session import Session, need
+from fabfile.pool.maintain.actions import InspectedPool, need
 from fabfile.render import render
 
 TASK = "pool.adopt"
@@ -185,19 +185,19 @@ def _found(c: Context, host: Host, name: str) -> tuple[inventory.Pool, Query, Fa
     return said, query, have, elsewhere.splitlines()
 
 
-def refuse_unknown(c: Context, found: Session) -> None:
+def refuse_unknown(c: Context, pool: InspectedPool) -> None:
     """Refuse a pool whose thin devices are unknown to containerd's databases.
 
     Raises:
         Refused: the databases are missing, or belong to another pool.
     """
-    seen = comparison.compare(c, TASK, found, running=found.have.containerd.active)
+    seen = comparison.compare(c, TASK, pool, running=pool.have.containerd.active)
     known = {entry.id for entry in (seen.view.database or {}).values()}
     if seen.view.ids and not known & set(seen.view.ids):
         raise Refused(
-            f"the pool {found.name} cannot be adopted",
-            f"it has {len(seen.view.ids)} thin devices, and {found.database} knows none of them",
-            hint=f"put its own databases into {found.root}, then {hints.command(TASK, found.daemon, found.name)}",
+            f"the pool {pool.name} cannot be adopted",
+            f"it has {len(seen.view.ids)} thin devices, and {pool.database} knows none of them",
+            hint=f"put its own databases into {pool.root}, then {hints.command(TASK, pool.daemon, pool.name)}",
         )
 
 
@@ -227,7 +227,7 @@ def adopt_pool(c: Context, name: str, instance: str) -> list[Outcome]:
         gathered = gather(c, asked)
         step.plan(gathered)
         record = files.record(gathered, want)
-        refuse_unknown(c, Session(want.name, host.daemon, record, want.dir, query, gathered))
+        refuse_unknown(c, InspectedPool(want.name, host.daemon, record, want.dir, query, gathered))
     outcomes = converge(c, [step, usable.step(msgspec.structs.replace(host, pool=said))])
     direct_pool.advise(host.pool, said, KEYS)
     return outcomes

@@ -10,7 +10,7 @@ from fabfile.context import Context
 from fabfile.errors import Failed
 from fabfile.outcome import result
 from fabfile.plan import Command
-from fabfile.pool.maintain import session
+from fabfile.pool.maintain import actions
 
 TOOLS = ("dmsetup", "thin_dump")
 
@@ -31,19 +31,19 @@ def back_up_pool(c: Context, name: str, instance: str, *, keep: int) -> None:
 
     Args:
         c: the machine.
-        name: see `session.find`.
-        instance: see `session.find`.
+        name: see `actions.find`.
+        instance: see `actions.find`.
         keep: number of backups to keep, the newest ones.
 
     Raises:
         Failed: no backup was made.
         Pending: with --dry.
-        Refused: see `session.find`.
+        Refused: see `actions.find`.
     """
-    found = session.find(c, name, instance, TOOLS)
-    script = found.render("backup", keep=keep)
-    printed = session.do(c, "pool.backup", found, [Command(f"a backup of the metadata of {found.name}", script)])
-    said = session.answer(printed, "backup")
+    pool = actions.find(c, name, instance, TOOLS)
+    script = pool.render("backup", keep=keep)
+    printed = actions.do(c, "pool.backup", pool, [Command(f"a backup of the metadata of {pool.name}", script)])
+    said = actions.reported(printed, "backup")
     if said is None:
         raise Failed("pool.backup: no backup was made", printed)
     file, size, digest, devices, count = said

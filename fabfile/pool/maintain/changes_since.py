@@ -36,8 +36,8 @@ def _same(entry: DatabaseEntry, now: View, then: View) -> bool:
     before = (then.database or {}).get(entry.name)
     if before is None or before.id != entry.id:
         return False
-    of = number(entry.name)
-    is_now, was = (now.snapshots or {}).get(of), (then.snapshots or {}).get(of)
+    snapshot_number = number(entry.name)
+    is_now, was = (now.snapshots or {}).get(snapshot_number), (then.snapshots or {}).get(snapshot_number)
     # A layer that was not yet committed was still being written.
     return is_now is None or is_now.kind != "Committed" or (was is not None and was.kind == "Committed")
 
@@ -50,7 +50,7 @@ def lines(entries: Sequence[DatabaseEntry], now: View, means: Affected) -> list[
         now: containerd's databases now.
         means: the consequences of their loss.
     """
-    owners = {of: snapshot.key for of, snapshot in (now.snapshots or {}).items()}
+    owners = {snapshot_number: snapshot.key for snapshot_number, snapshot in (now.snapshots or {}).items()}
     return [
         *(
             f"{entry.name}: made or changed since, thin id {entry.id} ({entry.state})"
@@ -65,6 +65,9 @@ def meaning(means: Affected) -> list[str]:
     """List the images to be pulled again and the containers and snapshots that are lost."""
     return [
         *(f"image {image.name} in {image.namespace}: to be unpacked or pulled again" for image in means.images),
-        *(f"container {of.name} in {of.namespace}: its file system is lost" for of in means.containers),
-        *(f"snapshot {of.key} in {of.namespace}: lost, and kept by those on it" for of in means.stay),
+        *(
+            f"container {container.name} in {container.namespace}: its file system is lost"
+            for container in means.containers
+        ),
+        *(f"snapshot {snapshot.key} in {snapshot.namespace}: lost, and kept by those on it" for snapshot in means.stay),
     ]

@@ -13,8 +13,8 @@ from fabfile.plan import Command
 from fabfile.pool.health import visibility
 from fabfile.pool.health.findings import metadata_full
 from fabfile.pool.lvm import volume_group
-from fabfile.pool.maintain import session
-from fabfile.pool.maintain.session import Session
+from fabfile.pool.maintain import actions
+from fabfile.pool.maintain.actions import InspectedPool
 
 TOOLS = ("dmsetup", "thin_check")
 
@@ -61,32 +61,30 @@ def refuse_lost(have: Facts, name: str) -> None:
             raise Failed(f"the pool {name} cannot be checked", one.found, hint=one.hint)
 
 
-def verdict(c: Context, task: str, found: Session) -> Verdict:
+def verdict(c: Context, task: str, pool: InspectedPool) -> Verdict:
     """Check the metadata of a pool.
 
     Args:
         c: the machine.
         task: name of the task that runs the check.
-        found: the pool.
+        pool: the pool.
 
     Raises:
         Failed: thin_check did not finish.
     """
-    against = refusal(found.have)
+    against = refusal(pool.have)
     if against:
         return Verdict(False, against)  # in these modes the kernel provides no snapshot of the metadata
-    wrong = [
-        one.found for one in visibility.findings(found.have, found.name, found.record) if one.what == visibility.IDS
-    ]
-    if wrong and (found.have.pool.status or visibility.thins(found.have, found.record)):
+    wrong = [one.found for one in visibility.findings(pool.have, pool.name, pool.record) if one.what == visibility.IDS]
+    if wrong and (pool.have.pool.status or visibility.thins(pool.have, pool.record)):
         return Verdict(False, wrong[0], ids=wrong[0])
-    script = found.render("check")
-    printed = session.do(c, task, found, [Command(f"thin_check of the pool {found.name}", script)], read_only=True)
-    said = session.answer(printed, "checked")
+    script = pool.render("check")
+    printed = actions.do(c, task, pool, [Command(f"thin_check of the pool {pool.name}", script)], read_only=True)
+    said = actions.reported(printed, "checked")
     if said is None:
         raise Failed(f"{task}: thin_check did not finish", printed)
     code, what = said[0], " ".join(said[1:])
-    ids = differ(session.answer(printed, "ids"))
+    ids = differ(actions.reported(printed, "ids"))
     details = "\n".join(line for line in printed.splitlines() if not line.startswith("@"))
     return Verdict(code == "0" and not ids, ids if code == "0" and ids else what, details, ids)
 
@@ -113,25 +111,25 @@ def check_pool(c: Context, name: str, instance: str) -> None:
 
     Args:
         c: the machine.
-        name: see `session.find`.
-        instance: see `session.find`.
+        name: see `actions.find`.
+        instance: see `actions.find`.
 
     Raises:
         Failed: it is damaged, full, or cannot be checked.
     """
-    found = session.find(c, name, instance, TOOLS, ids=True)
-    volume_group.refuse_unasked(found.have.lvm)
-    refuse_lost(found.have, found.name)
-    if full := metadata_full(found.have, found.name):
-        raise Failed(f"the pool {found.name} cannot be checked before its metadata has room", full.found, full.hint)
-    state = verdict(c, "pool.check", found)
-    result(Checked(found.name, state.good, state.what))
+    pool = actions.find(c, name, instance, TOOLS, ids=True)
+    volume_group.refuse_unasked(pool.have.lvm)
+    refuse_lost(pool.have, pool.name)
+    if full := metadata_full(pool.have, pool.name):
+        raise Failed(f"the pool {pool.name} cannot be checked before its metadata has room", full.found, full.hint)
+    state = verdict(c, "pool.check", pool)
+    result(Checked(pool.name, state.good, state.what))
     if state.ids and state.what == state.ids:
-        raise Failed(f"LVM cannot use the pool {found.name} as it is", state.ids, hint=found.command("pool.repair"))
+        raise Failed(f"LVM cannot use the pool {pool.name} as it is", state.ids, hint=pool.command("pool.repair"))
     if not state.good:
         raise Failed(
-            f"the metadata of the pool {found.name} is damaged",
+            f"the metadata of the pool {pool.name} is damaged",
             f"{state.what}\n{state.details}",
-            hint=f"repair it: {found.command('pool.repair')}; or restore a backup: {found.command('pool.restore')}",
+            hint=f"repair it: {pool.command('pool.repair')}; or restore a backup: {pool.command('pool.restore')}",
         )
-    show(f"pool {found.name}: sound ({state.what})")
+    show(f"pool {pool.name}: sound ({state.what})")

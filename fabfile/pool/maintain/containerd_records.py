@@ -174,8 +174,10 @@ def affected(records: Records, lost: Iterable[str]) -> Affected:
     return Affected(
         tuple(by_key[at] for at in order),
         tuple(by_key[at] for at in sorted(bad - fallen)),
-        tuple(of for of in records.images if any(_reaches(of, top, by_key, fallen | bad) for top in of.tops)),
-        tuple(of for of in records.containers if (of.namespace, of.key) in bad),
+        tuple(
+            image for image in records.images if any(_reaches(image, top, by_key, fallen | bad) for top in image.tops)
+        ),
+        tuple(container for container in records.containers if (container.namespace, container.key) in bad),
     )
 
 

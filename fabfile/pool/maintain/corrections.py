@@ -149,7 +149,7 @@ def _snapshots(seen: View, files: Files, found: Orphans) -> tuple[bytes | None, 
     assert isinstance(parents, Content)  # it contains snapshots
     links = parents.items.get(b"parents")
     if isinstance(links, Content):
-        links.items = {of: key for of, key in links.items.items() if not _names(key, gone)}
+        links.items = {number: key for number, key in links.items.items() if not _names(key, gone)}
     root.sequence = max([root.sequence, *(n for n in seen.snapshots), *numbers(seen).values()])
     return _file(files.snapshots, before, after), sorted(bare)
 

@@ -92,13 +92,15 @@ def orphans(seen: View, *, running: bool, known: Iterable[str] = ()) -> Orphans:
 def agreed(first: Orphans, second: Orphans) -> Orphans:
     """The inconsistencies that two comparisons of a pool in use share; all others were operations in progress."""
     fields = first.__struct_fields__
-    return Orphans(**{of: tuple(one for one in getattr(second, of) if one in getattr(first, of)) for of in fields})
+    return Orphans(
+        **{field: tuple(one for one in getattr(second, field) if one in getattr(first, field)) for field in fields}
+    )
 
 
 def numbers(seen: View) -> dict[str, int]:
     """Map the names of entries to the numbers of their snapshots, for entries that have one."""
     there = {name: number(name) for name in seen.database or {}}
-    return {name: of for name, of in there.items() if of in (seen.snapshots or {})}
+    return {name: field for name, field in there.items() if field in (seen.snapshots or {})}
 
 
 def _differs(device: MappedDevice, entries: dict[str, DatabaseEntry]) -> bool:
@@ -188,7 +190,10 @@ def lines(found: Orphans, seen: View, block: int) -> list[str]:
             f" no snapshot owns it{_why(entry)}"
             for entry in found.unowned
         ),
-        *(f"snapshot {of.key}: number {of.number}, no entry in containerd's database" for of in found.bare),
+        *(
+            f"snapshot {snapshot.key}: number {snapshot.number}, no entry in containerd's database"
+            for snapshot in found.bare
+        ),
         *(
             f"entry {entry.name}: {entry.state}{_why(entry)}; thin id {entry.id}: {holds(entry.id)}{snapshot(entry)}"
             for entry in found.faulty

@@ -14,16 +14,16 @@ from fabfile.context import Context
 from fabfile.outcome import result
 from fabfile.plan import Command
 from fabfile.pool.lvm import volume_group
-from fabfile.pool.maintain import session
-from fabfile.pool.maintain.session import ManagedPool
+from fabfile.pool.maintain import actions
+from fabfile.pool.maintain.actions import ManagedPool
 
 KEEP = 2
 """Number of copies kept after a repair or a restore."""
 
 
-def prune(found: ManagedPool, keep: int) -> Command:
+def prune(pool: ManagedPool, keep: int) -> Command:
     """Remove all copies but the newest `keep`, and print the remaining ones."""
-    script = found.render("kept", keep=keep)
+    script = pool.render("kept", keep=keep)
     return Command(f"keep at most {keep} old copies of the metadata", script)
 
 
@@ -53,16 +53,16 @@ def prune_copies(c: Context, name: str, instance: str, *, keep: int) -> None:
 
     Args:
         c: the machine.
-        name: see `session.find`.
-        instance: see `session.find`.
+        name: see `actions.find`.
+        instance: see `actions.find`.
         keep: number of copies to keep.
     """
-    found = session.find(c, name, instance, ("dmsetup",))
-    volume_group.refuse_unasked(found.have.lvm)
-    printed = session.do(c, "pool.kept", found, [prune(found, keep)])
+    pool = actions.find(c, name, instance, ("dmsetup",))
+    volume_group.refuse_unasked(pool.have.lvm)
+    printed = actions.do(c, "pool.kept", pool, [prune(pool, keep)])
     copies = _copies(printed)
     result([Copy(*copy) for copy in copies])
     for what, path, size in copies:
         say(f"{what:8} {path}, {sizes.human(size)}")
     if not copies:
-        say(f"pool {found.name}: no metadata was kept")
+        say(f"pool {pool.name}: no metadata was kept")

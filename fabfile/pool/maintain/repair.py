@@ -13,26 +13,26 @@ from fabfile.errors import Failed, Refused
 from fabfile.outcome import result
 from fabfile.plan import Command
 from fabfile.pool.health.findings import metadata_full
-from fabfile.pool.maintain import session, thin_devices, transaction
+from fabfile.pool.maintain import actions, thin_devices, transaction
+from fabfile.pool.maintain.actions import InspectedPool
 from fabfile.pool.maintain.check import Checked, verdict
 from fabfile.pool.maintain.downtime import down, refuse_busy, start, start_again, stop, up_again
 from fabfile.pool.maintain.metadata_copies import KEEP, prune
-from fabfile.pool.maintain.session import Session
 from fabfile.pool.maintain.thin_devices import View
 
 TASK = "pool.repair"
 TOOLS = ("dmsetup", "thin_check", "thin_ls", "thin_repair", "thin_restore")
 
 
-def swap(found: Session, candidate: str, source: str = "") -> Command:
+def swap(pool: InspectedPool, candidate: str, source: str = "") -> Command:
     """Replace the metadata in use by `candidate`, a file or volume, and keep the old one.
 
     Args:
-        found: the pool.
+        pool: the pool.
         candidate: path of the new metadata.
         source: backup that it was made from, to be noted until containerd's databases fit it.
     """
-    script = found.render("swap", candidate=candidate, source=source)
+    script = pool.render("swap", candidate=candidate, source=source)
     return Command("the new metadata takes the place of the old, which is kept", script)
 
 
@@ -45,7 +45,7 @@ def losses(seen: View) -> list[str]:
 
 def old_metadata(printed: str) -> str:
     """Return where a script left the old metadata."""
-    return " ".join(session.answer(printed, "kept") or ["unchanged, in its original place"])
+    return " ".join(actions.reported(printed, "kept") or ["unchanged, in its original place"])
 
 
 def repair_pool(c: Context, name: str, instance: str, *, force: bool, yes: bool) -> None:
@@ -53,8 +53,8 @@ def repair_pool(c: Context, name: str, instance: str, *, force: bool, yes: bool)
 
     Args:
         c: the machine.
-        name: see `session.find`.
-        instance: see `session.find`.
+        name: see `actions.find`.
+        instance: see `actions.find`.
         force: kill the containers that run on the pool.
         yes: consent to losing devices, or LVM's own thin volumes.
 
@@ -62,71 +62,71 @@ def repair_pool(c: Context, name: str, instance: str, *, force: bool, yes: bool)
         Refused: the pool is in use, its metadata is only full, or LVM's thin volumes would be lost without --yes.
         Failed: devices that containerd uses would be lost without --yes.
     """
-    found = session.find(c, name, instance, TOOLS, lvm=True, ids=True)
-    if full := metadata_full(found.have, found.name):
-        raise Refused(f"the metadata of the pool {found.name} needs no repair", full.found, full.hint)
-    script = found.render("repair")
-    repair = Command(f"thin_repair of {found.name} into new metadata", script)
-    changes = [stop(found, force=force), repair, session.listing(found)]
-    candidate = found.record.candidate
-    finish = [*([swap(found, candidate)] if candidate else []), start(found)]
-    session.only_planned(c, TASK, [*changes, *finish, prune(found, KEEP)])
-    state = verdict(c, TASK, found)
-    result(Checked(found.name, state.good, state.what))
+    pool = actions.find(c, name, instance, TOOLS, lvm=True, ids=True)
+    if full := metadata_full(pool.have, pool.name):
+        raise Refused(f"the metadata of the pool {pool.name} needs no repair", full.found, full.hint)
+    script = pool.render("repair")
+    repair = Command(f"thin_repair of {pool.name} into new metadata", script)
+    changes = [stop(pool, force=force), repair, actions.listing(pool)]
+    candidate = pool.record.candidate
+    finish = [*([swap(pool, candidate)] if candidate else []), start(pool)]
+    actions.only_planned(c, TASK, [*changes, *finish, prune(pool, KEEP)])
+    state = verdict(c, TASK, pool)
+    result(Checked(pool.name, state.good, state.what))
     if state.good:
-        if found.have.pool.status is None:
-            start_again(c, TASK, found)
-        say(f"pool {found.name}: sound ({state.what}): nothing to repair")
+        if pool.have.pool.status is None:
+            start_again(c, TASK, pool)
+        say(f"pool {pool.name}: sound ({state.what}): nothing to repair")
         return
-    say(f"pool {found.name}: {state.what}{': not sound' * (state.what != state.ids)}\n{state.details}".rstrip())
-    refuse_busy(c, TASK, found, force=force)
+    say(f"pool {pool.name}: {state.what}{': not sound' * (state.what != state.ids)}\n{state.details}".rstrip())
+    refuse_busy(c, TASK, pool, force=force)
     if state.ids and state.what == state.ids:
-        _relabel(c, found, force=force, yes=yes)
+        _relabel(c, pool, force=force, yes=yes)
         return
-    printed = session.do(c, TASK, found, changes)
+    printed = actions.do(c, TASK, pool, changes)
     lost = losses(thin_devices.read(printed, TASK))
     if lost and not yes:
         there = f"the old metadata: {old_metadata(printed)}"
         raise _incomplete(
-            found,
+            pool,
             lost,
             f"the new metadata is in {candidate}, the old is unchanged in its original place" if candidate else there,
         )
     if state.ids:
-        transaction.reset(c, TASK, found)
-    printed += "\n" + session.do(c, TASK, found, finish)
-    up_again(c, found, TASK)
+        transaction.reset(c, TASK, pool)
+    printed += "\n" + actions.do(c, TASK, pool, finish)
+    up_again(c, pool, TASK)
     say(f"the old metadata: {old_metadata(printed)}")
-    session.do(c, TASK, found, [prune(found, KEEP)])
+    actions.do(c, TASK, pool, [prune(pool, KEEP)])
 
 
-def _incomplete(found: Session, lost: list[str], there: str) -> Failed:
+def _incomplete(pool: InspectedPool, lost: list[str], there: str) -> Failed:
     """The error for repaired metadata that lacks devices which containerd uses."""
     return Failed(
-        f"the repaired metadata of {found.name} lacks devices that containerd uses",
+        f"the repaired metadata of {pool.name} lacks devices that containerd uses",
         "\n".join([*lost, there]),
-        hint=f"a backup may have them: {found.command('pool.restore')}; "
-        f"to continue without them: {hints.again('pool.repair', found.daemon, found.name, '--yes')}",
+        hint=f"a backup may have them: {pool.command('pool.restore')}; "
+        f"to continue without them: {hints.again('pool.repair', pool.daemon, pool.name, '--yes')}",
     )
 
 
-def _relabel(c: Context, found: Session, *, force: bool, yes: bool) -> None:
+def _relabel(c: Context, pool: InspectedPool, *, force: bool, yes: bool) -> None:
     """Correct LVM's record of a pool whose metadata is sound.
 
     Raises:
         Refused: LVM's own thin volumes would be lost without --yes.
     """
-    loses = transaction.forgotten(c, TASK, found)
+    loses = transaction.forgotten(c, TASK, pool)
     if loses and not yes:
         raise Refused(
-            f"LVM has thin volumes of its own in {transaction.record(found).path}",
+            f"LVM has thin volumes of its own in {transaction.record(pool).path}",
             "\n".join(loses),
-            hint=f"to have LVM forget them: {hints.again(TASK, found.daemon, found.name, '--yes')}",
+            hint=f"to have LVM forget them: {hints.again(TASK, pool.daemon, pool.name, '--yes')}",
         )
-    session.do(c, TASK, found, [stop(found, force=force)])
-    with down(c, TASK, found):
-        transaction.reset(c, TASK, found)
+    actions.do(c, TASK, pool, [stop(pool, force=force)])
+    with down(c, TASK, pool):
+        transaction.reset(c, TASK, pool)
         for line in loses:
             say(line)
-    fix = found.command("pool.fsck", "--fix")
+    fix = pool.command("pool.fsck", "--fix")
     say(f"devices that containerd could not activate meanwhile are Faulty in its database; to repair that: {fix}")

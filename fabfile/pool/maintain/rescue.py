@@ -11,9 +11,9 @@ from fabfile.facts.record import LoopRecord
 from fabfile.plan import Command
 from fabfile.pool import units
 from fabfile.pool.health import missing
-from fabfile.pool.maintain import session
+from fabfile.pool.maintain import actions
+from fabfile.pool.maintain.actions import InspectedPool
 from fabfile.pool.maintain.downtime import refuse_busy, start, up_again
-from fabfile.pool.maintain.session import Session
 from fabfile.render import render
 
 TASK = "pool.rescue"
@@ -29,18 +29,18 @@ def needed(have: Facts) -> int:
     return data + meta
 
 
-def refuse_room(found: Session) -> None:
+def refuse_room(pool: InspectedPool) -> None:
     """Refuse if the file system has no room for the recovered files.
 
     Raises:
         Refused: with the required and the free space.
     """
-    place, more = found.have.pool.place, needed(found.have)
+    place, more = pool.have.pool.place, needed(pool.have)
     if place and place.free < more:
         raise Refused(
-            f"{place.target} has no room for the files of {found.name}",
+            f"{place.target} has no room for the files of {pool.name}",
             f"they take {sizes.human(more)}, free {sizes.human(place.free)}; nothing was stopped",
-            hint=f"make room on {place.target}, and then {hints.command(TASK, found.daemon, found.name)}",
+            hint=f"make room on {place.target}, and then {hints.command(TASK, pool.daemon, pool.name)}",
         )
 
 
@@ -49,35 +49,35 @@ def rescue_files(c: Context, name: str, instance: str, *, force: bool) -> None:
 
     Args:
         c: the machine.
-        name: see `session.find`.
-        instance: see `session.find`.
+        name: see `actions.find`.
+        instance: see `actions.find`.
         force: kill the containers that run on the pool.
 
     Raises:
         Refused: there is no room, or the pool is in use.
         Failed: the files were not written, or the pool does not work afterwards.
     """
-    found = session.find(c, name, instance, ("dmsetup",), without=frozenset({"data", "meta"}))
-    gone, record = [loss for loss in missing.losses(found.have, found.name) if loss.up], found.record
+    pool = actions.find(c, name, instance, ("dmsetup",), without=frozenset({"data", "meta"}))
+    gone, record = [loss for loss in missing.losses(pool.have, pool.name) if loss.up], pool.record
     if not gone or not isinstance(record, LoopRecord):
-        missing.refuse(found.have, found.name)
-        say(f"pool {found.name}: none of its files is deleted: nothing to do")
+        missing.refuse(pool.have, pool.name)
+        say(f"pool {pool.name}: none of its files is deleted: nothing to do")
         return
-    refuse_room(found)
-    script = render("pool/common.sh.j2", pool=found)
-    script += render("pool/rescue.sh.j2", pool=found, daemon=found.daemon, force=force)
-    monitor = units.monitor_service(found.name)
-    verify = render("pool/common.sh.j2", pool=found)
-    verify += render("pool/rescued.sh.j2", daemon=found.daemon, monitor=monitor)
+    refuse_room(pool)
+    script = render("pool/common.sh.j2", pool=pool)
+    script += render("pool/rescue.sh.j2", pool=pool, daemon=pool.daemon, force=force)
+    monitor = units.monitor_service(pool.name)
+    verify = render("pool/common.sh.j2", pool=pool)
+    verify += render("pool/rescued.sh.j2", daemon=pool.daemon, monitor=monitor)
     changes = [
         Command(f"write {record.data} and {record.meta} again from the pool's devices", script),
-        start(found),
+        start(pool),
         Command("check the pool, and find images whose content is gone", verify),
     ]
-    session.only_planned(c, TASK, changes)
-    refuse_busy(c, TASK, found, force=force)
-    printed = session.do(c, TASK, found, changes)
-    if session.answer(printed, "rescued") is None:
+    actions.only_planned(c, TASK, changes)
+    refuse_busy(c, TASK, pool, force=force)
+    printed = actions.do(c, TASK, pool, changes)
+    if actions.reported(printed, "rescued") is None:
         raise Failed(f"{TASK}: the files were not written", printed)
     for line in printed.splitlines():
         if line.startswith("@database "):
@@ -87,4 +87,4 @@ def rescue_files(c: Context, name: str, instance: str, *, force: bool) -> None:
         if line.startswith("@image "):
             _, space, image = line.split(" ", 2)
             say(f"image {image} in {space}: its content is gone; pull it again; its containers can be started")
-    up_again(c, found, TASK)
+    up_again(c, pool, TASK)

@@ -17,20 +17,20 @@ from fabfile.outcome import result
 from fabfile.plan import Command, words
 from fabfile.pool.health import missing
 from fabfile.pool.maintain import (
+    actions,
     changes_since,
     comparison,
     containerd_records,
     database_files,
-    session,
     thin_devices,
     transaction,
 )
+from fabfile.pool.maintain.actions import InspectedPool
 from fabfile.pool.maintain.check import verdict
 from fabfile.pool.maintain.disagreements import numbers
 from fabfile.pool.maintain.downtime import down, refuse_busy, start, stop
 from fabfile.pool.maintain.metadata_copies import KEEP, prune
 from fabfile.pool.maintain.repair import TOOLS, old_metadata, swap
-from fabfile.pool.maintain.session import Session
 from fabfile.pool.maintain.thin_devices import DatabaseEntry
 from fabfile.render import render
 
@@ -75,8 +75,8 @@ def restore_pool(c: Context, from_: str, name: str, instance: str, *, force: boo
     Args:
         c: the machine.
         from_: backup file on the machine; empty: the newest one that pool.backup made.
-        name: see `session.find`.
-        instance: see `session.find`.
+        name: see `actions.find`.
+        instance: see `actions.find`.
         force: kill the containers that run on the pool.
         yes: consent to restoring over sound metadata, or to losing what was made since the backup.
 
@@ -90,109 +90,109 @@ def restore_pool(c: Context, from_: str, name: str, instance: str, *, force: boo
             "a file on the host",
             hint="for example --from /var/lib/containerd-devmapper/backup/POOL/FILE.xml.gz",
         )
-    found = session.find(c, name, instance, TOOLS, without=frozenset({"meta"}), lvm=True)
-    if any(loss.up for loss in missing.losses(found.have, found.name)):
-        missing.refuse(found.have, found.name)
-    session.only_planned(c, TASK, _planned(found, from_, force=force), then=DEPENDS)
-    refuse_busy(c, TASK, found, force=force)
-    state = verdict(c, TASK, found)
-    if missing.losses(found.have, found.name):
+    pool = actions.find(c, name, instance, TOOLS, without=frozenset({"meta"}), lvm=True)
+    if any(loss.up for loss in missing.losses(pool.have, pool.name)):
+        missing.refuse(pool.have, pool.name)
+    actions.only_planned(c, TASK, _planned(pool, from_, force=force), then=DEPENDS)
+    refuse_busy(c, TASK, pool, force=force)
+    state = verdict(c, TASK, pool)
+    if missing.losses(pool.have, pool.name):
         # The kernel may still have in memory what a truncated file has lost, so a good check proves nothing.
         state = msgspec.structs.replace(state, good=False)
-    made = _made(found, session.do(c, TASK, found, _making(found, from_)))
+    made = _made(pool, actions.do(c, TASK, pool, _making(pool, from_)))
     if not yes and (state.good or made.losses):
-        drop = found.render("drop", candidate=made.path, identity=made.identity)
-        session.do(c, TASK, found, [Command("remove the new metadata, which is not used", drop)])
-        _refuse(found, made, sound=state.what if state.good else "")
+        drop = pool.render("drop", candidate=made.path, identity=made.identity)
+        actions.do(c, TASK, pool, [Command("remove the new metadata, which is not used", drop)])
+        _refuse(pool, made, sound=state.what if state.good else "")
     result(Restored(made.source, made.age, made.losses))
     for line in (f"{made.source}: {age(made.age)}; what was written since is lost", *made.losses):
         say(line)
-    with down(c, TASK, found), _to_be_continued(c, found, made.source):
+    with down(c, TASK, pool), _to_be_continued(c, pool, made.source):
         # Together, under one lock: nobody else starts the pool between its stop and the exchange.
-        printed = session.do(c, TASK, found, _replacing(found, made.path, made.source, force=force))
-        means = comparison.reconcile(c, TASK, found, stale=made.stale)
-        session.do(c, TASK, found, [_finished(found)])
-    comparison.forget(c, TASK, found, means)
+        printed = actions.do(c, TASK, pool, _replacing(pool, made.path, made.source, force=force))
+        means = comparison.reconcile(c, TASK, pool, stale=made.stale)
+        actions.do(c, TASK, pool, [_finished(pool)])
+    comparison.forget(c, TASK, pool, means)
     say(f"the old metadata: {old_metadata(printed)}")
-    session.do(c, TASK, found, [prune(found, KEEP)])
+    actions.do(c, TASK, pool, [prune(pool, KEEP)])
 
 
-def _making(found: Session, source: str) -> list[Command]:
-    script = render("pool/common.sh.j2", pool=found) + found.render("restore", source=source)
-    return [Command(f"new metadata from {source or 'the newest backup'}", script), session.listing(found)]
+def _making(pool: InspectedPool, source: str) -> list[Command]:
+    script = render("pool/common.sh.j2", pool=pool) + pool.render("restore", source=source)
+    return [Command(f"new metadata from {source or 'the newest backup'}", script), actions.listing(pool)]
 
 
-def _replacing(found: Session, candidate: str, source: str, *, force: bool) -> list[Command]:
-    return [stop(found, force=force), swap(found, candidate, source), start(found)]
+def _replacing(pool: InspectedPool, candidate: str, source: str, *, force: bool) -> list[Command]:
+    return [stop(pool, force=force), swap(pool, candidate, source), start(pool)]
 
 
-def _finished(found: Session) -> Command:
-    return Command("the databases fit the restored metadata", words("rm", "-f", found.unfinished))
+def _finished(pool: InspectedPool) -> Command:
+    return Command("the databases fit the restored metadata", words("rm", "-f", pool.unfinished))
 
 
 @contextmanager
-def _to_be_continued(c: Context, found: Session, source: str) -> Iterator[None]:
+def _to_be_continued(c: Context, pool: InspectedPool, source: str) -> Iterator[None]:
     """Within this context, containerd's databases may not fit the metadata: an error says how to go on from there."""
     try:
         yield
     except (Failed, Unreachable) as error:
-        if not _has_begun(c, found):
+        if not _has_begun(c, pool):
             raise
-        unfit = f"{found.daemon.unit} is not started: its databases do not fit the restored metadata yet"
-        again = hints.again(TASK, found.daemon, found.name, "--from", source, "--yes")
+        unfit = f"{pool.daemon.unit} is not started: its databases do not fit the restored metadata yet"
+        again = hints.again(TASK, pool.daemon, pool.name, "--from", source, "--yes")
         raise type(error)(error.what, f"{error.details}\n{unfit}", f"fix the cause, then {again}") from error
 
 
-def _has_begun(c: Context, found: Session) -> bool:
+def _has_begun(c: Context, pool: InspectedPool) -> bool:
     """Whether the metadata was exchanged; if the host cannot be asked, it may have been."""
     try:
-        return bool(session.again(c, found).have.units.unfinished)
+        return bool(actions.again(c, pool).have.units.unfinished)
     except Problem:
         return True
 
 
-def _planned(found: Session, source: str, *, force: bool) -> list[Command]:
+def _planned(pool: InspectedPool, source: str, *, force: bool) -> list[Command]:
     """Everything that a restore does whatever the backup contains; a new volume has its time in its name."""
-    candidate = found.record.candidate or f"/dev/{transaction.record(found).path}_before_TIME"
-    replacing = [*_replacing(found, candidate, source, force=force), comparison.reading(found)]
-    return [*_making(found, source), *replacing, _finished(found), start(found), prune(found, KEEP)]
+    candidate = pool.record.candidate or f"/dev/{transaction.record(pool).path}_before_TIME"
+    replacing = [*_replacing(pool, candidate, source, force=force), comparison.reading(pool)]
+    return [*_making(pool, source), *replacing, _finished(pool), start(pool), prune(pool, KEEP)]
 
 
-def _made(found: Session, printed: str) -> Candidate:
+def _made(pool: InspectedPool, printed: str) -> Candidate:
     """Parse the new metadata, and determine what would be lost.
 
     Raises:
         Failed: a database cannot be read, the current one or the backup's.
     """
     lines = printed.splitlines()
-    source = " ".join(session.answer(printed, "source") or [])
-    age, identity, *path = session.answer(printed, "candidate") or ["0", "", ""]
+    source = " ".join(actions.reported(printed, "source") or [])
+    age, identity, *path = actions.reported(printed, "candidate") or ["0", "", ""]
     try:
         now = thin_devices.parse(lines)
         copies = [database_files.unpack(lines, prefix) for prefix in ("then-", "then-after-")]
-        then = [thin_devices.known(of) for of in copies if of.pool is not None]
+        then = [thin_devices.known(copy) for copy in copies if copy.pool is not None]
         known = containerd_records.read(database_files.unpack(lines).records)
     except Broken as error:
         raise thin_devices.unreadable(TASK, error) from error
     stale = changes_since.stale(now, then, now.ids)
     owners = numbers(now)
-    keys = [now.snapshots[owners[of.name]].key for of in stale if now.snapshots and of.name in owners]
+    keys = [now.snapshots[owners[entry.name]].key for entry in stale if now.snapshots and entry.name in owners]
     losses = changes_since.lines(stale, now, containerd_records.affected(known, keys))
     if not then and now.database:
         losses.append("whether a thin id was another device's then: it has no copy of containerd's databases")
     return Candidate(" ".join(path), identity, source, int(age), tuple(stale), tuple(losses))
 
 
-def _refuse(found: Session, made: Candidate, *, sound: str) -> None:
+def _refuse(pool: InspectedPool, made: Candidate, *, sound: str) -> None:
     """Refuse a restore without --yes.
 
     Raises:
         Refused: with everything that would be lost.
     """
-    again = hints.again(TASK, found.daemon, found.name, "--yes")
+    again = hints.again(TASK, pool.daemon, pool.name, "--yes")
     if sound:
         raise Refused(
-            f"the metadata of {found.name} is sound ({sound})",
+            f"the metadata of {pool.name} is sound ({sound})",
             "\n".join([f"a restore takes it back to {made.source}: {age(made.age)}", *made.losses]),
             hint=f"if that is what you want: {again}",
         )

@@ -11,9 +11,9 @@ from fabfile.errors import Failed, Refused
 from fabfile.facts.record import LoopRecord
 from fabfile.outcome import result
 from fabfile.plan import Command
-from fabfile.pool.maintain import session
+from fabfile.pool.maintain import actions
+from fabfile.pool.maintain.actions import InspectedPool
 from fabfile.pool.maintain.downtime import refuse_busy, resume, start, stop
-from fabfile.pool.maintain.session import Session
 
 TASK = "pool.trim"
 
@@ -29,31 +29,31 @@ class Trimmed(msgspec.Struct, frozen=True):
     allocated_after: int | None
 
 
-def trimmed(found: Session, first: str, last: str) -> Trimmed:
+def trimmed(pool: InspectedPool, first: str, last: str) -> Trimmed:
     """Parse the outcome.
 
     Args:
-        found: the pool.
+        pool: the pool.
         first: output of the first script.
         last: output of the last script.
 
     Raises:
         Failed: the script did not finish.
     """
-    before, after = session.answer(first, "before"), session.answer(last, "after")
+    before, after = actions.reported(first, "before"), actions.reported(last, "after")
     if before is None or after is None:
         raise Failed(f"{TASK}: the script did not finish", last)
-    block = found.have.pool.table.block_sectors * sizes.SECTOR if found.have.pool.table else found.record.block
-    on_disk = (int(before[1]), int(after[1])) if isinstance(found.record, LoopRecord) else (None, None)
-    return Trimmed(found.name, int(before[0]) * block, int(after[0]) * block, *on_disk)
+    block = pool.have.pool.table.block_sectors * sizes.SECTOR if pool.have.pool.table else pool.record.block
+    on_disk = (int(before[1]), int(after[1])) if isinstance(pool.record, LoopRecord) else (None, None)
+    return Trimmed(pool.name, int(before[0]) * block, int(after[0]) * block, *on_disk)
 
 
-def report(found: Session, was: Trimmed) -> list[str]:
+def report(pool: InspectedPool, was: Trimmed) -> list[str]:
     """Format how much space was returned."""
-    said = [f"pool {found.name}: {_change(was.used_before, was.used_after)} used of the pool"]
-    if isinstance(found.record, LoopRecord) and was.allocated_before is not None and was.allocated_after is not None:
+    said = [f"pool {pool.name}: {_change(was.used_before, was.used_after)} used of the pool"]
+    if isinstance(pool.record, LoopRecord) and was.allocated_before is not None and was.allocated_after is not None:
         change = _change(was.allocated_before, was.allocated_after)
-        said.append(f"{found.record.data}: {change} allocated on its file system")
+        said.append(f"{pool.record.data}: {change} allocated on its file system")
     return said
 
 
@@ -62,17 +62,17 @@ def _change(before: int, after: int) -> str:
     return f"{sizes.human(before)} → {sizes.human(after)}, {freed},"
 
 
-def refuse_without_discards(c: Context, found: Session) -> None:
+def refuse_without_discards(c: Context, pool: InspectedPool) -> None:
     """Refuse to stop the pool if the devices under it do not support discards.
 
     Args:
         c: the machine.
-        found: the pool; an inactive one is not refused, as nothing is known about its devices.
+        pool: the pool; an inactive one is not refused, as nothing is known about its devices.
 
     Raises:
         Refused: the disk under the pool, or its file system, does not support discards.
     """
-    table = found.have.pool.table
+    table = pool.have.pool.table
     if not table or not table.data:
         return
     limit = f"/sys/dev/block/{table.data}/queue/discard_max_bytes"
@@ -81,9 +81,9 @@ def refuse_without_discards(c: Context, found: Session) -> None:
         == "0"
     ):
         raise Refused(
-            f"{TASK}: the data device of the pool {found.name} takes no discards",
+            f"{TASK}: the data device of the pool {pool.name} takes no discards",
             f"{limit} is 0: the disk under it, or its file system, does not support them",
-            hint=hints.command(TASK, found.daemon, found.name),
+            hint=hints.command(TASK, pool.daemon, pool.name),
         )
 
 
@@ -94,8 +94,8 @@ def trim_pool(c: Context, name: str, instance: str, *, offline: bool, force: boo
 
     Args:
         c: the machine.
-        name: see `session.find`.
-        instance: see `session.find`.
+        name: see `actions.find`.
+        instance: see `actions.find`.
         offline: also discard every unallocated block, while the pool is stopped.
         force: kill the containers that run on the pool.
 
@@ -103,27 +103,27 @@ def trim_pool(c: Context, name: str, instance: str, *, offline: bool, force: boo
         Refused: the pool is in use, or discards are not supported.
         Failed: a script did not finish.
     """
-    found = session.find(c, name, instance, ("dmsetup", "thin_dump") if offline else ("dmsetup",))
-    script = found.render("trim")
+    pool = actions.find(c, name, instance, ("dmsetup", "thin_dump") if offline else ("dmsetup",))
+    script = pool.render("trim")
     online = Command("fstrim of every mounted thin device", script)
-    whole = Command("discard every block that no device has", found.render("trim-offline"))
+    whole = Command("discard every block that no device has", pool.render("trim-offline"))
     again = Command("how much is used now", script)
-    rest = [stop(found, force=force), whole, start(found), again] if offline else []
+    rest = [stop(pool, force=force), whole, start(pool), again] if offline else []
     if offline:
-        refuse_without_discards(c, found)
-    session.only_planned(c, TASK, [online, *rest])
+        refuse_without_discards(c, pool)
+    actions.only_planned(c, TASK, [online, *rest])
     if offline:
-        refuse_busy(c, TASK, found, force=force)
-    printed = [session.do(c, TASK, found, [online])]
+        refuse_busy(c, TASK, pool, force=force)
+    printed = [actions.do(c, TASK, pool, [online])]
     if offline:
         try:
-            printed.append(session.do(c, TASK, found, rest))
+            printed.append(actions.do(c, TASK, pool, rest))
         except Failed:
-            resume(c, TASK, found)
+            resume(c, TASK, pool)
             raise
     for line in "\n".join(printed).splitlines():
         if line.startswith(("trimmed ", "not trimmed ")):
             say(line)
-    came_back = trimmed(found, printed[0], printed[-1])
+    came_back = trimmed(pool, printed[0], printed[-1])
     result(came_back)
-    say("\n".join(report(found, came_back)))
+    say("\n".join(report(pool, came_back)))

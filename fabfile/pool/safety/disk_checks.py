@@ -116,17 +116,17 @@ def _used(disk: Disk) -> list[Obstacle]:
 def _grouped(disk: Disk) -> list[str]:
     """The volume groups that the disk or one of its partitions belongs to, those of other hosts included."""
     names, found = {node.number: node.kernel for node in disk.nodes}, []
-    for of in disk.physical:
-        part = "" if of.number == disk.number else f" (in its partition {names.get(of.number, of.number)})"
+    for pv in disk.physical:
+        part = "" if pv.number == disk.number else f" (in its partition {names.get(pv.number, pv.number)})"
         notes = [note for note, true in (
-            (f"of the host {of.system!r}", of.system), ("exported", of.group_attr[2:3] == "x"),
-            ("shared between hosts", of.group_attr[5:6] in ("c", "s")),
+            (f"of the host {pv.system!r}", pv.system), ("exported", pv.group_attr[2:3] == "x"),
+            ("shared between hosts", pv.group_attr[5:6] in ("c", "s")),
         ) if true]  # fmt: skip
-        if of.group:
-            found.append(f"a physical volume of the volume group {', '.join([of.group, *notes])}{part}")
-        if of.attr[:1] == "d":
-            found.append(f"one of several devices with the physical volume {of.uuid}{part}")
-    listed = {of.number for of in disk.physical}
+        if pv.group:
+            found.append(f"a physical volume of the volume group {', '.join([pv.group, *notes])}{part}")
+        if pv.attr[:1] == "d":
+            found.append(f"one of several devices with the physical volume {pv.uuid}{part}")
+    listed = {pv.number for pv in disk.physical}
     marked = {disk.number} if any(s.type == "LVM2_member" for s in disk.signatures) else set()
     marked |= {node.number for node in disk.nodes if "LVM2_member" in disk.inside.get(node.kernel, "").split()}
     if marked - listed:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fabfile.facts.record import LoopRecord
 from fabfile.instance import Daemon
-from fabfile.pool.maintain.session import ManagedPool
+from fabfile.pool.maintain.actions import ManagedPool
 from fabfile.render import render
 
 DMSETUP = r"""

@@ -9,8 +9,8 @@ import pytest
 
 from fabfile.facts.record import LoopRecord
 from fabfile.instance import Daemon
+from fabfile.pool.maintain.actions import ManagedPool
 from fabfile.pool.maintain.database_files import unpack
-from fabfile.pool.maintain.session import ManagedPool
 from fabfile.render import render
 
 LISTED = "1 16 0\\n2 16 1\\n"

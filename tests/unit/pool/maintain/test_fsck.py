@@ -15,13 +15,13 @@ from invoke import Context
 from fabfile.bolt import Broken
 from fabfile.errors import Refused
 from fabfile.facts.query import Query
-from fabfile.pool.maintain import comparison, database_files, disagreements, fsck, session, thin_devices
+from fabfile.pool.maintain import actions, comparison, database_files, disagreements, fsck, thin_devices
+from fabfile.pool.maintain.actions import InspectedPool
 from fabfile.pool.maintain.disagreements import Orphans
-from fabfile.pool.maintain.session import Session
 from fabfile.pool.maintain.thin_devices import DatabaseEntry, MappedDevice, Snapshot, Thin, View
 from tests.unit.pool.loops import NAME, machine, record
 
-FOUND = Session(NAME, Query().daemon, record(), "/srv/pool", Query(), machine())
+FOUND = InspectedPool(NAME, Query().daemon, record(), "/srv/pool", Query(), machine())
 
 
 def entry(id: int, state: str = "Activated", name: int = 0) -> DatabaseEntry:
@@ -125,9 +125,9 @@ class Outputs:
     def __init__(self, *printed: str) -> None:
         self.printed, self.generations = list(printed), list[str]()
 
-    def do(self, c: object, task: str, found: Session, plan: object, *, read_only: bool) -> str:
+    def do(self, c: object, task: str, pool: InspectedPool, plan: object, *, read_only: bool) -> str:
         assert read_only
-        self.generations.append(found.have.system.generation)
+        self.generations.append(pool.have.system.generation)
         return self.printed.pop(0)
 
 
@@ -144,7 +144,7 @@ def test_a_thin_id_counts_only_if_it_is_the_same_device_every_time(
     monkeypatch: pytest.MonkeyPatch, outputs: list[str], left: tuple[int, ...]
 ) -> None:
     machine = Outputs(*outputs)
-    monkeypatch.setattr(session, "do", machine.do)
+    monkeypatch.setattr(actions, "do", machine.do)
     monkeypatch.setattr(comparison, "APART", 0)
     result = comparison.compare(Context(), "pool.fsck", FOUND, running=True)
     assert result.found.ids == left

@@ -16,7 +16,7 @@ from fabfile.inventory import Host
 from fabfile.inventory import Pool as Asked
 from fabfile.pool.health import missing
 from fabfile.pool.maintain import check, rescue
-from fabfile.pool.maintain.session import Session
+from fabfile.pool.maintain.actions import InspectedPool
 from fabfile.sizes import GIB, KIB, MIB
 from tests.unit import typed
 from tests.unit.pool.loops import NAME, known, machine, pool, state
@@ -25,9 +25,9 @@ DELETED = Loop("7:3", 75 * MIB, "/srv/pool/meta", True, "", 0)
 START = "systemctl restart devmapper-pool@pool.service && systemctl start containerd.service"
 
 
-def found(now: Pool) -> Session:
+def found(now: Pool) -> InspectedPool:
     have = machine(now)
-    return Session(NAME, Daemon(), have.instances.pools[NAME], "/srv/pool", about(Host(pool=Asked())), have)
+    return InspectedPool(NAME, Daemon(), have.instances.pools[NAME], "/srv/pool", about(Host(pool=Asked())), have)
 
 
 def test_a_rescue_needs_room_for_the_blocks_in_use_and_all_metadata() -> None:

@@ -93,7 +93,7 @@ class ManagedPool(msgspec.Struct, frozen=True):
         return units.SCRIPT
 
 
-class Session(ManagedPool, frozen=True):
+class InspectedPool(ManagedPool, frozen=True):
     """A managed pool on a machine, with the facts."""
 
     query: Query
@@ -110,7 +110,7 @@ def find(
     without: frozenset[str] = frozenset(),
     lvm: bool = False,
     ids: bool = False,
-) -> Session:
+) -> InspectedPool:
     """Find the pool that a task means.
 
     Args:
@@ -133,7 +133,7 @@ def find(
     missing.refuse(have, name, except_for=without)
     usable.refuse_unusable(have, name, lvm=lvm, ids=ids)
     need(have, tools)
-    return Session(name, host.daemon, have.instances.pools[name], root.rstrip("/"), query, have)
+    return InspectedPool(name, host.daemon, have.instances.pools[name], root.rstrip("/"), query, have)
 
 
 def need(have: Facts, tools: Iterable[str]) -> None:
@@ -185,13 +185,13 @@ def _directory() -> Path:
     return Path(directory.name)
 
 
-def do(c: Context, task: str, found: Session, changes: Sequence[Change], *, read_only: bool = False) -> str:
+def do(c: Context, task: str, pool: InspectedPool, changes: Sequence[Change], *, read_only: bool = False) -> str:
     """Make changes, and return what they printed.
 
     Args:
         c: the machine.
         task: name of the task that makes the changes.
-        found: the pool.
+        pool: the pool.
         changes: what to do.
         read_only: the changes leave nothing changed, as those of a check.
 
@@ -201,7 +201,7 @@ def do(c: Context, task: str, found: Session, changes: Sequence[Change], *, read
     """
     only_planned(c, task, changes)
     start = monotonic()
-    done = act(c, task, lambda have: [*changes], found.have, found.query)
+    done = act(c, task, lambda have: [*changes], pool.have, pool.query)
     reason = "; ".join(change.why for change in changes)
     note(Outcome(task, "ok" if read_only else "changed", reason, round(monotonic() - start, 2), [*changes]))
     return "\n".join(line for line in done.printed.splitlines() if not line.startswith("@@"))
@@ -226,23 +226,23 @@ def only_planned(c: Context, task: str, changes: Sequence[Change], *, then: str 
         raise Pending
 
 
-def again(c: Context, found: Session) -> Session:
+def again(c: Context, pool: InspectedPool) -> InspectedPool:
     """Return the pool with facts gathered anew."""
-    return msgspec.structs.replace(found, have=gather(c, found.query))
+    return msgspec.structs.replace(pool, have=gather(c, pool.query))
 
 
-def applied(found: Session) -> Session:
+def applied(pool: InspectedPool) -> InspectedPool:
     """Return the pool as it is after a plan of ours that changed nothing about it: with the next generation number.
 
     If somebody else changed something meanwhile, the generation differs, which is noticed as usual.
     """
-    system = found.have.system
+    system = pool.have.system
     following = str(int(system.generation) + 1) if system.generation.isdecimal() else ""
-    have = msgspec.structs.replace(found.have, system=msgspec.structs.replace(system, generation=following))
-    return msgspec.structs.replace(found, have=have)
+    have = msgspec.structs.replace(pool.have, system=msgspec.structs.replace(system, generation=following))
+    return msgspec.structs.replace(pool, have=have)
 
 
-def answer(printed: str, key: str) -> list[str] | None:
+def reported(printed: str, key: str) -> list[str] | None:
     """Return the words of the last line `@KEY WORD …` that a script printed; None if there is none."""
     lines = [line.split()[1:] for line in printed.splitlines() if line.split()[:1] == [f"@{key}"]]
     return lines[-1] if lines else None
