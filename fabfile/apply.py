@@ -11,8 +11,8 @@ from fabfile.errors import Failed, Problem, Refused
 from fabfile.facts import Facts
 from fabfile.facts.units import UDEV
 from fabfile.kept import sha256
-from fabfile.plan import Change, Command, File, Upload, words
-from fabfile.target import quote
+from fabfile.plan import Change, Command, File, Upload
+from fabfile.shell import quote, words
 
 if TYPE_CHECKING:
     from fabfile.context import Context

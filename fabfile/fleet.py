@@ -32,7 +32,8 @@ from fabfile import (
 from fabfile.batches import FailureLimit
 from fabfile.console import prefixed, say
 from fabfile.errors import Interrupted, Problem, Refused
-from fabfile.inventory import Host, Inventory
+from fabfile.host import Host
+from fabfile.inventory import Inventory
 from fabfile.outcome import FleetReport, HostReport, Trouble
 from fabfile.runs.record import recorded
 from fabfile.ssh.ways import Ways

@@ -14,8 +14,8 @@ import msgspec
 
 from fabfile import inventory
 from fabfile.errors import Refused
+from fabfile.host import Host
 from fabfile.instance import DEFAULT, Daemon
-from fabfile.inventory import Host
 
 NAMED = frozenset(
     {

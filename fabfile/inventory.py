@@ -13,8 +13,7 @@ import msgspec
 from fabfile import paths, selection, tables
 from fabfile.console import shown
 from fabfile.errors import Refused
-from fabfile.host import Host as Host
-from fabfile.host import Pool as Pool
+from fabfile.host import Host, Pool
 from fabfile.instance import DEFAULT, Daemon, check_instance
 from fabfile.option import options
 from fabfile.selection import ALL, Chosen

@@ -16,7 +16,7 @@ from fabfile import carry, interruption, target
 from fabfile.carry import ScriptResult
 from fabfile.console import say
 from fabfile.errors import Failed
-from fabfile.target import quote
+from fabfile.shell import quote
 
 if TYPE_CHECKING:
     from fabfile.context import Context

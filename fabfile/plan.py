@@ -6,7 +6,6 @@ A step is a name and a pure function from facts to changes.
 from __future__ import annotations
 
 import difflib
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -112,8 +111,3 @@ def _behind(change: Change) -> list[str]:
             before, after = (change.before or "").splitlines(), change.content.splitlines()
             lines = difflib.unified_diff(before, after, change.path, change.path, lineterm="")
             return list(lines) or [f"mode {change.mode:o}"]
-
-
-def words(*parts: str | int | Path) -> str:
-    """Quote `parts` as words of a shell command."""
-    return shlex.join(map(str, parts))

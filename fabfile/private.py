@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fabfile import paths
 from fabfile.errors import Refused
-from fabfile.target import quote
+from fabfile.shell import quote
 
 
 def check(directory: Path, why: str, hint: str) -> None:

@@ -12,7 +12,6 @@ import msgspec
 from fabfile import address, catalogue, download, kept, paths
 from fabfile.catalogue import PARTS, Catalogue
 from fabfile.console import say
-from fabfile.download import locked as locked  # the lab's caches lock themselves the same way
 from fabfile.errors import Failed, Refused
 from fabfile.source import Git
 

@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from fabfile.paths import REPOSITORY
-from fabfile.target import quote
+from fabfile.shell import quote
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template

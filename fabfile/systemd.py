@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.prelude import WAIT
-from fabfile.plan import Change, File, words
+from fabfile.plan import Change, File
+from fabfile.shell import words
 
 UNITS = "/etc/systemd/system/"
 

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from fabfile.activity import Transfer
 from fabfile.carry import ScriptResult
 from fabfile.console import printable
 from fabfile.errors import Failed
+from fabfile.shell import quote
 
 if TYPE_CHECKING:
     from fabfile.context import Context
@@ -51,8 +51,6 @@ STAGED = re.compile(r"(/var/tmp/containerd-devmapper\.\w{10})/file")
 
 RATE = 64 << 10
 """Slowest rate of an upload, in bytes per second; a slower one is aborted, one minute later."""
-
-quote = shlex.quote
 
 
 def run(

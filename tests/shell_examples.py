@@ -8,8 +8,8 @@ from fabfile import facts, lock
 from fabfile.apply import apply_script
 from fabfile.facts.query import Query
 from fabfile.facts.record import LoopRecord, LvmRecord
+from fabfile.host import Host
 from fabfile.instance import Daemon
-from fabfile.inventory import Host
 from fabfile.plan import Change, Command, File
 from fabfile.pool import units
 from fabfile.pool.maintain import adopt

@@ -12,7 +12,7 @@ import toml
 
 from bench._run import run
 from fabfile import inventory
-from fabfile.inventory import Host
+from fabfile.host import Host
 from fabfile.lab import machines, registry
 from fabfile.lab.vm import Vm
 

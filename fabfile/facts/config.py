@@ -143,7 +143,7 @@ DIGEST = f"{SUM} | cut -c 1-{LENGTH}"
 
 def fragment(query: Query) -> str:
     """Print the files, what containerd makes of them, and drop-ins that start it in another way."""
-    from fabfile.target import quote
+    from fabfile.shell import quote
 
     daemon = query.daemon
     program, file, unit = quote(f"{query.bin_dir}/containerd"), quote(daemon.config), quote(daemon.unit)

@@ -57,7 +57,7 @@ class Containerd(msgspec.Struct, frozen=True):
 
 def fragment(query: Query) -> str:
     """Query systemd, /proc and the daemon; ctr is run only if the daemon is active."""
-    from fabfile.target import quote
+    from fabfile.shell import quote
 
     program, ctr, loaded = quote(f"{query.bin_dir}/ctr"), query.daemon.ctr, quote(query.daemon.loaded)
     return rf"""

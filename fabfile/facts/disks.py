@@ -138,7 +138,7 @@ done"""
 
 def fragment(query: Query) -> str:
     """Inspect the devices of the query, or all of them."""
-    from fabfile.target import quote
+    from fabfile.shell import quote
 
     if query.all_disks:
         return f"{functions()}\n{ALL}"

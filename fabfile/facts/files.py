@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fabfile.target import quote
+from fabfile.shell import quote
 
 if TYPE_CHECKING:
     from fabfile.facts.query import Query

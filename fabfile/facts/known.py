@@ -36,7 +36,7 @@ class DatabaseCounts(msgspec.Struct, frozen=True):
 
 def fragment(query: Query) -> str:
     """Print all databases if the pool has no record or no block in use; otherwise only whether there is any device."""
-    from fabfile.target import quote
+    from fabfile.shell import quote
 
     records = quote(f"{query.daemon.root}/io.containerd.metadata.v1.bolt/meta.db")
     return rf"""

@@ -107,7 +107,7 @@ PVS
 
 def fragment(query: Query) -> str:
     """Make one report for everything, as each LVM command scans all disks; none while LVM would hang."""
-    from fabfile.target import quote
+    from fabfile.shell import quote
 
     how = "--foreign --nohints --units b --nosuffix --reportformat json"  # LVM's hints omit a disk that is a copy
     reports = " ".join(f"--configreport {name} -o {fields}" for name, fields in REPORT.items())

@@ -133,7 +133,7 @@ FILES
 
 def fragment(query: Query) -> str:
     """Query the kernel about the pool `query.pool`, and the directory `query.dir`."""
-    from fabfile.target import quote
+    from fabfile.shell import quote
 
     name, dir, volume = quote(query.pool), quote(query.dir), quote(query.volume)
     return rf"""

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fabfile import target
 from fabfile.facts import units
+from fabfile.shell import quote
 
 if TYPE_CHECKING:
     from fabfile.facts.query import Query
@@ -151,8 +151,8 @@ def text(query: Query, names: Sequence[str]) -> str:
         tries=WAIT * 2,
         patient=(WAIT - BRIEFLY) * 2,
         properties=" ".join(f"-p {name}" for name in units.PROPERTIES),
-        units=" ".join(map(target.quote, systemd)),
-        pool=target.quote(query.pool),
+        units=" ".join(map(quote, systemd)),
+        pool=quote(query.pool),
         udev_limit=units.UDEV,
         find_suspended=render("pool/suspended.sh.j2"),
         lvm_wait=LVM_WAIT,

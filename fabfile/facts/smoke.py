@@ -33,7 +33,7 @@ def functions(query: Query) -> str:
     inode and time of birth, which change if databases are wiped, metadata is repaired or restored, or a loop pool is
     created again. The image is identified by its digest, and is missing once it was removed.
     """
-    from fabfile.target import quote
+    from fabfile.shell import quote
 
     daemon, dir = query.daemon, query.dir
     files = [f"{dir}/meta", f"{dir}/{query.pool}.db", f"{dir}/metadata.db", daemon.mke2fs]
@@ -55,7 +55,7 @@ DATABASES = ("metadata.v1.bolt/meta.db", "snapshotter.v1.overlayfs/metadata.db")
 
 def fragment(query: Query) -> str:
     """Print the record and, if the query names the image of the proof, what is stored now."""
-    from fabfile.target import quote
+    from fabfile.shell import quote
 
     record = quote(query.daemon.record)
     now = f"""{functions(query)}

@@ -74,7 +74,7 @@ class Units(msgspec.Struct, frozen=True):
 
 def fragment(query: Query) -> str:
     """Pass on what systemctl printed; the journal is read only for a unit that failed."""
-    from fabfile.target import quote
+    from fabfile.shell import quote
 
     name = quote(query.pool)
     return rf"""

@@ -24,7 +24,7 @@ class Versions(msgspec.Struct, frozen=True):
 
 def fragment(query: Query) -> str:
     """Print the directories and `current` of each name, and the links made by this tool, or what is in their place."""
-    from fabfile.target import quote
+    from fabfile.shell import quote
 
     bin_dir = quote(query.bin_dir)
     return rf"""

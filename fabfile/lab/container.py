@@ -17,7 +17,7 @@ from pathlib import Path
 from fabfile.errors import Failed
 from fabfile.lab import image, machines, tools
 from fabfile.lab.vm import Vm
-from fabfile.plan import words
+from fabfile.shell import words
 
 CAP_SYS_RESOURCE = 24
 

@@ -14,7 +14,7 @@ from time import monotonic, sleep
 from fabfile.console import say
 from fabfile.errors import Failed
 from fabfile.lab import tools
-from fabfile.target import quote
+from fabfile.shell import quote
 
 MOUNTS = Path("/proc/self/mountinfo")
 

@@ -13,9 +13,9 @@ from time import monotonic
 from typing import Any
 
 from fabfile import paths
+from fabfile.download import locked
 from fabfile.lab import files, tools
 from fabfile.lab.progress import progress
-from fabfile.releases import locked
 
 STATUS = Path("/proc/self/status")
 SECURITY = (Path("/proc/sys/kernel/yama/ptrace_scope"), Path("/proc/self/attr/current"))

@@ -17,12 +17,12 @@ from time import monotonic
 import msgspec
 
 from fabfile.console import say
+from fabfile.download import locked
 from fabfile.errors import Failed
 from fabfile.kept import sha256
 from fabfile.lab import files
 from fabfile.lab.progress import progress
-from fabfile.releases import locked
-from fabfile.target import quote
+from fabfile.shell import quote
 
 MANIFEST = ".manifest.json"
 """Name of the manifest, which also marks a directory as ours."""

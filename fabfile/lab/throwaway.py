@@ -12,7 +12,8 @@ from fabfile.answer import show
 from fabfile.console import say
 from fabfile.errors import Pending
 from fabfile.outcome import Outcome, note, result
-from fabfile.target import is_dry, quote
+from fabfile.shell import quote
+from fabfile.target import is_dry
 
 
 class LabMachine(msgspec.Struct, frozen=True):

@@ -10,8 +10,8 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts, gather, gather_beside
 from fabfile.facts.query import Query, about
 from fabfile.facts.record import LvmRecord
+from fabfile.host import Host, Pool
 from fabfile.instance import DEFAULT, Daemon
-from fabfile.inventory import Host, Pool
 from fabfile.pool import limits, units
 from fabfile.pool.ownership import owner
 

@@ -8,7 +8,7 @@ from fabfile.facts import Facts, record
 from fabfile.facts.instances import DevmapperSettings
 from fabfile.facts.record import Record
 from fabfile.instance import OURS, Daemon
-from fabfile.plan import words
+from fabfile.shell import words
 
 KEEP_BOTH = "to keep both, use another instance: --instance NAME"
 

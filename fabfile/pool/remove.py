@@ -11,7 +11,7 @@ import msgspec
 from fabfile.facts import Facts
 from fabfile.facts.query import POOL, Query
 from fabfile.facts.record import LvmRecord
-from fabfile.plan import Change, Command, Step, file, words
+from fabfile.plan import Change, Command, Step, file
 from fabfile.pool import units, variants
 from fabfile.pool.health import missing
 from fabfile.pool.loop import fstab
@@ -19,6 +19,7 @@ from fabfile.pool.maintain import actions
 from fabfile.pool.maintain.actions import ManagedPool
 from fabfile.pool.ownership import within
 from fabfile.render import render
+from fabfile.shell import words
 
 RECORDS = "/var/lib/containerd-devmapper"
 

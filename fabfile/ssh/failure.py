@@ -14,10 +14,10 @@ from paramiko.ssh_exception import (
 )
 
 from fabfile.errors import Unreachable
+from fabfile.shell import quote
 from fabfile.ssh import known_hosts
 from fabfile.ssh.known_hosts import Changed, Revoked, Unknown, kind, name_of
 from fabfile.ssh.known_lines import fingerprint
-from fabfile.target import quote
 
 if TYPE_CHECKING:
     from fabfile.ssh.machine import Machine

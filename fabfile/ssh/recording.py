@@ -14,10 +14,10 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from fabfile.errors import Failed, Refused
+from fabfile.shell import quote
 from fabfile.ssh import known_hosts
 from fabfile.ssh.hostkeys import Keys
 from fabfile.ssh.known_lines import HASHED, KnownKey, index
-from fabfile.target import quote
 
 WAIT = 30
 """Seconds to wait for another run, which holds the lock for a fraction of one."""

@@ -12,12 +12,13 @@ from fabfile.facts import Facts
 from fabfile.facts.config import DIGEST
 from fabfile.facts.containerd import SETTINGS
 from fabfile.facts.query import about
+from fabfile.host import Host
 from fabfile.instance import OURS, Daemon
-from fabfile.inventory import Host
 from fabfile.outcome import Outcome
-from fabfile.plan import Change, Command, File, Step, file, words
+from fabfile.plan import Change, Command, File, Step, file
 from fabfile.pool import limits, ownership
 from fabfile.render import render
+from fabfile.shell import words
 from fabfile.steps import ext4, foreign, overrides
 from fabfile.steps.settings import ORIGINAL, ContainerdSettings, config_format, edited, is_stock
 

@@ -13,9 +13,10 @@ from fabfile.converge import converge
 from fabfile.errors import Pending
 from fabfile.facts import ALWAYS, Facts, gather
 from fabfile.facts.query import about
-from fabfile.inventory import Host
+from fabfile.host import Host
 from fabfile.outcome import Outcome, note
-from fabfile.plan import Change, Step, words
+from fabfile.plan import Change, Step
+from fabfile.shell import words
 from fabfile.steps import foreign, packages, toolchain, versioned
 
 if TYPE_CHECKING:

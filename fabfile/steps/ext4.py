@@ -6,7 +6,7 @@ import re
 
 from fabfile.facts import Facts
 from fabfile.facts.userland import PREZEROED
-from fabfile.inventory import Pool
+from fabfile.host import Pool
 from fabfile.pool import variants
 
 CONF = "/etc/mke2fs.conf"

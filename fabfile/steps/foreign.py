@@ -8,8 +8,8 @@ from fabfile import hints
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.instance import OURS, Daemon
-from fabfile.plan import words
 from fabfile.pool.maintain import adopt
+from fabfile.shell import words
 from fabfile.steps import settings
 
 PROGRAMS = ("containerd", "containerd-shim", "containerd-shim-runc-v1", "containerd-shim-runc-v2", "ctr", "runc")

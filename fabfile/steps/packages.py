@@ -12,8 +12,9 @@ from fabfile.facts import Facts
 from fabfile.facts.query import about
 from fabfile.host import Host
 from fabfile.outcome import Outcome
-from fabfile.plan import Change, Command, Step, words
+from fabfile.plan import Change, Command, Step
 from fabfile.render import render
+from fabfile.shell import words
 
 WAIT = 120
 """Seconds that an installation waits for other users of the package manager's locks, as at a first boot."""

@@ -11,7 +11,7 @@ from fabfile.context import Context
 from fabfile.errors import Problem
 from fabfile.facts import Facts, gather
 from fabfile.facts.query import about, together
-from fabfile.inventory import Host
+from fabfile.host import Host
 from fabfile.plan import Step
 from fabfile.pool.lookup import meant
 from fabfile.steps import deploy

@@ -15,14 +15,15 @@ from fabfile.errors import Pending, Refused
 from fabfile.facts import Facts, gather
 from fabfile.facts.query import about
 from fabfile.facts.record import LvmRecord
+from fabfile.host import Host
 from fabfile.instance import Daemon
-from fabfile.inventory import Host
 from fabfile.outcome import Outcome
-from fabfile.plan import Change, words
+from fabfile.plan import Change
 from fabfile.pool import limits, lookup, remove, units
 from fabfile.pool.lvm import identity
 from fabfile.pool.ownership import installed, owner
 from fabfile.pool.remove import Part, Removal
+from fabfile.shell import words
 from fabfile.steps import teardown
 
 

@@ -12,7 +12,7 @@ from fabfile import hints
 from fabfile.errors import Refused
 from fabfile.facts.config import DEVMAPPER, IMAGES, NRI, SERVER, TRANSFER
 from fabfile.instance import Daemon
-from fabfile.plan import words
+from fabfile.shell import words
 from fabfile.steps import ext4
 
 CRI_SNAPSHOTTER: dict[int, tuple[str, ...]] = {

@@ -15,14 +15,14 @@ from fabfile.distributions import RUN
 from fabfile.errors import Failed, Found, Refused
 from fabfile.facts import Facts
 from fabfile.facts.units import UDEV
-from fabfile.inventory import Host
+from fabfile.host import Host
 from fabfile.outcome import result
-from fabfile.plan import words
 from fabfile.pool import status as pool
 from fabfile.pool import units
 from fabfile.pool.health.findings import free, more_data, more_metadata, pool_findings
 from fabfile.pool.lookup import find_pool, find_pool_beside
 from fabfile.pool.ownership import owner, refuse_stale
+from fabfile.shell import words
 from fabfile.steps import foreign, overrides, overview, refusals, smoke
 
 

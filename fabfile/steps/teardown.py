@@ -10,11 +10,12 @@ import re
 from fabfile.facts import Facts
 from fabfile.facts.query import Query
 from fabfile.instance import Daemon
-from fabfile.plan import Change, Command, Step, file, words
+from fabfile.plan import Change, Command, Step, file
 from fabfile.pool import ownership
 from fabfile.pool.maintain.actions import BACKUPS
 from fabfile.pool.remove import RECORDS, SHARED, Part, emptied, libexec
 from fabfile.render import render
+from fabfile.shell import words
 from fabfile.steps import settings, smoke, toolchain
 
 KEY = re.compile(r".+-[0-9a-f]{12}")

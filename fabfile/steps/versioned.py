@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from fabfile.errors import Refused
 from fabfile.facts import Facts
-from fabfile.plan import Change, Command, Upload, UploadSource, words
-from fabfile.target import quote
+from fabfile.plan import Change, Command, Upload, UploadSource
+from fabfile.shell import quote, words
 
 
 def changes(

@@ -15,12 +15,13 @@ from paramiko import SSHConfig
 from fabfile import inventory, namespace
 from fabfile.errors import Refused
 from fabfile.facts import Facts, gather
-from fabfile.inventory import Host, Pool
-from fabfile.plan import Change, words
+from fabfile.host import Host, Pool
+from fabfile.plan import Change
 from fabfile.pool.limits import Growth
 from fabfile.pool.loop import loop_pool
 from fabfile.pool.lvm import direct_pool, extend
 from fabfile.pool.safety import gate
+from fabfile.shell import words
 from fabfile.ssh.machine import Machine as Connected
 from fabfile.ssh.ways import Ways
 from tests.integration import zoo

@@ -14,7 +14,7 @@ from fabfile import inventory
 from fabfile.apply import apply
 from fabfile.errors import Failed, Refused
 from fabfile.facts import Facts, gather
-from fabfile.inventory import Host, Pool
+from fabfile.host import Host, Pool
 from fabfile.pool.lvm import direct_pool
 from fabfile.ssh.machine import Machine as Connected
 from fabfile.ssh.ways import Ways

@@ -16,7 +16,8 @@ from fabfile.apply import apply, apply_script
 from fabfile.kept import sha256
 from fabfile.lock import GENERATION, LOCK, STALE, Stale
 from fabfile.outcome import as_json
-from fabfile.plan import Change, Command, File, Upload, describe, words
+from fabfile.plan import Change, Command, File, Upload, describe
+from fabfile.shell import words
 from tests.unit.fakes import Machine, Remote, have, looks_like
 
 

@@ -14,7 +14,8 @@ from paramiko import SSHConfig
 
 from fabfile.batches import FailureLimit
 from fabfile.fleet import Executor, health_checks
-from fabfile.inventory import Host, Inventory
+from fabfile.host import Host
+from fabfile.inventory import Inventory
 from fabfile.outcome import exit_code
 from fabfile.ssh.ways import Ways
 from fabfile.together import Together

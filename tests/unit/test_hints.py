@@ -9,8 +9,8 @@ from invoke import Collection
 
 import fabfile
 from fabfile import hints
+from fabfile.host import Host
 from fabfile.instance import Daemon
-from fabfile.inventory import Host
 from fabfile.task import Task
 from tests.unit import typed
 

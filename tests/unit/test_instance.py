@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabfile.errors import Refused
+from fabfile.host import Host, Pool
 from fabfile.instance import Daemon, check_instance
-from fabfile.inventory import Host, Pool, on_instance
+from fabfile.inventory import on_instance
 
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9-]{0,31}", fullmatch=True).filter(
     lambda name: name not in ("config", "devmapper")

@@ -14,7 +14,8 @@ from invoke import Context
 
 from fabfile import inventory, paths, selection
 from fabfile.errors import Refused
-from fabfile.inventory import Host, Inventory, Pool
+from fabfile.host import Host, Pool
+from fabfile.inventory import Inventory
 
 FLEET = """
 [defaults]

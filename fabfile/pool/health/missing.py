@@ -12,10 +12,10 @@ from fabfile.facts import Facts
 from fabfile.facts.pool import Backing
 from fabfile.facts.record import LoopRecord, plainly
 from fabfile.facts.under import Loop
-from fabfile.plan import words
 from fabfile.pool import units
 from fabfile.pool.health import visibility
 from fabfile.pool.ownership import owner
+from fabfile.shell import words
 
 RESCUE = "docs/rescue.md"
 """The page about recovering what is missing."""

@@ -8,6 +8,7 @@ from fabfile import hints, inventory, sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.record import LvmRecord, Record
+from fabfile.host import Pool
 from fabfile.instance import DEFAULT
 from fabfile.pool import limits
 from fabfile.pool.ownership import owner
@@ -70,7 +71,7 @@ def stopped(have: Facts, name: str) -> str:
     return daemon.unit if on and unit.load == "loaded" and unit.active in ("inactive", "failed") else ""
 
 
-def _options(made: Mapping[str, str], stock: inventory.Pool) -> list[str]:
+def _options(made: Mapping[str, str], stock: Pool) -> list[str]:
     said = []
     for option, value in made.items():
         if value and value != str(getattr(stock, option.replace("-", "_"))):

@@ -13,10 +13,10 @@ from fabfile.facts.prelude import LVM_WAIT
 from fabfile.facts.record import LvmRecord, Record
 from fabfile.facts.under import BackingVolume as Under
 from fabfile.facts.volume_group import LogicalVolume
-from fabfile.plan import words
 from fabfile.pool.health import rerun
 from fabfile.pool.health.finding import Finding
 from fabfile.pool.ownership import owner
+from fabfile.shell import words
 
 DUPLICATE = re.compile(r"duplicate PV|was already found on|Not using device|Device mismatch detected", re.IGNORECASE)
 """LVM's warnings about two disks with the same identity."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.instance import Daemon
-from fabfile.plan import words
 from fabfile.pool import ownership
 from fabfile.pool.loop.spec import LoopSpec
+from fabfile.shell import words
 
 FIT = frozenset({"ext4", "xfs"})
 UNFIT = {

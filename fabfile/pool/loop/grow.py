@@ -8,13 +8,14 @@ from fabfile.facts import Facts
 from fabfile.facts.pool import Backing, Pool
 from fabfile.facts.query import POOL, about
 from fabfile.host import Host
-from fabfile.plan import Change, Command, Step, words
+from fabfile.plan import Change, Command, Step
 from fabfile.pool import limits, units
 from fabfile.pool.health import missing
 from fabfile.pool.limits import Growth
 from fabfile.pool.loop import files
 from fabfile.pool.loop.loop_pool import growing
 from fabfile.pool.ownership import owner
+from fabfile.shell import words
 
 
 def step(host: Host, asked: Growth) -> Step:

@@ -10,8 +10,9 @@ import msgspec
 from fabfile import keyvalue
 from fabfile.facts import Facts
 from fabfile.facts.record import LoopRecord, plainly
-from fabfile.plan import Change, Command, words
+from fabfile.plan import Change, Command
 from fabfile.pool.safety import gate
+from fabfile.shell import words
 
 MAKING = "MAKING"
 """`yes` from the first write to a new record until the pool is complete, `no` from then on."""

@@ -18,7 +18,7 @@ from fabfile.facts.record import LoopRecord, Record, differences, variant
 from fabfile.host import Host
 from fabfile.instance import Daemon
 from fabfile.outcome import Outcome
-from fabfile.plan import Change, Command, Step, words
+from fabfile.plan import Change, Command, Step
 from fabfile.pool import limits, ownership, units
 from fabfile.pool.health import missing, rerun, usable
 from fabfile.pool.limits import refuse_machine
@@ -29,6 +29,7 @@ from fabfile.pool.loop.volume import VolumeSpec, volume
 from fabfile.pool.loop.volume import changes as volume_changes
 from fabfile.pool.lvm import volume_group
 from fabfile.pool.safety import gate
+from fabfile.shell import words
 
 
 def step(host: Host) -> Step:

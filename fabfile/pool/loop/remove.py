@@ -7,12 +7,13 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.pool import Backing
 from fabfile.facts.record import LoopRecord
-from fabfile.plan import Change, Command, words
+from fabfile.plan import Change, Command
 from fabfile.pool import units
 from fabfile.pool.health import missing, rerun, visibility
 from fabfile.pool.loop import volume
 from fabfile.pool.lvm import give_back
 from fabfile.pool.safety import gate
+from fabfile.shell import words
 
 
 def plan(have: Facts, name: str, record: LoopRecord, force: bool) -> list[Change]:

@@ -11,12 +11,13 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts import under as facts
 from fabfile.facts.record import LoopRecord
-from fabfile.plan import Change, Command, words
+from fabfile.plan import Change, Command
 from fabfile.pool.health import visibility
 from fabfile.pool.loop import fstab, identity
 from fabfile.pool.lvm import volume_group
 from fabfile.pool.safety import disk_checks as disks
 from fabfile.pool.safety import gate
+from fabfile.shell import words
 from fabfile.sizes import MIB
 
 

@@ -17,16 +17,17 @@ from fabfile.facts.disks import Disk
 from fabfile.facts.query import POOL, about
 from fabfile.facts.record import LoopRecord, LvmRecord
 from fabfile.facts.volume_group import LogicalVolume, VolumeGroup
-from fabfile.host import DIRECT_OPTIONS, Host
+from fabfile.host import DIRECT_OPTIONS, Host, Pool
 from fabfile.instance import Daemon
 from fabfile.outcome import Outcome
-from fabfile.plan import Change, Command, File, Step, file, words
+from fabfile.plan import Change, Command, File, Step, file
 from fabfile.pool import ownership, units
 from fabfile.pool.health import usable
 from fabfile.pool.limits import refuse_machine
 from fabfile.pool.lvm import disk_claims, identity, layout, rehearsal, spec, volume_group
 from fabfile.pool.safety import disk_checks, gate
 from fabfile.render import render
+from fabfile.shell import words
 
 LVM_UNITS = "lvm2-monitor.service dm-event.socket"
 """Units of LVM that must run before a pool is activated and monitored."""
@@ -239,7 +240,7 @@ def changed(outcomes: Sequence[Outcome]) -> bool:
     return any(one.status == "changed" for one in outcomes if one.step == "pool.direct")
 
 
-def advise(inventory_says: inventory.Pool, made: inventory.Pool, keys: Sequence[str] = KEYS) -> None:
+def advise(inventory_says: Pool, made: Pool, keys: Sequence[str] = KEYS) -> None:
     """Print what the inventory should say about a pool that was created or changed, as all other tasks read it there.
 
     Args:

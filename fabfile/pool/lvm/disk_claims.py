@@ -11,10 +11,11 @@ from fabfile.facts.disks import Disk
 from fabfile.facts.record import LvmRecord
 from fabfile.facts.volume_group import VolumeGroup
 from fabfile.host import lvm_name
-from fabfile.plan import Change, Command, words
+from fabfile.plan import Change, Command
 from fabfile.pool.lvm import identity as ours
 from fabfile.pool.ownership import owner
 from fabfile.pool.safety import disk_checks, gate
+from fabfile.shell import words
 
 
 def identity(disk: Disk) -> str:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fabfile import hints, inventory, sizes
+from fabfile import hints, sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.disks import Disk
 from fabfile.facts.query import POOL, about
 from fabfile.facts.record import LvmRecord
 from fabfile.facts.volume_group import LogicalVolume, VolumeGroup
-from fabfile.host import Host
-from fabfile.plan import Change, Command, Step, file, words
+from fabfile.host import Host, Pool
+from fabfile.plan import Change, Command, Step, file
 from fabfile.pool import limits, units
 from fabfile.pool.health import usable
 from fabfile.pool.limits import Growth
 from fabfile.pool.lvm import disk_claims, identity, layout, rehearsal, volume_group
 from fabfile.pool.ownership import owner
 from fabfile.pool.safety import disk_checks
+from fabfile.shell import words
 
 
 def step(host: Host, asked: Growth) -> Step:
@@ -47,7 +48,7 @@ def step(host: Host, asked: Growth) -> Step:
 
 
 def plan(
-    have: Facts, settings: inventory.Pool, devices: Sequence[str], wipes: Sequence[str], data: int, meta: int
+    have: Facts, settings: Pool, devices: Sequence[str], wipes: Sequence[str], data: int, meta: int
 ) -> list[Change]:
     """Plan the growth.
 
@@ -87,7 +88,7 @@ def plan(
     ]
 
 
-def _found(have: Facts, settings: inventory.Pool) -> tuple[LvmRecord, VolumeGroup, LogicalVolume]:
+def _found(have: Facts, settings: Pool) -> tuple[LvmRecord, VolumeGroup, LogicalVolume]:
     """Return the record of the pool, its volume group, and its volume.
 
     Raises:

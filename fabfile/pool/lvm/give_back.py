@@ -8,12 +8,13 @@ from fabfile.facts import Facts
 from fabfile.facts.lvm import Lvm
 from fabfile.facts.record import LvmRecord, Record
 from fabfile.facts.volume_group import LogicalVolume, VolumeGroup
-from fabfile.plan import Change, Command, file, words
+from fabfile.plan import Change, Command, file
 from fabfile.pool import units
 from fabfile.pool.health import visibility
 from fabfile.pool.lvm import disk_claims, identity, volume_group
 from fabfile.pool.ownership import owner
 from fabfile.pool.safety import gate
+from fabfile.shell import words
 
 
 def complete(have: Facts, name: str, known: LvmRecord) -> LvmRecord:

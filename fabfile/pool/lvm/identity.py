@@ -20,8 +20,8 @@ from fabfile.facts.disks import Disk
 from fabfile.facts.lvm import Lvm
 from fabfile.facts.record import LoopRecord, LvmRecord
 from fabfile.facts.volume_group import LogicalVolume, VolumeGroup
-from fabfile.plan import words
 from fabfile.pool import units
+from fabfile.shell import words
 
 KEYS = ("VG_UUID", "LV_UUID", "PV_UUIDS", "KEPT_UUIDS")
 """Keys of the record that identify something; earlier versions did not write them."""

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from fabfile import inventory, sizes
+from fabfile import sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.record import LvmRecord, Record, differences
 from fabfile.facts.volume_group import LogicalVolume, VolumeGroup
+from fabfile.host import Pool
 from fabfile.pool import limits
 from fabfile.pool.health import rerun
 from fabfile.pool.lvm import layout, volume_group
@@ -45,7 +46,7 @@ class LvmSpec(msgspec.Struct, frozen=True):
         return f"{self.group}/{self.volume}"
 
 
-def wanted(settings: inventory.Pool, instance: str = "", wipes: Sequence[str] = ()) -> LvmSpec:
+def wanted(settings: Pool, instance: str = "", wipes: Sequence[str] = ()) -> LvmSpec:
     """Build an `LvmSpec` from settings as written.
 
     Args:
@@ -79,7 +80,7 @@ def wanted(settings: inventory.Pool, instance: str = "", wipes: Sequence[str] = 
     )  # fmt: skip
 
 
-def _check_growth(settings: inventory.Pool) -> None:
+def _check_growth(settings: Pool) -> None:
     if not 50 <= settings.threshold <= 100:
         raise Refused(
             f"pool.threshold: {settings.threshold} cannot be set in LVM",

@@ -16,8 +16,8 @@ from fabfile.facts.containerd import SETTINGS
 from fabfile.facts.pool import Backing
 from fabfile.facts.query import Query, about
 from fabfile.facts.under import Loop
+from fabfile.host import Host, Pool
 from fabfile.instance import Daemon
-from fabfile.inventory import Host
 from fabfile.outcome import Outcome
 from fabfile.plan import Change, Command, Step, file
 from fabfile.pool import limits, ownership, units
@@ -30,6 +30,7 @@ from fabfile.pool.lvm import direct_pool
 from fabfile.pool.maintain import comparison
 from fabfile.pool.maintain.actions import InspectedPool, need
 from fabfile.render import render
+from fabfile.shell import quote
 
 TASK = "pool.adopt"
 TOOLS = ("dmsetup", "losetup", "thin_check", "thin_ls", "thin_dump")
@@ -162,7 +163,7 @@ done
 """Shell that prints what else mentions the pool `$name` and runs at boot."""
 
 
-def _found(c: Context, host: Host, name: str) -> tuple[inventory.Pool, Query, Facts, list[str]]:
+def _found(c: Context, host: Host, name: str) -> tuple[Pool, Query, Facts, list[str]]:
     """The pool as an inventory would describe it, the query and its facts, and what else activates it at boot."""
     query = about(host, pool=name or host.pool.dm_name, dir=host.pool.dir, vg="")
     have = gather(c, query)
@@ -180,7 +181,7 @@ def _found(c: Context, host: Host, name: str) -> tuple[inventory.Pool, Query, Fa
             base_image_size=used(have, host.daemon)[2] or said.base_image_size,
         )  # fmt: skip
     elsewhere = target.sh(
-        c, f"name={target.quote(name)}{ELSEWHERE}", "looking for what else brings the pool up", read_only=True
+        c, f"name={quote(name)}{ELSEWHERE}", "looking for what else brings the pool up", read_only=True
     )
     return said, query, have, elsewhere.splitlines()
 

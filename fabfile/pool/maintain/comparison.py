@@ -13,7 +13,7 @@ from fabfile.bolt import Broken
 from fabfile.console import say
 from fabfile.context import Context
 from fabfile.errors import Failed
-from fabfile.plan import Change, Command, Upload, words
+from fabfile.plan import Change, Command, Upload
 from fabfile.pool.maintain import actions, changes_since, containerd_records, database_files, thin_devices
 from fabfile.pool.maintain.actions import Blob, InspectedPool
 from fabfile.pool.maintain.check import refusal
@@ -23,6 +23,7 @@ from fabfile.pool.maintain.database_files import Files
 from fabfile.pool.maintain.disagreements import Orphans, agreed, orphans
 from fabfile.pool.maintain.thin_devices import DatabaseEntry, View
 from fabfile.render import render
+from fabfile.shell import words
 
 APART = 2.0
 """Seconds between two comparisons of a pool in use; most operations in progress finish within that time."""

@@ -9,7 +9,7 @@ from fabfile.answer import show
 from fabfile.context import Context
 from fabfile.errors import Failed, Refused
 from fabfile.outcome import result
-from fabfile.plan import Command, words
+from fabfile.plan import Command
 from fabfile.pool.maintain import actions, changes_since, comparison
 from fabfile.pool.maintain.actions import InspectedPool
 from fabfile.pool.maintain.comparison import Comparison
@@ -17,6 +17,7 @@ from fabfile.pool.maintain.containerd_records import Affected
 from fabfile.pool.maintain.disagreements import Orphans, lines
 from fabfile.pool.maintain.downtime import down
 from fabfile.pool.maintain.thin_devices import View
+from fabfile.shell import words
 
 TOOLS = ("dmsetup", "thin_ls", "thin_dump")
 TASK = "pool.fsck"

@@ -14,7 +14,7 @@ from fabfile.console import say
 from fabfile.context import Context
 from fabfile.errors import Failed, Problem, Refused, Unreachable
 from fabfile.outcome import result
-from fabfile.plan import Command, words
+from fabfile.plan import Command
 from fabfile.pool.health import missing
 from fabfile.pool.maintain import (
     actions,
@@ -33,6 +33,7 @@ from fabfile.pool.maintain.metadata_copies import KEEP, prune
 from fabfile.pool.maintain.repair import TOOLS, old_metadata, swap
 from fabfile.pool.maintain.thin_devices import DatabaseEntry
 from fabfile.render import render
+from fabfile.shell import words
 
 TASK = "pool.restore"
 

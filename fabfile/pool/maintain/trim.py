@@ -14,6 +14,7 @@ from fabfile.plan import Command
 from fabfile.pool.maintain import actions
 from fabfile.pool.maintain.actions import InspectedPool
 from fabfile.pool.maintain.downtime import refuse_busy, resume, start, stop
+from fabfile.shell import quote
 
 TASK = "pool.trim"
 
@@ -76,10 +77,7 @@ def refuse_without_discards(c: Context, pool: InspectedPool) -> None:
     if not table or not table.data:
         return
     limit = f"/sys/dev/block/{table.data}/queue/discard_max_bytes"
-    if (
-        target.sh(c, f"cat {target.quote(limit)}", "checking whether its disks take discards", read_only=True).strip()
-        == "0"
-    ):
+    if target.sh(c, f"cat {quote(limit)}", "checking whether its disks take discards", read_only=True).strip() == "0":
         raise Refused(
             f"{TASK}: the data device of the pool {pool.name} takes no discards",
             f"{limit} is 0: the disk under it, or its file system, does not support them",

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 
 from fabfile.facts import disks
 from fabfile.facts.disks import Disk
-from fabfile.plan import Command, words
+from fabfile.plan import Command
 from fabfile.render import render
+from fabfile.shell import words
 
 
 def functions() -> str:

@@ -231,7 +231,7 @@ def test_a_server_that_says_nothing_is_not_waited_for(
     stack: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine_module, "STEP_LIMIT", 1)
-    connect = up(stack, tmp_path, prepare=f"exec {sys.executable} -c {target.quote(MUTE)} $ports", listens="listens")
+    connect = up(stack, tmp_path, prepare=f"exec {sys.executable} -c {quote(MUTE)} $ports", listens="listens")
     with pytest.raises(Unreachable, match="cannot connect") as unreachable:
         connect().open()
     assert "no answer in time: connect_timeout is 20 s, and " in unreachable.value.details

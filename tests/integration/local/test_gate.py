@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fabfile.plan import Command
 from fabfile.pool.safety import gate
-from fabfile.target import quote
+from fabfile.shell import quote
 from tests.unit.pool.groups import empty
 
 DEEDS = [

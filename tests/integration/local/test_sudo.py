@@ -17,7 +17,7 @@ import pytest
 from fabfile import sudo, target
 from fabfile.errors import Failed
 from fabfile.paths import REPOSITORY
-from fabfile.target import quote
+from fabfile.shell import quote
 from tests.integration.local import sshd
 from tests.integration.local.connections import Connect
 from tests.integration.local.test_carry import running

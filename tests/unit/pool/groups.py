@@ -14,7 +14,7 @@ from fabfile.facts.files import FileFact
 from fabfile.facts.lvm import Lvm
 from fabfile.facts.record import LvmRecord
 from fabfile.facts.volume_group import LogicalVolume, VolumeGroup
-from fabfile.inventory import Host, Pool
+from fabfile.host import Host, Pool
 from fabfile.plan import Change, File
 from fabfile.pool import units
 from fabfile.pool.lvm import direct_pool, identity

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from fabfile.facts.instances import DevmapperSettings, Instances
-from fabfile.inventory import Host, Pool, on_instance
+from fabfile.host import Host, Pool
+from fabfile.inventory import on_instance
 from fabfile.pool.lookup import meant
 from tests.unit.steps.conftest import having
 

@@ -10,9 +10,9 @@ import pytest
 from fabfile.errors import Refused
 from fabfile.facts import Facts, instances, pool
 from fabfile.facts.instances import DevmapperSettings, Instances
+from fabfile.host import Host
+from fabfile.host import Pool as Settings
 from fabfile.instance import Daemon
-from fabfile.inventory import Host
-from fabfile.inventory import Pool as Settings
 from fabfile.pool import ownership
 from fabfile.pool.loop import loop_pool
 from fabfile.steps import config

@@ -20,7 +20,7 @@ from paramiko.ssh_exception import (
 
 from fabfile import inventory, paths
 from fabfile.errors import Unreachable
-from fabfile.inventory import Host
+from fabfile.host import Host
 from fabfile.ssh import machine as machine_module
 from fabfile.ssh.failure import unreachable
 from fabfile.ssh.known_hosts import Changed, Revoked, Unknown

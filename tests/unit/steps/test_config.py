@@ -13,7 +13,7 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.containerd import Containerd, Plugin
 from fabfile.facts.files import FileFact
-from fabfile.inventory import Host
+from fabfile.host import Host
 from fabfile.plan import Command, File
 from fabfile.render import render
 from fabfile.steps import config, ext4, settings

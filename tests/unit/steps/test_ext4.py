@@ -7,7 +7,7 @@ import pytest
 from fabfile.facts import pool as facts
 from fabfile.facts.pool import Table
 from fabfile.facts.userland import Userland
-from fabfile.inventory import Pool
+from fabfile.host import Pool
 from fabfile.steps import ext4
 from tests.unit.steps.conftest import having
 

@@ -9,7 +9,7 @@ import pytest
 from fabfile import build, facts
 from fabfile.errors import Failed, Refused
 from fabfile.facts import Facts
-from fabfile.inventory import Host, Pool
+from fabfile.host import Host, Pool
 from fabfile.plan import Change, Step
 from fabfile.steps import refusals
 from fabfile.steps.refusals import Refusal

@@ -9,7 +9,7 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.containerd import Containerd
 from fabfile.facts.smoke import Smoke
-from fabfile.inventory import Host, Pool
+from fabfile.host import Host, Pool
 from fabfile.plan import Command
 from fabfile.steps import smoke
 from tests.unit.steps.conftest import FRESH, with_system, with_versions

@@ -12,8 +12,8 @@ from fabfile.facts.pool import Pool
 from fabfile.facts.programs import PROBES
 from fabfile.facts.smoke import Smoke
 from fabfile.facts.units import Units
-from fabfile.inventory import Host
-from fabfile.inventory import Pool as Asked
+from fabfile.host import Host
+from fabfile.host import Pool as Asked
 from fabfile.outcome import TaskReport
 from fabfile.steps.status import check_health, checks
 from tests.unit.fakes import Machine

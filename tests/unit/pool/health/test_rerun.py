@@ -14,7 +14,7 @@ from fabfile.facts import record as records
 from fabfile.facts.instances import DevmapperSettings
 from fabfile.facts.record import Record
 from fabfile.facts.units import Unit, Units
-from fabfile.inventory import Pool
+from fabfile.host import Pool
 from fabfile.pool import units
 from fabfile.pool.health import rerun
 from fabfile.pool.health.findings import pool_findings

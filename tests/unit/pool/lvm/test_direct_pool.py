@@ -10,7 +10,7 @@ from fabfile.facts import pool as pool_facts
 from fabfile.facts.files import FileFact
 from fabfile.facts.lvm import Lvm
 from fabfile.facts.query import Query
-from fabfile.inventory import Host, Pool
+from fabfile.host import Host, Pool
 from fabfile.plan import Command, File
 from fabfile.pool import units
 from fabfile.pool.lvm import direct_pool, identity

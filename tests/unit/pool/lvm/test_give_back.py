@@ -15,10 +15,11 @@ from fabfile.facts.instances import Instances
 from fabfile.facts.lvm import Hidden, Lvm, PhysicalDevice
 from fabfile.facts.pool import Pool as PoolFact
 from fabfile.facts.volume_group import LogicalVolume
-from fabfile.plan import Change, Command, File, words
+from fabfile.plan import Change, Command, File
 from fabfile.pool import remove, units
 from fabfile.pool.lvm import identity
 from fabfile.pool.safety import gate
+from fabfile.shell import words
 from fabfile.sizes import GIB
 from tests.unit import typed
 from tests.unit.pool import groups

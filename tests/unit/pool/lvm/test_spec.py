@@ -9,7 +9,7 @@ import pytest
 
 from fabfile.errors import Refused
 from fabfile.facts.files import FileFact
-from fabfile.inventory import Host
+from fabfile.host import Host
 from fabfile.pool import units
 from fabfile.pool.lvm import direct_pool
 from fabfile.sizes import GIB, KIB

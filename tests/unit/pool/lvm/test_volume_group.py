@@ -10,7 +10,7 @@ import pytest
 from fabfile.facts import Facts
 from fabfile.facts import pool as pool_facts
 from fabfile.facts.lvm import Lvm
-from fabfile.inventory import Host, Pool
+from fabfile.host import Host, Pool
 from fabfile.pool.lvm import direct_pool
 from tests.unit.pool.groups import (
     SETTINGS,

@@ -14,8 +14,8 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts, known
 from fabfile.facts.known import DatabaseCounts
 from fabfile.facts.pool import Pool
-from fabfile.inventory import Host
-from fabfile.inventory import Pool as Asked
+from fabfile.host import Host
+from fabfile.host import Pool as Asked
 from fabfile.pool.health import usable
 from fabfile.pool.health.findings import pool_findings
 from fabfile.pool.loop import loop_pool

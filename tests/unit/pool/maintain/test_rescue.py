@@ -11,9 +11,9 @@ from fabfile.errors import Refused
 from fabfile.facts.pool import Place, Pool
 from fabfile.facts.query import about
 from fabfile.facts.under import BackingVolume, Loop
+from fabfile.host import Host
+from fabfile.host import Pool as Asked
 from fabfile.instance import Daemon
-from fabfile.inventory import Host
-from fabfile.inventory import Pool as Asked
 from fabfile.pool.health import missing
 from fabfile.pool.maintain import check, rescue
 from fabfile.pool.maintain.actions import InspectedPool
