@@ -24,7 +24,7 @@ from fabfile.core_options import FILES, UNSUPPORTED, extend, long_name
 from fabfile.errors import Refused
 from fabfile.host import Host
 from fabfile.option import options
-from fabfile.parse_errors import bare_command, door, near, of_a_number, of_an_option, refuse, unsupported
+from fabfile.parse_errors import bare_command, near, of_a_number, of_an_option, program_name, refuse, unsupported
 
 INV_ONLY = frozenset(
     {
@@ -98,7 +98,7 @@ class Line:
             name: context for context in namespace.to_contexts() for name in (context.name or "", *context.aliases)
         }
         self.named = {found.name: found for word in self.words if (found := self.contexts.get(word))}
-        self.door = "fab -H HOSTS" if program.name == "Fabric" else "inv"
+        self.usage = "fab -H HOSTS" if program.name == "Fabric" else "inv"
 
     def parser(self) -> Parser:
         """Make a parser of only the tasks that are named: it copies every context that it gets, which takes time."""
@@ -134,11 +134,11 @@ class Line:
         if hosts in self.contexts:
             what = f"-H takes hosts, and {shown(hosts)} is a task"
             raise Refused("no task is given", what, hint=f"fab -H hosts {hosts}")
-        raise Refused("no task is given", "there are options, but no task", hint=f"all tasks: {self._call} --list")
+        raise Refused("no task is given", "there are options, but no task", hint=f"all tasks: {self._name} --list")
 
     @property
-    def _call(self) -> str:
-        return door(self.program)
+    def _name(self) -> str:
+        return program_name(self.program)
 
     def _value(self, core: ParserContext, name: str) -> Any:
         """Return the value of one of the program's own options, given in front of the tasks or after one."""
@@ -183,7 +183,7 @@ class Line:
         """
         words = any(each.positional and each.raw_value is not None for task in tasks for each in task.args.values())
         for name in (name for name in SHOWS if core.args[name].value and (words or name != "help")):
-            alone = [self._call, f"--{name}", *([tasks[-1].name or ""] if name == "help" else [])]
+            alone = [self._name, f"--{name}", *([tasks[-1].name or ""] if name == "help" else [])]
             hint = self._quoted() or (self._help(None) if name == SHOWS[-1] else shlex.join(alone))
             raise Refused(f"--{name} is given after a task", "with it, nothing would be run", hint=hint)
 
@@ -196,7 +196,7 @@ class Line:
             return ""
         whole = f"{command[0]} {shlex.join(command[1:])}"
         line = [*typed[: len(typed) - len(words) + at], "--command", whole, *(["--json"] if "--json" in words else [])]
-        return shlex.join([self._call, *line]) if self._accepts(line) else ""
+        return shlex.join([self._name, *line]) if self._accepts(line) else ""
 
     def _check_listing(self, core: ParserContext) -> None:
         """Refuse wrong values of --help, --list and --list-format: Invoke would end with a traceback or exit code 1."""
@@ -208,7 +208,7 @@ class Line:
                 raise Refused(
                     f"no namespace {shown(root)}",
                     f"known: {', '.join(known)}",
-                    hint=near(root, known) or f"{self._call} --list",
+                    hint=near(root, known) or f"{self._name} --list",
                 )
         if (wanted := self._value(core, "list-format")) not in FORMATS:
             raise Refused(f"--list-format: {shown(wanted)} is not possible", " or ".join(FORMATS))
@@ -238,7 +238,7 @@ class Line:
                 yield from (f"-{letter}" for letter in word[1:])
 
     def _help(self, context: ParserContext | None) -> str:
-        return f"see {self._call} --help {context.name or ''}".rstrip() if context else f"see {self._call} --help"
+        return f"see {self._name} --help {context.name or ''}".rstrip() if context else f"see {self._name} --help"
 
     def _unknown_option(self, word: str, context: ParserContext | None) -> NoReturn:
         if not (context and context.name) and (hint := self._moved(word)):
@@ -269,7 +269,7 @@ class Line:
         end = at + 1 + (task.flags[option].takes_value and not attached)
         moved = words[at].split("=", 1) if attached else words[at:end]
         line = [*words[:at], *words[end:], *moved]
-        return shlex.join([self._call, *line]) if self._accepts(line) else self._help(task)
+        return shlex.join([self._name, *line]) if self._accepts(line) else self._help(task)
 
     def _accepts(self, words: list[str]) -> bool:
         """Return whether a command line is a single task with its options."""
@@ -300,14 +300,14 @@ class Line:
             return ""
         typed = self.program.argv[1:]
         front, rest = typed[: len(typed) - len(self.words)], self.words[1:]
-        return shlex.join([self._call, *front, "-H", word, *rest]) if self._accepts(rest) else ""
+        return shlex.join([self._name, *front, "-H", word, *rest]) if self._accepts(rest) else ""
 
     def _unknown_task(self, word: str) -> NoReturn:
         if word in INV_ONLY and self.program.name == "Fabric":
             raise Refused(f"{word} is a task of inv", "it runs on this controller", hint=f"see inv --help {word}")
         ours = word in self.namespace.collections
         if ours or any(name.startswith(f"{word}.") for name in INV_ONLY):
-            hint = f"{self._call if ours else 'inv'} --list {word}"
+            hint = f"{self._name if ours else 'inv'} --list {word}"
             raise Refused(f"{shown(word)} is a namespace of tasks", hint=hint)
         if hint := self._with_hosts(word):
             raise Refused("no hosts are given", f"{shown(word)} is not a task", hint=hint)
@@ -316,7 +316,7 @@ class Line:
         found = inner or difflib.get_close_matches(word, names, n=1, cutoff=0.5)
         raise Refused(
             f"no task {shown(word)}",
-            hint=f"did you mean {' or '.join(f'{self.door} {name}' for name in found)}?"
+            hint=f"did you mean {' or '.join(f'{self.usage} {name}' for name in found)}?"
             if found
-            else self._quoted() or f"all tasks: {self._call} --list",
+            else self._quoted() or f"all tasks: {self._name} --list",
         )

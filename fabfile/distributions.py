@@ -46,4 +46,4 @@ PACKAGES = {
         "libc.h": "glibc-devel",
     },
 }
-"""Distribution family → need (see facts/programs.py) → package."""
+"""Distribution family → need (see facts/needs.py) → package."""

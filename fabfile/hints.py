@@ -55,25 +55,25 @@ WHOLE = frozenset(
 """Tasks without --instance, as they are about the whole machine."""
 
 
-class Door(msgspec.Struct, frozen=True):
+class Invocation(msgspec.Struct, frozen=True):
     """How the operator reached the machine: the words before the task, and the machine's settings."""
 
     words: tuple[str, ...]
     host: Host
 
 
-_door: ContextVar[Door | None] = ContextVar("door", default=None)
+_invocation: ContextVar[Invocation | None] = ContextVar("invocation", default=None)
 _typed: ContextVar[tuple[str, Sequence[str]]] = ContextVar("typed", default=("", ()))
 
 
 @contextmanager
 def entered(host: Host) -> Iterator[None]:
     """Make hints for `host` and fab within this context; elsewhere they are for the controller and inv."""
-    token = _door.set(Door(("fab", "-H", host.name), host))
+    token = _invocation.set(Invocation(("fab", "-H", host.name), host))
     try:
         yield
     finally:
-        _door.reset(token)
+        _invocation.reset(token)
 
 
 @contextmanager
@@ -91,13 +91,13 @@ def again(task: str, daemon: Daemon | str = "", name: str = "", *options: str) -
     was, said = _typed.get()
     said = [*said, *(each for each in options if each not in said)] if was == task else list(options)
     if "--all" in said:  # the whole machine: neither one instance nor one pool
-        return shlex.join([*door().words, task, *said])
+        return shlex.join([*invocation().words, task, *said])
     return command(task, daemon, name, *said)
 
 
-def door() -> Door:
+def invocation() -> Invocation:
     """Return how the operator reached the machine."""
-    return _door.get() or Door(("inv",), _here())
+    return _invocation.get() or Invocation(("inv",), _here())
 
 
 def _here() -> Host:
@@ -116,15 +116,15 @@ def command(task: str, daemon: Daemon | str = "", name: str = "", *options: str 
         name: pool name; omitted if the inventory has the same one, or the task takes none.
         options: other options, such as `--yes`.
     """
-    at = door()
+    reached = invocation()
     instance = daemon.instance if isinstance(daemon, Daemon) else daemon
     said: list[str] = []
-    if task not in WHOLE and instance != inventory.on_instance(at.host).instance:
+    if task not in WHOLE and instance != inventory.on_instance(reached.host).instance:
         said += ["--instance", instance or DEFAULT]
-    own = inventory.on_instance(at.host, instance or DEFAULT).pool.dm_name
+    own = inventory.on_instance(reached.host, instance or DEFAULT).pool.dm_name
     if task in NAMED and name and (name != own or task in DESTROYS):
         said += ["--name", name]
-    return shlex.join([*at.words, task, *said, *map(str, options)])
+    return shlex.join([*reached.words, task, *said, *map(str, options)])
 
 
 def parts(hint: str, host: str) -> tuple[str, ...]:

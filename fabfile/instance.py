@@ -43,19 +43,19 @@ class Daemon(msgspec.Struct, frozen=True):
         return f"/etc/systemd/system/{self.unit}"
 
     @property
-    def drop_in(self) -> str:
+    def drop_in_path(self) -> str:
         """Path of the drop-in that ties its unit to the pool."""
         return f"{self.unit_path}.d/10-devmapper-pool.conf"
 
     @property
-    def config(self) -> str:
+    def config_path(self) -> str:
         """Path of its configuration."""
         return f"/etc/containerd/{self.instance or 'config'}.toml"
 
     @property
-    def mke2fs(self) -> str:
+    def mke2fs_path(self) -> str:
         """Path of the mke2fs configuration for its file systems on thin devices."""
-        return f"{self.config.removesuffix('.toml')}-mke2fs.conf"
+        return f"{self.config_path.removesuffix('.toml')}-mke2fs.conf"
 
     @property
     def root(self) -> str:
@@ -78,19 +78,19 @@ class Daemon(msgspec.Struct, frozen=True):
         return f"{self.state}/nri.sock"
 
     @property
-    def loaded(self) -> str:
+    def loaded_path(self) -> str:
         """Path of a file with the digest of its complete configuration at the time it was started."""
         return f"{self.state}/devmapper-loaded"
 
     @property
-    def record(self) -> str:
+    def smoke_record_path(self) -> str:
         """Path of the record of its last smoke test that passed."""
         return f"/var/lib/containerd-devmapper/smoke{self._suffix}"
 
     @property
     def command(self) -> str:
         """The command line in its unit."""
-        config = f" --config {self.config}" if self.instance else ""
+        config = f" --config {self.config_path}" if self.instance else ""
         return f"{self.bin_dir}/containerd{config}"
 
     @property

@@ -21,7 +21,7 @@ from fabfile.errors import Refused
 from fabfile.outcome import FleetReport, Report, Trouble
 
 
-def door(program: Program) -> str:
+def program_name(program: Program) -> str:
     """Return the name under which a program is started."""
     return "fab" if program.name == "Fabric" else "inv"
 
@@ -38,7 +38,7 @@ def refuse_first(program: Program, error: Exception | None) -> NoReturn:
         Refused: always.
     """
     says = str(error)
-    refused = of_an_option(says, f"see {door(program)} --help") if isinstance(error, ParseError) else None
+    refused = of_an_option(says, f"see {program_name(program)} --help") if isinstance(error, ParseError) else None
     if not refused and error:
         refused = of_a_number(program.initial_context, program.argv, says)
     refuse(program, refused or (bare_command(program) if program.core.remainder else unsupported("collection")))
@@ -75,7 +75,7 @@ def unsupported(name: str) -> Refused:
 def bare_command(program: Program) -> Refused:
     """Return the refusal of a command after --, which Fabric and Invoke would treat differently from a task."""
     hosts = program.args["hosts"].value if "hosts" in program.args else None
-    words = ["fab", "-H", hosts or "HOSTS"] if door(program) == "fab" else ["inv"]
+    words = ["fab", "-H", hosts or "HOSTS"] if program_name(program) == "fab" else ["inv"]
     hint = shlex.join([*words, "run", "--command", program.core.remainder])
     return Refused("a bare command after -- is not a task", hint=hint)
 

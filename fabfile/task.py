@@ -153,9 +153,9 @@ class Task(invoke.Task[Any]):
                     next(rest, None)
         return False
 
-    def recorded_by(self, door: str) -> bool:
+    def recorded_by(self, program: str) -> bool:
         """Whether runs of it leave records: all runs on hosts do, and those of `inv` that may change the controller."""
-        return self.record and (door == "fab" or not self.read_only)
+        return self.record and (program == "fab" or not self.read_only)
 
     def typed(self, given: Mapping[str, Any]) -> list[str]:
         """Return the given options as they are typed, without those in `ANEW`."""

@@ -109,7 +109,7 @@ def _deployed(vm: Vm, lab: Path, kind: Kind) -> Host:
     file.write_text(toml.dumps(settings))
     host = inventory.on_instance(inventory.load(file).hosts[vm.name])
     if kind.config:
-        run(vm.ssh(f"mkdir -p /etc/containerd; cat >{host.daemon.config} <<'CONFIG'\n{kind.config}CONFIG"))
+        run(vm.ssh(f"mkdir -p /etc/containerd; cat >{host.daemon.config_path} <<'CONFIG'\n{kind.config}CONFIG"))
     print(f"deploying {kind.name}", flush=True)
     run([str(Path(sys.executable).with_name("fab")), "-H", vm.name, "deploy"], HOSTS_FILE=str(file))
     run(vm.ssh(kind.after.format(dir=host.pool.dir) or ":"))

@@ -146,11 +146,11 @@ def fragment(query: Query) -> str:
     from fabfile.shell import quote
 
     daemon = query.daemon
-    program, file, unit = quote(f"{query.bin_dir}/containerd"), quote(daemon.config), quote(daemon.unit)
+    program, file, unit = quote(f"{query.bin_dir}/containerd"), quote(daemon.config_path), quote(daemon.unit)
     return rf"""
 for dir in /etc /run /usr/local/lib /usr/lib /lib; do
   for f in "$dir/systemd/system/"{unit}.d/*.conf; do
-    if [ ! -f "$f" ] || [ "$f" = {quote(daemon.drop_in)} ]; then continue; fi
+    if [ ! -f "$f" ] || [ "$f" = {quote(daemon.drop_in_path)} ]; then continue; fi
     awk -v of="$f" '/^[ \t]*ExecStart[ \t]*=/ {{
       sub(/^[^=]*=[ \t]*/, "")
       if ($0 != "") print "command " of "|" $0

@@ -59,7 +59,7 @@ def fragment(query: Query) -> str:
     """Query systemd, /proc and the daemon; ctr is run only if the daemon is active."""
     from fabfile.shell import quote
 
-    program, ctr, loaded = quote(f"{query.bin_dir}/ctr"), query.daemon.ctr, quote(query.daemon.loaded)
+    program, ctr, loaded = quote(f"{query.bin_dir}/ctr"), query.daemon.ctr, quote(query.daemon.loaded_path)
     return rf"""
 for b in /usr/bin/containerd /usr/sbin/containerd /bin/containerd; do
   if [ -e "$b" ]; then

@@ -36,7 +36,7 @@ def functions(query: Query) -> str:
     from fabfile.shell import quote
 
     daemon, dir = query.daemon, query.dir
-    files = [f"{dir}/meta", f"{dir}/{query.pool}.db", f"{dir}/metadata.db", daemon.mke2fs]
+    files = [f"{dir}/meta", f"{dir}/{query.pool}.db", f"{dir}/metadata.db", daemon.mke2fs_path]
     files += [f"{daemon.root}/io.containerd.{plugin}" for plugin in DATABASES]
     return rf"""
 stored() {{
@@ -57,7 +57,7 @@ def fragment(query: Query) -> str:
     """Print the record and, if the query names the image of the proof, what is stored now."""
     from fabfile.shell import quote
 
-    record = quote(query.daemon.record)
+    record = quote(query.daemon.smoke_record_path)
     now = f"""{functions(query)}
 unit 1 ActiveState; [ "$value" != active ] || echo "now $(stored "${{held#*:*:*:}}")"
 """

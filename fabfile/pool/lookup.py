@@ -79,7 +79,7 @@ def meant(have: Facts, host: Host, name: str) -> Pool:
         (name,) = mine
     record = made.get(name)
     if isinstance(record, LvmRecord):
-        config = have.instances.configs.get(owner(record).config)
+        config = have.instances.configs.get(owner(record).config_path)
         root = (config.pool_root if config and config.pool == name else "") or pool.dir
         return msgspec.structs.replace(pool, variant="direct", vg=record.vg, lv=record.lv, dir=root)
     if record or named:

@@ -49,7 +49,7 @@ def refuse_foreign(have: Facts, daemon: Daemon, name: str, dir: str) -> None:
             if recorded.files_dir == dir:
                 taken.append(f"{dir} holds the pool {pool} of {owner(recorded)}")
     for path, config in have.instances.configs.items():
-        if path != daemon.config:
+        if path != daemon.config_path:
             if config.pool == name:
                 taken.append(f"{path} names the pool {name}")
             if config.pool_root.rstrip("/") == dir:
@@ -77,7 +77,7 @@ def refuse_move(have: Facts, daemon: Daemon, name: str, dir: str, variant: str =
     Raises:
         Refused: with both values, what would break, and how to keep both.
     """
-    now = have.instances.configs.get(daemon.config)
+    now = have.instances.configs.get(daemon.config_path)
     if now is None or not _there(have, now):
         return  # a pool that is gone took its content with it, so there is nothing left to break
     breaks = []
@@ -116,13 +116,13 @@ def refuse_base_image_size(have: Facts, daemon: Daemon, wanted: str) -> None:
         Refused: with both values, what would break, and how to keep both.
     """
     size = sizes.parse(wanted, "pool.base_image_size", least=sizes.MIB, containerd=True)
-    now = have.instances.configs.get(daemon.config)
+    now = have.instances.configs.get(daemon.config_path)
     status = have.pool.status
     if now is None or not now.base_image_size or not _there(have, now):
         return
     if status and not status.used_data:
         return  # no device on the pool has a block yet
-    before = sizes.parse(now.base_image_size, f"{daemon.config}: base_image_size", containerd=True)
+    before = sizes.parse(now.base_image_size, f"{daemon.config_path}: base_image_size", containerd=True)
     if size == before:
         return
     if size < before:

@@ -57,9 +57,9 @@ class Removal(ManagedPool, frozen=True):
         """The files that belong to it alone."""
         paths = [units.unit_path(self.name), *units.monitor_paths(self.name)]
         if self.uses:
-            paths += [self.daemon.drop_in, self.daemon.mke2fs]
+            paths += [self.daemon.drop_in_path, self.daemon.mke2fs_path]
         if self.uses and self.daemon.instance:
-            paths += [self.daemon.unit_path, self.daemon.config, f"{self.daemon.config}.bak"]
+            paths += [self.daemon.unit_path, self.daemon.config_path, f"{self.daemon.config_path}.bak"]
         return (*paths, *(SHARED if self.last else ()))
 
     def query(self, devices: tuple[str, ...] = ()) -> Query:

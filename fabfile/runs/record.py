@@ -128,15 +128,15 @@ class Record:
 
 
 @contextmanager
-def recorded(door: str, calls: Sequence[Any]) -> Iterator[Record]:
+def recorded(program: str, calls: Sequence[Any]) -> Iterator[Record]:
     """Record the run within this context, if at least one of its tasks is to be recorded.
 
     Args:
-        door: `fab` or `inv`.
+        program: `fab` or `inv`.
         calls: Invoke's calls of the tasks.
     """
-    wanted = any(call.task.recorded_by(door) for call in calls)
-    head = Head([masked_word(word) for word in (door, *sys.argv[1:])], time.time())
+    wanted = any(call.task.recorded_by(program) for call in calls)
+    head = Head([masked_word(word) for word in (program, *sys.argv[1:])], time.time())
     record = Record(_directory() if wanted else None, head)
     with ExitStack() as stack:
         if record.kept:

@@ -40,11 +40,11 @@ def step(host: Host) -> Step:
         ownership.refuse_foreign(have, daemon, pool.dm_name, pool.dir)
         ownership.refuse_move(have, daemon, pool.dm_name, pool.dir, pool.variant)
         ownership.refuse_base_image_size(have, daemon, pool.base_image_size)
-        now = have.files.get(daemon.config)
+        now = have.files.get(daemon.config_path)
         before = now.content if now else ""
         want = ContainerdSettings(
             config_format(version, before), pool.dm_name, pool.dir, pool.base_image_size, host.bin_dir,
-            have.system.arch, daemon.instance, daemon.mke2fs if ext4.CONF in have.files else "",
+            have.system.arch, daemon.instance, daemon.mke2fs_path if ext4.CONF in have.files else "",
             ext4.options(have, pool, version),
         )  # fmt: skip
         text = edited(before, want)
@@ -58,7 +58,7 @@ def step(host: Host) -> Step:
 
 
 def _looked_at(daemon: Daemon) -> tuple[str, ...]:
-    return daemon.config, daemon.unit_path, daemon.drop_in, daemon.mke2fs, ext4.CONF
+    return daemon.config_path, daemon.unit_path, daemon.drop_in_path, daemon.mke2fs_path, ext4.CONF
 
 
 def _refuse_unit(have: Facts, daemon: Daemon) -> None:
@@ -69,7 +69,7 @@ def _refuse_unit(have: Facts, daemon: Daemon) -> None:
 
 def _files(have: Facts, want: ContainerdSettings, text: str, digest: str) -> list[Change]:
     daemon = want.daemon
-    now = have.files.get(daemon.config)
+    now = have.files.get(daemon.config_path)
     drop_in = render(
         "containerd/10-devmapper-pool.conf.j2",
         pool=want.pool, variable=SETTINGS, digest=digest, mke2fs=want.mke2fs, daemon=daemon,
@@ -89,16 +89,16 @@ def _files(have: Facts, want: ContainerdSettings, text: str, digest: str) -> lis
         *file(
             have,
             "devmapper in containerd's configuration",
-            daemon.config,
+            daemon.config_path,
             text,
             # The file may contain a registry's password, and an operator may have chosen its mode.
             mode=now.mode if now else 0o600,
             validate=_valid(want, '"$1"'),
-            backup=f"{daemon.config}{ORIGINAL if now and is_stock(now.content) else '.bak'}",
+            backup=f"{daemon.config_path}{ORIGINAL if now and is_stock(now.content) else '.bak'}",
         ),
         *formatted,
         *file(have, "containerd's unit", daemon.unit_path, unit),
-        *file(have, "containerd starts after its pool", daemon.drop_in, drop_in),
+        *file(have, "containerd starts after its pool", daemon.drop_in_path, drop_in),
     ]
 
 
@@ -110,10 +110,10 @@ def _valid(want: ContainerdSettings, file: str) -> str:
 def _daemon(have: Facts, want: ContainerdSettings, digest: str, files: list[Change]) -> list[Change]:
     unit, ctr = want.daemon.unit, want.daemon.ctr
     restart = systemd.start(files, unit, restart=True)
-    if not any(isinstance(change, File) and change.path == want.daemon.config for change in files):
+    if not any(isinstance(change, File) and change.path == want.daemon.config_path for change in files):
         # We did not write the file now, so it has not been validated: a running daemon must not stop for one that it
         # cannot load.
-        restart = f"{_valid(want, words(want.daemon.config))}\n{restart}"
+        restart = f"{_valid(want, words(want.daemon.config_path))}\n{restart}"
     # A restart succeeds as soon as the daemon is ready, even if a plugin failed.
     prove = (
         f"row=$({ctr} plugins ls </dev/null | awk '$2 == \"devmapper\"')\n"
@@ -123,7 +123,7 @@ def _daemon(have: Facts, want: ContainerdSettings, digest: str, files: list[Chan
     why, other = _why(have, want, digest)
     if other:
         # What it pulled and ran meanwhile may be on another pool, so an earlier smoke test no longer applies.
-        restart = f"{words('rm', '-f', want.daemon.record)}\n{restart}"
+        restart = f"{words('rm', '-f', want.daemon.smoke_record_path)}\n{restart}"
     return [Command(f"start containerd: {why}", f"{restart}\n{prove}")] if why else []
 
 

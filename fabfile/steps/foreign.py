@@ -54,7 +54,9 @@ def found(have: Facts, daemon: Daemon, version: str = "") -> Foreign | None:
     if theirs:
         up = "which is up" if pool in have.instances.active else "which is not up"
         on = f", on {have.instances.backing[pool]}" if pool in have.instances.backing else ""
-        lines.append(f"configuration: {daemon.config} names the pool {pool}, {up}{on}; its databases are in {root}")
+        lines.append(
+            f"configuration: {daemon.config_path} names the pool {pool}, {up}{on}; its databases are in {root}"
+        )
     steps = []
     if theirs:
         keep = hints.command(adopt.TASK, daemon, pool)
@@ -88,11 +90,11 @@ def _unit(have: Facts, daemon: Daemon) -> str:
 
 def _config(have: Facts, daemon: Daemon, version: str) -> str:
     """Path of a configuration in a format that we do not write for this version; empty if there is none."""
-    now = have.files.get(daemon.config)
+    now = have.files.get(daemon.config_path)
     if not now or not version:
         return ""
     other = settings.other_format(now.content, settings.config_format(version, now.content))
-    return daemon.config if other else ""
+    return daemon.config_path if other else ""
 
 
 def refuse(have: Facts, daemon: Daemon, version: str = "") -> None:

@@ -85,7 +85,7 @@ def refuse(have: Facts, want: Requirements, text: str) -> None:
     """
     found = find_overrides(have, want, text)
     if found:
-        paths = list(dict.fromkeys(one.path for one in found if one.path)) or [want.daemon.config]
+        paths = list(dict.fromkeys(one.path for one in found if one.path)) or [want.daemon.config_path]
         raise Refused(
             f"{want.daemon} would not run with the settings of its pool",
             "\n".join(one.found for one in found),
@@ -95,11 +95,11 @@ def refuse(have: Facts, want: Requirements, text: str) -> None:
 
 def find_overrides(have: Facts, want: Requirements, text: str) -> list[Override]:
     """List everything that overrides our settings; see `refuse`."""
-    ours = facts.source(want.daemon.config, text)
+    ours = facts.source(want.daemon.config_path, text)
     sources = [ours, *_imports(have, want, text)]
     found = [Override(file.path, f"{file.path}: {file.problem}") for file in sources if file.problem]
     found += [*disabled(sources), *_overridden(sources, want), *_commands(have, want.daemon)]
-    now = have.files.get(want.daemon.config)
+    now = have.files.get(want.daemon.config_path)
     if not found and now and now.content == text:
         found = _loaded(have, want)
     return found
@@ -107,7 +107,7 @@ def find_overrides(have: Facts, want: Requirements, text: str) -> list[Override]
 
 def _imports(have: Facts, want: Requirements, text: str) -> tuple[ConfigFile, ...]:
     """The files that `text` imports; our edits keep its imports, or drop them all."""
-    now = have.files.get(want.daemon.config)
+    now = have.files.get(want.daemon.config_path)
     return have.config.sources[1:] if now and imports(text) == imports(now.content) else ()
 
 
@@ -182,10 +182,10 @@ def _commands(have: Facts, daemon: Daemon) -> list[Override]:
 
 def strays(command: str, daemon: Daemon) -> list[str]:
     """Return the options of a command line that make it another instance."""
-    right = {"config": daemon.config, "address": daemon.socket, "root": daemon.root, "state": daemon.state}
+    right = {"config": daemon.config_path, "address": daemon.socket, "root": daemon.root, "state": daemon.state}
     options = _parsed(command)[1]
     wrong = [f"--{key} {value}" for key, value in options.items() if value.rstrip("/") != right[key]]
-    return wrong + [f"no --config {daemon.config}"] * (bool(daemon.instance) and "config" not in options)
+    return wrong + [f"no --config {daemon.config_path}"] * (bool(daemon.instance) and "config" not in options)
 
 
 def _parsed(command: str) -> tuple[str, dict[str, str]]:
@@ -205,7 +205,7 @@ def _parsed(command: str) -> tuple[str, dict[str, str]]:
 
 def _loaded(have: Facts, want: Requirements) -> list[Override]:
     """Differences that only containerd's own dump shows, and none of the files."""
-    config, path = have.config, want.daemon.config
+    config, path = have.config, want.daemon.config_path
     if config.problem:
         return [Override(path, f"containerd does not load {path}: {config.problem}")]
     if config.dump is None:

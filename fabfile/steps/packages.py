@@ -38,7 +38,7 @@ def plan(have: Facts, needs: tuple[str, ...]) -> list[Change]:
 
     Args:
         have: facts of the machine.
-        needs: needs of `facts.programs`.
+        needs: needs of `facts.needs`.
 
     Raises:
         Refused: something is missing, and the distribution's family is unknown.

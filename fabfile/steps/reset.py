@@ -106,7 +106,7 @@ def _part(c: Context, have: Facts, host: Host, name: str, *, last: bool, force: 
     """The part that removes one pool, as it was created."""
     record = have.instances.pools[name]
     daemon = Daemon(record.instance, host.bin_dir)
-    config = have.instances.configs.get(daemon.config)
+    config = have.instances.configs.get(daemon.config_path)
     root = config.pool_root if config and config.pool == name else ""
     root = root or record.dir or host.pool.dir
     pool = Removal(name, daemon, record, root.rstrip("/"), uses=_uses(have, daemon, name), last=last, force=force)
@@ -122,7 +122,7 @@ def _part(c: Context, have: Facts, host: Host, name: str, *, last: bool, force: 
 
 def _uses(have: Facts, daemon: Daemon, name: str) -> bool:
     """Whether a containerd is configured for the pool or, if it is ours, for no pool yet."""
-    config = have.instances.configs.get(daemon.config)
+    config = have.instances.configs.get(daemon.config_path)
     if config and config.pool:
         return config.pool == name
     # An instance is made with its pool; the default containerd may be a distribution's, with images elsewhere.

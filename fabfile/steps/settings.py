@@ -123,7 +123,7 @@ def _document(text: str | None, want: ContainerdSettings) -> Any:
     """The config.toml to edit, in the wanted format."""
     import tomlkit
 
-    config = want.daemon.config
+    config = want.daemon.config_path
     if text is None or is_stock(text):
         document = tomlkit.document()
         document.add(tomlkit.comment(NEW))
@@ -156,7 +156,7 @@ def edited(text: str | None, want: ContainerdSettings) -> str:
     Raises:
         Refused: the file is not TOML, or is in another format than the one for this containerd.
     """
-    where = want.daemon.config
+    where = want.daemon.config_path
     document = _document(text, want)
     before = document.unwrap()
     if want.instance:

@@ -87,7 +87,7 @@ def recording(host: Host) -> str:
         functions=facts.functions(about(host, image=reference(host))),
         daemon=daemon,
         variable=SETTINGS,
-        directory=daemon.record.rpartition("/")[0],
+        directory=daemon.smoke_record_path.rpartition("/")[0],
         format=SETUP.replace("{}", "%s"),
         pool=host.pool.dm_name,
         image=f"{host.registry}/{host.image}",

@@ -29,8 +29,8 @@ def part(daemon: Daemon, *, force: bool) -> Part:
         daemon: the default containerd; other instances are removed with their pools.
         force: kill running containers.
     """
-    drop_ins = (daemon.drop_in, daemon.mke2fs)
-    configs = tuple(daemon.config + suffix for suffix in ("", ".bak", settings.ORIGINAL))
+    drop_ins = (daemon.drop_in_path, daemon.mke2fs_path)
+    configs = tuple(daemon.config_path + suffix for suffix in ("", ".bak", settings.ORIGINAL))
     paths = (*configs, daemon.unit_path, *drop_ins, toolchain.PROFILE, *SHARED)
     idle = render("containerd/containers.sh.j2", daemon=daemon) + "running\n"
     query = Query(bin_dir=daemon.bin_dir, files=paths)
@@ -56,17 +56,24 @@ def _daemon(daemon: Daemon, *, force: bool) -> Command:
 
 
 def _config(have: Facts, daemon: Daemon) -> list[Change]:
-    now = have.files.get(daemon.config)
+    now = have.files.get(daemon.config_path)
     if now is None:
         return []
     text = settings.cleared(now.content)
     if text is not None:
-        return file(have, "remove the keys that deploy added to the configuration", daemon.config, text, mode=now.mode)
-    remove, original = words("rm", "-f", daemon.config, f"{daemon.config}.bak"), f"{daemon.config}{settings.ORIGINAL}"
+        return file(
+            have, "remove the keys that deploy added to the configuration", daemon.config_path, text, mode=now.mode
+        )
+    remove, original = (
+        words("rm", "-f", daemon.config_path, f"{daemon.config_path}.bak"),
+        f"{daemon.config_path}{settings.ORIGINAL}",
+    )
     if original in have.files:
-        why = f"restore the original {daemon.config}"
-        return [Command(why, f"{remove}\n{words('mv', original, daemon.config)}")]
-    return [Command(f"remove {daemon.config}", "\n".join([remove, *emptied(daemon.config.rpartition("/")[0])]))]
+        why = f"restore the original {daemon.config_path}"
+        return [Command(why, f"{remove}\n{words('mv', original, daemon.config_path)}")]
+    return [
+        Command(f"remove {daemon.config_path}", "\n".join([remove, *emptied(daemon.config_path.rpartition("/")[0])]))
+    ]
 
 
 def _programs(have: Facts) -> list[Change]:
@@ -89,7 +96,9 @@ def _programs(have: Facts) -> list[Change]:
 
 
 def _files(have: Facts, daemon: Daemon, *, ours: bool) -> list[Change]:
-    there = [path for path in (daemon.drop_in, daemon.mke2fs, toolchain.PROFILE, *SHARED) if path in have.files]
+    there = [
+        path for path in (daemon.drop_in_path, daemon.mke2fs_path, toolchain.PROFILE, *SHARED) if path in have.files
+    ]
     if not (there or ours):
         return []
     script = [
@@ -97,7 +106,7 @@ def _files(have: Facts, daemon: Daemon, *, ours: bool) -> list[Change]:
         # Only what we wrote: a hint of ours has the operator put aside there what was installed before.
         f"rm -rf {words(BACKUPS)} {words(RECORDS)}/smoke* /run/{smoke.DIRECTORY}.*",
         "find -H /var/tmp -maxdepth 1 -user root -type d -name 'containerd-devmapper.??????????' -exec rm -rf {} +",
-        *emptied(RECORDS, f"{daemon.unit_path}.d", daemon.mke2fs.rpartition("/")[0], *libexec(have)),
+        *emptied(RECORDS, f"{daemon.unit_path}.d", daemon.mke2fs_path.rpartition("/")[0], *libexec(have)),
         *([words("rm", "-f", daemon.unit_path)] if ours else []),
         "systemctl daemon-reload",
     ]

@@ -72,7 +72,7 @@ def test_facts_wait_for_a_growing_pool(deployed: Machine) -> None:
 
 
 def test_a_proof_is_remembered_after_a_power_cut(deployed: Machine) -> None:
-    deployed.ssh(f"rm {DAEMON.record}; sync")
+    deployed.ssh(f"rm {DAEMON.smoke_record_path}; sync")
     assert re.search(PROOF, deployed.fab("deploy"))
     deployed.power_cut()
     assert NOTHING in deployed.fab("deploy")
@@ -94,14 +94,14 @@ def test_a_proof_holds_only_as_long_as_what_it_was_made_from(deployed: Machine, 
 
 
 def test_a_configuration_that_was_changed_by_hand_is_loaded_and_proved(deployed: Machine) -> None:
-    deployed.ssh(rf"sed -i 's/^base_image_size/fs_type = \"xfs\"\n&/' {DAEMON.config}")
+    deployed.ssh(rf"sed -i 's/^base_image_size/fs_type = \"xfs\"\n&/' {DAEMON.config_path}")
     said = deployed.fab("deploy")
     assert "start containerd: its settings changed" in said
     assert re.search(PROOF, said)
     before = main_pid(deployed)
-    deployed.ssh(f"sed -i 's/^fs_type.*/fs_type = 5/' {DAEMON.config}")
-    assert f"containerd does not load {DAEMON.config}" in deployed.fab("deploy", code=2)
+    deployed.ssh(f"sed -i 's/^fs_type.*/fs_type = 5/' {DAEMON.config_path}")
+    assert f"containerd does not load {DAEMON.config_path}" in deployed.fab("deploy", code=2)
     assert main_pid(deployed) == before, "a daemon that runs does not go down for a file that it cannot load"
-    deployed.ssh(f"sed -i /^fs_type/d {DAEMON.config}")
+    deployed.ssh(f"sed -i /^fs_type/d {DAEMON.config_path}")
     assert re.search(PROOF, deployed.fab("deploy"))
     assert NOTHING in deployed.fab("deploy")

@@ -37,7 +37,7 @@ def edited(text: str, want: config.ContainerdSettings) -> str | None:
     try:
         return config.edited(text, want)
     except Refused as refused:
-        assert want.daemon.config in str(refused) and len(str(refused)) < 2000
+        assert want.daemon.config_path in str(refused) and len(str(refused)) < 2000
         return None
 
 

@@ -14,9 +14,20 @@ from fabfile.instance import Daemon, check_instance
 from fabfile.inventory import on_instance
 
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9-]{0,31}", fullmatch=True).filter(
-    lambda name: name not in ("config", "devmapper")
+    lambda name: name not in ("config_path", "devmapper")
 )
-PATHS = ("unit", "unit_path", "drop_in", "config", "mke2fs", "root", "state", "socket", "nri", "record")
+PATHS = (
+    "unit",
+    "unit_path",
+    "drop_in_path",
+    "config_path",
+    "mke2fs_path",
+    "root",
+    "state",
+    "socket",
+    "nri",
+    "smoke_record_path",
+)
 
 
 def paths(name: str) -> set[str]:
@@ -25,7 +36,7 @@ def paths(name: str) -> set[str]:
 
 def test_the_default_is_where_everybody_looks_for_it() -> None:
     default = Daemon()
-    assert (default.unit, default.config) == ("containerd.service", "/etc/containerd/config.toml")
+    assert (default.unit, default.config_path) == ("containerd.service", "/etc/containerd/config.toml")
     assert (default.root, default.socket) == ("/var/lib/containerd", "/run/containerd/containerd.sock")
     assert (default.ctr, default.command) == ("/usr/local/bin/ctr", "/usr/local/bin/containerd")
     assert default.option == ""
@@ -33,9 +44,9 @@ def test_the_default_is_where_everybody_looks_for_it() -> None:
 
 def test_an_instance_has_its_own() -> None:
     two = Daemon("two")
-    assert (two.unit, two.config) == ("containerd-two.service", "/etc/containerd/two.toml")
+    assert (two.unit, two.config_path) == ("containerd-two.service", "/etc/containerd/two.toml")
     assert (two.root, two.state) == ("/var/lib/containerd-two", "/run/containerd-two")
-    assert two.drop_in == "/etc/systemd/system/containerd-two.service.d/10-devmapper-pool.conf"
+    assert two.drop_in_path == "/etc/systemd/system/containerd-two.service.d/10-devmapper-pool.conf"
     assert two.ctr == "/usr/local/bin/ctr --address /run/containerd-two/containerd.sock"
     assert two.command == "/usr/local/bin/containerd --config /etc/containerd/two.toml"
 
@@ -60,7 +71,7 @@ def test_a_name_that_no_path_carries_is_refused(name: str) -> None:
         check_instance(name)
 
 
-@pytest.mark.parametrize("name", ["config", "devmapper"])
+@pytest.mark.parametrize("name", ["config_path", "devmapper"])
 def test_a_name_whose_paths_belong_to_something_else_is_refused(name: str) -> None:
     with pytest.raises(Refused, match="is taken"):
         check_instance(name)

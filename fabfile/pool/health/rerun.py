@@ -22,7 +22,7 @@ def command(name: str, recorded: Record) -> str:
         recorded: its record.
     """
     daemon = owner(recorded)
-    stock = inventory.on_instance(hints.door().host, daemon.instance or DEFAULT).pool
+    stock = inventory.on_instance(hints.invocation().host, daemon.instance or DEFAULT).pool
     if isinstance(recorded, LvmRecord):
         made = {"vg": recorded.vg, "lv": recorded.lv, "data-percent": str(recorded.data_percent or "")}
         made |= {"meta-size": recorded.meta_size or "", "chunk-size": sizes.show(recorded.chunk_bytes)}
@@ -66,7 +66,7 @@ def stopped(have: Facts, name: str) -> str:
     if recorded is None:
         return ""
     daemon = owner(recorded)
-    config, unit = have.instances.configs.get(daemon.config), have.units.of(daemon.unit)
+    config, unit = have.instances.configs.get(daemon.config_path), have.units.of(daemon.unit)
     on = config is not None and config.pool == name
     return daemon.unit if on and unit.load == "loaded" and unit.active in ("inactive", "failed") else ""
 

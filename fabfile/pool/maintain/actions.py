@@ -128,7 +128,7 @@ def find(
     """
     host, query, have = find_pool(c, name, instance, FACTS)
     name = choose(have, host.daemon, query.pool, named=bool(name))
-    config = have.instances.configs.get(host.daemon.config)
+    config = have.instances.configs.get(host.daemon.config_path)
     root = (config.pool_root if config and config.pool == name else "") or host.pool.dir
     missing.refuse(have, name, except_for=without)
     usable.refuse_unusable(have, name, lvm=lvm, ids=ids)

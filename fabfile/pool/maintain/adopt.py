@@ -46,7 +46,7 @@ def used(have: Facts, daemon: Daemon) -> tuple[str, str, str]:
 
     They are what containerd itself reports or, if it is not installed, what its configuration file says.
     """
-    now, said = have.instances.configs.get(daemon.config), have.config.dump or {}
+    now, said = have.instances.configs.get(daemon.config_path), have.config.dump or {}
     if now is None:
         return "", "", ""
     root = said.get("root") or now.root or daemon.root
@@ -69,7 +69,9 @@ def doubts(have: Facts, name: str, dir: str, daemon: Daemon) -> list[str]:
     found = []
     configured, root, _ = used(have, daemon)
     if configured != name:
-        found.append(f"{daemon.config} names {f'the pool {configured}' if configured else 'no pool'}: whose is it?")
+        found.append(
+            f"{daemon.config_path} names {f'the pool {configured}' if configured else 'no pool'}: whose is it?"
+        )
     elif root != dir:
         found.append(f"containerd keeps its databases in {root}, and the pool's files are in {dir}: both must be one")
     if pool.status.mode != "rw" or pool.status.needs_check or pool.suspended:
@@ -138,11 +140,11 @@ def plan(have: Facts, want: LoopSpec, daemon: Daemon, elsewhere: list[str]) -> l
 
 def _order(have: Facts, daemon: Daemon, name: str) -> list[Change]:
     """Start containerd after the pool, whoever installed containerd. A deploy writes more into the same file."""
-    now = have.files.get(daemon.drop_in)
+    now = have.files.get(daemon.drop_in_path)
     if now and f"Requires={units.unit(name)}\n" in now.content:
         return []
     text = render("containerd/10-devmapper-pool.conf.j2", pool=name, variable=SETTINGS, digest="", mke2fs="")
-    return file(have, "containerd starts after its pool", daemon.drop_in, text)
+    return file(have, "containerd starts after its pool", daemon.drop_in_path, text)
 
 
 ELSEWHERE = """
@@ -221,7 +223,7 @@ def adopt_pool(c: Context, name: str, instance: str) -> list[Outcome]:
         threshold=said.threshold, percent=said.percent, max_size=said.max_size, when_full=said.when_full,
         instance=host.instance,
     )  # fmt: skip
-    paths = (*units.paths(want.name), host.daemon.drop_in)
+    paths = (*units.paths(want.name), host.daemon.drop_in_path)
     asked = msgspec.structs.replace(query, files=paths)
     step = Step(TASK, lambda have: plan(have, want, host.daemon, elsewhere), asked)
     if want.name not in have.instances.pools and not target.is_dry(c):

@@ -36,7 +36,7 @@ def running(have: Facts, name: str) -> Facts:
     configured = [f"[plugins.'{instances.PLUGINS[0]}']", f"pool_name = '{name}'"]
     made = instances.parse(
         "".join(f"conf {conf}|{line}\n" for line in lines)
-        + "".join(f"toml {Daemon().config}|{line}\n" for line in configured)
+        + "".join(f"toml {Daemon().config_path}|{line}\n" for line in configured)
     )
     return msgspec.structs.replace(have, instances=made, containerd=RUNS)
 

@@ -14,8 +14,8 @@ from fabfile import releases
 from fabfile.facts import Facts
 from fabfile.facts.containerd import Containerd
 from fabfile.facts.instances import Instances
+from fabfile.facts.needs import PROBES
 from fabfile.facts.pool import Pool
-from fabfile.facts.programs import PROBES
 from fabfile.facts.system import System
 from fabfile.facts.userland import Userland
 from fabfile.facts.versions import NAMES, Versions

@@ -225,7 +225,7 @@ def configured(mirror: str) -> Facts:
     bare = with_versions("containerd", current=KEY)
     changes = config.step(host(mirror)).plan(bare)
     written = {change.path: change for change in changes if isinstance(change, File)}
-    digest = re.search(r"_SETTINGS=(\w+)", written[HOST.daemon.drop_in].content)
+    digest = re.search(r"_SETTINGS=(\w+)", written[HOST.daemon.drop_in_path].content)
     assert digest
     daemon = Containerd(
         active=True, enabled=True, exe=PROGRAM, current=PROGRAM, settings=digest[1],
@@ -247,27 +247,27 @@ def test_a_daemon_that_was_started_with_its_settings_is_left_alone(mirror: str) 
 
 def test_a_file_that_is_not_utf8_is_kept_as_it_is(mirror: str) -> None:
     have = configured(mirror)
-    now = have.files[HOST.daemon.config]
+    now = have.files[HOST.daemon.config_path]
     latin = FileFact(now.content + b"# J\xfcrgen\n".decode(errors="surrogateescape"), now.mode)
     changes = config.step(host(mirror)).plan(
-        msgspec.structs.replace(have, files=have.files | {HOST.daemon.config: latin})
+        msgspec.structs.replace(have, files=have.files | {HOST.daemon.config_path: latin})
     )
     assert [change.why for change in changes if isinstance(change, Command)] == [
         "start containerd: its settings changed"
     ]
-    assert HOST.daemon.config not in {change.path for change in changes if isinstance(change, File)}
+    assert HOST.daemon.config_path not in {change.path for change in changes if isinstance(change, File)}
 
 
 def test_a_file_that_somebody_edited_is_loaded_if_it_can_be(mirror: str) -> None:
     have = configured(mirror)
-    now = have.files[HOST.daemon.config]
+    now = have.files[HOST.daemon.config_path]
     edited = FileFact(now.content + "# by hand\n", now.mode)
-    have = msgspec.structs.replace(have, files=have.files | {HOST.daemon.config: edited})
+    have = msgspec.structs.replace(have, files=have.files | {HOST.daemon.config_path: edited})
     drop_in, restart = config.step(host(mirror)).plan(have)
-    assert isinstance(drop_in, File) and drop_in.path == HOST.daemon.drop_in
+    assert isinstance(drop_in, File) and drop_in.path == HOST.daemon.drop_in_path
     assert isinstance(restart, Command) and restart.why == "start containerd: its settings changed"
     assert restart.script.startswith(
-        f"/usr/local/bin/containerd --config {HOST.daemon.config} config dump >/dev/null\n"
+        f"/usr/local/bin/containerd --config {HOST.daemon.config_path} config dump >/dev/null\n"
     )
 
 
@@ -303,10 +303,10 @@ def test_a_file_in_another_format_is_moved_away_by_the_command_of_the_hint() -> 
 
 def test_a_copy_of_a_file_without_settings_is_kept_apart(mirror: str) -> None:
     bare = with_versions("containerd", current=KEY)
-    have = msgspec.structs.replace(bare, files={HOST.daemon.config: FileFact(DOCKER, 0o644)})
+    have = msgspec.structs.replace(bare, files={HOST.daemon.config_path: FileFact(DOCKER, 0o644)})
     plan = config.step(host(mirror)).plan(have)
-    (toml,) = (change for change in plan if isinstance(change, File) and change.path == HOST.daemon.config)
-    assert toml.backup == f"{HOST.daemon.config}.orig"
+    (toml,) = (change for change in plan if isinstance(change, File) and change.path == HOST.daemon.config_path)
+    assert toml.backup == f"{HOST.daemon.config_path}.orig"
 
 
 @pytest.mark.parametrize(

@@ -24,12 +24,12 @@ PROGRAMS = {f"/usr/local/bin/{name}": "" for name in ("containerd", "containerd-
 def upstream(**changes: object) -> Facts:
     """A machine with upstream's tarball, and the pool of its documentation."""
     versions = {name: Versions(links=PROGRAMS | {"/usr/local/sbin/runc": ""}) for name in NAMES}
-    configs = {DAEMON.config: DevmapperSettings("", "devpool", DIR, "10GB")}
+    configs = {DAEMON.config_path: DevmapperSettings("", "devpool", DIR, "10GB")}
     there = having(
         versions=versions,
         containerd=Containerd(active=True),
         instances=Instances(configs, {}, frozenset({"devpool"}), {"devpool": f"{DIR}/data"}),
-        files={DAEMON.unit_path: FileFact("[Service]\n", 0o644), DAEMON.config: FileFact("version = 2\n", 0o644)},
+        files={DAEMON.unit_path: FileFact("[Service]\n", 0o644), DAEMON.config_path: FileFact("version = 2\n", 0o644)},
     )
     return msgspec.structs.replace(there, **changes)
 
@@ -64,9 +64,9 @@ def test_a_configuration_in_another_format_moves_away_too() -> None:
     bare = upstream()
     for format, version, moves in ((1, "2.3.4", True), (4, "2.2.7", True), (4, "2.3.4", False), (0, "2.3.4", False)):
         text = f"version = {format}\n[plugins.cri]\nsandbox_image = 'x'\n"
-        files = bare.files | ({DAEMON.config: FileFact(text, 0o644)} if format else {})
+        files = bare.files | ({DAEMON.config_path: FileFact(text, 0o644)} if format else {})
         what = foreign.found(msgspec.structs.replace(bare, files=files), DAEMON, version)
-        assert what and (DAEMON.config in what.hint) is moves
+        assert what and (DAEMON.config_path in what.hint) is moves
 
 
 def test_a_package_is_removed_by_its_name() -> None:

@@ -116,9 +116,9 @@ def test_an_instance_must_not_take_the_socket_of_nri() -> None:
     ours = settings.edited(
         None, settings.ContainerdSettings(3, "pool", "/srv/pool", "10GB", "/usr/local/bin", "amd64", "two")
     )
-    config = Config((facts.source(two.daemon.config, ours),), dump=dump)
+    config = Config((facts.source(two.daemon.config_path, ours),), dump=dump)
     (one,) = overrides.find_overrides(
-        having(config=config, files={two.daemon.config: FileFact(ours, 0o644)}), two, ours
+        having(config=config, files={two.daemon.config_path: FileFact(ours, 0o644)}), two, ours
     )
     assert "socket_path is /var/run/nri/nri.sock, it must be /run/containerd-two/nri.sock" in one.found
     assert found(3, "", dump=dump) == [], "the default containerd's is where everybody looks for it"

@@ -8,7 +8,7 @@ from fabfile import apply, distributions, facts
 from fabfile.converge import converge
 from fabfile.errors import Refused
 from fabfile.facts import Facts
-from fabfile.facts.programs import PROBES
+from fabfile.facts.needs import PROBES
 from fabfile.host import Host
 from fabfile.plan import Command
 from fabfile.steps import packages

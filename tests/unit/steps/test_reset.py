@@ -168,7 +168,7 @@ def test_the_default_containerd_goes_with_the_pool_only_if_it_is_on_it_or_ours(
     machine: Make, config: instances.DevmapperSettings | None, files: dict[str, FileFact], ours: bool
 ) -> None:
     have = on_files()
-    configs = {Daemon().config: config} if config else {}
+    configs = {Daemon().config_path: config} if config else {}
     have = msgspec.structs.replace(
         have, instances=msgspec.structs.replace(have.instances, configs=configs), files=have.files | files
     )

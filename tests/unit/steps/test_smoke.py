@@ -37,7 +37,7 @@ def test_a_containers_output_goes_to_a_file_with_an_unpredictable_name() -> None
 
 
 def test_the_record_is_synced_before_it_replaces_the_old_one() -> None:
-    record = HOST.daemon.record
+    record = HOST.daemon.smoke_record_path
     steps = [
         f">{record}.new",
         f"sync {record}.new",

@@ -8,8 +8,8 @@ import pytest
 from fabfile import build, facts, outcome
 from fabfile.facts import Facts, config
 from fabfile.facts.containerd import Containerd, Plugin
+from fabfile.facts.needs import PROBES
 from fabfile.facts.pool import Pool
-from fabfile.facts.programs import PROBES
 from fabfile.facts.smoke import Smoke
 from fabfile.facts.units import Units
 from fabfile.host import Host

@@ -30,7 +30,7 @@ def test_an_empty_machine_has_nothing_to_remove() -> None:
 
 
 def test_the_unit_that_marks_everything_as_ours_is_removed_last() -> None:
-    changes = plan(files=unit() | {DAEMON.config: FileFact(settings.edited(None, WANT), 0o644)})
+    changes = plan(files=unit() | {DAEMON.config_path: FileFact(settings.edited(None, WANT), 0o644)})
     assert [change.why for change in changes] == [
         "stop containerd.service and remove all that it keeps below /var/lib/containerd",
         "remove /etc/containerd/config.toml",
@@ -58,7 +58,7 @@ def test_only_what_was_installed_here_is_removed() -> None:
 def test_a_configuration_that_was_there_keeps_what_is_not_ours() -> None:
     before = '# mine\nversion = 2\n[plugins."io.containerd.grpc.v1.cri"]\nsandbox_image = "x" # keep\n'
     now = settings.edited(before, WANT)
-    (change,) = plan(files={DAEMON.config: FileFact(now, 0o600)})
+    (change,) = plan(files={DAEMON.config_path: FileFact(now, 0o600)})
     assert isinstance(change, File)
     assert tomllib.loads(change.content) == tomllib.loads(before)
     assert "# keep" in change.content
@@ -81,8 +81,8 @@ def test_exactly_what_was_added_is_removed(mine: dict[str, object], format: int)
 
 
 def test_a_replaced_file_is_restored() -> None:
-    original = f"{DAEMON.config}{settings.ORIGINAL}"
-    there = {DAEMON.config: FileFact(settings.edited(None, WANT), 0o644), original: FileFact("# Docker\n", 0o644)}
+    original = f"{DAEMON.config_path}{settings.ORIGINAL}"
+    there = {DAEMON.config_path: FileFact(settings.edited(None, WANT), 0o644), original: FileFact("# Docker\n", 0o644)}
     (change,) = (change for change in plan(files=unit() | there) if change.why.startswith("restore the original"))
     assert isinstance(change, Command)
-    assert change.script.splitlines()[-1] == f"mv {original} {DAEMON.config}"
+    assert change.script.splitlines()[-1] == f"mv {original} {DAEMON.config_path}"

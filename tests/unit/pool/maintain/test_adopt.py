@@ -50,7 +50,7 @@ def pool(**changes: Any) -> Pool:
 
 def machine(now: Pool | None = None, names: str = "devpool", root: str = DIR) -> Facts:
     """A machine with that pool, and a containerd that is configured for it."""
-    theirs = Instances({DAEMON.config: DevmapperSettings("", names, root, "10GB")}, {}, frozenset({"devpool"}))
+    theirs = Instances({DAEMON.config_path: DevmapperSettings("", names, root, "10GB")}, {}, frozenset({"devpool"}))
     return having(pool=now or pool(), instances=theirs)
 
 
@@ -74,7 +74,7 @@ def test_an_adopted_pool_is_recorded_by_identity_and_nothing_is_created() -> Non
     assert isinstance(plan[-1], Command)
     for word in ("truncate", "fallocate", "dmsetup", "losetup", "mkfs", "rm "):
         assert word not in plan[-1].script
-    assert any(isinstance(change, File) and change.path == DAEMON.drop_in for change in plan)
+    assert any(isinstance(change, File) and change.path == DAEMON.drop_in_path for change in plan)
 
 
 def test_what_was_adopted_is_a_pool_like_any_other() -> None:
