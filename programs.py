@@ -138,7 +138,7 @@ def refusing(program: Program) -> None:
 def _errors(program: Program) -> Any:
     """Import the module for mistakes, without a check of the command line, which loading our tasks would begin."""
     words, program.argv = program.argv, []
-    from fabfile import parse_errors
+    from fabfile.cli import parse_errors
 
     program.argv = words
     return parse_errors
@@ -164,7 +164,7 @@ def helping(program: Program) -> None:
     show = program.print_help
 
     def print_help() -> None:
-        from fabfile import core_options
+        from fabfile.cli import core_options
 
         core_options.extend(program)
         show()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from invoke import Collection
 
-from fabfile import commandline, namespace
+from fabfile import namespace
+from fabfile.cli import commandline
 from fabfile.tasks import lab, runs, ssh
 
 ns = namespace(here=True)

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import toml
 
-from fabfile import facts, target
+from fabfile import facts
 from fabfile.facts.query import Query
 from fabfile.lab import container, kinds, mirror, tools
 from fabfile.lab.container import Container
 from fabfile.lab.vm import free_ports
 from fabfile.paths import REPOSITORY
+from fabfile.remote import target
 
 LIMIT = 0.15
 ROUNDS = 21

@@ -7,7 +7,8 @@ from invoke import Collection
 from fabfile import startup as startup
 
 # isort: split
-from fabfile import commandline, tasks
+from fabfile import tasks
+from fabfile.cli import commandline
 
 
 def namespace(*, here: bool = False) -> Collection:

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from fabfile import activity, lock, target
+from fabfile import activity
+from fabfile.artefacts.cache_files import sha256
 from fabfile.errors import Failed, Problem, Refused
 from fabfile.facts import Facts
 from fabfile.facts.units import UDEV
-from fabfile.kept import sha256
 from fabfile.plan import Change, Command, File, Upload
+from fabfile.remote import lock, target
 from fabfile.shell import quote, words
 
 if TYPE_CHECKING:
-    from fabfile.context import Context
+    from fabfile.remote.context import Context
 
 RESTART_UDEV = "systemctl restart systemd-udevd"
 """Command that makes udev respond again."""

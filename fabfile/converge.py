@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from fabfile import answer, facts, interruption, lock, target, traits
+from fabfile import facts, interruption, traits
 from fabfile.apply import apply, notes
 from fabfile.console import say
 from fabfile.errors import Failed, Pending, Refused
 from fabfile.facts import Facts, gather
 from fabfile.facts.query import Query, together
-from fabfile.outcome import Outcome, note, to_come, with_diff
-from fabfile.outcome import step as taken
+from fabfile.output import answer
+from fabfile.output.outcome import Outcome, note, to_come, with_diff
+from fabfile.output.outcome import step as taken
 from fabfile.plan import Change, Step, describe
+from fabfile.remote import lock, target
 
 if TYPE_CHECKING:
-    from fabfile.context import Context
+    from fabfile.remote.context import Context
 
 WIDTH = 58
 """Limit for the characters of a reason, so that a step's line with state, name and time fits in 100."""

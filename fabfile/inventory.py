@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fabfile import paths, selection, tables
+from fabfile import inventory_tables, paths, selection
 from fabfile.console import shown
 from fabfile.errors import Refused
 from fabfile.host import Host, Pool
@@ -19,7 +19,7 @@ from fabfile.option import options
 from fabfile.selection import ALL, Chosen
 
 if TYPE_CHECKING:
-    from fabfile.context import Context
+    from fabfile.remote.context import Context
 
 FIXED = {"block_size": "loop", "chunk_size": "direct"}
 """Keys that one variant would ignore for the whole life of a pool → the variant that has them."""
@@ -42,7 +42,7 @@ class Inventory(msgspec.Struct, frozen=True):
     parallel: int
     hosts: dict[str, Host]
     groups: dict[str, list[str]]
-    said: dict[str, tables.Sources] = {}
+    said: dict[str, inventory_tables.Sources] = {}
     """Host → sources of its settings; for the controller, which has no name, those of `defaults`."""
 
     @property
@@ -123,16 +123,16 @@ def _inventory(file: Path, raw: dict[str, Any]) -> Inventory:
             raise Refused(f"{file}: defaults.{key}: every host has its own", hint=f"move it to [hosts.NAME] {key}")
     stock = _convert(file, "defaults", defaults, Host)  # first: a mistake in the defaults is not each host's
     _check_values(file, "defaults", defaults)
-    of_hosts, sources = tables.of_hosts(raw.get("hosts", {}), f"{file}: hosts")
+    of_hosts, sources = inventory_tables.of_hosts(raw.get("hosts", {}), f"{file}: hosts")
     if isinstance(gateway := of_hosts.get(stock.gateway), dict):
         of_hosts[stock.gateway] = {"gateway": "", **gateway}  # that of the defaults is for all hosts but itself
-        sources[stock.gateway] = {"gateway": tables.BUILT_IN, **sources[stock.gateway]}
+        sources[stock.gateway] = {"gateway": inventory_tables.BUILT_IN, **sources[stock.gateway]}
     hosts = {name: _host(file, name, defaults, own) for name, own in of_hosts.items()}
     groups = {
         name: _convert(file, f"groups.{_cut(name)}", members, list[str])
         for name, members in raw.get("groups", {}).items()
     }
-    common = tables.sources(defaults, "defaults")
+    common = inventory_tables.sources(defaults, "defaults")
     said = {"": common, **{name: {**common, **sources[name]} for name in of_hosts}}
     inventory = Inventory(file, stock, parallel, hosts, groups, said)
     _check(inventory)
@@ -202,8 +202,10 @@ def _convert(file: Path, key: str, value: Any, kind: Any) -> Any:
 
 def _quote(key: str, value: Any) -> str:
     """Return how to write a host name with dots, if the key seems to be one: TOML reads it as nested tables."""
-    tables = [name for name, inner in value.items() if isinstance(inner, dict)] if isinstance(value, dict) else []
-    dotted = key.startswith("hosts.") and set(tables) - {"pool"}
+    inventory_tables = (
+        [name for name, inner in value.items() if isinstance(inner, dict)] if isinstance(value, dict) else []
+    )
+    dotted = key.startswith("hosts.") and set(inventory_tables) - {"pool"}
     return 'a name with dots is written in quotes: [hosts."192.0.2.1"]' if dotted else ""
 
 
@@ -247,7 +249,7 @@ def _check_gateways(inventory: Inventory) -> None:
             way[name] = None
             name = inventory.hosts[name].gateway
             if name in way:
-                hint = f'write gateway = "" in [hosts.{tables.quoted(name)}], if nothing is in front of it'
+                hint = f'write gateway = "" in [hosts.{inventory_tables.quoted(name)}], if nothing is in front of it'
                 ring = _cut(" → ".join([*way, name]))
                 raise Refused(f"{inventory.file}: hosts.{first}.gateway: a cycle", ring, hint=hint)
         count = gateways[name] + 1 if name else 0

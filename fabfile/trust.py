@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from fabfile import crew, inventory, outcome, ranges
-from fabfile.answer import show
+from fabfile import inventory, ranges, workers
 from fabfile.console import say, shown
-from fabfile.context import Context
 from fabfile.errors import Failed, Interrupted, Pending, Problem, Refused
 from fabfile.host import Host
 from fabfile.inventory import Inventory
-from fabfile.outcome import Outcome
+from fabfile.output import outcome
+from fabfile.output.answer import show
+from fabfile.output.outcome import Outcome
+from fabfile.remote.context import Context
 
 if TYPE_CHECKING:
     from fabfile.ssh.hostkeys import Keys
@@ -148,15 +149,15 @@ def _read(known: Inventory, hosts: Sequence[Host], *, every: bool) -> list[HostK
     from fabric import Config
 
     from fabfile.ssh import config, hostkeys  # slow to import, and needed only here
-    from fabfile.ssh.ways import Ways
+    from fabfile.ssh.connections import Connections
 
     config.check(None)
-    with Ways(known, Config()) as ways:
+    with Connections(known, Config()) as connections:
 
         def read_keys(host: Host) -> HostKeyResult:
             start = monotonic()
             try:
-                keys, problem = hostkeys.read(ways, host, every=every), None
+                keys, problem = hostkeys.read(connections, host, every=every), None
             except Problem as error:
                 keys, problem = None, error
             except Exception as error:
@@ -166,7 +167,7 @@ def _read(known: Inventory, hosts: Sequence[Host], *, every: bool) -> list[HostK
                 )
             return HostKeyResult(host, keys, problem, round(monotonic() - start, 2))
 
-        return list(crew.each(hosts, known.parallel, read_keys, _given_up).values())
+        return list(workers.each(hosts, known.parallel, read_keys, _given_up).values())
 
 
 def _given_up(host: Host, why: str) -> HostKeyResult:

@@ -10,8 +10,8 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from fabfile.catalogue import parse
-from fabfile.releases import MACHINES, load
+from fabfile.artefacts.catalogue import parse
+from fabfile.artefacts.releases import MACHINES, load
 
 REPOSITORY = Path(__file__).parent.parent
 LOCKS = ("requirements.lock", "requirements-bench.lock", "requirements-peers.lock")

@@ -19,13 +19,14 @@ from typing import Any
 import msgspec
 from fabric import Config
 
-from fabfile import facts, inventory, target
-from fabfile.context import Context
+from fabfile import facts, inventory
 from fabfile.errors import Failed, Problem, Refused
 from fabfile.facts.query import Query, together
 from fabfile.host import Host
 from fabfile.inventory import Inventory
-from fabfile.ssh.ways import Ways
+from fabfile.remote import target
+from fabfile.remote.context import Context
+from fabfile.ssh.connections import Connections
 from fabfile.steps import deploy
 from tests import throwaway
 from tests.unit.fakes import RECORDED
@@ -114,7 +115,7 @@ def _write(file: Path, content: str) -> None:
 def of_host(known: Inventory, name: str, fact: str, asked: Sequence[str]) -> str:
     """Return what the fragment prints on a host of an inventory."""
     (host,) = known.resolve([name])
-    with Ways(known, Config()) as ways, closing(ways.to(host)) as connection:
+    with Connections(known, Config()) as ways, closing(ways.to(host)) as connection:
         return printed(connection, fact, query(host, asked))
 
 

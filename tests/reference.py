@@ -19,11 +19,12 @@ import msgspec
 from invoke import Collection
 
 import tasks
-from fabfile import outcome, plan
+from fabfile import plan
+from fabfile.cli.task import Task
 from fabfile.host import Host, Pool
 from fabfile.option import Option, options
+from fabfile.output import outcome
 from fabfile.paths import REPOSITORY
-from fabfile.task import Task
 
 HOSTS, JSON = REPOSITORY / "docs/hosts.md", REPOSITORY / "docs/json.md"
 MARK = "<!-- from here on written by python -m tests.reference; the meanings of fields are kept -->\n"
@@ -59,7 +60,7 @@ def structs() -> list[type[msgspec.Struct]]:
 
 def name(kind: type) -> str:
     """Return the name of a struct in the docs, qualified by its module."""
-    room, *rest = kind.__module__.removeprefix("fabfile.").removeprefix("steps.").split(".")
+    room, *rest = kind.__module__.removeprefix("fabfile.").removeprefix("steps.").removeprefix("output.").split(".")
     module = ".".join([room, *(rest[-1:] if room == "pool" else rest)])  # its rooms are nobody's business outside
     return f"{module}.{kind.__name__}"
 

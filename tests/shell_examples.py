@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fabfile import facts, lock
+from fabfile import facts
 from fabfile.apply import apply_script
 from fabfile.facts.query import Query
 from fabfile.facts.record import LoopRecord, LvmRecord
@@ -16,6 +16,7 @@ from fabfile.pool.maintain import adopt
 from fabfile.pool.maintain.actions import ManagedPool
 from fabfile.pool.remove import RECORDS, Removal, idle
 from fabfile.pool.safety import gate
+from fabfile.remote import lock
 from fabfile.render import render
 from fabfile.steps import smoke, toolchain
 

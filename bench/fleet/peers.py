@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from fabfile import paths
-from fabfile.kept import sha256
+from fabfile.artefacts.cache_files import sha256
 from fabfile.lab import store, tools
 from fabfile.paths import REPOSITORY
 

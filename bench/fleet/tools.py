@@ -15,7 +15,7 @@ from bench.fleet.clock import Cost, measure
 from bench.fleet.targets import Fleet
 from fabfile.distributions import RUN
 from fabfile.paths import REPOSITORY
-from fabfile.target import PROLOGUE
+from fabfile.remote.target import PROLOGUE
 
 HERE = Path(__file__).parent
 

@@ -8,9 +8,9 @@ from typing import Annotated
 
 from invoke import Collection, Context
 
-from fabfile import target
+from fabfile.cli.task import task
 from fabfile.option import about
-from fabfile.task import task
+from fabfile.remote import target
 from tests.integration.local import harmless
 
 

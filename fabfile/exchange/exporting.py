@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from fabfile import inventory, selection
-from fabfile.answer import show
 from fabfile.console import say
-from fabfile.outcome import result
+from fabfile.output.answer import show
+from fabfile.output.outcome import result
 
 
 class Exported(msgspec.Struct, frozen=True):

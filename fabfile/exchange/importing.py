@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fabfile import inventory, outcome, ranges
-from fabfile.answer import show
+from fabfile import inventory, ranges
 from fabfile.console import say
-from fabfile.context import Context
 from fabfile.errors import Failed, Pending, Refused
 from fabfile.exchange.ansible import AnsibleInventory, Left, only_ansible
-from fabfile.outcome import Outcome
-from fabfile.tables import quoted
+from fabfile.inventory_tables import quoted
+from fabfile.output import outcome
+from fabfile.output.answer import show
+from fabfile.output.outcome import Outcome
+from fabfile.remote.context import Context
 
 if TYPE_CHECKING:
     from fabfile.exchange.translation import Tables

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from fabfile import target
 from fabfile.errors import Failed
 from fabfile.facts import (
     config,
@@ -28,11 +27,12 @@ from fabfile.facts import (
     versions,
 )
 from fabfile.facts.query import Query
+from fabfile.remote import target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fabfile.context import Context
+    from fabfile.remote.context import Context
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fabfile import document
+from fabfile import untrusted_toml
 from fabfile.facts import record
 from fabfile.facts.record import Record
 from fabfile.keyvalue import settings
@@ -99,9 +99,9 @@ def parse(text: str) -> Instances:
 
 
 def _config(text: str) -> DevmapperSettings | None:
-    document.checked(text)  # a file that is too large is an error: containerd may well use it
+    untrusted_toml.checked(text)  # a file that is too large is an error: containerd may well use it
     try:
-        content = document.loads(text)
+        content = untrusted_toml.loads(text)
     except ValueError:
         return None  # the file of somebody else; our own is refused where it is edited
     plugins = content.get("plugins")

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fabfile import paths
+from fabfile.artefacts.cache_files import sha256
 from fabfile.console import say
-from fabfile.kept import sha256
 from fabfile.lab import files, store, suites, tools
 from fabfile.paths import REPOSITORY
 from fabfile.render import render

@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any
 
 from fabfile import paths
-from fabfile.download import locked
+from fabfile.artefacts.download import locked
 from fabfile.lab import files, tools
 from fabfile.lab.progress import progress
 

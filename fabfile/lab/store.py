@@ -16,10 +16,10 @@ from time import monotonic
 
 import msgspec
 
+from fabfile.artefacts.cache_files import sha256
+from fabfile.artefacts.download import locked
 from fabfile.console import say
-from fabfile.download import locked
 from fabfile.errors import Failed
-from fabfile.kept import sha256
 from fabfile.lab import files
 from fabfile.lab.progress import progress
 from fabfile.shell import quote

@@ -8,12 +8,12 @@ import msgspec
 from invoke import Context
 
 from fabfile import paths
-from fabfile.answer import show
 from fabfile.console import say
 from fabfile.errors import Pending
-from fabfile.outcome import Outcome, note, result
+from fabfile.output.answer import show
+from fabfile.output.outcome import Outcome, note, result
+from fabfile.remote.target import is_dry
 from fabfile.shell import quote
-from fabfile.target import is_dry
 
 
 class LabMachine(msgspec.Struct, frozen=True):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from fabfile import hints, inventory
-from fabfile.context import Context
 from fabfile.errors import Refused
 from fabfile.facts import Facts, gather, gather_beside
 from fabfile.facts.query import Query, about
@@ -14,6 +13,7 @@ from fabfile.host import Host, Pool
 from fabfile.instance import DEFAULT, Daemon
 from fabfile.pool import limits, units
 from fabfile.pool.ownership import owner
+from fabfile.remote.context import Context
 
 
 def find_pool(c: Context, name: str, instance: str, only: tuple[str, ...] = ()) -> tuple[Host, Query, Facts]:

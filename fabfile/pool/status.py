@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from fabfile import hints, sizes
-from fabfile.answer import show
-from fabfile.context import Context
 from fabfile.errors import Failed
 from fabfile.facts import Facts
-from fabfile.outcome import result
+from fabfile.output.answer import show
+from fabfile.output.outcome import result
 from fabfile.pool.health.finding import since
 from fabfile.pool.health.findings import pool_findings
 from fabfile.pool.lookup import find_pool
 from fabfile.pool.maintain import metadata_copies
 from fabfile.pool.maintain.actions import ManagedPool
 from fabfile.pool.ownership import owner
+from fabfile.remote.context import Context
 
 
 def show_pool(c: Context, name: str, instance: str) -> None:

@@ -10,8 +10,8 @@ from math import floor, log10
 
 import msgspec
 
-from fabfile import cases
-from fabfile.outcome import WELL, HostReport
+from fabfile.output import report_rows
+from fabfile.output.outcome import WELL, HostReport
 
 WIDTH = 960
 """Width of the chart; a browser scales it to fit the page."""
@@ -117,7 +117,7 @@ def chart(hosts: Mapping[str, HostReport]) -> Chart | None:
 
 def _times(report: HostReport) -> list[tuple[str, float, bool]]:
     """Return name, seconds and whether it succeeded, of each step that took time; time without a step comes first."""
-    steps = [(case.name, case.seconds, case.status in WELL) for case in cases.of_host(report) if case.task]
+    steps = [(case.name, case.seconds, case.status in WELL) for case in report_rows.of_host(report) if case.task]
     rest = round(report.seconds - sum(seconds for _, seconds, _ in steps), 2)
     return [each for each in ((OTHER, rest, True), *steps) if each[1] >= LEAST]
 

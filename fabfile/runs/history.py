@@ -16,7 +16,7 @@ import msgspec
 from fabfile.console import say, shown
 from fabfile.errors import Failed, Refused
 from fabfile.events import Event
-from fabfile.outcome import (
+from fabfile.output.outcome import (
     HERE,
     WELL,
     FleetReport,
@@ -29,7 +29,7 @@ from fabfile.outcome import (
     Trouble,
     Unfinished,
 )
-from fabfile.runs import place
+from fabfile.runs import storage
 from fabfile.runs.record import Head
 
 LAST = "last"
@@ -93,7 +93,7 @@ def find(name: str) -> str:
     if name in known:
         return name
     if not known:
-        raise Refused("no run has left a record", f"they would be in {place.root()}", hint="fab -H HOSTS TASK")
+        raise Refused("no run has left a record", f"they would be in {storage.root()}", hint="fab -H HOSTS TASK")
     if name in ("", LAST):
         return known[-1]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.7)
@@ -110,17 +110,17 @@ def read(name: str) -> Recorded:
     Raises:
         Failed: the record is damaged, or cannot be read.
     """
-    run, directory = _run(name), place.root() / name
+    run, directory = _run(name), storage.root() / name
     if run.state != "ended":
-        told = _events(directory / place.EVENTS)
+        told = _events(directory / storage.EVENTS)
         try:
             return Recorded(run, from_events(told, run.state), str(directory))
         except (LookupError, ValueError) as error:
             raise Failed(f"the record {directory} is damaged", f"{type(error).__name__}: {error}") from error
     if run.command.split()[0] == "fab":
-        hosts = _read(directory / place.DOCUMENT, FleetReport).hosts
+        hosts = _read(directory / storage.DOCUMENT, FleetReport).hosts
     else:
-        hosts = {HERE: _read(directory / place.DOCUMENT, Report)}
+        hosts = {HERE: _read(directory / storage.DOCUMENT, Report)}
     return Recorded(run, hosts, str(directory))
 
 
@@ -133,9 +133,9 @@ def last_on_hosts() -> str:
     """
     for name in reversed(_names()):
         with suppress(Failed):
-            if _read(place.root() / name / place.HEAD, Head).command[0] == "fab":
+            if _read(storage.root() / name / storage.HEAD, Head).command[0] == "fab":
                 return name
-    raise Refused("no run of fab has left a record", f"they would be in {place.root()}", hint="fab -H HOSTS TASK")
+    raise Refused("no run of fab has left a record", f"they would be in {storage.root()}", hint="fab -H HOSTS TASK")
 
 
 def unfinished(name: str) -> list[str]:
@@ -224,15 +224,15 @@ def _status(event: Event) -> Status:
 def _names() -> list[str]:
     """Return the names of all records; the directory of a run that has just begun has no head yet, and is left out."""
     try:
-        return [name for name in place.names() if (place.root() / name / place.HEAD).exists()]
+        return [name for name in storage.names() if (storage.root() / name / storage.HEAD).exists()]
     except (OSError, RuntimeError) as error:
         raise Failed("the records of runs cannot be read", str(error)) from error
 
 
 def _run(name: str) -> Run:
-    directory = place.root() / name
-    head = _read(directory / place.HEAD, Head)
-    state: State = "ended" if head.end else "running" if place.running(directory) else "killed"
+    directory = storage.root() / name
+    head = _read(directory / storage.HEAD, Head)
+    state: State = "ended" if head.end else "running" if storage.running(directory) else "killed"
     return Run(name, state, shlex.join(head.command), head.begin, head.end, head.exit_code, head.hosts)
 
 

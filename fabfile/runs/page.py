@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fabfile import cases, events, summary
+from fabfile import events
 from fabfile.console import printable, say
-from fabfile.context import Context
 from fabfile.errors import Failed, Pending
-from fabfile.outcome import HostReport, Outcome, note, result
+from fabfile.output import report_rows, summary
+from fabfile.output.outcome import HostReport, Outcome, note, result
+from fabfile.remote.context import Context
+from fabfile.remote.target import is_dry
 from fabfile.render import TEMPLATES
 from fabfile.runs import chart, history, show
 from fabfile.runs.history import Recorded
-from fabfile.target import is_dry
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -98,7 +99,7 @@ def page(found: Recorded) -> str:
             steps=summary.step_rows(hosts),
             changes=changes(hosts),
             pools=pools(hosts),
-            troubles=cases.troubles(hosts),
+            troubles=report_rows.troubles(hosts),
         )
     )
 
@@ -129,7 +130,7 @@ def changes(hosts: Mapping[str, HostReport]) -> list[Change]:
     found: dict[tuple[str, str, str], Change] = {}
     order: dict[str, int] = {}
     for host, report in hosts.items():
-        for case in cases.of_host(report):
+        for case in report_rows.of_host(report):
             order.setdefault(case.name, len(order))
             reasons = [str(change.get("why", "")) for change in case.changes] or [case.reason]
             for why in reasons if case.status in ("changed", "pending") else ():

@@ -18,11 +18,12 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from fabfile import console, events, outcome
+from fabfile import console, events
 from fabfile.console import masked_in, masked_word, say
 from fabfile.errors import bounded
-from fabfile.outcome import FleetReport, Report
-from fabfile.runs import place
+from fabfile.output import outcome
+from fabfile.output.outcome import FleetReport, Report
+from fabfile.runs import storage
 
 MOST = 4 << 20
 """Limit for the characters of a log."""
@@ -70,10 +71,10 @@ class Record:
     def begin(self, stack: ExitStack) -> None:
         """Write the head, and write all events and output until the stack is closed."""
         with self._warning():
-            stream = place.create_file(self._file(place.EVENTS))
-            place.hold(stream)
+            stream = storage.create_file(self._file(storage.EVENTS))
+            storage.hold(stream)
             self._write_head()
-            stack.enter_context(events.into(stream, f"the record of this run, {self._file(place.EVENTS)},"))
+            stack.enter_context(events.into(stream, f"the record of this run, {self._file(storage.EVENTS)},"))
             stack.enter_context(console.heard_by(self.hear))
 
     def hear(self, host: str, lines: Sequence[str]) -> None:
@@ -92,7 +93,7 @@ class Record:
         if len(text) > room:
             text = f"{text[:room]}\n{now}  … the rest is left out\n"
         with self._warning():
-            opened = os.open(self._file(place.log_of(host)), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            opened = os.open(self._file(storage.log_of(host)), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             with os.fdopen(opened, "w", encoding="utf-8") as log:
                 log.write(text)
 
@@ -104,15 +105,15 @@ class Record:
         self.head.hosts = dict(Counter(host.status for host in each))
         self.head.end, self.head.exit_code = time.time(), report.exit_code
         with self._warning():
-            with place.create_file(self._file(place.DOCUMENT)) as file:
+            with storage.create_file(self._file(storage.DOCUMENT)) as file:
                 file.write(json.dumps(shortened(masked_in(outcome.as_builtins(report)))))
             self._write_head()
 
     def _write_head(self) -> None:
         """Write the head atomically, as another program may read it at any time."""
-        with place.create_file(self._file(place.HALF)) as file:
+        with storage.create_file(self._file(storage.HALF)) as file:
             json.dump(msgspec.to_builtins(self.head), file)
-        self._file(place.HALF).rename(self._file(place.HEAD))
+        self._file(storage.HALF).rename(self._file(storage.HEAD))
 
     def _file(self, name: str) -> Path:
         assert self.directory
@@ -147,12 +148,12 @@ def recorded(program: str, calls: Sequence[Any]) -> Iterator[Record]:
 def _directory() -> Path | None:
     """Create the directory of a record and remove old records; return None if it cannot be created."""
     try:
-        new = place.create()
+        new = storage.create()
     except (OSError, RuntimeError) as error:  # RuntimeError: the user's home is unknown
         say(f"warning: there will be no record of this run: {error}", error=True)
         return None
     try:
-        place.prune(time.time())
+        storage.prune(time.time())
     except OSError as error:
         say(f"warning: old records of runs cannot be removed: {error}", error=True)
     return new

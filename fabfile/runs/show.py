@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from fabfile import cases, console, summary
-from fabfile.answer import show
-from fabfile.outcome import Trouble, result
-from fabfile.runs import history, place
+from fabfile import console
+from fabfile.output import report_rows, summary
+from fabfile.output.answer import show
+from fabfile.output.outcome import Trouble, result
+from fabfile.runs import history, storage
 from fabfile.runs.history import Run
 
 RIGHT = (2, 3)
@@ -27,7 +28,7 @@ def list_runs() -> None:
     found = history.runs()
     result(found)
     if not found:
-        show(f"no run has left a record in {place.root()}")
+        show(f"no run has left a record in {storage.root()}")
         return
     rows = [["run", "began", "took", "exit", "hosts"]]
     rows += [[run.run, moment(run.begin), took(run), ended(run), counted(run)] for run in found]
@@ -63,7 +64,7 @@ def show_run(name: str) -> None:
         f"logs     {found.directory}",
         "",
         *summary.fitted([*summary.of_steps(found.hosts), "", *summary.of_hosts(found.hosts)]),
-        *(line for error, hosts in cases.troubles(found.hosts) for line in told(error, hosts)),
+        *(line for error, hosts in report_rows.troubles(found.hosts) for line in told(error, hosts)),
     ]
     show("\n".join(lines))
 

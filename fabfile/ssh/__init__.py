@@ -6,7 +6,7 @@ multiplex           a command over such a connection
 route               the way to a host, as a configuration of ssh
 transport           Paramiko's transport, with our options, keepalive and host key policy
 channel             a command on a host
-ways                all connections of a run, with shared gateways
+connections         all connections of a run, with shared gateways
 config              what ~/.ssh/config sets
 identity            checks a private key file
 known_hosts         reads known_hosts files and verifies host keys

@@ -9,12 +9,12 @@ import msgspec
 from fabfile.errors import Refused
 from fabfile.host import Host
 from fabfile.ssh import known_hosts
+from fabfile.ssh.connections import Connections
 from fabfile.ssh.failure import unreachable
 from fabfile.ssh.known_hosts import Changed, HostEntries, Revoked, Unknown
 from fabfile.ssh.known_lines import KnownKey
 from fabfile.ssh.machine import Machine
 from fabfile.ssh.transport import RSA
-from fabfile.ssh.ways import Ways
 
 KINDS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
 """Kinds of keys to request; each that the host offers takes one connection."""
@@ -56,11 +56,11 @@ class Keys(msgspec.Struct, frozen=True):
         return known_hosts.name_of(self.host, self.port)
 
 
-def read(ways: Ways, host: Host, *, every: bool = False) -> Keys:
+def read(connections: Connections, host: Host, *, every: bool = False) -> Keys:
     """Read the keys of a host, through its gateways, whose own keys must be known as always.
 
     Args:
-        ways: the connections of the run.
+        connections: the connections of the run.
         host: a host of the inventory; its own key need not be known.
         every: read all its keys even if the first one is known.
 
@@ -71,22 +71,22 @@ def read(ways: Ways, host: Host, *, every: bool = False) -> Keys:
         Unreachable: the host does not answer, or a gateway is not trusted.
         Refused: other keys are recorded for the host, or one of its keys is revoked.
     """
-    machine = ways.to(host)
+    machine = connections.to(host)
     known = known_hosts.find(machine.known_hosts, machine.host, machine.port)
-    first, offered = _proved(ways, host, known.kinds)
+    first, offered = _proved(connections, host, known.kinds)
     is_known = _verified(machine, known, first)
     left = (kind for kind in KINDS if kind != first.kind and offered.intersection(RSA.get(kind, (kind,))))
-    others = [] if is_known and not every else [_proved(ways, host, (kind,))[0] for kind in left]
+    others = [] if is_known and not every else [_proved(connections, host, (kind,))[0] for kind in left]
     if not is_known:
         for key in others:
             _verified(machine, known, key)  # one may be revoked
     return Keys(machine.host, machine.port, is_known, (first, *others))
 
 
-def _proved(ways: Ways, host: Host, kinds: Iterable[str]) -> tuple[KnownKey, set[str]]:
+def _proved(connections: Connections, host: Host, kinds: Iterable[str]) -> tuple[KnownKey, set[str]]:
     """Return a key of a host, of one of the given kinds if it has one, and the host key algorithms that it offers."""
     stranger = Stranger(tuple(KnownKey(kind, b"") for kind in kinds))
-    machine = ways.to(msgspec.structs.replace(host, identity_file=""), stranger)
+    machine = connections.to(msgspec.structs.replace(host, identity_file=""), stranger)
     try:
         machine.open()
     except Proved as proved:

@@ -19,12 +19,12 @@ from fabfile import interruption
 from fabfile.console import say
 from fabfile.errors import Failed, Problem
 from fabfile.host import Host
+from fabfile.remote.stream import Stream
 from fabfile.ssh import identity, known_hosts
 from fabfile.ssh.channel import Channel
 from fabfile.ssh.failure import STEP_LIMIT, SYSTEM_KNOWN_HOSTS, TRIES, NoKey, turned_away, unreachable
 from fabfile.ssh.known_hosts import Changed, HostEntries, OtherKind, Revoked, Unknown
 from fabfile.ssh.transport import ALIVE, Strict, Transport
-from fabfile.stream import Stream
 
 PAUSE = 0.5
 """Limit in seconds for the pause before the second attempt; it doubles with each further one. Pauses are random, so

@@ -8,7 +8,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from time import monotonic
 
-from fabfile.stream import Pipes
+from fabfile.remote.stream import Pipes
 
 VERSION = 4
 """Version of the protocol; OpenSSH has had no other one since 5.4."""

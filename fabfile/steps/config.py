@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from fabfile import inventory, systemd
-from fabfile.context import Context
 from fabfile.converge import converge
 from fabfile.errors import Refused
 from fabfile.facts import Facts
@@ -14,9 +13,10 @@ from fabfile.facts.containerd import SETTINGS
 from fabfile.facts.query import about
 from fabfile.host import Host
 from fabfile.instance import OURS, Daemon
-from fabfile.outcome import Outcome
+from fabfile.output.outcome import Outcome
 from fabfile.plan import Change, Command, File, Step, file
 from fabfile.pool import limits, ownership
+from fabfile.remote.context import Context
 from fabfile.render import render
 from fabfile.shell import words
 from fabfile.steps import ext4, foreign, overrides
@@ -27,7 +27,7 @@ def step(host: Host) -> Step:
     """The step that configures and starts containerd on the host's pool, and checks its devmapper plugin."""
 
     def plan(have: Facts) -> list[Change]:
-        from fabfile import releases
+        from fabfile.artefacts import releases
 
         daemon = host.daemon
         systemd.refuse_masked(have, daemon.unit)

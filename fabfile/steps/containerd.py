@@ -5,22 +5,23 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from fabfile import inventory, target
-from fabfile.answer import show
+from fabfile import inventory
 from fabfile.console import say
-from fabfile.context import Context
 from fabfile.converge import converge
 from fabfile.errors import Pending
 from fabfile.facts import ALWAYS, Facts, gather
 from fabfile.facts.query import about
 from fabfile.host import Host
-from fabfile.outcome import Outcome, note
+from fabfile.output.answer import show
+from fabfile.output.outcome import Outcome, note
 from fabfile.plan import Change, Step
+from fabfile.remote import target
+from fabfile.remote.context import Context
 from fabfile.shell import words
 from fabfile.steps import foreign, packages, toolchain, versioned
 
 if TYPE_CHECKING:
-    from fabfile.build import Build
+    from fabfile.artefacts.build import Build
 
 FACTS = ("userland", "versions", "files", "containerd", "config", "instances")
 """Facts that the plans ask for, including those about a containerd that was not installed by us."""
@@ -28,8 +29,8 @@ FACTS = ("userland", "versions", "files", "containerd", "config", "instances")
 
 def built(host: Host, arch: str) -> Build:
     """Return the build of the host's release for an architecture."""
-    from fabfile import releases
-    from fabfile.build import Build
+    from fabfile.artefacts import releases
+    from fabfile.artefacts.build import Build
 
     return Build(releases.load(host.release, arch, host.mirror))
 

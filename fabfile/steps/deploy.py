@@ -8,16 +8,16 @@ import msgspec
 
 from fabfile import inventory
 from fabfile.console import shown
-from fabfile.context import Context
 from fabfile.converge import converge
 from fabfile.errors import Refused
 from fabfile.host import DEPLOY_OPTIONS, Host, Pool
 from fabfile.option import options
-from fabfile.outcome import Outcome
+from fabfile.output.outcome import Outcome
 from fabfile.plan import Step
 from fabfile.pool import variants
 from fabfile.pool.health import usable
 from fabfile.pool.lvm import direct_pool
+from fabfile.remote.context import Context
 from fabfile.steps import config, containerd, packages, runc, smoke
 
 

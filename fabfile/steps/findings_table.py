@@ -7,9 +7,10 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, Protocol
 
-from fabfile import alike, hints
-from fabfile.answer import Answer
+from fabfile import hints
 from fabfile.console import printable
+from fabfile.output import host_comparison
+from fabfile.output.answer import Answer
 
 BEHIND = 29
 """Width in columns of the words before the text of a finding."""
@@ -43,10 +44,10 @@ Same = tuple[str, str, tuple[str, ...]]
 
 
 def table(answers: Mapping[str, Answer], width: int) -> list[str]:
-    """The `together.View` of doctor: all findings, and one line for the hosts without any."""
+    """The `fleet_answers.View` of doctor: all findings, and one line for the hosts without any."""
     found: dict[str, Sequence[Finding]] = {host: each.row for host, each in answers.items()}
     well = [host for host, own in found.items() if all(each.result == "ok" for each in own)]
-    return [*folded(found, width), *([f"ok    {alike.counted(well)}"] if well else [])]
+    return [*folded(found, width), *([f"ok    {host_comparison.counted(well)}"] if well else [])]
 
 
 def folded(found: Mapping[str, Iterable[Finding]], width: int) -> list[str]:
@@ -85,6 +86,6 @@ def _lines(same: Same, said: Mapping[str, Sequence[str]], width: int) -> list[st
     for text, hosts in sorted(said.items(), key=lambda each: -len(each[1])):
         first = " " * BEHIND if lines else f"{result:5} {what:22} "
         lines += textwrap.wrap(first + printable(text), width, subsequent_indent=" " * BEHIND)
-        which = BETWEEN.sub(", ", alike.counted(hosts))
+        which = BETWEEN.sub(", ", host_comparison.counted(hosts))
         lines += textwrap.wrap(" " * BEHIND + which, width, subsequent_indent=" " * BEHIND, break_long_words=False)
-    return [*lines, f"      → {hints.joined(hint, alike.names(_hosts(said)))}"] if any(hint) else lines
+    return [*lines, f"      → {hints.joined(hint, host_comparison.names(_hosts(said)))}"] if any(hint) else lines

@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 
 from fabfile import inventory, selection
-from fabfile.answer import show
-from fabfile.context import Context
 from fabfile.host import Host, Pool
+from fabfile.inventory_tables import BUILT_IN
 from fabfile.option import options
-from fabfile.outcome import result
-from fabfile.tables import BUILT_IN
+from fabfile.output.answer import show
+from fabfile.output.outcome import result
+from fabfile.remote.context import Context
 
 ADDRESS = ("address", "port", "user")
 """Keys that the command line or ~/.ssh/config may set."""

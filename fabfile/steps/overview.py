@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from fabfile import alike, hints, sizes, traits
-from fabfile.answer import Answer
+from fabfile import hints, sizes, traits
 from fabfile.console import printable
 from fabfile.facts import Facts
+from fabfile.output import host_comparison
+from fabfile.output.answer import Answer
 from fabfile.pool import status as pools
 from fabfile.pool.health.finding import Finding
 from fabfile.pool.health.findings import pool_findings
@@ -85,10 +86,10 @@ def _state(have: Facts) -> str:
 
 
 def table(answers: Mapping[str, Answer], width: int) -> list[str]:
-    """The `together.View` of status: a row for each host, findings, and drift."""
+    """The `fleet_answers.View` of status: a row for each host, findings, and drift."""
     rows: dict[str, Row] = {host: each.row for host, each in answers.items()}
     wrong = findings_table.folded({host: each.wrong for host, each in rows.items()}, width)
-    differ = alike.drift({host: each.traits for host, each in rows.items()}, width)
+    differ = host_comparison.drift({host: each.traits for host, each in rows.items()}, width)
     parts = [_drawn(rows, width), wrong, differ]
     return [line for part in parts if part for line in ("", *part)][1:]
 
@@ -104,8 +105,8 @@ def _drawn(rows: Mapping[str, Row], width: int) -> list[str]:
         number = column in RIGHT
         justify: Literal["left", "right"] = "right" if number else "left"
         drawn.add_column(column, overflow="fold", justify=justify, min_width=NUMBER if number else None)
-    containerd = alike.short(each.containerd for each in rows.values())
-    runc = alike.short(each.runc for each in rows.values())
+    containerd = host_comparison.short(each.containerd for each in rows.values())
+    runc = host_comparison.short(each.runc for each in rows.values())
     for host, each in rows.items():
         version = ", ".join(filter(None, [containerd[each.containerd], each.state]))
         cells = (host, each.kernel, version, runc[each.runc], each.pool, each.size, each.data, each.metadata)

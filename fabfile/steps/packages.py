@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from fabfile import inventory
 from fabfile.apply import NOTE
-from fabfile.context import Context
 from fabfile.converge import converge
 from fabfile.distributions import BUILD, PACKAGES, RUN
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.query import about
 from fabfile.host import Host
-from fabfile.outcome import Outcome
+from fabfile.output.outcome import Outcome
 from fabfile.plan import Change, Command, Step
+from fabfile.remote.context import Context
 from fabfile.render import render
 from fabfile.shell import words
 

@@ -6,14 +6,15 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from fabfile import inventory, target
-from fabfile.context import Context
+from fabfile import inventory
 from fabfile.errors import Problem
 from fabfile.facts import Facts, gather
 from fabfile.facts.query import about, together
 from fabfile.host import Host
 from fabfile.plan import Step
 from fabfile.pool.lookup import meant
+from fabfile.remote import target
+from fabfile.remote.context import Context
 from fabfile.steps import deploy
 
 

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from fabfile import hints, inventory, target
-from fabfile.answer import show
+from fabfile import hints, inventory
 from fabfile.console import say
-from fabfile.context import Context
 from fabfile.converge import converge, pending, preview
 from fabfile.errors import Pending, Refused
 from fabfile.facts import Facts, gather
@@ -17,12 +15,15 @@ from fabfile.facts.query import about
 from fabfile.facts.record import LvmRecord
 from fabfile.host import Host
 from fabfile.instance import Daemon
-from fabfile.outcome import Outcome
+from fabfile.output.answer import show
+from fabfile.output.outcome import Outcome
 from fabfile.plan import Change
 from fabfile.pool import limits, lookup, remove, units
 from fabfile.pool.lvm import identity
 from fabfile.pool.ownership import installed, owner
 from fabfile.pool.remove import Part, Removal
+from fabfile.remote import target
+from fabfile.remote.context import Context
 from fabfile.shell import words
 from fabfile.steps import teardown
 

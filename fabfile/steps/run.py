@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from fabfile import target
-from fabfile.answer import show
 from fabfile.console import say, shown
-from fabfile.context import Context
 from fabfile.errors import Failed, Pending
-from fabfile.outcome import Outcome, note, result
+from fabfile.output.answer import show
+from fabfile.output.outcome import Outcome, note, result
+from fabfile.remote import target
+from fabfile.remote.context import Context
 
 
 class Ran(msgspec.Struct, frozen=True):

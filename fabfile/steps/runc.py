@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from fabfile import inventory
-from fabfile.context import Context
 from fabfile.converge import converge
 from fabfile.facts import Facts
 from fabfile.facts.query import about
 from fabfile.host import Host
-from fabfile.outcome import Outcome
+from fabfile.output.outcome import Outcome
 from fabfile.plan import Change, Step
+from fabfile.remote.context import Context
 from fabfile.steps import versioned
 
 LINK = "/usr/local/sbin/runc"
@@ -21,7 +21,7 @@ def step(host: Host) -> Step:
     """The step that installs the runc of the host's release and checks its version."""
 
     def plan(have: Facts) -> list[Change]:
-        from fabfile import releases
+        from fabfile.artefacts import releases
 
         runc = releases.load(host.release, have.system.arch, host.mirror).runc
         unpack = 'mkdir "$d/bin"; install -m 0755 "$1" "$d/bin/runc"'

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from fabfile import document as toml
 from fabfile import hints
+from fabfile import untrusted_toml as toml
 from fabfile.errors import Refused
 from fabfile.facts.config import DEVMAPPER, IMAGES, NRI, SERVER, TRANSFER
 from fabfile.instance import Daemon

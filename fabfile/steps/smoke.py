@@ -7,10 +7,8 @@ from typing import Any
 
 import msgspec
 
-from fabfile import hints, inventory, target
-from fabfile.answer import show
+from fabfile import hints, inventory
 from fabfile.apply import hinted
-from fabfile.context import Context
 from fabfile.converge import preview
 from fabfile.errors import Failed, Pending, Refused
 from fabfile.facts import Facts
@@ -19,9 +17,12 @@ from fabfile.facts.containerd import SETTINGS
 from fabfile.facts.proof import ELSEWHERE, UNMOUNTED
 from fabfile.facts.query import about
 from fabfile.host import Host
-from fabfile.outcome import result
+from fabfile.output.answer import show
+from fabfile.output.outcome import result
 from fabfile.plan import Change, Command, Step
 from fabfile.pool.lookup import find_pool
+from fabfile.remote import target
+from fabfile.remote.context import Context
 from fabfile.render import render
 
 SNAPSHOTTERS = ("devmapper", "overlayfs")

@@ -8,20 +8,20 @@ from typing import Literal
 import msgspec
 
 from fabfile import hints, sizes
-from fabfile.answer import compare, show
 from fabfile.apply import RESTART_UDEV
-from fabfile.context import Context
 from fabfile.distributions import RUN
 from fabfile.errors import Failed, Found, Refused
 from fabfile.facts import Facts
 from fabfile.facts.units import UDEV
 from fabfile.host import Host
-from fabfile.outcome import result
+from fabfile.output.answer import compare, show
+from fabfile.output.outcome import result
 from fabfile.pool import status as pool
 from fabfile.pool import units
 from fabfile.pool.health.findings import free, more_data, more_metadata, pool_findings
 from fabfile.pool.lookup import find_pool, find_pool_beside
 from fabfile.pool.ownership import owner, refuse_stale
+from fabfile.remote.context import Context
 from fabfile.shell import words
 from fabfile.steps import foreign, overrides, overview, refusals, smoke
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from fabfile import inventory
-from fabfile.context import Context
 from fabfile.converge import converge
 from fabfile.facts import Facts
 from fabfile.facts.query import about
 from fabfile.host import Host
-from fabfile.outcome import Outcome
+from fabfile.output.outcome import Outcome
 from fabfile.plan import Change, Step, file
+from fabfile.remote.context import Context
 from fabfile.steps import versioned
 
 GOROOT = "/usr/local/go"
@@ -35,7 +35,7 @@ def go_step(host: Host) -> Step:
     """The step that installs the Go toolchain of the host's release."""
 
     def plan(have: Facts) -> list[Change]:
-        from fabfile import releases
+        from fabfile.artefacts import releases
 
         go = releases.load(host.release, have.system.arch, host.mirror).go
         profile = file(have, "Go in the PATH of every login", PROFILE, PROFILE_TEXT)
@@ -53,7 +53,7 @@ def protoc_step(host: Host) -> Step:
     """The step that installs the protoc of the host's release, and checks that it compiles."""
 
     def plan(have: Facts) -> list[Change]:
-        from fabfile import releases
+        from fabfile.artefacts import releases
 
         protoc = releases.load(host.release, have.system.arch, host.mirror).protoc
         unpack = 'tar -xzf "$1" -C "$d" --no-same-owner'

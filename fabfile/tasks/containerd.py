@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from invoke import Context
 
+from fabfile.cli.task import SOURCES, Instance, task
 from fabfile.option import about
-from fabfile.task import SOURCES, Instance, task
 
 Where = Annotated[
     Literal["controller", "host"], about("where to build containerd: on this controller, or on the host itself")

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from invoke import Context
 
+from fabfile.cli.task import task
 from fabfile.option import about
-from fabfile.task import task
 
 
 @task(answers="fabfile.steps.origin:Setting[]", read_only=True, record=False)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from invoke import Context
 
+from fabfile.cli.task import task
 from fabfile.option import about
-from fabfile.task import task
 
 Machine = Annotated[
     str,

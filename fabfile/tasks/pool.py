@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from invoke import Context
 
 from fabfile import host
+from fabfile.cli.task import Force, Instance, Name, Wipe, task
 from fabfile.option import about, size_of
-from fabfile.task import Force, Instance, Name, Wipe, task
 
 
 @task(settings=[(host.Pool, host.LOOP_OPTIONS)], diff=True)

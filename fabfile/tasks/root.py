@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from invoke import Context
 
+from fabfile.cli.task import Instance, task
 from fabfile.host import DEPLOY_OPTIONS, Host, Pool
 from fabfile.option import about
-from fabfile.task import Instance, task
 
 
 @task(settings=[(Host, ("release", "mirror", "registry", "image")), (Pool, DEPLOY_OPTIONS)], diff=True)

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 from invoke import Context
 
+from fabfile.cli.task import task
 from fabfile.host import Host
 from fabfile.option import about
-from fabfile.task import task
 from fabfile.trust import check_fingerprint
 
 
@@ -29,9 +29,9 @@ def trust(
     trust_hosts(c, hosts, fingerprint, yes=yes, **given)
 
 
-@task(answers="fabfile.warm:Closed")
+@task(answers="fabfile.ssh_close:Closed")
 def close(c: Context) -> None:
     """End all connections that ssh keeps between runs (keep_connection in hosts.toml)."""
-    from fabfile.warm import close_connections
+    from fabfile.ssh_close import close_connections
 
     close_connections(c)

@@ -6,7 +6,7 @@ from typing import Any
 
 from invoke import Context
 
-from fabfile.task import SOURCES, task
+from fabfile.cli.task import SOURCES, task
 
 
 @task(settings=SOURCES, diff=True)

@@ -18,7 +18,7 @@ import msgspec
 
 from fabfile.lab import machines, vm
 from fabfile.lab.vm import Vm
-from fabfile.outcome import FleetReport
+from fabfile.output.outcome import FleetReport
 from fabfile.paths import REPOSITORY
 from tests.integration import forked, times
 from tests.reference import all_tasks

@@ -22,8 +22,8 @@ from fabfile.pool.loop import loop_pool
 from fabfile.pool.lvm import direct_pool, extend
 from fabfile.pool.safety import gate
 from fabfile.shell import words
+from fabfile.ssh.connections import Connections
 from fabfile.ssh.machine import Machine as Connected
-from fabfile.ssh.ways import Ways
 from tests.integration import zoo
 from tests.integration.conftest import started
 from tests.integration.golden import Golden
@@ -63,7 +63,7 @@ def kept(machine: Machine) -> dict[str, str]:
 def connection(machine: Machine) -> Iterator[Connected]:
     """The same machine, as fab sees it."""
     hosts = inventory.load(machine.vm.directory.parent / "hosts.toml")
-    with Ways(hosts, Config(ssh_config=SSHConfig())).to(hosts.hosts[machine.vm.name]) as connection:
+    with Connections(hosts, Config(ssh_config=SSHConfig())).to(hosts.hosts[machine.vm.name]) as connection:
         yield connection
 
 

@@ -16,8 +16,8 @@ from fabfile.errors import Failed, Refused
 from fabfile.facts import Facts, gather
 from fabfile.host import Host, Pool
 from fabfile.pool.lvm import direct_pool
+from fabfile.ssh.connections import Connections
 from fabfile.ssh.machine import Machine as Connected
-from fabfile.ssh.ways import Ways
 from tests.integration.conftest import started
 from tests.integration.contents import digest
 from tests.integration.machine import Machine
@@ -126,7 +126,7 @@ def pool(*devices: str, **settings: Any) -> Pool:
 def connection(machine: Machine) -> Iterator[Connected]:
     """The same machine, as fab sees it."""
     hosts = inventory.load(machine.vm.directory.parent / "hosts.toml")
-    with Ways(hosts, Config(ssh_config=SSHConfig())).to(hosts.hosts[machine.vm.name]) as connection:
+    with Connections(hosts, Config(ssh_config=SSHConfig())).to(hosts.hosts[machine.vm.name]) as connection:
         yield connection
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 import toml
 
-from fabfile import paths, releases
-from fabfile.build import Build
+from fabfile import paths
+from fabfile.artefacts import releases
+from fabfile.artefacts.build import Build
 from fabfile.facts.system import ARCHITECTURES
 from fabfile.lab import container, kinds, mirror, tools
 from fabfile.lab.container import Container, Site

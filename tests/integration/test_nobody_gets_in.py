@@ -9,9 +9,10 @@ import pytest
 from fabric import Config
 from paramiko import SSHConfig
 
-from fabfile import carry, inventory
+from fabfile import inventory
 from fabfile.errors import Failed
-from fabfile.ssh.ways import Ways
+from fabfile.remote import execution
+from fabfile.ssh.connections import Connections
 from tests.integration import owned
 from tests.integration.machine import Machine, until
 
@@ -100,12 +101,12 @@ def test_a_host_gets_neither_the_agent_nor_more_than_its_limits(deployed: Machin
     known = inventory.load(deployed.vm.directory.parent / "hosts.toml")
     config = Config(ssh_config=SSHConfig.from_text("Host *\n ForwardAgent yes\n"))
     hangs = "sleep 1234567"
-    with Ways(known, config) as ways, ways.to(known.hosts[deployed.vm.name]) as host:
-        assert carry.script(host, 'echo "${SSH_AUTH_SOCK-none}"').stdout == "none\n"
+    with Connections(known, config) as ways, ways.to(known.hosts[deployed.vm.name]) as host:
+        assert execution.script(host, 'echo "${SSH_AUTH_SOCK-none}"').stdout == "none\n"
         with pytest.raises(Failed, match="printed more than 1 MiB"):
-            carry.script(host, "yes", most=1 << 20)
+            execution.script(host, "yes", most=1 << 20)
         with pytest.raises(Failed, match="took longer than 1 s"):
-            carry.script(host, f"{hangs} & {hangs}", limit=1)
+            execution.script(host, f"{hangs} & {hangs}", limit=1)
     until(lambda: not deployed.ssh(f"pgrep -x yes; pgrep -fx '{hangs}'", code=None), "still runs", 10)
 
 

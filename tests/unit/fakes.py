@@ -13,7 +13,7 @@ import msgspec
 from fabfile import facts
 from fabfile.facts import Facts
 from fabfile.host import Host
-from fabfile.lock import LOCK
+from fabfile.remote.lock import LOCK
 
 RECORDED = Path(__file__).parent / "facts"
 
@@ -34,7 +34,7 @@ def have(**changes: Any) -> Facts:
 
 
 class Reply:
-    """A running command, which answers once it has received the complete script from `carry`."""
+    """A running command, which answers once it has received the complete script from `execution`."""
 
     def __init__(self, machine: Machine, command: str) -> None:
         self.machine, self.command = machine, command

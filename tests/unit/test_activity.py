@@ -9,11 +9,12 @@ from typing import cast
 import pytest
 from invoke import Context
 
-from fabfile import activity, events, target
+from fabfile import activity, events
 from fabfile.activity import Transfer
 from fabfile.apply import Progress
-from fabfile.build import Compiled
+from fabfile.artefacts.build import Compiled
 from fabfile.plan import Command
+from fabfile.remote import target
 from tests.unit.fakes import Remote
 
 

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabfile import carry, facts
-from fabfile.carry import ScriptResult
+from fabfile import facts
 from fabfile.errors import Failed, Problem
+from fabfile.remote import execution
+from fabfile.remote.execution import ScriptResult
 from tests.unit.damage import damaged
 from tests.unit.fakes import RECORDED, Machine, Reply, looks_like
 
@@ -138,7 +139,7 @@ SAID = st.lists(WORDS | st.binary(max_size=10), max_size=8).map(b"".join)
 @given(SAID, SAID, st.sampled_from([None, 0, 1, 3, 127, -9]))
 def test_any_answer_to_a_script_is_its_answer_or_one_error(out: bytes, error: bytes, code: int | None) -> None:
     try:
-        answer = carry.script(Liar(out, error, code), "true")
+        answer = execution.script(Liar(out, error, code), "true")
     except Problem as problem:
         assert len(str(problem)) < LONGEST
     else:

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabfile import releases
 from fabfile.apply import apply, apply_script
-from fabfile.kept import sha256
-from fabfile.lock import GENERATION, LOCK, STALE, Stale
-from fabfile.outcome import as_json
+from fabfile.artefacts import releases
+from fabfile.artefacts.cache_files import sha256
+from fabfile.output.outcome import as_json
 from fabfile.plan import Change, Command, File, Upload, describe
+from fabfile.remote.lock import GENERATION, LOCK, STALE, Stale
 from fabfile.shell import words
 from tests.unit.fakes import Machine, Remote, have, looks_like
 

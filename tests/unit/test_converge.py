@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
-from fabfile import answer, lock, outcome, plan
+from fabfile import plan
 from fabfile.converge import converge
 from fabfile.errors import Failed, Pending, Refused
 from fabfile.facts import Facts
 from fabfile.facts.query import Query, together
-from fabfile.lock import BUSY, STALE
+from fabfile.output import answer, outcome
 from fabfile.plan import Change, Command, File, Step
+from fabfile.remote import lock
+from fabfile.remote.lock import BUSY, STALE
 from tests.unit.fakes import Machine, looks_like, recorded
 
 FRESH = looks_like()

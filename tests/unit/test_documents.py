@@ -13,7 +13,7 @@ from invoke import Program
 
 import fabfile
 import tasks
-from fabfile import commandline, core_options
+from fabfile.cli import commandline, core_options
 from fabfile.paths import REPOSITORY
 
 PAGES = [REPOSITORY / f"{name}.md" for name in ("README", "SECURITY", "CONTRIBUTING")]

@@ -13,11 +13,12 @@ import msgspec
 import pytest
 from invoke import Context
 
-from fabfile import events, outcome
+from fabfile import events
 from fabfile.converge import converge
 from fabfile.errors import Failed, Refused
 from fabfile.events import Event
 from fabfile.facts import Facts
+from fabfile.output import outcome
 from fabfile.paths import REPOSITORY
 from fabfile.plan import Change, Command, Step
 from tests.unit import fakes

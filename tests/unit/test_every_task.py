@@ -12,13 +12,16 @@ from invoke import Config, Context, Program
 
 import fabfile
 import tasks
-from fabfile import build, commandline, facts, outcome, paths
+from fabfile import facts, paths
+from fabfile.artefacts import build
+from fabfile.cli import commandline
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.pool import Pool
 from fabfile.host import Host
 from fabfile.lab import directory
-from fabfile.outcome import TaskReport
+from fabfile.output import outcome
+from fabfile.output.outcome import TaskReport
 from tests.reference import all_tasks
 from tests.unit.exchange.test_ansible import RECORDS
 from tests.unit.fakes import Machine

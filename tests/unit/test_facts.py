@@ -10,10 +10,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fabfile import facts, target
+from fabfile import facts
 from fabfile.errors import Failed
 from fabfile.facts import config, files, lvm, pool, prelude
 from fabfile.facts.query import Query, together
+from fabfile.remote import target
 from tests.record import meaning
 from tests.unit.fakes import RECORDED, Machine, looks_like, recorded
 

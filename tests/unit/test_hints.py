@@ -9,9 +9,9 @@ from invoke import Collection
 
 import fabfile
 from fabfile import hints
+from fabfile.cli.task import Task
 from fabfile.host import Host
 from fabfile.instance import Daemon
-from fabfile.task import Task
 from tests.unit import typed
 
 TWO = "two-pool"

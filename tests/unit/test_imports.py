@@ -16,29 +16,29 @@ PLANNING = ("fabfile.plan", "fabfile.apply", "fabfile.converge")
 
 LAYERS = (
     "activity",
-    "alike",
-    "answer",
-    "together",
+    "output.host_comparison",
+    "output.answer",
+    "output.fleet_answers",
     "errors",
     "daemon",
     "console",
-    "crew",
+    "workers",
     "interruption",
     "paths",
     "plain",
     "sizes",
-    "target",
+    "remote.target",
     "option",
     "host",
     "inventory",
-    "outcome",
+    "output.outcome",
     "selection",
-    "task",
-    "commandline",
+    "cli.task",
+    "cli.commandline",
     "hints",
-    "releases",
-    "download",
-    "source",
+    "artefacts.releases",
+    "artefacts.download",
+    "artefacts.source",
 )
 """Modules that know nothing of steps, facts or the lab."""
 
@@ -65,18 +65,18 @@ def module(file: Path) -> str:
 def test_imports_go_one_way(file: Path) -> None:
     name = module(file).removeprefix("fabfile.")
     below = {
-        "facts": ("fabfile.steps", "fabfile.lab", "fabfile.fleet", "fabfile.build", *PLANNING),
-        "steps": ("fabfile.lab", "fabfile.fleet", "fabfile.ssh"),
-        "pool": ("fabfile.steps", "fabfile.lab", "fabfile.fleet", "fabfile.ssh"),
-        "lab": ("fabfile.steps", "fabfile.fleet", "fabfile.facts"),
-        "tasks": ("fabfile.fleet", "fabfile.here", "fabfile.ssh", *PLANNING),
+        "facts": ("fabfile.steps", "fabfile.lab", "fabfile.cli.fab_executor", "fabfile.artefacts.build", *PLANNING),
+        "steps": ("fabfile.lab", "fabfile.cli.fab_executor", "fabfile.ssh"),
+        "pool": ("fabfile.steps", "fabfile.lab", "fabfile.cli.fab_executor", "fabfile.ssh"),
+        "lab": ("fabfile.steps", "fabfile.cli.fab_executor", "fabfile.facts"),
+        "tasks": ("fabfile.cli.fab_executor", "fabfile.cli.inv_executor", "fabfile.ssh", *PLANNING),
         "plan": ("fabfile.apply", "fabfile.converge"),
         "apply": ("fabfile.converge",),
     }
     forbidden: tuple[str, ...] = ("tasks", "tests", "noxfile")
     forbidden += below.get(name.split(".")[0], ())
     if name in LAYERS:
-        forbidden += ("fabfile.steps", "fabfile.facts", "fabfile.lab", "fabfile.fleet", *PLANNING)
+        forbidden += ("fabfile.steps", "fabfile.facts", "fabfile.lab", "fabfile.cli.fab_executor", *PLANNING)
     wrong = {
         found for found in imports(file) if found.startswith(tuple(f"{f}." for f in forbidden)) or found in forbidden
     }

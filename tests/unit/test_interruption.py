@@ -11,9 +11,10 @@ from contextlib import suppress
 import msgspec
 import pytest
 
-from fabfile import console, crew, events, interruption, outcome
+from fabfile import console, events, interruption, workers
 from fabfile.errors import Interrupted
 from fabfile.interruption import CUT, NOTHING, STOP
+from fabfile.output import outcome
 
 
 @pytest.fixture(autouse=True)
@@ -156,13 +157,13 @@ def test_each_is_done_once_by_no_more_threads_than_allowed() -> None:
         return item.name.upper()
 
     items = [Item(f"h{number}") for number in range(21)]
-    reports = crew.each(items, 3, do, lambda item, why: why)
+    reports = workers.each(items, 3, do, lambda item, why: why)
     assert list(reports.items()) == [(item.name, item.name.upper()) for item in items]
     assert max(counts) == 3
 
 
 def test_one_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "TICK", 0.01)
+    monkeypatch.setattr(workers, "TICK", 0.01)
     monkeypatch.setattr(interruption, "GRACE", 0.05)
     hang = threading.Event()
 
@@ -177,10 +178,10 @@ def test_one_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> No
                 hang.wait(30)
         return "done"
 
-    reports = crew.each([Item("quick"), Item("connects"), Item("hangs")], 3, do, lambda item, why: why)
+    reports = workers.each([Item("quick"), Item("connects"), Item("hangs")], 3, do, lambda item, why: why)
     hang.set()
     assert reports == {
-        "quick": "done", "connects": "it was still connecting", "hangs": crew.LOST,
+        "quick": "done", "connects": "it was still connecting", "hangs": workers.LOST,
     }  # fmt: skip
 
 
@@ -204,7 +205,7 @@ def test_nothing_more_is_heard_of_one_that_was_left(capsys: pytest.CaptureFixtur
         return why
 
     with events.heard_by(lambda event: heard.append((event.host, event.event))):
-        reports = crew.each([Item("connects"), Item("next")], 1, do, leave)
+        reports = workers.each([Item("connects"), Item("next")], 1, do, leave)
     assert reports == {"connects": "it was still connecting", "next": "done"}
     assert given_up == ["connects"]
     assert heard == [("next", "host-end")] and capsys.readouterr().out == "next: says this\n"

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fabfile import download, paths
+from fabfile import paths
+from fabfile.artefacts import download
 from fabfile.errors import Refused
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fabfile.console import say
-from fabfile.context import Context
 from fabfile.errors import Refused
 from fabfile.facts import Facts, gather
 from fabfile.facts.query import POOL, about
@@ -12,6 +11,7 @@ from fabfile.plan import Change, Step
 from fabfile.pool.health import rerun, visibility
 from fabfile.pool.health.finding import Finding
 from fabfile.pool.health.findings import blocking, databases
+from fabfile.remote.context import Context
 
 
 def step(host: Host, *, used: bool = False) -> Step:

@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 
 from fabfile import hints, inventory, sizes, systemd
-from fabfile.context import Context
 from fabfile.converge import converge
 from fabfile.errors import Refused
 from fabfile.facts import Facts
@@ -17,7 +16,7 @@ from fabfile.facts.query import POOL, about
 from fabfile.facts.record import LoopRecord, Record, differences, variant
 from fabfile.host import Host
 from fabfile.instance import Daemon
-from fabfile.outcome import Outcome
+from fabfile.output.outcome import Outcome
 from fabfile.plan import Change, Command, Step
 from fabfile.pool import limits, ownership, units
 from fabfile.pool.health import missing, rerun, usable
@@ -29,6 +28,7 @@ from fabfile.pool.loop.volume import VolumeSpec, volume
 from fabfile.pool.loop.volume import changes as volume_changes
 from fabfile.pool.lvm import volume_group
 from fabfile.pool.safety import gate
+from fabfile.remote.context import Context
 from fabfile.shell import words
 
 

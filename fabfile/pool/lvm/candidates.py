@@ -7,17 +7,17 @@ from collections.abc import Sequence
 import msgspec
 
 from fabfile import sizes
-from fabfile.answer import show
 from fabfile.console import say
-from fabfile.context import Context
 from fabfile.facts import Facts, gather
 from fabfile.facts.disks import Disk
 from fabfile.facts.query import Query
 from fabfile.facts.volume_group import VolumeGroup
-from fabfile.outcome import result
+from fabfile.output.answer import show
+from fabfile.output.outcome import result
 from fabfile.pool.health import visibility
 from fabfile.pool.lvm import volume_group as group_module
 from fabfile.pool.safety import disk_checks
+from fabfile.remote.context import Context
 
 
 class Offer(msgspec.Struct, frozen=True):

@@ -9,7 +9,6 @@ import msgspec
 
 from fabfile import hints, inventory, sizes, systemd
 from fabfile.console import say
-from fabfile.context import Context
 from fabfile.converge import converge
 from fabfile.errors import Refused
 from fabfile.facts import Facts
@@ -19,13 +18,14 @@ from fabfile.facts.record import LoopRecord, LvmRecord
 from fabfile.facts.volume_group import LogicalVolume, VolumeGroup
 from fabfile.host import DIRECT_OPTIONS, Host, Pool
 from fabfile.instance import Daemon
-from fabfile.outcome import Outcome
+from fabfile.output.outcome import Outcome
 from fabfile.plan import Change, Command, File, Step, file
 from fabfile.pool import ownership, units
 from fabfile.pool.health import usable
 from fabfile.pool.limits import refuse_machine
 from fabfile.pool.lvm import disk_claims, identity, layout, rehearsal, spec, volume_group
 from fabfile.pool.safety import disk_checks, gate
+from fabfile.remote.context import Context
 from fabfile.render import render
 from fabfile.shell import words
 

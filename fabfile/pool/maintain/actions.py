@@ -12,9 +12,8 @@ from time import monotonic
 
 import msgspec
 
-from fabfile import hints, target
+from fabfile import hints
 from fabfile.console import say
-from fabfile.context import Context
 from fabfile.converge import act, preview
 from fabfile.distributions import PACKAGES
 from fabfile.errors import Pending, Refused
@@ -22,11 +21,13 @@ from fabfile.facts import Facts, gather
 from fabfile.facts.query import Query
 from fabfile.facts.record import Record, variant
 from fabfile.instance import Daemon
-from fabfile.outcome import Outcome, note
+from fabfile.output.outcome import Outcome, note
 from fabfile.plan import Change, Command
 from fabfile.pool import units
 from fabfile.pool.health import missing, usable
 from fabfile.pool.lookup import choose, find_pool
+from fabfile.remote import target
+from fabfile.remote.context import Context
 from fabfile.render import render
 
 BACKUPS = "/var/lib/containerd-devmapper/backup"

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fabfile import hints, inventory, sizes, systemd, target
-from fabfile.context import Context
+from fabfile import hints, inventory, sizes, systemd
 from fabfile.converge import converge
 from fabfile.errors import Refused
 from fabfile.facts import Facts, gather
@@ -18,7 +17,7 @@ from fabfile.facts.query import Query, about
 from fabfile.facts.under import Loop
 from fabfile.host import Host, Pool
 from fabfile.instance import Daemon
-from fabfile.outcome import Outcome
+from fabfile.output.outcome import Outcome
 from fabfile.plan import Change, Command, Step, file
 from fabfile.pool import limits, ownership, units
 from fabfile.pool.health import usable
@@ -29,6 +28,8 @@ from fabfile.pool.loop.spec import LoopSpec
 from fabfile.pool.lvm import direct_pool
 from fabfile.pool.maintain import comparison
 from fabfile.pool.maintain.actions import InspectedPool, need
+from fabfile.remote import target
+from fabfile.remote.context import Context
 from fabfile.render import render
 from fabfile.shell import quote
 

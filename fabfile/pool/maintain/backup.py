@@ -6,11 +6,11 @@ import msgspec
 
 from fabfile import sizes
 from fabfile.console import say
-from fabfile.context import Context
 from fabfile.errors import Failed
-from fabfile.outcome import result
+from fabfile.output.outcome import result
 from fabfile.plan import Command
 from fabfile.pool.maintain import actions
+from fabfile.remote.context import Context
 
 TOOLS = ("dmsetup", "thin_dump")
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import msgspec
 
-from fabfile.answer import show
-from fabfile.context import Context
 from fabfile.errors import Failed
 from fabfile.facts import Facts
-from fabfile.outcome import result
+from fabfile.output.answer import show
+from fabfile.output.outcome import result
 from fabfile.plan import Command
 from fabfile.pool.health import visibility
 from fabfile.pool.health.findings import metadata_full
 from fabfile.pool.lvm import volume_group
 from fabfile.pool.maintain import actions
 from fabfile.pool.maintain.actions import InspectedPool
+from fabfile.remote.context import Context
 
 TOOLS = ("dmsetup", "thin_check")
 

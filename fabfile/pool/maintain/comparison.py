@@ -11,7 +11,6 @@ import msgspec
 from fabfile import hints
 from fabfile.bolt import Broken
 from fabfile.console import say
-from fabfile.context import Context
 from fabfile.errors import Failed
 from fabfile.plan import Change, Command, Upload
 from fabfile.pool.maintain import actions, changes_since, containerd_records, database_files, thin_devices
@@ -22,6 +21,7 @@ from fabfile.pool.maintain.corrections import Corrections, corrections
 from fabfile.pool.maintain.database_files import Files
 from fabfile.pool.maintain.disagreements import Orphans, agreed, orphans
 from fabfile.pool.maintain.thin_devices import DatabaseEntry, View
+from fabfile.remote.context import Context
 from fabfile.render import render
 from fabfile.shell import words
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fabfile import hints, target
+from fabfile import hints
 from fabfile.console import say
-from fabfile.context import Context
 from fabfile.errors import Failed, Problem, Refused, Unreachable
 from fabfile.plan import Command
 from fabfile.pool.maintain import actions
 from fabfile.pool.maintain.actions import InspectedPool
 from fabfile.pool.maintain.check import refusal
+from fabfile.remote import target
+from fabfile.remote.context import Context
 from fabfile.render import render
 
 REBOOT = "only a reboot"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from fabfile import hints, sizes, target
-from fabfile.answer import show
-from fabfile.context import Context
+from fabfile import hints, sizes
 from fabfile.errors import Failed, Refused
-from fabfile.outcome import result
+from fabfile.output.answer import show
+from fabfile.output.outcome import result
 from fabfile.plan import Command
 from fabfile.pool.maintain import actions, changes_since, comparison
 from fabfile.pool.maintain.actions import InspectedPool
@@ -17,6 +16,8 @@ from fabfile.pool.maintain.containerd_records import Affected
 from fabfile.pool.maintain.disagreements import Orphans, lines
 from fabfile.pool.maintain.downtime import down
 from fabfile.pool.maintain.thin_devices import View
+from fabfile.remote import target
+from fabfile.remote.context import Context
 from fabfile.shell import words
 
 TOOLS = ("dmsetup", "thin_ls", "thin_dump")

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from fabfile import inventory
 from fabfile.console import say
-from fabfile.context import Context
 from fabfile.converge import converge
-from fabfile.outcome import Outcome
+from fabfile.output.outcome import Outcome
 from fabfile.pool import variants
 from fabfile.pool.limits import Growth
 from fabfile.pool.lookup import find_pool
+from fabfile.remote.context import Context
 
 
 def enlarge_pool(

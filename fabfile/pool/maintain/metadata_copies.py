@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import msgspec
 
-from fabfile import sizes, target
+from fabfile import sizes
 from fabfile.console import say
-from fabfile.context import Context
-from fabfile.outcome import result
+from fabfile.output.outcome import result
 from fabfile.plan import Command
 from fabfile.pool.lvm import volume_group
 from fabfile.pool.maintain import actions
 from fabfile.pool.maintain.actions import ManagedPool
+from fabfile.remote import target
+from fabfile.remote.context import Context
 
 KEEP = 2
 """Number of copies kept after a repair or a restore."""

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from fabfile import hints
 from fabfile.console import say
-from fabfile.context import Context
 from fabfile.errors import Failed, Refused
-from fabfile.outcome import result
+from fabfile.output.outcome import result
 from fabfile.plan import Command
 from fabfile.pool.health.findings import metadata_full
 from fabfile.pool.maintain import actions, thin_devices, transaction
@@ -19,6 +18,7 @@ from fabfile.pool.maintain.check import Checked, verdict
 from fabfile.pool.maintain.downtime import down, refuse_busy, start, start_again, stop, up_again
 from fabfile.pool.maintain.metadata_copies import KEEP, prune
 from fabfile.pool.maintain.thin_devices import View
+from fabfile.remote.context import Context
 
 TASK = "pool.repair"
 TOOLS = ("dmsetup", "thin_check", "thin_ls", "thin_repair", "thin_restore")

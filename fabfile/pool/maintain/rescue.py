@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fabfile import hints, sizes
 from fabfile.console import say
-from fabfile.context import Context
 from fabfile.errors import Failed, Refused
 from fabfile.facts import Facts
 from fabfile.facts.record import LoopRecord
@@ -14,6 +13,7 @@ from fabfile.pool.health import missing
 from fabfile.pool.maintain import actions
 from fabfile.pool.maintain.actions import InspectedPool
 from fabfile.pool.maintain.downtime import refuse_busy, start, up_again
+from fabfile.remote.context import Context
 from fabfile.render import render
 
 TASK = "pool.rescue"

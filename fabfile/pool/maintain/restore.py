@@ -11,9 +11,8 @@ import msgspec
 from fabfile import hints
 from fabfile.bolt import Broken
 from fabfile.console import say
-from fabfile.context import Context
 from fabfile.errors import Failed, Problem, Refused, Unreachable
-from fabfile.outcome import result
+from fabfile.output.outcome import result
 from fabfile.plan import Command
 from fabfile.pool.health import missing
 from fabfile.pool.maintain import (
@@ -32,6 +31,7 @@ from fabfile.pool.maintain.downtime import down, refuse_busy, start, stop
 from fabfile.pool.maintain.metadata_copies import KEEP, prune
 from fabfile.pool.maintain.repair import TOOLS, old_metadata, swap
 from fabfile.pool.maintain.thin_devices import DatabaseEntry
+from fabfile.remote.context import Context
 from fabfile.render import render
 from fabfile.shell import words
 

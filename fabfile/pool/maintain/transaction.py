@@ -7,13 +7,13 @@ removed it, containerd's content would be gone, too.
 from __future__ import annotations
 
 from fabfile.console import say
-from fabfile.context import Context
 from fabfile.errors import Failed, Refused
 from fabfile.facts.record import LvmRecord
 from fabfile.plan import Command
 from fabfile.pool.health import visibility
 from fabfile.pool.maintain import actions, thin_devices
 from fabfile.pool.maintain.actions import InspectedPool
+from fabfile.remote.context import Context
 from fabfile.render import render
 
 

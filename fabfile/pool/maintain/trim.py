@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import msgspec
 
-from fabfile import hints, sizes, target
+from fabfile import hints, sizes
 from fabfile.console import say
-from fabfile.context import Context
 from fabfile.errors import Failed, Refused
 from fabfile.facts.record import LoopRecord
-from fabfile.outcome import result
+from fabfile.output.outcome import result
 from fabfile.plan import Command
 from fabfile.pool.maintain import actions
 from fabfile.pool.maintain.actions import InspectedPool
 from fabfile.pool.maintain.downtime import refuse_busy, resume, start, stop
+from fabfile.remote import target
+from fabfile.remote.context import Context
 from fabfile.shell import quote
 
 TASK = "pool.trim"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from invoke import Context
 
-from fabfile import lock
+from fabfile.remote import lock
 from tests.integration.local import sshd
 from tests.integration.local.connections import Connect, connected
 

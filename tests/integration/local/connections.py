@@ -9,8 +9,8 @@ from fabric import Config
 from paramiko import SSHConfig
 
 from fabfile import inventory
+from fabfile.ssh.connections import Connections
 from fabfile.ssh.machine import Machine
-from fabfile.ssh.ways import Ways
 from tests.integration.local import sshd
 
 
@@ -32,7 +32,7 @@ def connected(server: sshd.Server) -> Iterator[Connect]:
         config = Config(
             ssh_config=SSHConfig.from_text(rules), system_prefix="/nonexistent/", user_prefix="/nonexistent/"
         )
-        made.append(Ways(known, config).to(known.hosts["h0"]))
+        made.append(Connections(known, config).to(known.hosts["h0"]))
         return made[-1]
 
     yield connect

@@ -16,13 +16,14 @@ from fabric import Config
 from fabric.main import Fab
 from invoke import Collection, Context, Program
 
-from fabfile import core_options, fleet, here, target
+from fabfile.cli import core_options, fab_executor, inv_executor
+from fabfile.cli.task import task
 from fabfile.converge import converge
 from fabfile.facts import Facts
 from fabfile.facts.query import Query
 from fabfile.option import about
 from fabfile.plan import Change, Command, Step
-from fabfile.task import task
+from fabfile.remote import target
 from fabfile.tasks.root import doctor, run, status
 
 NAMES = ("first", "second", "third")
@@ -74,10 +75,10 @@ def start(door: str, words: Sequence[str], tasks: Collection) -> None:
     """
     if door == "fab":
         program = Fab(
-            name="Fabric", namespace=tasks, executor_class=fleet.Executor, config_class=Config, version="test"
+            name="Fabric", namespace=tasks, executor_class=fab_executor.Executor, config_class=Config, version="test"
         )
     else:
-        program = Program(name="Invoke", namespace=tasks, executor_class=here.Executor, version="test")
+        program = Program(name="Invoke", namespace=tasks, executor_class=inv_executor.Executor, version="test")
     core_options.extend(program)
     program.run([door, *words])
 

@@ -17,9 +17,9 @@ from invoke import Context
 from fabfile.apply import apply, apply_script
 from fabfile.errors import Failed
 from fabfile.facts import Facts
-from fabfile.lock import BUSY, Stale
 from fabfile.plan import Change, Command, File, Upload
-from fabfile.target import PROLOGUE
+from fabfile.remote.lock import BUSY, Stale
+from fabfile.remote.target import PROLOGUE
 from tests.unit import fakes
 
 pytestmark = pytest.mark.usefixtures("run_dir")

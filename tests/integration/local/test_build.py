@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from fabfile import activity, paths
-from fabfile.build import Build
+from fabfile.artefacts.build import Build
+from fabfile.artefacts.releases import Artefact, Release
+from fabfile.artefacts.source import Git
 from fabfile.errors import Failed
 from fabfile.facts.system import ARCHITECTURES
-from fabfile.releases import Artefact, Release
-from fabfile.source import Git
 from tests.integration.machine import until
 
 MAKEFILE = """bin/%:

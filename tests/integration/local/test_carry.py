@@ -14,9 +14,9 @@ from time import monotonic
 import pytest
 from invoke import Context
 
-from fabfile import carry, target
-from fabfile.carry import ScriptResult
 from fabfile.errors import Failed
+from fabfile.remote import execution, target
+from fabfile.remote.execution import ScriptResult
 from tests.integration.leaks import marked
 from tests.integration.machine import until
 
@@ -59,7 +59,7 @@ def test_much_output_comes_whole_and_at_once(c: Context) -> None:
 def test_endless_output_is_stopped(c: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(NAME, "endless")
     with pytest.raises(Failed, match="printed more than 1 MiB"):
-        carry.script(c, "yes", most=1 << 20)
+        execution.script(c, "yes", most=1 << 20)
     until(lambda: not list(marked(f"{NAME}=endless")), "still runs", 10)
 
 
@@ -68,7 +68,7 @@ def test_a_script_that_hangs_is_stopped_with_all_its_processes(c: Context, monke
     monkeypatch.setenv(NAME, mark)
     begin = monotonic()
     with pytest.raises(Failed, match="took longer than 1 s"):
-        carry.script(c, f"sleep {mark} & sleep {mark}", limit=1)
+        execution.script(c, f"sleep {mark} & sleep {mark}", limit=1)
     assert monotonic() - begin < 5
     until(lambda: not list(marked(f"{NAME}={mark}")), "still runs", 10)
 
@@ -82,7 +82,9 @@ def test_no_part_of_a_script_is_in_a_command_line(c: Context) -> None:
 
 def test_a_script_ends_when_whoever_waits_for_it_is_killed() -> None:
     mark = f"{uuid.uuid4().int % 10**7}"
-    program = f"from invoke import Context; from fabfile import target; target.run(Context(), 'sleep {mark}; true')"
+    program = (
+        f"from invoke import Context; from fabfile.remote import target; target.run(Context(), 'sleep {mark}; true')"
+    )
     waits = subprocess.Popen(
         [sys.executable, "-c", program], cwd=Path(__file__).parents[3], env=os.environ | {NAME: mark}
     )
@@ -108,7 +110,7 @@ def test_scripts_are_printed_on_request(
     c: Context, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target.run(c, "echo quiet")
-    monkeypatch.setenv(carry.DEBUG, "1")
+    monkeypatch.setenv(execution.DEBUG, "1")
     target.run(c, "echo loud; exit 3")
     out, err = capsys.readouterr()
     assert out == "" and "quiet" not in err
@@ -117,7 +119,7 @@ def test_scripts_are_printed_on_request(
 
 def test_data_is_read_from_descriptor_3(c: Context) -> None:
     data = [bytes([number % 256]) * 100_000 for number in range(50)]
-    answer = carry.script(c, "cat <&3 | sha256sum", data=iter(data))
+    answer = execution.script(c, "cat <&3 | sha256sum", data=iter(data))
     assert answer.stdout.split()[0] == hashlib.sha256(b"".join(data)).hexdigest()
 
 

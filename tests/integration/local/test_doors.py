@@ -15,7 +15,7 @@ from typing import IO, Any
 import msgspec
 import pytest
 
-from fabfile.outcome import FleetReport, Report
+from fabfile.output.outcome import FleetReport, Report
 from fabfile.paths import REPOSITORY
 from tests.integration.local import sshd
 from tests.reference import all_tasks

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from fabfile import activity, events, paths
-from fabfile import web as web_module
+from fabfile.artefacts import web as web_module
+from fabfile.artefacts.releases import Artefact
+from fabfile.artefacts.source import Git
 from fabfile.errors import Failed
-from fabfile.releases import Artefact
-from fabfile.source import Git
 from tests.integration.machine import until
 
 CONTENT = bytes(range(256)) * 8192

@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
-from fabfile import argument, carry, facts, target
+from fabfile import facts
 from fabfile.errors import Failed, Unreachable
 from fabfile.facts.query import Query
 from fabfile.paths import REPOSITORY
+from fabfile.remote import execution, script_arguments, target
+from fabfile.remote.sudo import Entrance
 from fabfile.ssh import machine as machine_module
-from fabfile.sudo import Entrance
 from tests.integration.local import debian, sshd
 from tests.integration.local.connections import Connect, connected
 from tests.integration.local.test_carry import running
@@ -56,7 +57,7 @@ def runs(connect: Connect, user: str = "root") -> None:
     """Run a script that is hard on shells, and look at all facts."""
     script = "echo 'a!b' \"$((1 + 1))\"; cat; printf 'é\\377'; echo x >&2; exit 3"
     answer = target.run(connect(user=user), script)
-    assert (answer.exited, carry.encoded(answer.stdout)) == (3, b"a!b 2\n\xc3\xa9\xff")
+    assert (answer.exited, execution.encoded(answer.stdout)) == (3, b"a!b 2\n\xc3\xa9\xff")
     assert answer.stderr.endswith("x\n")
     assert facts.gather(connect(user=user), Query()).system.arch
 
@@ -75,14 +76,14 @@ def test_login_shells_that_are_no_posix_shells(stack: ExitStack, tmp_path: Path)
 def runs_arguments(connect: Connect, user: str) -> None:
     """Run a script of all characters but NUL as arguments of the command, as it is run where root logs in."""
     text = "".join(map(chr, range(1, 128))) * 40 + "é\udcff"
-    words = argument.arguments(f"printf %s {quote(text)}; exit 3")
+    words = script_arguments.arguments(f"printf %s {quote(text)}; exit 3")
     assert len(words) > 5
-    stream = connect(user=user).begin(Entrance(root=True).command(argument.RUN, words))
+    stream = connect(user=user).begin(Entrance(root=True).command(script_arguments.RUN, words))
     out = b""
     while any(pieces := stream.read(1 << 16, 10)):
         assert not pieces[1]
         out += pieces[0]
-    assert (out, stream.exit_code()) == (carry.encoded(text), 3)
+    assert (out, stream.exit_code()) == (execution.encoded(text), 3)
 
 
 @pytest.mark.parametrize(("shell", "says"), [("/bin/false", "exit code 1"), ("/usr/sbin/nologin", "not available")])

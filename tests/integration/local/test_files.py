@@ -20,7 +20,7 @@ from fabfile.errors import Failed
 from fabfile.facts import files
 from fabfile.facts.query import Query
 from fabfile.plan import Change, Command, File, Step, file
-from fabfile.target import PROLOGUE
+from fabfile.remote.target import PROLOGUE
 from tests.unit import fakes
 
 NASTY = "it's \"quoted\" $HOME `id` \\n %s %% \\\n\t\r\x0b\x0c\x1b[0m é 漢字 \U0001f980\n\n  @@0\n@file /x\n|\nEOF\n'\n"
@@ -82,8 +82,8 @@ def test_facts_show_what_was_written(tmp_path_factory: pytest.TempPathFactory, c
 def test_any_text_is_written_to_the_letter(tmp_path_factory: pytest.TempPathFactory, content: str) -> None:
     directory = tmp_path_factory.mktemp("letter")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fabfile.lock.LOCK", str(directory / "lock"))
-        patch.setattr("fabfile.lock.GENERATION", str(directory / "generation"))
+        patch.setattr("fabfile.remote.lock.LOCK", str(directory / "lock"))
+        patch.setattr("fabfile.remote.lock.GENERATION", str(directory / "generation"))
         assert write(File("why", str(directory / "file"), content), run=directory).returncode == 0
     assert (directory / "file").read_bytes() == content.encode()
 

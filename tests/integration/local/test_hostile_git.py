@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from fabfile import address, paths, releases, repository, source
+from fabfile import paths
+from fabfile.artefacts import address, releases, repository, source
+from fabfile.artefacts.source import Git
 from fabfile.errors import Failed
-from fabfile.source import Git
 from tests.integration.machine import until
 
 ATTRIBUTES = b"* text eol=crlf\nsecret export-ignore\nfile export-subst ident\n"

@@ -17,10 +17,11 @@ from fabric import Config
 from paramiko import SSHConfig
 from paramiko.common import AUTH_SUCCESSFUL, OPEN_SUCCEEDED, cMSG_CHANNEL_SUCCESS
 
-from fabfile import carry, inventory
+from fabfile import inventory
 from fabfile.errors import Failed, Unreachable
+from fabfile.remote import execution
 from fabfile.ssh import channel, hostkeys, packets
-from fabfile.ssh.ways import Ways
+from fabfile.ssh.connections import Connections
 from tests.integration.local import sshd
 from tests.integration.local.connections import Connect
 from tests.integration.local.test_interruption import Run, steps
@@ -55,7 +56,7 @@ def test_a_connection_that_fails_is_closed(connect: Connect, tmp_path: Path, why
 def test_a_connection_that_only_reads_a_host_key_is_closed(server: sshd.Server) -> None:
     known = inventory.load(server.inventory(h0=0))
     before, threads = sockets(), set(threading.enumerate())
-    with Ways(known, Config(ssh_config=SSHConfig.from_text(""))) as ways:
+    with Connections(known, Config(ssh_config=SSHConfig.from_text(""))) as ways:
         assert hostkeys.read(ways, known.hosts["h0"], every=True).keys
         assert sockets() == before
     until(lambda: set(threading.enumerate()) <= threads, "its thread goes on", 10)
@@ -154,8 +155,8 @@ def hostile(kind: type[Hostile], directory: Path, window: int = 1 << 15) -> Iter
 def run(file: Path, script: str, limit: float, data: list[bytes] | None = None) -> None:
     """Run a script on that host."""
     known = inventory.load(file)
-    with Ways(known, Config(ssh_config=SSHConfig.from_text(""))) as ways, ways.to(known.hosts["h0"]) as machine:
-        carry.script(machine, script, limit=limit, data=data)
+    with Connections(known, Config(ssh_config=SSHConfig.from_text(""))) as ways, ways.to(known.hosts["h0"]) as machine:
+        execution.script(machine, script, limit=limit, data=data)
 
 
 def test_a_host_that_does_not_begin_a_script_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

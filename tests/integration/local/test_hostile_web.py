@@ -21,9 +21,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabfile import download, paths, releases, web
+from fabfile import paths
+from fabfile.artefacts import download, releases, web
+from fabfile.artefacts.releases import Artefact
 from fabfile.errors import Failed, Problem
-from fabfile.releases import Artefact
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood"
 SHA256 = hashlib.sha256(b"good").hexdigest()

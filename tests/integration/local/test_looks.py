@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from invoke import Context
 
-from fabfile import facts, target
+from fabfile import facts
 from fabfile.facts import disks, lvm, pool, prelude
 from fabfile.facts.prelude import AT_REST, NEXT_LINE, RUN
 from fabfile.facts.query import Query
 from fabfile.facts.under import LOOPS, VOLUME
+from fabfile.remote import target
 from fabfile.render import render
 
 RUNS = "MainPID=662\nActiveState=active\nSubState=running\nJob=\nNeedDaemonReload=no\n"

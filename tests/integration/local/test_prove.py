@@ -15,8 +15,8 @@ from fabfile.facts import containerd, proof
 from fabfile.facts.prelude import NEXT_LINE
 from fabfile.facts.query import Query
 from fabfile.instance import Daemon
+from fabfile.remote.target import PROLOGUE
 from fabfile.render import render
-from fabfile.target import PROLOGUE
 
 POOL = "containerd-pool"
 SNAPSHOTS = "KEY       PARENT KIND      \nsha256:a         Committed \n"

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from fabfile import sudo, target
 from fabfile.errors import Failed
 from fabfile.paths import REPOSITORY
+from fabfile.remote import sudo, target
 from fabfile.shell import quote
 from tests.integration.local import sshd
 from tests.integration.local.connections import Connect

@@ -15,8 +15,8 @@ from time import monotonic
 
 import pytest
 
-from fabfile import carry, target
 from fabfile.errors import Failed, Unreachable
+from fabfile.remote import execution, target
 from fabfile.ssh import machine as machine_module
 from fabfile.ssh import transport
 from tests.integration.local import sshd
@@ -36,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Server]:
 
 def test_what_a_host_prints_comes_byte_for_byte(connect: Connect) -> None:
     answer = target.run(connect(), "printf x; yes é→𝄞 | head -n 100000; printf '\\377\\200'")
-    assert carry.encoded(answer.stdout) == b"x" + "é→𝄞\n".encode() * 100000 + b"\xff\x80"
+    assert execution.encoded(answer.stdout) == b"x" + "é→𝄞\n".encode() * 100000 + b"\xff\x80"
 
 
 def test_standard_input_is_closed(connect: Connect) -> None:

@@ -12,12 +12,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fabfile import lock, target
 from fabfile.apply import apply
 from fabfile.errors import Failed
 from fabfile.facts import Facts
-from fabfile.lock import Stale
 from fabfile.plan import Upload
+from fabfile.remote import lock, target
+from fabfile.remote.lock import Stale
 from fabfile.ssh.machine import Machine
 from tests.integration.local import sshd
 from tests.integration.local.connections import Connect

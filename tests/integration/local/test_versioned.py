@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from fabfile.artefacts.releases import Artefact
 from fabfile.plan import Upload
-from fabfile.releases import Artefact
 from fabfile.steps import versioned
 from tests.unit.steps.conftest import having
 

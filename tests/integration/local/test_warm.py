@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from fabfile import facts, sudo, target
-from fabfile.carry import ScriptResult
+from fabfile import facts
 from fabfile.errors import Failed
 from fabfile.facts.query import Query
 from fabfile.paths import REPOSITORY
+from fabfile.remote import sudo, target
+from fabfile.remote.execution import ScriptResult
 from fabfile.ssh import master
 from fabfile.ssh.route import CONFIG, KNOWN, Hop, Route, alias
 from tests.integration.local import sshd, test_sudo, test_ways, warm

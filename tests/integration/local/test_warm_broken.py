@@ -11,8 +11,8 @@ from time import monotonic
 
 import pytest
 
-from fabfile import carry, target
 from fabfile.errors import Failed, Unreachable
+from fabfile.remote import execution, target
 from fabfile.ssh import multiplex
 from tests.integration.local import sshd, warm
 from tests.integration.local.connections import Connect
@@ -108,7 +108,7 @@ def test_a_master_that_hangs_in_the_middle_keeps_no_limit_from_being_one(connect
         begin = monotonic()
         try:
             with pytest.raises(Failed, match="it took longer than 2 s"):
-                carry.script(machine, script, data=data, limit=2)
+                execution.script(machine, script, data=data, limit=2)
             assert monotonic() - begin < 10
         finally:
             stop.join()

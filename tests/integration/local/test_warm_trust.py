@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fabfile import target
 from fabfile.errors import Unreachable
+from fabfile.remote import target
 from tests.integration.local import sshd, test_ways, warm
 from tests.integration.local.connections import Connect
 

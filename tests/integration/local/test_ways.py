@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fabfile import target
 from fabfile.errors import Unreachable
+from fabfile.remote import target
 from tests.integration.local import sshd
 from tests.integration.local.connections import Connect
 from tests.integration.machine import run_fab

@@ -13,8 +13,8 @@ from fabric import Config
 from paramiko import SSHConfig
 
 from fabfile import inventory, paths
+from fabfile.ssh.connections import Connections
 from fabfile.ssh.machine import Machine
-from fabfile.ssh.ways import Ways
 from tests.integration.local import sshd
 from tests.integration.local.connections import Connect
 from tests.integration.machine import until
@@ -54,7 +54,7 @@ def kept(server: sshd.Server) -> Iterator[Connect]:
             config = Config(
                 ssh_config=SSHConfig.from_text(rules), system_prefix="/nonexistent/", user_prefix="/nonexistent/"
             )
-            machine = stack.enter_context(Ways(known, config)).to(known.hosts["h0"])
+            machine = stack.enter_context(Connections(known, config)).to(known.hosts["h0"])
             stack.callback(machine.close)
             return machine
 

@@ -12,16 +12,18 @@ import msgspec
 import pytest
 
 import tasks
-from fabfile import apply, converge, facts, lock, outcome
+from fabfile import apply, converge, facts
 from fabfile.errors import Unreachable
 from fabfile.facts import Facts, instances
 from fabfile.facts.containerd import Containerd, Plugin
 from fabfile.host import Host
 from fabfile.instance import Daemon
-from fabfile.outcome import TaskReport
+from fabfile.output import outcome
+from fabfile.output.outcome import TaskReport
 from fabfile.plan import Change
 from fabfile.pool import units
 from fabfile.pool.maintain.thin_devices import DatabaseEntry, Snapshot
+from fabfile.remote import lock
 from tests.unit.fakes import Machine
 from tests.unit.pool import databases, groups, loops
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke import Call, Context
 
-from fabfile.task import Task
+from fabfile.cli.task import Task
 
 
 def _nothing(c: Context) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabfile.outcome import HostReport, Outcome, TaskReport, Unfinished
+from fabfile.output.outcome import HostReport, Outcome, TaskReport, Unfinished
 from fabfile.runs.chart import COLORS, OTHER, WIDTH, Chart, Row, chart, scale_of
 
 

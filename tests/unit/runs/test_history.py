@@ -10,8 +10,8 @@ import pytest
 from fabfile import events
 from fabfile.errors import Failed, Refused
 from fabfile.events import Event
-from fabfile.outcome import HERE, FleetReport, HostReport, Report, TaskReport
-from fabfile.runs import history, page, place, show
+from fabfile.output.outcome import HERE, FleetReport, HostReport, Report, TaskReport
+from fabfile.runs import history, page, show, storage
 from fabfile.runs.record import recorded
 from tests.unit.runs.calls import DEPLOY
 
@@ -52,7 +52,7 @@ def test_the_last_run_to_try_again_is_one_of_fab_whatever_inv_did_since(monkeypa
         history.last_on_hosts()
     fab = kept(monkeypatch, of(a="failed"))
     inv, damaged = kept(monkeypatch, Report("changed"), "inv"), kept(monkeypatch, of(a="ok"))
-    (place.root() / damaged / place.HEAD).write_text("{")
+    (storage.root() / damaged / storage.HEAD).write_text("{")
     assert history.last_on_hosts() == fab
     assert inv < history.find("last") == damaged
 
@@ -108,7 +108,7 @@ def killed() -> str:
 def test_a_killed_run_is_tried_again_where_it_had_not_ended() -> None:
     name = killed()
     assert history.unfinished(name) == ["failed", "cut", "next"]
-    with (place.root() / name / place.EVENTS).open("a") as file:
+    with (storage.root() / name / storage.EVENTS).open("a") as file:
         file.write('{"time": 1, "event": "host-e')  # cut in the middle of a line
     assert history.unfinished(name) == ["failed", "cut", "next"]
 
@@ -120,7 +120,7 @@ def test_a_killed_run_is_tried_again_where_it_had_not_ended() -> None:
 )
 def test_a_damaged_record_is_one_error(line: str) -> None:
     name = killed()
-    with (place.root() / name / place.EVENTS).open("a") as file:
+    with (storage.root() / name / storage.EVENTS).open("a") as file:
         file.write(f"{line}\n")
     with pytest.raises(Failed, match="is damaged"):
         history.read(name)
@@ -143,7 +143,7 @@ def test_of_a_damaged_record_the_others_are_listed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = kept(monkeypatch, of(a="ok")), kept(monkeypatch, of(a="ok"))
-    (place.root() / first / place.HEAD).write_text("{")
+    (storage.root() / first / storage.HEAD).write_text("{")
     assert [run.run for run in history.runs()] == [second]
     assert f"{first}/run.json is damaged" in capsys.readouterr().err
 
@@ -154,7 +154,7 @@ def test_of_a_damaged_record_the_others_are_listed(
 )  # fmt: skip
 def test_a_head_that_no_run_writes_is_damaged(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
     name = kept(monkeypatch, of(a="ok"))
-    (place.root() / name / place.HEAD).write_text(f'{{"command": ["fab"], {wrong}}}')
+    (storage.root() / name / storage.HEAD).write_text(f'{{"command": ["fab"], {wrong}}}')
     with pytest.raises(Failed, match=r"run\.json is damaged"):
         history.read(name)
     assert history.runs() == []
@@ -195,7 +195,7 @@ def test_a_record_is_found_by_its_name_or_is_the_last(monkeypatch: pytest.Monkey
 
 
 def test_what_has_no_head_yet_is_no_run() -> None:
-    place.create()
+    storage.create()
     assert history.runs() == []
     with pytest.raises(Refused, match="no run has left a record"):
         history.find("last")

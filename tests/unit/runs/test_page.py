@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from invoke import Config, Context
 
 from fabfile.errors import Failed, Refused
-from fabfile.outcome import FleetReport, HostReport, Outcome, TaskReport, Trouble, Unfinished
+from fabfile.output.outcome import FleetReport, HostReport, Outcome, TaskReport, Trouble, Unfinished
 from fabfile.runs import history, page
 from fabfile.runs.history import Recorded, Run
 from fabfile.runs.record import recorded

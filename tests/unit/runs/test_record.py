@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from fabfile import answer, events
+from fabfile import events
 from fabfile.console import prefixed, say
 from fabfile.errors import MOST, bounded
-from fabfile.outcome import FleetReport, HostReport, Outcome, TaskReport
+from fabfile.output import answer
+from fabfile.output.outcome import FleetReport, HostReport, Outcome, TaskReport
 from fabfile.plan import Command, File
-from fabfile.runs import history, place, record
+from fabfile.runs import history, record, storage
 from fabfile.runs.record import recorded
 from tests.unit.runs.calls import DEPLOY, READ_ONLY, SHOW
 
@@ -30,8 +31,8 @@ def whole(*hosts: str) -> FleetReport:
 
 def text() -> str:
     """All that is in the only record."""
-    (name,) = place.names()
-    files = sorted(path for path in (place.root() / name).rglob("*") if path.is_file())
+    (name,) = storage.names()
+    files = sorted(path for path in (storage.root() / name).rglob("*") if path.is_file())
     return "\n".join(path.read_text() for path in files)
 
 
@@ -49,7 +50,7 @@ def test_a_run_that_ended_has_all_of_it() -> None:
     assert (run.run, run.state, run.exit_code, run.hosts) == (kept.name, "ended", 0, {"ok": 2})
     assert run.command == "fab -H hosts deploy --mirror 'https://***@m/x'"
     assert run.end and run.begin <= run.end
-    directory = place.root() / run.run
+    directory = storage.root() / run.run
     log = (directory / "logs/a.log").read_text().splitlines()
     assert [line[8:] for line in log] == ["  one", "  two\\x1b[2J"]
     assert (directory / "logs/b.log").read_text().endswith("  broken\n")
@@ -74,7 +75,7 @@ def test_a_run_that_ends_with_an_exception_did_not_end() -> None:
 def test_what_leaves_a_record(door: str, calls: list[Any], kept: int) -> None:
     with recorded(door, calls) as new:
         new.end(whole("a"))
-    assert len(place.names()) == kept
+    assert len(storage.names()) == kept
     assert bool(new.name) == bool(kept)
 
 
@@ -104,7 +105,7 @@ def test_what_is_shown_later_with_other_hosts_is_in_the_log_of_each() -> None:
     with recorded("fab", DEPLOY) as kept, prefixed("a"), answer.collected():
         answer.show("a plan")
         kept.end(whole("a", "b"))
-    assert (place.root() / kept.name / "logs/a.log").read_text().endswith("  a plan\n")
+    assert (storage.root() / kept.name / "logs/a.log").read_text().endswith("  a plan\n")
 
 
 def test_a_log_without_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,9 +117,9 @@ def test_a_log_without_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
         with prefixed("b"):
             say("whole")
         kept.end(whole("a", "b"))
-    log = (place.root() / kept.name / "logs/a.log").read_text()
+    log = (storage.root() / kept.name / "logs/a.log").read_text()
     assert len(log) < 1100 and log.endswith("… the rest is left out\n")
-    assert (place.root() / kept.name / "logs/b.log").read_text().endswith("  whole\n")
+    assert (storage.root() / kept.name / "logs/b.log").read_text().endswith("  whole\n")
 
 
 def test_a_state_directory_that_cannot_be_written_is_a_warning(
@@ -137,7 +138,7 @@ def test_a_state_directory_that_cannot_be_written_is_a_warning(
 
 def test_a_record_that_breaks_in_the_middle_is_one_warning(capsys: pytest.CaptureFixture[str]) -> None:
     with recorded("fab", DEPLOY) as kept:
-        logs = place.root() / kept.name / place.LOGS
+        logs = storage.root() / kept.name / storage.LOGS
         logs.rmdir()
         logs.write_text("")
         for _ in range(3):
@@ -154,12 +155,12 @@ def test_a_record_that_breaks_in_the_middle_is_one_warning(capsys: pytest.Captur
 def test_events_that_cannot_be_written_are_named_by_their_file(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    create = place.create_file
+    create = storage.create_file
     with Path("/dev/full").open("w", buffering=1) as full:
-        monkeypatch.setattr(place, "create_file", lambda path: full if path.name == place.EVENTS else create(path))
+        monkeypatch.setattr(storage, "create_file", lambda path: full if path.name == storage.EVENTS else create(path))
         with recorded("fab", DEPLOY) as kept:
             events.tell("run-begin", hosts=["a"])
-    said = f"the record of this run, {place.root() / kept.name / place.EVENTS}, is no longer written: [Errno 28]"
+    said = f"the record of this run, {storage.root() / kept.name / storage.EVENTS}, is no longer written: [Errno 28]"
     assert said in capsys.readouterr().err
 
 
@@ -169,7 +170,7 @@ def test_old_records_that_cannot_be_removed_are_a_warning(
     def fails(now: float) -> None:
         raise PermissionError("read-only")
 
-    monkeypatch.setattr(place, "prune", fails)
+    monkeypatch.setattr(storage, "prune", fails)
     with recorded("fab", DEPLOY) as kept:
         kept.end(whole("a"))
     assert history.runs()[0].state == "ended"
@@ -179,6 +180,6 @@ def test_old_records_that_cannot_be_removed_are_a_warning(
 def test_what_is_written_is_ascii_json() -> None:
     with recorded("fab", DEPLOY) as kept:
         kept.end(FleetReport(0, {"é": HostReport("ok")}))
-    for name in (place.HEAD, place.DOCUMENT):
-        written = (place.root() / kept.name / name).read_text()
+    for name in (storage.HEAD, storage.DOCUMENT):
+        written = (storage.root() / kept.name / name).read_text()
         assert written.isascii() and json.loads(written)["schema"] == 1

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from fabfile import console, events
-from fabfile.outcome import FleetReport, HostReport, Outcome, TaskReport, Trouble
-from fabfile.runs import place
+from fabfile.output.outcome import FleetReport, HostReport, Outcome, TaskReport, Trouble
+from fabfile.runs import storage
 from fabfile.runs.record import recorded
 from fabfile.runs.show import list_runs, show_run
 from tests.unit.runs.calls import DEPLOY
@@ -51,7 +51,7 @@ def test_on_a_narrow_terminal_a_command_has_a_line_of_its_own(
 
 def test_where_there_is_none_it_is_said_where_they_would_be(capsys: pytest.CaptureFixture[str]) -> None:
     list_runs()
-    assert capsys.readouterr().out == f"no run has left a record in {place.root()}\n"
+    assert capsys.readouterr().out == f"no run has left a record in {storage.root()}\n"
 
 
 def test_a_run_is_shown_with_its_steps_hosts_and_errors(names: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,7 +60,7 @@ def test_a_run_is_shown_with_its_steps_hosts_and_errors(names: list[str], capsys
     lines = text.splitlines()
     assert lines[:2] == [f"run      {names[1]}", "command  fab -H hosts deploy"]
     assert lines[3].startswith("state    ended after 0.") and lines[3].endswith(" s, exit code 1")
-    assert lines[4] == f"logs     {place.root() / names[1]}"
+    assert lines[4] == f"logs     {storage.root() / names[1]}"
     steps = [line.split() for line in lines if line.startswith("one ")]
     assert steps == [["one", "1.5", "s", "1.5", "s", "b", "changed", "1"]]
     assert "b  failed         3.0 s  steps: 1 changed  two: it broke" in lines

@@ -22,11 +22,11 @@ from fabfile import inventory, paths
 from fabfile.errors import Unreachable
 from fabfile.host import Host
 from fabfile.ssh import machine as machine_module
+from fabfile.ssh.connections import Connections
 from fabfile.ssh.failure import unreachable
 from fabfile.ssh.known_hosts import Changed, Revoked, Unknown
 from fabfile.ssh.known_lines import KnownKey
 from fabfile.ssh.machine import Machine
-from fabfile.ssh.ways import Ways
 
 HOST = Host(name="a", address="192.0.2.1", port=2222, user="admin", known_hosts="/k")
 KEYS = [paramiko.ECDSAKey.generate() for _ in range(2)]
@@ -101,7 +101,7 @@ def test_failure(monkeypatch: pytest.MonkeyPatch, error: Exception, what: str, d
 
     monkeypatch.setattr(paramiko.SSHClient, "connect", fail)
     monkeypatch.setattr(machine_module, "PAUSE", 0)
-    machine = Ways(inventory.Inventory(Path("f"), Host(), 1, {"a": HOST}, {}), config()).to(HOST)
+    machine = Connections(inventory.Inventory(Path("f"), Host(), 1, {"a": HOST}, {}), config()).to(HOST)
     with pytest.raises(Unreachable) as unreachable:
         machine.open()
     problem = unreachable.value
@@ -152,9 +152,9 @@ def test_what_a_host_says_of_its_connection(home: Path) -> None:
 def test_the_limit_of_the_command_line_comes_before_that_of_each_host_and_gateway() -> None:
     paths.inventory().write_text("[hosts.gw]\n[hosts.a]\nconnect_timeout = 7\ngateway = 'gw'\n")
     fleet, fabric = inventory.load(), config()
-    assert Ways(fleet, fabric).to(fleet.hosts["a"]).connect_timeout == 7
+    assert Connections(fleet, fabric).to(fleet.hosts["a"]).connect_timeout == 7
     fabric.load_overrides({"connect_kwargs": {"timeout": 2}})  # as Fabric does for -t 2
-    machine = Ways(fleet, fabric).to(fleet.hosts["a"])
+    machine = Connections(fleet, fabric).to(fleet.hosts["a"])
     assert (machine.connect_timeout, machine.gateway.connect_timeout) == (2, 2)
     assert machine.host_entry.connect_timeout == 2
 
@@ -170,7 +170,7 @@ def test_a_host_is_reached_through_its_gateways_each_as_strict() -> None:
         "[hosts.out]\n[hosts.mid]\ngateway = 'out'\nidentity_file = '/mid'\n[hosts.in]\ngateway = 'mid'\n"
     )
     fleet = inventory.load()
-    machine = Ways(fleet, config()).to(fleet.hosts["in"])
+    machine = Connections(fleet, config()).to(fleet.hosts["in"])
     way = [machine, machine.gateway, machine.gateway.gateway]
     assert [step.host for step in way] == ["in", "mid", "out"]
     assert way[-1].gateway is None
@@ -229,7 +229,7 @@ def test_the_agent_is_never_forwarded() -> None:
 def test_nothing_of_one_host_leaks_to_the_next() -> None:
     paths.inventory().write_text("[hosts.a]\nidentity_file = '/a'\n[hosts.b]\n")
     fleet, shared = inventory.load(), config()
-    ways = Ways(fleet, shared)
+    ways = Connections(fleet, shared)
     a, b = (ways.to(fleet.hosts[name]) for name in "ab")
     assert a.connect_kwargs["key_filename"] == ["/a"]
     assert "key_filename" not in b.connect_kwargs
@@ -253,7 +253,7 @@ def test_what_was_typed_comes_before_ssh_config(defaults: str, word: str, user: 
     fabric = Config(ssh_config=rules, system_prefix="/nonexistent/", user_prefix="/nonexistent/")
     fleet = inventory.load()
     (host,) = fleet.resolve([word])
-    machine = Ways(fleet, fabric).to(host)
+    machine = Connections(fleet, fabric).to(host)
     assert (machine.user, machine.port) == (user, port)
 
 
@@ -263,7 +263,7 @@ def test_all_hosts_behind_a_gateway_share_one_connection_to_it(monkeypatch: pyte
     )
     fleet, ended = inventory.load(), []
     monkeypatch.setattr(Machine, "close", lambda machine: ended.append(machine.host))
-    with Ways(fleet, config()) as ways:
+    with Connections(fleet, config()) as ways:
         a, b, c = (ways.to(fleet.hosts[name]) for name in "abc")
         assert a is not b and a.gateway is b.gateway and a.gateway.host == "mid"
         assert c.gateway is None
@@ -274,7 +274,7 @@ def test_all_hosts_behind_a_hop_of_ssh_config_share_one_connection_to_it() -> No
     rules = SSHConfig.from_text("Host a b\n ProxyJump out,mid\nHost c\n ProxyJump mid\n")
     fabric = Config(ssh_config=rules, system_prefix="/nonexistent/", user_prefix="/nonexistent/")
     a, b, c = (Host(name=name, address=name) for name in "abc")
-    ways = Ways(inventory.Inventory(Path("f"), Host(), 1, {}, {}), fabric)
+    ways = Connections(inventory.Inventory(Path("f"), Host(), 1, {}, {}), fabric)
     way_a, way_b, way_c = (ways.to(host).gateway for host in (a, b, c))
     assert way_a is way_b and way_a.gateway.host == "out"
     assert way_c is not way_a and way_c.gateway is None
@@ -290,7 +290,7 @@ def test_a_gateway_that_is_not_reached_is_tried_once(monkeypatch: pytest.MonkeyP
         raise TimeoutError
 
     monkeypatch.setattr(paramiko.SSHClient, "connect", fail)
-    ways = Ways(fleet, config())
+    ways = Connections(fleet, config())
     for name in "ab":
         with pytest.raises(Unreachable, match=r"out .*: cannot connect"):
             ways.to(fleet.hosts[name]).open()
@@ -303,7 +303,7 @@ def test_what_ssh_config_says_is_read_once_for_all_hosts(tmp_path: Path) -> None
     fabric = Config(runtime_ssh_path=str(file), system_prefix="/nonexistent/", user_prefix="/nonexistent/")
     before = len(fabric.base_ssh_config._config)
     hosts = {f"h{number}": Host(name=f"h{number}", address=f"h{number}") for number in range(50)}
-    ways = Ways(inventory.Inventory(Path("f"), Host(), 1, hosts, {}), fabric)
+    ways = Connections(inventory.Inventory(Path("f"), Host(), 1, hosts, {}), fabric)
     machines = [ways.to(host) for host in hosts.values()]
     assert [machine.port for machine in machines] == [1000 + number for number in range(50)]
     assert len(fabric.base_ssh_config._config) == before

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import toml
 
-from fabfile import releases
+from fabfile.artefacts import releases
 from fabfile.facts import Facts
 from fabfile.facts.containerd import Containerd
 from fabfile.facts.instances import Instances

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from fabfile import kept, paths
-from fabfile.build import Build
+from fabfile import paths
+from fabfile.artefacts import cache_files
+from fabfile.artefacts.build import Build
+from fabfile.artefacts.source import Git
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.containerd import Containerd
@@ -16,7 +18,6 @@ from fabfile.facts.files import FileFact
 from fabfile.facts.versions import Versions
 from fabfile.host import Host
 from fabfile.plan import Change, Upload
-from fabfile.source import Git
 from fabfile.steps import containerd, runc, toolchain
 from tests.unit.steps.conftest import FRESH, having, with_system
 
@@ -87,7 +88,7 @@ def cached(mirror: str) -> Build:
     build = containerd.built(host(mirror), "amd64")
     build.archive.parent.mkdir(parents=True)
     build.archive.touch()
-    kept.record(build.archive)
+    cache_files.record(build.archive)
     return build
 
 

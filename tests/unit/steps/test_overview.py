@@ -8,11 +8,11 @@ import msgspec
 import pytest
 
 from fabfile import hints
-from fabfile.answer import Answer
 from fabfile.facts import Facts
 from fabfile.facts.containerd import Containerd, Plugin
 from fabfile.facts.versions import Versions
 from fabfile.host import Host, Pool
+from fabfile.output.answer import Answer
 from fabfile.steps import findings_table, overview
 from fabfile.steps.status import Finding, checks
 from tests.unit.pool.loops import NAME, machine, pool, state

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from fabfile import build, facts
+from fabfile import facts
+from fabfile.artefacts import build
 from fabfile.errors import Failed, Refused
 from fabfile.facts import Facts
 from fabfile.host import Host, Pool

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from fabfile import build, facts, outcome
+from fabfile import facts
+from fabfile.artefacts import build
 from fabfile.facts import Facts, config
 from fabfile.facts.containerd import Containerd, Plugin
 from fabfile.facts.needs import PROBES
@@ -14,7 +15,8 @@ from fabfile.facts.smoke import Smoke
 from fabfile.facts.units import Units
 from fabfile.host import Host
 from fabfile.host import Pool as Asked
-from fabfile.outcome import TaskReport
+from fabfile.output import outcome
+from fabfile.output.outcome import TaskReport
 from fabfile.steps.status import check_health, checks
 from tests.unit.fakes import Machine
 from tests.unit.pool.loops import NAME, machine, pool, state

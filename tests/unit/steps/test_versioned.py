@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from fabfile.artefacts.releases import Artefact
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.plan import Change, Command, Upload
-from fabfile.releases import Artefact
 from fabfile.steps import versioned
 from tests.unit.steps.conftest import having, with_versions
 

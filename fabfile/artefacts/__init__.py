@@ -1,0 +1,1 @@
+"""What is downloaded, fetched or built on the controller, verified and cached."""

@@ -1,0 +1,1 @@
+"""The command line, and the executors behind inv and fab."""

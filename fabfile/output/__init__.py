@@ -1,0 +1,1 @@
+"""Outcomes and answers of tasks, and how they are shown: text, tables, JSON, JUnit."""
