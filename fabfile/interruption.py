@@ -142,7 +142,8 @@ def cut_by(cut: Callable[[], None], *, read_only: bool = True) -> Iterator[None]
 
     Args:
         cut: stops it, from another thread.
-        read_only: whether it changes nothing; then the first signal stops it, unless its section has already changed something.
+        read_only: whether it changes nothing; then the first signal stops it, unless its section has already changed
+            something.
 
     Raises:
         Interrupted: it was stopped, or was not started because of a signal before.

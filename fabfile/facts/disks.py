@@ -117,7 +117,7 @@ class Disk(msgspec.Struct, frozen=True):
 
 @cache
 def functions() -> str:
-    """Shell functions: `inspect DEVICE` inspects a disk. A script that writes to the disk calls it again right before."""
+    """Shell functions: `inspect DEVICE` inspects a disk. A script that writes to it calls it again right before."""
     return render("pool/inspect.sh.j2", lvm_wait=LVM_WAIT)
 
 

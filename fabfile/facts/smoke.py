@@ -27,7 +27,7 @@ class Smoke(msgspec.Struct, frozen=True):
 
 
 def functions(query: Query) -> str:
-    """The shell function `stored`, which prints in one line what a container runs from, apart from programs and settings.
+    """The shell function `stored`, which prints in one line what a container runs from besides programs and settings.
 
     Its argument is the UUID of the pool's device; LVM's changes if the pool is created again. Files are identified by
     inode and time of birth, which change if databases are wiped, metadata is repaired or restored, or a loop pool is

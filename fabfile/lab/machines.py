@@ -88,7 +88,8 @@ def up(
         forward: ports of the machine that also get a port of 127.0.0.1.
         mirror: suite whose packages the lab's mirror is made from; empty: no mirror and no registry.
         base: image for their disks instead of the suite's; it must be from a machine of the same kind.
-        disks: additional empty disks, apart from the one of 20G that each machine has: `LabDisk`s, or sizes of plain ones.
+        disks: additional empty disks, apart from the one of 20G that each machine has: `LabDisk`s, or sizes of plain
+            ones.
         kind: kvm, uml or tcg; debian: one of those with Debian's own kernel; empty: see `kinds.choose`.
 
     Returns:

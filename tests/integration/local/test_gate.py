@@ -56,7 +56,8 @@ def run(change: Command, directory: Path, answers: dict[str, str]) -> tuple[int,
     for name in CALLED:
         (bin / name).write_text(f'#!/bin/sh\necho "{name} $*" >>{log}\nprintf "%s" "{answers.get(name, "")}"\n')
         (bin / name).chmod(0o755)
-    script = f"set -eu\nPATH={bin}:$PATH\n{change.functions}\ninspect() {{ printf '%s' 'something else'; }}\n{change.script}\n"
+    inspect = "inspect() { printf '%s' 'something else'; }"
+    script = f"set -eu\nPATH={bin}:$PATH\n{change.functions}\n{inspect}\n{change.script}\n"
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     return done.returncode, done.stdout + done.stderr, log.read_text().splitlines()
 
