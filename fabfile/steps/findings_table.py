@@ -5,38 +5,18 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, Protocol
 
 from fabfile import hints
 from fabfile.console import printable
 from fabfile.output import host_comparison
 from fabfile.output.answer import Answer
+from fabfile.pool.health.finding import Finding
 
 BEHIND = 29
 """Width in columns of the words before the text of a finding."""
 
 BETWEEN = re.compile(r",(?![^\[]*\])")
 """A comma between two names, not within a range."""
-
-
-class Finding(Protocol):
-    """The result of one check."""
-
-    @property
-    def what(self) -> str:
-        """What was checked."""
-
-    @property
-    def result(self) -> Literal["ok", "warn", "fail"]:
-        """`fail` if it has to be fixed, `warn` if it should be."""
-
-    @property
-    def found(self) -> str:
-        """What was found."""
-
-    @property
-    def hint(self) -> str:
-        """How to fix it."""
 
 
 Same = tuple[str, str, tuple[str, ...]]

@@ -18,21 +18,13 @@ from fabfile.output.answer import compare, show
 from fabfile.output.outcome import result
 from fabfile.pool import status as pool
 from fabfile.pool import units
+from fabfile.pool.health.finding import Finding
 from fabfile.pool.health.findings import free, more_data, more_metadata, pool_findings
 from fabfile.pool.lookup import find_pool, find_pool_beside
 from fabfile.pool.ownership import owner, refuse_stale
 from fabfile.remote.context import Context
 from fabfile.shell import words
 from fabfile.steps import foreign, overrides, overview, refusals, smoke
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """One result of doctor."""
-
-    what: str
-    result: Literal["ok", "warn", "fail"]
-    found: str
-    hint: str = ""
 
 
 def show_machine(c: Context, instance: str) -> None:
@@ -225,7 +217,7 @@ def _proof(host: Host, have: Facts) -> list[Finding]:
 def of_pool(host: Host, have: Facts) -> list[Finding]:
     """Make the checks of one pool."""
     now, name = have.pool, host.pool.dm_name
-    wrong = [Finding(one.what, one.result, one.found, one.hint) for one in pool_findings(have, name)]
+    wrong = pool_findings(have, name)
     if not now.status and now.changing and not wrong:
         return [Finding("pool", "warn", _NOT_YET.format(now.changing), f"systemctl status {units.unit(name)}")]
     if not now.status:

@@ -58,7 +58,7 @@ def status(c: Context, instance: Instance = "") -> None:
     show_machine(c, instance)
 
 
-@task(answers="fabfile.steps.status:Check[]", read_only=True, together="fabfile.steps.findings_table:table")
+@task(answers="fabfile.pool.health.finding:Finding[]", read_only=True, together="fabfile.steps.findings_table:table")
 def doctor(c: Context, instance: Instance = "") -> None:
     """Find what would make a deploy or a container fail, or keep a pool from starting at boot, and suggest fixes."""
     from fabfile.steps.status import diagnose

@@ -1,4 +1,4 @@
-"""A finding: one problem of a pool, and its fix."""
+"""A finding: the result of one check, and the fix if it is a problem."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ import msgspec
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One problem and its fix."""
+    """The result of one check of doctor or pool.status."""
 
     what: str
-    result: Literal["warn", "fail"]
+    """What was checked."""
+    result: Literal["ok", "warn", "fail"]
+    """`fail` if it has to be fixed, `warn` if it should be."""
     found: str
-    hint: str
+    """What was found."""
+    hint: str = ""
+    """How to fix it."""
 
 
 def since(seconds: int) -> str:

@@ -13,8 +13,9 @@ from fabfile.facts.containerd import Containerd, Plugin
 from fabfile.facts.versions import Versions
 from fabfile.host import Host, Pool
 from fabfile.output.answer import Answer
+from fabfile.pool.health.finding import Finding
 from fabfile.steps import findings_table, overview
-from fabfile.steps.status import Finding, checks
+from fabfile.steps.status import checks
 from tests.unit.pool.loops import NAME, machine, pool, state
 from tests.unit.steps.conftest import having
 

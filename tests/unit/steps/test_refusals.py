@@ -12,9 +12,9 @@ from fabfile.errors import Failed, Refused
 from fabfile.facts import Facts
 from fabfile.host import Host, Pool
 from fabfile.plan import Change, Step
+from fabfile.pool.health.finding import Finding
 from fabfile.steps import refusals
 from fabfile.steps.refusals import Refusal
-from fabfile.steps.status import Finding
 from tests.unit.fakes import Machine, looks_like, recorded
 from tests.unit.steps.conftest import having
 
