@@ -1,1 +1,10 @@
-"""The command line, and the executors behind inv and fab."""
+"""The command line, and the executors behind inv and fab.
+
+commandline   checks the command line before Invoke and Fabric do
+core_options  options in front of the first task
+parse_errors  mistakes that Invoke's parser finds, in our words
+task          the decorator `@task`
+inv_executor  runs tasks on this machine, for inv
+fab_executor  runs tasks on the selected hosts, for fab
+batches       which hosts begin together, and how many may fail
+"""

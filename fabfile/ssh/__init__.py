@@ -6,10 +6,12 @@ multiplex           a command over such a connection
 route               the way to a host, as a configuration of ssh
 transport           Paramiko's transport, with our options, keepalive and host key policy
 channel             a command on a host
+packets             reads and writes packets with fewer system calls than Paramiko
 connections         all connections of a run, with shared gateways
 config              what ~/.ssh/config sets
 identity            checks a private key file
-known_hosts         reads known_hosts files and verifies host keys
+known_hosts         verifies host keys by known_hosts files
+known_lines         the lines of a known_hosts file
 hostkeys            reads the keys of a host by key exchange
 recording           appends host keys to a known_hosts file
 failure             error messages for failed connections

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -117,6 +118,19 @@ def test_the_map_of_pools_names_every_room_once_and_in_order() -> None:
         if here.startswith("pool.") and other.startswith("pool."):
             above, below = (listed.index(name.removeprefix("pool.")) for name in (other, here))
             assert above < below, f"{here} imports {other}, which comes later on the map"
+
+
+def map_of(package: str) -> list[str]:
+    """The names in the map in a package's docstring, each of which is followed by what it is."""
+    text = ast.get_docstring(ast.parse((REPOSITORY / package / "__init__.py").read_text())) or ""
+    return re.findall(r"(?m)^ *(\w+) {2,}\S", text)
+
+
+@pytest.mark.parametrize("package", ["", "artefacts", "cli", "exchange", "output", "remote", "runs", "ssh"])
+def test_a_map_names_every_module_once(package: str) -> None:
+    directory = REPOSITORY / "fabfile" / package
+    modules = {path.stem for path in directory.iterdir() if not path.name.startswith("__")}
+    assert sorted(map_of(f"fabfile/{package}")) == sorted(modules)
 
 
 def test_nothing_imports_the_door() -> None:
