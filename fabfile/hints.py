@@ -88,11 +88,11 @@ def typed(task: str, options: Sequence[str]) -> Iterator[None]:
 
 def again(task: str, daemon: Daemon | str = "", name: str = "", *options: str) -> str:
     """Return the command that was typed, with additional options; for the other arguments see `command`."""
-    was, said = _typed.get()
-    said = [*said, *(each for each in options if each not in said)] if was == task else list(options)
-    if "--all" in said:  # the whole machine: neither one instance nor one pool
-        return shlex.join([*invocation().words, task, *said])
-    return command(task, daemon, name, *said)
+    was, flags = _typed.get()
+    flags = [*flags, *(each for each in options if each not in flags)] if was == task else list(options)
+    if "--all" in flags:  # the whole machine: neither one instance nor one pool
+        return shlex.join([*invocation().words, task, *flags])
+    return command(task, daemon, name, *flags)
 
 
 def invocation() -> Invocation:
@@ -118,13 +118,13 @@ def command(task: str, daemon: Daemon | str = "", name: str = "", *options: str 
     """
     reached = invocation()
     instance = daemon.instance if isinstance(daemon, Daemon) else daemon
-    said: list[str] = []
+    flags: list[str] = []
     if task not in WHOLE and instance != inventory.on_instance(reached.host).instance:
-        said += ["--instance", instance or DEFAULT]
+        flags += ["--instance", instance or DEFAULT]
     own = inventory.on_instance(reached.host, instance or DEFAULT).pool.dm_name
     if task in NAMED and name and (name != own or task in DESTROYS):
-        said += ["--name", name]
-    return shlex.join([*reached.words, task, *said, *map(str, options)])
+        flags += ["--name", name]
+    return shlex.join([*reached.words, task, *flags, *map(str, options)])
 
 
 def parts(hint: str, host: str) -> tuple[str, ...]:

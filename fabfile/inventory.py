@@ -42,7 +42,7 @@ class Inventory(msgspec.Struct, frozen=True):
     parallel: int
     hosts: dict[str, Host]
     groups: dict[str, list[str]]
-    said: dict[str, inventory_tables.Sources] = {}
+    origins: dict[str, inventory_tables.Sources] = {}
     """Host → sources of its settings; for the controller, which has no name, those of `defaults`."""
 
     @property
@@ -61,8 +61,8 @@ class Inventory(msgspec.Struct, frozen=True):
             hint = selection.lines(self.file, selection.EXAMPLE)
             raise Refused(f"{self.file} has no hosts", "at least one is needed", hint=hint)
         if not found:
-            asked = shown(",".join(names))
-            raise Refused(f"no hosts match {asked}", f"{self.file} has {len(self.hosts)} hosts")
+            requested = shown(",".join(names))
+            raise Refused(f"no hosts match {requested}", f"{self.file} has {len(self.hosts)} hosts")
         return found
 
 
@@ -133,8 +133,8 @@ def _inventory(file: Path, raw: dict[str, Any]) -> Inventory:
         for name, members in raw.get("groups", {}).items()
     }
     common = inventory_tables.sources(defaults, "defaults")
-    said = {"": common, **{name: {**common, **sources[name]} for name in of_hosts}}
-    inventory = Inventory(file, stock, parallel, hosts, groups, said)
+    origins = {"": common, **{name: {**common, **sources[name]} for name in of_hosts}}
+    inventory = Inventory(file, stock, parallel, hosts, groups, origins)
     _check(inventory)
     return inventory
 
@@ -166,10 +166,10 @@ def _check_values(file: Path, key: str, table: dict[str, Any]) -> None:
         for name, option in options(kind).items():
             texts = values.get(name, ())
             for text in [texts] if isinstance(texts, str) else texts if isinstance(texts, list) else []:
-                said = f"{file}: {where}.{name}"
-                option.refuse_text(text, said)
+                label = f"{file}: {where}.{name}"
+                option.refuse_text(text, label)
                 if option.check and (text or name in ("address", "labels")):
-                    option.check(text, said)
+                    option.check(text, label)
 
 
 def _cut(text: str) -> str:
@@ -286,15 +286,15 @@ def on_instance(host: Host, instance: str = "") -> Host:
     Raises:
         Refused: the name of the instance is invalid.
     """
-    own, asked = ("" if name == DEFAULT else name for name in (host.instance, instance))
-    name = asked if instance else own
+    own, requested = ("" if name == DEFAULT else name for name in (host.instance, instance))
+    name = requested if instance else own
     if name:
         check_instance(name)
     stock = Pool()
     named = Pool(name=f"{name}-pool", dir=f"{Daemon(name).root}/devmapper", vg=f"containerd-{name}") if name else stock
-    said = host.pool if name == own else stock
+    pool = host.pool if name == own else stock
     place = {
-        key: getattr(named if getattr(said, key) == getattr(stock, key) else said, key)
+        key: getattr(named if getattr(pool, key) == getattr(stock, key) else pool, key)
         for key in ("name", "dir", "vg", "lv", "devices", "volume", "volume_size")
     }
     return msgspec.structs.replace(host, instance=name, pool=msgspec.structs.replace(host.pool, **place))

@@ -200,8 +200,8 @@ def parse(text: str) -> Config:
         ConfigFile(path, problem="there is no such file") if path in missing else source(path, "\n".join(lines) + "\n")
         for path, lines in texts.items()
     )
-    said, wrong = _dumped("\n".join(dump))
-    return Config(sources, said if dump else None, digest, "\n".join([*problem, *wrong]), commands)
+    settings, wrong = _dumped("\n".join(dump))
+    return Config(sources, settings if dump else None, digest, "\n".join([*problem, *wrong]), commands)
 
 
 def _dumped(text: str) -> tuple[dict[str, str] | None, list[str]]:
@@ -246,9 +246,9 @@ def values(document: dict[str, Any]) -> dict[str, str]:
     """Return the settings in a document, by key of `KEYS`, as text."""
     found: dict[str, str] = {}
     for key, places in KEYS.items():
-        said = [value for place in places if (value := _at(document, place)) is not None]
-        if said:
-            found[key] = _text(said[0])
+        found_values = [value for place in places if (value := _at(document, place)) is not None]
+        if found_values:
+            found[key] = _text(found_values[0])
     return found
 
 

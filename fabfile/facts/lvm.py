@@ -190,11 +190,11 @@ def parse(text: str) -> Lvm | None:
     parts = volume_group.report("\n".join(report)) if report and not busy else []
     for pv in (pv for part in parts for pv in part.get("pv", [])):
         pv["pv_name"] = aliases.get(pv["pv_name"], pv["pv_name"])
-    asked = [part for part in parts if any(vg["vg_name"] == found["group"] for vg in part.get("vg", []))]
+    matching = [part for part in parts if any(vg["vg_name"] == found["group"] for vg in part.get("vg", []))]
     physical = {pv["pv_name"]: pv["vg_name"] for part in parts for pv in part.get("pv", [])}
     return Lvm(
         settings={key: value.strip('"') for key, value in settings.items()},
-        groups=tuple(map(volume_group.group, asked)),
+        groups=tuple(map(volume_group.group, matching)),
         every=tuple(volume_group.group(part) for part in parts if part.get("vg")),
         system=found["system"],
         seed=found["seed"],

@@ -73,14 +73,14 @@ def together(queries: Sequence[Query]) -> Query:
         return queries[0]
     values: dict[str, Any] = {}
     for field in Query.__struct_fields__:
-        asked = [getattr(query, field) for query in queries]
-        if field == "only" and not all(asked):
+        given = [getattr(query, field) for query in queries]
+        if field == "only" and not all(given):
             continue
-        if isinstance(asked[0], tuple):
-            values[field] = tuple(dict.fromkeys(each for all_of_one in asked for each in all_of_one))
+        if isinstance(given[0], tuple):
+            values[field] = tuple(dict.fromkeys(each for all_of_one in given for each in all_of_one))
             continue
-        said = set(asked) if field in ("pool", "dir", "instance", "bin_dir") else {each for each in asked if each}
-        if len(said) > 1:
-            raise ValueError(f"steps of one task ask about different hosts: {field} is {said}")
-        values[field] = said.pop() if said else asked[0]
+        distinct = set(given) if field in ("pool", "dir", "instance", "bin_dir") else {each for each in given if each}
+        if len(distinct) > 1:
+            raise ValueError(f"steps of one task ask about different hosts: {field} is {distinct}")
+        values[field] = distinct.pop() if distinct else given[0]
     return Query(**values)

@@ -170,13 +170,13 @@ def _exchange(
     stream: Stream, root: Entrance, body: bytes, data: Iterable[bytes] | None, limits: Limits, hear: Hear | None
 ) -> tuple[bytes, bytes, str]:
     """Become root, write the script and its data, and read both outputs to their ends; see `_read`."""
-    entered, *said = root.enter(stream)
+    entered, *early = root.enter(stream)
     pieces = itertools.chain([body], data or ()) if entered else ()
     try:
         late = _write(stream, pieces, limits)
         if not entered or data is not None:
             stream.end_input()
-        out, err, why = _read(stream, said, limits, hear)
+        out, err, why = _read(stream, early, limits, hear)
     except BaseException:  # we were interrupted; what runs there ends with the connection
         stream.cancel()
         raise
@@ -197,19 +197,19 @@ def _write(stream: Stream, pieces: Iterable[bytes], limits: Limits) -> str:
     return ""
 
 
-def _read(stream: Stream, said: Iterable[bytes], limits: Limits, hear: Hear | None) -> tuple[bytes, bytes, str]:
+def _read(stream: Stream, early: Iterable[bytes], limits: Limits, hear: Hear | None) -> tuple[bytes, bytes, str]:
     """Read both outputs of a script to their ends.
 
     Args:
         stream: the command.
-        said: what was read of each before.
+        early: what was read of each before.
         limits: limits of the script.
         hear: see `script`.
 
     Returns:
         Both outputs, and why the command was ended; empty: it ended by itself.
     """
-    got, why = [bytearray(part) for part in said], ""
+    got, why = [bytearray(part) for part in early], ""
     try:
         while not why and any(pieces := stream.read(PIECE, limits.end - monotonic())):
             for part, piece in zip(got, pieces, strict=True):

@@ -119,8 +119,8 @@ def stage(c: Context, source: Path, name: str) -> str:
     with activity.doing(transfer.__str__):
         result = execution.script(c, script, data=_pieces(source, transfer), limit=60 + size / RATE)
     if result.exited:
-        said = result.stdout + result.stderr
-        raise Failed(f"could not upload {name} to the host", said, hint=_uploadable(said))
+        output = result.stdout + result.stderr
+        raise Failed(f"could not upload {name} to the host", output, hint=_uploadable(output))
     path = result.stdout.strip()
     if not STAGED.fullmatch(path):
         hint = "see what this prints on the host: mktemp -du /var/tmp/containerd-devmapper.XXXXXXXXXX"
@@ -128,11 +128,11 @@ def stage(c: Context, source: Path, name: str) -> str:
     return path
 
 
-def _uploadable(said: str) -> str:
+def _uploadable(output: str) -> str:
     """Return the hint for an upload that failed, depending on the error that the host printed."""
-    if "Read-only file system" in said:
+    if "Read-only file system" in output:
         return "make /var/tmp writable, then run it again"
-    if "others may rename" in said:
+    if "others may rename" in output:
         return "chmod 1777 /var/tmp, then run it again"
     return "is there room in /var/tmp? df -h /var/tmp; then run it again"
 

@@ -53,15 +53,15 @@ class Connections:
         Raises:
             Refused: see `config.applied`.
         """
-        host = config.applied(host, self._said(host.name), self.config)
+        host = config.applied(host, self._set_by_inventory(host.name), self.config)
         if limit := self.config.connect_kwargs.get("timeout"):  # where Fabric keeps the value of -t
             host = msgspec.structs.replace(host, connect_timeout=limit)
         return Machine(host, self.config, self._gateway(host.gateway), hops=self._hop, known=known)
 
-    def _said(self, name: str) -> set[str]:
+    def _set_by_inventory(self, name: str) -> set[str]:
         """Return the keys of a host that hosts.toml or `user@host:port` sets; ~/.ssh/config does not override those."""
         hosts = self.inventory.hosts
-        return {*self.inventory.said.get(listed(hosts, name), ()), *typed(hosts, name)}
+        return {*self.inventory.origins.get(listed(hosts, name), ()), *typed(hosts, name)}
 
     def _gateway(self, name: str) -> Machine | None:
         """Return the shared connection to a gateway, by its name in the inventory; None: there is no gateway."""

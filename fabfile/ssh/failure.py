@@ -67,17 +67,17 @@ class NoKey(Exception):
         self.file, self.why = file, why
 
 
-def turned_away(error: Exception, said: Sequence[str]) -> bool:
+def turned_away(error: Exception, banner: Sequence[str]) -> bool:
     """Return whether a host ended the connection before any login, for a reason that may be gone at the next attempt.
 
     Args:
         error: the error of the connection.
-        said: the lines that the host sent instead of SSH's first one.
+        banner: the lines that the host sent instead of SSH's first one.
     """
     if late(error):
         return False
-    if said:
-        return any(words in said[-1] for words in AWAY)
+    if banner:
+        return any(words in banner[-1] for words in AWAY)
     closed = any(isinstance(each, (EOFError, ConnectionResetError)) for each in (error, error.__context__))
     return closed or str(error) == NO_BANNER
 
@@ -93,13 +93,13 @@ def _word(path: str) -> str:
     return f"{home}{slash}{quote(rest)}" if home == "~" and rest else quote(path)
 
 
-def unreachable(machine: Machine, error: Exception, said: Sequence[str] = ()) -> Unreachable:
+def unreachable(machine: Machine, error: Exception, banner: Sequence[str] = ()) -> Unreachable:
     """Return the error to show for a failed connection.
 
     Args:
         machine: the connection that failed.
         error: why it failed.
-        said: the lines that the host sent instead of SSH's first one.
+        banner: the lines that the host sent instead of SSH's first one.
     """
     host, port = machine.host, machine.port
     way = f", on the way to {machine.host_entry.name}" if machine.hop else ""
@@ -123,11 +123,11 @@ def unreachable(machine: Machine, error: Exception, said: Sequence[str] = ()) ->
     if isinstance(error, NoValidConnectionsError):
         error = next(iter(error.errors.values()))
     try_by_hand = f"see what answers there: ssh -v -p {port} {machine.user}@{host}"
-    if turned_away(error, said):
-        what = f"says {said[-1]!r} and closes" if said else "closes"
+    if turned_away(error, banner):
+        what = f"says {banner[-1]!r} and closes" if banner else "closes"
         return Unreachable(f"{where}: cannot connect", f"it {what} the connection, {TRIES} times", hint=try_by_hand)
-    if said or str(error).startswith(NO_BANNER):
-        what = f"it says {said[0][:100]!r}" if said else str(error).removeprefix(NO_BANNER)
+    if banner or str(error).startswith(NO_BANNER):
+        what = f"it says {banner[0][:100]!r}" if banner else str(error).removeprefix(NO_BANNER)
         return Unreachable(f"{where}: cannot connect", f"this is not SSH: {what}", hint=try_by_hand)
     return Unreachable(f"{where}: cannot connect", str(error) or type(error).__name__, hint=UP)
 

@@ -45,27 +45,29 @@ def folded(found: Mapping[str, Iterable[Finding]], width: int) -> list[str]:
                 same.setdefault(key, {}).setdefault(each.found, []).append(host)
     # `fail` comes before `warn`.
     ordered = sorted(same.items(), key=lambda each: (each[0][0], -len(_hosts(each[1]))))
-    return [line for key, said in ordered for line in _lines(key, said, width)]
+    return [line for key, hosts_by_text in ordered for line in _lines(key, hosts_by_text, width)]
 
 
-def _hosts(said: Mapping[str, Sequence[str]]) -> list[str]:
+def _hosts(hosts_by_text: Mapping[str, Sequence[str]]) -> list[str]:
     """Return all hosts that have a finding, each once."""
-    return list(dict.fromkeys(host for hosts in said.values() for host in hosts))
+    return list(dict.fromkeys(host for hosts in hosts_by_text.values() for host in hosts))
 
 
-def _lines(same: Same, said: Mapping[str, Sequence[str]], width: int) -> list[str]:
+def _lines(same: Same, hosts_by_text: Mapping[str, Sequence[str]], width: int) -> list[str]:
     """Return the lines of a finding.
 
     Args:
         same: what the finding has in common on all hosts.
-        said: what was found → the hosts on which it was found.
+        hosts_by_text: what was found → the hosts on which it was found.
         width: columns at which lines are wrapped.
     """
     result, what, hint = same
     lines: list[str] = []
-    for text, hosts in sorted(said.items(), key=lambda each: -len(each[1])):
+    for text, hosts in sorted(hosts_by_text.items(), key=lambda each: -len(each[1])):
         first = " " * BEHIND if lines else f"{result:5} {what:22} "
         lines += textwrap.wrap(first + printable(text), width, subsequent_indent=" " * BEHIND)
         which = BETWEEN.sub(", ", host_comparison.counted(hosts))
         lines += textwrap.wrap(" " * BEHIND + which, width, subsequent_indent=" " * BEHIND, break_long_words=False)
-    return [*lines, f"      → {hints.joined(hint, host_comparison.names(_hosts(said)))}"] if any(hint) else lines
+    return (
+        [*lines, f"      → {hints.joined(hint, host_comparison.names(_hosts(hosts_by_text)))}"] if any(hint) else lines
+    )

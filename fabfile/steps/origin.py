@@ -37,14 +37,14 @@ def settings(host: Host, known: inventory.Inventory) -> list[Setting]:
         known: the inventory.
     """
     name = selection.listed(known.hosts, host.name)
-    said, own = known.said.get(name, {}), known.hosts.get(name, known.defaults)
+    origins, own = known.origins.get(name, {}), known.hosts.get(name, known.defaults)
     typed, used = selection.typed(known.hosts, host.name), inventory.on_instance(host)
     found = []
     for kind, before in ((Host, ""), (Pool, "pool.")):
         asked, given = (host, used) if kind is Host else (host.pool, used.pool)
         for name in options(kind):
             key, value = f"{before}{name}", getattr(given, name)
-            source = said.get(key, BUILT_IN)
+            source = origins.get(key, BUILT_IN)
             if getattr(asked, name) != value:
                 source = f"instance {used.instance}"
             elif name in ADDRESS and kind is Host and host.name:

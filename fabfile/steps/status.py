@@ -129,8 +129,8 @@ def _refused(refused: list[refusals.Refusal], found: list[Finding]) -> list[Find
     for one in refused:
         lines = one.details.splitlines() or [one.what]
         if not all(any(line in text or text in line for text in shown) for line in lines):
-            said = "; ".join([one.what, *one.details.splitlines()])
-            rows.append(Finding("deploy", "fail", f"would be refused: {said}", one.hint))
+            reason = "; ".join([one.what, *one.details.splitlines()])
+            rows.append(Finding("deploy", "fail", f"would be refused: {reason}", one.hint))
     return rows
 
 
@@ -208,10 +208,10 @@ def _plugin(host: Host, have: Facts) -> Finding:
 
 def _proof(host: Host, have: Facts) -> list[Finding]:
     """Check whether containerd could make a snapshot while facts were gathered, if that was tried."""
-    said = have.proof
-    if said is None:
+    error = have.proof
+    if error is None:
         return []
-    return [_check("a snapshot", not said, "made and removed again", said, smoke.unproved(said, host))]
+    return [_check("a snapshot", not error, "made and removed again", error, smoke.unproved(error, host))]
 
 
 def of_pool(host: Host, have: Facts) -> list[Finding]:

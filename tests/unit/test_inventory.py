@@ -214,7 +214,7 @@ def test_the_gateway_of_all_hosts_has_none_itself() -> None:
     paths.inventory().write_text('[defaults]\ngateway = "gw"\n[hosts.gw]\n[hosts.a]\n[hosts.b]\ngateway = ""\n')
     known = inventory.load()
     assert {name: host.gateway for name, host in known.hosts.items()} == {"gw": "", "a": "gw", "b": ""}
-    assert [known.said[name]["gateway"] for name in ("gw", "a", "b")] == ["default", "defaults", "hosts.b"]
+    assert [known.origins[name]["gateway"] for name in ("gw", "a", "b")] == ["default", "defaults", "hosts.b"]
 
 
 def test_a_ring_through_the_gateway_of_all_hosts_says_how_to_end_it() -> None:

@@ -90,11 +90,11 @@ def _unseen(have: Facts, name: str, recorded: LvmRecord) -> Finding:
             return Finding("pool in LVM", "fail", f"{then} is now called {now or now_group}", " && ".join(back))
     if unseen := hidden(have, recorded):
         return Finding("pool in LVM", "fail", *hiding(lvm.settings, unseen, group))
-    said = f": {lvm.said[-1]}" if lvm.said else ""
+    message = f": {lvm.said[-1]}" if lvm.said else ""
     what = f"the volume group {group}" if lvm.group is None else then
     reset = hints.command("pool.reset", owner(recorded), name, "--yes")
     disks = " ".join(recorded.disks)
-    found = f"LVM knows no {what.removeprefix('the ')}{said}" + (f"; it was made on {disks}" if disks else "")
+    found = f"LVM knows no {what.removeprefix('the ')}{message}" + (f"; it was made on {disks}" if disks else "")
     if not have.pool.enabled:
         finish = rerun.command(name, recorded)
         return Finding(GONE, "fail", f"{found}; its creation was interrupted", f"{finish}; or {reset}")
@@ -190,10 +190,10 @@ def _settings(lvm: Lvm, recorded: LvmRecord, volume: LogicalVolume) -> list[Find
 def _strings(value: str) -> list[str]:
     """Parse a list of lvm.conf, `["a","b"]`, or a single string."""
     try:
-        said = json.loads(value)
+        values = json.loads(value)
     except ValueError:
         return [value]
-    return [str(one) for one in said] if isinstance(said, list) else [str(said)]
+    return [str(one) for one in values] if isinstance(values, list) else [str(values)]
 
 
 def thins(have: Facts, recorded: Record) -> list[LogicalVolume]:

@@ -18,18 +18,18 @@ from fabfile.pool.ownership import owner
 from fabfile.shell import words
 
 
-def step(host: Host, asked: Growth) -> Step:
+def step(host: Host, growth: Growth) -> Step:
     """The step that enlarges a loop pool to at least the requested sizes.
 
     Args:
         host: the machine, with the pool that is meant.
-        asked: the requested growth.
+        growth: the requested growth.
 
     Raises:
         Refused: no size is given, a size is not valid, or disks are given.
     """
-    name, size, meta_size = host.pool.dm_name, asked.size, asked.meta_size
-    if asked.devices or asked.wipes:
+    name, size, meta_size = host.pool.dm_name, growth.size, growth.meta_size
+    if growth.devices or growth.wipes:
         raise Refused(
             f"the pool {name} is not a direct pool, and takes no --device", hint="give the new size: --size 200G"
         )
@@ -61,9 +61,9 @@ def plan(have: Facts, name: str, data: int, meta: int) -> list[Change]:
     limits.refuse_growth(have.pool, owner(recorded), name, units.unit(name))
     if not have.pool.data or not have.pool.meta:
         raise Refused(f"the files of the pool {name} are gone", f"{recorded.data}, {recorded.meta}")
-    asked, asked_meta = recorded.asked_bytes, recorded.asked_meta_bytes
-    _refuse_less("data", data, have.pool.data.size, asked)
-    _refuse_less("metadata", meta, have.pool.meta.size, asked_meta)
+    recorded_sizes, recorded_meta_sizes = recorded.asked_bytes, recorded.asked_meta_bytes
+    _refuse_less("data", data, have.pool.data.size, recorded_sizes)
+    _refuse_less("metadata", meta, have.pool.meta.size, recorded_meta_sizes)
     # The metadata size is recorded as well, so that hosts.toml may state the data size alone and have it computed.
     meta = meta or (limits.metadata_size(data, recorded.block) if data else 0)
     plan: list[Change] = []
@@ -76,12 +76,12 @@ def plan(have: Facts, name: str, data: int, meta: int) -> list[Change]:
         )
         _refuse_metadata_room(have.pool, meta)
         plan.append(Command(why or "finish growing", words(units.SCRIPT, "grow", name, data, meta)))
-    return [*plan, *files.grown(have, name, recorded, data or asked[-1], meta or asked_meta[-1])]
+    return [*plan, *files.grown(have, name, recorded, data or recorded_sizes[-1], meta or recorded_meta_sizes[-1])]
 
 
-def _refuse_less(what: str, wanted: int, now: int, asked: tuple[int, ...]) -> None:
+def _refuse_less(what: str, wanted: int, now: int, recorded_sizes: tuple[int, ...]) -> None:
     # The pool may have grown beyond the size requested last; repeating that request is not one to shrink.
-    if wanted and wanted < now and wanted != asked[-1]:
+    if wanted and wanted < now and wanted != recorded_sizes[-1]:
         raise Refused(
             f"a pool's {what} cannot shrink",
             f"it has {sizes.show(now)}, requested: {sizes.show(wanted)}",

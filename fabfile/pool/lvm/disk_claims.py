@@ -81,9 +81,9 @@ def more(
         Refused: a disk is not empty and unused.
     """
     seen = {disk.asked: disk for disk in have.disks}
-    asked = [seen[path] for path in devices]
-    _refuse_wipes([seen[path] for path in wipes], asked)
-    new = [disk for disk in asked if not _within(disk, now)]
+    requested = [seen[path] for path in devices]
+    _refuse_wipes([seen[path] for path in wipes], requested)
+    new = [disk for disk in requested if not _within(disk, now)]
     _refuse_unfit(have, new, {seen[path].real for path in wipes}, recorded)
     return new
 

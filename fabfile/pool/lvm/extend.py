@@ -22,26 +22,26 @@ from fabfile.pool.safety import disk_checks
 from fabfile.shell import words
 
 
-def step(host: Host, asked: Growth) -> Step:
+def step(host: Host, growth: Growth) -> Step:
     """The step that enlarges a direct pool to the requested sizes.
 
     Args:
         host: the machine, with the pool that is meant.
-        asked: the requested growth.
+        growth: the requested growth.
 
     Raises:
         Refused: neither a size nor a device is given, or one of them is not valid.
     """
-    devices, wipes = asked.devices, asked.wipes
-    if not (asked.size or asked.meta_size or devices):
+    devices, wipes = growth.devices, growth.wipes
+    if not (growth.size or growth.meta_size or devices):
         raise Refused(
             "pool.grow: no size is given",
             hint="give the new size: --size 200G, or --meta-size 1G, or another --device DEV",
         )
     for path in (*devices, *wipes):
         disk_checks.check_path(path, "device")
-    data = limits.data_size(asked.size, limits.BLOCK_STEP) if asked.size else 0
-    meta = limits.explicit_metadata(asked.meta_size) if asked.meta_size else 0
+    data = limits.data_size(growth.size, limits.BLOCK_STEP) if growth.size else 0
+    meta = limits.explicit_metadata(growth.meta_size) if growth.meta_size else 0
     inspected = tuple(dict.fromkeys((*devices, *wipes)))
     query = about(host, files=units.paths(host.pool.dm_name), devices=inspected, only=POOL)
     return Step("pool.grow", lambda have: plan(have, host.pool, devices, wipes, data, meta), query)
@@ -159,16 +159,16 @@ def _larger(what: str, flag: str, wanted: int, now: int, path: str, extent: int)
     """The change, if any, from `now` to `wanted` extents of `extent` bytes each."""
     if not wanted or wanted == now:
         return []
-    has, asked = sizes.show(now * extent), sizes.show(wanted * extent)
+    has, wants = sizes.show(now * extent), sizes.show(wanted * extent)
     if wanted < now:
         raise Refused(
             f"a pool's {what} cannot shrink",
-            f"it has {has}, requested: {asked}",
+            f"it has {has}, requested: {wants}",
             hint="create another, smaller pool, move what is needed, and remove this one",
         )
     # LVM reports an error if the size does not change.
     size = str(wanted) if flag == "-l" else f"{wanted * extent // 1024}K"
-    return [Command(f"{what} {has} → {asked}", words("lvextend", "-y", flag, size, path))]
+    return [Command(f"{what} {has} → {wants}", words("lvextend", "-y", flag, size, path))]
 
 
 def _refuse_room(now: VolumeGroup, free: int, data: int, meta: int) -> None:

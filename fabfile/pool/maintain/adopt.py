@@ -47,12 +47,12 @@ def used(have: Facts, daemon: Daemon) -> tuple[str, str, str]:
 
     They are what containerd itself reports or, if it is not installed, what its configuration file says.
     """
-    now, said = have.instances.configs.get(daemon.config_path), have.config.dump or {}
+    now, dump = have.instances.configs.get(daemon.config_path), have.config.dump or {}
     if now is None:
         return "", "", ""
-    root = said.get("root") or now.root or daemon.root
-    place = said.get("root_path") or now.pool_root or f"{root}/io.containerd.snapshotter.v1.devmapper"
-    return said.get("pool_name") or now.pool, place.rstrip("/"), said.get("base_image_size") or now.base_image_size
+    root = dump.get("root") or now.root or daemon.root
+    place = dump.get("root_path") or now.pool_root or f"{root}/io.containerd.snapshotter.v1.devmapper"
+    return dump.get("pool_name") or now.pool, place.rstrip("/"), dump.get("base_image_size") or now.base_image_size
 
 
 def doubts(have: Facts, name: str, dir: str, daemon: Daemon) -> list[str]:
@@ -176,17 +176,17 @@ def _found(c: Context, host: Host, name: str) -> tuple[Pool, Query, Facts, list[
     query = msgspec.structs.replace(query, pool=name, dir=dir)
     have = gather(c, query)
     pool, table = have.pool, have.pool.table
-    said = msgspec.structs.replace(host.pool, variant="loop", name=name, dir=dir, volume="", volume_size="")
+    settings = msgspec.structs.replace(host.pool, variant="loop", name=name, dir=dir, volume="", volume_size="")
     if table and pool.data and pool.meta and not doubts(have, name, dir, host.daemon):
-        said = msgspec.structs.replace(
-            said, size=sizes.exact(pool.data.size), meta_size=sizes.exact(pool.meta.size),
+        settings = msgspec.structs.replace(
+            settings, size=sizes.exact(pool.data.size), meta_size=sizes.exact(pool.meta.size),
             block_size=sizes.exact(table.block_sectors * sizes.SECTOR), when_full=table.when_full,
-            base_image_size=used(have, host.daemon)[2] or said.base_image_size,
+            base_image_size=used(have, host.daemon)[2] or settings.base_image_size,
         )  # fmt: skip
     elsewhere = target.sh(
         c, f"name={quote(name)}{ELSEWHERE}", "looking for what else brings the pool up", read_only=True
     )
-    return said, query, have, elsewhere.splitlines()
+    return settings, query, have, elsewhere.splitlines()
 
 
 def refuse_unknown(c: Context, pool: InspectedPool) -> None:
@@ -218,20 +218,20 @@ def adopt_pool(c: Context, name: str, instance: str) -> list[Outcome]:
         Refused: something about the pool cannot be proved.
     """
     host = inventory.of(c, instance)
-    said, query, have, elsewhere = _found(c, host, name)
+    settings, query, have, elsewhere = _found(c, host, name)
     want = spec.wanted(
-        name=said.name, dir=said.dir, size=said.size, meta_size=said.meta_size, block_size=said.block_size,
-        threshold=said.threshold, percent=said.percent, max_size=said.max_size, when_full=said.when_full,
+        name=settings.name, dir=settings.dir, size=settings.size, meta_size=settings.meta_size, block_size=settings.block_size,
+        threshold=settings.threshold, percent=settings.percent, max_size=settings.max_size, when_full=settings.when_full,
         instance=host.instance,
     )  # fmt: skip
     paths = (*units.paths(want.name), host.daemon.drop_in_path)
-    asked = msgspec.structs.replace(query, files=paths)
-    step = Step(TASK, lambda have: plan(have, want, host.daemon, elsewhere), asked)
+    adopt_query = msgspec.structs.replace(query, files=paths)
+    step = Step(TASK, lambda have: plan(have, want, host.daemon, elsewhere), adopt_query)
     if want.name not in have.instances.pools and not target.is_dry(c):
-        gathered = gather(c, asked)
+        gathered = gather(c, adopt_query)
         step.plan(gathered)
         record = files.record(gathered, want)
         refuse_unknown(c, InspectedPool(want.name, host.daemon, record, want.dir, query, gathered))
-    outcomes = converge(c, [step, usable.step(msgspec.structs.replace(host, pool=said))])
-    direct_pool.advise(host.pool, said, KEYS)
+    outcomes = converge(c, [step, usable.step(msgspec.structs.replace(host, pool=settings))])
+    direct_pool.advise(host.pool, settings, KEYS)
     return outcomes
