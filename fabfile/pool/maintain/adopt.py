@@ -220,8 +220,9 @@ def adopt_pool(c: Context, name: str, instance: str) -> list[Outcome]:
     host = inventory.of(c, instance)
     settings, query, have, elsewhere = _found(c, host, name)
     want = spec.wanted(
-        name=settings.name, dir=settings.dir, size=settings.size, meta_size=settings.meta_size, block_size=settings.block_size,
-        threshold=settings.threshold, percent=settings.percent, max_size=settings.max_size, when_full=settings.when_full,
+        name=settings.name, dir=settings.dir, size=settings.size, meta_size=settings.meta_size,
+        block_size=settings.block_size, threshold=settings.threshold, percent=settings.percent,
+        max_size=settings.max_size, when_full=settings.when_full,
         instance=host.instance,
     )  # fmt: skip
     paths = (*units.paths(want.name), host.daemon.drop_in_path)
