@@ -86,8 +86,8 @@ class Task(invoke.Task[Any]):
         diff: whether the task has --diff.
         read_only: whether the task never changes anything.
         here: whether the task concerns the controller only: inv has it, and fab does not.
-        together: `module:name` of the function that shows its answers of several hosts, see `fleet_answers.View`; empty:
-            each is shown by itself.
+        together: `module:name` of the function that shows its answers of several hosts, see `fleet_answers.View`;
+            empty: each is shown by itself.
         record: whether a run of it leaves a record, see `recorded_by`.
     """
 
