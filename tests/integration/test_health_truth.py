@@ -71,6 +71,29 @@ def test_a_suspended_pool(machine: Machine, options: list[str]) -> None:
     well(machine)
 
 
+def test_a_suspended_device_of_others(machine: Machine) -> None:
+    """LVM would wait for it for ever, and so would whatever reads it."""
+    machine.ssh("dmsetup create other --table '0 204800 zero' && dmsetup suspend other")
+    said, hint = told(machine, "doctor", "--instance", "two")
+    assert "LVM cannot be queried while other is suspended" in said
+    said = machine.fab("pool.disks")
+    assert said.count("it cannot be queried while other is suspended") >= 1
+    assert "volume groups are not listed: LVM cannot be queried while other is suspended" in said
+    volume = ["--name", "on-lv", "--dir", "/srv/on-lv", "--volume", "containerd-two/x", "--volume-size", "64M"]
+    assert told(machine, "pool.loop", *volume, code=2)[1] == hint
+    machine.ssh(f"{hint} && dmsetup remove other")
+    well(machine)
+
+
+def test_a_command_of_lvm_that_holds_a_lock(machine: Machine) -> None:
+    machine.ssh("systemd-run -q --unit=holder flock /run/lock/lvm/V_containerd-two sleep 600")
+    said, hint = told(machine, "pool.check", "--instance", "two", code=2)
+    assert "LVM did not answer within 60 s" in said and "lslocks" in hint
+    assert "/run/lock/lvm/V_containerd-two" in machine.ssh("lslocks | grep /lvm/")
+    machine.ssh("systemctl stop holder")
+    well(machine)
+
+
 def test_a_pool_that_accepts_no_writes(machine: Machine) -> None:
     """N11: deploy found nothing to do."""
     machine.ssh(f"""set -e

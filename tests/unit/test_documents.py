@@ -78,5 +78,5 @@ def test_the_glossary_binds_the_pages_and_help() -> None:
     assert {name: found[0] for name, text in texts.items() if (found := AVOIDED.search(text))} == {}
 
 
-OTHERS = {"--keep", "--machine", "--suite", "--zero", "--runc-root", "--ask", "--parse"}
+OTHERS = {"--keep", "--machine", "--own-containerd", "--suite", "--zero", "--runc-root", "--ask", "--parse"}
 """Options of other programs, and of nox's sessions."""

@@ -71,7 +71,7 @@ def test_a_name_that_no_path_carries_is_refused(name: str) -> None:
         check_instance(name)
 
 
-@pytest.mark.parametrize("name", ["config_path", "devmapper"])
+@pytest.mark.parametrize("name", ["config", "devmapper"])
 def test_a_name_whose_paths_belong_to_something_else_is_refused(name: str) -> None:
     with pytest.raises(Refused, match="is taken"):
         check_instance(name)
