@@ -81,6 +81,16 @@ def test_a_group_that_existed_before_or_has_other_volumes_stays() -> None:
     assert "/dev/vdb" not in scripts(plan_told(have, OWN_GROUP="no", PV_UUIDS=""))
 
 
+def test_a_group_with_a_disk_that_its_owner_added_stays() -> None:
+    have = groups.with_group(with_disk(groups.made()), devices=("/dev/vdb", "/dev/vdz"))
+    assert have.lvm
+    uuids = have.lvm.uuids | {"/dev/vdz": "theirs"}
+    have = msgspec.structs.replace(have, lvm=msgspec.structs.replace(have.lvm, uuids=uuids))
+    done = scripts(plan_told(have))
+    assert "remove_lv containerd/thinpool" in done and "remove_vg" not in done
+    assert f"leave_vg containerd group-uuid /dev/vdb {groups.PV}" in done and "/dev/vdz" not in done
+
+
 @pytest.mark.parametrize(
     ("key", "deed"), [("PV_UUIDS", "blank_pv"), ("LV_UUID", "remove_lv"), ("VG_UUID", "remove_vg")]
 )

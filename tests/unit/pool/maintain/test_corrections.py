@@ -165,6 +165,14 @@ def test_a_faulty_entry_with_an_intact_device_is_marked_good() -> None:
     assert not orphans(again, running=False).count
 
 
+def test_of_two_entries_with_one_id_none_is_marked_good() -> None:
+    """Both would be activated on one device, and write over each other."""
+    seen, files = compared({2}, [entry(1, 2, "Faulty"), entry(2, 2, "Faulty")], [snapshot(1), snapshot(2)])
+    todo = corrections(seen, files, orphans(seen, running=False))
+    after = thin_devices.database(todo.files.pool or files.pool or b"")
+    assert "Deactivated" not in {one.state for one in after.values()}
+
+
 def test_a_faulty_entry_without_blocks_or_with_an_incomplete_device_is_lost() -> None:
     first = Snapshot(1, "default/1/key", "Active", "")
     for ids, there in (({2}, snapshot(1)), ({1, 2}, first)):
