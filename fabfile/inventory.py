@@ -202,10 +202,8 @@ def _convert(file: Path, key: str, value: Any, kind: Any) -> Any:
 
 def _quote(key: str, value: Any) -> str:
     """Return how to write a host name with dots, if the key seems to be one: TOML reads it as nested tables."""
-    inventory_tables = (
-        [name for name, inner in value.items() if isinstance(inner, dict)] if isinstance(value, dict) else []
-    )
-    dotted = key.startswith("hosts.") and set(inventory_tables) - {"pool"}
+    tables = [name for name, inner in value.items() if isinstance(inner, dict)] if isinstance(value, dict) else []
+    dotted = key.startswith("hosts.") and set(tables) - {"pool"}
     return 'a name with dots is written in quotes: [hosts."192.0.2.1"]' if dotted else ""
 
 

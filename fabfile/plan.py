@@ -57,7 +57,7 @@ class Upload(msgspec.Struct, frozen=True, tag="upload"):
     """Upload `source`, verify its digest there, and run `script` with its path as $1."""
 
     why: str
-    source: Any  # a Source; msgspec needs a concrete type here
+    source: Any  # an UploadSource; msgspec needs a concrete type here
     script: str
 
 

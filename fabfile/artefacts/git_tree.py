@@ -134,9 +134,8 @@ def _tree(folder: dict[bytes, Any]) -> str:
     for name, found in folder.items():
         mode, digest = (FOLDER, _tree(found)) if isinstance(found, dict) else found
         # git sorts a directory as if its name ended with a slash
-        lines.append(
-            (name + b"/" if mode == FOLDER else name, mode.encode() + b" " + name + b"\0" + bytes.fromhex(digest))
-        )
+        key = name + b"/" if mode == FOLDER else name
+        lines.append((key, mode.encode() + b" " + name + b"\0" + bytes.fromhex(digest)))
     return object_id("tree", b"".join(line for _, line in sorted(lines)))
 
 

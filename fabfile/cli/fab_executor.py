@@ -131,7 +131,7 @@ class Executor(FabricExecutor):
         Args:
             parallel: number of hosts at a time, unless --parallel was given.
             hosts: the hosts.
-            do: runs the tasks on a host, if the gate lets it begin.
+            do: runs the tasks on a host, if the failure limit lets it begin.
         """
         parallel = int(self._option("parallel") or parallel)
         sizes, most = self._option("batches"), self._option("max-fail")

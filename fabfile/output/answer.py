@@ -1,6 +1,6 @@
-"""The answer of a task: printed at once, or, with several hosts, kept until all of them have answered.
+"""The answer of a task: printed at once, or, with several hosts, collected until all of them have answered.
 
-`fleet_answers` prints the answers that were kept.
+`fleet_answers` prints the answers that were collected.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _collected: ContextVar[Answer | None] = ContextVar("collected", default=None)
 
 @contextmanager
 def collected() -> Iterator[Answer]:
-    """Keep the answers of this thread within this context, instead of printing them."""
+    """Collect the answers of this thread within this context, instead of printing them."""
     answer = Answer()
     token = _collected.set(answer)
     try:
@@ -43,7 +43,7 @@ def collected() -> Iterator[Answer]:
 
 
 def is_collected() -> bool:
-    """Return whether this thread's answers are kept, to be shown together with those of other hosts."""
+    """Return whether this thread's answers are collected, to be shown together with those of other hosts."""
     return _collected.get() is not None
 
 

@@ -21,7 +21,7 @@ LEAST = 40
 
 
 class Together:
-    """The answers of several hosts to the tasks of a command line; with a single host, nothing is kept.
+    """The answers of several hosts to the tasks of a command line; with a single host, nothing is collected.
 
     Args:
         calls: Invoke's calls of the tasks.
@@ -36,7 +36,7 @@ class Together:
 
     @contextmanager
     def of(self, number: int, host: str) -> Iterator[None]:
-        """Keep the answer of a task that this thread runs within this context, if it is to be shown together.
+        """Collect the answer of a task that this thread runs within this context, if it is to be shown together.
 
         Args:
             number: number of the task on the command line, from 0.
@@ -49,7 +49,7 @@ class Together:
             task.answers[host] = mine
 
     def show(self) -> None:
-        """Print all answers that were kept, and which hosts did not answer."""
+        """Print all answers that were collected, and which hosts did not answer."""
         for task in self._tasks:
             answers = {host: task.answers[host] for host in self._hosts if host in task.answers}
             if task.view and answers and (task.is_plan or not console.has_document()):

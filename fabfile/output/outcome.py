@@ -228,9 +228,8 @@ def explained(error: Exception, *, remote: bool = False) -> tuple[Status, Troubl
         error = Failed("the connection was lost", str(error), hint="run it again")
     if isinstance(error, Problem):
         status: Status = next((status for kind, status in KINDS.items() if isinstance(error, kind)), "failed")
-        told = (
-            isinstance(error, Found) and answer.is_collected()
-        )  # its answer follows, together with those of other hosts
+        # If it is collected, its answer follows, together with those of other hosts.
+        told = isinstance(error, Found) and answer.is_collected()
         return status, Trouble(error.what, error.details, error.hint), "" if told else str(error)
     if isinstance(error, Exit):
         return "failed", Trouble(str(error)), str(error)

@@ -49,9 +49,9 @@ def paths(name: str) -> tuple[str, ...]:
     return conf(name), SCRIPT, MODULES, unit_path(name), *monitor_paths(name)
 
 
-def kept_by(record: Record, name: str) -> tuple[str, ...]:
+def kept_by(made: Record, name: str) -> tuple[str, ...]:
     """Paths of the files that a pool needs at the next boot; a direct pool has no monitor, as dmeventd watches it."""
-    monitors = monitor_paths(name) if record.monitored else ()
+    monitors = monitor_paths(name) if made.monitored else ()
     return conf(name), SCRIPT, MODULES, unit_path(name), *monitors
 
 

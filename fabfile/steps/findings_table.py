@@ -68,6 +68,5 @@ def _lines(same: Same, hosts_by_text: Mapping[str, Sequence[str]], width: int) -
         lines += textwrap.wrap(first + printable(text), width, subsequent_indent=" " * BEHIND)
         which = BETWEEN.sub(", ", host_comparison.counted(hosts))
         lines += textwrap.wrap(" " * BEHIND + which, width, subsequent_indent=" " * BEHIND, break_long_words=False)
-    return (
-        [*lines, f"      → {hints.joined(hint, host_comparison.names(_hosts(hosts_by_text)))}"] if any(hint) else lines
-    )
+    every = host_comparison.names(_hosts(hosts_by_text))
+    return [*lines, f"      → {hints.joined(hint, every)}"] if any(hint) else lines

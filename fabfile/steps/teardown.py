@@ -60,20 +60,13 @@ def _config(have: Facts, daemon: Daemon) -> list[Change]:
     if now is None:
         return []
     text = settings.cleared(now.content)
+    config = daemon.config_path
     if text is not None:
-        return file(
-            have, "remove the keys that deploy added to the configuration", daemon.config_path, text, mode=now.mode
-        )
-    remove, original = (
-        words("rm", "-f", daemon.config_path, f"{daemon.config_path}.bak"),
-        f"{daemon.config_path}{settings.ORIGINAL}",
-    )
+        return file(have, "remove the keys that deploy added to the configuration", config, text, mode=now.mode)
+    remove, original = words("rm", "-f", config, f"{config}.bak"), f"{config}{settings.ORIGINAL}"
     if original in have.files:
-        why = f"restore the original {daemon.config_path}"
-        return [Command(why, f"{remove}\n{words('mv', original, daemon.config_path)}")]
-    return [
-        Command(f"remove {daemon.config_path}", "\n".join([remove, *emptied(daemon.config_path.rpartition("/")[0])]))
-    ]
+        return [Command(f"restore the original {config}", f"{remove}\n{words('mv', original, config)}")]
+    return [Command(f"remove {config}", "\n".join([remove, *emptied(config.rpartition("/")[0])]))]
 
 
 def _programs(have: Facts) -> list[Change]:

@@ -1,4 +1,4 @@
-"""What holds for every task of both doors: --dry changes nothing and tells by 3; --json only where it has a meaning."""
+"""What holds for every task: --dry changes nothing and ends with 3; --json only where it has a meaning."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.unit.steps.conftest import having
 from tests.unit.steps.conftest import mirror as mirror
 
 READ_ONLY = {name for name, task in all_tasks().items() if task.read_only}
-"""What only looks, whatever is said."""
+"""What changes nothing, whatever is said."""
 
 ASKS = {"ssh.trust"}
 """What connects to hosts by itself: tests/integration/local/test_trust.py tries it, --dry too."""

@@ -1,4 +1,4 @@
-"""What a signal stops: units that have not begun, looks at once, changes only the second time."""
+"""What a signal stops: sections that have not begun, what only reads at once, changes only the second time."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from fabfile.facts import Facts
 from fabfile.facts.lvm import Lvm
 from fabfile.facts.prelude import LVM_WAIT
 from fabfile.facts.record import LvmRecord, Record
-from fabfile.facts.under import BackingVolume as Under
+from fabfile.facts.under import BackingVolume
 from fabfile.facts.volume_group import LogicalVolume
 from fabfile.pool.health import rerun
 from fabfile.pool.health.finding import Finding
@@ -57,12 +57,12 @@ def findings(have: Facts, name: str, recorded: Record | None) -> list[Finding]:
     return [*_disks(have, recorded, volume), *_settings(lvm, recorded, volume), *_ids(have, name, recorded, volume)]
 
 
-def unasked(pv: Lvm | Under | None) -> tuple[str, str] | None:
+def unasked(lvm: Lvm | BackingVolume | None) -> tuple[str, str] | None:
     """Return why LVM was not asked, or did not answer, and what to do; None if it did."""
-    if pv and pv.suspended:
-        found = f"LVM cannot be queried while {' '.join(pv.suspended)} is suspended: it would hang"
-        return found, words("dmsetup", "resume", *pv.suspended)
-    if pv and pv.busy:
+    if lvm and lvm.suspended:
+        found = f"LVM cannot be queried while {' '.join(lvm.suspended)} is suspended: it would hang"
+        return found, words("dmsetup", "resume", *lvm.suspended)
+    if lvm and lvm.busy:
         why = "another of its commands holds a lock, or a disk does not respond"
         way = "see which of its commands run: lslocks | grep /lvm/; then run it again"
         return f"LVM did not answer within {LVM_WAIT} s: {why}", way

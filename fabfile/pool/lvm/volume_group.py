@@ -57,13 +57,13 @@ def refuse_programs(have: Facts) -> None:
         raise Refused("programs are missing", f"{', '.join(missing)}{why}", hint=install)
 
 
-def refuse_unasked(volume: Lvm | BackingVolume | None) -> None:
+def refuse_unasked(lvm: Lvm | BackingVolume | None) -> None:
     """Refuse to rely on LVM where it could not be asked: what it does not show may exist.
 
     Raises:
         Refused: with the reason and what to do.
     """
-    if why := visibility.unasked(volume):
+    if why := visibility.unasked(lvm):
         found, way = why
         what, _, details = found.partition(": ")
         raise Refused(what, details, hint=way)

@@ -100,7 +100,7 @@ def agreed(first: Orphans, second: Orphans) -> Orphans:
 def numbers(seen: View) -> dict[str, int]:
     """Map the names of entries to the numbers of their snapshots, for entries that have one."""
     there = {name: number(name) for name in seen.database or {}}
-    return {name: field for name, field in there.items() if field in (seen.snapshots or {})}
+    return {name: id for name, id in there.items() if id in (seen.snapshots or {})}
 
 
 def _differs(device: MappedDevice, entries: dict[str, DatabaseEntry]) -> bool:

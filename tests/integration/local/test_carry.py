@@ -82,9 +82,8 @@ def test_no_part_of_a_script_is_in_a_command_line(c: Context) -> None:
 
 def test_a_script_ends_when_whoever_waits_for_it_is_killed() -> None:
     mark = f"{uuid.uuid4().int % 10**7}"
-    program = (
-        f"from invoke import Context; from fabfile.remote import target; target.run(Context(), 'sleep {mark}; true')"
-    )
+    program = "from invoke import Context; from fabfile.remote import target; "
+    program += f"target.run(Context(), 'sleep {mark}; true')"
     waits = subprocess.Popen(
         [sys.executable, "-c", program], cwd=Path(__file__).parents[3], env=os.environ | {NAME: mark}
     )

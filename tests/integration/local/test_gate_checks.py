@@ -49,7 +49,7 @@ losetup() { case "$*" in -n*) cat behind ;; *) destroyed losetup "$@" ;; esac; }
 dmsetup() { case "$*" in info*) cat number ;; *) destroyed dmsetup "$@" ;; esac; }
 sync() { :; }
 udevadm() { :; }
-look() { cat content; }
+inspect() { cat content; }
 mkdir bin
 printf '#!/bin/sh\necho mkfs.ext4 >>destroyed\n' >bin/mkfs.ext4
 chmod +x bin/mkfs.ext4

@@ -47,7 +47,7 @@ FOUND = {
     19: ["cannot: read-only"],
     20: [],
 }
-"""Number of the disk → findings."""
+"""Number of the disk → obstacles."""
 
 
 def inspected(text: str) -> Disk:
