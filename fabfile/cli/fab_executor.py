@@ -57,14 +57,14 @@ class Executor(FabricExecutor):
         whole = self._run(known, hosts, calls, events_file)
         if as_json:
             outcome.publish(whole)
-        else:
-            outcome.check_output(calls)
         if file := self._option("junit"):
             from fabfile.output import junit  # few runs need it
 
             junit.write(file, calls, whole.hosts, begin)
         if whole.exit_code:
             raise Exit(code=whole.exit_code)
+        if not as_json:
+            outcome.check_output(calls)
         return {}
 
     def _run(

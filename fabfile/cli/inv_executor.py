@@ -62,14 +62,14 @@ class Executor(InvokeExecutor):
             record.end(whole)
         if as_json:
             outcome.publish(whole)
-        else:
-            outcome.check_output(calls)
         if file := core_options.typed(self.core, "junit"):
             from fabfile.output import junit  # few runs need it
 
             junit.write(file, calls, {HERE: whole}, begin)
         if whole.exit_code:
             raise Exit(code=whole.exit_code)
+        if not as_json:
+            outcome.check_output(calls)
         return {}
 
     def _take(self, calls: Sequence[Any], whole: Report, *, plain: bool) -> None:
