@@ -6,12 +6,16 @@ of the process.
 
 from __future__ import annotations
 
+import re
+
 from invoke.exceptions import Exit
 
 from fabfile.console import masked, printable
 
 MOST = 64 << 10
 """Limit for the characters of the details."""
+
+BLANK = re.compile(r"\s")
 
 
 class Problem(Exit):
@@ -44,11 +48,15 @@ class Problem(Exit):
 
 def bounded(text: str) -> str:
     """Shorten text to its beginning and its end, with credentials masked, as a part of one is not recognised."""
-    text = masked(text) if len(text) > MOST else text
     left_out = len(text) - MOST
     if left_out <= 0:
         return text
-    return f"{text[: MOST // 2]}\n… {left_out} characters left out …\n{text[-MOST // 2 :]}"
+    # Only what is near the two cuts is masked, from blank to blank: the whole text may have many megabytes.
+    half = MOST // 2
+    first, last = BLANK.search(text, half), BLANK.search(text, len(text) - 2 * half)
+    begin = masked(text[: first.start() if first else None])[:half]
+    end = masked(text[last.start() if last else 0 :])[-half:]
+    return f"{begin}\n… {left_out} characters left out …\n{end}"
 
 
 class Failed(Problem):

@@ -106,7 +106,7 @@ class Record:
         self.head.end, self.head.exit_code = time.time(), report.exit_code
         with self._warning():
             with storage.create_file(self._file(storage.DOCUMENT)) as file:
-                file.write(json.dumps(shortened(masked_in(outcome.as_builtins(report)))))
+                file.write(json.dumps(masked_in(shortened(outcome.as_builtins(report)))))
             self._write_head()
 
     def _write_head(self) -> None:
