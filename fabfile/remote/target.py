@@ -17,7 +17,7 @@ from fabfile.console import printable
 from fabfile.errors import Failed
 from fabfile.remote import execution
 from fabfile.remote.execution import ScriptResult
-from fabfile.shell import quote
+from fabfile.shell import quote, words
 
 if TYPE_CHECKING:
     from fabfile.remote.context import Context
@@ -29,9 +29,16 @@ export CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS=1
 that only their owner writes, whatever the login's umask is. ctr prints no warnings, which we could take for results."""
 
 STAGE = r"""umask 077
-# It may be a link to another directory.
-loose=$(find -H /var/tmp -prune -perm -o=w ! -perm -1000)
-[ -z "$loose" ] || { echo "others may rename what is in /var/tmp"; exit 1; }
+# It may be a link to another directory. Whoever may rename that, or one above it, may replace what is in it.
+up=$(readlink -f /var/tmp)
+set -- "$up"
+while [ "$up" != / ]; do
+  up=${up%/*}
+  up=${up:-/}
+  set -- "$@" "$up"
+done
+loose=$(find "$@" -prune '(' ! -uid 0 -o -perm -o=w ! -perm -1000 ')' | head -n 1)
+[ -z "$loose" ] || { echo "others may rename what is in /var/tmp: ls -ld $loose"; exit 1; }
 # What it does not remove is no reason to fail; nor is what others remove meanwhile.
 find -H /var/tmp -maxdepth 1 -type d -user root -mmin +1440 -regex '/var/tmp/containerd-devmapper\.\w*' \
   -exec rm -rf {} + 2>/dev/null || :
@@ -132,8 +139,9 @@ def _uploadable(output: str) -> str:
     """Return the hint for an upload that failed, depending on the error that the host printed."""
     if "Read-only file system" in output:
         return "make /var/tmp writable, then run it again"
-    if "others may rename" in output:
-        return "chmod 1777 /var/tmp, then run it again"
+    if found := re.search("^others may rename .*: ls -ld (.*)", output, re.MULTILINE):
+        place = words(found[1])
+        return f"chown root {place} && chmod +t {place}; then run it again"
     return "is there room in /var/tmp? df -h /var/tmp; then run it again"
 
 

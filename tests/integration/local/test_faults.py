@@ -133,7 +133,7 @@ STORAGE = {
     "a full disk": ("mount -t tmpfs -o size=64k none /var/tmp", ("No space left on device", "df -h /var/tmp")),
     "no sticky bit": (
         "mount -t tmpfs -o mode=0777 none /var/tmp",
-        ("others may rename what is in /var/tmp", "chmod 1777 /var/tmp"),
+        ("others may rename what is in /var/tmp", "chmod +t /var/tmp"),
     ),
     "noexec": (
         "mount -t tmpfs -o noexec none /var/tmp; mount --bind /tmp /tmp; mount -o remount,bind,noexec /tmp",

@@ -126,4 +126,16 @@ def test_the_directory_for_uploads_may_be_a_link_to_one_that_is_safe(tmp_path: P
     script = f"set -eu; size=0\n{target.STAGE.replace('/var/tmp', str(link))}"
     done = subprocess.run(["sh", "-c", f"exec 3</dev/null\n{script}"], capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stdout
-    assert ("others may rename" in done.stdout) == bool(code)
+    assert (f"others may rename what is in {link}: ls -ld {tmp_path}/real\n" in done.stdout) == bool(code)
+
+
+@pytest.mark.parametrize("owner", [0, 65534])
+def test_a_directory_for_uploads_that_others_may_rename_is_not_used(tmp_path: Path, owner: int) -> None:
+    (tmp_path / "theirs" / "real").mkdir(parents=True)
+    (tmp_path / "theirs" / "real").chmod(0o1777)
+    os.chown(tmp_path / "theirs", owner, -1)
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "theirs" / "real")
+    script = f"set -eu; size=0\n{target.STAGE.replace('/var/tmp', str(link))}"
+    done = subprocess.run(["sh", "-c", f"exec 3</dev/null\n{script}"], capture_output=True, text=True, check=False)
+    assert (f": ls -ld {tmp_path}/theirs\n" in done.stdout) == bool(owner)
