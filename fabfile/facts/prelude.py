@@ -109,11 +109,11 @@ if [ -S /run/udev/control ]; then
   udev=silent
   said=$(udevadm control --ping --timeout={udev_limit} 2>&1) && udev=answers
   # Systemd has the option since 241.
-  case $said in *'unrecognized option'*) udev='' ;; esac
+  case $said in *'unrecognized option'*) udev=unasked ;; esac
 fi
 """
-"""Set `room` to the free space in /run, BLOCKS SIZE, and `udev` to whether udev answers; empty: it does not run, and
-then nothing waits for it, or it cannot be asked."""
+"""Set `room` to the free space in /run, BLOCKS SIZE, and `udev` to `answers`, `silent`, or `unasked` if it cannot be
+asked. It is empty if udev does not run; then nothing waits for it."""
 
 LVM = """
 {find_suspended}find_suspended

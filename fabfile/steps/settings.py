@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 
 import msgspec
@@ -70,10 +71,10 @@ def config_format(version: str, text: str = "") -> int:
     major, _, rest = version.partition(".")
     if not major.isdigit():
         return 2
-    minor = rest.partition(".")[0]
-    if (int(major), int(minor)) >= (2, 3) and other_format(text, 3) and not other_format(text, 4):
+    minor = int("0" + (re.match(r"\d*", rest) or [""])[0])
+    if (int(major), minor) >= (2, 3) and other_format(text, 3) and not other_format(text, 4):
         return 4
-    return 3 if int(major) >= 2 else 2 if int(minor) >= 3 else 1
+    return 3 if int(major) >= 2 else 2 if minor >= 3 else 1
 
 
 PACKAGED = ["cri"]
