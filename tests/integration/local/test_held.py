@@ -45,7 +45,7 @@ def run(script: str, place: Path) -> str:
 
 def test_a_device_that_was_removed_since_it_was_listed_is_not_open_and_hides_no_other(tmp_path: Path) -> None:
     said = run('said=$(held)\necho "$said"', tmp_path)
-    assert said == "held: there is open, and no process, mount or device tells by whom: only a reboot releases it\n"
+    assert said == "held: there is open, and no process, mount or device shows who uses it: only a reboot releases it\n"
 
 
 def test_a_device_that_was_removed_meanwhile_does_not_keep_the_pool_up(tmp_path: Path) -> None:
