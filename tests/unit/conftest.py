@@ -6,6 +6,7 @@ raises is not an `Exception`, so that code under test which catches errors does 
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,6 +95,14 @@ def for_people(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "_document", False)
     monkeypatch.setattr(console, "_only", None)
     monkeypatch.setattr(console, "_lost", None)
+
+
+@pytest.fixture(autouse=True)
+def broken_pipes() -> Iterator[None]:
+    """Restore what a broken pipe does: where Invoke only prints, it ends the process, and a later test would end it."""
+    before = signal.getsignal(signal.SIGPIPE)
+    yield
+    signal.signal(signal.SIGPIPE, before)
 
 
 @pytest.fixture(autouse=True)
