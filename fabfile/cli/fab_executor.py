@@ -10,11 +10,10 @@ from time import monotonic, time
 from typing import Any, TextIO
 
 from fabric.executor import Executor as FabricExecutor
-from invoke.exceptions import Exit
 from invoke.tasks import Call, Task
 
 from fabfile import console, events, hints, interruption, inventory, ranges, selection, workers
-from fabfile.cli import batches, core_options
+from fabfile.cli import batches, core_options, documents
 from fabfile.cli.batches import FailureLimit
 from fabfile.console import prefixed, say
 from fabfile.errors import Interrupted, Problem, Refused
@@ -41,9 +40,7 @@ class Executor(FabricExecutor):
             Exit: with the exit code of the run, unless it is 0; see `outcome.exit_code`.
         """
         calls = self.normalize(tasks)
-        as_json = any(call.kwargs.get("json") for call in calls)
-        if as_json:
-            console.keep_for_document()
+        as_json = documents.prepare(calls)
         try:
             known, hosts = self._hosts()
             core_options.take_password(self.core)
@@ -55,16 +52,7 @@ class Executor(FabricExecutor):
             raise
         begin = time()
         whole = self._run(known, hosts, calls, events_file)
-        if as_json:
-            outcome.publish(whole)
-        if file := self._option("junit"):
-            from fabfile.output import junit  # few runs need it
-
-            junit.write(file, calls, whole.hosts, begin)
-        if whole.exit_code:
-            raise Exit(code=whole.exit_code)
-        if not as_json:
-            outcome.check_output(calls)
+        documents.finish(self.core, calls, whole, begin, as_json=as_json)
         return {}
 
     def _run(

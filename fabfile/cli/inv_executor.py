@@ -8,13 +8,12 @@ from time import time
 from typing import Any
 
 from invoke import Executor as InvokeExecutor
-from invoke.exceptions import Exit
 
-from fabfile import console, events, interruption
-from fabfile.cli import core_options
+from fabfile import events, interruption
+from fabfile.cli import core_options, documents
 from fabfile.errors import Problem
 from fabfile.output import live, outcome
-from fabfile.output.outcome import HERE, Report
+from fabfile.output.outcome import Report
 from fabfile.remote import lock
 from fabfile.runs.record import recorded
 
@@ -31,9 +30,7 @@ class Executor(InvokeExecutor):
             Exit: with the exit code of the run, unless it is 0; see `outcome.exit_code`.
         """
         calls = self.normalize(tasks)
-        as_json = any(call.kwargs.get("json") for call in calls)
-        if as_json:
-            console.keep_for_document()
+        as_json = documents.prepare(calls)
         whole = Report()
         try:
             core_options.take_password(self.core)
@@ -60,16 +57,7 @@ class Executor(InvokeExecutor):
             whole.exit_code = outcome.exit_code([whole.status])
             events.tell("run-end", exit_code=whole.exit_code)
             record.end(whole)
-        if as_json:
-            outcome.publish(whole)
-        if file := core_options.typed(self.core, "junit"):
-            from fabfile.output import junit  # few runs need it
-
-            junit.write(file, calls, {HERE: whole}, begin)
-        if whole.exit_code:
-            raise Exit(code=whole.exit_code)
-        if not as_json:
-            outcome.check_output(calls)
+        documents.finish(self.core, calls, whole, begin, as_json=as_json)
         return {}
 
     def _take(self, calls: Sequence[Any], whole: Report, *, plain: bool) -> None:
