@@ -25,7 +25,7 @@ Instance = Annotated[
 ]
 Name = Annotated[str, about("pool name; by default the one in hosts.toml, or the instance's only one")]
 Wipe = Annotated[Sequence[str], about("path of a device given by --device, whose content may be destroyed")]
-Force = Annotated[bool, about("kill the containers that run on the pool")]
+Force = Annotated[bool, about("permission to kill the containers that run on the pool")]
 SOURCES = [(Host, ("release", "mirror"))]
 """Options of every task that installs something."""
 

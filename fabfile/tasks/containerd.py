@@ -10,7 +10,7 @@ from fabfile.cli.task import SOURCES, Instance, task
 from fabfile.option import about
 
 Where = Annotated[
-    Literal["controller", "host"], about("where to build containerd: on this controller, or on the host itself")
+    Literal["controller", "host"], about("computer that builds containerd: this controller, or the host itself")
 ]
 
 

@@ -23,7 +23,7 @@ def import_(
     c: Context,
     file: Annotated[str, about("Ansible inventory to read, in INI notation or YAML")],
     output: Annotated[str, about("file to write; by default standard output")] = "",
-    yes: Annotated[bool, about("replace the file to write, if it exists")] = False,
+    yes: Annotated[bool, about("consent to replace the file to write, if it exists")] = False,
 ) -> None:
     """Print an Ansible inventory as a hosts.toml; what it cannot represent is listed on standard error."""
     from fabfile.exchange.importing import import_inventory

@@ -60,7 +60,7 @@ def down(
 @task(json=False, record=False)
 def demo(
     c: Context,
-    keep: Annotated[bool, about("leave the machine running at the end")] = False,
+    keep: Annotated[bool, about("no removal of the machine at the end")] = False,
     suite: Suite = "bookworm",
     machine: Machine = "",
 ) -> None:

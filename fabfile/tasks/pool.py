@@ -97,7 +97,7 @@ def backup(
 def repair(
     c: Context,
     force: Force = False,
-    yes: Annotated[bool, about("agree to a repair that loses devices or LVM's thin volumes")] = False,
+    yes: Annotated[bool, about("consent to a repair that loses devices or LVM's thin volumes")] = False,
     name: Name = "",
     instance: Instance = "",
 ) -> None:
@@ -112,7 +112,7 @@ def restore(
     c: Context,
     from_: Annotated[str, about("backup file on the host; by default the newest one that pool.backup made")] = "",
     force: Force = False,
-    yes: Annotated[bool, about("agree to replace sound metadata, or to lose what was made since the backup")] = False,
+    yes: Annotated[bool, about("consent to replace sound metadata, or to lose what was made since the backup")] = False,
     name: Name = "",
     instance: Instance = "",
 ) -> None:
@@ -146,8 +146,10 @@ def kept(
 @task(diff=True, answers="fabfile.pool.maintain.fsck:Compared")
 def fsck(
     c: Context,
-    fix: Annotated[bool, about("repair what is found; stops containerd meanwhile, but not its containers")] = False,
-    yes: Annotated[bool, about("agree to a repair that removes every thin id of the pool")] = False,
+    fix: Annotated[
+        bool, about("repair of what is found; containerd is stopped meanwhile, but not its containers")
+    ] = False,
+    yes: Annotated[bool, about("consent to a repair that removes every thin id of the pool")] = False,
     name: Name = "",
     instance: Instance = "",
 ) -> None:
@@ -161,7 +163,8 @@ def fsck(
 def trim(
     c: Context,
     offline: Annotated[
-        bool, about("also discard all unallocated blocks, down to the data file or disks; the pool is down meanwhile")
+        bool,
+        about("discard of all unallocated blocks as well, down to the data file or disks; the pool is down meanwhile"),
     ] = False,
     force: Force = False,
     name: Name = "",
@@ -179,10 +182,10 @@ def trim(
 @task(diff=True)
 def reset(
     c: Context,
-    yes: Annotated[bool, about("agree to the removal; without it nothing is removed")] = False,
+    yes: Annotated[bool, about("consent to the removal; without it nothing is removed")] = False,
     force: Force = False,
     all: Annotated[
-        bool, about("remove every pool made by this tool, and everything that deploy installed except packages")
+        bool, about("removal of every pool made by this tool, and of everything that deploy installed except packages")
     ] = False,
     name: Name = "",
     instance: Instance = "",

@@ -25,9 +25,7 @@ def deploy(
 
 
 @task(diff=True)
-def packages(
-    c: Context, build: Annotated[bool, about("also install the packages for building containerd")] = False
-) -> None:
+def packages(c: Context, build: Annotated[bool, about("packages for building containerd as well")] = False) -> None:
     """Install missing distribution packages."""
     from fabfile.steps.packages import install_packages
 

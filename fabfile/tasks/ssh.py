@@ -20,7 +20,7 @@ def trust(
     fingerprint: Annotated[
         Sequence[str], about("fingerprint of a key to record, without a question", check=check_fingerprint)
     ] = (),
-    yes: Annotated[bool, about("record every key that is shown, without a question")] = False,
+    yes: Annotated[bool, about("consent to record every key that is shown, without a question")] = False,
     **given: Any,
 ) -> None:
     """Show the host keys of hosts that are not known yet, and record them once you have compared the fingerprints."""
