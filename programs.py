@@ -62,6 +62,7 @@ def _run(name: str) -> None:
             from fabric.main import program
         else:
             from invoke.main import program
+    own_settings(program)
     refusing(program)
     helping(program)
     program.run()
@@ -89,6 +90,23 @@ def _mock(*args: Any, **kwargs: Any) -> Any:
     from unittest.mock import Mock
 
     return Mock(*args, **kwargs)
+
+
+def own_settings(program: Program) -> None:
+    """Have a program read no settings of Invoke and Fabric but those in this repository.
+
+    Those in /etc, the home directory and the environment are for the user's other projects. Ours would follow some of
+    them in part, and end with a traceback if one is broken.
+
+    Args:
+        program: the program, which has not run yet.
+    """
+
+    def nothing(config: Any, merge: bool = True) -> None:
+        """Load nothing."""
+
+    elsewhere = ("load_base_conf_files", "load_runtime", "load_shell_env")
+    program.config_class = type("Settings", (program.config_class,), dict.fromkeys(elsewhere, nothing))
 
 
 def refusing(program: Program) -> None:

@@ -63,7 +63,6 @@ class Executor(InvokeExecutor):
     def _take(self, calls: Sequence[Any], whole: Report, *, plain: bool) -> None:
         for call in calls:
             self.config.load_collection(self.collection.configuration(call.called_as))
-            self.config.load_shell_env()
             # Nothing is drawn for a task without steps, as it may use the terminal itself; lab.shell does.
             view = live.shown(plain=plain) if getattr(call.task, "takes_steps", False) else nullcontext()
             with view:

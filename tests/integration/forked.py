@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO
 
 import fabfile
+import programs
 from fabfile import render
 
 _server: list[socket.socket] = []
@@ -115,7 +116,7 @@ def prepare() -> None:
     for module in pkgutil.walk_packages(fabfile.__path__, "fabfile."):
         if not module.name.startswith("fabfile.lab"):
             importlib.import_module(module.name)
-    for name in ("rich.console", "rich.live", "rich.table", "rich.text"):
+    for name in ("fabric.main", "rich.console", "rich.live", "rich.table", "rich.text"):
         importlib.import_module(name)
     for file in render.TEMPLATES.rglob("*.j2"):
         render.template(str(file.relative_to(render.TEMPLATES)))
@@ -124,13 +125,11 @@ def prepare() -> None:
 def main() -> None:
     """Prepare all that fab needs, then serve."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the children that wait for fab are not waited for
-    from fabric.main import program
-
     prepare()
     gc.collect()
     gc.freeze()  # else the collector touches all of these pages in each child, which copies them
     serve(socket.socket(fileno=int(sys.argv[1])))
-    sys.exit(program.run())
+    programs.main("fab")
 
 
 if __name__ == "__main__":

@@ -34,12 +34,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     (directory / "ansible.ini").write_text("web1 ansible_host=192.0.2.1\n")
     environment = {**os.environ, "HOSTS_FILE": str(directory / "hosts.toml"), "LAB_DIR": str(directory / "lab")}
 
-    def run(line: str, stdout: int | IO[str] = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
+    def run(line: str, stdout: int | IO[str] = subprocess.PIPE, **more: str) -> subprocess.CompletedProcess[str]:
         program, *words = shlex.split(line.replace("ansible.ini", str(directory / "ansible.ini")))
         return subprocess.run(
             [program if program == "bash" else str(Path(sys.executable).with_name(program)), *words],
-            cwd=REPOSITORY, env=environment, stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, text=True,
-            check=False,
+            cwd=REPOSITORY, env={**environment, **more}, stdin=subprocess.DEVNULL, stdout=stdout,
+            stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
 
     return run
@@ -55,6 +55,18 @@ def document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     for task in (task for machine in machines for task in machine.tasks if task.result is not None):
         msgspec.json.decode(json.dumps(task.result), type=all_tasks()[task.task].answers)
     return whole
+
+
+@pytest.mark.parametrize(("line", "code"), [("inv inventory.show --json", 0), ("fab -H a status --json", 4)])
+def test_settings_of_invoke_and_fabric_for_other_projects_are_not_read(
+    run: Run, tmp_path: Path, line: str, code: int
+) -> None:
+    for program in ("invoke", "fabric"):
+        (tmp_path / f".{program}.yaml").write_text("run: [broken\n")
+        (tmp_path / f".{program}.py").write_text("raise SystemExit('a module of a stranger')\n")
+    (tmp_path / "runtime.json").write_text("{")
+    variables = {"INVOKE_RUNTIME_CONFIG": str(tmp_path / "runtime.json"), "INVOKE_RUN_WATCHERS": "1"}
+    assert document(run(line, HOME=str(tmp_path), **variables))["exit_code"] == code
 
 
 CODES = {
