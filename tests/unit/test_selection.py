@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from time import monotonic
 
 import pytest
 
 from fabfile import inventory, paths, ranges, selection
 from fabfile.errors import Refused
 from fabfile.inventory import Inventory
+from tests.unit import cost
 
 FLEET = """
 [defaults]
@@ -225,9 +225,8 @@ def test_a_machine_that_is_listed_keeps_its_own_settings() -> None:
 def test_groups_that_have_each_other_twice_cost_nothing() -> None:
     groups = "\n".join(f'g{n} = ["g{n + 1}", "g{n + 1}"]' for n in range(40)) + '\ng40 = ["db1"]'
     known = load(FLEET.replace("[groups]", f"[groups]\n{groups}"))
-    begin = monotonic()
-    assert [host.name for host in known.resolve(["g0"])] == ["db1"]
-    assert monotonic() - begin < 1
+    with cost.at_most(1):
+        assert [host.name for host in known.resolve(["g0"])] == ["db1"]
 
 
 @pytest.mark.parametrize("label", ["", "a b", "-x", "@x", "x" * 64])
@@ -237,7 +236,6 @@ def test_a_label_that_cannot_be_typed_is_refused(label: str) -> None:
 
 
 def test_twenty_thousand_hosts_in_a_line_are_read_within_seconds() -> None:
-    begin = monotonic()
-    known = load('[groups]\nsome = ["n0*"]\n[hosts."n[00001-20000]"]\nport = 2200\n')
-    assert len(known.resolve(["some"])) == 9999
-    assert monotonic() - begin < 20
+    with cost.at_most(20):
+        known = load('[groups]\nsome = ["n0*"]\n[hosts."n[00001-20000]"]\nport = 2200\n')
+        assert len(known.resolve(["some"])) == 9999

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from time import process_time
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from fabfile.exchange import ansible_export, ansible_yaml, importing, ssh_config
 from fabfile.exchange.translation import translated
 from fabfile.host import Host
 from fabfile.inventory import Inventory
+from tests.unit import cost
 from tests.unit.pool.machines import done
 
 SETTINGS = ("name", "address", "port", "user", "identity_file", "known_hosts", "connect_timeout", "gateway")
@@ -254,11 +254,12 @@ def test_variables_beside_the_inventory_are_listed(tmp_path: Path) -> None:
 
 
 def test_the_cost_grows_with_the_hosts_and_no_faster(tmp_path: Path) -> None:
-    def cost(hosts: int) -> float:
+    def seconds(hosts: int) -> float:
         lines = [f"h{number} ansible_host=192.0.{number // 250}.{number % 250}" for number in range(hosts)]
-        begin = process_time()
-        assert run(tmp_path, "\n".join(["[a]", *lines, "[all:vars]", "ansible_ssh_common_args=-J gw"])).status == "ok"
-        return process_time() - begin
+        with cost.measured() as importing_all:
+            done = run(tmp_path, "\n".join(["[a]", *lines, "[all:vars]", "ansible_ssh_common_args=-J gw"]))
+        assert done.status == "ok"
+        return importing_all.seconds
 
-    cost(10)
-    assert cost(8000) < 8 * cost(2000) + 1
+    seconds(10)
+    assert seconds(8000) < 8 * seconds(2000) + 1

@@ -94,7 +94,7 @@ def test_a_socket_that_says_little_at_a_time_has_no_more_time() -> None:
     end.set()
     thread.join()
     theirs.close()
-    assert monotonic() - begin < 2
+    assert monotonic() - begin < 10
 
 
 @pytest.mark.parametrize("version", [VERSION - 1, VERSION + 1])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 from base64 import b64encode
 from collections.abc import Mapping
-from time import monotonic
 
 import msgspec
 import pytest
@@ -16,6 +15,7 @@ from fabfile.bolt import Broken
 from fabfile.boltwriter import Content, dump
 from fabfile.pool.maintain import containerd_records, corrections, database_files, thin_devices
 from fabfile.pool.maintain.disagreements import Orphans, orphans
+from tests.unit import cost
 from tests.unit.pool import databases
 
 VALUES = st.binary(max_size=6) | st.sampled_from(
@@ -82,19 +82,16 @@ def chain(length: int) -> Mapping[str, tuple[str, str]]:
 
 
 def test_an_endless_chain_of_snapshots_is_broken_at_once() -> None:
-    start = monotonic()
-    with pytest.raises(Broken, match="more than 1000 snapshots stacked on each other"):
+    with cost.at_most(10), pytest.raises(Broken, match="more than 1000 snapshots stacked on each other"):
         containerd_records.read(databases.records(chain(20_000), {}, {}))
-    assert monotonic() - start < 10
 
 
 def test_many_snapshots_and_images_are_judged_in_seconds() -> None:
     there = {f"{image}-{key}": (name, f"{image}-{parent}" if parent else "")
              for image in range(200) for key, (name, parent) in chain(20).items()}  # fmt: skip
     known = containerd_records.read(databases.records(there, {f"i{n}": f"{n}-k19" for n in range(200)}, {}))
-    start = monotonic()
-    assert len(containerd_records.affected(known, ["default/0/k0"]).images) == 200
-    assert monotonic() - start < 5
+    with cost.at_most(5):
+        assert len(containerd_records.affected(known, ["default/0/k0"]).images) == 200
 
 
 def test_a_ring_of_snapshots_ends() -> None:
