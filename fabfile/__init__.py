@@ -9,6 +9,7 @@ From the command line to tasks
     hints               commands in messages that can be pasted
     interruption        Ctrl-C and SIGTERM
     workers             a list of hosts in a limited number of threads
+    once                what the threads of all hosts need, computed by one of them
     startup             settings of the process
 
 Which hosts, and what they should become

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from fabfile.once import once
 from fabfile.paths import REPOSITORY
 from fabfile.shell import quote
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 TEMPLATES = REPOSITORY / "templates"
 
 
-@cache
+@once
 def environment() -> Environment:
     """The settings of all templates, and those that were compiled."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -31,6 +31,7 @@ def environment() -> Environment:
     return made
 
 
+@once
 def template(name: str) -> Template:
     """Compile the template `name` below templates/, once."""
     return environment().get_template(name)

@@ -16,9 +16,11 @@ from fabfile import activity, interruption, paths
 from fabfile.artefacts import cache_files
 from fabfile.artefacts.download import locked
 from fabfile.artefacts.releases import Release
+from fabfile.artefacts.source import Git
 from fabfile.console import say
 from fabfile.errors import Failed, Refused
 from fabfile.facts.system import ARCHITECTURES
+from fabfile.once import once
 from fabfile.render import render
 
 TAGS = "no_btrfs"
@@ -57,16 +59,7 @@ class Build(msgspec.Struct, frozen=True):
     @property
     def script(self) -> str:
         """The shell script that builds it. Arguments: source archive, Go toolchain, directory for the result."""
-        source = self.release.containerd
-        return render(
-            "containerd/build.sh.j2",
-            mode=source.mode,
-            static=not source.cgo,
-            tags=TAGS,
-            version=f"v{source.version}",
-            commit=source.commit,
-            programs=[f"bin/{name}" for name in self.programs],
-        )
+        return _script(self.release.containerd, self.programs)
 
     @property
     def key(self) -> str:
@@ -121,6 +114,19 @@ class Build(msgspec.Struct, frozen=True):
                 _build(self)
                 cache_files.record(self.archive)
         return self.archive
+
+
+@once  # each host asks for it several times
+def _script(source: Git, programs: tuple[str, ...]) -> str:
+    return render(
+        "containerd/build.sh.j2",
+        mode=source.mode,
+        static=not source.cgo,
+        tags=TAGS,
+        version=f"v{source.version}",
+        commit=source.commit,
+        programs=[f"bin/{name}" for name in programs],
+    )
 
 
 def libc_version(text: str) -> tuple[int, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -27,6 +26,7 @@ from fabfile.facts import (
     versions,
 )
 from fabfile.facts.query import Query
+from fabfile.once import once
 from fabfile.remote import target
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def asked(query: Query) -> tuple[str, ...]:
     return tuple(name for name in MODULES if not query.only or name in (*ALWAYS, *query.only))
 
 
-@lru_cache(64)  # the hosts of a fleet are asked the same
+@once  # the hosts of a fleet are asked the same
 def script(query: Query, names: tuple[str, ...] = ()) -> str:
     """Compose the facts script: each fragment in a subshell, after a line `@@ NAME`.
 

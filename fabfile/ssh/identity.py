@@ -9,6 +9,8 @@ from paramiko import PKey
 from paramiko.pkey import UnknownKeyType
 from paramiko.ssh_exception import SSHException
 
+from fabfile.once import once
+
 PUBLIC = (b"ssh-", b"ecdsa-", b"sk-")
 """Prefixes of a public key."""
 
@@ -31,7 +33,7 @@ def wrong(file: Path) -> str:
     return "" if b"PRIVATE KEY" in begin else "it is not a private key"
 
 
-@cache
+@once
 def loaded(file: str) -> PKey | None:
     """Return the private key in a file, with its certificate; None: Paramiko's errors about it come with the login.
 

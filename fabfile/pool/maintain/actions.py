@@ -6,7 +6,6 @@ import atexit
 import hashlib
 import tempfile
 from collections.abc import Iterable, Sequence
-from functools import cache
 from pathlib import Path
 from time import monotonic
 
@@ -21,6 +20,7 @@ from fabfile.facts import Facts, gather
 from fabfile.facts.query import Query
 from fabfile.facts.record import Record, variant
 from fabfile.instance import Daemon
+from fabfile.once import once
 from fabfile.output.outcome import Outcome, note
 from fabfile.plan import Change, Command
 from fabfile.pool import units
@@ -179,7 +179,7 @@ class Blob(msgspec.Struct, frozen=True):
         return path
 
 
-@cache
+@once
 def _directory() -> Path:
     directory = tempfile.TemporaryDirectory(prefix="containerd-devmapper-")
     atexit.register(directory.cleanup)
