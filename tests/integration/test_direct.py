@@ -138,7 +138,8 @@ def test_disks_are_added_and_the_pool_enlarged(machine: Machine) -> None:
 
 
 def test_a_thin_volume_of_lvms_own_is_refused(machine: Machine) -> None:
-    made = machine.ssh("lvcreate -q -y -V 10M -T containerd/thinpool -n theirs", code=None)
-    assert "theirs" in machine.ssh("lvs --noheadings -o lv_name containerd"), made
+    # LVM makes none while the device of a container is there, which only garbage collection removes.
+    machine.ssh("ctr leases create --id now; ctr leases delete --sync now")
+    machine.ssh("lvcreate -q -y -V 10M -T containerd/thinpool -n theirs")
     said = machine.fab("pool.direct", *POOL, code=2)
     assert "LVM has thin volumes of its own in containerd/thinpool: theirs (thin id" in said

@@ -226,6 +226,27 @@ def test_a_damaged_block_is_found_and_repaired(machine: Machine, of: Variant) ->
 
 
 @both
+def test_a_backup_of_another_pool_is_refused(machine: Machine, of: Variant) -> None:
+    found = re.search(r"/\S+\.xml\.gz", machine.fab("pool.backup", *of.options))
+    assert found
+    there = "dmsetup table | sort; lvs --noheadings -o lv_name; ls /var/lib/containerd/devmapper"
+    before = machine.ssh(there)
+    for attribute in ("data_block_size", "nr_data_blocks"):
+        other = f"sed '1s/{attribute}=\"[0-9]*\"/{attribute}=\"16777216\"/'"
+        machine.ssh(f"gzip -dc {found[0]} | {other} | gzip >/root/other.xml.gz")
+        said = machine.fab("pool.restore", *of.options, "--from", "/root/other.xml.gz", "--yes", code=1)
+        assert "/root/other.xml.gz is a backup of another pool: it has " in said
+    other = f"{found[0].rpartition('/')[0]}-2/other.xml.gz"
+    machine.ssh(f"mkdir {other.rpartition('/')[0]}; cp {found[0]} {other}")
+    said = machine.fab("pool.restore", *of.options, "--from", other, "--yes", code=2)
+    assert f"{other} is not a backup of" in said
+    assert "is not a file" in machine.fab("pool.restore", *of.options, "--from", "/dev/zero", "--yes", code=1)
+    machine.ssh(f"rm -r /root/other.xml.gz {other.rpartition('/')[0]}")
+    assert machine.ssh(there) == before
+    alive(machine, of)
+
+
+@both
 def test_metadata_beyond_repair_is_restored_from_a_backup(machine: Machine, of: Variant) -> None:
     said = machine.fab("pool.backup", *of.options)
     assert re.search(r"\.xml\.gz\n.*thin devices, sha256 [0-9a-f]{64}; [0-9] of at most 8 kept", said)

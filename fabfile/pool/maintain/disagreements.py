@@ -215,6 +215,11 @@ def _records(found: Orphans) -> list[str]:
     return [*named, *found.behind]
 
 
+def pool_of(name: str) -> str:
+    """The pool in the name of a device, POOL-snap-NUMBER."""
+    return name.rpartition("-snap-")[0]
+
+
 def number(name: str) -> int:
     """The number in the name of a device, POOL-snap-NUMBER; -1 if it has none."""
     digits = name.rpartition("-snap-")[2]

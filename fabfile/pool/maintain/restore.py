@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import msgspec
 
@@ -24,9 +25,9 @@ from fabfile.pool.maintain import (
     thin_devices,
     transaction,
 )
-from fabfile.pool.maintain.actions import InspectedPool
+from fabfile.pool.maintain.actions import BACKUPS, InspectedPool
 from fabfile.pool.maintain.check import verdict
-from fabfile.pool.maintain.disagreements import numbers
+from fabfile.pool.maintain.disagreements import numbers, pool_of
 from fabfile.pool.maintain.downtime import down, refuse_busy, start, stop
 from fabfile.pool.maintain.metadata_copies import KEEP, prune
 from fabfile.pool.maintain.repair import TOOLS, old_metadata, swap
@@ -57,6 +58,8 @@ class Candidate(msgspec.Struct, frozen=True):
     """Entries that will have no device of their own."""
     losses: tuple[str, ...]
     """What will be lost, a line each."""
+    pools: frozenset[str]
+    """The pools that the backup is of, by its place and by the names in its copies of containerd's database."""
 
 
 class Restored(msgspec.Struct, frozen=True):
@@ -82,7 +85,7 @@ def restore_pool(c: Context, from_: str, name: str, instance: str, *, force: boo
         yes: consent to restoring over sound metadata, or to losing what was made since the backup.
 
     Raises:
-        Refused: it needs --yes, a part of the pool is missing, or the pool is in use.
+        Refused: it needs --yes, the backup is another pool's, a part of the pool is missing, or the pool is in use.
         Failed: the backup, a database or the restored pool does not work.
     """
     if from_ and not re.fullmatch(r"/[^\n\0]+", from_):
@@ -101,9 +104,12 @@ def restore_pool(c: Context, from_: str, name: str, instance: str, *, force: boo
         # The kernel may still have in memory what a truncated file has lost, so a good check proves nothing.
         state = msgspec.structs.replace(state, good=False)
     made = _made(pool, actions.do(c, TASK, pool, _making(pool, from_)))
-    if not yes and (state.good or made.losses):
+    others = made.pools - {pool.name}
+    if others or (not yes and (state.good or made.losses)):
         drop = pool.render("drop", candidate=made.path, identity=made.identity)
         actions.do(c, TASK, pool, [Command("remove the new metadata, which is not used", drop)])
+        if others:
+            _refuse_others(pool, made.source, others)
         _refuse(pool, made, sound=state.what if state.good else "")
     result(Restored(made.source, made.age, made.losses))
     for line in (f"{made.source}: {age(made.age)}; what was written since is lost", *made.losses):
@@ -181,7 +187,20 @@ def _made(pool: InspectedPool, printed: str) -> Candidate:
     losses = changes_since.lines(stale, now, containerd_records.affected(known, keys))
     if not then and now.database:
         losses.append("whether a thin id was another device's then: it has no copy of containerd's databases")
-    return Candidate(" ".join(path), identity, source, int(age), tuple(stale), tuple(losses))
+    pools = {pool_of(entry.name) for view in then for entry in (view.database or {}).values()}
+    if source.startswith(f"{BACKUPS}/"):
+        pools.add(source.removeprefix(f"{BACKUPS}/").partition("/")[0])
+    return Candidate(" ".join(path), identity, source, int(age), tuple(stale), tuple(losses), frozenset(pools))
+
+
+def _refuse_others(pool: InspectedPool, source: str, others: Iterable[str]) -> NoReturn:
+    """Refuse a backup of another pool, whose blocks of data are not this pool's.
+
+    Raises:
+        Refused: always.
+    """
+    hint = f"the newest backup of {pool.name}: {pool.command(TASK)}"
+    raise Refused(f"{source} is not a backup of {pool.name}", f"it is one of {', '.join(sorted(others))}", hint=hint)
 
 
 def _refuse(pool: InspectedPool, made: Candidate, *, sound: str) -> None:

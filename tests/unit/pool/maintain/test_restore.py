@@ -13,7 +13,8 @@ from tests.unit.pool.loops import NAME
 from tests.unit.pool.machines import POOLS, Make, both, copies, done, on_files, packed, trouble, with_pool, without
 
 LIVE = "a snapshot of its live metadata"
-SOURCE = "/var/lib/containerd-devmapper/backup/pool/20261127T120000Z.xml.gz"
+DROPPED = "remove the new metadata, which is not used"
+SOURCE = "/srv/copies/20261127T120000Z.xml.gz"
 NEW = {NAME: "/srv/pool/meta.candidate", groups.NAME: "/dev/containerd/thinpool_before_1"}
 
 
@@ -128,7 +129,7 @@ def test_what_was_made_since_is_listed_and_needs_yes(machine: Make, name: str) -
     for line in (f"{name}-snap-2: made or changed since", "container box in default: its file system is lost"):
         assert line in error.details
     assert f"{name}-snap-1" not in error.details and "--yes" in error.hint
-    assert c.done == [*whole(name)[:3], "remove the new metadata, which is not used"], "nothing was stopped"
+    assert c.done == [*whole(name)[:3], DROPPED], "nothing was stopped"
 
 
 @both
@@ -159,10 +160,31 @@ def test_sound_metadata_is_not_replaced_without_yes(machine: Make, name: str) ->
     c = machine(POOLS[name](), says=says(name, sound=True))
     error = trouble(done("pool.restore", c), "refused")
     assert error.what == f"the metadata of {name} is sound ({LIVE})" and "--yes" in error.hint
-    assert c.done == [*whole(name)[:3], "remove the new metadata, which is not used"]
+    assert c.done == [*whole(name)[:3], DROPPED]
     c = machine(POOLS[name](), says=says(name, sound=True))
     assert done("pool.restore", c, yes=True).status == "changed"
     assert c.done == whole(name)
+
+
+@pytest.mark.parametrize("yes", [False, True])
+@both
+def test_a_backup_with_the_devices_of_another_pool_is_refused(machine: Make, name: str, yes: bool) -> None:
+    made = f"{copies('other', (1, 2), 'then-')}@candidate 7200 4711 {NEW[name]}\n@source {SOURCE}"
+    c = machine(POOLS[name](), says=says(name) | {"new metadata from": made})
+    error = trouble(done("pool.restore", c, from_=SOURCE, yes=yes), "refused")
+    assert (error.what, error.details) == (f"{SOURCE} is not a backup of {name}", "it is one of other")
+    assert f"pool.restore --name {name}" in error.hint and "--from" not in error.hint
+    assert c.done == [whole(name)[0], f"new metadata from {SOURCE}", *whole(name)[2:3], DROPPED], "nothing was stopped"
+
+
+@both
+def test_a_backup_in_the_directory_of_another_pool_is_refused(machine: Make, name: str) -> None:
+    source = f"/var/lib/containerd-devmapper/backup/{name}-2/b1.xml.gz"
+    says_so = {key: text.replace(SOURCE, source) for key, text in says(name).items()}
+    c = machine(POOLS[name](), says=says_so)
+    error = trouble(done("pool.restore", c, from_=source, yes=True), "refused")
+    assert (error.what, error.details) == (f"{source} is not a backup of {name}", f"it is one of {name}-2")
+    assert c.done[-1] == DROPPED
 
 
 def test_metadata_that_is_missing_is_what_a_restore_is_for(machine: Make) -> None:
