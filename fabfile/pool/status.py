@@ -36,7 +36,8 @@ def show_pool(c: Context, name: str, instance: str) -> None:
         if copies:
             size = sizes.human(sum(size for _, size in copies))
             show(f"  kept      {len(copies)} copies of its metadata ({size}), left by repairs and restores")
-            show(f"            → {hints.command('pool.kept', host.daemon, name, '--keep', 0)}")
+            if have.pool.status and not have.units.unfinished:  # otherwise one of them may be the only sound metadata
+                show(f"            → {hints.command('pool.kept', host.daemon, name, '--keep', 0)}")
     if not have.pool.status:
         if name in have.instances.pools:
             wrong = pool_findings(have, name)

@@ -22,6 +22,7 @@ from fabfile.host import Host
 from fabfile.lab import directory
 from fabfile.output import outcome
 from fabfile.output.outcome import TaskReport
+from fabfile.pool.maintain import metadata_copies
 from fabfile.remote import execution
 from tests.reference import all_tasks
 from tests.unit.exchange.test_ansible import RECORDS
@@ -102,7 +103,7 @@ TASKS: dict[str, Try] = {
     "pool.repair": POOL,
     "pool.restore": POOL,
     "pool.rescue": (deleted, {}),
-    "pool.kept": POOL,
+    "pool.kept": (loops.machine, {"keep": 0}),
     "pool.fsck": POOL,
     "pool.trim": (loops.machine, {"offline": True}),
     "pool.reset": POOL,
@@ -112,9 +113,10 @@ TASKS: dict[str, Try] = {
 DIRECT: dict[str, Try] = {
     "pool.grow": (two_disks, {"device": ["/dev/vdc"]}),
     **dict.fromkeys(
-        ("pool.check", "pool.backup", "pool.repair", "pool.restore", "pool.kept", "pool.fsck", "pool.reset"),
+        ("pool.check", "pool.backup", "pool.repair", "pool.restore", "pool.fsck", "pool.reset"),
         (on_disks, {}),
     ),
+    "pool.kept": (on_disks, {"keep": 0}),
     "pool.trim": (on_disks, {"offline": True}),
 }
 """The same for a direct pool, for the tasks whose scripts depend on the variant."""
@@ -157,6 +159,7 @@ def planned(tried: Tried, mirror: str, monkeypatch: pytest.MonkeyPatch) -> tuple
     """Run one of `TRIES` with --dry; return its report, and the machine that it ran on."""
     name, have, given = tried
     monkeypatch.setattr(build, "_is_there", lambda tool: True)  # what this computer can build is not the question
+    monkeypatch.setattr(metadata_copies, "list_copies", lambda *_: [("/srv/meta.1", 4096)])
     if "mirror" in all_tasks()[name].options:
         given = {**given, "release": "lab", "mirror": mirror}
     c = machine(have(), monkeypatch, dry=True)

@@ -6,15 +6,18 @@ which take up the room that the pool would grow into.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from fabfile import sizes
 from fabfile.console import say
+from fabfile.errors import Refused
 from fabfile.output.outcome import result
 from fabfile.plan import Command
 from fabfile.pool.lvm import volume_group
 from fabfile.pool.maintain import actions
-from fabfile.pool.maintain.actions import ManagedPool
+from fabfile.pool.maintain.actions import InspectedPool, ManagedPool
 from fabfile.remote import target
 from fabfile.remote.context import Context
 
@@ -57,13 +60,35 @@ def prune_copies(c: Context, name: str, instance: str, *, keep: int) -> None:
         name: see `actions.find`.
         instance: see `actions.find`.
         keep: number of copies to keep.
+
+    Raises:
+        Refused: copies would be removed while the pool is down or a restore is unfinished; see also `actions.find`.
     """
     pool = actions.find(c, name, instance, ("dmsetup",))
     volume_group.refuse_unasked(pool.have.lvm)
-    printed = actions.do(c, "pool.kept", pool, [prune(pool, keep)])
-    copies = _copies(printed)
+    there = list_copies(c, pool)
+    copies = [("stays", *copy) for copy in there]
+    if len(there) > keep:
+        _refuse_needed(pool, there)
+        copies = _copies(actions.do(c, "pool.kept", pool, [prune(pool, keep)]))
     result([Copy(*copy) for copy in copies])
     for what, path, size in copies:
         say(f"{what:8} {path}, {sizes.human(size)}")
     if not copies:
         say(f"pool {pool.name}: no metadata was kept")
+
+
+def _refuse_needed(pool: InspectedPool, copies: Sequence[tuple[str, int]]) -> None:
+    """Refuse to remove copies while one of them may be the only metadata with which the pool starts.
+
+    Raises:
+        Refused: the pool is down, or a restore is unfinished.
+    """
+    if pool.have.units.unfinished:
+        why, hint = "a restore of it is unfinished", pool.command("pool.restore", "--yes")
+    elif not pool.have.pool.status:
+        why, hint = "it is down", pool.command("pool.check")
+    else:
+        return
+    listed = "\n".join(f"{path}, {sizes.human(size)}" for path, size in copies)
+    raise Refused(f"pool {pool.name}: {why}, and a copy of its metadata may be the only sound one", listed, hint=hint)
