@@ -37,3 +37,13 @@ def place(
 @pytest.mark.parametrize("name", FULL_ONES)
 def test_a_state_is_named_by_every_command_and_has_a_fix(place: Place, name: str) -> None:
     named_and_fixed(place, FULL_ONES[name])
+
+
+def test_a_pool_gives_back_room_where_the_disk_is_full(place: Place) -> None:
+    machine = place.machine
+    machine.ssh("cat /dev/zero >/ballast 2>/dev/null; sync", code=None)
+    assert machine.ssh("df --output=avail / | tail -n 1").strip() == "0"
+    assert "used of the pool" in machine.fab("pool.trim")
+    assert ": sound (" in machine.fab("pool.check")
+    assert "they agree" in machine.fab("pool.fsck")
+    machine.ssh("rm /ballast")
