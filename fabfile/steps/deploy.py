@@ -16,6 +16,7 @@ from fabfile.output.outcome import Outcome
 from fabfile.plan import Step
 from fabfile.pool import variants
 from fabfile.pool.health import usable
+from fabfile.pool.inventory_advice import advise
 from fabfile.pool.lvm import direct_pool
 from fabfile.remote.context import Context
 from fabfile.steps import config, containerd, packages, runc, smoke
@@ -79,5 +80,5 @@ def deploy_host(c: Context, instance: str, until: str, **given: Any) -> list[Out
         )
     outcomes = converge(c, taken, prove=True)
     if direct_pool.changed(outcomes):
-        direct_pool.advise(inventory.of(c, instance).pool, host.pool)
+        advise(inventory.of(c, instance).pool, host.pool, direct_pool.KEYS)
     return outcomes

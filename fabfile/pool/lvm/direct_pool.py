@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 
 from fabfile import hints, inventory, sizes, systemd
-from fabfile.console import say
 from fabfile.converge import converge
 from fabfile.errors import Refused
 from fabfile.facts import Facts
@@ -16,12 +15,13 @@ from fabfile.facts.disks import Disk
 from fabfile.facts.query import POOL, about
 from fabfile.facts.record import LoopRecord, LvmRecord
 from fabfile.facts.volume_group import LogicalVolume, VolumeGroup
-from fabfile.host import DIRECT_OPTIONS, Host, Pool
+from fabfile.host import DIRECT_OPTIONS, Host
 from fabfile.instance import Daemon
 from fabfile.output.outcome import Outcome
 from fabfile.plan import Change, Command, File, Step, file
 from fabfile.pool import ownership, units
 from fabfile.pool.health import usable
+from fabfile.pool.inventory_advice import advise
 from fabfile.pool.limits import refuse_machine
 from fabfile.pool.lvm import disk_claims, identity, layout, rehearsal, spec, volume_group
 from fabfile.pool.safety import disk_checks, gate
@@ -31,6 +31,9 @@ from fabfile.shell import words
 
 LVM_UNITS = "lvm2-monitor.service dm-event.socket"
 """Units of LVM that must run before a pool is activated and monitored."""
+
+KEYS = ("variant", *DIRECT_OPTIONS)
+"""Settings of a direct pool that other tasks read from the inventory."""
 
 
 def step(host: Host, wipes: Sequence[str] = (), *, after_packages: bool = False) -> Step:
@@ -228,32 +231,10 @@ def make_direct_pool(c: Context, wipe: Sequence[str], instance: str, **given: An
     outcomes = converge(c, [step(host, wipe), usable.step(host)])
     if changed(outcomes):
         usable.say_stopped(c, host)
-        advise(known.pool, host.pool)
+        advise(known.pool, host.pool, KEYS)
     return outcomes
-
-
-KEYS = ("variant", *DIRECT_OPTIONS)
 
 
 def changed(outcomes: Sequence[Outcome]) -> bool:
     """Return whether the pool was created or changed by these steps."""
     return any(one.status == "changed" for one in outcomes if one.step == "pool.direct")
-
-
-def advise(inventory_says: Pool, made: Pool, keys: Sequence[str] = KEYS) -> None:
-    """Print what the inventory should say about a pool that was created or changed, as all other tasks read it there.
-
-    Args:
-        inventory_says: the pool as the inventory describes it.
-        made: the pool as created.
-        keys: the settings to compare.
-    """
-    now, then = (msgspec.structs.asdict(settings) for settings in (inventory_says, made))
-    differ = [f"{key} = {_toml(then[key])}" for key in keys if now[key] != then[key]]
-    if differ:
-        say(f"set {', '.join(differ)} in its pool in {inventory.load().file}: other tasks use what is there")
-
-
-def _toml(value: object) -> str:
-    text = msgspec.json.encode(value).decode()  # JSON of strings, numbers and arrays of these is valid TOML
-    return text.replace('","', '", "')

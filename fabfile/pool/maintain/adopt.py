@@ -21,11 +21,11 @@ from fabfile.output.outcome import Outcome
 from fabfile.plan import Change, Command, Step, file
 from fabfile.pool import limits, ownership, units
 from fabfile.pool.health import usable
+from fabfile.pool.inventory_advice import advise
 from fabfile.pool.limits import refuse_machine
 from fabfile.pool.loop import files, identity, spec
 from fabfile.pool.loop.filesystem import refuse_unfit
 from fabfile.pool.loop.spec import LoopSpec
-from fabfile.pool.lvm import direct_pool
 from fabfile.pool.maintain import comparison
 from fabfile.pool.maintain.actions import InspectedPool, need
 from fabfile.remote import target
@@ -234,5 +234,5 @@ def adopt_pool(c: Context, name: str, instance: str) -> list[Outcome]:
         record = files.record(gathered, want)
         refuse_unknown(c, InspectedPool(want.name, host.daemon, record, want.dir, query, gathered))
     outcomes = converge(c, [step, usable.step(msgspec.structs.replace(host, pool=settings))])
-    direct_pool.advise(host.pool, settings, KEYS)
+    advise(host.pool, settings, KEYS)
     return outcomes

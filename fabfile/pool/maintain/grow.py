@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fabfile import inventory
-from fabfile.console import say
 from fabfile.converge import converge
 from fabfile.output.outcome import Outcome
 from fabfile.pool import variants
+from fabfile.pool.inventory_advice import advise
 from fabfile.pool.limits import Growth
 from fabfile.pool.lookup import find_pool
 from fabfile.remote.context import Context
@@ -44,9 +44,8 @@ def enlarge_pool(
     variant = variants.of(record) if record else variants.LOOP
     asked = Growth(size, meta_size, tuple(device), tuple(wipe))
     outcomes = converge(c, [variant.grow(host, asked)])
-    now = {key: (getattr(asked, key), getattr(host.pool, key)) for key in variant.sized_by}
-    differ = [f'{key} = "{then}"' for key, (then, before) in now.items() if then and then != before]
     changed = any(outcome.status == "changed" for outcome in outcomes)
-    if changed and differ and host.pool.dm_name == inventory.of(c, instance).pool.dm_name:
-        say(f"set {', '.join(differ)} in its pool in {inventory.load().file}: a reinstalled host then gets the same")
+    if changed and host.pool.dm_name == inventory.of(c, instance).pool.dm_name:
+        typed = {key: getattr(asked, key) for key in variant.sized_by if getattr(asked, key)}
+        advise(host.pool, host.pool.given(typed), variant.sized_by, "a reinstalled host then gets the same")
     return outcomes
