@@ -2,7 +2,7 @@
 
 limits            what the kernel and LVM allow: sizes, names, machines
 safety            the gate for destruction, and the checks of a disk before it is written to
-units             names and paths of what starts a pool at boot
+units             names, paths and contents of what starts a pool at boot
 ownership         which containerd a pool belongs to: one pool per containerd
 lookup            which pool a task means, whatever variant the inventory names
 inventory_advice  what the inventory should say about a pool

@@ -11,7 +11,7 @@ import msgspec
 from fabfile.facts import Facts
 from fabfile.facts.query import POOL, Query
 from fabfile.facts.record import LvmRecord
-from fabfile.plan import Change, Command, Step, file
+from fabfile.plan import Change, Command, Step
 from fabfile.pool import units, variants
 from fabfile.pool.health import missing
 from fabfile.pool.loop import fstab
@@ -100,7 +100,7 @@ def plan(have: Facts, pool: Removal) -> list[Change]:
         return []
     return [
         # The script of this version takes the pool down, even if pool.loop was interrupted before it wrote the script.
-        *file(have, "the script that deactivates pools", units.SCRIPT, units.script(), mode=0o755),
+        *units.script_changes(have, "deactivates"),
         *variant.complete(have, pool.name),
         _down(pool),
         *under,

@@ -1,4 +1,4 @@
-"""Names and paths of what starts a pool at boot: record, script, units and kernel modules."""
+"""Names, paths and contents of what starts a pool at boot: record, script, units and kernel modules."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from fabfile.facts import Facts, record
 from fabfile.facts.record import CONF_DIR as CONF_DIR
 from fabfile.facts.record import Record
 from fabfile.facts.record import conf as conf
+from fabfile.instance import Daemon
+from fabfile.plan import Change, file
 from fabfile.pool.limits import META_MOST
 from fabfile.render import render
 
@@ -58,6 +60,36 @@ def kept_by(made: Record, name: str) -> tuple[str, ...]:
 def script() -> str:
     """The script that all pools share."""
     return render("pool/devmapper-pool.sh.j2", conf_dir=CONF_DIR, run_dir=RUN_DIR, meta_most=META_MOST)
+
+
+def script_changes(have: Facts, what_for: str) -> list[Change]:
+    """Plan the script that all pools share.
+
+    Args:
+        have: facts of the machine.
+        what_for: what it does, in the plan: `activates` or `deactivates`.
+    """
+    return file(have, f"the script that {what_for} pools", SCRIPT, script(), mode=0o755)
+
+
+def common_changes(have: Facts, name: str, dir: str, daemon: Daemon, after: str = "") -> list[Change]:
+    """Plan the files that a pool of either variant needs at the next boot, beside its record.
+
+    Args:
+        have: facts of the machine.
+        name: the pool's name.
+        dir: directory of its containerd's databases.
+        daemon: the containerd that is started after it.
+        after: other units that are started before it.
+    """
+    service = render(
+        "pool/devmapper-pool.service.j2", name=name, dir=dir, script=SCRIPT, before=daemon.unit, after=after
+    )
+    return [
+        *script_changes(have, "activates"),
+        *file(have, "kernel modules at boot", MODULES, "loop\ndm_thin_pool\n"),
+        *file(have, "the pool's unit, before containerd at every boot", unit_path(name), service),
+    ]
 
 
 def recorded(have: Facts, name: str) -> Record | None:

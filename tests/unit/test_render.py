@@ -25,7 +25,7 @@ settings_text = st.text(
 
 def test_a_missing_value_is_an_error() -> None:
     with pytest.raises(UndefinedError, match="'dir' is undefined"):
-        render.render("pool/devmapper-pool.service.j2", name="p", script="/s", before="b")
+        render.render("pool/devmapper-pool.service.j2", name="p", script="/s", before="b", after="")
 
 
 def test_an_unknown_template_is_an_error() -> None:
@@ -49,7 +49,7 @@ def test_templates_end_with_one_newline_and_hold_no_markup() -> None:
         assert "{{" not in text, name
         assert "{%" not in text, name
     service = render.render(
-        "pool/devmapper-pool.service.j2", name="p", dir="/d", script="/s", before="containerd.service"
+        "pool/devmapper-pool.service.j2", name="p", dir="/d", script="/s", before="containerd.service", after=""
     )
     assert service.endswith("\n")
     assert not service.endswith("\n\n")
@@ -82,7 +82,7 @@ def test_the_settings_of_a_pool_are_read_back_as_written() -> None:
 
 def test_the_unit_comes_before_containerd_and_after_its_mount() -> None:
     lines = render.render(
-        "pool/devmapper-pool.service.j2", name="p", dir="/srv/p", script="/s", before="containerd.service"
+        "pool/devmapper-pool.service.j2", name="p", dir="/srv/p", script="/s", before="containerd.service", after=""
     ).splitlines()
     assert {"Before=containerd.service", "RequiresMountsFor=/srv/p", "Type=oneshot", "RemainAfterExit=yes"} <= set(
         lines

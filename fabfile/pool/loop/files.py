@@ -41,15 +41,11 @@ def changes(have: Facts, want: LoopSpec, known: dict[str, str] | None = None) ->
         want: the requested pool.
         known: identities, key of `identity.KEYS` → value, of files that exist already and have no record yet.
     """
-    before = Daemon(want.instance).unit
-    service = render("pool/devmapper-pool.service.j2", name=want.name, dir=want.dir, script=units.SCRIPT, before=before)
     timer_path, monitor_path = units.monitor_paths(want.name)
     words = {"name": want.name, "unit": units.unit(want.name), "script": units.SCRIPT, "seconds": units.MONITOR_SECONDS}
     return [
         *conf_change(have, want, known),
-        *file(have, "the script that activates pools", units.SCRIPT, units.script(), mode=0o755),
-        *file(have, "kernel modules at boot", units.MODULES, "loop\ndm_thin_pool\n"),
-        *file(have, "the pool's unit, before containerd at every boot", units.unit_path(want.name), service),
+        *units.common_changes(have, want.name, want.dir, Daemon(want.instance)),
         *file(have, "what lets the pool grow", monitor_path, render("pool/devmapper-pool-monitor.service.j2", **words)),
         *file(
             have,

@@ -115,16 +115,10 @@ def _record(
 
 def _files(have: Facts, want: spec.LvmSpec, record: LvmRecord) -> list[Change]:
     """The files that keep the pool across reboots. The record comes first, as it makes ours what is created next."""
-    service = render(
-        "pool/devmapper-pool.service.j2", name=want.name, dir=want.dir, script=units.SCRIPT,
-        before=Daemon(want.instance).unit, after=LVM_UNITS,
-    )  # fmt: skip
     conf = render("pool/direct.conf.j2", name=want.name, record=record)
     return [
         *file(have, f"settings of the pool {want.name}", units.conf(want.name), conf),
-        *file(have, "the script that activates pools", units.SCRIPT, units.script(), mode=0o755),
-        *file(have, "kernel modules at boot", units.MODULES, "loop\ndm_thin_pool\n"),
-        *file(have, "the pool's unit, before containerd at every boot", units.unit_path(want.name), service),
+        *units.common_changes(have, want.name, want.dir, Daemon(want.instance), LVM_UNITS),
     ]
 
 
