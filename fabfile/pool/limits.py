@@ -165,6 +165,21 @@ def refuse_growth(now: facts.Pool, daemon: Daemon, name: str, unit: str) -> None
         )
 
 
+def shrinking(what: str, has: int, wanted: int) -> Refused:
+    """The refusal of a size that is less than the present one.
+
+    Args:
+        what: `data` or `metadata`.
+        has: the present size in bytes.
+        wanted: the requested size in bytes.
+    """
+    return Refused(
+        f"a pool's {what} cannot shrink",
+        f"it has {sizes.show(has)}, requested: {sizes.show(wanted)}",
+        hint="create another, smaller pool, move what is needed, and remove this one",
+    )
+
+
 def check_name(name: str) -> None:
     """Refuse a pool name that is not valid for device mapper, a systemd unit and a path alike."""
     if not NAME.fullmatch(name):

@@ -82,11 +82,7 @@ def plan(have: Facts, name: str, data: int, meta: int) -> list[Change]:
 def _refuse_less(what: str, wanted: int, now: int, recorded_sizes: tuple[int, ...]) -> None:
     # The pool may have grown beyond the size requested last; repeating that request is not one to shrink.
     if wanted and wanted < now and wanted != recorded_sizes[-1]:
-        raise Refused(
-            f"a pool's {what} cannot shrink",
-            f"it has {sizes.show(now)}, requested: {sizes.show(wanted)}",
-            hint="create another, smaller pool, move what is needed, and remove this one",
-        )
+        raise limits.shrinking(what, now, wanted)
 
 
 def _larger(what: str, file: Backing, wanted: int, note: str) -> list[str]:

@@ -159,16 +159,12 @@ def _larger(what: str, flag: str, wanted: int, now: int, path: str, extent: int)
     """The change, if any, from `now` to `wanted` extents of `extent` bytes each."""
     if not wanted or wanted == now:
         return []
-    has, wants = sizes.show(now * extent), sizes.show(wanted * extent)
     if wanted < now:
-        raise Refused(
-            f"a pool's {what} cannot shrink",
-            f"it has {has}, requested: {wants}",
-            hint="create another, smaller pool, move what is needed, and remove this one",
-        )
+        raise limits.shrinking(what, now * extent, wanted * extent)
     # LVM reports an error if the size does not change.
     size = str(wanted) if flag == "-l" else f"{wanted * extent // 1024}K"
-    return [Command(f"{what} {has} → {wants}", words("lvextend", "-y", flag, size, path))]
+    why = f"{what} {sizes.show(now * extent)} → {sizes.show(wanted * extent)}"
+    return [Command(why, words("lvextend", "-y", flag, size, path))]
 
 
 def _refuse_room(now: VolumeGroup, free: int, data: int, meta: int) -> None:
