@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from fabfile import sizes
 from fabfile.errors import Refused
 from fabfile.facts import Facts
+from fabfile.facts.pool import Place
 from fabfile.instance import Daemon
 from fabfile.pool import ownership
 from fabfile.pool.loop.spec import LoopSpec
@@ -38,6 +40,22 @@ def refuse_unfit(have: Facts, want: LoopSpec) -> None:
             f"mounted at {place.target}; ext4 remounts itself read-only after an error, see dmesg",
             hint=words("mount", "-o", "remount,rw", place.target.replace(r"\x20", " ")),
         )
+
+
+def overcommitted(place: Place | None, more: int) -> str:
+    """Return the end of the description of a change after which a pool may need more than its file system has.
+
+    Args:
+        place: the file system; None if it is unknown.
+        more: what the pool's files may still take, in bytes.
+
+    Returns:
+        The text; empty if there is enough room.
+    """
+    if place is None or place.free >= more:
+        return ""
+    free = sizes.human(place.free)
+    return f"; OVERCOMMITTED: {place.target} has {free} free, and when it is full the pool gets I/O errors"
 
 
 def refuse_missing(have: Facts, want: LoopSpec, *, made: int) -> None:

@@ -13,6 +13,7 @@ from fabfile.pool import limits, units
 from fabfile.pool.health import missing
 from fabfile.pool.limits import Growth
 from fabfile.pool.loop import files
+from fabfile.pool.loop.filesystem import overcommitted
 from fabfile.pool.loop.loop_pool import growing
 from fabfile.pool.ownership import owner
 from fabfile.shell import words
@@ -68,14 +69,10 @@ def plan(have: Facts, name: str, data: int, meta: int) -> list[Change]:
     meta = meta or (limits.metadata_size(data, recorded.block) if data else 0)
     plan: list[Change] = []
     if data > have.pool.data.size or meta > have.pool.meta.size or growing(have.pool):
-        why = "; ".join(
-            [
-                *_larger("data", have.pool.data, data, _overcommit(have.pool, data)),
-                *_larger("metadata", have.pool.meta, meta, ""),
-            ]
-        )
+        note = overcommitted(have.pool.place, data - have.pool.data.allocated)
+        larger = [*_larger("data", have.pool.data, data, note), *_larger("metadata", have.pool.meta, meta, "")]
         _refuse_metadata_room(have.pool, meta)
-        plan.append(Command(why or "finish growing", words(units.SCRIPT, "grow", name, data, meta)))
+        plan.append(Command("; ".join(larger) or "finish growing", words(units.SCRIPT, "grow", name, data, meta)))
     return [*plan, *files.grown(have, name, recorded, data or recorded_sizes[-1], meta or recorded_meta_sizes[-1])]
 
 
@@ -87,14 +84,6 @@ def _refuse_less(what: str, wanted: int, now: int, recorded_sizes: tuple[int, ..
 
 def _larger(what: str, file: Backing, wanted: int, note: str) -> list[str]:
     return [f"{what} {sizes.show(file.size)} → {sizes.show(wanted)}{note}"] if wanted > file.size else []
-
-
-def _overcommit(pool: Pool, data: int) -> str:
-    assert pool.data is not None
-    place = pool.place
-    if place is None or place.free >= data - pool.data.allocated:
-        return ""
-    return f"; OVERCOMMITTED: {place.target} has {sizes.human(place.free)} free, and when it is full writes fail"
 
 
 def _refuse_metadata_room(pool: Pool, meta: int) -> None:

@@ -22,7 +22,7 @@ from fabfile.pool import limits, ownership, units
 from fabfile.pool.health import missing, rerun, usable
 from fabfile.pool.limits import refuse_machine
 from fabfile.pool.loop import files, fstab, identity, spec
-from fabfile.pool.loop.filesystem import refuse_missing, refuse_unfit
+from fabfile.pool.loop.filesystem import overcommitted, refuse_missing, refuse_unfit
 from fabfile.pool.loop.spec import LoopSpec, has_meta
 from fabfile.pool.loop.volume import VolumeSpec, volume
 from fabfile.pool.loop.volume import changes as volume_changes
@@ -176,19 +176,9 @@ def _backing(have: Facts, want: LoopSpec) -> list[Change]:
         why = f"metadata file of {sizes.show(want.meta)} for {want.data // want.block} blocks of data"
         plan.append(_create(why, conf, want.meta_file, "fallocate", "-l", str(want.meta)))
     if not data:
-        why = f"sparse data file of {sizes.show(want.data)}{_overcommit(have, want)}"
+        why = f"sparse data file of {sizes.show(want.data)}{overcommitted(have.pool.place, want.data + want.meta)}"
         plan.append(_create(why, conf, want.data_file, "truncate", "-s", str(want.data)))
     return plan
-
-
-def _overcommit(have: Facts, want: LoopSpec) -> str:
-    place = have.pool.place
-    if place is None or place.free >= want.data + want.meta:
-        return ""
-    return (
-        f"; OVERCOMMITTED: {place.target} has {sizes.human(place.free)} free,"
-        " and when it is full the pool gets I/O errors"
-    )
 
 
 def _create(why: str, conf: str, path: str, *command: str) -> Command:
