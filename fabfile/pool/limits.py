@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 import msgspec
 
@@ -79,6 +80,22 @@ def earlier_size(data: int, block: int) -> int:
     pool device".
     """
     return min(max(-(-(48 * data // block) // MIB) * MIB, META_LEAST), META_MOST)
+
+
+def block_size(size: str, what: Literal["block", "chunk"]) -> int:
+    """Parse the size of a pool's blocks into bytes.
+
+    Args:
+        size: as written, for example `64K`.
+        what: what they are called in the settings of the pool's variant.
+
+    Raises:
+        Refused: it is not a size, or not one that the kernel allows.
+    """
+    block = sizes.parse(size, f"pool.{what}_size")
+    if block % BLOCK_STEP or block > BLOCK_MOST:
+        raise Refused(f"pool.{what}_size: {size!r} is not a {what} size", "a multiple of 64K, at most 1G")
+    return block
 
 
 def data_size(size: str, block: int) -> int:

@@ -6,7 +6,6 @@ from typing import Literal
 
 import msgspec
 
-from fabfile import sizes
 from fabfile.errors import Refused
 from fabfile.facts.record import LoopRecord
 from fabfile.pool import limits
@@ -64,9 +63,7 @@ def wanted(
     """
     limits.check_name(name)
     limits.check_directory(dir)
-    block = sizes.parse(block_size, "pool.block_size")
-    if block % limits.BLOCK_STEP or block > limits.BLOCK_MOST:
-        raise Refused(f"pool.block_size: {block_size!r} is not a block size", "a multiple of 64K, at most 1G")
+    block = limits.block_size(block_size, "block")
     data = limits.data_size(size, block)
     meta = limits.explicit_metadata(meta_size) if meta_size else limits.metadata_size(data, block)
     most = limits.check_autoextend(threshold, percent, max_size, data)

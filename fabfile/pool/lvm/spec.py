@@ -68,9 +68,7 @@ def wanted(settings: Pool, instance: str = "", wipes: Sequence[str] = ()) -> Lvm
     if not 1 <= settings.data_percent <= 100:
         raise Refused(f"pool.data_percent: {settings.data_percent} is not a percentage", "from 1 to 100")
     _check_growth(settings)
-    chunk = sizes.parse(settings.chunk_size, "pool.chunk_size")
-    if chunk % limits.BLOCK_STEP or chunk > limits.BLOCK_MOST:
-        raise Refused(f"pool.chunk_size: {settings.chunk_size!r} is not a chunk size", "a multiple of 64K, at most 1G")
+    chunk = limits.block_size(settings.chunk_size, "chunk")
     layout.metadata(settings.meta_size, chunk, sizes.GIB)
     return LvmSpec(
         name=settings.dm_name, dir=settings.dir.rstrip("/"), group=settings.vg, volume=settings.lv,
