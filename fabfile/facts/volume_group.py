@@ -79,6 +79,14 @@ class VolumeGroup(msgspec.Struct, frozen=True):
         """The volumes that are partly on missing disks."""
         return [volume for volume in self.volumes.values() if volume.partial]
 
+    def of_device(self, name: str) -> LogicalVolume | None:
+        """Return the volume with a device-mapper name; None if there is none."""
+        return next((volume for volume in self.volumes.values() if volume.dm_name == name), None)
+
+    def of_uuid(self, uuid: str | None) -> LogicalVolume | None:
+        """Return the volume with a UUID; None if there is none, or if no UUID is given."""
+        return next((volume for volume in self.volumes.values() if volume.uuid and volume.uuid == uuid), None)
+
 
 class _Report(msgspec.Struct):
     report: list[Rows]

@@ -77,7 +77,7 @@ def describe(name: str, have: Facts) -> list[str]:
         group = have.lvm.group
         room = sizes.human(group.free * group.extent)
         lines.append(f"  on disk   {' '.join(group.devices)}, {room} free in their volume group")
-        volume = next((v for v in group.volumes.values() if v.dm_name == name), None)
+        volume = group.of_device(name)
         if volume:
             lines.append(
                 f"  watched   {'yes' if volume.monitor == 'monitored' else 'NO: dmeventd does not monitor it'}"

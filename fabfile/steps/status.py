@@ -254,7 +254,7 @@ def _stale(host: Host, have: Facts) -> list[Finding]:
 def _growth(host: Host, have: Facts) -> list[Finding]:
     """Check whether dmeventd monitors a direct pool, and whether its volume group has room for the next growth."""
     group = have.lvm.group if have.lvm else None
-    volume = next((v for v in group.volumes.values() if v.dm_name == host.pool.dm_name), None) if group else None
+    volume = group.of_device(host.pool.dm_name) if group else None
     if not group or not volume:
         return []
     watched = volume.monitor == "monitored" and volume.profile == host.pool.dm_name

@@ -98,7 +98,7 @@ def _found(have: Facts, settings: Pool) -> tuple[LvmRecord, VolumeGroup, Logical
     recorded = identity.recorded(have, settings.dm_name)
     usable.refuse_unseen(have, settings.dm_name)
     now = volume_group.usable(have, settings.vg, recorded)
-    pool = _pool(now, recorded)
+    pool = now.of_uuid(recorded.lv_uuid) if now and recorded else None
     if recorded is None or not now or not pool:
         make = hints.command("pool.direct", owner(have.instances.pools.get(settings.dm_name)), "", "--device", "DEV")
         why = f"no {units.conf(settings.dm_name)}" if recorded is None else ""
@@ -137,13 +137,6 @@ def _growth(
         layout.refuse_small(*whole, pool.chunk)
     _refuse_room(now, free, max(data - pool.size // now.extent, 0), max(meta - pool.meta // now.extent, 0))
     return more
-
-
-def _pool(now: VolumeGroup | None, recorded: LvmRecord | None) -> LogicalVolume | None:
-    """The recorded pool, whatever else is in its group."""
-    if not now or not recorded:
-        return None
-    return next((volume for volume in now.volumes.values() if volume.uuid and volume.uuid == recorded.lv_uuid), None)
 
 
 def _asked(recorded: LvmRecord, data: int, meta: int, fresh: Sequence[Disk], uuids: dict[str, str]) -> dict[str, str]:

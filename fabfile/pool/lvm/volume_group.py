@@ -122,8 +122,7 @@ def against(lvm: Lvm, group: VolumeGroup, recorded: LvmRecord | None = None) -> 
         recorded: the record of the pool in it, if there is one.
     """
     wrong = []
-    uuid = recorded.lv_uuid if recorded else None
-    pool = next((volume for volume in group.volumes.values() if volume.uuid and volume.uuid == uuid), None)
+    pool = group.of_uuid(recorded.lv_uuid) if recorded else None
     if group.missing and (pool is None or pool.partial):
         wrong.append(f"{group.missing} of its disks are missing{', and with them part of the pool' if pool else ''}")
     if group.lock_type not in ("", "none"):
