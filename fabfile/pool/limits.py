@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
 
 from fabfile import hints, host, sizes
+from fabfile.distributions import PACKAGES
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts import pool as facts
@@ -209,6 +211,28 @@ def check_name(name: str) -> None:
 def check_directory(dir: str) -> None:
     """Refuse a pool directory that is not an absolute, normalised path below the root."""
     host.check_directory(dir, "pool.dir")
+
+
+def refuse_missing_programs(have: Facts, programs: Iterable[str], why: str = "") -> None:
+    """Refuse a machine without one of the programs.
+
+    Args:
+        have: facts of the machine.
+        programs: names of programs, of `facts.needs`.
+        why: more about what is missing.
+
+    Raises:
+        Refused: with the packages that contain them.
+    """
+    missing = [program for program in programs if program not in have.needs]
+    if missing:
+        table = PACKAGES.get(have.system.family, PACKAGES["debian"])
+        packages = sorted({table[program] for program in missing})
+        raise Refused(
+            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing on the host",
+            "\n".join(filter(None, [f"package{'' if len(packages) == 1 else 's'}: {' '.join(packages)}", why])),
+            hint=f"install {'it' if len(packages) == 1 else 'them'}: {hints.command('packages')}",
+        )
 
 
 def refuse_machine(have: Facts) -> None:

@@ -12,7 +12,7 @@ from fabfile.facts import Facts
 from fabfile.facts.query import POOL, Query
 from fabfile.facts.record import LvmRecord
 from fabfile.plan import Change, Command, Step
-from fabfile.pool import units, variants
+from fabfile.pool import limits, units, variants
 from fabfile.pool.health import missing
 from fabfile.pool.loop import fstab
 from fabfile.pool.maintain import actions
@@ -93,7 +93,8 @@ def plan(have: Facts, pool: Removal) -> list[Change]:
     """
     recorded, variant = units.conf(pool.name) in have.files, variants.of(pool.record)
     if recorded and (isinstance(pool.record, LvmRecord) or pool.record.volume_made):
-        actions.need(have, ("lvm",))  # without it nothing would be found, and the pool forgotten all the same
+        # Without it nothing would be found, and the pool forgotten all the same.
+        limits.refuse_missing_programs(have, ("lvm",))
     under = variant.remove(have, pool.name, pool.record, pool.force)
     own = _own(have, pool, recorded=recorded)
     if not (recorded or under or own or have.pool.table or have.pool.data_loop or have.pool.meta_loop):

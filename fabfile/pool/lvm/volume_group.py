@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from fabfile import hints
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.lvm import Lvm
@@ -13,6 +12,7 @@ from fabfile.facts.record import LvmRecord
 from fabfile.facts.under import BackingVolume
 from fabfile.facts.volume_group import VolumeGroup
 from fabfile.plan import Change
+from fabfile.pool import limits
 from fabfile.pool.health import visibility
 
 PROFILES = "/etc/lvm/profile"
@@ -50,11 +50,8 @@ def check_volume(name: str, key: str) -> None:
 
 def refuse_programs(have: Facts) -> None:
     """Refuse a machine without a program that a direct pool needs, now or at boot."""
-    missing = [program for program in PROGRAMS if program not in have.needs]
-    if missing:
-        why = "\nwithout thin_check LVM activates no pool, and says that it needs repair" * ("thin_check" in missing)
-        install = f"install them: {hints.command('packages')}"
-        raise Refused("programs are missing", f"{', '.join(missing)}{why}", hint=install)
+    why = "without thin_check LVM activates no pool, and says that it needs repair"
+    limits.refuse_missing_programs(have, PROGRAMS, "" if "thin_check" in have.needs else why)
 
 
 def refuse_unasked(lvm: Lvm | BackingVolume | None) -> None:

@@ -14,8 +14,7 @@ import msgspec
 from fabfile import hints
 from fabfile.console import say
 from fabfile.converge import act, preview
-from fabfile.distributions import PACKAGES
-from fabfile.errors import Pending, Refused
+from fabfile.errors import Pending
 from fabfile.facts import Facts, gather
 from fabfile.facts.query import Query
 from fabfile.facts.record import Record, variant
@@ -23,7 +22,7 @@ from fabfile.instance import Daemon
 from fabfile.once import once
 from fabfile.output.outcome import Outcome, note
 from fabfile.plan import Change, Command
-from fabfile.pool import units
+from fabfile.pool import limits, units
 from fabfile.pool.health import missing, usable
 from fabfile.pool.lookup import choose, find_pool
 from fabfile.remote import target
@@ -133,25 +132,8 @@ def find(
     root = (config.pool_root if config and config.pool == name else "") or host.pool.dir
     missing.refuse(have, name, except_for=without)
     usable.refuse_unusable(have, name, lvm=lvm, ids=ids)
-    need(have, tools)
+    limits.refuse_missing_programs(have, tools)
     return InspectedPool(name, host.daemon, have.instances.pools[name], root.rstrip("/"), query, have)
-
-
-def need(have: Facts, tools: Iterable[str]) -> None:
-    """Refuse a machine without one of the programs `tools`.
-
-    Raises:
-        Refused: with the packages that contain them.
-    """
-    absent = [tool for tool in tools if tool not in have.needs]
-    if absent:
-        table = PACKAGES.get(have.system.family, PACKAGES["debian"])
-        packages = " ".join(sorted({table[tool] for tool in absent}))
-        raise Refused(
-            f"{', '.join(absent)} {'is' if len(absent) == 1 else 'are'} missing on the host",
-            f"package: {packages}",
-            hint=f"install it: {hints.command('packages')}",
-        )
 
 
 def listing(pool: ManagedPool) -> Command:

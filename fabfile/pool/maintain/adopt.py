@@ -27,7 +27,7 @@ from fabfile.pool.loop import files, identity, spec
 from fabfile.pool.loop.filesystem import refuse_unfit
 from fabfile.pool.loop.spec import LoopSpec
 from fabfile.pool.maintain import comparison
-from fabfile.pool.maintain.actions import InspectedPool, need
+from fabfile.pool.maintain.actions import InspectedPool
 from fabfile.remote import target
 from fabfile.remote.context import Context
 from fabfile.render import render
@@ -117,7 +117,7 @@ def plan(have: Facts, want: LoopSpec, daemon: Daemon, elsewhere: list[str]) -> l
         Refused: something about the pool cannot be proved.
     """
     refuse_machine(have)
-    need(have, TOOLS)
+    limits.refuse_missing_programs(have, TOOLS)
     ownership.refuse_foreign(have, daemon, want.name, want.dir)
     found = doubts(have, want.name, want.dir, daemon)
     if found or elsewhere:

@@ -162,7 +162,9 @@ def test_a_disk_that_is_not_in_the_group_is_for_pool_grow() -> None:
 
 def test_missing_programs_are_refused_unless_a_step_before_installs_them() -> None:
     bare = fresh(lvm=None, needs=frozenset())
-    assert "thin_check" in refused(bare, asked()).details
+    error = refused(bare, asked())
+    assert "thin_check" in error.what and "without thin_check LVM activates no pool" in error.details
+    assert "packages: dmeventd dmsetup e2fsprogs lvm2 thin-provisioning-tools" in error.details
     assert direct_pool.step(Host(pool=asked()), after_packages=True).plan(bare)
 
 
