@@ -19,7 +19,7 @@ from fabfile.pool import limits, ownership
 from fabfile.remote.context import Context
 from fabfile.render import render
 from fabfile.shell import words
-from fabfile.steps import ext4, foreign, overrides
+from fabfile.steps import ext4, foreign, overrides, versioned
 from fabfile.steps.settings import ORIGINAL, ContainerdSettings, config_format, edited, is_stock
 
 
@@ -27,13 +27,11 @@ def step(host: Host) -> Step:
     """The step that configures and starts containerd on the host's pool, and checks its devmapper plugin."""
 
     def plan(have: Facts) -> list[Change]:
-        from fabfile.artefacts import releases
-
         daemon = host.daemon
         systemd.refuse_masked(have, daemon.unit)
         _refuse_unit(have, daemon)
         systemd.refuse_changing(daemon.unit, have.containerd.changing)
-        version = releases.load(host.release, have.system.arch, host.mirror).containerd.version
+        version = versioned.release(host, have.system.arch).containerd.version
         foreign.refuse(have, daemon, version)
         pool = host.pool
         limits.check_name(pool.dm_name)

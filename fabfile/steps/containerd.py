@@ -29,10 +29,9 @@ FACTS = ("userland", "versions", "files", "containerd", "config", "instances")
 
 def built(host: Host, arch: str) -> Build:
     """Return the build of the host's release for an architecture."""
-    from fabfile.artefacts import releases
     from fabfile.artefacts.build import Build
 
-    return Build(releases.load(host.release, arch, host.mirror))
+    return Build(versioned.release(host, arch))
 
 
 def step(host: Host) -> Step:

@@ -21,9 +21,7 @@ def step(host: Host) -> Step:
     """The step that installs the runc of the host's release and checks its version."""
 
     def plan(have: Facts) -> list[Change]:
-        from fabfile.artefacts import releases
-
-        runc = releases.load(host.release, have.system.arch, host.mirror).runc
+        runc = versioned.release(host, have.system.arch).runc
         unpack = 'mkdir "$d/bin"; install -m 0755 "$1" "$d/bin/runc"'
         prove = versioned.says('"$d/bin/runc" --version', f"runc version {runc.version}")
         return versioned.changes(have, "runc", runc.key, runc, unpack, {LINK: "bin/runc"}, prove)

@@ -35,9 +35,7 @@ def go_step(host: Host) -> Step:
     """The step that installs the Go toolchain of the host's release."""
 
     def plan(have: Facts) -> list[Change]:
-        from fabfile.artefacts import releases
-
-        go = releases.load(host.release, have.system.arch, host.mirror).go
+        go = versioned.release(host, have.system.arch).go
         profile = file(have, "Go in the PATH of every login", PROFILE, PROFILE_TEXT)
         there = have.files.get(f"{GOROOT}/VERSION")
         if have.versions["go"].links.get(GOROOT) == "" and there and there.content.split()[:1] == [f"go{go.version}"]:
@@ -53,9 +51,7 @@ def protoc_step(host: Host) -> Step:
     """The step that installs the protoc of the host's release, and checks that it compiles."""
 
     def plan(have: Facts) -> list[Change]:
-        from fabfile.artefacts import releases
-
-        protoc = releases.load(host.release, have.system.arch, host.mirror).protoc
+        protoc = versioned.release(host, have.system.arch).protoc
         unpack = 'tar -xzf "$1" -C "$d" --no-same-owner'
         links = {f"{host.bin_dir}/protoc": "bin/protoc", "/usr/local/include/google": "include/google"}
         return versioned.changes(have, "protoc", protoc.key, protoc, unpack, links, PROVE_PROTOC)

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from fabfile.errors import Refused
 from fabfile.facts import Facts
+from fabfile.host import Host
 from fabfile.plan import Change, Command, Upload, UploadSource
 from fabfile.shell import quote, words
+
+if TYPE_CHECKING:
+    from fabfile.artefacts.releases import Release
+
+
+def release(host: Host, arch: str) -> Release:
+    """Return the release set of a host's settings for an architecture."""
+    from fabfile.artefacts import releases
+
+    return releases.load(host.release, arch, host.mirror)
 
 
 def changes(
