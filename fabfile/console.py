@@ -188,6 +188,11 @@ def lost() -> OSError | None:
     return None if isinstance(_lost, BrokenPipeError) else _lost
 
 
+def plural(count: int, noun: str) -> str:
+    """Return a number and what it counts: `1 host`, `2 hosts`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def columns() -> int | None:
     """Return the width in columns of the terminal that people read; None if it is not a terminal."""
     stream = for_people()

@@ -14,7 +14,7 @@ import msgspec
 
 from fabfile import facts, interruption, traits
 from fabfile.apply import apply, notes
-from fabfile.console import say
+from fabfile.console import plural, say
 from fabfile.errors import Failed, Pending, Refused
 from fabfile.facts import Facts, gather
 from fabfile.facts.query import Query, together
@@ -181,7 +181,7 @@ def _must_be_done(step: Step, have: Facts) -> None:
 def _say(outcome: Outcome) -> None:
     """Print one line, and one for each change if the reasons do not fit into it."""
     short = len(outcome.reason) <= WIDTH
-    reason = outcome.reason if short else f"{len(outcome.changes)} change{'s' * (len(outcome.changes) > 1)}"
+    reason = outcome.reason if short else plural(len(outcome.changes), "change")
     say(f"{outcome.status:8} {outcome.step:22} {outcome.seconds:6.1f} s  {reason}")
     for change in [] if short else outcome.changes:
         say(f"         * {change.why}")

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from fabfile import paths
-from fabfile.console import say
+from fabfile.console import plural, say
 from fabfile.errors import Failed, Pending
 from fabfile.output.outcome import Outcome, note, result
 from fabfile.remote.context import Context
@@ -40,7 +40,7 @@ def close_connections(c: Context) -> None:
         hint = "see which processes of ssh there are: ps -C ssh -o pid,args"
         raise Failed("the connections are not all ended", str(error), hint=hint) from error
     result(Closed(count))
-    text = f"{count} connection{'s' * (count != 1)}"
+    text = plural(count, "connection")
     if not count:
         _tell("ok", "none is kept")
     elif is_dry(c):

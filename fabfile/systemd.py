@@ -29,7 +29,9 @@ def start(changes: Sequence[Change], *units: str, restart: bool = False, otherwi
     names, first = words(*units), words(units[0])
     # A restart waits for its own unit, and units that this one pulls in start somewhat later: facts gathered at once
     # would show them as inactive. So each is started by name as well, which waits for it.
-    doing = [f"restart {first}"] * restart + [f"start {names}"] * (not restart or len(units) > 1)
+    doing = [f"restart {first}"] if restart else []
+    if not restart or len(units) > 1:
+        doing.append(f"start {names}")
     written = [c for c in changes if isinstance(c, File) and c.path.startswith(UNITS)]
     # systemd 252 does not notice a drop-in whose directory is new, although it rereads units for other ones.
     stale = any(file.before is not None or ".d/" in file.path for file in written)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from fabfile import inventory, ranges, workers
-from fabfile.console import say, shown
+from fabfile.console import plural, say, shown
 from fabfile.errors import Failed, Interrupted, Pending, Problem, Refused
 from fabfile.host import Host
 from fabfile.inventory import Inventory
@@ -139,7 +139,8 @@ def _rounds(known: Inventory, chosen: Sequence[Host]) -> Iterator[list[Host]]:
     for host in chosen:
         depth, gateway = 0, host.gateway
         while gateway:
-            depth, gateway = depth + (gateway in names), known.hosts[gateway].gateway
+            depth += 1 if gateway in names else 0
+            gateway = known.hosts[gateway].gateway
         depths.setdefault(depth, []).append(host)
     for depth in sorted(depths):
         yield depths[depth]
@@ -220,7 +221,7 @@ def _confirm(new: Sequence[HostKeyResult], known_hosts: str) -> None:
     count = sum(len(result.keys.keys) for result in new if result.keys)
     files = ", ".join(dict.fromkeys(result.host.known_hosts for result in new))
     say(f"Compare each fingerprint with the one that the host itself prints: {PRINT}")
-    while (answer := _answer(f"Record {count} key{'s' * (count > 1)} in {files}?")) is None:
+    while (answer := _answer(f"Record {plural(count, 'key')} in {files}?")) is None:
         pass
     if not answer:
         raise Refused("these host keys were not recorded", "the answer was no")

@@ -78,7 +78,7 @@ def drawn(outputs: list[tuple[str, str]]) -> str:
     with Path(os.devnull).open("w") as nowhere:
         console = Console(record=True, width=COLUMNS, file=nowhere, force_terminal=True, highlight=False, _environ={})
         for number, (command, said) in enumerate(outputs):
-            console.print(Text.assemble("\n" * bool(number), ("$ ", "green"), (command, "bold")))
+            console.print(Text.assemble("\n" if number else "", ("$ ", "green"), (command, "bold")))
             console.print(Text(said.rstrip("\n"), overflow="fold"))
         svg = console.export_svg(title="containerd on device mapper", unique_id="deploy")
     # A page may not load fonts from elsewhere, so the reader's own are used.

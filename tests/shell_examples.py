@@ -66,7 +66,7 @@ def _actions() -> dict[str, str]:
     loop = ManagedPool("pool", daemon, files, "/a pool")
     direct = ManagedPool("vg-a--pool", daemon, LvmRecord(vg="vg", lv="a-pool", chunk_bytes=65536), "/root")
     scripts = {
-        name: "name=pool\n" * (name == "devices") + render(f"pool/{name}.sh.j2", pool=loop, daemon=daemon)
+        name: ("name=pool\n" if name == "devices" else "") + render(f"pool/{name}.sh.j2", pool=loop, daemon=daemon)
         for name in ("common", "devices", "gate")
     }
     scripts["held"] = scripts["common"] + render("pool/held.sh.j2", pool=loop, daemon=daemon)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from bench.fleet.clock import Cost
 from bench.fleet.tools import WAYS
+from fabfile.console import plural
 
 UNITS = {"wall": "s", "cpu": "s", "memory": "MiB", "hosts": "s"}
 """Units of the fields of a `Cost`."""
@@ -67,7 +68,7 @@ def sizes(found: Sequence[Row]) -> list[int]:
 def table(found: Sequence[Row]) -> str:
     """Return a Markdown table of the medians of wall and CPU seconds."""
     counts = sizes(found)
-    heads = [f"{count} host{'s' * (count != 1)}" for count in counts]
+    heads = [plural(count, "host") for count in counts]
     lines = [f"| wall s / controller CPU s | {' | '.join(heads)} |", f"|---|{'---|' * len(heads)}"]
     for way in WAYS:
         cells = []

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from bench.fleet.extras import KNOWN, KNOWN_HASHED, KNOWN_LONG, SIZE, TRIPS, TRIPS_GATEWAY, UPLOAD, WAIT
 from bench.fleet.figures import Row, median, ratio, sizes
 from bench.fleet.tools import ANSIBLE, CHECKS, COMMAND, DEPLOY, OPENSSH, OURS, PARALLEL_SSH, PYINFRA
+from fabfile.console import plural
 
 MANY = 32
 """Number of hosts from which the bare command of a library is the reference."""
@@ -36,7 +37,7 @@ def goals(found: Sequence[Row]) -> list[Goal]:
 
 def _peers(found: Sequence[Row]) -> Iterator[Goal]:
     for name, count in itertools.product((CHECKS, DEPLOY), sizes(found)):
-        ours, hosts = (name, OURS), f"{count} host{'s' * (count != 1)}"
+        ours, hosts = (name, OURS), plural(count, "host")
         for measure in ("wall", "cpu"):
             others = [(name, PYINFRA, 0.8, ""), (COMMAND, PARALLEL_SSH, 1.5, "'s bare command")]
             for job, tool, most, what in others[: 2 if count >= MANY else 1]:

@@ -125,8 +125,9 @@ class Reader:
             return Value("", _line(node), PLAIN)
         if node.tag == "!vault":
             return Value("", _line(node), "encrypted by Ansible Vault")
-        null = node.tag == f"{TAG}null"
-        return Value("" if null else node.value, _line(node), "it has no value" * null)
+        if node.tag == f"{TAG}null":
+            return Value("", _line(node), "it has no value")
+        return Value(node.value, _line(node))
 
     def _count(self, node: Node) -> None:
         self.visits += 1

@@ -62,7 +62,7 @@ def read(text: str) -> Options:
             found.left.append("a word that is no option")
         elif letter in FLAGS:
             found.left.append(f"-{letter}")
-            words[:0] = [f"-{value}"] * bool(value)
+            words[:0] = [f"-{value}"] if value else []
         else:
             value = value or (words.pop(0) if words else "")
             name, _, value = (
@@ -154,7 +154,7 @@ def write(hops: Sequence[Hop], known_hosts: str) -> str:
         Refused: see `path`.
     """
     words = [str(hop).replace("%", "%" * 2**times) for hop, times in zip(hops, _expansions(len(hops)), strict=True)]
-    options = [f"ProxyJump={','.join(words)}"] * bool(hops)
+    options = [f"ProxyJump={','.join(words)}"] if hops else []
     options += [f"UserKnownHostsFile={path(known_hosts, 'known_hosts')}"] if known_hosts else []
     return shlex.join([word for option in options for word in ("-o", option)])
 

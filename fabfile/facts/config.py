@@ -194,8 +194,8 @@ def parse(text: str) -> Config:
         elif kind == "problem":
             problem.append(rest)
         elif kind == "command":
-            path, _, command = rest.partition("|")
-            commands[path] = command
+            unit, _, command = rest.partition("|")
+            commands[unit] = command
     sources = tuple(
         ConfigFile(path, problem="there is no such file") if path in missing else source(path, "\n".join(lines) + "\n")
         for path, lines in texts.items()

@@ -106,12 +106,13 @@ class Disk(msgspec.Struct, frozen=True):
     @property
     def bare(self) -> str:
         """What an inspection will print once the disk is empty."""
-        kept, nodes = [], 0
+        kept, first_node = list[str](), True
         for line in self.seen.splitlines():
             key = line.partition(" ")[0]
-            nodes += key == "node"
-            if key in IDENTITY or (key == "node" and nodes == 1):
+            if key in IDENTITY or (key == "node" and first_node):
                 kept.append(line)
+            if key == "node":
+                first_node = False
         return "\n".join(kept)
 
 

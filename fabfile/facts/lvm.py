@@ -118,7 +118,7 @@ VG=$vg
 # shellcheck source=/dev/null
 [ -n "$vg" ] || [ ! -r "$conf" ] || . "$conf"
 vg=$VG
-[ -n "${{vg}}{"all" * query.all_disks}" ] && command -v lvm >/dev/null || exit 0
+[ -n "${{vg}}{"all" if query.all_disks else ""}" ] && command -v lvm >/dev/null || exit 0
 export LVM_SUPPRESS_FD_WARNINGS=1
 echo "group $vg"
 echo "seed $(cat /proc/sys/kernel/random/uuid)"

@@ -25,8 +25,8 @@ PROPERTIES = (
 """Properties that systemctl prints; one call serves all facts."""
 
 
-MARKS = {"watched": "watched", "checked": "checked"}
-"""Extension of a file in /run → what succeeded at its modification time."""
+MARKS = frozenset({"watched", "checked", "backup"})
+"""What succeeded at the modification time of a file: the extension of one in /run, or a backup."""
 
 UDEV = 3
 """Seconds within which udev has to respond."""
@@ -129,8 +129,10 @@ def parse(text: str) -> Units:
         elif key == "last":
             run, _, said = value.partition(" ")
             last[run] = said
-        elif key in ("uptime", "now"):
-            uptime, now = (int(value), now) if key == "uptime" else (uptime, int(value))
+        elif key == "uptime":
+            uptime = int(value)
+        elif key == "now":
+            now = int(value)
         elif key == "room" and value:
             blocks_free, _, size = value.partition(" ")
             room = int(blocks_free) * int(size)
@@ -140,7 +142,9 @@ def parse(text: str) -> Units:
             unfinished = value
         elif key == "mark":
             at, _, path = value.partition(" ")
-            what = MARKS[path.rpartition(".")[2]] if path.startswith("/run/") else "backup"
+            what = path.rpartition(".")[2] if path.startswith("/run/") else "backup"
+            if what not in MARKS:
+                raise ValueError(f"unknown mark: {path}")
             marks[what] = max(marks.get(what, 0), int(at))
     found = {
         block["Id"]: _unit(block, uptime, last.get(block.get("InvocationID", ""), ""))

@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
+from fabfile.console import plural
+
 Thing = TypeVar("Thing")
 
 FEW = 5
@@ -33,7 +35,7 @@ def names(hosts: Iterable[str]) -> str:
 
 def counted(hosts: Sequence[str]) -> str:
     """Return the number of hosts and their names: `12 hosts: web[01-12]`."""
-    return f"{len(hosts)} host{'s' * (len(hosts) > 1)}: {names(hosts)}"
+    return f"{plural(len(hosts), 'host')}: {names(hosts)}"
 
 
 def grouped(things: Mapping[str, Thing]) -> list[tuple[Thing, list[str]]]:

@@ -119,9 +119,10 @@ def _stays(have: Facts, pool: Removal) -> str:
 
 
 def _down(pool: Removal) -> Command:
-    what = f"stop {pool.daemon.unit} and " if pool.uses else ""
+    end = "end containers, " if pool.force else ""
+    stop = f"stop {pool.daemon.unit} and " if pool.uses else ""
     return Command(
-        f"{'end containers, ' * pool.force}{what}take the pool {pool.name} down with all its thin devices",
+        f"{end}{stop}take the pool {pool.name} down with all its thin devices",
         render("pool/down.sh.j2", pool=pool, daemon=pool.daemon),
         idle(pool),
     )

@@ -116,7 +116,8 @@ def state(name: str, have: Facts) -> str:
     pool = have.pool
     if not pool.status or not pool.table:
         return "DOWN" if name in have.instances.pools else "none"
-    return f"{pool.status.mode}{', NEEDS CHECK' * pool.status.needs_check}{', SUSPENDED' * pool.suspended}"
+    needs_check = ", NEEDS CHECK" if pool.status.needs_check else ""
+    return f"{pool.status.mode}{needs_check}{', SUSPENDED' if pool.suspended else ''}"
 
 
 def percent(part: int, whole: int) -> str:

@@ -67,7 +67,8 @@ class Entrance:
             words: its arguments, quoted, if the login is root. Without root, sudo would write them to the log.
         """
         if self.root:
-            return " ".join([f"exec sh -c {quote(take)}", *["sh"] * bool(words), *words])
+            arguments = ["sh", *words] if words else []  # the first one is $0
+            return " ".join([f"exec sh -c {quote(take)}", *arguments])
         if not self.asks:
             return f"exec sh -c {quote(SILENT)} {quote(take)}"
         return f"exec sh -c {quote(ASKING)} {quote(f'{self.announce}; {take}')} {quote(self.prompt)}"

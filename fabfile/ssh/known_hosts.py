@@ -76,8 +76,9 @@ class HostEntries(msgspec.Struct, frozen=True):
             return
         if own and self.exact:
             raise Changed(own[0], key)
-        authority = any(each.marker == AUTHORITY for each in self.entries)
-        raise Unknown("it is known by a @cert-authority line only, and host certificates are not supported" * authority)
+        if any(each.marker == AUTHORITY for each in self.entries):
+            raise Unknown("it is known by a @cert-authority line only, and host certificates are not supported")
+        raise Unknown("")
 
 
 class Readable(HostEntries, frozen=True, kw_only=True):

@@ -47,8 +47,10 @@ def found(have: Facts, daemon: Daemon, version: str = "") -> Foreign | None:
     if package:
         whose = f"of {have.containerd.package}" if have.containerd.package else "of no package"
         lines.append(f"{package}, {whose}: two containerds on one root directory destroy each other's state")
-    lines += [f"programs: {', '.join(programs)}"] * bool(programs)
-    lines += [f"unit: {unit}"] * bool(unit)
+    if programs:
+        lines.append(f"programs: {', '.join(programs)}")
+    if unit:
+        lines.append(f"unit: {unit}")
     pool, root, _ = adopt.used(have, daemon)
     theirs = bool(pool) and pool not in have.instances.pools
     if theirs:

@@ -185,7 +185,9 @@ def strays(command: str, daemon: Daemon) -> list[str]:
     right = {"config": daemon.config_path, "address": daemon.socket, "root": daemon.root, "state": daemon.state}
     options = _parsed(command)[1]
     wrong = [f"--{key} {value}" for key, value in options.items() if value.rstrip("/") != right[key]]
-    return wrong + [f"no --config {daemon.config_path}"] * (bool(daemon.instance) and "config" not in options)
+    if daemon.instance and "config" not in options:
+        wrong.append(f"no --config {daemon.config_path}")
+    return wrong
 
 
 def _parsed(command: str) -> tuple[str, dict[str, str]]:

@@ -272,7 +272,8 @@ def test_n8_a_pool_that_failed_under_a_container_has_a_way_out(machine: Machine)
         assert "thin-pool Fail" in said
         assert "thin Fail" in said
         assert "the kernel has it in mode Fail" in machine.fab("pool.fsck", *two, code=1)
-        assert "containers run in default: two" in machine.fab(task, *two, *["--yes"] * (task == "pool.reset"), code=2)
+        yes = ["--yes"] if task == "pool.reset" else []
+        assert "containers run in default: two" in machine.fab(task, *two, *yes, code=2)
         assert machine.ssh(f"{ctr} tasks ls -q") == "two\n"  # nothing was stopped
         machine.fab(task, *two, "--yes", "--force")
         if task == "pool.repair":

@@ -157,7 +157,7 @@ def test_files_come_back_as_they_went(written: dict[str, tuple[list[str], int]])
     # What stat and awk print: all modes first, and of an empty file nothing but its mode.
     text = "".join(f"@mode {mode:o} {name}\n" for name, (_, mode) in written.items())
     for name, (content, _) in written.items():
-        text += f"@file {name}\n" * bool(content) + "".join(f"|{line}\n" for line in content)
+        text += (f"@file {name}\n" if content else "") + "".join(f"|{line}\n" for line in content)
     assert files.parse(text) == {
         name: files.FileFact("".join(f"{line}\n" for line in content), mode)
         for name, (content, mode) in written.items()

@@ -64,8 +64,7 @@ OURS = [
     path
     for place in ("fabfile", "templates")
     for path in sorted((REPOSITORY / place).rglob("*"))
-    if path.suffix in (".py", ".j2")
-    and "lab" not in path.relative_to(REPOSITORY / place).parts[:1] * (place != "fabfile")
+    if path.suffix in (".py", ".j2") and (place == "fabfile" or path.relative_to(REPOSITORY / place).parts[0] != "lab")
 ]
 
 

@@ -194,15 +194,9 @@ def _watched(have: Facts, name: str) -> list[Finding]:
         return [Finding("pool growth", "warn", f"{timer} does not run{state}: {grows}", start)]
     late = run.started if run.active == "activating" else run.ended
     if late is not None and late > LATE:
-        what = "has been looking for" if run.active == "activating" else "last looked"
-        return [
-            Finding(
-                "pool growth",
-                "fail",
-                f"{service} {what} {since(late)}{' ago' * (what == 'last looked')}: {grows}",
-                start,
-            )
-        ]
+        time = since(late)
+        what = f"has been looking for {time}" if run.active == "activating" else f"last looked {time} ago"
+        return [Finding("pool growth", "fail", f"{service} {what}: {grows}", start)]
     return []
 
 

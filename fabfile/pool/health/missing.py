@@ -82,8 +82,7 @@ def _volume(have: Facts, recorded: LoopRecord, start: str) -> list[Loss]:
     group, _, volume = name.partition("/")
     if now and now.size is None and now.renamed:
         now_group, _, now_volume = now.renamed.partition("/")
-        back = [words("vgrename", now_group, group)] * (now_group != group)
-        back += [words("lvrename", group, now_volume, volume)] * (now_volume != volume)
+        back = visibility.renames(now_group, now_volume, group, volume)
         back.append(words("lvchange", "-ay", name))
         return [Loss("volume", f"the volume {name} is now called {now.renamed}", " && ".join([*back, start]))]
     if now and now.hidden:

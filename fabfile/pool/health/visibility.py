@@ -77,6 +77,23 @@ def identity(have: Facts, recorded: LvmRecord) -> tuple[str, str]:
     return known[0] or group, known[1] or volume
 
 
+def renames(now_group: str, now_volume: str, group: str, volume: str) -> list[str]:
+    """Return the commands that give a volume its recorded name again.
+
+    Args:
+        now_group: the present name of its volume group.
+        now_volume: its present name.
+        group: the recorded name of its volume group.
+        volume: its recorded name.
+    """
+    back = []
+    if now_group != group:
+        back.append(words("vgrename", now_group, group))
+    if now_volume != volume:
+        back.append(words("lvrename", group, now_volume, volume))
+    return back
+
+
 def _unseen(have: Facts, name: str, recorded: LvmRecord) -> Finding:
     lvm, group, volume = have.lvm, recorded.vg, recorded.lv
     assert lvm is not None
@@ -84,8 +101,7 @@ def _unseen(have: Facts, name: str, recorded: LvmRecord) -> Finding:
     now, then = lvm.names.get(of_volume, ""), recorded.path
     if now or of_group in lvm.names:
         now_group, _, now_volume = (now or lvm.names[of_group]).partition("/")
-        back = [words("vgrename", now_group, group)] * (now_group != group)
-        back += [words("lvrename", group, now_volume, volume)] * (now_volume not in ("", volume))
+        back = renames(now_group, now_volume or volume, group, volume)
         if back:
             return Finding("pool in LVM", "fail", f"{then} is now called {now or now_group}", " && ".join(back))
     if unseen := hidden(have, recorded):

@@ -76,7 +76,8 @@ def doubts(have: Facts, name: str, dir: str, daemon: Daemon) -> list[str]:
     elif root != dir:
         found.append(f"containerd keeps its databases in {root}, and the pool's files are in {dir}: both must be one")
     if pool.status.mode != "rw" or pool.status.needs_check or pool.suspended:
-        found.append(f"it is not healthy: {pool.status.mode}{', suspended' * pool.suspended}")
+        suspended = ", suspended" if pool.suspended else ""
+        found.append(f"it is not healthy: {pool.status.mode}{suspended}")
     unknown = sorted(set(table.features) - FEATURES)
     if unknown:
         found.append(f"its table has {', '.join(unknown)}, which pools made by this tool do not have")
@@ -96,7 +97,8 @@ def _device(what: str, path: str, number: str, file: Backing | None, loop: Loop 
     if loop is None:
         return [f"its {what} device {number} is no loop device"]
     if loop.deleted or loop.file != path:
-        return [f"its {what} device {loop.path} is on {loop.file}{' (deleted)' * loop.deleted}, not on {path}"]
+        deleted = " (deleted)" if loop.deleted else ""
+        return [f"its {what} device {loop.path} is on {loop.file}{deleted}, not on {path}"]
     if file is None or (file.device, file.inode) != (loop.device, loop.inode):
         return [f"{path} is another file than {loop.path} is on"]
     if file.loops != (number,):

@@ -78,7 +78,8 @@ def repair_pool(c: Context, name: str, instance: str, *, force: bool, yes: bool)
             start_again(c, TASK, pool)
         say(f"pool {pool.name}: sound ({state.what}): nothing to repair")
         return
-    say(f"pool {pool.name}: {state.what}{': not sound' * (state.what != state.ids)}\n{state.details}".rstrip())
+    unsound = "" if state.what == state.ids else ": not sound"
+    say(f"pool {pool.name}: {state.what}{unsound}\n{state.details}".rstrip())
     refuse_busy(c, TASK, pool, force=force)
     if state.ids and state.what == state.ids:
         _relabel(c, pool, force=force, yes=yes)

@@ -99,7 +99,8 @@ def running(seconds: str) -> int:
     count = 0
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            count += file.read_bytes() == f"sleep\0{seconds}\0".encode()
+            if file.read_bytes() == f"sleep\0{seconds}\0".encode():
+                count += 1
         except (FileNotFoundError, ProcessLookupError):
             continue  # it ended meanwhile
     return count

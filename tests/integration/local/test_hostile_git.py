@@ -295,7 +295,7 @@ def test_the_password_follows_no_redirect(
         if kept == "in netrc":
             (home / ".netrc").write_text("machine 127.0.0.1 login user password SECRET\n")
             (home / ".netrc").chmod(0o600)
-        address.clean(f"http://{'user:SECRET@' * (kept != 'in netrc')}{host}", "url")
+        address.clean(f"http://{'' if kept == 'in netrc' else 'user:SECRET@'}{host}", "url")
         with pytest.raises(Failed, match="cannot fetch containerd") as failed:
             wanted(mirror, url=f"http://{host}/containerd.git").path()
     assert set(requests) == {"Basic dXNlcjpTRUNSRVQ="}, "the first server gets it"

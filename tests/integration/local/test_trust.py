@@ -53,7 +53,7 @@ def trust(server: sshd.Server, *words: str, code: int = 0, answers: str | None =
         dry: whether to run it with --dry.
     """
     environment = {**os.environ, "HOSTS_FILE": str(server.directory / "hosts.toml")}
-    command = [str(Path(sys.executable).with_name("inv")), *["--dry"] * dry, "ssh.trust", *words]
+    command = [str(Path(sys.executable).with_name("inv")), *(["--dry"] if dry else []), "ssh.trust", *words]
     ours, theirs = pty.openpty()
     os.write(ours, (answers or "").encode())
     done = subprocess.run(

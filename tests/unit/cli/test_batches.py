@@ -118,7 +118,7 @@ def test_the_gate_shuts_with_the_first_host_too_many_and_stays_shut(
         for status in batch:
             assert (failure_limit.stopped() is not None) == too_many
             failure_limit.ended("host", status)
-            wrong += status in ("failed", "unreachable", "refused")
+            wrong += 1 if status in ("failed", "unreachable", "refused") else 0
             if most is not None:
                 too_many |= wrong * 100 > most.number * reached if most.percent else wrong > most.number
     assert (failure_limit.stopped() is not None) == too_many

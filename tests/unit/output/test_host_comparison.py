@@ -22,7 +22,7 @@ from fabfile.ranges import expand, words
 )
 def test_names_are_folded(hosts: list[str], text: str) -> None:
     assert host_comparison.names(hosts) == text
-    assert host_comparison.counted(hosts) == f"{len(hosts)} host{'s' * (len(hosts) > 1)}: {text}"
+    assert host_comparison.counted(hosts) == f"{len(hosts)} host{'' if len(hosts) == 1 else 's'}: {text}"
 
 
 @given(st.sets(st.from_regex(r"[a-z0-9][a-z0-9._-]{0,12}", fullmatch=True), min_size=1, max_size=30))
