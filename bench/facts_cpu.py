@@ -17,11 +17,12 @@ import toml
 
 from fabfile import facts
 from fabfile.facts.query import Query
-from fabfile.lab import container, kinds, mirror, tools
-from fabfile.lab.container import Container
+from fabfile.lab import kinds, mirror, tools
 from fabfile.lab.vm import free_ports
 from fabfile.paths import REPOSITORY
 from fabfile.remote import target
+from tests import container
+from tests.container import Container
 
 LIMIT = 0.15
 ROUNDS = 21

@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 
 from fabfile.lab import directory, kinds, machines, mirror
-from fabfile.lab.container import has_thin_pools
 from fabfile.paths import REPOSITORY
+from tests.container import has_thin_pools
 from tests.integration import forked, leaks, times
 from tests.integration import golden as golden_machine
 from tests.integration.golden import Golden

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fabfile import paths
-from fabfile.lab import container, store, suites, tools
+from fabfile.lab import store, suites, tools
+from tests import container
 
 PACKAGES = "git,python3,sudo"
 USER = "builder"

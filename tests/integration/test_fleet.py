@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import toml
 
-from fabfile.lab import container, kinds, machines
-from fabfile.lab.container import Container
+from fabfile.lab import kinds, machines
 from fabfile.lab.vm import free_ports
+from tests import container
+from tests.container import Container
 from tests.integration.conftest import started
 from tests.integration.machine import run_fab
 

@@ -20,9 +20,10 @@ from fabfile import paths
 from fabfile.artefacts import releases
 from fabfile.artefacts.build import Build
 from fabfile.facts.system import ARCHITECTURES
-from fabfile.lab import container, kinds, mirror, tools
-from fabfile.lab.container import Container, Site
+from fabfile.lab import kinds, mirror, tools
 from fabfile.lab.vm import free_ports
+from tests import container
+from tests.container import Container, Site
 from tests.integration.machine import run_fab
 
 PROTO = """syntax = "proto3";

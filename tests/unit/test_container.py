@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from fabfile.errors import Failed
-from fabfile.lab import container, tools
-from fabfile.lab.container import Site
+from fabfile.lab import tools
 from fabfile.lab.image import Image
+from tests import container
+from tests.container import Site
 
 
 class Shell:
