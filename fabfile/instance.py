@@ -99,11 +99,6 @@ class Daemon(msgspec.Struct, frozen=True):
         address = ["--address", self.socket] if self.instance else []
         return shlex.join([f"{self.bin_dir}/ctr", *address])
 
-    @property
-    def option(self) -> str:
-        """Its option on our command line, with a leading blank."""
-        return f" --instance {self.instance}" if self.instance else ""
-
     def __str__(self) -> str:
         """How messages call it."""
         return f"the containerd instance {self.instance}" if self.instance else "the default containerd"

@@ -39,7 +39,6 @@ def test_the_default_is_where_everybody_looks_for_it() -> None:
     assert (default.unit, default.config_path) == ("containerd.service", "/etc/containerd/config.toml")
     assert (default.root, default.socket) == ("/var/lib/containerd", "/run/containerd/containerd.sock")
     assert (default.ctr, default.command) == ("/usr/local/bin/ctr", "/usr/local/bin/containerd")
-    assert default.option == ""
 
 
 def test_an_instance_has_its_own() -> None:

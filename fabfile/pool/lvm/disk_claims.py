@@ -56,7 +56,7 @@ def disks(
             "\n".join(have.lvm.said) if have.lvm else "",
             hint="--device /dev/disk/by-id/…, or --vg NAME of a group that vgs shows",
         )
-    _refuse_unfit(have, wanted, {seen[path].real for path in wipes}, recorded)
+    _refuse_unfit(wanted, {seen[path].real for path in wipes}, recorded)
     return wanted
 
 
@@ -84,7 +84,7 @@ def more(
     requested = [seen[path] for path in devices]
     _refuse_wipes([seen[path] for path in wipes], requested)
     new = [disk for disk in requested if not _within(disk, now)]
-    _refuse_unfit(have, new, {seen[path].real for path in wipes}, recorded)
+    _refuse_unfit(new, {seen[path].real for path in wipes}, recorded)
     return new
 
 
@@ -95,7 +95,7 @@ def _within(disk: Disk, now: VolumeGroup) -> bool:
     )
 
 
-def _refuse_unfit(have: Facts, wanted: list[Disk], wipes: set[str], recorded: LvmRecord | None) -> None:
+def _refuse_unfit(wanted: list[Disk], wipes: set[str], recorded: LvmRecord | None) -> None:
     mine = recorded.physicals if recorded else ()
     for number, disk in enumerate(wanted):
         if disk.real and disk.real in {other.real for other in wanted[:number]}:

@@ -103,7 +103,7 @@ def restore_pool(c: Context, from_: str, name: str, instance: str, *, force: boo
     if missing.losses(pool.have, pool.name):
         # The kernel may still have in memory what a truncated file has lost, so a good check proves nothing.
         state = msgspec.structs.replace(state, good=False)
-    made = _made(pool, actions.do(c, TASK, pool, _making(pool, from_)))
+    made = _made(actions.do(c, TASK, pool, _making(pool, from_)))
     others = made.pools - {pool.name}
     if others or (not yes and (state.good or made.losses)):
         drop = pool.render("drop", candidate=made.path, identity=made.identity)
@@ -165,7 +165,7 @@ def _planned(pool: InspectedPool, source: str, *, force: bool) -> list[Command]:
     return [*_making(pool, source), *replacing, _finished(pool), start(pool), prune(pool, KEEP)]
 
 
-def _made(pool: InspectedPool, printed: str) -> Candidate:
+def _made(printed: str) -> Candidate:
     """Parse the new metadata, and determine what would be lost.
 
     Raises:

@@ -84,11 +84,6 @@ def blank(why: str, disk: Disk, expected: str, physical: str) -> Command:
     return deed(why, "blank_pv", disk.asked, expected, disk.real, disk.size, physical)
 
 
-def make_ext4(why: str, path: str, uuid: str, options: Iterable[str] = ()) -> Command:
-    """Make an ext4 file system on the logical volume `path`, VG/LV, if it has this UUID and is empty."""
-    return deed(why, "make_ext4", path, uuid, *options)
-
-
 def wipe_filesystem(why: str, device: str, uuid: str) -> Command:
     """Remove the signature of the file system with this UUID from a device."""
     return deed(why, "wipe_fs", device, uuid)
@@ -99,19 +94,9 @@ def remove_file(why: str, path: str, inode: str) -> Command:
     return deed(why, "remove_file", path, inode)
 
 
-def detach_loop(why: str, device: str, inode: str) -> Command:
-    """Detach a loop device from the file with this inode, MAJOR:MINOR:INODE, which may be deleted."""
-    return deed(why, "detach_loop", device, inode)
-
-
 def remove_device(why: str, name: str, number: str) -> Command:
     """Remove the device-mapper device with this name, if its number is `number`, MAJOR:MINOR."""
     return deed(why, "remove_dm", name, number)
-
-
-def add_fstab(why: str, line: str) -> Command:
-    """Add a line to /etc/fstab, atomically."""
-    return deed(why, "add_fstab", line)
 
 
 def drop_fstab(why: str, line: str) -> Command:

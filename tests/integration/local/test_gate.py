@@ -22,10 +22,10 @@ DEEDS = [
     gate.forget_missing("", "vg", "u1"),
     gate.wipe("", empty()),
     gate.blank("", empty(), "as it was", "u1"),
-    gate.make_ext4("", "vg/lv", "u1"),
+    gate.deed("", "make_ext4", "vg/lv", "u1"),
     gate.wipe_filesystem("", "/dev/vg/lv", "u1"),
     gate.remove_file("", "/srv/pool/data", "8:1:12"),
-    gate.detach_loop("", "/dev/loop7", "8:1:12"),
+    gate.deed("", "detach_loop", "/dev/loop7", "8:1:12"),
     gate.remove_device("", "pool", "253:7"),
 ]
 
