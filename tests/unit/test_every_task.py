@@ -42,7 +42,7 @@ NO_HOST = {"lab.list", "runs.list", "runs.show"}
 """Those that look at no machine."""
 
 WRITES_HERE = {"runs.report", "ssh.close"}
-"""What changes the controller: tests/unit/runs/test_page.py and tests/integration/local/test_warm.py try it."""
+"""What changes the controller: tests/unit/runs/test_page.py and tests/integration/local/test_multiplex.py try it."""
 
 LAB: dict[str, dict[str, Any]] = {
     "lab.up": {},
@@ -220,8 +220,8 @@ def test_json_is_where_a_task_has_a_result_or_changes_something() -> None:
     "line", ["inv lab.shell lab-1 --json", "inv lab.demo --json", "inv --json deploy", "fab --json"]
 )
 def test_elsewhere_it_is_refused(line: str) -> None:
-    door, *words = line.split()
-    program = Fab(name="Fabric") if door == "fab" else Program(name="Invoke")
-    program.parse_core([door, *words])
+    name, *words = line.split()
+    program = Fab(name="Fabric") if name == "fab" else Program(name="Invoke")
+    program.parse_core([name, *words])
     with pytest.raises(Refused, match=r"no option '--json'|--json is an option of a task"):
         commandline.check(program, tasks.ns)

@@ -133,7 +133,7 @@ def test_a_map_names_every_module_once(package: str) -> None:
     assert sorted(map_of(f"fabfile/{package}")) == sorted(modules)
 
 
-def test_nothing_imports_the_door() -> None:
+def test_only_inv_imports_the_namespace() -> None:
     for file in FILES:
         assert "fabfile.namespace" not in imports(file), file
     assert "fabfile.namespace" in imports(REPOSITORY / "tasks.py")

@@ -65,28 +65,28 @@ def visit(c: Context, directory: Directory) -> None:
     target.sh(c, f"{script}; [ ! -e {directory}/{host}.fails ]", "visiting", read_only=True)
 
 
-def start(door: str, words: Sequence[str], tasks: Collection) -> None:
+def start(name: str, words: Sequence[str], tasks: Collection) -> None:
     """Run inv or fab with other tasks, and end the process.
 
     Args:
-        door: `inv` or `fab`.
+        name: `inv` or `fab`.
         words: the words after the program's name.
         tasks: the tasks.
     """
-    if door == "fab":
+    if name == "fab":
         program = Fab(
             name="Fabric", namespace=tasks, executor_class=fab_executor.Executor, config_class=Config, version="test"
         )
     else:
         program = Program(name="Invoke", namespace=tasks, executor_class=inv_executor.Executor, version="test")
     core_options.extend(program)
-    program.run([door, *words])
+    program.run([name, *words])
 
 
 def main() -> None:
     """Run inv or fab."""
-    door, *words = sys.argv = sys.argv[1:]
-    start(door, words, Collection(steps, look, visit, run, status, doctor))
+    name, *words = sys.argv = sys.argv[1:]
+    start(name, words, Collection(steps, look, visit, run, status, doctor))
 
 
 if __name__ == "__main__":

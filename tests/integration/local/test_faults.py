@@ -23,7 +23,7 @@ from fabfile.remote.sudo import Entrance
 from fabfile.ssh import machine as machine_module
 from tests.integration.local import debian, sshd
 from tests.integration.local.connections import Connect, connected
-from tests.integration.local.test_carry import running
+from tests.integration.local.test_execution import running
 from tests.integration.local.test_interruption import inventory
 from tests.integration.machine import until
 

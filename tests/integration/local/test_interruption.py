@@ -18,7 +18,7 @@ import pytest
 
 from fabfile.paths import REPOSITORY
 from tests.integration.local import sshd
-from tests.integration.local.test_carry import running
+from tests.integration.local.test_execution import running
 from tests.integration.machine import until
 
 HOSTS = 3
@@ -106,13 +106,13 @@ def steps(run: Path) -> tuple[str, ...]:
     return "steps", "--directory", str(run)
 
 
-@pytest.mark.parametrize("door", [("inv",), ("fab", "-H", "hosts")], ids=["inv", "fab"])
+@pytest.mark.parametrize("program", [("inv",), ("fab", "-H", "hosts")], ids=["inv", "fab"])
 def test_a_pipe_for_events_is_waited_for_until_it_is_read_or_the_run_is_ended(
-    servers: list[sshd.Server], tmp_path: Path, door: tuple[str, ...]
+    servers: list[sshd.Server], tmp_path: Path, program: tuple[str, ...]
 ) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    words = (door[0], "--events", str(pipe), *door[1:], "look", "--directory", str(tmp_path))
+    words = (program[0], "--events", str(pipe), *program[1:], "look", "--directory", str(tmp_path))
     run = Run(tmp_path, inventory(servers, tmp_path), *words, seconds=0)
     run.says(f"--events: waiting until {pipe} is read")
     run.send(signal.SIGTERM)
@@ -166,20 +166,20 @@ def test_the_second_cuts_the_connections_and_ends_what_runs_there(servers: list[
     assert len(again.made()) == 9
 
 
-@pytest.mark.parametrize("door", ["fab", "inv"])
-def test_sigterm_cuts_at_once(servers: list[sshd.Server], tmp_path: Path, door: str) -> None:
-    words = ("fab", "-H", "h0") if door == "fab" else ("inv",)
+@pytest.mark.parametrize("program", ["fab", "inv"])
+def test_sigterm_cuts_at_once(servers: list[sshd.Server], tmp_path: Path, program: str) -> None:
+    words = ("fab", "-H", "h0") if program == "fab" else ("inv",)
     run = Run(tmp_path, inventory(servers[:1], tmp_path), *words, *steps(tmp_path), seconds=600)
-    run.has("h0.first.pid" if door == "fab" else "here.first.pid")
+    run.has("h0.first.pid" if program == "fab" else "here.first.pid")
     run.process.terminate()
     run.end(130, 10)
     assert "error: interrupted during first" in run.err
     until(lambda: not run.works(), "still runs", 10)
 
 
-@pytest.mark.parametrize("door", ["fab", "inv"])
-def test_a_look_is_cut_by_the_first(servers: list[sshd.Server], tmp_path: Path, door: str) -> None:
-    words = ("fab", "-H", "h0") if door == "fab" else ("inv",)
+@pytest.mark.parametrize("program", ["fab", "inv"])
+def test_a_look_is_cut_by_the_first(servers: list[sshd.Server], tmp_path: Path, program: str) -> None:
+    words = ("fab", "-H", "h0") if program == "fab" else ("inv",)
     run = Run(tmp_path, inventory(servers[:1], tmp_path), *words, "look", "--directory", str(tmp_path), seconds=600)
     run.has("looks")
     run.send(signal.SIGINT)

@@ -40,13 +40,13 @@ def run(
     *words: str,
     terminal: bool = True,
     wide: int = 80,
-    door: str = "fab",
+    program: str = "fab",
 ) -> tuple[int, str, str]:
     """Exit code, what a terminal of so many columns got, and standard output where that is no terminal."""
     (directory / "seconds").write_text("1.2")
     environment = {**os.environ, "HOSTS_FILE": str(inventory(servers, directory)), "TERM": "xterm", "COLUMNS": ""}
-    command = [sys.executable, "-m", "tests.integration.local.harmless", door, *words]
-    if door == "inv":
+    command = [sys.executable, "-m", "tests.integration.local.harmless", program, *words]
+    if program == "inv":
         command = [*OWN_RUN, *command]
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (25, wide))
@@ -75,7 +75,7 @@ def test_a_terminal_shows_each_host_while_it_works_and_the_lines_stay(
 
 
 def test_this_machine_shows_its_step_and_what_it_is_at(tmp_path: Path) -> None:
-    code, screen, _ = run([], tmp_path, *steps(tmp_path), door="inv")
+    code, screen, _ = run([], tmp_path, *steps(tmp_path), program="inv")
     assert code == 0, screen
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen).replace("\r", "\n")
     assert re.search(r"^  second  make second  +[0-9] s", plain, re.MULTILINE)
@@ -86,12 +86,12 @@ def test_this_machine_shows_its_step_and_what_it_is_at(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", [("--plain",), ("--dry",)])
 def test_this_machine_needs_no_display_in_lines_or_for_a_plan(tmp_path: Path, words: tuple[str, ...]) -> None:
-    _, screen, _ = run([], tmp_path, *words, *steps(tmp_path), door="inv")
+    _, screen, _ = run([], tmp_path, *words, *steps(tmp_path), program="inv")
     assert "third" in screen and "\x1b" not in screen
 
 
 def test_a_task_without_steps_has_the_terminal_for_itself(tmp_path: Path) -> None:
-    code, screen, _ = run([], tmp_path, "look", "--directory", str(tmp_path), door="inv")
+    code, screen, _ = run([], tmp_path, "look", "--directory", str(tmp_path), program="inv")
     assert (code, screen) == (0, "")
 
 
@@ -139,12 +139,12 @@ def test_the_document_and_the_events_are_whole_beside_a_terminal(servers: list[s
         assert own[3]["status"] == "changed" and own[3]["seconds"] >= 1.2
 
 
-def interrupted(directory: Path, inventory: Path, door: str, *begun: str) -> str:
+def interrupted(directory: Path, inventory: Path, program: str, *begun: str) -> str:
     """What a terminal gets of a run that Ctrl-C ends once files are there."""
     (directory / "seconds").write_text("1.5")
     environment = {**os.environ, "HOSTS_FILE": str(inventory), "TERM": "xterm"}
-    hosts = ("-H", "hosts") if door == "fab" else ()
-    command = [sys.executable, "-m", "tests.integration.local.harmless", door, *hosts, *steps(directory)]
+    hosts = ("-H", "hosts") if program == "fab" else ()
+    command = [sys.executable, "-m", "tests.integration.local.harmless", program, *hosts, *steps(directory)]
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         ["setsid", "--ctty", "--wait", *OWN_RUN, *command], cwd=REPOSITORY, env=environment, stdin=theirs,

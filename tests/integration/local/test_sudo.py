@@ -20,7 +20,7 @@ from fabfile.remote import sudo, target
 from fabfile.shell import quote
 from tests.integration.local import sshd
 from tests.integration.local.connections import Connect
-from tests.integration.local.test_carry import running
+from tests.integration.local.test_execution import running
 from tests.integration.local.test_faults import upload
 from tests.integration.machine import until
 

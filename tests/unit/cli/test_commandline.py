@@ -219,14 +219,14 @@ def test_a_word_after_a_task_and_its_options_is_its_own(
         check(line)
 
 
-@pytest.mark.parametrize("door", ["inv", "fab -H a"])
-def test_with_json_a_refusal_is_a_document_too(door: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("program", ["inv", "fab -H a"])
+def test_with_json_a_refusal_is_a_document_too(program: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(Refused):
-        check(f"{door} deplooy --json")
+        check(f"{program} deplooy --json")
     document = json.loads(capsys.readouterr().out)
     assert (document["schema"], document["exit_code"]) == (1, 2)
     assert document["error"]["what"] == "no task 'deplooy'"
-    assert document["tasks" if door == "inv" else "hosts"] in ([], {})
+    assert document["tasks" if program == "inv" else "hosts"] in ([], {})
 
 
 @pytest.mark.parametrize("name", all_tasks())

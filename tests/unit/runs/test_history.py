@@ -16,10 +16,10 @@ from fabfile.runs.record import recorded
 from tests.unit.runs.calls import DEPLOY
 
 
-def kept(monkeypatch: pytest.MonkeyPatch, report: Any, door: str = "fab") -> str:
+def kept(monkeypatch: pytest.MonkeyPatch, report: Any, program: str = "fab") -> str:
     """The name of a record of a run that ended so."""
-    monkeypatch.setattr(sys, "argv", [door, "deploy"])
-    with recorded(door, DEPLOY) as record:
+    monkeypatch.setattr(sys, "argv", [program, "deploy"])
+    with recorded(program, DEPLOY) as record:
         record.end(report)
     return record.name
 

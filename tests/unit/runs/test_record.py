@@ -68,12 +68,12 @@ def test_a_run_that_ends_with_an_exception_did_not_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("door", "calls", "kept"),
+    ("program", "calls", "kept"),
     [("fab", DEPLOY, 1), ("inv", DEPLOY, 1), ("fab", READ_ONLY, 1), ("inv", READ_ONLY, 0), ("fab", SHOW, 0),
      ("inv", [*SHOW, *DEPLOY], 1)],
 )  # fmt: skip
-def test_what_leaves_a_record(door: str, calls: list[Any], kept: int) -> None:
-    with recorded(door, calls) as new:
+def test_what_leaves_a_record(program: str, calls: list[Any], kept: int) -> None:
+    with recorded(program, calls) as new:
         new.end(whole("a"))
     assert len(storage.names()) == kept
     assert bool(new.name) == bool(kept)

@@ -26,7 +26,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Run a command line with an inventory of two unreachable hosts."""
-    directory = tmp_path_factory.mktemp("doors")
+    directory = tmp_path_factory.mktemp("programs")
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     text = "[hosts.{}]\naddress = '{}'\nport = {}\n"

@@ -1,4 +1,4 @@
-"""Whether a look has to wait, as decided by the shell from recorded `systemctl show` output of real units."""
+"""The scripts that gather facts, in a real shell: what they wait for, and what they must not read or confuse."""
 
 from __future__ import annotations
 

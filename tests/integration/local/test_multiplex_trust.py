@@ -13,11 +13,11 @@ import pytest
 
 from fabfile.errors import Unreachable
 from fabfile.remote import target
-from tests.integration.local import sshd, test_ways, warm
+from tests.integration.local import multiplexed, sshd, test_connections
 from tests.integration.local.connections import Connect
 
-server, sockets, connect = warm.server, warm.sockets, warm.connect
-jump, stranger = test_ways.jump, test_ways.stranger
+server, sockets, connect = multiplexed.server, multiplexed.sockets, multiplexed.connect
+jump, stranger = test_connections.jump, test_connections.stranger
 
 
 @pytest.mark.parametrize("kind", ["changed", "revoked", "unknown"])
@@ -29,12 +29,14 @@ def test_a_key_that_is_no_longer_known_ends_the_trust(
     assert target.run(connect(known_hosts=str(file)), "echo in").stdout == "in\n"
     changed = f"[127.0.0.1]:{server.ports[0]} {stranger}\n"
     file.write_text({"changed": changed, "revoked": f"{own}@revoked {own}", "unknown": ""}[kind])
-    before = warm.logins(server)
+    before = multiplexed.logins(server)
     with pytest.raises(Unreachable, match=f"(is|has) {kind}"):
         target.run(connect(known_hosts=str(file)), "echo in")
-    assert warm.logins(server) == before
+    assert multiplexed.logins(server) == before
     file.write_text(own)
-    assert target.run(connect(known_hosts=str(file)), "echo in").stdout == "in\n" and warm.logins(server) == before
+    assert (
+        target.run(connect(known_hosts=str(file)), "echo in").stdout == "in\n" and multiplexed.logins(server) == before
+    )
 
 
 @pytest.mark.parametrize("kind", ["known", "unknown", "changed"])
@@ -43,7 +45,7 @@ def test_a_jump_host_is_verified_as_strictly(
 ) -> None:
     through, rules = jump
     own = " ".join((through.directory / "host.pub").read_text().split()[:2])
-    file = test_ways.known(server, through, tmp_path, {"known": own, "unknown": "", "changed": stranger}[kind])
+    file = test_connections.known(server, through, tmp_path, {"known": own, "unknown": "", "changed": stranger}[kind])
     machine = connect(rules, known_hosts=file)
     if kind == "known":
         assert target.run(machine, "echo in").stdout == "in\n" and not machine.is_connected

@@ -14,12 +14,12 @@ import pytest
 from fabfile.errors import Failed, Unreachable
 from fabfile.remote import execution, target
 from fabfile.ssh import multiplex
-from tests.integration.local import sshd, warm
+from tests.integration.local import multiplexed, sshd
 from tests.integration.local.connections import Connect
-from tests.integration.local.test_carry import running
+from tests.integration.local.test_execution import running
 from tests.integration.machine import until
 
-server, sockets, connect = warm.server, warm.sockets, warm.connect
+server, sockets, connect = multiplexed.server, multiplexed.sockets, multiplexed.connect
 
 
 def test_a_host_that_is_down_is_an_error_of_ours(
@@ -35,14 +35,14 @@ def test_a_host_that_is_down_is_an_error_of_ours(
 
 
 def test_a_master_that_was_killed_is_replaced(server: sshd.Server, connect: Connect, sockets: Path) -> None:
-    before = warm.logins(server)
+    before = multiplexed.logins(server)
     target.run(connect(), "true")
-    (master,) = warm.masters(warm.only(sockets).name)
+    (master,) = multiplexed.masters(multiplexed.only(sockets).name)
     os.kill(master, signal.SIGKILL)
-    assert warm.only(sockets).is_socket()
+    assert multiplexed.only(sockets).is_socket()
     machine = connect()
     assert target.run(machine, "echo in").stdout == "in\n" and not machine.is_connected
-    assert warm.logins(server) == before + 2
+    assert multiplexed.logins(server) == before + 2
 
 
 def test_a_master_that_is_killed_in_the_middle_is_a_lost_connection(
@@ -50,7 +50,7 @@ def test_a_master_that_is_killed_in_the_middle_is_a_lost_connection(
 ) -> None:
     machine = connect()
     target.run(machine, "true")
-    (master,) = warm.masters(warm.only(sockets).name)
+    (master,) = multiplexed.masters(multiplexed.only(sockets).name)
     kill = threading.Timer(1, os.kill, [master, signal.SIGKILL])
     kill.start()
     with pytest.raises(Failed, match="the connection was lost"):
@@ -64,7 +64,7 @@ def test_a_master_that_hangs_is_left_alone(
     server: sshd.Server, connect: Connect, sockets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target.run(connect(), "true")
-    (master,) = warm.masters(warm.only(sockets).name)
+    (master,) = multiplexed.masters(multiplexed.only(sockets).name)
     os.kill(master, signal.SIGSTOP)
     try:
         begin, machine = monotonic(), connect()
@@ -101,7 +101,7 @@ def test_a_host_that_hangs_for_a_while_runs_it_once_and_nothing_else_suffers(
 def test_a_master_that_hangs_in_the_middle_keeps_no_limit_from_being_one(connect: Connect, sockets: Path) -> None:
     machine = connect()
     target.run(machine, "true")
-    (master,) = warm.masters(warm.only(sockets).name)
+    (master,) = multiplexed.masters(multiplexed.only(sockets).name)
     for script, data in (("sleep 7364", None), ("sleep 1; cat <&3 >/dev/null", [b"x" * 1_000_000] * 9)):
         stop = threading.Timer(0.5, os.kill, [master, signal.SIGSTOP])
         stop.start()
