@@ -9,7 +9,8 @@ from invoke.exceptions import Exit
 
 from fabfile import console
 from fabfile.cli import core_options
-from fabfile.output import outcome
+from fabfile.errors import Failed
+from fabfile.output import json_document
 from fabfile.output.outcome import HERE, FleetReport, Report
 
 
@@ -40,7 +41,7 @@ def finish(core: Any, calls: Sequence[Any], whole: Report | FleetReport, begin: 
         Exit: with the exit code of the run, unless it is 0; see `outcome.exit_code`.
     """
     if as_json:
-        outcome.publish(whole)
+        json_document.publish(whole)
     if file := core_options.typed(core, "junit"):
         from fabfile.output import junit  # few runs need it
 
@@ -48,4 +49,17 @@ def finish(core: Any, calls: Sequence[Any], whole: Report | FleetReport, begin: 
     if whole.exit_code:
         raise Exit(code=whole.exit_code)
     if not as_json:
-        outcome.check_output(calls)
+        _check_output(calls)
+
+
+def _check_output(calls: Sequence[Any]) -> None:
+    """Check that standard output was written, unless it is only a log, as that of tasks that take steps.
+
+    Args:
+        calls: Invoke's calls of the tasks.
+
+    Raises:
+        Failed: it could not be written completely, so its reader must not use it.
+    """
+    if (error := console.lost()) and not any(getattr(call.task, "takes_steps", False) for call in calls):
+        raise Failed("the output cannot be written", str(error))

@@ -19,7 +19,7 @@ from fabfile.console import prefixed, say
 from fabfile.errors import Interrupted, Problem, Refused
 from fabfile.host import Host
 from fabfile.inventory import Inventory
-from fabfile.output import live, outcome, summary
+from fabfile.output import json_document, live, outcome, summary
 from fabfile.output.fleet_answers import Together
 from fabfile.output.outcome import FleetReport, HostReport, Trouble
 from fabfile.remote import lock
@@ -48,7 +48,7 @@ class Executor(FabricExecutor):
         except Problem as error:
             if as_json:
                 report = FleetReport(error.code, {}, Trouble(error.what, error.details, error.hint))
-                outcome.publish(report)
+                json_document.publish(report)
             raise
         begin = time()
         whole = self._run(known, hosts, calls, events_file)

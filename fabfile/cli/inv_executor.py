@@ -12,7 +12,7 @@ from invoke import Executor as InvokeExecutor
 from fabfile import events, interruption
 from fabfile.cli import core_options, documents
 from fabfile.errors import Problem
-from fabfile.output import live, outcome
+from fabfile.output import json_document, live, outcome
 from fabfile.output.outcome import Report
 from fabfile.remote import lock
 from fabfile.runs.record import recorded
@@ -39,7 +39,7 @@ class Executor(InvokeExecutor):
             if as_json:
                 whole.status, whole.error, _ = outcome.explained(error)
                 whole.exit_code = error.code
-                outcome.publish(whole)
+                json_document.publish(whole)
             raise
         begin = time()
         changes = [] if self.config.run.dry else calls

@@ -18,7 +18,7 @@ from fabfile import console
 from fabfile.cli.core_options import UNSUPPORTED
 from fabfile.console import shown
 from fabfile.errors import Refused
-from fabfile.output import outcome
+from fabfile.output import json_document
 from fabfile.output.outcome import FleetReport, Report, Trouble
 
 
@@ -87,7 +87,7 @@ def document(program: Program, error: Refused) -> None:
     trouble = Trouble(error.what, error.details, error.hint)
     fleet = program.name == "Fabric"
     report = FleetReport(2, {}, trouble) if fleet else Report(status="refused", error=trouble, exit_code=2)
-    outcome.publish(report)
+    json_document.publish(report)
 
 
 def of_a_number(core: ParserContext | None, words: Iterable[str], says: str) -> Refused:

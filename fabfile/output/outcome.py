@@ -1,4 +1,4 @@
-"""Outcomes of steps, tasks and hosts: collected during a run, and written as the document that --json prints.
+"""Outcomes of steps, tasks and hosts, collected during a run.
 
 docs/json.md describes every field; a unit test compares it with these structs.
 """
@@ -264,43 +264,3 @@ def task_name(call: Any) -> str:
         call: Invoke's call of the task.
     """
     return str(call.called_as or call.task.name)
-
-
-def publish(report: Report | FleetReport) -> None:
-    """Print the JSON document of a report.
-
-    Raises:
-        Failed: it could not be written completely, so its reader must not use it. A reader that is gone is no failure.
-    """
-    if (error := console.write_document(document(report))) and not isinstance(error, BrokenPipeError):
-        raise Failed("the JSON document cannot be written", str(error))
-
-
-def check_output(calls: Sequence[Any]) -> None:
-    """Check that standard output was written, unless it is only a log, as that of tasks that take steps.
-
-    Args:
-        calls: Invoke's calls of the tasks.
-
-    Raises:
-        Failed: it could not be written completely, so its reader must not use it.
-    """
-    if (error := console.lost()) and not any(getattr(call.task, "takes_steps", False) for call in calls):
-        raise Failed("the output cannot be written", str(error))
-
-
-def as_builtins(value: Any) -> Any:
-    """Convert `value` to types that JSON has. The source of an upload becomes its fields, or else its label."""
-    return msgspec.to_builtins(value, enc_hook=lambda source: source.label)
-
-
-def as_json(value: Any) -> str:
-    """Return `value` as JSON; see `as_builtins`."""
-    import json
-
-    return json.dumps(as_builtins(value))
-
-
-def document(report: Report | FleetReport) -> str:
-    """Return the JSON of a report. It is ASCII, so that every program can read it, whatever a host printed."""
-    return as_json(console.masked_in(as_builtins({"schema": report.schema, **msgspec.structs.asdict(report)})))

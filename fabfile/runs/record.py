@@ -21,7 +21,7 @@ from msgspec import Meta
 from fabfile import console, events
 from fabfile.console import masked_in, masked_word, say
 from fabfile.errors import bounded
-from fabfile.output import outcome
+from fabfile.output import json_document, outcome
 from fabfile.output.outcome import FleetReport, Report
 from fabfile.runs import storage
 
@@ -106,7 +106,7 @@ class Record:
         self.head.end, self.head.exit_code = time.time(), report.exit_code
         with self._warning():
             with storage.create_file(self._file(storage.DOCUMENT)) as file:
-                file.write(json.dumps(masked_in(shortened(outcome.as_builtins(report)))))
+                file.write(json.dumps(masked_in(shortened(json_document.as_builtins(report)))))
             self._write_head()
 
     def _write_head(self) -> None:

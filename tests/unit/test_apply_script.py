@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fabfile.apply import apply, apply_script
 from fabfile.artefacts import releases
 from fabfile.artefacts.cache_files import sha256
-from fabfile.output.outcome import as_json
+from fabfile.output.json_document import as_json
 from fabfile.plan import Change, Command, File, Upload, describe
 from fabfile.remote.lock import GENERATION, LOCK, STALE, Stale
 from fabfile.shell import words

@@ -15,7 +15,7 @@ from fabfile.converge import converge
 from fabfile.errors import Failed, Pending, Refused
 from fabfile.facts import Facts
 from fabfile.facts.query import Query, together
-from fabfile.output import answer, outcome
+from fabfile.output import answer, json_document, outcome
 from fabfile.plan import Change, Command, File, Step
 from fabfile.remote import lock
 from fabfile.remote.lock import BUSY, STALE
@@ -184,7 +184,7 @@ def test_what_became_of_each_step_is_kept_for_the_report() -> None:
     report, text = outcome.perform("t", do, remote=False)
     assert (report.status, report.error, text) == ("pending", None, "")
     assert [(step.step, step.status) for step in report.steps] == [("nothing", "ok"), ("write", "pending")]
-    assert json.loads(outcome.as_json(report.steps[1].changes)) == [
+    assert json.loads(json_document.as_json(report.steps[1].changes)) == [
         {
             "type": "file", "why": "a file", "path": "/etc/x", "content": "new\n", "before": "old\n",
             "mode": 0o600, "validate": "", "backup": "",

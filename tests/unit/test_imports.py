@@ -20,6 +20,7 @@ LAYERS = (
     "output.host_comparison",
     "output.answer",
     "output.fleet_answers",
+    "output.json_document",
     "errors",
     "daemon",
     "console",

@@ -14,7 +14,7 @@ from fabfile.artefacts.repository import environment
 from fabfile.cli.fab_executor import retry
 from fabfile.console import masked_word, printable, shown
 from fabfile.errors import Failed, Refused
-from fabfile.output.outcome import as_json
+from fabfile.output.json_document import as_json
 from fabfile.plan import Upload
 
 

@@ -12,7 +12,7 @@ from fabfile.facts import disks
 from fabfile.facts.lvm import Lvm
 from fabfile.facts.query import Query
 from fabfile.facts.volume_group import VolumeGroup
-from fabfile.output.outcome import as_json
+from fabfile.output.json_document import as_json
 from fabfile.pool.lvm.candidates import offers, table
 from fabfile.pool.safety import disk_checks
 from tests.unit.fakes import recorded
