@@ -22,12 +22,11 @@ LAYERS = (
     "output.fleet_answers",
     "output.json_document",
     "errors",
-    "daemon",
+    "instance",
     "console",
     "workers",
     "interruption",
     "paths",
-    "plain",
     "sizes",
     "remote.target",
     "option",
@@ -57,6 +56,10 @@ def imports(file: Path) -> frozenset[str]:
         elif isinstance(node, ast.Import):
             found |= {name.name for name in node.names}
     return frozenset(name for name in found if name.split(".")[0] in ("fabfile", "tasks", "tests", "noxfile"))
+
+
+def test_these_modules_exist() -> None:
+    assert set(LAYERS) <= {module(file).removeprefix("fabfile.") for file in FILES}
 
 
 def module(file: Path) -> str:
