@@ -232,7 +232,7 @@ def test_a_backup_of_another_pool_is_refused(machine: Machine, of: Variant) -> N
     there = "dmsetup table | sort; lvs --noheadings -o lv_name; ls /var/lib/containerd/devmapper"
     before = machine.ssh(there)
     for attribute in ("data_block_size", "nr_data_blocks"):
-        other = f"sed '1s/{attribute}=\"[0-9]*\"/{attribute}=\"16777216\"/'"
+        other = f'sed \'1s/{attribute}="[0-9]*"/{attribute}="16777216"/\''
         machine.ssh(f"gzip -dc {found[0]} | {other} | gzip >/root/other.xml.gz")
         said = machine.fab("pool.restore", *of.options, "--from", "/root/other.xml.gz", "--yes", code=1)
         assert "/root/other.xml.gz is a backup of another pool: it has " in said

@@ -24,6 +24,7 @@ import programs
 import tasks
 from fabfile import paths
 from fabfile.cli import commandline
+from fabfile.cli.line import Line
 from fabfile.cli.task import Task
 from fabfile.errors import Interrupted, Refused
 from tests.reference import all_tasks
@@ -313,7 +314,7 @@ def test_any_words_are_taken_or_refused(words: list[str]) -> None:
     program = Program(name="Invoke")
     try:
         program.parse_core(["inv", *words])
-        commandline.Line(program, tasks.ns).check()
+        commandline.check_line(Line(program, tasks.ns))
     except Refused as refused:
         assert refused.code == 2
         assert refused.what
