@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EDQUOT, EFBIG, EIO, ENOSPC, EPIPE
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 GARBAGE = 200_000
 """Number of new objects after which Python searches for garbage. After each 700, its default, the searches take a tenth
 of the CPU time of `fab`, though most objects that imports make never become garbage."""
+
+UNWRITABLE = (EPIPE, ENOSPC, EDQUOT, EFBIG, EIO)
+"""Errors of writing to a stream."""
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as in `errors`, which may not have been imported by then."""
@@ -34,7 +38,8 @@ def main(name: str) -> None:
     gc.set_threshold(GARBAGE)
     _open_streams()
     try:
-        _run(name)
+        with _output():
+            _run(name)
     except (KeyboardInterrupt, SystemExit) as end:
         # Invoke ends with 1 after a Ctrl-C that none of our code handles, because no task has begun yet.
         if isinstance(end, SystemExit) and not isinstance(end.__context__, KeyboardInterrupt):
@@ -54,6 +59,23 @@ def _open_streams() -> None:
             null = os.open(os.devnull, os.O_RDWR)
             os.set_inheritable(null, True)
             setattr(sys, name, os.fdopen(null, mode))
+
+
+@contextmanager
+def _output() -> Iterator[None]:
+    """Within this context, end with an error if standard output, to which Invoke prints lists, cannot be written."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.filename is not None or error.errno not in UNWRITABLE:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python tries again at the end
+        if error.errno != EPIPE:
+            print(f"error: the output cannot be written\n  {error}", file=sys.stderr)
+        sys.exit(1)
 
 
 def _run(name: str) -> None:

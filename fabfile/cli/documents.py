@@ -10,7 +10,7 @@ from invoke.exceptions import Exit
 from fabfile import console
 from fabfile.cli import core_options
 from fabfile.errors import Failed
-from fabfile.output import json_document
+from fabfile.output import json_document, outcome
 from fabfile.output.outcome import HERE, FleetReport, Report
 
 
@@ -46,20 +46,16 @@ def finish(core: Any, calls: Sequence[Any], whole: Report | FleetReport, begin: 
         from fabfile.output import junit  # few runs need it
 
         junit.write(file, calls, whole.hosts if isinstance(whole, FleetReport) else {HERE: whole}, begin)
+    if not as_json and not _is_log(calls, whole) and (error := console.lost()):
+        lost = Failed("the output cannot be written", str(error))  # so its reader must not use it
+        if not whole.exit_code:
+            raise lost
+        console.say(str(lost), error=True)
     if whole.exit_code:
         raise Exit(code=whole.exit_code)
-    if not as_json:
-        _check_output(calls)
 
 
-def _check_output(calls: Sequence[Any]) -> None:
-    """Check that standard output was written, unless it is only a log, as that of tasks that take steps.
-
-    Args:
-        calls: Invoke's calls of the tasks.
-
-    Raises:
-        Failed: it could not be written completely, so its reader must not use it.
-    """
-    if (error := console.lost()) and not any(getattr(call.task, "takes_steps", False) for call in calls):
-        raise Failed("the output cannot be written", str(error))
+def _is_log(calls: Sequence[Any], whole: Report | FleetReport) -> bool:
+    """Return whether standard output is only a log: that of tasks that take steps, but not a plan of theirs."""
+    plan = whole.exit_code == outcome.exit_code(["pending"])
+    return not plan and any(getattr(call.task, "takes_steps", False) for call in calls)
