@@ -5,13 +5,14 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from fabfile import inventory
+from fabfile import hints, inventory
 from fabfile.console import say
 from fabfile.converge import converge
 from fabfile.errors import Pending
 from fabfile.facts import ALWAYS, Facts, gather
 from fabfile.facts.query import about
 from fabfile.host import Host
+from fabfile.instance import Daemon
 from fabfile.output.answer import show
 from fabfile.output.outcome import Outcome, note
 from fabfile.plan import Change, Step
@@ -44,9 +45,17 @@ def step(host: Host) -> Step:
         build = built(host, have.system.arch)
         foreign.refuse(have, host.daemon, build.release.containerd.version)
         links = {f"{host.bin_dir}/{name}": f"bin/{name}" for name in build.programs}
-        return _place(have, build, host.build) + versioned.switch(have, "containerd", build.key, links)
+        then = _deploys_of_others(have, host.daemon)
+        return _place(have, build, host.build) + versioned.switch(have, "containerd", build.key, links, then)
 
     return Step("containerd.install", plan, about(host, only=FACTS))
+
+
+def _deploys_of_others(have: Facts, daemon: Daemon) -> str:
+    """Return the deploys of the other instances, which run the same programs from their next start on; empty: none."""
+    # By the lines of the records, as another instance's may be damaged.
+    others = sorted({lines.get("INSTANCE", "") for lines in have.instances.settings.values()} - {daemon.instance})
+    return ", ".join(hints.command("deploy", other) for other in others)
 
 
 def place_step(host: Host) -> Step:

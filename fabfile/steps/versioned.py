@@ -61,8 +61,12 @@ def place(have: Facts, name: str, key: str, source: UploadSource, unpack: str, p
     return [Upload(f"{name} {key} in /opt/{name}", source, "\n".join(filter(None, script)))]
 
 
-def switch(have: Facts, name: str, key: str, links: Mapping[str, str]) -> list[Change]:
-    """Plan to make /opt/NAME/KEY the current version; see `changes` for arguments and errors."""
+def switch(have: Facts, name: str, key: str, links: Mapping[str, str], then: str = "") -> list[Change]:
+    """Plan to make /opt/NAME/KEY the current version; see `changes` for the other arguments and errors.
+
+    Args:
+        then: commands that the operator should run after it has replaced another version; empty: none.
+    """
     now = have.versions[name]
     blocked = [path for path in links if now.links.get(path) == ""]
     if blocked:
@@ -73,7 +77,8 @@ def switch(have: Facts, name: str, key: str, links: Mapping[str, str]) -> list[C
         )
     plan: list[Change] = []
     if now.current != key:
-        plan.append(Command(f"{name}: {now.current or 'none'} → {key}", _link(f"/opt/{name}/current", key)))
+        also = f"; then also: {then}" if now.current and then else ""
+        plan.append(Command(f"{name}: {now.current or 'none'} → {key}{also}", _link(f"/opt/{name}/current", key)))
     for path, inside in links.items():
         goal = f"/opt/{name}/current/{inside}".rstrip("/")
         if now.links.get(path) != goal:

@@ -15,6 +15,7 @@ from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.containerd import Containerd
 from fabfile.facts.files import FileFact
+from fabfile.facts.instances import Instances
 from fabfile.facts.versions import Versions
 from fabfile.host import Host
 from fabfile.plan import Change, Upload
@@ -131,3 +132,12 @@ def test_a_containerd_from_a_package_is_refused_with_its_path(mirror: str, cache
     have = having(containerd=Containerd(foreign="/usr/bin/containerd", package="containerd.io"))
     with pytest.raises(Refused, match=r"/usr/bin/containerd, of containerd.io(.|\n)*apt-get remove containerd.io"):
         containerd.step(host(mirror)).plan(have)
+
+
+def test_another_version_names_the_instances_that_will_run_it_as_well(mirror: str, cached: Build) -> None:
+    instances = Instances(settings={"two-pool": {"INSTANCE": "two"}, "containerd-pool": {}})
+    for current, also in (("1.6.20-1", "; then also: inv deploy --instance two"), ("", "")):
+        versions = FRESH.versions | {"containerd": Versions(current=current)}
+        have = having(versions=versions, instances=instances)
+        (switch,) = (why for why in reasons(containerd.step(host(mirror)).plan(have)) if why.startswith("containerd: "))
+        assert switch == f"containerd: {current or 'none'} → {cached.key}{also}"
