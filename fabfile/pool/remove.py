@@ -163,8 +163,11 @@ def libexec(have: Facts) -> tuple[str, ...]:
 
 
 def emptied(*directories: str) -> list[str]:
-    """Shell lines that remove those of the directories that are empty."""
-    return [f'if [ -d {d} ] && [ -z "$(ls -A {d})" ]; then rmdir {d}; fi' for d in map(words, directories)]
+    """Shell lines that remove those of the directories that are empty, and neither a link nor mounted."""
+    return [
+        f'if [ -d {d} ] && [ ! -L {d} ] && [ -z "$(ls -A {d})" ] && ! mountpoint -q {d}; then rmdir {d}; fi'
+        for d in map(words, directories)
+    ]
 
 
 def _forget(pool: Removal) -> str:
@@ -178,7 +181,7 @@ def _forget(pool: Removal) -> str:
     return "\n".join(
         [
             *([words("systemctl", "stop", *slices)] if pool.last else []),
-            *([f"if ! mountpoint -q {words(directory)}; then", *emptied(directory), "fi"] if made else []),
+            *(emptied(directory) if made else []),
             words("rm", "-f", *marks),
             *emptied(units.RUN_DIR, actions.BACKUPS, RECORDS),
             words("rm", "-f", units.conf(pool.name), f"{units.conf(pool.name)}.new"),

@@ -50,7 +50,8 @@ def plan(have: Facts, daemon: Daemon, *, force: bool) -> list[Change]:
 
 def _daemon(daemon: Daemon, *, force: bool) -> Command:
     """Stop it, and remove everything that it stored."""
-    script = render("containerd/remove.sh.j2", daemon=daemon, force=force)
+    stop = render("containerd/remove.sh.j2", daemon=daemon, force=force)
+    script = "\n".join([stop.rstrip(), *emptied(daemon.root)])
     what = f"stop {daemon.unit} and remove all that it keeps below {daemon.root}"
     return Command(what, script, render("containerd/containers.sh.j2", daemon=daemon))
 

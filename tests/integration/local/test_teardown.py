@@ -8,7 +8,7 @@ from pathlib import Path
 from fabfile.facts.files import FileFact
 from fabfile.instance import OURS, Daemon
 from fabfile.plan import Command
-from fabfile.pool.remove import RECORDS
+from fabfile.pool.remove import RECORDS, emptied
 from fabfile.steps import teardown
 from tests.unit.steps.conftest import having
 
@@ -37,3 +37,14 @@ def test_what_the_operator_put_aside_stays(tmp_path: Path) -> None:
     (aside / "containerd").unlink()
     aside.rmdir()
     assert removed(tmp_path) == []
+
+
+def test_only_real_directories_that_are_empty_are_removed(tmp_path: Path) -> None:
+    for name in ("empty", "full", "behind"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "full/file").touch()
+    (tmp_path / "link").symlink_to("behind")
+    directories = [str(tmp_path / name) for name in ("empty", "full", "link", "gone")]
+    script = "\n".join(["set -eu", *emptied(*directories, "/proc")])
+    subprocess.run(["sh", "-c", script], check=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["behind", "full", "link"]
