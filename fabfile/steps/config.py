@@ -19,7 +19,8 @@ from fabfile.pool import limits, ownership
 from fabfile.remote.context import Context
 from fabfile.render import render
 from fabfile.shell import words
-from fabfile.steps import ext4, foreign, overrides, versioned
+from fabfile.steps import ext4, foreign, overrides
+from fabfile.steps.containerd import built
 from fabfile.steps.settings import ORIGINAL, ContainerdSettings, config_format, edited, is_stock
 
 
@@ -31,7 +32,8 @@ def step(host: Host) -> Step:
         systemd.refuse_masked(have, daemon.unit)
         _refuse_unit(have, daemon)
         systemd.refuse_changing(daemon.unit, have.containerd.changing)
-        version = versioned.release(host, have.system.arch).containerd.version
+        build = built(host, have.system.arch)
+        version = build.release.containerd.version
         foreign.refuse(have, daemon, version)
         pool = host.pool
         limits.check_name(pool.dm_name)
@@ -47,7 +49,8 @@ def step(host: Host) -> Step:
         )  # fmt: skip
         text = edited(before, want)
         check = overrides.Requirements(daemon, want.format, want.pool, want.root, want.base_image_size, want.arch)
-        overrides.refuse(have, check, text)
+        installed = have.versions["containerd"].current == build.key
+        overrides.refuse(have, check, text, installed=installed)
         digest = want.digest(text)
         files = _files(have, want, text, digest)
         return [*files, *_daemon(have, want, digest, files)]

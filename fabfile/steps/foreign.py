@@ -96,7 +96,7 @@ def _config(have: Facts, daemon: Daemon, version: str) -> str:
     if not now or not version:
         return ""
     other = settings.other_format(now.content, settings.config_format(version, now.content))
-    return daemon.config_path if other else ""
+    return daemon.config_path if other and not settings.is_ours(now.content, daemon) else ""
 
 
 def refuse(have: Facts, daemon: Daemon, version: str = "") -> None:

@@ -72,18 +72,20 @@ class Requirements(msgspec.Struct, frozen=True):
         return key in self.values and value.rstrip("/") != self.values[key].rstrip("/")
 
 
-def refuse(have: Facts, want: Requirements, text: str) -> None:
+def refuse(have: Facts, want: Requirements, text: str, *, installed: bool = True) -> None:
     """Refuse to configure a containerd that would not run as configured.
 
     Args:
         have: facts of the machine.
         want: what is required.
         text: the future content of its config.toml.
+        installed: whether the installed containerd is the one to be configured. What another version makes of its files
+            means nothing, as after a deploy of another release that was interrupted.
 
     Raises:
         Refused: with every line that overrides our settings, and its file.
     """
-    found = find_overrides(have, want, text)
+    found = find_overrides(have, want, text, installed=installed)
     if found:
         paths = list(dict.fromkeys(one.path for one in found if one.path)) or [want.daemon.config_path]
         raise Refused(
@@ -93,14 +95,14 @@ def refuse(have: Facts, want: Requirements, text: str) -> None:
         )
 
 
-def find_overrides(have: Facts, want: Requirements, text: str) -> list[Override]:
+def find_overrides(have: Facts, want: Requirements, text: str, *, installed: bool = True) -> list[Override]:
     """List everything that overrides our settings; see `refuse`."""
     ours = facts.source(want.daemon.config_path, text)
     sources = [ours, *_imports(have, want, text)]
     found = [Override(file.path, f"{file.path}: {file.problem}") for file in sources if file.problem]
     found += [*disabled(sources), *_overridden(sources, want), *_commands(have, want.daemon)]
     now = have.files.get(want.daemon.config_path)
-    if not found and now and now.content == text:
+    if not found and installed and now and now.content == text:
         found = _loaded(have, want)
     return found
 

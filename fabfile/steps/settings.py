@@ -120,12 +120,26 @@ def other_format(text: str, format: int) -> bool:
         return False
 
 
+def is_ours(text: str, daemon: Daemon) -> bool:
+    """Return whether a config.toml has no settings but ours, so that it can be written anew in any format."""
+    document = toml.editable(text, daemon.config_path)
+    _clear(document)
+    if daemon.instance:
+        _unset(document, (), "root", only=daemon.root)
+        _unset(document, (), "state", only=daemon.state)
+        _unset(document, ("grpc",), "address", only=daemon.socket)
+        _unset(document, ("plugins", f"{SERVER}.grpc"), "address", only=daemon.socket)
+        _unset(document, ("plugins", f"{SERVER}.ttrpc"), "address", only=f"{daemon.socket}.ttrpc")
+        _unset(document, ("plugins", NRI), "socket_path", only=daemon.nri)
+    return not document.unwrap().keys() - {"version"}
+
+
 def _document(text: str | None, want: ContainerdSettings) -> Any:
     """The config.toml to edit, in the wanted format."""
     import tomlkit
 
     config = want.daemon.config_path
-    if text is None or is_stock(text):
+    if text is None or is_stock(text) or (other_format(text, want.format) and is_ours(text, want.daemon)):
         document = tomlkit.document()
         document.add(tomlkit.comment(NEW))
         text = ""
@@ -148,7 +162,9 @@ def _document(text: str | None, want: ContainerdSettings) -> Any:
 
 
 def edited(text: str | None, want: ContainerdSettings) -> str:
-    """Return config.toml with our keys; other keys and comments are kept. A file without settings is replaced.
+    """Return config.toml with our keys; other keys and comments are kept.
+
+    A file without settings is replaced, and one that has no other settings than ours, if it is in another format.
 
     Args:
         text: the current file; None if there is none.
@@ -236,16 +252,21 @@ def cleared(text: str) -> str | None:
     where = "containerd's configuration"
     document = toml.editable(text, where)
     before = document.unwrap()
+    _clear(document)
+    now = document.unwrap()
+    if now == before:
+        return text
+    return toml.written(document, where) if now.keys() - {"version"} else None
+
+
+def _clear(document: Any) -> None:
+    """Remove our keys, except those that only an instance has."""
     for name in ("devmapper", DEVMAPPER):
         _unset(document, ("plugins", name), "pool_name", "root_path", "base_image_size", "discard_blocks")
         _unset(document, ("plugins", name), "fs_options", only=ext4.ZEROED)
     for keys in CRI_SNAPSHOTTER.values():
         _unset(document, keys, "snapshotter", only="devmapper")
     _unset_unpacking(document)
-    now = document.unwrap()
-    if now == before:
-        return text
-    return toml.written(document, where) if now.keys() - {"version"} else None
 
 
 def _unset_unpacking(document: Any) -> None:

@@ -11,12 +11,14 @@ import pytest
 
 from fabfile.errors import Refused
 from fabfile.facts import Facts
+from fabfile.facts.config import Config as ConfigFacts
 from fabfile.facts.containerd import Containerd, Plugin
 from fabfile.facts.files import FileFact
 from fabfile.host import Host
 from fabfile.plan import Command, File
 from fabfile.render import render
 from fabfile.steps import config, ext4, settings
+from fabfile.steps.containerd import built
 from tests.unit.steps.conftest import with_versions
 
 PLUGIN = "io.containerd.snapshotter.v1.devmapper"
@@ -105,6 +107,18 @@ def test_an_instance_has_its_own_sockets() -> None:
     assert document["grpc"]["address"] == "/run/containerd-two/containerd.sock"
     assert document["plugins"][NRI] == {"socket_path": "/run/containerd-two/nri.sock"}
     assert NRI not in settings.edited(None, want(3)) + settings.edited(None, want(2, instance="two"))
+
+
+@pytest.mark.parametrize("instance", ["", "two"])
+@pytest.mark.parametrize(("now", "then"), [(now, then) for now in (1, 2, 3, 4) for then in (1, 2, 3, 4) if now != then])
+def test_a_file_with_no_other_settings_than_ours_is_written_in_the_new_format(
+    now: int, then: int, instance: str
+) -> None:
+    old = settings.edited(None, want(now, instance=instance, fs_options=ext4.ZEROED, pool="another"))
+    assert settings.edited(old, want(then, instance=instance)) == settings.edited(None, want(then, instance=instance))
+    for more in ("[debug]\nlevel = 'warn'\n", "[plugins.other]\nkey = 1\n"):
+        with pytest.raises(Refused, match=f"is in format {now}, this containerd gets format {then}"):
+            settings.edited(f"{old}{more}", want(then, instance=instance))
 
 
 UNPACK = "plugins.'io.containerd.transfer.v1.local'.unpack_config"
@@ -243,6 +257,17 @@ def test_the_unit_limits_open_files_as_upstreams_does() -> None:
 
 def test_a_daemon_that_was_started_with_its_settings_is_left_alone(mirror: str) -> None:
     assert config.step(host(mirror)).plan(configured(mirror)) == []
+
+
+def test_what_another_version_makes_of_the_file_is_no_refusal(mirror: str) -> None:
+    """A deploy of another release was interrupted after it had installed that."""
+    dump = ConfigFacts(dump={"snapshotter": "overlayfs"})
+    have = msgspec.structs.replace(configured(mirror), config=dump)
+    config.step(host(mirror)).plan(have)
+    key = built(host(mirror), "amd64").key
+    have = msgspec.structs.replace(have, versions=with_versions("containerd", current=key).versions)
+    with pytest.raises(Refused, match="would not run with the settings of its pool"):
+        config.step(host(mirror)).plan(have)
 
 
 def test_a_file_that_is_not_utf8_is_kept_as_it_is(mirror: str) -> None:
