@@ -34,7 +34,7 @@ SSH = ("ssh", "smart", "paramiko", "paramiko_ssh", "ansible.builtin.ssh", "ansib
 
 WHY = {
     r"ansible_.*(pass|password|passphrase|private_key)": "a secret; keys come from a file or an agent",
-    r"ansible_become.*": "tasks run as root, by sudo without a password where the user is another one",
+    r"ansible_become.*": "tasks run as root, by sudo for other users; for its password: --prompt-for-sudo-password",
     r"ansible_.*python.*": "hosts need no Python",
     r"ansible_.*": "hosts.toml has no such setting",
     r".*": "a variable of playbooks",
