@@ -142,20 +142,43 @@ def _there(have: Facts, config: DevmapperSettings) -> bool:
     return config.pool in have.instances.pools or config.pool in have.instances.active
 
 
-def refuse_stale(have: Facts, daemon: Daemon) -> None:
-    """Refuse a new pool for a containerd that still has images and containers of one that is gone.
+def refuse_stale(have: Facts, daemon: Daemon, name: str) -> None:
+    """Refuse a new pool for a containerd that still has images and containers of another one.
+
+    Args:
+        have: facts of the machine.
+        daemon: the containerd.
+        name: the new pool's name.
 
     Raises:
-        Refused: with its databases, and the commands that move them aside.
+        Refused: with its databases, and the way to the pool that they belong to; if that is gone, the commands that
+            move them aside.
     """
     known = have.known
     if not (known.entries or known.snapshots or known.records):
         return
+    found = (
+        f"its databases name {known.records or 0} snapshots, {known.entries or 0} devices: {', '.join(known.paths)}\n"
+        "on a new pool none of them could be used"
+    )
+    if others := [pool for pool in _pools(have, daemon) if pool != name]:
+        raise Refused(
+            f"{daemon} has images and containers on another pool",
+            f"{found}\nits pools: {', '.join(others)}",
+            hint=_moving(have, daemon, others[0]),
+        )
     outside = [path for path in known.paths if not within(path, daemon)]
     moves = [words("mv", path, f"{path}.before") for path in (daemon.root, *outside)]
     raise Refused(
         f"{daemon} has images and containers on a pool that is gone",
-        f"its databases name {known.records or 0} snapshots, {known.entries or 0} devices: {', '.join(known.paths)}\n"
-        "on a new pool none of them could be used",
+        found,
         hint=f"bring that pool back; or move all of them aside: systemctl stop {daemon.unit} && {' && '.join(moves)}",
     )
+
+
+def _pools(have: Facts, daemon: Daemon) -> list[str]:
+    """List the existing pools of a containerd: first the one that it is configured for, then those made for it."""
+    config = have.instances.configs.get(daemon.config_path)
+    configured = [config.pool] if config and _there(have, config) else []
+    made = [pool for pool, recorded in have.instances.pools.items() if recorded.instance == daemon.instance]
+    return list(dict.fromkeys([*configured, *made]))

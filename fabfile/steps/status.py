@@ -245,7 +245,7 @@ def _stale(host: Host, have: Facts) -> list[Finding]:
     if foreign.found(have, host.daemon):
         return []
     try:
-        refuse_stale(have, host.daemon)
+        refuse_stale(have, host.daemon, host.pool.dm_name)
     except Refused as no:
         return [Finding("containerd's databases", "fail", "; ".join([no.what, *no.details.splitlines()]), no.hint)]
     return []

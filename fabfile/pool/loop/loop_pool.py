@@ -110,7 +110,7 @@ def _refuse_other(have: Facts, want: LoopSpec, there: Record | None) -> LoopReco
                     f"{sizes.human(file.size)}, {sizes.human(file.allocated)} of it in use; it is never overwritten",
                     hint="choose another --dir, or move it away",
                 )
-        ownership.refuse_stale(have, Daemon(want.instance))
+        ownership.refuse_stale(have, Daemon(want.instance), want.name)
         return None
     differ = _differences(there, want)
     if differ or not isinstance(there, LoopRecord):

@@ -74,12 +74,12 @@ def plan(have: Facts, want: spec.LvmSpec) -> list[Change]:
     usable.refuse_unseen(have, want.name)
     now = volume_group.usable(have, want.group, recorded)
     spec.refuse_other(have, want, recorded, now)
+    ownership.refuse_move(have, Daemon(want.instance), want.name, want.dir, "direct")
     if recorded is None:
-        ownership.refuse_stale(have, Daemon(want.instance))
+        ownership.refuse_stale(have, Daemon(want.instance), want.name)
     fresh = disk_claims.disks(have, want.devices, want.wipes, recorded, now)
     rehearsal.refuse_sectors(have, fresh, now)
     rehearsal.refuse_volume_list(have, want.group, want.volume)
-    ownership.refuse_move(have, Daemon(want.instance), want.name, want.dir, "direct")
     pool = now.volumes.get(want.volume) if now else None
     mine = recorded.physicals if recorded else ()
     uuids = disk_claims.physicals(have, fresh, mine)

@@ -10,6 +10,7 @@ import pytest
 from fabfile.errors import Refused
 from fabfile.facts import Facts, instances, pool
 from fabfile.facts.instances import DevmapperSettings, Instances
+from fabfile.facts.known import DatabaseCounts
 from fabfile.host import Host
 from fabfile.host import Pool as Settings
 from fabfile.instance import Daemon
@@ -17,6 +18,7 @@ from fabfile.pool import ownership
 from fabfile.pool.loop import loop_pool
 from fabfile.steps import config
 from tests.unit.fakes import recorded
+from tests.unit.pool import groups
 from tests.unit.steps.conftest import having, with_versions
 
 ONE, TWO = Daemon(), Daemon("two")
@@ -101,6 +103,29 @@ def test_a_pool_that_is_gone_left_nothing_to_break() -> None:
         ownership.refuse_move(
             having(instances=msgspec.structs.replace(left, active=frozenset({"containerd-pool"}))), ONE, "o", "/d"
         )
+
+
+STATE = DatabaseCounts(0, 1, 1, ("/var/lib/containerd/devmapper/metadata.db",))
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"settings": {}, "active": frozenset({"containerd-pool"})}, {"configs": {}, "active": frozenset()}]
+)
+def test_a_pool_that_is_there_is_never_called_gone(changes: dict[str, Any]) -> None:
+    """It is recorded and configured; only configured, and up; or only recorded."""
+    have = one(known=STATE)
+    have = msgspec.structs.replace(have, instances=msgspec.structs.replace(have.instances, **changes))
+    with pytest.raises(Refused, match="the default containerd has images and containers on another pool") as refused:
+        ownership.refuse_stale(have, ONE, "containerd-thinpool")
+    assert "its pools: containerd-pool" in refused.value.details
+    assert " mv " not in refused.value.hint
+
+
+def test_a_direct_pool_beside_the_one_in_use_is_refused_as_a_move() -> None:
+    have = groups.fresh(known=STATE, instances=one().instances)
+    refused = groups.refused(have, groups.asked())
+    assert refused.what == "the default containerd is configured for another pool"
+    assert "variant: it has loop, requested: direct" in refused.details
 
 
 @pytest.mark.parametrize(("size", "why"), [("5GB", "smaller than its file system"), ("20GB", "keep the old size")])
