@@ -262,7 +262,7 @@ def test_a_refusal_ends_with_2(machine: Machine) -> None:
     """G12."""
     run(machine, "ctr", "writes-a")
     said, hint = told(machine, "pool.trim", "--offline", code=2)
-    assert "containers run in default: writes-a" in said
+    assert "container writes-a runs, in the namespace default" in said
     assert f"fab -H {machine.vm.name} pool.trim --offline --force" in hint
 
 

@@ -91,7 +91,7 @@ def test_reset_of_one_leaves_the_other_alone(deployed: Machine) -> None:
             "losetup -n --raw -O NAME,BACK-FILE | grep -v ci-two",
         ]
     )
-    assert "containers run in default: count-ci-two-pool" in deployed.fab(
+    assert "container count-ci-two-pool runs, in the namespace default" in deployed.fab(
         "pool.reset", "--instance", "ci-two", "--yes", code=2
     )
     before = deployed.ssh(running)

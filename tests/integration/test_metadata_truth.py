@@ -183,11 +183,11 @@ def test_n18_an_image_that_came_since_is_named_and_unpacked_again(machine: Machi
     pull(machine, busybox)
     machine.ssh(f"ctr containers create --snapshotter devmapper {busybox} since")
     said = machine.fab("pool.restore", code=2)
-    assert f"image {busybox} in default: to be unpacked or pulled again" in said
-    assert "container since in default: its file system is lost" in said
+    assert f"image {busybox} in the namespace default: to be unpacked or pulled again" in said
+    assert "container since in the namespace default: its file system is lost" in said
     said = machine.fab("pool.restore", "--yes")
-    assert f"image {busybox} in default: unpacked again" in said
-    assert "container since in default: its file system is lost; remove it" in said
+    assert f"image {busybox} in the namespace default: unpacked again" in said
+    assert "container since in the namespace default: its file system is lost; remove it" in said
     assert "they agree" in machine.fab("pool.fsck")
     runs(machine, busybox)
     machine.ssh("ctr containers rm since")
@@ -201,7 +201,7 @@ def test_n18_entries_whose_device_is_gone_are_mended_too(machine: Machine) -> No
     number = seen["database"][f"{POOL}-snap-{of}"]["id"]
     machine.ssh(f"sync; dmsetup message {POOL} 0 'delete {number}'")
     assert f"thin id {number} (Deactivated) is not in the pool" in machine.fab("pool.fsck", code=1)
-    assert f"image {busybox} in default: unpacked again" in machine.fab("pool.fsck", "--fix")
+    assert f"image {busybox} in the namespace default: unpacked again" in machine.fab("pool.fsck", "--fix")
     runs(machine, busybox)
 
 
@@ -273,7 +273,7 @@ def test_n8_a_pool_that_failed_under_a_container_has_a_way_out(machine: Machine)
         assert "thin Fail" in said
         assert "the kernel has it in mode Fail" in machine.fab("pool.fsck", *two, code=1)
         yes = ["--yes"] if task == "pool.reset" else []
-        assert "containers run in default: two" in machine.fab(task, *two, *yes, code=2)
+        assert "container two runs, in the namespace default" in machine.fab(task, *two, *yes, code=2)
         assert machine.ssh(f"{ctr} tasks ls -q") == "two\n"  # nothing was stopped
         machine.fab(task, *two, "--yes", "--force")
         if task == "pool.repair":

@@ -113,7 +113,7 @@ def test_a_pool_in_use_stays(machine: Machine, on_volume: Path) -> None:
     machine.ssh(f"ctr run -d --snapshotter devmapper {image} one sleep 10000")
     machine.ssh("touch /var/lib/containerd/devmapper/precious")
     said = machine.fab("pool.reset", "--yes", code=2, inventory=on_volume)
-    assert "containers run in default: one" in said
+    assert "container one runs, in the namespace default" in said
     said = machine.fab("pool.reset", "--all", "--yes", "--force", code=2, inventory=on_volume)
     assert "would go with its volume: /var/lib/containerd/devmapper/precious" in said
     machine.ssh("cd /var/lib/containerd/devmapper; mv precious data.bak")
@@ -122,7 +122,9 @@ def test_a_pool_in_use_stays(machine: Machine, on_volume: Path) -> None:
     machine.ssh("cd /var/lib/containerd/devmapper; mv data.bak precious")
     # A daemon that is down says nothing of its containers, which run on.
     machine.ssh("rm /var/lib/containerd/devmapper/precious; systemctl stop containerd")
-    assert "containers run in default: one" in machine.fab("pool.reset", "--yes", code=2, inventory=on_volume)
+    assert "container one runs, in the namespace default" in machine.fab(
+        "pool.reset", "--yes", code=2, inventory=on_volume
+    )
 
 
 def test_everything_is_removed(machine: Machine, fresh: tuple[str, list[str]], on_volume: Path) -> None:

@@ -64,10 +64,16 @@ def lines(entries: Sequence[DatabaseEntry], now: View, means: Affected) -> list[
 def meaning(means: Affected) -> list[str]:
     """List the images to be pulled again and the containers and snapshots that are lost."""
     return [
-        *(f"image {image.name} in {image.namespace}: to be unpacked or pulled again" for image in means.images),
         *(
-            f"container {container.name} in {container.namespace}: its file system is lost"
+            f"image {image.name} in the namespace {image.namespace}: to be unpacked or pulled again"
+            for image in means.images
+        ),
+        *(
+            f"container {container.name} in the namespace {container.namespace}: its file system is lost"
             for container in means.containers
         ),
-        *(f"snapshot {snapshot.key} in {snapshot.namespace}: lost, and kept by those on it" for snapshot in means.stay),
+        *(
+            f"snapshot {snapshot.key} in the namespace {snapshot.namespace}: lost, and kept by those on it"
+            for snapshot in means.stay
+        ),
     ]

@@ -209,14 +209,14 @@ def forget(c: Context, task: str, pool: InspectedPool, means: Affected) -> None:
         what, _, rest = line.partition(" ")
         space, _, image = rest.partition(" ")
         if what == "@unpacked":
-            say(f"image {image} in {space}: unpacked again")
+            say(f"image {image} in the namespace {space}: unpacked again")
         elif what == "@pull":
             image, _, why = image.partition(" ")
             pull = words("-n", space, "images", "pull", "--snapshotter", "devmapper", image)
-            say(f"image {image} in {space}: {why}\n  pull it again: {pool.daemon.ctr} {pull}")
+            say(f"image {image} in the namespace {space}: {why}\n  pull it again: {pool.daemon.ctr} {pull}")
         elif what == "@kept":
             say(f"containerd keeps the lost snapshot {rest}")
     for container in means.containers:
-        say(f"container {container.name} in {container.namespace}: its file system is lost; remove it")
+        say(f"container {container.name} in the namespace {container.namespace}: its file system is lost; remove it")
     for known in means.stay:
-        say(f"snapshot {known.key} in {known.namespace}: lost, and kept by those on it")
+        say(f"snapshot {known.key} in the namespace {known.namespace}: lost, and kept by those on it")

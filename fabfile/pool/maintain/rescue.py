@@ -86,5 +86,7 @@ def rescue_files(c: Context, name: str, instance: str, *, force: bool) -> None:
     for line in printed.splitlines():
         if line.startswith("@image "):
             _, space, image = line.split(" ", 2)
-            say(f"image {image} in {space}: its content is gone; pull it again; its containers can be started")
+            say(
+                f"image {image} in the namespace {space}: its content is gone; pull it again, then start its containers"
+            )
     up_again(c, pool, TASK)

@@ -71,7 +71,7 @@ def test_without_yes_everything_to_be_removed_is_listed_and_nothing_changed(mach
 @both
 def test_users_of_the_pool_are_listed_and_nothing_is_changed(machine: Make, name: str, force: bool) -> None:
     held = "held: /dev/mapper/x is mounted on /mnt\n"
-    c = made(machine, name, asked={"idle\n": f"container web in default\n{held}"})
+    c = made(machine, name, asked={"idle\n": f"container web runs, in the namespace default\n{held}"})
     error = trouble(done("pool.reset", c, yes=True, force=force), "refused")
     assert error.what == "pool.reset: a pool is in use"
     assert ("container web" in error.details, "--force" in error.hint) == (not force, not force)
@@ -81,7 +81,7 @@ def test_users_of_the_pool_are_listed_and_nothing_is_changed(machine: Make, name
 
 @both
 def test_with_force_containers_are_accepted(machine: Make, name: str) -> None:
-    c = made(machine, name, asked={"idle\n": "container web in default\n"})
+    c = made(machine, name, asked={"idle\n": "container web runs, in the namespace default\n"})
     assert done("pool.reset", c, yes=True, force=True).status == "changed"
     assert c.done == [f"end containers, {WHOLE[name][0]}", *WHOLE[name][1:]]
 

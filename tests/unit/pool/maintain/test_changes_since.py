@@ -93,7 +93,7 @@ def test_a_base_takes_its_images_along_children_first_where_no_container_needs_t
 def test_a_container_whose_own_device_is_whole_keeps_what_it_stands_on() -> None:
     means = affected(["default/1/base"], {"c": "box"})
     assert (keys(means.remove), keys(means.stay)) == (["other"], ["base"])
-    assert "snapshot base in default: lost, and kept by those on it" in changes_since.meaning(means)
+    assert "snapshot base in the namespace default: lost, and kept by those on it" in changes_since.meaning(means)
 
 
 def test_the_consequences_are_described() -> None:
@@ -101,7 +101,7 @@ def test_the_consequences_are_described() -> None:
     said = changes_since.lines(changes_since.stale(now, [], set()), now, affected(["default/4/box"], {"c": "box"}))
     assert said == [
         "pool-snap-4: made or changed since, thin id 7 (Activated), snapshot default/4/k",
-        "container c in default: its file system is lost",
+        "container c in the namespace default: its file system is lost",
     ]
 
 

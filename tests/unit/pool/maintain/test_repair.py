@@ -138,7 +138,9 @@ def test_a_pool_that_does_not_work_after_it_is_a_failure(machine: Make) -> None:
 
 @both
 def test_a_pool_in_use_is_refused_before_it_is_stopped(machine: Make, name: str) -> None:
-    c = machine(POOLS[name](), says=SAYS, asked={"blockers\n": "container web in default (pid 7)\n"})
+    c = machine(
+        POOLS[name](), says=SAYS, asked={"blockers\n": "container web runs, in the namespace default (pid 7)\n"}
+    )
     error = trouble(done("pool.repair", c), "refused")
     assert error.what == f"pool.repair: the pool {name} is in use" and "--force" in error.hint
     assert c.done == [check(name)]

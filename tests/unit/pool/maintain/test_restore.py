@@ -126,7 +126,10 @@ def test_what_was_made_since_is_listed_and_needs_yes(machine: Make, name: str) -
     c = machine(POOLS[name](), says=says(name, then=(1,)))
     error = trouble(done("pool.restore", c), "refused")
     assert error.what == f"{SOURCE} lacks what containerd has made or changed since"
-    for line in (f"{name}-snap-2: made or changed since", "container box in default: its file system is lost"):
+    for line in (
+        f"{name}-snap-2: made or changed since",
+        "container box in the namespace default: its file system is lost",
+    ):
         assert line in error.details
     assert f"{name}-snap-1" not in error.details and "--yes" in error.hint
     assert c.done == [*whole(name)[:3], DROPPED], "nothing was stopped"
@@ -137,7 +140,7 @@ def test_with_yes_containerd_forgets_it_once_it_runs(machine: Make, name: str) -
     c = machine(POOLS[name](), says=says(name, then=(1,)))
     report = done("pool.restore", c, yes=True)
     assert report.status == "changed", report
-    assert any("container box in default" in line for line in report.result.losses)
+    assert any("container box in the namespace default" in line for line in report.result.losses)
     fit, start, prune = whole(name)[7:]
     corrected = [why for why in c.done if "without its inconsistencies" in why]
     assert corrected
@@ -209,7 +212,9 @@ def test_a_name_that_is_no_path_is_refused_before_the_machine_is_asked(machine: 
 
 @both
 def test_a_pool_in_use_is_refused_before_anything(machine: Make, name: str) -> None:
-    c = machine(POOLS[name](), says=says(name), asked={"blockers\n": "container web in default (pid 7)\n"})
+    c = machine(
+        POOLS[name](), says=says(name), asked={"blockers\n": "container web runs, in the namespace default (pid 7)\n"}
+    )
     assert "--force" in trouble(done("pool.restore", c), "refused").hint
     assert c.done == []
 

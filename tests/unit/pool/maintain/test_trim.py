@@ -85,7 +85,7 @@ def test_a_refused_stop_starts_nothing_again(machine: Make) -> None:
     assert c.done == whole(NAME)[:2]
 
 
-USED = {"blockers\n": "container web in default (pid 7)\n"}
+USED = {"blockers\n": "container web runs, in the namespace default (pid 7)\n"}
 
 
 @pytest.mark.parametrize("force", [False, True])
