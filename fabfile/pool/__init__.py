@@ -5,7 +5,6 @@ safety            the gate for destruction, and the checks of a disk before it i
 units             names, paths and contents of what starts a pool at boot
 ownership         which containerd a pool belongs to: one pool per containerd
 lookup            which pool a task means, whatever variant the inventory names
-inventory_advice  what the inventory should say about a pool
 health            findings: what is wrong with a pool, which parts are missing, and the fixes
 lvm               direct pools: volume group, layout, disks, creation, growth
 loop              loop pools: files, file system and volume, creation, growth

@@ -15,9 +15,7 @@ from fabfile.option import options
 from fabfile.output.outcome import Outcome
 from fabfile.plan import Step
 from fabfile.pool import variants
-from fabfile.pool.health import usable
-from fabfile.pool.inventory_advice import advise
-from fabfile.pool.lvm import direct_pool
+from fabfile.pool.health import stated, usable
 from fabfile.remote.context import Context
 from fabfile.steps import config, containerd, packages, runc, smoke
 
@@ -79,6 +77,5 @@ def deploy_host(c: Context, instance: str, until: str, **given: Any) -> list[Out
             f"that step is {pool}",
         )
     outcomes = converge(c, taken, prove=True)
-    if direct_pool.changed(outcomes):
-        advise(inventory.of(c, instance).pool, host.pool, direct_pool.KEYS)
+    stated.advise_changed(host, outcomes)
     return outcomes

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from fabfile import hints, inventory, sizes
+from fabfile import hints
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.record import LvmRecord, Record
 from fabfile.host import Pool
-from fabfile.instance import DEFAULT
-from fabfile.pool import limits
+from fabfile.option import options
+from fabfile.pool.health import stated
 from fabfile.pool.ownership import owner
 
 
@@ -21,25 +21,31 @@ def command(name: str, recorded: Record) -> str:
         name: the pool's name.
         recorded: its record.
     """
-    daemon = owner(recorded)
-    stock = inventory.on_instance(hints.invocation().host, daemon.instance or DEFAULT).pool
-    if isinstance(recorded, LvmRecord):
-        made = {"vg": recorded.vg, "lv": recorded.lv, "data-percent": str(recorded.data_percent or "")}
-        made |= {"meta-size": recorded.meta_size or "", "chunk-size": sizes.show(recorded.chunk_bytes)}
-        return hints.command("pool.direct", daemon, "", *_options(made, stock))
-    data, meta = recorded.asked_bytes[-1], recorded.asked_meta_bytes[-1]
-    made = {
-        "dir": recorded.dir,
-        "size": sizes.show(data),
-        "meta-size": "" if meta == limits.metadata_size(data, recorded.block) else sizes.show(meta),
-        "block-size": sizes.show(recorded.block),
-    }
-    return hints.command("pool.loop", daemon, name, *_options(made, stock))
+    task = "pool.direct" if isinstance(recorded, LvmRecord) else "pool.loop"
+    said = [
+        word
+        for key, value in stated.unlike_inventory(name, recorded).items()
+        if key not in ("variant", "name") and value != ""
+        for word in (options(Pool)[key].flag, value)
+    ]
+    return hints.command(task, owner(recorded), name, *said)
 
 
 def reset(name: str, instance: str) -> str:
     """The command line of pool.reset that removes a pool with everything on it."""
     return hints.command("pool.reset", instance, name, "--yes")
+
+
+def keep(name: str, recorded: Record) -> str:
+    """How to keep an existing pool that was requested otherwise, also at the next deploy.
+
+    Args:
+        name: the pool's name.
+        recorded: its record.
+    """
+    settings = stated.unlike_inventory(name, recorded)
+    lasting = f", and {stated.state(recorded.instance, settings)}" if settings else ""
+    return f"to keep it: {command(name, recorded)}{lasting}"
 
 
 def differs(name: str, instance: str, recorded: Record, differences: Sequence[str], *, another: str) -> Refused:
@@ -52,8 +58,7 @@ def differs(name: str, instance: str, recorded: Record, differences: Sequence[st
         differences: one line for each parameter.
         another: the option that names another pool, `--name` or `--lv`.
     """
-    keep, remove = command(name, recorded), reset(name, instance)
-    hint = f"to keep it: {keep}; to remove it: {remove}; or choose another {another}"
+    hint = f"{keep(name, recorded)}; to remove it: {reset(name, instance)}; or choose another {another}"
     return Refused(f"the pool {name} exists with other parameters", "\n".join(differences), hint)
 
 
@@ -69,11 +74,3 @@ def stopped(have: Facts, name: str) -> str:
     config, unit = have.instances.configs.get(daemon.config_path), have.units.of(daemon.unit)
     on = config is not None and config.pool == name
     return daemon.unit if on and unit.load == "loaded" and unit.active in ("inactive", "failed") else ""
-
-
-def _options(made: Mapping[str, str], stock: Pool) -> list[str]:
-    said = []
-    for option, value in made.items():
-        if value and value != str(getattr(stock, option.replace("-", "_"))):
-            said += [f"--{option}", value]
-    return said

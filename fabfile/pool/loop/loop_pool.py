@@ -19,7 +19,7 @@ from fabfile.instance import Daemon
 from fabfile.output.outcome import Outcome
 from fabfile.plan import Change, Command, Step
 from fabfile.pool import limits, ownership, units
-from fabfile.pool.health import missing, rerun, usable
+from fabfile.pool.health import missing, rerun, stated, usable
 from fabfile.pool.limits import refuse_machine
 from fabfile.pool.loop import files, fstab, identity, spec
 from fabfile.pool.loop.filesystem import overcommitted, refuse_missing, refuse_unfit
@@ -115,7 +115,7 @@ def _refuse_other(have: Facts, want: LoopSpec, there: Record | None) -> LoopReco
     differ = _differences(there, want)
     if differ or not isinstance(there, LoopRecord):
         raise rerun.differs(want.name, want.instance, there, differ, another="--name")
-    _refuse_other_size(want, there, rerun.command(want.name, there))
+    _refuse_other_size(have, want, there)
     return there
 
 
@@ -130,30 +130,31 @@ def _differences(there: Record, want: LoopSpec) -> list[str]:
     return differ
 
 
-def _refuse_other_size(want: LoopSpec, now: LoopRecord, there: str) -> None:
+def _refuse_other_size(have: Facts, want: LoopSpec, now: LoopRecord) -> None:
     """Refuse a size that was never requested before; a pool that has grown still counts as the requested one."""
+    data, meta = have.pool.data, have.pool.meta
     differ, grow, less = list[str](), list[str](), False
-    for what, option, size, sizes_, known in (
-        ("size", "--size", want.data, now.asked_bytes, want.data in now.asked_bytes),
-        ("metadata", "--meta-size", want.meta, now.asked_meta_bytes, has_meta(now, want)),
+    for what, option, size, file, asked, known in (
+        ("size", "--size", want.data, data, now.asked_bytes, want.data in now.asked_bytes),
+        ("metadata", "--meta-size", want.meta, meta, now.asked_meta_bytes, has_meta(now, want)),
     ):
         if known:
             continue
-        differ.append(f"{what}: it has {_sizes(sizes_)}, requested: {sizes.show(size)}")
-        if size > max(sizes_):
+        is_now = file.size if file else asked[-1]
+        made = " and then ".join(map(sizes.show, asked))
+        before = "" if asked == (is_now,) else f" (requested before: {made})"
+        differ.append(f"{what}: it has {sizes.show(is_now)}{before}, requested: {sizes.show(size)}")
+        if size > max(is_now, *asked):
             grow += [option, sizes.show(size)]
         elif option == "--size":
             less = True
     if not differ:
         return
-    hint = f"to make it larger: {hints.command('pool.grow', want.instance, want.name, *grow)}"
+    way = f"to make it larger: {hints.command('pool.grow', want.instance, want.name, *grow)}"
     if less or not grow:
-        hint = f"a pool cannot shrink; to keep it: {there}; to remove it: {rerun.reset(want.name, want.instance)}"
+        way = f"to remove it, as a pool cannot shrink: {rerun.reset(want.name, want.instance)}"
+    hint = f"{rerun.keep(want.name, now)}; {way}"
     raise Refused(f"the pool {want.name} exists with another size", "\n".join(differ), hint=hint)
-
-
-def _sizes(asked: tuple[int, ...]) -> str:
-    return " and then ".join(map(sizes.show, asked))
 
 
 def _backing(have: Facts, want: LoopSpec) -> list[Change]:
@@ -273,4 +274,5 @@ def make_loop_pool(c: Context, instance: str, **given: Any) -> list[Outcome]:
     outcomes = converge(c, [step(host), usable.step(host)])
     if any(one.status == "changed" for one in outcomes):
         usable.say_stopped(c, host)
+    stated.advise_changed(host, outcomes)
     return outcomes

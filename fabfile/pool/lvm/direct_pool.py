@@ -15,13 +15,12 @@ from fabfile.facts.disks import Disk
 from fabfile.facts.query import POOL, about
 from fabfile.facts.record import LoopRecord, LvmRecord
 from fabfile.facts.volume_group import LogicalVolume, VolumeGroup
-from fabfile.host import DIRECT_OPTIONS, Host
+from fabfile.host import Host
 from fabfile.instance import Daemon
 from fabfile.output.outcome import Outcome
 from fabfile.plan import Change, Command, File, Step, file
 from fabfile.pool import ownership, units
-from fabfile.pool.health import usable
-from fabfile.pool.inventory_advice import advise
+from fabfile.pool.health import stated, usable
 from fabfile.pool.limits import refuse_machine
 from fabfile.pool.lvm import disk_claims, identity, layout, rehearsal, spec, volume_group
 from fabfile.pool.safety import disk_checks, gate
@@ -31,9 +30,6 @@ from fabfile.shell import words
 
 LVM_UNITS = "lvm2-monitor.service dm-event.socket"
 """Units of LVM that must run before a pool is activated and monitored."""
-
-KEYS = ("variant", *DIRECT_OPTIONS)
-"""Settings of a direct pool that other tasks read from the inventory."""
 
 
 def step(host: Host, wipes: Sequence[str] = (), *, after_packages: bool = False) -> Step:
@@ -220,15 +216,10 @@ def make_direct_pool(c: Context, wipe: Sequence[str], instance: str, **given: An
     Raises:
         Pending: with --dry, if anything would change.
     """
-    known = inventory.of(c, instance)
-    host = msgspec.structs.replace(known, pool=known.pool.given({**given, "variant": "direct"}))
+    host = inventory.of(c, instance)
+    host = msgspec.structs.replace(host, pool=host.pool.given({**given, "variant": "direct"}))
     outcomes = converge(c, [step(host, wipe), usable.step(host)])
-    if changed(outcomes):
+    if any(one.status == "changed" for one in outcomes):
         usable.say_stopped(c, host)
-        advise(known.pool, host.pool, KEYS)
+    stated.advise_changed(host, outcomes)
     return outcomes
-
-
-def changed(outcomes: Sequence[Outcome]) -> bool:
-    """Return whether the pool was created or changed by these steps."""
-    return any(one.status == "changed" for one in outcomes if one.step == "pool.direct")

@@ -20,8 +20,7 @@ from fabfile.instance import Daemon
 from fabfile.output.outcome import Outcome
 from fabfile.plan import Change, Command, Step, file
 from fabfile.pool import limits, ownership, units
-from fabfile.pool.health import usable
-from fabfile.pool.inventory_advice import advise
+from fabfile.pool.health import stated, usable
 from fabfile.pool.limits import refuse_machine
 from fabfile.pool.loop import files, identity, spec
 from fabfile.pool.loop.filesystem import refuse_unfit
@@ -236,5 +235,5 @@ def adopt_pool(c: Context, name: str, instance: str) -> list[Outcome]:
         record = files.record(gathered, want)
         refuse_unknown(c, InspectedPool(want.name, host.daemon, record, want.dir, query, gathered))
     outcomes = converge(c, [step, usable.step(msgspec.structs.replace(host, pool=settings))])
-    advise(host.pool, settings, KEYS)
+    stated.advise(msgspec.structs.replace(host, pool=settings), KEYS)
     return outcomes

@@ -8,7 +8,7 @@ from fabfile import inventory
 from fabfile.converge import converge
 from fabfile.output.outcome import Outcome
 from fabfile.pool import variants
-from fabfile.pool.inventory_advice import advise
+from fabfile.pool.health import stated
 from fabfile.pool.limits import Growth
 from fabfile.pool.lookup import find_pool
 from fabfile.remote.context import Context
@@ -44,8 +44,9 @@ def enlarge_pool(
     variant = variants.of(record) if record else variants.LOOP
     asked = Growth(size, meta_size, tuple(device), tuple(wipe))
     outcomes = converge(c, [variant.grow(host, asked)])
+    sizes = {key: getattr(asked, key) for key in variant.sized_by if getattr(asked, key)}
+    differ = {key: size for key, size in sizes.items() if size != getattr(host.pool, key)}
     changed = any(outcome.status == "changed" for outcome in outcomes)
-    if changed and host.pool.dm_name == inventory.of(c, instance).pool.dm_name:
-        typed = {key: getattr(asked, key) for key in variant.sized_by if getattr(asked, key)}
-        advise(host.pool, host.pool.given(typed), variant.sized_by, "a reinstalled host then gets the same")
+    if changed and differ and host.pool.dm_name == inventory.of(c, instance).pool.dm_name:
+        stated.note(host.instance, differ, "a reinstalled host then gets the same")
     return outcomes

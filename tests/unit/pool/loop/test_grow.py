@@ -53,7 +53,13 @@ def test_once_grown_nothing_is_left_to_do_for_it_nor_for_either_inventory() -> N
         assert loop_pool.plan(have, want(size=size), None) == []
     with pytest.raises(Refused, match="another size") as refused:
         loop_pool.plan(have, want(size="150G"), None)
-    assert "it has 100G and then 200G, requested: 150G" in refused.value.details
+    assert "it has 200G (requested before: 100G and then 200G), requested: 150G" in refused.value.details
+
+
+def test_what_it_has_grown_to_by_itself_is_the_size_that_is_reported() -> None:
+    with pytest.raises(Refused, match=r"size: it has 120G \(requested before: 100G\), requested: 110G") as refused:
+        loop_pool.plan(machine(pool(120 * GIB)), want(size="110G", meta_size="75M"), None)
+    assert "pool.grow" not in refused.value.hint, "it cannot shrink"
 
 
 def test_killed_after_the_files_were_enlarged() -> None:
