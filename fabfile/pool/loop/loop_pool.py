@@ -133,10 +133,16 @@ def _differences(there: Record, want: LoopSpec) -> list[str]:
 def _refuse_other_size(have: Facts, want: LoopSpec, now: LoopRecord) -> None:
     """Refuse a size that was never requested before; a pool that has grown still counts as the requested one."""
     data, meta = have.pool.data, have.pool.meta
+    # pool.grow records the sizes last: it was interrupted if the files have them already.
+    grown = _is(data, want.data, now.asked_bytes)
+    has_data = want.data in now.asked_bytes or grown
+    computed = want.meta == limits.metadata_size(want.data, want.block)
+    has_metadata = has_meta(now, want) or _is(meta, want.meta, now.asked_meta_bytes)
+    has_metadata |= bool(grown and computed and meta and meta.size >= want.meta)
     differ, grow, less = list[str](), list[str](), False
     for what, option, size, file, asked, known in (
-        ("size", "--size", want.data, data, now.asked_bytes, want.data in now.asked_bytes),
-        ("metadata", "--meta-size", want.meta, meta, now.asked_meta_bytes, has_meta(now, want)),
+        ("size", "--size", want.data, data, now.asked_bytes, has_data),
+        ("metadata", "--meta-size", want.meta, meta, now.asked_meta_bytes, has_metadata),
     ):
         if known:
             continue
@@ -155,6 +161,11 @@ def _refuse_other_size(have: Facts, want: LoopSpec, now: LoopRecord) -> None:
         way = f"to remove it, as a pool cannot shrink: {rerun.reset(want.name, want.instance)}"
     hint = f"{rerun.keep(want.name, now)}; {way}"
     raise Refused(f"the pool {want.name} exists with another size", "\n".join(differ), hint=hint)
+
+
+def _is(file: Backing | None, size: int, asked: tuple[int, ...]) -> bool:
+    """Whether a file has grown to exactly this size."""
+    return file is not None and file.size == size > max(asked)
 
 
 def _backing(have: Facts, want: LoopSpec) -> list[Change]:

@@ -56,6 +56,19 @@ def test_once_grown_nothing_is_left_to_do_for_it_nor_for_either_inventory() -> N
     assert "it has 200G (requested before: 100G and then 200G), requested: 150G" in refused.value.details
 
 
+def test_a_growth_that_was_not_recorded_is_recorded_by_a_deploy() -> None:
+    have = machine(pool(200 * GIB, 200 * MIB))
+    (change,) = loop_pool.plan(have, want(size="200G"), None)
+    assert isinstance(change, File)
+    settings = keyvalue.settings(change.content)
+    assert settings["ASKED_BYTES"] == f"{100 * GIB} {200 * GIB}"
+    assert settings["ASKED_META_BYTES"] == f"{75 * MIB} {150 * MIB}"
+    assert loop_pool.plan(written([change], have), want(size="200G"), None) == []
+    with pytest.raises(Refused, match=r"metadata: it has 200M .*, requested: 1G") as refused:
+        loop_pool.plan(have, want(size="200G", meta_size="1G"), None)
+    assert refused.value.hint.endswith("to make it larger: inv pool.grow --name pool --meta-size 1G")
+
+
 def test_what_it_has_grown_to_by_itself_is_the_size_that_is_reported() -> None:
     with pytest.raises(Refused, match=r"size: it has 120G \(requested before: 100G\), requested: 110G") as refused:
         loop_pool.plan(machine(pool(120 * GIB)), want(size="110G", meta_size="75M"), None)
