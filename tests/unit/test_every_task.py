@@ -69,7 +69,7 @@ def deleted() -> Facts:
 
 def theirs() -> Facts:
     """One with a pool that something else made."""
-    have = test_adopt.machine()
+    have = test_adopt.theirs()
     backing = {"devpool": f"{test_adopt.DIR}/data"}
     return msgspec.structs.replace(have, instances=msgspec.structs.replace(have.instances, backing=backing))
 

@@ -59,16 +59,14 @@ def note(instance: str, settings: Mapping[str, Any], why: str) -> None:
     say(f"{way}: {why}" if instance == own else f"{paths.inventory()} has the pool of {Daemon(own)}: {way}")
 
 
-def advise(made: Host, keys: Iterable[str] = ()) -> None:
+def advise(made: Host) -> None:
     """Print how to state the settings of a pool that was created or changed, as far as the inventory has others.
 
     Args:
         made: the machine, with the pool as created.
-        keys: the settings to compare; by default those that its creation takes.
     """
     now, then = (msgspec.structs.asdict(settings) for settings in (stock(made.instance), made.pool))
-    keys = keys or KEYS[made.pool.variant]
-    if differ := {key: then[key] for key in keys if now[key] != then[key]}:
+    if differ := {key: then[key] for key in KEYS[made.pool.variant] if now[key] != then[key]}:
         note(made.instance, differ, "other tasks use what is there")
 
 

@@ -5,6 +5,8 @@ Nothing on the pool is written. Anything about it that cannot be proved is a ref
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from fabfile import hints, inventory, sizes, systemd
@@ -14,12 +16,13 @@ from fabfile.facts import Facts, gather
 from fabfile.facts.containerd import SETTINGS
 from fabfile.facts.pool import Backing
 from fabfile.facts.query import Query, about
+from fabfile.facts.record import LoopRecord, LvmRecord, Record
 from fabfile.facts.under import Loop
 from fabfile.host import Host, Pool
 from fabfile.instance import Daemon
 from fabfile.output.outcome import Outcome
 from fabfile.plan import Change, Command, Step, file
-from fabfile.pool import limits, ownership, units
+from fabfile.pool import limits, lookup, ownership, units
 from fabfile.pool.health import stated, usable
 from fabfile.pool.limits import refuse_machine
 from fabfile.pool.loop import files, identity, spec
@@ -37,8 +40,11 @@ TOOLS = ("dmsetup", "losetup", "thin_check", "thin_ls", "thin_dump")
 FEATURES = frozenset({"skip_block_zeroing", "error_if_no_space"})
 """Accepted features of its table. The first only saves time and is gone after the next boot; the second is recorded."""
 
-KEYS = ("name", "dir", "size", "meta_size", "block_size", "when_full", "base_image_size")
-"""What the inventory should state about an adopted pool."""
+FILES_ONLY = "is no loop device: only a pool on files can be adopted"
+"""What is wrong with a pool that no change makes fit."""
+
+KEYS = ("when_full", "base_image_size")
+"""What the inventory should state about an adopted pool, besides what its record has."""
 
 
 def used(have: Facts, daemon: Daemon) -> tuple[str, str, str]:
@@ -94,7 +100,7 @@ def doubts(have: Facts, name: str, dir: str, daemon: Daemon) -> list[str]:
 def _device(what: str, path: str, number: str, file: Backing | None, loop: Loop | None) -> list[str]:
     """Whether a device of the pool is the only loop device on exactly that file."""
     if loop is None:
-        return [f"its {what} device {number} is no loop device"]
+        return [f"its {what} device {number} {FILES_ONLY}"]
     if loop.deleted or loop.file != path:
         deleted = " (deleted)" if loop.deleted else ""
         return [f"its {what} device {loop.path} is on {loop.file}{deleted}, not on {path}"]
@@ -122,11 +128,10 @@ def plan(have: Facts, want: LoopSpec, daemon: Daemon, elsewhere: list[str]) -> l
     ownership.refuse_foreign(have, daemon, want.name, want.dir)
     found = doubts(have, want.name, want.dir, daemon)
     if found or elsewhere:
-        raise Refused(
-            f"the pool {want.name} cannot be adopted",
-            "\n".join([*found, *elsewhere]),
-            hint="fix that, then " + hints.command(TASK, daemon, want.name),
-        )
+        hint = f"fix that, then {hints.command(TASK, daemon, want.name)}"
+        if any(one.endswith(FILES_ONLY) for one in found):
+            hint = ownership.KEEP_BOTH
+        raise Refused(f"the pool {want.name} cannot be adopted", "\n".join([*found, *elsewhere]), hint=hint)
     refuse_unfit(have, want)
     both = (units.unit(want.name), units.monitor(want.name))
     systemd.refuse_masked(have, *both, units.monitor_service(want.name))
@@ -179,8 +184,12 @@ def _found(c: Context, host: Host, name: str) -> tuple[Pool, Query, Facts, list[
     pool, table = have.pool, have.pool.table
     settings = msgspec.structs.replace(host.pool, variant="loop", name=name, dir=dir, volume="", volume_size="")
     if table and pool.data and pool.meta and not doubts(have, name, dir, host.daemon):
+        # One that is ours may have grown by itself since, and is none the less the requested one.
+        record = have.instances.pools.get(name)
+        asked = (record.asked_bytes[-1], record.asked_meta_bytes[-1]) if isinstance(record, LoopRecord) else None
+        data, meta = asked or (pool.data.size, pool.meta.size)
         settings = msgspec.structs.replace(
-            settings, size=sizes.exact(pool.data.size), meta_size=sizes.exact(pool.meta.size),
+            settings, size=sizes.exact(data), meta_size=sizes.exact(meta),
             block_size=sizes.exact(table.block_sectors * sizes.SECTOR), when_full=table.when_full,
             base_image_size=used(have, host.daemon)[2] or settings.base_image_size,
         )  # fmt: skip
@@ -220,6 +229,13 @@ def adopt_pool(c: Context, name: str, instance: str) -> list[Outcome]:
     """
     host = inventory.of(c, instance)
     settings, query, have, elsewhere = _found(c, host, name)
+    made = have.instances.pools.get(settings.name)
+    if isinstance(made, LvmRecord):  # by this tool, and nobody else's can be adopted
+        lookup.choose(have, host.daemon, settings.name, named=True)
+        there = msgspec.structs.replace(host, pool=lookup.meant(have, host, settings.name))
+        outcomes = converge(c, [usable.step(there)])
+        _advise(host, {}, settings.name, made)
+        return outcomes
     want = spec.wanted(
         name=settings.name, dir=settings.dir, size=settings.size, meta_size=settings.meta_size,
         block_size=settings.block_size, threshold=settings.threshold, percent=settings.percent,
@@ -235,5 +251,16 @@ def adopt_pool(c: Context, name: str, instance: str) -> list[Outcome]:
         record = files.record(gathered, want)
         refuse_unknown(c, InspectedPool(want.name, host.daemon, record, want.dir, query, gathered))
     outcomes = converge(c, [step, usable.step(msgspec.structs.replace(host, pool=settings))])
-    stated.advise(msgspec.structs.replace(host, pool=settings), KEYS)
+    new = LoopRecord(
+        instance=want.instance, data=want.data_file, meta=want.meta_file, block_sectors=want.block // sizes.SECTOR,
+        asked_bytes=(want.data,), asked_meta_bytes=(want.meta,),
+    )  # fmt: skip
+    more = {key: value for key in KEYS if (value := getattr(settings, key)) != getattr(host.pool, key)}
+    _advise(host, more, want.name, made or new)
     return outcomes
+
+
+def _advise(host: Host, more: dict[str, Any], name: str, record: Record) -> None:
+    """Print what the inventory should state about a pool: what its record has, and `more`."""
+    if differ := stated.unlike_inventory(name, record) | more:
+        stated.note(host.instance, differ, "other tasks use what is there")
