@@ -55,14 +55,27 @@ has a job, even one that waits for other units, or while it starts or stops. One
 start (auto-restart) is at rest: it does not run.
 """
 
+CLOCK = """
+uptime='0'
+clock() {
+  monotonic=''
+  { read -r _; read -r _; read -r _ _ monotonic _; } 2>/dev/null </proc/timer_list
+  case $monotonic in '' | *[!0-9]*) read -r uptime _ </proc/uptime ;; *) uptime=${monotonic%?????????} ;; esac
+  uptime=${uptime%.*}
+}
+"""
+"""Shell function that sets `uptime` to the seconds of the clock of systemd's times, which unlike the uptime does not
+count the time that a machine sleeps."""
+
 UNITS = """
 units='' changing=''
-{next_line}{at_rest}
+{next_line}{at_rest}{clock}
 if [ -d /run/systemd/system ]; then
   tries={tries} aside=''
   while :; do
     units=$(systemctl show {properties} {units} 2>/dev/null) ||
       {{ echo "systemctl does not answer: $(systemctl show -p ActiveState {units} 2>&1)"; exit 0; }}
+    clock
     [ "$tries" -gt {patient} ] || aside=4
     if at_rest "$aside" || [ "$tries" -le 0 ]; then break; fi
     tries=$((tries - 1))
@@ -87,7 +100,7 @@ unit() {{
 """
 """Wait until the units are at rest: containerd, the pool, the timer of its monitor, and the monitor, which may run at
 any time. `unit N PROPERTY` sets `value` to what systemctl printed for the N-th unit; `way N` prints the state of a unit
-that did not come to rest."""
+that did not come to rest; `uptime` is of the moment when systemctl was asked, as other facts may take a minute."""
 
 POOLS = """
 pools='' held=''
@@ -148,6 +161,7 @@ def text(query: Query, names: Sequence[str]) -> str:
     return "".join(part for part, users in USES if users & set(names)).format(
         next_line=NEXT_LINE,
         at_rest=AT_REST,
+        clock=CLOCK,
         tries=WAIT * 2,
         patient=(WAIT - BRIEFLY) * 2,
         properties=" ".join(f"-p {name}" for name in units.PROPERTIES),

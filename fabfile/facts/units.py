@@ -81,10 +81,6 @@ def fragment(query: Query) -> str:
 name={name}
 run='' failed='' shown=''
 said() {{ timeout 10 journalctl -q -b --no-pager -o cat -n 1 _SYSTEMD_INVOCATION_ID="$1" 2>/dev/null; }}
-# systemd's times are of the monotonic clock, which unlike the uptime does not count the time that a machine sleeps.
-uptime='' monotonic=''
-{{ read -r _; read -r _; read -r _ _ monotonic _; }} 2>/dev/null </proc/timer_list
-case $monotonic in '' | *[!0-9]*) read -r uptime _ </proc/uptime ;; *) uptime=${{monotonic%?????????}} ;; esac
 rest=$units$nl$nl
 while next_line; do
   shown="${{shown}}show $line$nl"
@@ -98,7 +94,7 @@ while next_line; do
   esac
 done
 # Each line on its own would be a packet.
-printf '%s\n%sroom %s\n' "uptime ${{uptime%.*}}" "$shown" "$room"
+printf '%s\n%sroom %s\n' "uptime $uptime" "$shown" "$room"
 [ "$udev" != silent ] || echo "silent yes"
 set --
 for mark in watched checked; do

@@ -12,7 +12,7 @@ import pytest
 from invoke import Context
 
 from fabfile import facts
-from fabfile.facts import disks, lvm, pool, prelude
+from fabfile.facts import disks, lvm, pool, prelude, units
 from fabfile.facts.prelude import AT_REST, NEXT_LINE, RUN
 from fabfile.facts.query import Query
 from fabfile.facts.under import LOOPS, VOLUME
@@ -199,3 +199,20 @@ def test_an_image_is_not_the_disk_that_has_its_name(tmp_path: Path) -> None:
     for path, on in ((image, ""), (disk, f"{number} 7:0"), (Path("/in/a/container") / disk.name, f"{number} 7:0")):
         (loop / "loop/backing_file").write_text(f"{path}\n")
         assert seen(tmp_path, script).strip() == on
+
+
+def test_the_times_of_units_are_compared_with_the_clock_of_the_same_moment(tmp_path: Path) -> None:
+    """Other facts may take a minute before that of the units: a timer that runs would look late by as much."""
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(f"#!/bin/sh\nprintf '{RUNS}'\n")
+    systemctl.chmod(0o755)
+    query = Query()
+    begin = prelude.text(query, ("units",)).replace("[ -d /run/systemd/system ]", "[ -d / ]")
+    clock = f"{prelude.CLOCK}clock; echo $uptime\n"
+    script = f"{clock}{begin}sleep 2\n{units.fragment(query)}\n"
+    done = subprocess.run(
+        ["sh", "-c", script], capture_output=True, text=True, check=True,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+    )  # fmt: skip
+    before, _, said = done.stdout.partition("\n")
+    assert int(said.split()[1]) - int(before) < 2
