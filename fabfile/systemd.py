@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fabfile import hints
 from fabfile.errors import Refused
 from fabfile.facts import Facts
+from fabfile.facts.containerd import KEEPING
 from fabfile.facts.prelude import WAIT
+from fabfile.instance import Daemon
 from fabfile.plan import Change, File
 from fabfile.shell import words
 
@@ -37,6 +40,7 @@ def start(changes: Sequence[Change], *units: str, restart: bool = False, otherwi
     stale = any(file.before is not None or ".d/" in file.path for file in written)
     ask = f"case $(systemctl show -p NeedDaemonReload {names}) in *=yes*) systemctl daemon-reload ;; esac"
     hint = f"{words('echo', f'hint: {otherwise}')}; " if otherwise else ""
+    see = words("echo", f"hint: meet or remove that condition: systemctl cat {names}; then run it again")
     return "\n".join(
         [
             # Facts look at the links in the file system, not at systemd's memory of them.
@@ -46,6 +50,11 @@ def start(changes: Sequence[Change], *units: str, restart: bool = False, otherwi
             "systemctl daemon-reload" if stale else ask,
             f"{{ {' && '.join(f'systemctl {verb}' for verb in doing)}; }} ||",
             f"  {{ systemctl status --no-pager -n 20 {names}; {hint}exit 1; }}",
+            # systemd skips the start of a unit whose condition is not met, and counts that as a success.
+            f"case $(systemctl show -p ConditionResult -p Result {names}) in *=no* | *=exec-condition*)",
+            "  echo 'systemd skipped the start: a condition is not met'",
+            f"  systemctl status --no-pager -n 0 {names} || true; {see}; exit 1 ;;",
+            "esac",
         ]
     )
 
@@ -71,6 +80,47 @@ def refuse_changing(unit: str, changing: str) -> None:
             f"{unit} is still {changing}",
             f"systemd has not finished after {WAIT} s",
             hint=f"see what it waits for: systemctl status {unit}; systemctl list-jobs; then run it again",
+        )
+
+
+def killing(have: Facts, *, reloaded: bool = False) -> str:
+    """Return why a stop of containerd kills its containers, against what its unit says; empty: it does not.
+
+    Args:
+        have: facts of the machine.
+        reloaded: systemd reads our unit and all drop-ins first.
+    """
+    line, mode = have.containerd.kill_line, have.containerd.kill_mode
+    if line and line.mode not in KEEPING and (reloaded or have.containerd.stale or line.mode == mode):
+        return f"{line.path}:{line.line}: KillMode={line.mode}"
+    return "" if reloaded or mode in KEEPING else f"systemd has loaded KillMode={mode}"
+
+
+def keep_containers(have: Facts, daemon: Daemon) -> str:
+    """Return the hint for a KillMode that kills containers."""
+    line = have.containerd.kill_line
+    if line and line.mode not in KEEPING:
+        return f"remove that line from {line.path}, then on the host: systemctl daemon-reload"
+    return "systemctl daemon-reload" if have.containerd.stale else hints.command("containerd.configure", daemon)
+
+
+def refuse_killing(have: Facts, daemon: Daemon, *, reloaded: bool = False) -> None:
+    """Refuse to stop or restart containerd where that kills running containers.
+
+    Args:
+        have: facts of the machine.
+        daemon: the containerd.
+        reloaded: see `killing`.
+
+    Raises:
+        Refused: with the line that makes it so, and the containers.
+    """
+    why = killing(have, reloaded=reloaded)
+    if why and have.containerd.containers:
+        raise Refused(
+            f"a stop of {daemon.unit} would kill its containers",
+            "\n".join([why, *have.containerd.containers]),
+            hint=f"{keep_containers(have, daemon)}; or stop the containers, then run it again",
         )
 
 

@@ -9,6 +9,8 @@ import msgspec
 from fabfile.facts.proof import SILENT
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fabfile.facts.query import Query
 
 SETTINGS = "CONTAINERD_DEVMAPPER_SETTINGS"
@@ -21,6 +23,21 @@ class Plugin(msgspec.Struct, frozen=True):
     type: str
     id: str
     status: str
+
+
+KEEPING = ("", "process", "none")
+"""KillMode of a unit whose stop leaves the containers alone; empty: unknown."""
+
+
+class KillLine(msgspec.Struct, frozen=True):
+    """A line `KillMode=` in a drop-in."""
+
+    path: str
+    """Path of the drop-in."""
+    line: int
+    """Its number, from 1."""
+    mode: str
+    """Its value."""
 
 
 class Containerd(msgspec.Struct, frozen=True):
@@ -36,6 +53,12 @@ class Containerd(msgspec.Struct, frozen=True):
     enabled: bool = False
     stale: bool = False
     """systemd has loaded an older version of its unit than is on disk."""
+    kill_mode: str = ""
+    """KillMode of its unit, as systemd has loaded it."""
+    kill_line: KillLine | None = None
+    """The line of a drop-in that decides its KillMode once systemd has read the files; None: the unit does."""
+    containers: tuple[str, ...] = ()
+    """A line about each one that runs; known only if a stop of the daemon would, or soon will, kill them."""
     exe: str | None = None
     """What the running daemon was started from; it ends with ` (deleted)` if that was replaced."""
     current: str = ""
@@ -55,11 +78,21 @@ class Containerd(msgspec.Struct, frozen=True):
         return next((p for p in self.plugins if f".{type}." in p.type and p.id == id), None)
 
 
+UNIT_DIRS = (
+    *("/etc/systemd/system", "/run/systemd/system"),
+    *("/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"),
+)
+"""Where systemd looks for drop-ins; of two with the same name, the first one counts."""
+
+
 def fragment(query: Query) -> str:
     """Query systemd, /proc and the daemon; ctr is run only if the daemon is active."""
+    from fabfile.render import render
     from fabfile.shell import quote
 
     program, ctr, loaded = quote(f"{query.bin_dir}/ctr"), query.daemon.ctr, quote(query.daemon.loaded_path)
+    places = " ".join(f"{dir}/service.d {dir}/{quote(query.daemon.unit)}.d" for dir in UNIT_DIRS)
+    keeping = " | ".join(mode or "''" for mode in KEEPING)
     return rf"""
 for b in /usr/bin/containerd /usr/sbin/containerd /bin/containerd; do
   if [ -e "$b" ]; then
@@ -76,6 +109,21 @@ unit 1 NeedDaemonReload; [ "$value" != yes ] || echo "stale yes"
 unit 1 MainPID; pid=$value
 unit 1 ActiveState; active=$value
 echo "active $active"; way 1
+unit 1 KillMode; kills=''
+case $value in {keeping}) ;; *) kills=yes ;; esac
+echo "kill $value"
+set --
+for dir in {places}; do
+  for f in "$dir"/*.conf; do [ ! -f "$f" ] || set -- "$@" "$f"; done
+done
+if [ $# -gt 0 ]; then
+  lines=$(awk '/^[ \t]*KillMode[ \t]*=/ {{ sub(/^[^=]*=[ \t]*/, ""); print "killing", FNR, $1, FILENAME }}' "$@")
+  [ -z "$lines" ] || {{ kills=yes; printf '%s\n' "$lines"; }}
+fi
+if [ -n "$kills" ]; then
+  {render("containerd/running.sh.j2", daemon=query.daemon)}
+  running | sed 's/^/runs /'
+fi
 [ ! -L "/etc/systemd/system/multi-user.target.wants/{query.daemon.unit}" ] || echo "enabled yes"
 [ "${{pid:-0}}" -gt 0 ] || exit 0
 echo "exe $(readlink "/proc/$pid/exe")"
@@ -102,12 +150,17 @@ ROWS
 def parse(text: str) -> Containerd:
     """Parse the fragment's output."""
     found: dict[str, str] = {}
-    plugins, reasons = [], []
+    plugins, reasons, kills, containers = [], [], [], []
     for line in text.splitlines():
         key, _, value = line.partition(" ")
         if key == "plugin":
             type, id, status = value.split()
             plugins.append(Plugin(type, id, status))
+        elif key == "killing":
+            number, mode, path = value.split(" ", 2)
+            kills.append(KillLine(path, int(number), mode))
+        elif key == "runs":
+            containers.append(value)
         elif key == "reason":
             reasons.append(value)
         else:
@@ -119,6 +172,9 @@ def parse(text: str) -> Containerd:
         changing=found.get("changing", ""),
         enabled="enabled" in found,
         stale="stale" in found,
+        kill_mode=found.get("kill", ""),
+        kill_line=_effective(kills),
+        containers=tuple(containers),
         exe=found.get("exe") or None,
         current=found.get("current", ""),
         command=found.get("command", ""),
@@ -127,3 +183,14 @@ def parse(text: str) -> Containerd:
         plugins=tuple(plugins),
         reason="\n".join(reasons),
     )
+
+
+def _effective(lines: Sequence[KillLine]) -> KillLine | None:
+    """The last line in systemd's order: drop-ins for all services, then those of the unit, each sorted by name."""
+    last: dict[tuple[bool, str], KillLine] = {}
+    for line in lines:
+        dir, _, name = line.path.rpartition("/")
+        place = (not dir.endswith("/service.d"), name)
+        if place not in last or last[place].path == line.path:
+            last[place] = line
+    return last[max(last)] if last else None

@@ -21,6 +21,12 @@ PROPERTIES = (
     "NeedDaemonReload",
     "ExecMainStartTimestampMonotonic",
     "ExecMainExitTimestampMonotonic",
+    "KillMode",
+    "ConditionResult",
+    "AssertResult",
+    "ConditionTimestampMonotonic",
+    "FragmentPath",
+    "DropInPaths",
 )
 """Properties that systemctl prints; one call serves all facts."""
 
@@ -47,6 +53,8 @@ class Unit(msgspec.Struct, frozen=True):
     """Seconds since its main process last ended."""
     last: str = ""
     """The last line of its log, if it failed."""
+    skipped: str = ""
+    """The conditions in its files, one of which was not met at its last start, so systemd skipped that."""
 
 
 class Units(msgspec.Struct, frozen=True):
@@ -79,15 +87,28 @@ def fragment(query: Query) -> str:
     name = quote(query.pool)
     return rf"""
 name={name}
-run='' failed='' shown=''
+run='' failed='' shown='' skipped='' tried='' files=''
+conditions() {{
+  awk '/^[ \t]*(Condition|Assert|ExecCondition)[A-Za-z]*[ \t]*=./ {{
+    said = said (said ? "; " : "") FILENAME ":" FNR ": " $0
+  }} END {{ print said ? said : "a condition" }}' "$@"
+}}
 said() {{ timeout 10 journalctl -q -b --no-pager -o cat -n 1 _SYSTEMD_INVOCATION_ID="$1" 2>/dev/null; }}
 rest=$units$nl$nl
 while next_line; do
-  shown="${{shown}}show $line$nl"
+  [ -z "$line" ] || shown="${{shown}}show $line$nl"
   case $line in
     InvocationID=*) run=${{line#*=}} ;;
     ActiveState=failed) failed=1 ;;
+    Result=exec-condition) skipped=yes tried=yes ;;
+    ConditionResult=no | AssertResult=no) skipped=yes ;;
+    ConditionTimestampMonotonic=[1-9]*) tried=yes ;;
+    FragmentPath=* | DropInPaths=*) files="$files ${{line#*=}}" ;;
     '')
+      # shellcheck disable=SC2086 # names of files without spaces
+      case $skipped$tried$files in yesyes*/*) shown="${{shown}}show Skipped=$(conditions $files)$nl" ;; esac
+      skipped='' tried='' files=''
+      shown="${{shown}}show $nl"
       [ -z "$failed" ] || shown="${{shown}}last $run $(said "$run")$nl"
       failed=''
       ;;
@@ -163,4 +184,5 @@ def _unit(block: dict[str, str], uptime: int, last: str) -> Unit:
         ago("ExecMainStartTimestampMonotonic"),
         ago("ExecMainExitTimestampMonotonic"),
         last,
+        block.get("Skipped", ""),
     )

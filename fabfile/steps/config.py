@@ -125,7 +125,11 @@ def _daemon(have: Facts, want: ContainerdSettings, digest: str, files: list[Chan
     if other:
         # What it pulled and ran meanwhile may be on another pool, so an earlier smoke test no longer applies.
         restart = f"{words('rm', '-f', want.daemon.smoke_record_path)}\n{restart}"
-    return [Command(f"start containerd: {why}", f"{restart}\n{prove}")] if why else []
+    if not why:
+        return []
+    if have.containerd.active:
+        systemd.refuse_killing(have, want.daemon, reloaded=True)
+    return [Command(f"start containerd: {why}", f"{restart}\n{prove}")]
 
 
 def _why(have: Facts, want: ContainerdSettings, digest: str) -> tuple[str, bool]:

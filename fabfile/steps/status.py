@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from fabfile import hints, sizes
+from fabfile import hints, sizes, systemd
 from fabfile.apply import RESTART_UDEV
 from fabfile.distributions import RUN
 from fabfile.errors import Failed, Found, Refused
@@ -19,7 +19,7 @@ from fabfile.output.outcome import result
 from fabfile.pool import status as pool
 from fabfile.pool import units
 from fabfile.pool.health.finding import Finding
-from fabfile.pool.health.findings import free, more_data, more_metadata, pool_findings
+from fabfile.pool.health.findings import MET, free, more_data, more_metadata, pool_findings, skips
 from fabfile.pool.lookup import find_pool, find_pool_beside
 from fabfile.pool.ownership import owner, refuse_stale
 from fabfile.remote.context import Context
@@ -184,6 +184,9 @@ def _daemon(host: Host, have: Facts) -> list[Finding]:
         return [Finding("containerd", "fail", why, f"systemctl status {host.daemon.unit}; or {deploy}")]
     if daemon.changing:
         return [Finding("containerd", "warn", _NOT_YET.format(daemon.changing), f"systemctl status {host.daemon.unit}")]
+    if not daemon.active and skips(unit):
+        hint = f"{MET}; then: {deploy}"
+        return [Finding("containerd", "fail", f"it does not run: {skips(unit)}", hint)]
     if not daemon.active:
         if host.pool.dm_name in have.instances.pools and not have.pool.status:
             deploy = f"once its pool is up: systemctl start {host.daemon.unit}"
@@ -192,7 +195,16 @@ def _daemon(host: Host, have: Facts) -> list[Finding]:
         return [Finding("containerd", "fail" if down else "warn", "does not run", deploy)]
     stale = daemon.loaded != have.config.digest
     runs = _check("containerd", not stale, "runs", "runs, but with older versions of its files", deploy, soft=True)
-    return [runs, _plugin(host, have), *_proof(host, have)]
+    return [runs, *_kills(host, have), _plugin(host, have), *_proof(host, have)]
+
+
+def _kills(host: Host, have: Facts) -> list[Finding]:
+    """Check that containers outlive the daemon, as they do with our unit alone."""
+    why, unit = systemd.killing(have), host.daemon.unit
+    if not why:
+        return []
+    found = f"{why}: whatever stops or restarts {unit} kills them"
+    return [Finding("containers", "warn", found, systemd.keep_containers(have, host.daemon))]
 
 
 def _plugin(host: Host, have: Facts) -> Finding:

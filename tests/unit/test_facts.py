@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fabfile import facts
 from fabfile.errors import Failed
-from fabfile.facts import config, files, lvm, pool, prelude
+from fabfile.facts import config, containerd, files, lvm, pool, prelude
 from fabfile.facts.query import Query, together
 from fabfile.remote import target
 from tests.record import meaning
@@ -218,3 +218,15 @@ def test_whatever_a_configuration_has_in_its_strings_it_is_read(one: str, other:
 
 def test_a_configuration_without_end_is_a_problem() -> None:
     assert "is not TOML" in config.source("/etc/containerd/config.toml", f"a = {'[' * 100_000}").problem
+
+
+def test_the_last_drop_in_decides_what_a_stop_kills() -> None:
+    lines = [
+        ("/etc/systemd/system/containerd.service.d/a.conf", "process"),
+        ("/etc/systemd/system/service.d/z.conf", "none"),
+        ("/run/systemd/system/containerd.service.d/b.conf", "mixed"),
+        ("/usr/lib/systemd/system/containerd.service.d/b.conf", "control-group"),
+    ]
+    text = "".join(f"killing {number} {mode} {path}\n" for number, (path, mode) in enumerate(lines, 1))
+    found = containerd.parse(text).kill_line
+    assert found and (found.path, found.mode) == (lines[2][0], "mixed")

@@ -127,6 +127,8 @@ def down(have: Facts, name: str) -> list[Finding]:
         hint = f"see what it waits for: systemctl status {shlex.quote(units.unit(name))}; systemctl list-jobs"
         return [*causes, Finding("pool", "fail", f"it is down: {why}", hint)]
     up = f"systemctl restart {shlex.quote(units.unit(name))} && systemctl start {owner(recorded).unit}"
+    if skips(unit):
+        return [*causes, Finding("pool", "fail", f"it is down: {why}", f"{MET} && {up}")]
     if causes:
         return [*causes, Finding("pool", "fail", f"it is down: {why}", f"once that is fixed: {up}")]
     check = hints.command("pool.check", owner(recorded), name)
@@ -145,7 +147,16 @@ def _state(unit: Unit) -> str:
         return f"its unit failed ({unit.result})" + (f": {unit.last}" if unit.last else "")
     if unit.active == "activating":
         return f"its unit has been starting for {since(unit.started or 0)}"
-    return ""
+    return skips(unit)
+
+
+def skips(unit: Unit) -> str:
+    """That systemd skips the start of a unit which does not run, and the conditions in its files; empty otherwise."""
+    return f"systemd skips its start: {unit.skipped}" if unit.skipped and unit.active == "inactive" else ""
+
+
+MET = "remove or meet that condition; then on the host: systemctl daemon-reload"
+"""Hint for a unit whose start systemd skips, before the command that starts it."""
 
 
 def _unmask(*units: str) -> str:
@@ -164,6 +175,8 @@ def _unit(have: Facts, name: str) -> list[Finding]:
         hint = _unmask(units.unit(name))
     if unit.load == "error":
         hint = f"systemctl daemon-reload && {hint}"
+    if skips(unit):
+        hint = f"{MET} && {hint}"
     return [Finding("pool unit", "fail", f"the pool is up, but {why}", hint)]
 
 
@@ -189,6 +202,10 @@ def _watched(have: Facts, name: str) -> list[Finding]:
         hint = f"fix that, then systemctl start {words}; its log: journalctl -u {words}"
         return [Finding("pool growth", "fail", f"{why}: {grows}", hint)]
     start = f"systemctl restart {shlex.quote(timer)}"
+    for unit in (timer, service):
+        if why := skips(have.units.of(unit)):
+            hint = f"{MET} && systemctl restart {shlex.quote(timer)}"
+            return [Finding("pool growth", "fail", f"{unit}: {why}: {grows}", hint)]
     if not have.pool.monitor:
         state = f" ({watch.result})" if watch.active == "failed" else ""
         return [Finding("pool growth", "warn", f"{timer} does not run{state}: {grows}", start)]

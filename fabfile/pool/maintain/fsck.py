@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fabfile import hints, sizes
+from fabfile import hints, sizes, systemd
 from fabfile.errors import Failed, Refused
 from fabfile.output.answer import show
 from fabfile.output.outcome import result
@@ -103,6 +103,7 @@ def _fixed(c: Context, pool: InspectedPool, *, yes: bool) -> Affected:
     It is stopped, not frozen: clients of a frozen daemon hang, and if we were killed, it would stay frozen.
     """
     unit = pool.daemon.unit
+    systemd.refuse_killing(pool.have, pool.daemon)
     stop = Command(f"stop {unit}: no device is created meanwhile", words("systemctl", "stop", unit))
     actions.do(c, TASK, pool, [stop])
     with down(c, TASK, pool):

@@ -12,7 +12,7 @@ import pytest
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.config import Config as ConfigFacts
-from fabfile.facts.containerd import Containerd, Plugin
+from fabfile.facts.containerd import Containerd, KillLine, Plugin
 from fabfile.facts.files import FileFact
 from fabfile.host import Host
 from fabfile.plan import Command, File
@@ -301,6 +301,40 @@ def test_a_daemon_that_is_still_starting_is_not_interrupted(mirror: str) -> None
     starting = msgspec.structs.replace(have.containerd, active=False, changing="activating (start)")
     with pytest.raises(Refused, match=r"containerd.service is still activating \(start\)"):
         config.step(host(mirror)).plan(msgspec.structs.replace(have, containerd=starting))
+
+
+DROP_IN = KillLine("/etc/systemd/system/containerd.service.d/override.conf", 2, "mixed")
+KILLING = {"kill_mode": "mixed", "kill_line": DROP_IN, "containers": ("container one runs, in the namespace default",)}
+
+
+@pytest.mark.parametrize("change", [{}, {"stale": True, "kill_mode": "process"}])
+def test_a_restart_that_would_kill_containers_is_refused(mirror: str, change: dict[str, Any]) -> None:
+    have = configured(mirror)
+    daemon = msgspec.structs.replace(have.containerd, settings="other", **{**KILLING, **change})
+    with pytest.raises(Refused, match=r"a stop of containerd.service would kill its containers") as caught:
+        config.step(host(mirror)).plan(msgspec.structs.replace(have, containerd=daemon))
+    assert f"{DROP_IN.path}:2: KillMode=mixed" in caught.value.details and "container one runs, in the namespace default" in caught.value.details
+    assert DROP_IN.path in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"containers": ()}, {"kill_line": None}, {"kill_line": KillLine(DROP_IN.path, 2, "process")}, {"active": False}],
+)
+def test_a_restart_that_kills_nothing_is_made(mirror: str, change: dict[str, Any]) -> None:
+    have = configured(mirror)
+    daemon = msgspec.structs.replace(have.containerd, settings="other", **{**KILLING, **change})
+    (restart,) = config.step(host(mirror)).plan(msgspec.structs.replace(have, containerd=daemon))
+    assert restart.why.startswith("start containerd: ")
+
+
+def test_a_start_that_systemd_skips_is_a_failure(mirror: str) -> None:
+    have = configured(mirror)
+    stopped = msgspec.structs.replace(have.containerd, active=False)
+    (start,) = config.step(host(mirror)).plan(msgspec.structs.replace(have, containerd=stopped))
+    assert isinstance(start, Command)
+    skipped = start.script.index("systemctl show -p ConditionResult")
+    assert start.script.index("systemctl restart") < skipped < start.script.index("plugins ls")
 
 
 DOCKER = '#   Copyright 2018-2022 Docker Inc.\n\ndisabled_plugins = ["cri"]\n\n#root = "/var/lib/containerd"\n'

@@ -8,11 +8,11 @@ import pytest
 from fabfile import facts
 from fabfile.artefacts import build
 from fabfile.facts import Facts, config
-from fabfile.facts.containerd import Containerd, Plugin
+from fabfile.facts.containerd import Containerd, KillLine, Plugin
 from fabfile.facts.needs import PROBES
 from fabfile.facts.pool import Pool
 from fabfile.facts.smoke import Smoke
-from fabfile.facts.units import Units
+from fabfile.facts.units import Unit, Units
 from fabfile.host import Host
 from fabfile.host import Pool as Asked
 from fabfile.output import outcome
@@ -26,6 +26,8 @@ HOST = Host(pool=Asked(name=NAME))
 ERROR = Plugin("io.containerd.snapshotter.v1", "devmapper", "error")
 DISABLED = config.Config((config.source("/etc/containerd/config.toml", "disabled_plugins = ['devmapper']\n"),))
 RUNS = Containerd(active=True, plugins=(Plugin("io.containerd.snapshotter.v1", "devmapper", "ok"),))
+
+KILLS = KillLine("/x.conf", 2, "mixed")
 
 
 def well(**changes: object) -> Facts:
@@ -76,6 +78,21 @@ def test_a_pool_that_is_not_ours_needs_no_unit() -> None:
         (
             having(pool=Pool(changing="activating (start)")),
             "pool", "warn", "not yet: its unit is activating (start)", "systemctl status devmapper-pool@pool.service",
+        ),
+        (
+            well(containerd=msgspec.structs.replace(RUNS, kill_mode="mixed", kill_line=KILLS)),
+            "containers", "warn", "/x.conf:2: KillMode=mixed: whatever stops", "remove that line from /x.conf",
+        ),
+        (
+            well(containerd=msgspec.structs.replace(RUNS, kill_mode="mixed", stale=True)),
+            "containers", "warn", "systemd has loaded KillMode=mixed", "systemctl daemon-reload",
+        ),
+        (
+            well(
+                containerd=Containerd(),
+                units=Units({HOST.daemon.unit: Unit(active="inactive", skipped="/x.conf:2: ConditionHost=a")}),
+            ),
+            "containerd", "fail", "systemd skips its start: /x.conf:2: ConditionHost=a", "then: inv deploy",
         ),
         (well(units=Units(room=4096)), "room in /run", "fail", "udev does not answer", "make room"),
         (having(), "pool", "warn", "no pool", "pool.loop"),

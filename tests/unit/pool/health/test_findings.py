@@ -114,6 +114,26 @@ def test_a_masked_unit_is_not_reported_as_missing() -> None:
     assert said.hint == f"systemctl unmask {timer}"
 
 
+CONDITION = "/etc/systemd/system/x.d/override.conf:2: ConditionPathExists=/nonexistent"
+
+
+@pytest.mark.parametrize(
+    ("unit", "now"),
+    [
+        (units.unit(NAME), Pool()),
+        (units.unit(NAME), pool()),
+        (units.monitor(NAME), pool()),
+        (units.monitor_service(NAME), pool()),
+    ],
+)
+def test_a_condition_that_keeps_a_unit_from_starting_is_named(unit: str, now: Pool) -> None:
+    have = msgspec.structs.replace(machine(now), units=Units({unit: Unit(active="inactive", skipped=CONDITION)}))
+    (said,) = (one for one in pool_findings(have, NAME) if CONDITION in one.found)
+    assert said.result == "fail" and "remove or meet that condition; then on the host: systemctl" in said.hint
+    runs = msgspec.structs.replace(have, units=Units({unit: Unit(active="active", skipped=CONDITION)}))
+    assert not [one for one in pool_findings(runs, NAME) if CONDITION in one.found]
+
+
 @pytest.mark.parametrize(
     ("free", "growth", "warned"),
     [
