@@ -122,3 +122,10 @@ def test_a_mount_point_with_blanks_is_unmounted_at_the_shutdown(tmp_path: Path) 
     shutdown = render("pool/devmapper-pool-shutdown.j2").replace("signal() {", "signal_() {")
     said = on_mounts(f"{shutdown}{THINS}{begin}", tmp_path)
     assert said.splitlines() == ["umount /srv/read only", "umount /srv/a b/c", "umount /srv/a b"]
+
+
+def test_mounts_are_found_where_no_file_can_be_written(tmp_path: Path) -> None:
+    """Otherwise a copy of a container's mount in a service's namespace would look like a mount of that service."""
+    device = Path("/dev/shm").stat().st_dev
+    said = run(f'rmdir "$scratch"\nmounts there {os.major(device)}:{os.minor(device)}', tmp_path)
+    assert "there is mounted at /dev/shm\n" in said and "in the mount namespace of" not in said
