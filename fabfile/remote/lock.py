@@ -17,6 +17,7 @@ from fabfile.console import say
 from fabfile.errors import Failed
 from fabfile.remote import execution, target
 from fabfile.remote.execution import ScriptResult
+from fabfile.render import render
 from fabfile.shell import quote
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ BUSY, STALE = 75, 76
 """Exit codes of a script that begins with `taken`: somebody else holds the lock; or the machine was changed after its
 facts were gathered. Once the script has printed a mark, an exit code is that of a change."""
 
-FOREIGN = "and held open by"
-"""Before the name of a user who is not root, and the process."""
+FOREIGN = "which is no task"
+"""After the name of a process that holds the lock, and its user."""
 
 SHORT = 5
 """Seconds that a script itself waits for the lock; before `run` waits longer, it prints who holds the lock."""
@@ -87,9 +88,7 @@ def waiting(seconds: int) -> str:
 
 def _say_who() -> str:
     """Return the shell code for a script that did not get the lock: it prints who holds it, and exits with `BUSY`."""
-    # A user who opened it when an earlier version had made it has it open until the next boot.
-    others = f"find /proc/[0-9]*/fd -lname {LOCK} ! -user root -printf '{FOREIGN} %u: %h\\n' 2>/dev/null"
-    return f"{{ cat {LOCK}; echo $(($(date +%s) - $(stat -c %Y {LOCK}))) s ago; {others}; exit {BUSY}; }}"
+    return f"{{\n{render('remote/lock-holders.sh.j2', lock=LOCK, foreign=FOREIGN)}say_holders; exit {BUSY}; }}"
 
 
 def _me() -> str:
@@ -151,6 +150,8 @@ def check(name: str, result: ScriptResult) -> None:
         raise Stale(result.stdout.strip())
     if result.exited == BUSY and not begun(result):
         hint = "wait, then run it again; with --wait-lock SECONDS before the task it waits by itself"
+        what = "another operator is changing the host"
         if FOREIGN in result.stdout:
-            hint += "; if no run is in progress, the named process of a user holds the lock: kill PID on the host"
-        raise Failed(f"{name}: another operator is changing the host", result.stdout, hint=hint)
+            what = "another process holds the lock of the host"
+            hint = f"end the named process, if it is not needed: kill PID on the host; or {hint}"
+        raise Failed(f"{name}: {what}", result.stdout, hint=hint)

@@ -136,6 +136,22 @@ def test_the_second_operator_is_told_who_holds_the_machine(c: Context, tmp_path:
     assert 4 < waited < 8, "it waited a while, not for ever"
 
 
+def test_a_run_that_has_ended_is_not_named_as_the_holder(c: Context, run_dir: Path, tmp_path: Path) -> None:
+    assert apply(c, "first", [Command("nothing", "true")], have())
+    assert ", first (" in (run_dir / "lock").read_text()
+    hold = f"touch {tmp_path}/held; exec sleep 60"
+    with subprocess.Popen(["flock", "--no-fork", run_dir / "lock", "sh", "-c", hold]) as holder:
+        try:
+            wait_for(tmp_path / "held")
+            with pytest.raises(Failed, match="step: another process holds the lock of the host") as failed:
+                apply(c, "step", [Command("touch", f"touch {tmp_path}/second")], have("1"))
+        finally:
+            holder.terminate()
+    said = rf"held by sleep \(pid {holder.pid}\) of \S+, which is no task"
+    assert re.fullmatch(said, failed.value.details.strip())
+    assert "kill PID" in failed.value.hint and not (tmp_path / "second").exists()
+
+
 def test_of_two_concurrent_changes_one_is_planned_again(c: Context, tmp_path: Path) -> None:
     results: list[bool] = []
 
