@@ -7,7 +7,7 @@ import shlex
 from fabfile import hints, sizes
 from fabfile.facts import Facts
 from fabfile.facts.pool import Pool, Status
-from fabfile.facts.record import LoopRecord
+from fabfile.facts.record import LoopRecord, Record
 from fabfile.facts.units import Unit
 from fabfile.pool import limits, units
 from fabfile.pool.health import missing, rerun, visibility
@@ -119,6 +119,9 @@ def _lost(have: Facts, name: str) -> list[Finding]:
 def down(have: Facts, name: str) -> list[Finding]:
     """Why a pool of ours is down, with the last log line of its unit, and the fix."""
     recorded, unit = have.instances.pools[name], have.units.of(units.unit(name))
+    if _half_removed(have, name, recorded):
+        finish = f"to finish that: {rerun.reset(name, recorded.instance)}"
+        return [Finding("pool", "fail", "its files and its unit are gone: its removal was interrupted", finish)]
     causes = [*_lost(have, name), *visibility.findings(have, name, recorded), *_gone(have, name)]
     why = _state(unit) or "its unit does not run"
     if unit.load == "masked":
@@ -135,6 +138,18 @@ def down(have: Facts, name: str) -> list[Finding]:
     # If its own log names a task, a plain restart was tried and would fail again.
     way = f"{check}; then follow its advice" if "see pool." in unit.last else f"{up}; where that fails: {check}"
     return [Finding("pool", "fail", f"it is down: {why}", way)]
+
+
+def _half_removed(have: Facts, name: str, recorded: Record) -> bool:
+    """Whether all of a loop pool that was complete is gone but its record, which a removal removes last.
+
+    `visibility` tells that of a direct pool. While a file system is not mounted, the files on it are only out of reach.
+    """
+    if not isinstance(recorded, LoopRecord) or recorded.making or units.conf(name) not in have.files:
+        return False
+    parts = (have.pool.data, have.pool.meta, have.pool.data_loop, have.pool.meta_loop)
+    there = have.pool.enabled or units.unit_path(name) in have.files or any(parts)
+    return not there and all(loss.what != "mount" for loss in missing.losses(have, name))
 
 
 def _state(unit: Unit) -> str:

@@ -111,8 +111,12 @@ def _unseen(have: Facts, name: str, recorded: LvmRecord) -> Finding:
     reset = hints.command("pool.reset", owner(recorded), name, "--yes")
     disks = " ".join(recorded.disks)
     found = f"LVM knows no {what.removeprefix('the ')}{message}" + (f"; it was made on {disks}" if disks else "")
+    finish = rerun.command(name, recorded)
+    if not have.pool.enabled and (recorded.lv_uuid or (recorded.vg_uuid and lvm.group is None)):
+        # A creation enables its unit last, a removal removes it late: this one was complete.
+        way = f"to finish that: {reset}; or, if only its disks are missing, bring them back, then {finish}"
+        return Finding(GONE, "fail", f"{found}; its removal was interrupted", way)
     if not have.pool.enabled:
-        finish = rerun.command(name, recorded)
         return Finding(GONE, "fail", f"{found}; its creation was interrupted", f"{finish}; or {reset}")
     bring = f"bring its disks back, then systemctl restart {words(f'devmapper-pool@{name}.service')}"
     return Finding(GONE, "fail", found, f"{bring}; or discard it: {reset}")

@@ -19,7 +19,7 @@ from fabfile.pool.status import describe
 from fabfile.sizes import GIB, MIB
 from tests.unit import typed
 from tests.unit.pool import groups
-from tests.unit.pool.loops import NAME, machine, pool, state, want
+from tests.unit.pool.loops import NAME, known, machine, pool, state, want
 from tests.unit.steps.conftest import having
 
 
@@ -101,6 +101,23 @@ def test_a_file_needed_at_boot_is_named_with_the_command_that_writes_it() -> Non
         )
         assert said.hint.startswith("inv pool.loop ")
         assert typed.wrong(said.hint) == []
+
+
+@pytest.mark.parametrize("kept", ["", "unit", "file", "mount"])
+def test_a_removal_that_was_interrupted_is_not_called_a_loss(kept: str) -> None:
+    place = Place("ext4", "/elsewhere" if kept == "mount" else "/", 500 * GIB)
+    data = pool().data if kept == "file" else None
+    have = machine(Pool(place=place, data=data))
+    have = msgspec.structs.replace(have, pool=msgspec.structs.replace(have.pool, enabled=False))
+    files = {path: file for path, file in have.files.items() if kept == "unit" or path == units.conf(NAME)}
+    have = known(msgspec.structs.replace(have, files=files), MOUNT="/")
+    found = pool_findings(have, NAME)
+    if kept:
+        assert all("removal" not in one.found for one in found) and found
+        return
+    (said,) = found
+    assert said.found.endswith("its removal was interrupted")
+    assert said.hint == f"to finish that: inv pool.reset --name {NAME} --yes"
 
 
 def test_a_masked_unit_is_not_reported_as_missing() -> None:

@@ -56,6 +56,11 @@ def with_thin(have: Facts) -> Facts:
 
 UP_AT_3 = msgspec.structs.replace(made().pool, status=msgspec.structs.replace(RW, transaction=3))
 
+
+def disabled(have: Facts) -> Facts:
+    return msgspec.structs.replace(have, pool=msgspec.structs.replace(have.pool, enabled=False))
+
+
 CASES = {
     "devices file": (hidden("use_devicesfile", "1"), "/etc/lvm/devices/system.devices", "lvmdevices --adddev /dev/vdb"),
     "filter": (hidden("global_filter", '["r|vdb|"]'), 'lvm.conf says global_filter = ["r|vdb|"]', "a|^/dev/vdb$|"),
@@ -121,6 +126,20 @@ CASES = {
         with_volume(made(), transaction=7), "transaction id is 0, LVM expects 7", "pool.repair --name"
     ),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("identity", "found", "hint"),
+    [
+        ({}, "its creation was interrupted", "inv pool.direct; or inv pool.reset"),
+        ({"VG_UUID": "g"}, "its removal was interrupted", "to finish that: inv pool.reset --name containerd-thinpool"),
+        ({"LV_UUID": "v"}, "its removal was interrupted", "to finish that: inv pool.reset --name containerd-thinpool"),
+    ],
+)
+def test_what_was_complete_and_is_gone_was_being_removed(identity: dict[str, str], found: str, hint: str) -> None:
+    (said,) = pool_findings(recorded(disabled(lvm(made(), groups=())), **identity), NAME)
+    assert said.found.endswith(found) and said.hint.startswith(hint)
+    assert typed.wrong(said.hint) == []
 
 
 def test_a_copy_of_another_groups_disk_is_only_told() -> None:
