@@ -98,7 +98,7 @@ class Pool(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     meta_size: Annotated[
         str,
         about(
-            "size of the metadata device, for a direct pool also a percentage of its group; empty: computed",
+            "size of the metadata device, for a direct pool also a percentage of its group; by default computed",
             check=size_or_share,
             unit="size",
         ),
@@ -117,7 +117,7 @@ class Pool(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     percent: Annotated[
         int, about("growth step in percent of the current size, for a direct pool at most 100", ge=1, le=1000)
     ] = 20
-    max_size: Annotated[str, size_of("upper limit for the automatic growth of a loop pool; empty: none")] = ""
+    max_size: Annotated[str, size_of("upper limit for the automatic growth of a loop pool; by default none")] = ""
     when_full: Annotated[
         Literal["queue", "error"], about("behaviour of a full pool: writers wait for space, or get an error at once")
     ] = "queue"
@@ -181,7 +181,7 @@ class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     address: Annotated[str, about("host name or IP address; by default the host's name", check=check_address)] = ""
     port: Annotated[int, about("TCP port of sshd", ge=1, le=65535)] = 22
     user: Annotated[str, about("login name", check=check_user)] = "root"
-    identity_file: Annotated[str, about("private key file; empty: agent and default keys", check=check_path)] = ""
+    identity_file: Annotated[str, about("private key file; by default agent and default keys", check=check_path)] = ""
     known_hosts: Annotated[str, about("file of known host keys", check=check_path)] = "~/.ssh/known_hosts"
     labels: Annotated[
         tuple[str, ...], about("words to select hosts by; `-H @WORD` selects all that have it", check=check_label)
@@ -192,7 +192,7 @@ class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         int, about("seconds for which ssh keeps the connection for further runs; 0: not at all", ge=0, le=86400)
     ] = 0
     release: Annotated[str, about("release set of releases.toml")] = "2.3"
-    mirror: Annotated[str, about("directory or URL with the files of the release; empty: their official URLs")] = ""
+    mirror: Annotated[str, about("directory or URL with the files of the release; by default their official URLs")] = ""
     registry: Annotated[str, about("registry address of the smoke test; http:// for one without TLS")] = (
         "https://docker.io"
     )
@@ -201,7 +201,7 @@ class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     bin_dir: Annotated[str, about("directory of links to containerd's programs", check=check_directory)] = (
         "/usr/local/bin"
     )
-    instance: Annotated[str, about("containerd instance, with a pool of its own; empty: the one without a name")] = ""
+    instance: Annotated[str, about("containerd instance, with a pool of its own; by default the one without a name")] = ""
     pool: Pool = Pool()
 
     @property

@@ -137,6 +137,11 @@ def test_every_task_is_tried() -> None:
     assert {*tasks.ns.task_names} == {*READ_ONLY, *ASKS, *LAB, *TASKS, *WRITES_HERE}
 
 
+def test_no_help_speaks_of_an_empty_value_as_it_is_refused() -> None:
+    for name, task in all_tasks().items():
+        assert not [each.name for each in task.get_arguments() if "empty:" in (each.help or "")], name
+
+
 def test_what_inv_has_alone() -> None:
     assert {*tasks.ns.task_names} - {*fabfile.ns.task_names} == commandline.INV_ONLY
 
