@@ -201,7 +201,9 @@ class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     bin_dir: Annotated[str, about("directory of links to containerd's programs", check=check_directory)] = (
         "/usr/local/bin"
     )
-    instance: Annotated[str, about("containerd instance, with a pool of its own; by default the one without a name")] = ""
+    instance: Annotated[
+        str, about("containerd instance, with a pool of its own; by default the one without a name")
+    ] = ""
     pool: Pool = Pool()
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 import msgspec
 
@@ -55,8 +56,9 @@ def remove_pools(c: Context, name: str, instance: str, *, yes: bool, force: bool
     parts = [_part(c, have, host, each, last=_last(have, names, each), force=force) for each in names]
     if all:
         parts.append(teardown.part(default, force=force))
+    typed = ["", ""] if all else [host.daemon.instance, *names[:1]]
     if target.is_dry(c) and parts:
-        return _preview(c, parts)
+        return _preview(c, parts, typed, force=force)
     states = {part: gather(c, part.step.query) for part in parts}
     todo = {part: changes for part, seen in states.items() if (changes := part.step.plan(seen))}
     if not todo:
@@ -65,8 +67,9 @@ def remove_pools(c: Context, name: str, instance: str, *, yes: bool, force: bool
             always=True,
         )
         return []
-    typed = ["", ""] if all else [host.daemon.instance, names[0]]
-    _refuse(c, todo, typed, yes=yes, force=force)
+    if not yes:
+        _refuse_unasked(todo, typed)
+    _refuse_used(c, list(todo), typed, force=force)
     outcomes: list[Outcome] = []
     for part in todo:  # the first one changes what the facts for the others were gathered from
         outcomes += converge(c, [part.step], seen=None if outcomes else states[part])
@@ -130,19 +133,26 @@ def _uses(have: Facts, daemon: Daemon, name: str) -> bool:
     return bool(daemon.instance) or installed(have, daemon)
 
 
-def _refuse(c: Context, todo: dict[Part, list[Change]], typed: Sequence[str], *, yes: bool, force: bool) -> None:
-    """Refuse without --yes, while containers run, or if something else would be lost.
+def _refuse_unasked(todo: dict[Part, list[Change]], typed: Sequence[str]) -> NoReturn:
+    """Refuse a removal without --yes.
 
     Raises:
-        Refused: with everything that would be removed, or that is in use.
+        Refused: with everything that would be removed.
     """
-    if not yes:
-        raise Refused(
-            "pool.reset is irreversible; it would:",
-            "\n".join(change.why for changes in todo.values() for change in changes),
-            hint=f"if that is what you want: {hints.again('pool.reset', *typed, '--yes')}",
-        )
-    said = "".join(target.sh(c, part.idle, "looking for containers", read_only=True) for part in todo).splitlines()
+    raise Refused(
+        "pool.reset is irreversible; it would:",
+        "\n".join(change.why for changes in todo.values() for change in changes),
+        hint=f"if that is what you want: {hints.again('pool.reset', *typed, '--yes')}",
+    )
+
+
+def _refuse_used(c: Context, parts: Sequence[Part], typed: Sequence[str], *, force: bool) -> None:
+    """Refuse while containers run, or if something else would be lost.
+
+    Raises:
+        Refused: with everything that is in use.
+    """
+    said = "".join(target.sh(c, part.idle, "looking for containers", read_only=True) for part in parts).splitlines()
     against = [line for line in said if not force or line.startswith(("not of the pool", "held: "))]
     if against:
         again = hints.again("pool.reset", *typed, "--yes", "--force")
@@ -156,14 +166,16 @@ def _refuse(c: Context, todo: dict[Part, list[Change]], typed: Sequence[str], *,
         )
 
 
-def _preview(c: Context, parts: Sequence[Part]) -> list[Outcome]:
+def _preview(c: Context, parts: Sequence[Part], typed: Sequence[str], *, force: bool) -> list[Outcome]:
     """Print what would be removed.
 
     Raises:
         Pending: something would be.
+        Refused: it is in use.
     """
-    plans = [(part.step.name, part.step.plan(gather(c, part.step.query))) for part in parts]
-    outcomes = [outcome for plan in plans for outcome in preview([plan])]
+    plans = [(part, part.step.plan(gather(c, part.step.query))) for part in parts]
+    _refuse_used(c, [part for part, changes in plans if changes], typed, force=force)
+    outcomes = [outcome for part, changes in plans for outcome in preview([(part.step.name, changes)])]
     if pending(outcomes):
         raise Pending
     return outcomes

@@ -14,10 +14,11 @@ from fabfile.plan import Command
 from fabfile.pool.health.findings import metadata_full
 from fabfile.pool.maintain import actions, thin_devices, transaction
 from fabfile.pool.maintain.actions import InspectedPool
-from fabfile.pool.maintain.check import Checked, verdict
+from fabfile.pool.maintain.check import Checked, refusal, verdict
 from fabfile.pool.maintain.downtime import down, refuse_busy, start, start_again, stop, up_again
 from fabfile.pool.maintain.metadata_copies import KEEP, prune
 from fabfile.pool.maintain.thin_devices import View
+from fabfile.remote import target
 from fabfile.remote.context import Context
 
 TASK = "pool.repair"
@@ -70,6 +71,8 @@ def repair_pool(c: Context, name: str, instance: str, *, force: bool, yes: bool)
     changes = [stop(pool, force=force), repair, actions.listing(pool)]
     candidate = pool.record.candidate
     finish = [*([swap(pool, candidate)] if candidate else []), start(pool)]
+    if target.is_dry(c) and refusal(pool.have):  # otherwise only a check would tell whether it is stopped at all
+        refuse_busy(c, TASK, pool, force=force)
     actions.only_planned(c, TASK, [*changes, *finish, prune(pool, KEEP)])
     state = verdict(c, TASK, pool)
     result(Checked(pool.name, state.good, state.what))

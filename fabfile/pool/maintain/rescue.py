@@ -74,8 +74,8 @@ def rescue_files(c: Context, name: str, instance: str, *, force: bool) -> None:
         start(pool),
         Command("check the pool, and find images whose content is gone", verify),
     ]
-    actions.only_planned(c, TASK, changes)
     refuse_busy(c, TASK, pool, force=force)
+    actions.only_planned(c, TASK, changes)
     printed = actions.do(c, TASK, pool, changes)
     if actions.reported(printed, "rescued") is None:
         raise Failed(f"{TASK}: the files were not written", printed)

@@ -97,8 +97,8 @@ def restore_pool(c: Context, from_: str, name: str, instance: str, *, force: boo
     pool = actions.find(c, name, instance, TOOLS, without=frozenset({"meta"}), lvm=True)
     if any(loss.up for loss in missing.losses(pool.have, pool.name)):
         missing.refuse(pool.have, pool.name)
-    actions.only_planned(c, TASK, _planned(pool, from_, force=force), then=DEPENDS)
     refuse_busy(c, TASK, pool, force=force)
+    actions.only_planned(c, TASK, _planned(pool, from_, force=force), then=DEPENDS)
     state = verdict(c, TASK, pool)
     if missing.losses(pool.have, pool.name):
         # The kernel may still have in memory what a truncated file has lost, so a good check proves nothing.

@@ -110,9 +110,8 @@ def trim_pool(c: Context, name: str, instance: str, *, offline: bool, force: boo
     rest = [stop(pool, force=force), whole, start(pool), again] if offline else []
     if offline:
         refuse_without_discards(c, pool)
-    actions.only_planned(c, TASK, [online, *rest])
-    if offline:
         refuse_busy(c, TASK, pool, force=force)
+    actions.only_planned(c, TASK, [online, *rest])
     printed = [actions.do(c, TASK, pool, [online])]
     if offline:
         try:
