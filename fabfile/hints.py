@@ -127,6 +127,14 @@ def command(task: str, daemon: Daemon | str = "", name: str = "", *options: str 
     return shlex.join([*reached.words, task, *flags, *map(str, options)])
 
 
+def on_host(script: str) -> str:
+    """Return shell to be typed on the host, with these words before it; without them where the host is this computer.
+
+    A hint that also has commands of fab needs them: typed on the controller, the shell would change the controller.
+    """
+    return f"on the host: {script}" if _invocation.get() else script
+
+
 def parts(hint: str, host: str) -> tuple[str, ...]:
     """Split a hint where it names the host; hints for several hosts that differ only in the name have equal parts."""
     return tuple(hint.split(_words(host)))

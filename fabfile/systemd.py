@@ -100,8 +100,12 @@ def keep_containers(have: Facts, daemon: Daemon) -> str:
     """Return the hint for a KillMode that kills containers."""
     line = have.containerd.kill_line
     if line and line.mode not in KEEPING:
-        return f"remove that line from {line.path}, then on the host: systemctl daemon-reload"
-    return "systemctl daemon-reload" if have.containerd.stale else hints.command("containerd.configure", daemon)
+        return f"remove that line from {line.path}; then {hints.on_host('systemctl daemon-reload')}"
+    return (
+        hints.on_host("systemctl daemon-reload")
+        if have.containerd.stale
+        else hints.command("containerd.configure", daemon)
+    )
 
 
 def refuse_killing(have: Facts, daemon: Daemon, *, reloaded: bool = False) -> None:

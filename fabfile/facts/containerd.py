@@ -58,7 +58,7 @@ class Containerd(msgspec.Struct, frozen=True):
     kill_line: KillLine | None = None
     """The line of a drop-in that decides its KillMode once systemd has read the files; None: the unit does."""
     containers: tuple[str, ...] = ()
-    """A line about each one that runs; known only if a stop of the daemon would, or soon will, kill them."""
+    """A line about each one that runs; known only if a stop of containerd would, or soon will, kill them."""
     exe: str | None = None
     """What the running daemon was started from; it ends with ` (deleted)` if that was replaced."""
     current: str = ""

@@ -169,10 +169,11 @@ def refuse_stale(have: Facts, daemon: Daemon, name: str) -> None:
         )
     outside = [path for path in known.paths if not within(path, daemon)]
     moves = [words("mv", path, f"{path}.before") for path in (daemon.root, *outside)]
+    aside = " && ".join([words("systemctl", "stop", daemon.unit), *moves])
     raise Refused(
         f"{daemon} has images and containers on a pool that is gone",
         found,
-        hint=f"bring that pool back; or move all of them aside: systemctl stop {daemon.unit} && {' && '.join(moves)}",
+        hint=f"bring that pool back; or move all of them aside: {hints.on_host(aside)}",
     )
 
 

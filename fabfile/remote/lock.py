@@ -150,8 +150,8 @@ def check(name: str, result: ScriptResult) -> None:
         raise Stale(result.stdout.strip())
     if result.exited == BUSY and not begun(result):
         hint = "wait, then run it again; with --wait-lock SECONDS before the task it waits by itself"
-        what = "another operator is changing the host"
+        what = f"{name}: another operator is changing the host"
         if FOREIGN in result.stdout:
-            what = "another process holds the lock of the host"
+            what = f"{name}: another process holds the lock of the host"
             hint = f"end the named process, if it is not needed: kill PID on the host; or {hint}"
-        raise Failed(f"{name}: {what}", result.stdout, hint=hint)
+        raise Failed(what, result.stdout, hint=hint)

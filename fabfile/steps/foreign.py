@@ -64,13 +64,14 @@ def found(have: Facts, daemon: Daemon, version: str = "") -> Foreign | None:
         keep = hints.command(adopt.TASK, daemon, pool)
         steps.append(f"to keep what is on the pool: {keep}, and add what it prints to the inventory")
     if have.containerd.active or unit:
-        steps.append(words("systemctl", "stop", daemon.unit))
+        steps.append(hints.on_host(words("systemctl", "stop", daemon.unit)))
     if package and have.containerd.package:
-        steps.append(f"{REMOVE.get(have.system.family, 'remove')} {words(have.containerd.package)}")
+        remove = f"{REMOVE.get(have.system.family, 'remove')} {words(have.containerd.package)}"
+        steps.append(hints.on_host(remove))
         package = ""
     aside = [*programs, *filter(None, [package, unit, config])]
     if aside:
-        steps.append(f"{words('mkdir', '-p', ASIDE)} && {words('mv', *aside, ASIDE)}")
+        steps.append(hints.on_host(f"{words('mkdir', '-p', ASIDE)} && {words('mv', *aside, ASIDE)}"))
     return Foreign(lines, "\n".join([*steps, hints.command("deploy", daemon)]))
 
 

@@ -153,8 +153,8 @@ def _document(text: str | None, want: ContainerdSettings) -> Any:
         raise Refused(
             f"{config} is in format {now}, this containerd gets format {want.format}",
             "a key under the wrong format's name would be silently ignored",
-            hint=f"{away}; {hints.command('deploy', want.daemon)}; then write what you need of {config}.old "
-            f"into {config}, in format {want.format}",
+            hint=f"{hints.on_host(away)}; then {hints.command('deploy', want.daemon)}; then write what you need of "
+            f"{config}.old into {config}, in format {want.format}",
         )
     if document.get("version", 1) != want.format:
         document["version"] = want.format

@@ -19,7 +19,7 @@ from fabfile.output.outcome import result
 from fabfile.pool import status as pool
 from fabfile.pool import units
 from fabfile.pool.health.finding import Finding
-from fabfile.pool.health.findings import MET, free, more_data, more_metadata, pool_findings, skips
+from fabfile.pool.health.findings import free, met, more_data, more_metadata, pool_findings, skips
 from fabfile.pool.lookup import find_pool, find_pool_beside
 from fabfile.pool.ownership import owner, refuse_stale
 from fabfile.remote.context import Context
@@ -181,11 +181,13 @@ def _daemon(host: Host, have: Facts) -> list[Finding]:
         return [Finding("containerd", "fail", f"{host.daemon.unit} is masked: it does not start", unmask)]
     if unit.active == "failed":
         why = f"{host.daemon.unit} failed ({unit.result})" + (f": {unit.last}" if unit.last else "")
-        return [Finding("containerd", "fail", why, f"systemctl status {host.daemon.unit}; or {deploy}")]
+        return [
+            Finding("containerd", "fail", why, f"{hints.on_host(f'systemctl status {host.daemon.unit}')}; or {deploy}")
+        ]
     if daemon.changing:
         return [Finding("containerd", "warn", _NOT_YET.format(daemon.changing), f"systemctl status {host.daemon.unit}")]
     if not daemon.active and skips(unit):
-        hint = f"{MET}; then: {deploy}"
+        hint = f"{met()}; then {deploy}"
         return [Finding("containerd", "fail", f"it does not run: {skips(unit)}", hint)]
     if not daemon.active:
         if host.pool.dm_name in have.instances.pools and not have.pool.status:

@@ -131,7 +131,8 @@ def test_the_lock_comes_before_everything_else() -> None:
     lines = apply_script([Command("a", "first")], {}, "0").splitlines()
     assert lines[0] == f"umask 077; exec 9>>{LOCK}; umask 022; chmod 600 {LOCK}"
     assert lines[1].startswith("flock -w 5 9 ||")
-    assert GENERATION in lines[2]
+    taken = lines.index("say_holders; exit 75; }")
+    assert GENERATION in lines[taken + 1] and "first" in lines[taken + 2 :]
 
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))

@@ -36,12 +36,30 @@ def commands(hint: str) -> list[str]:
     return [match[0] for match in COMMAND.finditer(hint)]
 
 
+HOSTS_OWN = re.compile(
+    r"(?<![\w/.-])(?:systemctl|dmsetup|(?:lv|vg)(?:change|rename)|mv|mkdir|truncate|mount|(?:apt-get|dnf) remove) "
+)
+"""The beginning of shell that is to be typed on a host."""
+
+
+def misplaced(hint: str) -> list[str]:
+    """List the shell in a hint that has commands of fab and does not say that the shell is to be typed on the host."""
+    found = []
+    for line in hint.splitlines() if "fab -H " in hint else []:
+        ends = [0, *(match.end() for match in COMMAND.finditer(line))]
+        for match in HOSTS_OWN.finditer(line):
+            before = line[max(end for end in ends if end <= match.start()) : match.start()]
+            if "on the host: " not in before:
+                found.append(f"{line[match.start() :]}: on which computer?")
+    return found
+
+
 def wrong(hint: str) -> list[str]:
     """List what is wrong with a hint: a task without the words before it, or a command that would not be accepted."""
     helps = [match[1] for match in HELP.finditer(hint) if match[1] not in tasks.ns.task_names]
     left = COMMAND.sub("", HELP.sub("", hint))
     bare = [f"{name} is not a command to type" for name in (*helps, *(match[1] for match in TASK.finditer(left)))]
-    return bare + [why for command in commands(hint) if (why := _refused(command))]
+    return bare + misplaced(hint) + [why for command in commands(hint) if (why := _refused(command))]
 
 
 @functools.cache

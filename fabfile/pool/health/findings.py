@@ -92,7 +92,7 @@ def _gone(have: Facts, name: str) -> list[Finding]:
         return []
     found = f"{' and '.join(gone)} {'are' if gone[1:] else 'is'} missing: the pool would not start at the next boot"
     daemon = rerun.stopped(have, name)
-    then = f"; then systemctl start {daemon}" if daemon else ""
+    then = f"; then {hints.on_host(f'systemctl start {daemon}')}" if daemon else ""
     return [Finding("pool at boot", "fail", found, f"{rerun.command(name, recorded)}{then}")]
 
 
@@ -131,12 +131,16 @@ def down(have: Facts, name: str) -> list[Finding]:
         return [*causes, Finding("pool", "fail", f"it is down: {why}", hint)]
     up = f"systemctl restart {shlex.quote(units.unit(name))} && systemctl start {owner(recorded).unit}"
     if skips(unit):
-        return [*causes, Finding("pool", "fail", f"it is down: {why}", f"{MET} && {up}")]
+        return [*causes, Finding("pool", "fail", f"it is down: {why}", met(up))]
     if causes:
         return [*causes, Finding("pool", "fail", f"it is down: {why}", f"once that is fixed: {up}")]
     check = hints.command("pool.check", owner(recorded), name)
     # If its own log names a task, a plain restart was tried and would fail again.
-    way = f"{check}; then follow its advice" if "see pool." in unit.last else f"{up}; where that fails: {check}"
+    way = (
+        f"{check}; then follow its advice"
+        if "see pool." in unit.last
+        else f"{hints.on_host(up)}; where that fails: {check}"
+    )
     return [Finding("pool", "fail", f"it is down: {why}", way)]
 
 
@@ -170,8 +174,10 @@ def skips(unit: Unit) -> str:
     return f"systemd skips its start: {unit.skipped}" if unit.skipped and unit.active == "inactive" else ""
 
 
-MET = "remove or meet that condition; then on the host: systemctl daemon-reload"
-"""Hint for a unit whose start systemd skips, before the command that starts it."""
+def met(start: str = "") -> str:
+    """Return the hint for a unit whose start systemd skips, with the shell that starts it then."""
+    reload = "systemctl daemon-reload"
+    return f"remove or meet that condition; then {hints.on_host(f'{reload} && {start}' if start else reload)}"
 
 
 def _unmask(*units: str) -> str:
@@ -191,7 +197,7 @@ def _unit(have: Facts, name: str) -> list[Finding]:
     if unit.load == "error":
         hint = f"systemctl daemon-reload && {hint}"
     if skips(unit):
-        hint = f"{MET} && {hint}"
+        hint = met(hint)
     return [Finding("pool unit", "fail", f"the pool is up, but {why}", hint)]
 
 
@@ -219,7 +225,7 @@ def _watched(have: Facts, name: str) -> list[Finding]:
     start = f"systemctl restart {shlex.quote(timer)}"
     for unit in (timer, service):
         if why := skips(have.units.of(unit)):
-            hint = f"{MET} && systemctl restart {shlex.quote(timer)}"
+            hint = met(f"systemctl restart {shlex.quote(timer)}")
             return [Finding("pool growth", "fail", f"{unit}: {why}: {grows}", hint)]
     if not have.pool.monitor:
         state = f" ({watch.result})" if watch.active == "failed" else ""
@@ -250,9 +256,8 @@ def _mode(have: Facts, pool: Pool, status: Status, name: str) -> list[Finding]:
         found = "the kernel has put it into fail mode: all I/O fails"
         return [Finding("pool", "fail", found, f"{_task(have, name, 'pool.check')}; then follow its advice")]
     unit = owner(have.instances.pools.get(name)).unit
-    again = (
-        f"check it: systemctl stop {unit}; systemctl restart {shlex.quote(units.unit(name))} && systemctl start {unit}"
-    )
+    restart = f"systemctl restart {shlex.quote(units.unit(name))}"
+    again = f"check it: {hints.on_host(f'systemctl stop {unit}; {restart} && systemctl start {unit}')}"
     if status.needs_check:
         found = "writing its metadata failed: read-only until it has been checked"
         hint = f"make room under the pool; {again}; where that fails: {_task(have, name, 'pool.repair')}"

@@ -84,13 +84,18 @@ def _volume(have: Facts, recorded: LoopRecord, start: str) -> list[Loss]:
         now_group, _, now_volume = now.renamed.partition("/")
         back = visibility.renames(now_group, now_volume, group, volume)
         back.append(words("lvchange", "-ay", name))
-        return [Loss("volume", f"the volume {name} is now called {now.renamed}", " && ".join([*back, start]))]
+        return [
+            Loss("volume", f"the volume {name} is now called {now.renamed}", hints.on_host(" && ".join([*back, start])))
+        ]
     if now and now.hidden:
         found, way = visibility.hiding(now.hides, now.hidden, group)
-        return [Loss("volume", found, way if have.pool.table else f"{way}; then {start}")]
+        return [Loss("volume", found, way if have.pool.table else f"{way}; then {hints.on_host(start)}")]
     if now is None or now.group_free is None:
-        found = f"LVM does not know the volume group {group}: is its disk there?"
-        return [Loss("volume", found, f"bring its disk back, then {words('vgchange', '-ay', group)} && {start}")]
+        found, activate = (
+            f"LVM does not know the volume group {group}: is its disk there?",
+            words("vgchange", "-ay", group),
+        )
+        return [Loss("volume", found, f"bring its disk back, then {hints.on_host(f'{activate} && {start}')}")]
     if now.size is None:
         found = f"there is no volume {name}"
     elif recorded.volume_uuid and now.uuid != recorded.volume_uuid:
@@ -99,7 +104,7 @@ def _volume(have: Facts, recorded: LoopRecord, start: str) -> list[Loss]:
         found = f"a disk of the volume {name} is missing"
     elif not now.active:
         activate = words("lvchange", "-ay", name)
-        return [Loss("volume", f"the volume {name} is not active: {activate}", f"{activate} && {start}")]
+        return [Loss("volume", f"the volume {name} is not active", hints.on_host(f"{activate} && {start}"))]
     else:
         return []
     return [Loss("volume", found)]
@@ -114,7 +119,9 @@ def _mount(have: Facts, recorded: LoopRecord, start: str) -> list[Loss]:
         return []
     found = f"the file system {uuid or 'under it'} is not mounted at {mount}: {recorded.dir} is on {place.target} now"
     return [
-        Loss("mount", found, f"{words('mount', f'UUID={uuid}', mount)} && {start}") if uuid else Loss("mount", found)
+        Loss("mount", found, hints.on_host(f"{words('mount', f'UUID={uuid}', mount)} && {start}"))
+        if uuid
+        else Loss("mount", found)
     ]
 
 
@@ -149,7 +156,11 @@ def _file(
         found = f"{path} is gone; its content is still in {loop.path}, until that is detached"
         return [Loss(what, found, rescue, up=True)]
     if file is None and loop:
-        return [Loss(what, f"{path} is gone; {loop.path} is on {loop.file} now", words("mv", loop.file, path))]
+        return [
+            Loss(
+                what, f"{path} is gone; {loop.path} is on {loop.file} now", hints.on_host(words("mv", loop.file, path))
+            )
+        ]
     assert file is not None
     if loop and (loop.device, loop.inode) != (file.device, file.inode):
         if loop.deleted and str(file.inode) == inode:
@@ -164,4 +175,4 @@ def _file(
     if what == "meta":
         return [Loss(what, found, f"from a backup: {restore}")]
     longer = words("truncate", "-s", least, path)
-    return [Loss(what, found, f"the rest is lost; to read zeros in its place: {longer}")]
+    return [Loss(what, found, f"the rest is lost; to read zeros in its place: {hints.on_host(longer)}")]

@@ -118,7 +118,8 @@ def _unseen(have: Facts, name: str, recorded: LvmRecord) -> Finding:
         return Finding(GONE, "fail", f"{found}; its removal was interrupted", way)
     if not have.pool.enabled:
         return Finding(GONE, "fail", f"{found}; its creation was interrupted", f"{finish}; or {reset}")
-    bring = f"bring its disks back, then systemctl restart {words(f'devmapper-pool@{name}.service')}"
+    restart = words("systemctl", "restart", f"devmapper-pool@{name}.service")
+    bring = f"bring its disks back, then {hints.on_host(restart)}"
     return Finding(GONE, "fail", found, f"{bring}; or discard it: {reset}")
 
 

@@ -31,7 +31,7 @@ def remedy(pool: InspectedPool, left: Orphans) -> str:
         return f"end who has the device open, then {fix}"
     if other := next((device.name for device in left.mixed if not device.replaceable), ""):
         aside = words("dmsetup", "rename", other, f"{other}.before")
-        return f"move what is not containerd's out of the way: {aside}, then {fix}"
+        return f"move what is not containerd's out of the way: {hints.on_host(aside)}; then {fix}"
     if left.older:
         return "remove the image or container of each, and pull that image again: its content is another's"
     return fix if left.count else ""

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from fabfile import hints
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.config import Config as ConfigFacts
@@ -19,6 +20,7 @@ from fabfile.plan import Command, File
 from fabfile.render import render
 from fabfile.steps import config, ext4, settings
 from fabfile.steps.containerd import built
+from tests.unit import typed
 from tests.unit.steps.conftest import with_versions
 
 PLUGIN = "io.containerd.snapshotter.v1.devmapper"
@@ -356,8 +358,19 @@ def test_keys_with_the_same_meaning_in_every_format_are_kept() -> None:
 def test_a_file_in_another_format_is_moved_away_by_the_command_of_the_hint() -> None:
     with pytest.raises(Refused) as caught:
         settings.edited("oom_score = -5\n[plugins.cri]\nsandbox_image = 'x'\n", want(2))
-    assert caught.value.hint.startswith("mv /etc/containerd/config.toml /etc/containerd/config.toml.old; inv deploy; ")
+    assert caught.value.hint.startswith(
+        "mv /etc/containerd/config.toml /etc/containerd/config.toml.old; then inv deploy; "
+    )
     assert settings.other_format("[plugins.cri]\n", 2) and not settings.other_format(DOCKER, 2)
+
+
+def test_a_file_of_the_host_is_not_moved_on_the_controller() -> None:
+    with pytest.raises(Refused) as caught, hints.entered(Host(name="a")):
+        settings.edited("[plugins.cri]\nsandbox_image = 'x'\n", want(2))
+    assert caught.value.hint.startswith("on the host: mv /etc/containerd/config.toml ")
+    assert typed.wrong(caught.value.hint) == []
+    unmarked = caught.value.hint.removeprefix("on the host: ")
+    assert "on which computer?" in typed.wrong(unmarked)[0]
 
 
 def test_a_copy_of_a_file_without_settings_is_kept_apart(mirror: str) -> None:

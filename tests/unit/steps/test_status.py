@@ -92,7 +92,7 @@ def test_a_pool_that_is_not_ours_needs_no_unit() -> None:
                 containerd=Containerd(),
                 units=Units({HOST.daemon.unit: Unit(active="inactive", skipped="/x.conf:2: ConditionHost=a")}),
             ),
-            "containerd", "fail", "systemd skips its start: /x.conf:2: ConditionHost=a", "then: inv deploy",
+            "containerd", "fail", "systemd skips its start: /x.conf:2: ConditionHost=a", "; then inv deploy",
         ),
         (well(units=Units(room=4096)), "room in /run", "fail", "udev does not answer", "make room"),
         (having(), "pool", "warn", "no pool", "pool.loop"),

@@ -5,12 +5,15 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from fabfile import hints
+from fabfile.facts import Facts
 from fabfile.facts import units as facts
 from fabfile.facts.instances import Instances
 from fabfile.facts.lvm import Lvm
 from fabfile.facts.pool import Place, Pool
 from fabfile.facts.units import Unit, Units
 from fabfile.facts.volume_group import VolumeGroup
+from fabfile.host import Host
 from fabfile.plan import Command
 from fabfile.pool import units
 from fabfile.pool.health.findings import pool_findings
@@ -21,6 +24,8 @@ from tests.unit import typed
 from tests.unit.pool import groups
 from tests.unit.pool.loops import NAME, known, machine, pool, state, want
 from tests.unit.steps.conftest import having
+
+CONDITION = "/etc/systemd/system/x.d/override.conf:2: ConditionPathExists=/nonexistent"
 
 
 def full(now: str, wanted: str = "queue", timeout: int = 60) -> Pool:
@@ -103,6 +108,22 @@ def test_a_file_needed_at_boot_is_named_with_the_command_that_writes_it() -> Non
         assert typed.wrong(said.hint) == []
 
 
+@pytest.mark.parametrize(
+    "have",
+    [
+        machine(Pool()),
+        machine(state("ro")),
+        machine(state("ro", needs_check=True)),
+        msgspec.structs.replace(machine(), files={units.conf(NAME): machine().files[units.conf(NAME)]}),
+        msgspec.structs.replace(machine(), units=Units({units.unit(NAME): Unit(active="inactive", skipped=CONDITION)})),
+    ],
+)
+def test_what_is_to_be_typed_on_the_host_is_told_from_what_is_for_the_controller(have: Facts) -> None:
+    with hints.entered(Host(name="a")):
+        found = pool_findings(have, NAME)
+    assert found and not [wrong for one in found for wrong in typed.wrong(one.hint)]
+
+
 @pytest.mark.parametrize("kept", ["", "unit", "file", "mount"])
 def test_a_removal_that_was_interrupted_is_not_called_a_loss(kept: str) -> None:
     place = Place("ext4", "/elsewhere" if kept == "mount" else "/", 500 * GIB)
@@ -131,9 +152,6 @@ def test_a_masked_unit_is_not_reported_as_missing() -> None:
     assert said.hint == f"systemctl unmask {timer}"
 
 
-CONDITION = "/etc/systemd/system/x.d/override.conf:2: ConditionPathExists=/nonexistent"
-
-
 @pytest.mark.parametrize(
     ("unit", "now"),
     [
@@ -146,7 +164,10 @@ CONDITION = "/etc/systemd/system/x.d/override.conf:2: ConditionPathExists=/nonex
 def test_a_condition_that_keeps_a_unit_from_starting_is_named(unit: str, now: Pool) -> None:
     have = msgspec.structs.replace(machine(now), units=Units({unit: Unit(active="inactive", skipped=CONDITION)}))
     (said,) = (one for one in pool_findings(have, NAME) if CONDITION in one.found)
-    assert said.result == "fail" and "remove or meet that condition; then on the host: systemctl" in said.hint
+    assert (
+        said.result == "fail"
+        and "remove or meet that condition; then systemctl daemon-reload && systemctl " in said.hint
+    )
     runs = msgspec.structs.replace(have, units=Units({unit: Unit(active="active", skipped=CONDITION)}))
     assert not [one for one in pool_findings(runs, NAME) if CONDITION in one.found]
 
