@@ -144,7 +144,9 @@ def test_f22_it_is_adopted_and_deployed_by_the_commands_of_the_refusal(case: Cas
     case.inventory.write_text(f"{case.inventory.read_text()}\n[defaults.pool]\n{wanted.replace(', ', chr(10))}\n")
     assert "ok 1  changed 0" in case.fab("pool.adopt")
     assert case.machine.ssh("dmsetup table devpool") == table
-    case.machine.ssh(f"{stop} && {aside}")
+    marked = "on the host: "
+    assert stop.startswith(marked) and aside.startswith(marked)
+    case.machine.ssh(f"{stop.removeprefix(marked)} && {aside.removeprefix(marked)}")
     case.fab(*deploy.split()[3:])
     assert kept(case) == "precious\n"
     assert "ok 1  changed 0" in case.fab("deploy")

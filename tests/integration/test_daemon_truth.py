@@ -171,7 +171,7 @@ def test_f23_a_file_without_settings_is_taken_over_and_another_moves_away(machin
     write(machine, CONFIG, "oom_score = -5\n[plugins.cri]\nsandbox_image = 'x'\n")
     said = machine.fab("deploy", code=2)
     assert "is in format 1, this containerd gets format 2" in said
-    away = re.findall(r"hint: (mv [^;]*);", said)[0]
+    away = re.findall(r"hint: on the host: (mv [^;]*);", said)[0]
     machine.ssh(away)
     well(machine)
 

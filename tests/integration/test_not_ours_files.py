@@ -269,7 +269,7 @@ def test_n9_a_machine_boots_without_the_volume_and_status_tells_where_it_is(mach
     for task, code in ((["doctor"], 1), (["pool.status"], 1), (["pool.check"], 2), (made, 2)):
         said = machine.fab(*task, code=code)
         assert "the volume rv/pool is now called rv/away" in said, task
-    machine.ssh(said.partition("hint: ")[2].partition(" && systemctl start containerd")[0])
+    machine.ssh(said.partition("on the host: ")[2].partition(" && systemctl start containerd")[0])
     assert content(machine, 3) == "on a volume"
     assert "ok 1  changed 0" in machine.fab(*made)
     machine.fab("pool.reset", "--yes")
