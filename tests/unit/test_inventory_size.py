@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
 
 import pytest
 
+import programs
 from fabfile import inventory, paths
 from fabfile.errors import Refused
 from tests.unit import cost
+
+
+@pytest.fixture(autouse=True)
+def garbage() -> Iterator[None]:
+    """Search for garbage as rarely as the programs do: each search goes through all that has been read by then."""
+    before = gc.get_threshold()
+    gc.set_threshold(programs.GARBAGE)
+    yield
+    gc.set_threshold(*before)
 
 
 def seconds(text: str, hosts: int) -> float:
