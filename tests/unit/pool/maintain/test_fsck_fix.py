@@ -101,7 +101,8 @@ def test_whatever_fails_while_containerd_is_stopped_it_is_started_again(
 @both
 def test_a_stop_that_would_kill_containers_is_refused(machine: Make, name: str) -> None:
     have = POOLS[name]()
-    daemon = msgspec.structs.replace(have.containerd, kill_mode="control-group", containers=("container one runs, in the namespace default",))
+    runs = ("container one runs, in the namespace default",)
+    daemon = msgspec.structs.replace(have.containerd, kill_mode="control-group", containers=runs)
     c = machine(msgspec.structs.replace(have, containerd=daemon), says={LOOK: records(name, (1, 2, 7))})
     error = trouble(done("pool.fsck", c, fix=True), "refused")
     assert error.what == "a stop of containerd.service would kill its containers"
