@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -59,8 +60,9 @@ def find(suite: str, name: str, mirror: str) -> Golden:
 def _prune(directory: Path) -> None:
     """Remove those that were not used for longest; every change of the code makes another one of 256 MiB."""
     there = [each for each in directory.iterdir() if not each.name.startswith(".")]
-    for old in sorted(there, key=lambda each: each.stat().st_mtime, reverse=True)[KEPT:]:
-        files.remove(old)
+    with suppress(FileNotFoundError):  # the other processes of a test run remove the same ones
+        for old in sorted(there, key=lambda each: each.stat().st_mtime, reverse=True)[KEPT:]:
+            files.remove(old)
 
 
 def _digest(kind: Kind, image: Image, mirror: str) -> str:
