@@ -16,7 +16,7 @@ import msgspec
 from fabfile.errors import Failed, Refused
 from fabfile.instance import check_instance
 from fabfile.keyvalue import settings
-from fabfile.sizes import SECTOR
+from fabfile.sizes import SECTOR, show
 
 CONF_DIR = "/etc/devmapper-pool"
 
@@ -285,14 +285,27 @@ def _damaged(path: str, wrong: list[str]) -> Failed:
 
 
 def differences(has: Record, wants: Record) -> list[str]:
-    """List the keys in which two records differ, a line each."""
+    """List the settings in which two records differ, a line each, as they are in hosts.toml."""
     if type(has) is not type(wants):
-        return [f"VARIANT: it has {variant(has)}, requested: {variant(wants)}"]
-    pairs = [
-        (field.encode_name, getattr(has, field.name), getattr(wants, field.name))
-        for field in msgspec.structs.fields(type(has))
+        return [f"variant: it has {variant(has)}, requested: {variant(wants)}"]
+    fields = [field.name for field in msgspec.structs.fields(type(has))]
+    return [
+        f"{SETTINGS.get(name, name)}: it has {_shown(has, name)}, requested: {_shown(wants, name)}"
+        for name in fields
+        if getattr(has, name) != getattr(wants, name)
     ]
-    return [f"{key}: it has {now}, requested: {asked}" for key, now, asked in pairs if now != asked]
+
+
+SETTINGS = {"block_sectors": "block_size", "chunk_bytes": "chunk_size"}
+"""Field of a record → the setting that it is recorded from, where that has another name."""
+
+
+def _shown(record: Record, name: str) -> str:
+    """A value as in hosts.toml; one that was left out is the default."""
+    if name in SETTINGS:
+        return show(record.block)
+    value = getattr(record, name)
+    return "its default" if value in ("", None) else str(value)
 
 
 def plainly(mount: str) -> str:

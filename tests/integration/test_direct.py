@@ -80,7 +80,7 @@ def test_deploy_creates_a_direct_pool_and_runs_containers_on_it(machine: Machine
 
 def test_a_second_deploy_changes_nothing(machine: Machine) -> None:
     assert "ok 1  changed 0" in machine.fab("deploy", "--variant", "direct", *POOL)
-    assert "DATA_PERCENT: it has 80, requested: 70" in machine.fab("pool.direct", *POOL, "--data-percent", "70", code=2)
+    assert "data_percent: it has 80, requested: 70" in machine.fab("pool.direct", *POOL, "--data-percent", "70", code=2)
 
 
 def test_status_and_doctor_know_the_direct_pool(machine: Machine) -> None:

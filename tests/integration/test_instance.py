@@ -67,7 +67,7 @@ def test_what_would_mix_or_move_them_is_refused(deployed: Machine, tmp_path: Pat
         ("", "pool.reset --yes --name ci-two-pool", "leave theirs without a pool"),
         ("", "deploy --instance devmapper", "the name 'devmapper' is taken"),
         ("", "pool.loop --name other", "it has containerd-pool, requested: other"),
-        ("", "pool.loop --block-size 128K", "BLOCK_SECTORS: it has 128, requested: 256"),
+        ("", "pool.loop --block-size 128K", "block_size: it has 64K, requested: 128K"),
         ("", "pool.loop --instance ci-two --size 2G --dir /srv/two", f"it has {two}, requested: /srv/two"),
         ("base_image_size = '5GB'", "deploy", "smaller than its file system"),
         ("base_image_size = '20GB'", "deploy", "keep the old size"),

@@ -88,12 +88,12 @@ def test_any_damage_is_a_record_or_one_error(text: str) -> None:
 
 
 @given(st.sampled_from(FILES), st.sampled_from(FILES))
-def test_differences_are_named_by_their_keys_or_by_the_variant_alone(one: Path, other: Path) -> None:
+def test_differences_are_named_by_their_settings_or_by_the_variant_alone(one: Path, other: Path) -> None:
     has, wants = (record.parse(CONF, file.read_text()) for file in (one, other))
     lines = record.differences(has, wants)
     assert (lines == []) == (has == wants)
     if type(has) is not type(wants):
-        assert [line.partition(":")[0] for line in lines] == ["VARIANT"]
+        assert [line.partition(":")[0] for line in lines] == ["variant"]
 
 
 def test_the_directory_of_its_files() -> None:

@@ -121,7 +121,7 @@ def _refuse_other(have: Facts, want: LoopSpec, there: Record | None) -> LoopReco
 
 def _differences(there: Record, want: LoopSpec) -> list[str]:
     if not isinstance(there, LoopRecord):
-        return [f"VARIANT: it has {variant(there)}, requested: loop"]
+        return [f"variant: it has {variant(there)}, requested: loop"]
     block = want.block // sizes.SECTOR
     wanted = msgspec.structs.replace(there, data=want.data_file, meta=want.meta_file, block_sectors=block)
     differ = differences(there, wanted)

@@ -74,9 +74,9 @@ def test_a_pool_that_has_what_the_formula_gave_before_it_counted_devices_is_left
         ({"size": "200G"}, ["size: it has 100G, requested: 200G", "metadata: it has 75M, requested: 150M"]),
         ({"size": "50G", "meta_size": "75M"}, ["size: it has 100G, requested: 50G"]),
         ({"meta_size": "1G"}, ["metadata: it has 75M, requested: 1G"]),
-        ({"block_size": "128K", "meta_size": "75M"}, ["BLOCK_SECTORS: it has 128, requested: 256"]),
+        ({"block_size": "128K", "meta_size": "75M"}, ["block_size: it has 64K, requested: 128K"]),
         ({"volume": "vg/other"}, ["volume: it has vg/lv, requested: vg/other"]),
-        ({"dir": "/srv/other"}, ["DATA: it has /srv/pool/data, requested: /srv/other/data"]),
+        ({"dir": "/srv/other"}, ["data: it has /srv/pool/data, requested: /srv/other/data"]),
     ],
 )
 def test_other_parameters_are_refused_with_both_values(changes: dict[str, Any], found: list[str]) -> None:

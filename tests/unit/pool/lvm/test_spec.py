@@ -27,9 +27,9 @@ from tests.unit.pool.groups import (
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"data_percent": 70}, "DATA_PERCENT: it has 80, requested: 70"),
-        ({"meta_size": "1G"}, "META_SIZE: it has , requested: 1G"),
-        ({"chunk_size": "64K"}, "CHUNK_BYTES: it has 524288, requested: 65536"),
+        ({"data_percent": 70}, "data_percent: it has 80, requested: 70"),
+        ({"meta_size": "1G"}, "meta_size: it has its default, requested: 1G"),
+        ({"chunk_size": "64K"}, "chunk_size: it has 512K, requested: 64K"),
     ],
 )
 def test_other_parameters_are_refused_with_both_values(change: dict[str, Any], says: str) -> None:
@@ -93,7 +93,7 @@ def test_a_pool_of_the_other_variant_with_that_name_is_refused_with_both_fixes()
     error = refused(have, asked())
     assert (error.what, error.details) == (
         f"the pool {NAME} exists with other parameters",
-        "VARIANT: it has loop, requested: direct",
+        "variant: it has loop, requested: direct",
     )
     assert f"to keep it: inv pool.loop --name {NAME} --dir /srv/x" in error.hint
     assert typed.wrong(error.hint) == []
