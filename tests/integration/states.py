@@ -123,7 +123,12 @@ GONE = "is missing: the pool would not start at the next boot"
 
 ON_FILES = {
     "down": State(STOP, DOWN, status=1, deploy=0, way="systemctl restart"),
-    "read-only": State(RO, "the kernel has made it read-only: writes fail", check=1, way="check it: on the host: systemctl stop"),
+    "read-only": State(
+        RO,
+        "the kernel has made it read-only: writes fail",
+        check=1,
+        way="check it: on the host: systemctl stop",
+    ),
     "needs check": State(
         NEEDS_CHECK,
         "writing its metadata failed: read-only until it has been checked",
