@@ -144,7 +144,8 @@ def test_a_command_on_every_host(hosts: Path) -> None:
 
 def test_the_lock_names_who_holds_it(fleet: dict[str, Container], hosts: Path) -> None:
     hold = "flock -o /run/containerd-devmapper.lock sleep 60 >/dev/null 2>&1 & echo $! >/run/holder"
-    fleet["c1"].sh(f"echo 'held by alice from 192.0.2.1, since noon' >/run/containerd-devmapper.lock; {hold}")
+    record = 'echo "held by alice from 192.0.2.1, since noon, pid $(cat /run/holder)" >/run/containerd-devmapper.lock'
+    fleet["c1"].sh(f"{hold}; {record}")
     fleet["c1"].sh("systemctl stop containerd")
     try:
         output = run_fab("-H", "c1", "containerd.configure", code=1, inventory=hosts)
