@@ -30,7 +30,7 @@ BUSY, STALE = 75, 76
 """Exit codes of a script that begins with `taken`: somebody else holds the lock; or the machine was changed after its
 facts were gathered. Once the script has printed a mark, an exit code is that of a change."""
 
-FOREIGN = "which is no task"
+FOREIGN = "not a task of this tool"
 """After the name of a process that holds the lock, and its user."""
 
 SHORT = 5

@@ -133,7 +133,7 @@ def test_one_who_holds_it_since_an_earlier_version_is_named(attacked: Machine) -
     said = attacked.fab("containerd.configure", code=1)
     pid = attacked.ssh("pgrep -u mallory -fx 'sleep 600'").strip()
     assert "another process holds the lock of the host" in said
-    assert f"held by sleep (pid {pid}) of mallory, which is no task" in said
+    assert f"held by sleep (pid {pid}) of mallory, not a task of this tool" in said
     assert "kill PID on the host" in said
     attacked.ssh(f"kill {pid}")
     assert "changed 1" in attacked.fab("containerd.configure")

@@ -91,10 +91,8 @@ def _volume(have: Facts, recorded: LoopRecord, start: str) -> list[Loss]:
         found, way = visibility.hiding(now.hides, now.hidden, group)
         return [Loss("volume", found, way if have.pool.table else f"{way}; then {hints.on_host(start)}")]
     if now is None or now.group_free is None:
-        found, activate = (
-            f"LVM does not know the volume group {group}: is its disk there?",
-            words("vgchange", "-ay", group),
-        )
+        found = f"LVM does not know the volume group {group}: is its disk there?"
+        activate = words("vgchange", "-ay", group)
         return [Loss("volume", found, f"bring its disk back, then {hints.on_host(f'{activate} && {start}')}")]
     if now.size is None:
         found = f"there is no volume {name}"
@@ -156,11 +154,8 @@ def _file(
         found = f"{path} is gone; its content is still in {loop.path}, until that is detached"
         return [Loss(what, found, rescue, up=True)]
     if file is None and loop:
-        return [
-            Loss(
-                what, f"{path} is gone; {loop.path} is on {loop.file} now", hints.on_host(words("mv", loop.file, path))
-            )
-        ]
+        back = hints.on_host(words("mv", loop.file, path))
+        return [Loss(what, f"{path} is gone; {loop.path} is on {loop.file} now", back)]
     assert file is not None
     if loop and (loop.device, loop.inode) != (file.device, file.inode):
         if loop.deleted and str(file.inode) == inode:

@@ -147,7 +147,7 @@ def test_a_run_that_has_ended_is_not_named_as_the_holder(c: Context, run_dir: Pa
                 apply(c, "step", [Command("touch", f"touch {tmp_path}/second")], have("1"))
         finally:
             holder.terminate()
-    said = rf"held by sleep \(pid {holder.pid}\) of \S+, which is no task"
+    said = rf"held by sleep \(pid {holder.pid}\) of \S+, not a task of this tool"
     assert re.fullmatch(said, failed.value.details.strip())
     assert "kill PID" in failed.value.hint and not (tmp_path / "second").exists()
 
