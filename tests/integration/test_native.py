@@ -142,5 +142,5 @@ def test_a_containerd_from_a_package_is_refused(native: Container, inventory: Pa
     output = fab(inventory, "containerd.install", code=2)
     assert "the host has a containerd that this tool did not install" in output
     assert "/usr/bin/containerd, of no package" in output
-    move = next(line.partition("on the host: ")[2] for line in output.splitlines() if " mv /usr/bin/containerd " in line)
-    native.sh(move)
+    move = next(line for line in output.splitlines() if " mv /usr/bin/containerd " in line)
+    native.sh(move.partition("on the host: ")[2])
