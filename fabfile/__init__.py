@@ -1,6 +1,6 @@
 """Entry point of fab: the tasks, on hosts.
 
-The modules and packages by purpose; most packages list their modules in the same way:
+The modules and packages by purpose; each package lists its modules in the same way:
 
 From the command line to tasks
     cli                 the command line, and the executors behind inv and fab

@@ -1,4 +1,27 @@
-"""The state of a machine. A fact is a shell fragment and a pure parser; one script gathers all in one round trip."""
+"""The state of a machine. A fact is a shell fragment and a pure parser; one script gathers all in one round trip.
+
+system        distribution, kernel, architecture, systemd, device mapper
+userland      the C library, and what mke2fs can do
+needs         programs and headers that exist
+versions      versions in /opt, and links to them
+files         content and mode of files that steps write
+containerd    the daemon: its origin, what runs, its plugins
+config        the configuration that it reads
+pool          the pool in question, and what is under it
+instances     every containerd and every pool of the machine
+smoke         the last smoke test that passed
+proof         whether containerd can make a snapshot
+units         states of systemd's units
+known         what containerd's databases list
+lvm           LVM's view of the machine
+disks         inspected disks
+query         what the facts are asked about
+prelude       the beginning of the script, which several fragments need
+record        the record of a pool, as a type
+under         volume and loop devices under a loop pool; a part of the fact `pool`
+volume_group  a volume group; a part of the fact `lvm`
+toml_lines    lines of a TOML file, for messages
+"""
 
 from __future__ import annotations
 

@@ -130,11 +130,13 @@ def map_of(package: str) -> list[str]:
     return re.findall(r"(?m)^ *(\w+) {2,}\S", text)
 
 
-@pytest.mark.parametrize("package", ["", "artefacts", "cli", "exchange", "output", "remote", "runs", "ssh"])
-def test_a_map_names_every_module_once(package: str) -> None:
-    directory = REPOSITORY / "fabfile" / package
+PACKAGES = sorted(file.parent for file in FILES if file.name == "__init__.py")
+
+
+@pytest.mark.parametrize("directory", PACKAGES, ids=lambda directory: str(directory.relative_to(REPOSITORY)))
+def test_a_map_names_every_module_once(directory: Path) -> None:
     modules = {path.stem for path in directory.iterdir() if not path.name.startswith("__")}
-    assert sorted(map_of(f"fabfile/{package}")) == sorted(modules)
+    assert sorted(map_of(str(directory.relative_to(REPOSITORY)))) == sorted(modules)
 
 
 def test_only_inv_imports_the_namespace() -> None:

@@ -1,6 +1,15 @@
-"""The kinds of lab machines: KVM, User-mode Linux, or an emulated processor; the fastest that actually boots is used.
+"""The kinds of lab machines; the fastest that actually boots is used.
 
-Each kind is one module with the interface `kind.Kind`; `qemu.py` has what the two with qemu share.
+kind            the interface of a kind
+kvm             qemu with hardware virtualisation
+tcg             qemu with an emulated processor
+qemu            what these two share
+uml             User-mode Linux
+uml_kernel      its kernel, from Debian's packages
+uml_supervisor  the process that keeps such a machine and its network together
+uml_cow         the overlay of its root disk
+uml_vhost       serves its additional disks over vhost-user
+uml_block       such a disk, on files
 """
 
 from __future__ import annotations

@@ -1,1 +1,10 @@
-"""Findings about a pool: what is wrong with it, which parts are missing, and the fixes."""
+"""Findings about a pool: what is wrong with it, which parts are missing, and the fixes.
+
+finding     a finding as data
+findings    all findings about a pool, for pool.status and doctor
+missing     missing parts of a loop pool
+visibility  whether LVM sees a direct pool, and would activate it again
+usable      refuses a pool that exists but cannot be used
+rerun       commands for hints that start, keep or remove an existing pool
+stated      settings that the inventory should have for an existing pool
+"""
