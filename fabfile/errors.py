@@ -66,7 +66,7 @@ class Failed(Problem):
 
 
 class Found(Failed):
-    """A task that looks found something wrong: its answer, which has been shown, says what."""
+    """A task that only inspects a host found a problem, and has printed it as a part of its answer."""
 
 
 class Refused(Problem):

@@ -61,7 +61,7 @@ class Option(msgspec.Struct, frozen=True):
     unit: str = ""
     """Kind of text: `size`."""
     setting: bool = False
-    """Whether hosts.toml has it, too, which then has its default."""
+    """Whether it is also a key of hosts.toml; its default is then the default of the key."""
 
     @property
     def key(self) -> str:

@@ -42,7 +42,7 @@ PACKAGE = re.compile(rb"[a-z0-9][A-Za-z0-9._~+-]*(/[A-Za-z0-9._~+-]+)*")
 """A line with the name of a package, which Go prints when it begins to compile it."""
 
 MOST_READ = 1 << 20
-"""Bytes of a log that are looked at at once."""
+"""Bytes of a log that are read at once."""
 
 
 class Build(msgspec.Struct, frozen=True):

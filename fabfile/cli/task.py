@@ -36,7 +36,7 @@ DIFF = Option("diff", bool, "show the commands and file differences behind each 
 
 
 ANEW = frozenset({"diff", "instance", "json", "name"})
-"""Options that a hint does not repeat: it selects the pool itself, and is for a person."""
+"""Options that a hint does not repeat: it names the instance and the pool itself, and a person reads the output."""
 
 
 class Flag(Argument):
@@ -131,7 +131,7 @@ class Task(invoke.Task[Any]):
 
     @property
     def takes_steps(self) -> bool:
-        """Whether it makes plans and takes steps, instead of only looking or becoming a shell."""
+        """Whether it plans and makes changes; other tasks only show something, or become a shell."""
         return DIFF.name in self.options
 
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:

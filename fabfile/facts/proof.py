@@ -17,7 +17,7 @@ ELSEWHERE = "is not on the pool"
 """Error about a snapshot whose device is on another pool."""
 
 SILENT = "no answer within 20 s"
-"""Error of a program that a look stopped, because it took too long."""
+"""Error of a program that the facts script stopped, because it took too long."""
 
 
 def fragment(query: Query) -> str:

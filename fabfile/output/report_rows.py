@@ -1,4 +1,4 @@
-"""What a report says of each step, whatever its task: the one list that tables, JUnit and HTML are made of."""
+"""The steps of a report as one list, of which tables, JUnit files and HTML pages are made."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import msgspec
 from fabfile.output.outcome import HostReport, TaskReport, Trouble
 
 SKIPPED = "skipped"
-"""Of a step that was not started; else a case has the status of the step or task."""
+"""Status of a case for a step that was not started; other cases have the status of their step or task."""
 
 START = "start"
-"""What a host is said to have been at that did not come to its first task."""
+"""Name of the case of a host that ended before its first task, for example because it could not be reached."""
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -37,7 +37,7 @@ def of_host(report: HostReport) -> list[Case]:
 
 
 def of_task(task: TaskReport) -> Iterator[Case]:
-    """The cases of a task: its steps, the one that it did not get beyond, and those that were not started."""
+    """The cases of a task: the steps that are done, the one during which it ended early, and those not started."""
     for step in task.steps:
         yield Case(task.task, step.step, step.status, step.seconds, step.reason, changes=step.changes)
     if task.unfinished:
@@ -49,12 +49,12 @@ def of_task(task: TaskReport) -> Iterator[Case]:
 
 
 def _rest(task: TaskReport) -> float:
-    """The seconds of a task that no step took."""
+    """The seconds of a task that belong to none of its steps."""
     return max(round(task.seconds - sum(step.seconds for step in task.steps), 2), 0.0)
 
 
 def troubles(hosts: Mapping[str, HostReport]) -> list[tuple[Trouble, list[str]]]:
-    """All errors, each with the hosts that met it: the same one on several hosts is told once."""
+    """Return each error once, with all hosts on which it occurred."""
     found: dict[tuple[str, str, str], tuple[Trouble, list[str]]] = {}
     for host, report in hosts.items():
         if error := report.error:

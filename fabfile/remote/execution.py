@@ -71,7 +71,7 @@ Hear = Callable[[bytes], None]
 NO_ROOT = re.compile(
     r"^sudo: |^\S+ is not (in the sudoers file|allowed to )|\bsudo: (command )?not found", re.MULTILINE
 )
-"""What sudo says where it runs nothing, or a shell where there is no sudo."""
+"""What sudo prints if it does not run the command, or a shell if there is no sudo."""
 
 ROOT = "log in as root, give the user password-less sudo, or type its password: --prompt-for-sudo-password"
 
@@ -104,14 +104,15 @@ def script(
     Args:
         c: the machine.
         text: the script; every value in it went through `quote`. It has no standard input.
-        data: what it can read from descriptor 3. A script with data is not watched; it ends with them.
+        data: what it can read from descriptor 3. Such a script has no watcher for the end of the connection, at which
+            its data end, and so it ends as well.
         limit: time limit in seconds.
         most: limit for the output in bytes.
         read_only: whether it changes nothing, so that the first Ctrl-C may stop it.
         hear: called with standard output as it arrives, marks included.
 
     Raises:
-        Interrupted: it was stopped, or was not started any more.
+        Interrupted: it was stopped, or was not started because of an earlier Ctrl-C.
         Failed: the connection was lost, a limit was reached, or something else ran in place of the script.
         Unreachable: the machine could not be reached.
     """
@@ -146,7 +147,8 @@ def _takes_long_commands(c: Context) -> bool:
 
 def _read_from_input(size: int, data: Iterable[bytes] | None) -> str:
     """Return shell that reads a script of `size` bytes from standard input, and runs it."""
-    # busybox's head reads on to the end of its buffer: that costs data, and slowness only a script of this length.
+    # busybox's head reads more than it prints, so data after the script would be lost. dd reads no more than the
+    # script, but byte by byte; a script with data is short enough for that.
     read = f"head -c {size}" if data is None else f"dd bs=1 count={size} 2>/dev/null"
     return f'eval "$({read})"'
 

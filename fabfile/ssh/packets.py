@@ -19,7 +19,7 @@ SILENCE = 60
 """Seconds after which a connection is lost if the host acknowledges, or reads, nothing."""
 
 UNREAD = "the host reads nothing"
-"""What is said of a connection that was lost for that."""
+"""Error of a connection that was lost because of this limit."""
 
 TO_CHANNEL = range(MSG_CHANNEL_WINDOW_ADJUST, MSG_CHANNEL_FAILURE + 1)
 """Types of the messages that begin with the number of an open channel."""

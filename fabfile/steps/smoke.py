@@ -28,7 +28,7 @@ from fabfile.render import render
 SNAPSHOTTERS = ("devmapper", "overlayfs")
 
 FACTS = ("versions", "containerd", "config", "smoke", "proof")
-"""What the step asks for; it is the last one of a deploy, and the look after it is short."""
+"""Facts that the step needs. As it is the last step of a deploy, only these are gathered after it, which is fast."""
 
 DIRECTORY = "containerd-devmapper-smoke"
 """Prefix of a temporary directory in /run that a smoke test writes to."""

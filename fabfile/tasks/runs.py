@@ -1,4 +1,4 @@
-"""Records of runs, for inv alone: no host is needed to read them."""
+"""Records of earlier runs, which are on this controller; for inv only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Host keys and kept connections, for inv alone: what connects by them is fab."""
+"""Host keys, and connections that are kept between runs of fab; for inv only."""
 
 from __future__ import annotations
 

@@ -145,9 +145,9 @@ def down(have: Facts, name: str) -> list[Finding]:
 
 
 def _half_removed(have: Facts, name: str, recorded: Record) -> bool:
-    """Whether all of a loop pool that was complete is gone but its record, which a removal removes last.
+    """Whether nothing is left of a loop pool but its record, which a removal removes last, although it was complete.
 
-    `visibility` tells that of a direct pool. While a file system is not mounted, the files on it are only out of reach.
+    For a direct pool, `visibility` reports this. Files on a file system that is not mounted are not gone.
     """
     if not isinstance(recorded, LoopRecord) or recorded.making or units.conf(name) not in have.files:
         return False
@@ -175,7 +175,7 @@ def skips(unit: Unit) -> str:
 
 
 def met(start: str = "") -> str:
-    """Return the hint for a unit whose start systemd skips, with the shell that starts it then."""
+    """Return the hint for a unit whose start systemd skips because of a condition; `start` is run afterwards."""
     reload = "systemctl daemon-reload"
     return f"remove or meet that condition; then {hints.on_host(f'{reload} && {start}' if start else reload)}"
 

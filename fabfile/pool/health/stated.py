@@ -1,4 +1,4 @@
-"""What the inventory has to say about a pool, so that the next deploy wants the one that is there."""
+"""The settings that the inventory must have for an existing pool, so that the next deploy requests this very pool."""
 
 from __future__ import annotations
 
@@ -71,13 +71,13 @@ def advise(made: Host) -> None:
 
 
 def advise_changed(made: Host, outcomes: Iterable[Outcome]) -> None:
-    """Do so if one of these steps created or changed the pool."""
+    """Call `advise` if one of these steps created or changed the pool."""
     if any(one.status == "changed" for one in outcomes if one.step == f"pool.{made.pool.variant}"):
         advise(made)
 
 
 def unlike_inventory(name: str, recorded: Record) -> dict[str, Any]:
-    """Return the settings of an existing pool that the inventory has to state, and does not.
+    """Return the settings of an existing pool that the inventory must have, and lacks or has with other values.
 
     Args:
         name: the pool's name.

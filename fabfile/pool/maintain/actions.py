@@ -32,7 +32,7 @@ from fabfile.render import render
 BACKUPS = "/var/lib/containerd-devmapper/backup"
 
 FACTS = ("needs", "files", "containerd", "pool", "instances", "lvm")
-"""What a task asks for before it acts on a pool."""
+"""Facts that a task needs before it acts on a pool."""
 
 
 class ManagedPool(msgspec.Struct, frozen=True):
@@ -176,7 +176,7 @@ def do(c: Context, task: str, pool: InspectedPool, changes: Sequence[Change], *,
         task: name of the task that makes the changes.
         pool: the pool.
         changes: what to do.
-        read_only: the changes leave nothing changed, as those of a check.
+        read_only: whether nothing is changed in the end, as by a check; for the reported status.
 
     Raises:
         Pending: with --dry, after the changes have been printed.
@@ -210,14 +210,14 @@ def only_planned(c: Context, task: str, changes: Sequence[Change], *, then: str 
 
 
 def again(c: Context, pool: InspectedPool) -> InspectedPool:
-    """Return the pool with facts gathered anew."""
+    """Gather the facts of a pool again, and return the pool with them."""
     return msgspec.structs.replace(pool, have=gather(c, pool.query))
 
 
 def applied(pool: InspectedPool) -> InspectedPool:
-    """Return the pool as it is after a plan of ours that changed nothing about it: with the next generation number.
+    """Return the pool with the generation that the host has after a script of ours that left the pool unchanged.
 
-    If somebody else changed something meanwhile, the generation differs, which is noticed as usual.
+    If somebody else has changed the host meanwhile, its generation is another one, and the next script is not run.
     """
     system = pool.have.system
     following = str(int(system.generation) + 1) if system.generation.isdecimal() else ""
