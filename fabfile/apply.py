@@ -110,7 +110,7 @@ def apply_script(
     """
     lines = [*lock.taken(generation, name, wait), "set -e"]
     if clear:
-        # The signals come when the connection is lost: to all processes, and to a shell that tells what became of one.
+        # When the connection is lost, all processes get SIGTERM, and one that still prints something gets SIGPIPE.
         lines.append(f"trap {quote(clear)} EXIT; trap 'exit 143' TERM PIPE")
     written: list[File] = []
     for number, change in enumerate(changes):

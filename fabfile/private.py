@@ -23,7 +23,7 @@ def check(directory: Path, why: str, hint: str) -> None:
         Refused: it, or a link to it, is another user's, or others may write to it.
     """
     found = directory.stat()
-    link = directory.lstat().st_uid or found.st_uid  # one of root's does no harm
+    link = directory.lstat().st_uid or found.st_uid  # a link that belongs to root does no harm
     foreign = {link, found.st_uid} - {os.geteuid()}
     if foreign:
         what = f"{directory} belongs to user {min(foreign)}"

@@ -18,7 +18,7 @@ LONG = 400
 """Limit for the characters of a range that `folded` returns."""
 
 LONGEST = 4096
-"""Limit for the characters of a range that `expand` reads: int() accepts numbers of so many digits."""
+"""Limit for the characters of a range that `expand` reads: int() refuses numbers of more than 4300 digits."""
 
 LAST_NUMBER = re.compile(r"(.*?)([0-9]+)(\D*)")
 

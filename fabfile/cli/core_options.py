@@ -104,7 +104,7 @@ def extend(program: Program) -> None:
 
 
 def _described(arguments: list[Argument]) -> list[Argument]:
-    """Return options with a help that says of those in `UNSUPPORTED` that they are."""
+    """Return options, of which those in `UNSUPPORTED` get a help that says why they are not supported."""
     for argument in arguments:
         if why := UNSUPPORTED.get(long_name(argument)):
             argument.help = f"not supported: {why[0]}"

@@ -61,7 +61,7 @@ def _locked(file: Path) -> Iterator[int]:
 
 
 def _lock(opened: int, file: Path) -> None:
-    """Lock the open file; not without end, as anybody who may read the file can hold the lock.
+    """Lock the open file, but do not wait forever: anybody who may read the file can hold the lock.
 
     Raises:
         Refused: another process holds the lock for long.

@@ -52,7 +52,9 @@ def disks(c: Context) -> None:
 def grow(
     c: Context,
     size: Annotated[str, size_of("new size of the data device")] = "",
-    meta_size: Annotated[str, size_of("new size of the metadata device; by default what the data needs")] = "",
+    meta_size: Annotated[
+        str, size_of("new size of the metadata device; by default what a loop pool's data needs")
+    ] = "",
     device: Annotated[Sequence[str], about("whole, empty disk to add to a direct pool's volume group")] = (),
     wipe: Wipe = (),
     name: Name = "",
@@ -87,7 +89,7 @@ def backup(
     name: Name = "",
     instance: Instance = "",
 ) -> None:
-    """Copy a pool's metadata to a file on the host, also while containers run."""
+    """Copy a pool's metadata and containerd's databases of it to files on the host, also while containers run."""
     from fabfile.pool.maintain.backup import back_up_pool
 
     back_up_pool(c, name, instance, keep=keep)
@@ -149,7 +151,9 @@ def fsck(
     fix: Annotated[
         bool, about("repair of what is found; containerd is stopped meanwhile, but not its containers")
     ] = False,
-    yes: Annotated[bool, about("consent to a repair that removes every thin id of the pool")] = False,
+    yes: Annotated[
+        bool, about("consent to a repair without a database, or one that removes every thin id or every entry")
+    ] = False,
     name: Name = "",
     instance: Instance = "",
 ) -> None:

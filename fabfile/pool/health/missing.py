@@ -124,7 +124,7 @@ def _mount(have: Facts, recorded: LoopRecord, start: str) -> list[Loss]:
 
 
 def _are(have: Facts, recorded: LoopRecord) -> bool:
-    """Whether the files at their paths are the pool's, by what its devices use or by inode, on whatever file system."""
+    """Whether the files at the recorded paths are the pool's: its devices use them, or the inodes match the record."""
     pool = have.pool
     if not (pool.data and pool.meta):
         return False

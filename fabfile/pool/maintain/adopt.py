@@ -184,7 +184,7 @@ def _found(c: Context, host: Host, name: str) -> tuple[Pool, Query, Facts, list[
     pool, table = have.pool, have.pool.table
     settings = msgspec.structs.replace(host.pool, variant="loop", name=name, dir=dir, volume="", volume_size="")
     if table and pool.data and pool.meta and not doubts(have, name, dir, host.daemon):
-        # One that is ours may have grown by itself since, and is none the less the requested one.
+        # A pool that was adopted before may have grown since; the sizes that were recorded then still count.
         record = have.instances.pools.get(name)
         asked = (record.asked_bytes[-1], record.asked_meta_bytes[-1]) if isinstance(record, LoopRecord) else None
         data, meta = asked or (pool.data.size, pool.meta.size)
