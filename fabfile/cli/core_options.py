@@ -68,6 +68,16 @@ UNSUPPORTED = {
 """Options of Invoke and Fabric that would have no effect, or ask for a secret that --debug prints → why, and a hint."""
 
 
+HELP = {
+    "connect-timeout": "seconds to wait for a connection; overrides hosts.toml",
+    "dry": "show the plan, and change nothing",
+    "hosts": "hosts to work on: names, groups, globs, ranges, @labels or USER@HOST:PORT, separated by commas",
+    "prompt-for-sudo-password": "ask for the sudo password once, before any connection is made",
+    "ssh-config": "file to read instead of ~/.ssh/config and /etc/ssh/ssh_config",
+}
+"""Options of Invoke and Fabric whose own help does not tell what they do here → help."""
+
+
 def extend(program: Program) -> None:
     """Add our options to those that a program takes in front of the task, once.
 
@@ -81,9 +91,7 @@ def extend(program: Program) -> None:
         return  # --help without a task adds them before the tasks are loaded
 
     def core_args() -> list[Argument]:
-        ours = [*own(), *arguments(program.name)]
-        next(argument for argument in ours if argument.name == "dry").help = "show the plan, and change nothing"
-        return _described(ours)
+        return _described([*own(), *arguments(program.name)])
 
     of_tasks = program.task_args
     program.task_args = lambda: _described(of_tasks())  # type: ignore[method-assign]
@@ -104,10 +112,13 @@ def extend(program: Program) -> None:
 
 
 def _described(arguments: list[Argument]) -> list[Argument]:
-    """Return options, of which those in `UNSUPPORTED` get a help that says why they are not supported."""
+    """Return options with the help in `HELP`, or that they are not supported and why, if they are in `UNSUPPORTED`."""
     for argument in arguments:
-        if why := UNSUPPORTED.get(long_name(argument)):
+        name = long_name(argument)
+        if why := UNSUPPORTED.get(name):
             argument.help = f"not supported: {why[0]}"
+        else:
+            argument.help = HELP.get(name, argument.help)
     return arguments
 
 
