@@ -19,7 +19,7 @@ from invoke.exceptions import ParseError
 from invoke.parser import ParserContext
 
 from fabfile import console, events
-from fabfile.cli.core_options import FILES, UNSUPPORTED, long_name
+from fabfile.cli.core_options import FILES, HELP, UNSUPPORTED, long_name
 from fabfile.cli.line import Line
 from fabfile.cli.parse_errors import bare_command, near, of_a_number, of_an_option, refuse, unsupported
 from fabfile.console import shown
@@ -150,7 +150,7 @@ def _check_values(line: Line, core: ParserContext) -> None:
         if typed is not None and name in UNSUPPORTED:
             raise unsupported(name)
         if isinstance(typed, str) and not typed.strip(" ,"):
-            raise Refused(f"--{name}: an empty value", argument.help or "", hint=line.help(None))
+            raise Refused(f"--{name}: an empty value", HELP.get(name, argument.help or ""), hint=line.help(None))
         if typed is not None and name == "connect-timeout":
             options(Host)["connect_timeout"].read(str(typed))
 
