@@ -109,11 +109,15 @@ def up(
     tools.check()
     new: list[Vm] = []
     with ThreadPoolExecutor(count) as threads, _ended_on_failure(new):
+        with directory.locked(paths.lab()):
+            pass  # a directory that cannot be used is refused first
+        # Then without the lock, so that meanwhile other machines can be started and removed.
+        with ThreadPoolExecutor(1) as beside:
+            built = beside.submit(lab_mirror.build, mirror) if mirror else None  # each takes a minute
+            chosen, own = kinds.choose(suite, kind)
+            holds = built.result() if built else None
         with _changing() as lab:
-            with ThreadPoolExecutor(1) as beside:  # has ended before `_changing` removes what it made
-                offered = beside.submit(_offered, lab, mirror) if mirror else None  # each takes a minute
-                chosen, own = kinds.choose(suite, kind)
-                settings = offered.result() if offered else {}
+            settings = _offered(lab, holds) if holds else {}
             base = base or own
             new += [_create(lab, chosen, base, memory, forward, further) for _ in range(count)]
             hosts.write(lab, machines(), **settings)
@@ -242,15 +246,15 @@ def _ended_on_failure(new: list[Vm]) -> Iterator[None]:
 
 def offer(mirror: str = lab_mirror.SUITE) -> dict[str, str]:
     """Build the lab's mirror and run its registry, as `up` does; return both as settings of the inventory."""
+    holds = lab_mirror.build(mirror)
     with _changing() as lab:
-        settings = _offered(lab, mirror)
+        settings = _offered(lab, holds)
         hosts.write(lab, machines(), **settings)
         return settings
 
 
-def _offered(lab: Path, suite: str) -> dict[str, str]:
-    holds = lab_mirror.build(suite)
-    return {"mirror": str(holds), "registry": registry.start(lab, holds)}
+def _offered(lab: Path, mirror: Path) -> dict[str, str]:
+    return {"mirror": str(mirror), "registry": registry.start(lab, mirror)}
 
 
 def _create(

@@ -11,14 +11,16 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic
+from typing import IO
 
 import pytest
 
 from fabfile import paths
 from fabfile.errors import Failed
-from fabfile.lab import kinds, machines, process
+from fabfile.lab import directory, kinds, machines, process
 from tests.integration.machine import parts, run_fab, running, until
 from tests.integration.user_mode import forbidden
 
@@ -27,16 +29,18 @@ ODD = "a b, \"c\" 'd' é%h ${HOME} \\x1;&#"
 LIMIT = 60
 """Seconds for what ends to have ended, on two busy cores."""
 
+WAITS = "waiting for another lab.up or lab.down"
+
 Inv = subprocess.Popen[str]
 
 
-def begin(*words: str) -> Inv:
+def begin(*words: str, output: int | IO[str] = subprocess.PIPE) -> Inv:
     """Start inv as a user would."""
     inv = [str(Path(sys.executable).with_name("inv")), *words]
     return subprocess.Popen(
         inv,
         cwd=paths.REPOSITORY,
-        stdout=subprocess.PIPE,
+        stdout=output,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
         text=True,
@@ -67,9 +71,15 @@ def odd(tmp_path_factory: pytest.TempPathFactory, suite: str, lab: Path) -> Iter
 
 @pytest.fixture(scope="module", autouse=True)
 def started(odd: Path, suite: str) -> list[str]:
-    """The output of two processes that each started a machine at the same time."""
-    both = [begin("lab.up", "--machine", "uml", "--suite", suite) for _ in range(2)]
-    return [end(each) for each in both]
+    """The output of two processes that each started a machine as soon as a third one let them."""
+    files = [odd / name for name in ("one", "other")]
+    with ExitStack() as held:
+        held.enter_context(directory.locked(paths.lab()))
+        outputs = [held.enter_context(file.open("w")) for file in files]
+        both = [begin("lab.up", "--machine", "uml", "--suite", suite, output=each) for each in outputs]
+        until(lambda: all(WAITS in file.read_text() for file in files), "does not wait", LIMIT)
+    assert [each.wait() for each in both] == [0, 0], [file.read_text() for file in files]
+    return [file.read_text() for file in files]
 
 
 def gone(pid: int) -> bool:
@@ -80,8 +90,8 @@ def gone(pid: int) -> bool:
         return True
 
 
-def test_of_two_at_once_one_waits_and_both_get_a_machine(started: list[str]) -> None:
-    assert sum("waiting for another lab.up or lab.down" in said for said in started) == 1
+def test_two_that_waited_get_a_machine_each(started: list[str]) -> None:
+    assert all(WAITS in said for said in started)
     assert [vm.name for vm in machines.machines()] == ["lab-1", "lab-2"]
     listed = end(begin("lab.list"))
     assert [line.split()[:2] for line in listed.splitlines()] == [["lab-1", "running"], ["lab-2", "running"]]
