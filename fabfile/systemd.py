@@ -6,7 +6,7 @@ is needed for a unit that changed; for a new one, systemd itself is asked right 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from fabfile import hints
 from fabfile.errors import Refused
@@ -35,9 +35,8 @@ def start(changes: Sequence[Change], *units: str, restart: bool = False, otherwi
     doing = [f"restart {first}"] if restart else []
     if not restart or len(units) > 1:
         doing.append(f"start {names}")
-    written = [c for c in changes if isinstance(c, File) and c.path.startswith(UNITS)]
     # systemd 252 does not notice a drop-in whose directory is new, although it rereads units for other ones.
-    stale = any(file.before is not None or ".d/" in file.path for file in written)
+    stale = any(file.before is not None or ".d/" in file.path for file in unit_files(changes))
     ask = f"case $(systemctl show -p NeedDaemonReload {names}) in *=yes*) systemctl daemon-reload ;; esac"
     hint = f"{words('echo', f'hint: {otherwise}')}; " if otherwise else ""
     see = words("echo", f"hint: meet or remove that condition: systemctl cat {names}; then run it again")
@@ -57,6 +56,11 @@ def start(changes: Sequence[Change], *units: str, restart: bool = False, otherwi
             "esac",
         ]
     )
+
+
+def unit_files(changes: Iterable[Change]) -> list[File]:
+    """Return those changes that write a unit or a drop-in."""
+    return [change for change in changes if isinstance(change, File) and change.path.startswith(UNITS)]
 
 
 def unread(have: Facts, *units: str) -> bool:

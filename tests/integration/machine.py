@@ -16,10 +16,12 @@ from typing import Any
 
 import msgspec
 
+from fabfile.instance import Daemon
 from fabfile.lab import machines, vm
 from fabfile.lab.vm import Vm
 from fabfile.output.outcome import FleetReport
 from fabfile.paths import REPOSITORY
+from fabfile.pool import units, variants
 from tests.integration import forked, times
 from tests.reference import all_tasks
 
@@ -36,6 +38,9 @@ losetup -n -O NAME,BACK-FILE | sort; dmsetup ls; dmsetup table; cat /proc/mounts
 """
 """Everything that a deploy could change; of what a running containerd writes, only names and sizes."""
 
+
+EARLIER = "# as an earlier version wrote it"
+"""Last line of what `write_as_earlier` changes: a comment in each of the formats."""
 
 LOGS = REPOSITORY / "logs"
 """Directory of the logs of failed tests' machines."""
@@ -109,6 +114,14 @@ class Machine:
         # ctr also prints an empty list of options.
         mount = f'set -e; d=$(mktemp -d); m=$({snapshots} mounts $d {name}); eval "${{m%-o }}"; cd $d'
         return self.ssh(f"{mount}\n{script}\nsync; cd /; umount $d; rmdir $d")
+
+    def write_as_earlier(self, pool: str) -> None:
+        """Change every file that the deploy of a pool has written, as if an earlier version had written it."""
+        daemon = Daemon("")
+        written = {*units.paths(pool), *variants.files(pool), daemon.unit_path, daemon.drop_in_path, daemon.mke2fs_path}
+        there = self.ssh(f"ls {' '.join(sorted(written))} 2>/dev/null", code=None).split()
+        assert len(there) >= 7, there
+        self.ssh(f"sed -i '$a {EARLIER}' {' '.join(there)}; systemctl daemon-reload")
 
     def trims_offline(self, name: str) -> None:
         """Let `pool.trim --offline` discard what a removed container left, and nothing else of the pool `name`.

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.golden import Golden
-from tests.integration.machine import Machine, run_fab, until
+from tests.integration.machine import EARLIER, Machine, run_fab, until
 
 CTR = "ctr -n default"
 
@@ -230,6 +230,14 @@ def test_a_second_deploy_changes_nothing_in_one_connection_and_one_command(deplo
     assert int(sessions) == 1
     files = deployed.ssh("losetup -n -O BACK-FILE").split()
     assert len(files) == len(set(files)) == 4  # with those of the pool on a volume
+
+
+def test_what_an_earlier_version_wrote_is_replaced_in_one_deploy(deployed: Machine) -> None:
+    deployed.write_as_earlier("containerd-pool")
+    said = deployed.fab("deploy")
+    assert "reload systemd's units" in said and "containerd's unit" in said
+    assert deployed.ssh(f"grep -rl '{EARLIER}' /etc /usr/local/libexec", code=1) == ""
+    assert "ok 1  changed 0" in deployed.fab("deploy")
 
 
 @pytest.mark.parametrize("how", ["reboot", "power_cut"])

@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.conftest import started
 from tests.integration.golden import Golden
-from tests.integration.machine import Machine
+from tests.integration.machine import EARLIER, Machine
 
 DEVICE = "/dev/disk/by-id/virtio-lab-disk"
 MORE = ["/dev/disk/by-id/virtio-lab-disk2", "/dev/disk/by-id/virtio-lab-disk3"]
@@ -108,6 +108,14 @@ def test_what_was_undone_by_hand_is_restored(machine: Machine) -> None:
     machine.ssh("lvchange -q --errorwhenfull y containerd/thinpool; lvchange -q --monitor n containerd/thinpool")
     said = machine.fab("pool.direct", *POOL)
     assert all(why in said for why in ("attach the profile", "when full: queue", "have dmeventd watch the pool"))
+    assert report(machine) == GOOD
+
+
+def test_what_an_earlier_version_wrote_is_replaced_in_one_deploy(machine: Machine) -> None:
+    machine.write_as_earlier("containerd-thinpool")
+    assert "systemd reads the changed unit" in machine.fab("deploy", "--variant", "direct", *POOL)
+    assert machine.ssh(f"grep -rl '{EARLIER}' /etc /usr/local/libexec", code=1) == ""
+    assert "ok 1  changed 0" in machine.fab("deploy", "--variant", "direct", *POOL)
     assert report(machine) == GOOD
 
 

@@ -226,7 +226,7 @@ def _active(have: Facts, want: LoopSpec, written: list[Change]) -> list[Change]:
     if not (pool.active and pool.enabled and pool.monitor):
         start = systemd.start(written, *both)
         plan += [*reload, Command("the pool's units, now and at every boot", start)]
-    elif pool.stale or unread:
+    elif pool.stale or unread or systemd.unit_files(written):
         plan.append(Command("reload systemd's units", "systemctl daemon-reload"))
     if have.units.of(monitor_service).active == "failed":
         plan.append(Command("run its monitor again, as the last run failed", systemd.run(monitor_service)))

@@ -193,7 +193,7 @@ def _active(have: Facts, want: spec.LvmSpec, pool: LogicalVolume | None, written
         raise Refused(f"the active device {want.name} is not a thin pool", f"its target is {table.target}")
     if table and have.pool.active and have.pool.enabled:
         plan: list[Change] = []
-        if have.pool.stale or unread:
+        if have.pool.stale or unread or systemd.unit_files(written):
             plan = [Command("systemd reads the changed unit", "systemctl daemon-reload")]
         if not pool or pool.monitor != "monitored":
             plan.append(Command("have dmeventd watch the pool", words(units.SCRIPT, "up", want.name)))

@@ -154,6 +154,16 @@ def test_units_that_do_not_run_are_started(lacks: str) -> None:
     assert change.why == "the pool's units, now and at every boot"
 
 
+@pytest.mark.parametrize("path", [units.unit_path(NAME), *units.monitor_paths(NAME)])
+def test_systemd_reads_a_unit_that_an_earlier_version_wrote_differently(path: str) -> None:
+    have = machine()
+    earlier = msgspec.structs.replace(have.files[path], content=f"{have.files[path].content}# earlier\n")
+    have = msgspec.structs.replace(have, files=have.files | {path: earlier})
+    written, reload = loop_pool.plan(have, want(), None)
+    assert isinstance(written, File) and written.path == path
+    assert isinstance(reload, Command) and reload.script == "systemctl daemon-reload"
+
+
 def test_the_settings_of_version_0_1_are_read_and_renewed() -> None:
     have = machine()
     conf = units.conf(NAME)
