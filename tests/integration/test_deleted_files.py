@@ -43,8 +43,10 @@ def test_n28_a_file_deleted_under_an_active_pool_is_reported_and_can_be_rescued(
 
 
 def test_a_rescue_that_was_interrupted_is_finished(machine: Machine) -> None:
-    """Killed between the two files, and then ended by a failure after the second."""
-    machine.ssh(f"rm {DIR}/data {DIR}/meta")
+    """Killed between the two files, and then ended by a failure after the second. Before that, a name is taken."""
+    machine.ssh(f"rm {DIR}/data {DIR}/meta; echo precious >{DIR}/data.rescued")
+    assert f"{DIR}/data.rescued exists and was not made by this tool" in machine.fab("pool.rescue", code=1)
+    assert machine.ssh(f"cat {DIR}/data.rescued; rm {DIR}/data.rescued") == "precious\n"
     wrapper(machine, "mv", "case $* in *data.rescued*) kill -KILL $PPID ;; esac")
     machine.fab("pool.rescue", code=1)
     machine.ssh("rm /usr/local/sbin/mv")
@@ -73,7 +75,11 @@ def test_a_loop_device_on_the_same_path_in_another_mount_namespace_stays(machine
 
 
 def test_n28_a_reset_finds_devices_whose_files_were_deleted(machine: Machine) -> None:
+    """Also what a rescue left that was killed while it wrote the second file."""
     machine.ssh(f"rm {DIR}/data {DIR}/meta")
+    wrapper(machine, "truncate", "case $* in *data.rescued*) kill -KILL $PPID ;; esac")
+    machine.fab("pool.rescue", code=1)
+    machine.ssh(f"rm /usr/local/sbin/truncate; dmsetup resume {POOL}; test -s {DIR}/data.rescued")
     machine.fab("pool.reset", "--yes", "--force")
     assert machine.ssh("losetup -n -O NAME; dmsetup ls --target thin-pool").strip() in ("", "No devices found")
     assert machine.ssh(f"mountpoint {DIR}; ls {DIR}").split()[-1] == "lost+found"

@@ -56,8 +56,10 @@ def _files(have: Facts, name: str, record: LoopRecord) -> list[Change]:
 
 def _beside(record: LoopRecord) -> Command:
     """Remove the metadata that repairs kept and what interrupted runs left, by the recorded inodes."""
-    known = " ".join((*record.kept_inodes, *record.unfinished_inodes))
-    unfinished = words(f"{record.data}.new", f"{record.meta}.new", record.candidate)
+    rescued = (inode for inode in (record.data_ino, record.meta_ino) if inode)  # recorded before a rescue has ended
+    known = " ".join((*record.kept_inodes, *record.unfinished_inodes, *rescued))
+    ends = ("new", "rescued")
+    unfinished = words(*(f"{file}.{end}" for end in ends for file in (record.data, record.meta)), record.candidate)
     return Command("", f"{words('remove_ours', known)} {words(record.meta)}.[0-9]*Z {unfinished}")
 
 
