@@ -242,13 +242,11 @@ def _set_ours(table: Any, key: str, value: str, ours: str) -> None:
 
 
 def cleared(text: str) -> str | None:
-    """Return config.toml without our keys; None if we created the file, or if nothing else is in it.
+    """Return config.toml without our keys; None if nothing else is in it.
 
     Raises:
         Refused: it is not TOML.
     """
-    if text.startswith(f"# {NEW}"):
-        return None
     where = "containerd's configuration"
     document = toml.editable(text, where)
     before = document.unwrap()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,6 +79,17 @@ def test_exactly_what_was_added_is_removed(mine: dict[str, object], format: int)
     assert after is not None
     assert tomllib.loads(after) == tomllib.loads(before)
     assert settings.cleared(after) == after
+
+
+@pytest.mark.parametrize("format", [1, 2, 3, 4])
+def test_of_a_file_that_a_deploy_created_what_was_added_later_stays(format: int) -> None:
+    want = settings.ContainerdSettings(format, "pool", "/srv/pool", "10GB", "/usr/local/bin", "amd64")
+    created = settings.edited(None, want)
+    assert settings.cleared(created) is None
+    mirrors = '[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "/etc/containerd/certs.d"\n'
+    (change,) = plan(files={DAEMON.config_path: FileFact(f"{created}\n{mirrors}", 0o600)})
+    assert isinstance(change, File)
+    assert {"version": 1, **tomllib.loads(change.content)} == {"version": format, **tomllib.loads(mirrors)}
 
 
 def test_a_replaced_file_is_restored() -> None:
