@@ -131,7 +131,8 @@ def test_the_timer_lets_it_grow_before_it_is_full(case: Case, busy: writer.Write
     for task, code in (("pool.status", 0), ("doctor", 1)):
         assert "its data is full: writers wait, for 300 s" in case.fab(task, code=code)
     written = busy.written
-    case.fab("pool.grow", "--size", "480M")  # a maximum is for what happens by itself
+    said = case.fab("pool.grow", "--size", "480M")  # a maximum is for what happens by itself
+    assert 'set size = "480M", max_size = "480M"' in said
     busy.reaches(written + 1, 60)
     assert busy.failed == 0
 

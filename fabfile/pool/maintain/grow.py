@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fabfile import inventory
+from fabfile import inventory, sizes
 from fabfile.converge import converge
 from fabfile.output.outcome import Outcome
 from fabfile.pool import variants
@@ -44,8 +44,11 @@ def enlarge_pool(
     variant = variants.of(record) if record else variants.LOOP
     asked = Growth(size, meta_size, tuple(device), tuple(wipe))
     outcomes = converge(c, [variant.grow(host, asked)])
-    sizes = {key: getattr(asked, key) for key in variant.sized_by if getattr(asked, key)}
-    differ = {key: size for key, size in sizes.items() if size != getattr(host.pool, key)}
+    given = {key: getattr(asked, key) for key in variant.sized_by if getattr(asked, key)}
+    differ = {key: value for key, value in given.items() if value != getattr(host.pool, key)}
+    most = host.pool.max_size
+    if "size" in differ and most and sizes.parse(most) < sizes.parse(size):
+        differ["max_size"] = size  # a deploy refuses a limit below the pool's size
     changed = any(outcome.status == "changed" for outcome in outcomes)
     if changed and differ and host.pool.dm_name == inventory.of(c, instance).pool.dm_name:
         stated.note(host.instance, differ, "a reinstalled host then gets the same")
