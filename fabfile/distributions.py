@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 THIN = ("thin_check", "thin_dump", "thin_ls", "thin_repair", "thin_restore")
-RUN = ("dmsetup", "lvm", "dmeventd", *THIN, "mkfs.ext4", "mkfs.xfs", "losetup")
+RUN = ("dmsetup", "lvm", "dmeventd", *THIN, "mkfs.ext4", "mkfs.xfs", "losetup", "certificates")
 BUILD = ("git", "make", "gcc", "pkg-config", "seccomp.h", "libc.h")
 
 PACKAGES = {
@@ -19,6 +19,7 @@ PACKAGES = {
         "mkfs.ext4": "e2fsprogs",
         "mkfs.xfs": "xfsprogs",
         "losetup": "mount",
+        "certificates": "ca-certificates",
         "git": "git",
         "make": "make",
         "gcc": "gcc",
@@ -38,6 +39,7 @@ PACKAGES = {
         "mkfs.ext4": "e2fsprogs",
         "mkfs.xfs": "xfsprogs",
         "losetup": "util-linux",
+        "certificates": "ca-certificates",
         "git": "git",
         "make": "make",
         "gcc": "gcc",

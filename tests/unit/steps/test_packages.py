@@ -7,7 +7,7 @@ import pytest
 from fabfile import apply, distributions, facts
 from fabfile.converge import converge
 from fabfile.errors import Refused
-from fabfile.facts import Facts
+from fabfile.facts import Facts, needs
 from fabfile.facts.needs import PROBES
 from fabfile.host import Host
 from fabfile.plan import Command
@@ -29,18 +29,25 @@ def test_a_machine_with_all_packages_is_left_alone() -> None:
     assert packages.step(BUILDS).plan(having()) == []
 
 
-def facts_output(needs: str) -> str:
+def facts_output(met: str) -> str:
     """What a machine answers that is asked for packages only."""
     sections = {name: recorded(name, "fresh") for name in facts.asked(packages.step(Host()).query)}
-    return "".join(f"@@ {name}\n{text}" for name, text in {**sections, "needs": needs}.items())
+    return "".join(f"@@ {name}\n{text}" for name, text in {**sections, "needs": met}.items())
 
 
 def test_packages_are_installed_by_the_facts_that_were_asked_for() -> None:
-    needs = "".join(f"{probe}\n" for probe in PROBES.values())
-    c = Machine([facts_output(needs.replace("lvm\n", "")), facts_output(needs)], applied=[(0, "")])
+    met = "".join(f"{probe}\n" for probe in PROBES.values())
+    c = Machine([facts_output(met.replace("lvm\n", "")), facts_output(met)], applied=[(0, "")])
     (outcome,) = converge(c, [packages.step(Host())])
     assert (outcome.status, outcome.reason) == ("changed", "packages lvm2")
     assert c.log == ["gather", "apply"]
+
+
+@pytest.mark.parametrize("path", PROBES["certificates"].split())
+def test_certificates_may_be_where_any_distribution_has_them(path: str) -> None:
+    others = " ".join(probe for need, probe in PROBES.items() if need != "certificates")
+    assert needs.parse(f"{others} {path}\n") == frozenset(PROBES)
+    assert "certificates" not in needs.parse(others)
 
 
 def test_only_what_is_missing_is_installed_each_package_once() -> None:
