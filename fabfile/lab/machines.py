@@ -109,9 +109,8 @@ def up(
     tools.check()
     new: list[Vm] = []
     with ThreadPoolExecutor(count) as threads, _ended_on_failure(new):
-        with directory.locked(paths.lab()):
-            pass  # a directory that cannot be used is refused first
-        # Then without the lock, so that meanwhile other machines can be started and removed.
+        _refuse_unusable()
+        # Built without the lab's lock, so that meanwhile other machines can be started and removed.
         with ThreadPoolExecutor(1) as beside:
             built = beside.submit(lab_mirror.build, mirror) if mirror else None  # each takes a minute
             chosen, own = kinds.choose(suite, kind)
@@ -211,6 +210,12 @@ def _remove(place: Path) -> None:
     say(f"{place.name}: gone")
 
 
+def _refuse_unusable() -> None:
+    """Refuse a directory that cannot be the lab's, before anything is built for it."""
+    with directory.locked(paths.lab()):
+        pass
+
+
 @contextmanager
 def _changing() -> Iterator[Path]:
     """Lock the lab and remove incomplete machines; after a failure, remove the machines that were never started."""
@@ -246,6 +251,7 @@ def _ended_on_failure(new: list[Vm]) -> Iterator[None]:
 
 def offer(mirror: str = lab_mirror.SUITE) -> dict[str, str]:
     """Build the lab's mirror and run its registry, as `up` does; return both as settings of the inventory."""
+    _refuse_unusable()
     holds = lab_mirror.build(mirror)
     with _changing() as lab:
         settings = _offered(lab, holds)
