@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 THIN = ("thin_check", "thin_dump", "thin_ls", "thin_repair", "thin_restore")
-RUN = ("dmsetup", "lvm", "dmeventd", *THIN, "mkfs.ext4", "mkfs.xfs", "losetup", "certificates")
+PROGRAMS = ("dmsetup", "lvm", "dmeventd", *THIN, "mkfs.ext4", "mkfs.xfs", "losetup")
+RUN = (*PROGRAMS, "certificates")
 BUILD = ("git", "make", "gcc", "pkg-config", "seccomp.h", "libc.h")
 
 PACKAGES = {

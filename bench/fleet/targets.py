@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.fleet import installed
-from fabfile.distributions import RUN
+from fabfile.distributions import PROGRAMS
 from tests.integration.local.sshd import children, server
 from tests.integration.machine import until
 
@@ -119,7 +119,7 @@ def up(directory: Path, count: int) -> Iterator[Fleet]:
             part.mkdir()
             ports = min(PORTS, count - first)
             prepare = f"{ROOM}; {installed.place(part / 'usr')}"
-            servers.append(stack.enter_context(server(part, ports, OPTIONS, programs=RUN, prepare=prepare)))
+            servers.append(stack.enter_context(server(part, ports, OPTIONS, programs=PROGRAMS, prepare=prepare)))
         (directory / "known").write_text("".join((each.directory / "known").read_text() for each in servers))
         (servers[0].directory / "id").rename(directory / "id")
         accepted = (servers[0].directory / "id.pub").read_text()

@@ -13,13 +13,13 @@ from typing import NamedTuple
 from bench.fleet import installed
 from bench.fleet.clock import Cost, measure
 from bench.fleet.targets import Fleet
-from fabfile.distributions import RUN
+from fabfile.distributions import PROGRAMS
 from fabfile.paths import REPOSITORY
 from fabfile.remote.target import PROLOGUE
 
 HERE = Path(__file__).parent
 
-LACKING = f"{PROLOGUE}for program in {' '.join(RUN)}; do command -v $program >/dev/null || echo $program; done"
+LACKING = f"{PROLOGUE}for program in {' '.join(PROGRAMS)}; do command -v $program >/dev/null || echo $program; done"
 """A command that prints the programs that a host lacks."""
 
 COMMAND, CHECKS, DEPLOY = "command", "checks", "deploy"
