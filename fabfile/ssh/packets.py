@@ -18,6 +18,9 @@ PIECE = 1 << 16
 SILENCE = 60
 """Seconds after which a connection is lost if the host acknowledges, or reads, nothing."""
 
+IDLE = 5
+"""Seconds after which the thread of a connection without traffic wakes, to see whether it is time for a keepalive."""
+
 UNREAD = "the host reads nothing"
 """Error of a connection that was lost because of this limit."""
 
@@ -77,7 +80,8 @@ class Packets(Packetizer):
     """
 
     def __init__(self, sock: Any) -> None:
-        super().__init__(Buffered(sock))  # type: ignore[arg-type]  # has what Paramiko uses of a socket
+        self.buffered = Buffered(sock)
+        super().__init__(self.buffered)  # type: ignore[arg-type]  # has what Paramiko uses of a socket
         self.end = math.inf
         self.ended: set[int] = set()
         """The host's numbers of channels that were closed from this side."""
@@ -108,5 +112,7 @@ class Packets(Packetizer):
         return monotonic() > self.end
 
     def complete_handshake(self) -> None:
-        """Remove the limit."""
-        self.end = math.inf
+        """Remove the limit, at the first call, and wake less often: only a silent host is left to be noticed."""
+        if self.end < math.inf:
+            self.end = math.inf
+            self.buffered.sock.settimeout(IDLE)

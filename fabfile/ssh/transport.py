@@ -45,7 +45,8 @@ class Transport(paramiko.Transport):
     """A transport that sends small packets at once, asks for a known host key, and sleeps while a host is silent.
 
     Paramiko leaves Nagle's algorithm on, which costs 40 ms for each command. Its thread wakes ten times a second to see
-    whether it is still wanted, which costs more than all else with hosts that take long; here closing wakes it.
+    whether it is still wanted, which costs more than all else with hosts that take long; here closing wakes it, and
+    `packets.IDLE` is the interval after the handshake.
 
     Args:
         known: entries for the host in known_hosts files.
@@ -77,11 +78,11 @@ class Transport(paramiko.Transport):
         offers |= {name: getattr(options, name) for name in ("kex", "key_types", "ciphers", "digests")}
 
     def stop_thread(self) -> None:
-        """Stop the thread, which may be waiting for the host."""
+        """Stop the thread, which may be waiting for the host: it is woken by a shutdown, but not by closing."""
         with suppress(OSError, EOFError):  # the host, or the gateway on the way to it, has closed the connection
-            super().stop_thread()
-        with suppress(OSError, EOFError):
             self.sock.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError, EOFError):
+            super().stop_thread()
 
     def auth_publickey(self, username: str, key: paramiko.PKey, event: threading.Event | None = None) -> list[str]:
         """Log in with a key; see Paramiko's method.

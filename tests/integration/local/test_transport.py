@@ -18,7 +18,7 @@ import pytest
 from fabfile.errors import Failed, Unreachable
 from fabfile.remote import execution, target
 from fabfile.ssh import machine as machine_module
-from fabfile.ssh import transport
+from fabfile.ssh import packets, transport
 from tests.integration.local import sshd
 from tests.integration.local.connections import Connect
 from tests.integration.machine import run_fab, until
@@ -91,6 +91,7 @@ def test_a_host_that_hangs_in_the_middle_counts_as_lost(
     server: sshd.Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine_module, "ALIVE", 0.3)
+    monkeypatch.setattr(packets, "IDLE", 0.3)
     machine = connect()
     begin = monotonic()
     assert target.run(machine, "sleep 3; echo silent for long").stdout == "silent for long\n"

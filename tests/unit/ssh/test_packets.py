@@ -7,7 +7,7 @@ from typing import Any
 from paramiko.common import MSG_CHANNEL_CLOSE, MSG_CHANNEL_DATA, MSG_CHANNEL_EOF, MSG_IGNORE, byte_chr
 from paramiko.message import Message
 
-from fabfile.ssh.packets import Packets
+from fabfile.ssh.packets import IDLE, Packets
 
 
 class Wire:
@@ -16,6 +16,7 @@ class Wire:
     def __init__(self, *pieces: bytes) -> None:
         self.written: list[bytes] = []
         self.pieces = list(pieces)
+        self.limits: list[float] = []
 
     def send(self, data: bytes) -> int:
         self.written.append(data)
@@ -25,6 +26,9 @@ class Wire:
         if not self.pieces:
             raise TimeoutError
         return self.pieces.pop(0)[:size]
+
+    def settimeout(self, seconds: float) -> None:
+        self.limits.append(seconds)
 
     def close(self) -> None:
         """Do nothing."""
@@ -55,3 +59,14 @@ def test_nothing_follows_the_message_that_closes_a_channel() -> None:
 def test_what_is_read_at_once_is_given_out_in_parts() -> None:
     packets = Packets(Wire(b"abcdef", b"gh"))
     assert [packets.read_all(size) for size in (1, 3, 4)] == [b"a", b"bcd", b"efgh"]
+
+
+def test_after_the_handshake_a_silent_connection_wakes_its_thread_less_often() -> None:
+    """Paramiko calls `complete_handshake` after each message."""
+    wire = Wire()
+    packets = Packets(wire)
+    packets.start_handshake(10)
+    assert (packets.handshake_timed_out(), wire.limits) == (False, [])
+    for _ in range(3):
+        packets.complete_handshake()
+    assert wire.limits == [IDLE]
