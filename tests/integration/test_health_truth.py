@@ -169,6 +169,23 @@ def test_a_pool_under_another_name(machine: Machine, rename: str) -> None:
     well(machine)
 
 
+def test_another_volume_of_the_same_names(machine: Machine) -> None:
+    """As on a disk of another host: containerd would have used its devices, and deleted those that it does not know."""
+    other, unit = machine.disk(2), f"devmapper-pool@{TWO}"
+    machine.ssh(f"""{STOP}; vgrename -q containerd-two aside; vgcreate -q containerd-two {other}
+        lvcreate -q -y --type thin-pool --zero n -c 512K -L 100M --poolmetadatasize 4M -n thinpool containerd-two""")
+    machine.ssh(f"systemctl start {unit}", code=1)
+    machine.ssh("systemctl start containerd-two", code=1)
+    said, hint = told(machine, "doctor", "--instance", "two")
+    assert f"containerd-two/thinpool on {other} is another volume than the recorded one" in said
+    assert "the pool's own is called aside/thinpool now" in hint
+    for task in ("pool.check", "pool.repair", "pool.trim"):
+        assert "is another volume" in machine.fab(task, "--instance", "two", code=2)
+    machine.ssh(f"""vgremove -q -y containerd-two; wipefs -q -a {other}; vgrename -q aside containerd-two
+        systemctl start {unit} containerd-two""")
+    well(machine)
+
+
 def test_a_disk_that_is_gone(machine: Machine) -> None:
     """N12: the metadata was blamed, and repair advised."""
     disk = machine.disk(1)

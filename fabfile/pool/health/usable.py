@@ -8,7 +8,7 @@ from fabfile.facts import Facts, gather
 from fabfile.facts.query import POOL, about
 from fabfile.host import Host
 from fabfile.plan import Change, Step
-from fabfile.pool.health import rerun, visibility
+from fabfile.pool.health import activation, rerun, visibility
 from fabfile.pool.health.finding import Finding
 from fabfile.pool.health.findings import blocking, databases
 from fabfile.remote.context import Context
@@ -71,7 +71,8 @@ def refuse_unusable(have: Facts, name: str, *, lvm: bool = False, ids: bool = Fa
         _refuse(name, blocking(have, name))
     lvm = lvm or have.pool.status is None
     found = visibility.findings(have, name, have.instances.pools.get(name))
-    _refuse(name, [one for one in found if (not ids if one.what == visibility.IDS else lvm)])
+    always = {activation.OTHER} if ids else {activation.OTHER, visibility.IDS}
+    _refuse(name, [one for one in found if one.what in always or (lvm and one.what != visibility.IDS)])
 
 
 def _refuse(name: str, found: list[Finding]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +12,7 @@ from fabfile.facts.prelude import LVM_WAIT
 from fabfile.facts.record import LvmRecord, Record
 from fabfile.facts.under import BackingVolume
 from fabfile.facts.volume_group import LogicalVolume
-from fabfile.pool.health import rerun
+from fabfile.pool.health import activation, rerun
 from fabfile.pool.health.finding import Finding
 from fabfile.pool.ownership import owner
 from fabfile.shell import words
@@ -54,7 +53,11 @@ def findings(have: Facts, name: str, recorded: Record | None) -> list[Finding]:
     volume = lvm.group.volumes.get(recorded.lv) if lvm.group else None
     if volume is None:
         return [_unseen(have, name, recorded)]
-    return [*_disks(have, recorded, volume), *_settings(lvm, recorded, volume), *_ids(have, name, recorded, volume)]
+    return [
+        *_disks(have, recorded, volume),
+        *activation.findings(have, recorded, volume),
+        *_ids(have, name, recorded, volume),
+    ]
 
 
 def unasked(lvm: Lvm | BackingVolume | None) -> tuple[str, str] | None:
@@ -184,37 +187,6 @@ def _disks(have: Facts, recorded: LvmRecord, volume: LogicalVolume) -> list[Find
     if volume.partial or not volume.active:
         return [Finding("pool in LVM", "fail", f"{found}; the pool was on them", way)]
     return [Finding("pool in LVM", "warn", f"{found}; the pool itself is whole", way)]
-
-
-def _settings(lvm: Lvm, recorded: LvmRecord, volume: LogicalVolume) -> list[Finding]:
-    """Settings of lvm.conf that keep LVM from activating the pool, or make it read-only."""
-    assert lvm.group is not None
-    group, path = recorded.vg, recorded.path
-
-    def listed(key: str) -> bool:
-        names = _strings(lvm.settings[key])
-        tags = {f"@{tag}" for tag in (*lvm.group.tags, *volume.tags)} if lvm.group else set()
-        return bool({group, path, "@*"} & set(names) or tags & set(names))
-
-    found = []
-    if "volume_list" in lvm.settings and not listed("volume_list"):
-        what = f"lvm.conf says volume_list = {lvm.settings['volume_list']}: LVM does not activate {path}"
-        found.append(Finding("pool in LVM", "fail", what, f'add "{path}" to volume_list in /etc/lvm/lvm.conf'))
-    if "read_only_volume_list" in lvm.settings and listed("read_only_volume_list"):
-        what = (
-            f"lvm.conf says read_only_volume_list = {lvm.settings['read_only_volume_list']}: {path} would be read-only"
-        )
-        found.append(Finding("pool in LVM", "fail", what, "take it out of read_only_volume_list in /etc/lvm/lvm.conf"))
-    return found
-
-
-def _strings(value: str) -> list[str]:
-    """Parse a list of lvm.conf, `["a","b"]`, or a single string."""
-    try:
-        values = json.loads(value)
-    except ValueError:
-        return [value]
-    return [str(one) for one in values] if isinstance(values, list) else [str(values)]
 
 
 def thins(have: Facts, recorded: Record) -> list[LogicalVolume]:

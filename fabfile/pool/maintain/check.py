@@ -6,10 +6,12 @@ import msgspec
 
 from fabfile.errors import Failed
 from fabfile.facts import Facts
+from fabfile.facts.record import LvmRecord
 from fabfile.output.answer import show
 from fabfile.output.outcome import result
 from fabfile.plan import Command
-from fabfile.pool.health import visibility
+from fabfile.pool import limits
+from fabfile.pool.health import activation, visibility
 from fabfile.pool.health.findings import metadata_full
 from fabfile.pool.lvm import volume_group
 from fabfile.pool.maintain import actions
@@ -70,7 +72,7 @@ def verdict(c: Context, task: str, pool: InspectedPool) -> Verdict:
         pool: the pool.
 
     Raises:
-        Failed: thin_check did not finish.
+        Failed: thin_check did not finish; or LVM's record is older than the pool, and what it lacks is not damage.
     """
     against = refusal(pool.have)
     if against:
@@ -86,7 +88,30 @@ def verdict(c: Context, task: str, pool: InspectedPool) -> Verdict:
     code, what = said[0], " ".join(said[1:])
     ids = differ(actions.reported(printed, "ids"))
     details = "\n".join(line for line in printed.splitlines() if not line.startswith("@"))
+    if "checksum in superblock" not in details:
+        _refuse_older(pool, actions.reported(printed, "blocks"))
     return Verdict(code == "0" and not ids, ids if code == "0" and ids else what, details, ids)
+
+
+def _refuse_older(pool: InspectedPool, blocks: list[str] | None) -> None:
+    """Refuse an inactive direct pool whose own metadata describes more than LVM gives it: neither is damaged.
+
+    Args:
+        pool: the pool.
+        blocks: numbers of blocks of data and of metadata in the pool's superblock; None if they are not known.
+
+    Raises:
+        Failed: LVM's record of the volume group is older than the pool.
+    """
+    group = pool.have.lvm.group if pool.have.lvm else None
+    if not isinstance(pool.record, LvmRecord) or group is None or blocks is None or len(blocks) != 2:
+        return
+    volume = group.volumes.get(pool.record.lv)
+    if volume is None:
+        return
+    data, meta = int(blocks[0]) * pool.record.block, int(blocks[1]) * limits.META_BLOCK
+    if older := activation.older(pool.record, volume, data, meta):
+        raise Failed(f"LVM's record of {pool.record.path} is older than the pool", *older)
 
 
 def differ(ids: list[str] | None) -> str:

@@ -122,6 +122,9 @@ CASES = {
     "a count of changes": (
         with_volume(msgspec.structs.replace(made(), pool=UP_AT_3), transaction=3), "expects transaction id 3", "pool.re"
     ),
+    "an older record of LVM's": (
+        with_volume(made(), meta=51 << 22), "208.0M of metadata, LVM gives it 204.0M", "vgcfgrestore --list containerd"
+    ),
     "transaction": (
         with_volume(made(), transaction=7), "transaction id is 0, LVM expects 7", "pool.repair --name"
     ),
@@ -160,6 +163,19 @@ def test_the_cause_and_the_fix(case: str) -> None:
     with pytest.raises(Refused) as refused:
         usable.plan(recorded(have), NAME)
     assert said.found in refused.value.details
+
+
+@pytest.mark.parametrize(
+    ("names", "hint"), [({}, "bring the pool's own disks back"), ({"ours": "aside/thinpool"}, "called aside/thinpool")]
+)
+def test_another_volume_of_the_same_names_is_not_taken_for_the_pool(names: dict[str, str], hint: str) -> None:
+    have = recorded(lvm(with_volume(made(), uuid="theirs"), names=names), LV_UUID="our-s")
+    (said,) = pool_findings(have, NAME)
+    assert "on /dev/vdb is another volume than the recorded one: its UUID is theirs, recorded our-s" in said.found
+    assert hint in said.hint and typed.wrong(said.hint) == []
+    for ids in (True, False):
+        with pytest.raises(Refused):
+            usable.refuse_unusable(have, NAME, ids=ids)
 
 
 WELL = {

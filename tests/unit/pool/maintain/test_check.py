@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from fabfile import sizes
 from fabfile.pool.maintain.check import Checked
 from tests.unit.pool import groups
 from tests.unit.pool.loops import NAME
@@ -67,6 +68,39 @@ def test_a_transaction_id_that_lvm_does_not_expect_is_no_damage(machine: Make) -
     error = trouble(done("pool.check", c), "failed")
     assert error.what == f"LVM cannot use the pool {groups.NAME} as it is"
     assert "transaction id is 3, LVM expects 0" in error.details and "pool.repair" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("blocks", "lacks"),
+    [
+        ("32761 53248", "16.0G of data, LVM gives it 16.0G"),
+        ("32760 53249", "208.0M of metadata, LVM gives it 208.0M"),
+        ("32760 53248", ""),
+        ("", ""),
+    ],
+)
+@pytest.mark.parametrize("task", ["pool.check", "pool.repair"])
+def test_a_pool_that_lvm_has_in_an_older_size_is_not_called_damaged(
+    machine: Make, task: str, blocks: str, lacks: str
+) -> None:
+    have = groups.with_volume(on_disks(), size=32760 * 512 * sizes.KIB)
+    c = machine(have, says={"thin_check": f"@blocks {blocks}\n@ids 0 0\n@checked {1 if lacks else 0} {LIVE}"})
+    report = done(task, c)
+    if not lacks:
+        assert report.status == "ok"
+        return
+    error = trouble(report, "failed")
+    assert error.what == "LVM's record of containerd/thinpool is older than the pool"
+    assert lacks in error.details and "pool.repair" not in error.hint
+    assert "vgcfgrestore --force -f FILE containerd" in error.hint
+    assert c.done == [f"thin_check of the pool {groups.NAME}"]
+
+
+def test_a_damaged_superblock_says_nothing_about_sizes(machine: Make) -> None:
+    c = machine(
+        on_disks(), says={"thin_check": f"bad checksum in superblock\n@blocks 1{'0' * 15} 1\n@checked 1 {LIVE}"}
+    )
+    assert "is damaged" in trouble(done("pool.check", c), "failed").what
 
 
 def test_a_pool_whose_disk_is_missing_is_not_checked(machine: Make) -> None:
