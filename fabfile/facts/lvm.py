@@ -75,6 +75,8 @@ class Lvm(msgspec.Struct, frozen=True):
     """UUID of each volume and volume group, without hyphens → `VG/LV`, or `VG`."""
     suspended: tuple[str, ...] = ()
     """Suspended devices, for which LVM would hang; if there are any, it was not queried."""
+    failed: str = ""
+    """Why LVM reported nothing at all: its configuration may be damaged."""
     busy: bool = False
     """LVM took too long to answer: another of its commands holds a lock, or a disk does not respond."""
     hidden: dict[str, Hidden] = {}
@@ -95,7 +97,7 @@ HIDDEN = f"""case $report in
   *'"vg_missing_pv_count":"'[1-9]*) ;;
   *'"vg_name":"'"$vg"'"'*) exit 0 ;;
 esac
-asked lvm pvs --noheadings -o pv_name,pv_uuid,vg_uuid,vg_name --config '{ALL_DEVICES}'
+asked lvm pvs --noheadings -o pv_name,pv_uuid,vg_uuid,vg_name --config '{ALL_DEVICES} '"$plain"
 while read -r name of; do
   [ -z "$name" ] || echo "hidden $(readlink -e "$name" || echo "$name") $of"
 done <<PVS
@@ -109,7 +111,8 @@ def fragment(query: Query) -> str:
     """Make one report for everything, as each LVM command scans all disks; none while LVM would hang."""
     from fabfile.shell import quote
 
-    how = "--foreign --nohints --units b --nosuffix --reportformat json"  # LVM's hints omit a disk that is a copy
+    # LVM's hints omit a disk that is a copy.
+    how = "--foreign --shared --nohints --units b --nosuffix --reportformat json"
     reports = " ".join(f"--configreport {name} -o {fields}" for name, fields in REPORT.items())
     return rf"""
 vg={quote(query.vg)} name={quote(query.pool)}
@@ -122,14 +125,14 @@ vg=$VG
 export LVM_SUPPRESS_FD_WARNINGS=1
 echo "group $vg"
 echo "seed $(cat /proc/sys/kernel/random/uuid)"
-echo "system $(lvm systemid 2>/dev/null | sed 's/^ *system ID: *//')"
+echo "system $(lvm systemid 2>/dev/null | sed 's/^.*system ID: *//')"
 [ -z "$suspended" ] || {{ echo "suspended$suspended"; exit 0; }}
 config=$(lvm lvmconfig --typeconfig full {" ".join(SETTINGS)} 2>/dev/null)
 echo "$config" | sed 's/^/set /'
 dir=$(echo "$config" | sed -n 's/^profile_dir="\(.*\)"$/\1/p')
 if [ -f "$dir/$name.profile" ]; then echo profile; sed 's/^/|/' "$dir/$name.profile"; fi
 disks=$(lsblk -a -n -r -o MAJ:MIN,KNAME,SERIAL,WWN)
-asked lvm pvs --foreign --nohints --noheadings -o pv_name,pv_major,pv_minor
+asked lvm pvs --foreign --nohints --noheadings -o pv_name,pv_major,pv_minor --config "$plain"
 while read -r name major minor; do
   if [ ! -b "$name" ] || [ ! -r "/sys/dev/block/$major:$minor/size" ]; then continue; fi
   sys=/sys/dev/block/$major:$minor real=$name serial='' sector=512
@@ -149,7 +152,7 @@ $reply
 PVS
 all() {{
   {{
-    timeout -s KILL {prelude.LVM_WAIT} lvm fullreport {how} {reports} ||
+    timeout -s KILL {prelude.LVM_WAIT} lvm fullreport {how} {reports} --config "$plain" ||
       [ $? -ne 137 ] || printf '\nbusy yes\n'
   }} 2>&1 >&3 | sed 's/^ */said /'
 }}
@@ -183,7 +186,9 @@ def parse(text: str) -> Lvm | None:
             report.append(line)
         else:
             plain.append(line)
-    settings = dict(line.removeprefix("set ").split("=", 1) for line in plain if line.startswith("set "))
+    settings = dict(
+        line.removeprefix("set ").split("=", 1) for line in plain if line.startswith("set ") and "=" in line
+    )
     disks = [[*line.split()[1:], "", ""] for line in plain if line.startswith("hidden ")]
     found = lines("\n".join(plain))
     busy = "busy" in found
@@ -205,6 +210,7 @@ def parse(text: str) -> Lvm | None:
         said=tuple(said),
         names=volume_group.names(parts),
         suspended=tuple(name for line in plain if line.startswith("suspended ") for name in line.split()[1:]),
+        failed="" if report or busy or "suspended" in found else "; ".join(said) or "it printed no report",
         busy=busy,
         hidden={
             name: Hidden(uuid, group, group_uuid) for name, uuid, group_uuid, group, *_ in disks if name not in physical

@@ -130,13 +130,15 @@ asked. It is empty if udev does not run; then nothing waits for it."""
 
 LVM = """
 {find_suspended}find_suspended
+plain='{plain}'
 asked() {{
   reply=$(timeout -s KILL {lvm_wait} "$@" 2>/dev/null)
   [ $? -ne 137 ] || {{ echo "busy yes"; exit 0; }}
 }}
 """
 """Set `suspended` to the suspended devices, for which LVM would hang. `asked COMMAND...` sets `reply` to what
-LVM says; if that takes too long, it ends the fragment. LVM blocks all other signals while it waits for a lock."""
+LVM says; if that takes too long, it ends the fragment. LVM blocks all other signals while it waits for a lock. `plain`
+is configuration with which reports have the format that is parsed here, whatever lvm.conf says."""
 
 USES = (
     (UNITS, {"containerd", "pool", "smoke", "units"}),
@@ -170,4 +172,5 @@ def text(query: Query, names: Sequence[str]) -> str:
         udev_limit=units.UDEV,
         find_suspended=render("pool/suspended.sh.j2"),
         lvm_wait=LVM_WAIT,
+        plain=render("pool/plain.j2"),
     )

@@ -27,18 +27,18 @@ VOLUME = r"""
 [ -z "${VOLUME-}" ] || volume=$VOLUME
 [ -n "$volume" ] && command -v lvs >/dev/null || exit 0
 [ -z "$suspended" ] || { echo "suspended$suspended"; exit 0; }
-asked vgs --noheadings --nosuffix --units b -o vg_free,vg_extent_size "${volume%/*}"
+asked vgs --noheadings --nosuffix --units b -o vg_free,vg_extent_size "${volume%/*}" --config "$plain"
 group=$reply
 echo "group $group"
 if [ -z "$group" ]; then
   all='@ALL_DEVICES@'
-  asked pvs --noheadings -o pv_name -S "vg_name=${volume%/*}" --config "$all"
+  asked pvs --noheadings -o pv_name -S "vg_name=${volume%/*}" --config "$all $plain"
   # shellcheck disable=SC2086 # their words
   echo hidden $reply
   set -- devices/use_devicesfile devices/devicesfile devices/filter devices/global_filter
   echo "hides $(lvmconfig --typeconfig full "$@" 2>/dev/null | tr -d ' \t' | tr '\n' ' ')"
 fi
-asked lvs --noheadings --nosuffix --units b -o lv_size,lv_uuid,lv_attr,lv_tags "$volume"
+asked lvs --noheadings --nosuffix --units b -o lv_size,lv_uuid,lv_attr,lv_tags "$volume" --config "$plain"
 found=$reply
 echo "volume $found"
 # What LVM says against creating it: the group is exported, misses disks, or has a name that is not unique.
@@ -51,7 +51,7 @@ if [ -n "$group" ] && [ -z "$found" ]; then
 fi
 id=$(echo "${VOLUME_UUID-}" | tr -d -)
 if [ -z "$found" ] && [ -n "$id" ]; then
-  asked lvs --noheadings -o vg_name,lv_name -S "lv_uuid=$VOLUME_UUID"
+  asked lvs --noheadings -o vg_name,lv_name -S "lv_uuid=$VOLUME_UUID" --config "$plain"
   # shellcheck disable=SC2086 # its words
   echo renamed $reply
   # If a disk vanished, LVM no longer knows the volume, but the kernel still has its device.

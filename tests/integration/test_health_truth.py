@@ -87,10 +87,33 @@ def test_a_suspended_device_of_others(machine: Machine) -> None:
 
 def test_a_command_of_lvm_that_holds_a_lock(machine: Machine) -> None:
     machine.ssh("systemd-run -q --unit=holder flock /run/lock/lvm/V_containerd-two sleep 600")
-    said, hint = told(machine, "pool.check", "--instance", "two", code=2)
+    with lvm_says(machine, "global { wait_for_locks = 0 }"):  # it said at once that there is no such group
+        said, hint = told(machine, "pool.check", "--instance", "two", code=2)
     assert "LVM did not answer within 60 s" in said and "lslocks" in hint
     assert "/run/lock/lvm/V_containerd-two" in machine.ssh("lslocks | grep /lvm/")
     machine.ssh("systemctl stop holder")
+    well(machine)
+
+
+FORMATS = """report { output_format = "json" compact_output = 1 prefixes = 1 list_item_separator = ";" }
+log { command_names = 1 prefix = "-- " }"""
+
+
+def test_reports_in_another_format(machine: Machine) -> None:
+    """The pool was said to be gone, or its transaction id wrong, and its unit did not start."""
+    with lvm_says(machine, FORMATS):
+        well(machine)
+        machine.fab("pool.check", "--instance", "two")
+        machine.ssh(f"{STOP}; systemctl start devmapper-pool@{TWO} containerd-two")
+        machine.fab("pool.check", "--instance", "two")
+    well(machine)
+
+
+def test_a_configuration_of_lvm_that_cannot_be_read(machine: Machine) -> None:
+    with lvm_says(machine, "activation { volume_list = [ }"):
+        said, hint = told(machine, "doctor", "--instance", "two")
+        assert "LVM does not report: Parse error" in said and "lvmlocal.conf" in hint
+        assert "LVM does not report" in machine.fab("pool.reset", "--instance", "two", "--yes", code=2)
     well(machine)
 
 

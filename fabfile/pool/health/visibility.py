@@ -65,6 +65,11 @@ def unasked(lvm: Lvm | BackingVolume | None) -> tuple[str, str] | None:
     if lvm and lvm.suspended:
         found = f"LVM cannot be queried while {' '.join(lvm.suspended)} is suspended: it would hang"
         return found, words("dmsetup", "resume", *lvm.suspended)
+    if isinstance(lvm, Lvm) and lvm.failed:
+        return (
+            f"LVM does not report: {lvm.failed}",
+            "fix that, in /etc/lvm/lvm.conf or lvmlocal.conf; then run it again",
+        )
     if lvm and lvm.busy:
         why = "another of its commands holds a lock, or a disk does not respond"
         way = "see which of its commands run: lslocks | grep /lvm/; then run it again"

@@ -102,6 +102,11 @@ CASES = {
         "LVM cannot be queried while a b is suspended",
         "dmsetup resume a b",
     ),
+    "no report": (
+        lvm(made(), groups=(), failed="Parse error at byte 9; Failed to load config file /etc/lvm/lvm.conf"),
+        "LVM does not report: Parse error at byte 9; Failed to load config file /etc/lvm/lvm.conf",
+        "fix that, in /etc/lvm/lvm.conf",
+    ),
     "busy": (
         lvm(made(), groups=(), busy=True), "LVM did not answer within 60 s: another of its", "lslocks | grep /lvm/"
     ),
