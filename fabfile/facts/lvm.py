@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -25,6 +26,7 @@ SETTINGS = (
     "devices/global_filter",
     "devices/use_devicesfile",
     "global/thin_check_executable",
+    "local/extra_system_ids",
 )
 """The settings of lvm.conf that plans depend on."""
 
@@ -87,9 +89,23 @@ class Lvm(msgspec.Struct, frozen=True):
         """The volume group of the queried name."""
         return self.groups[0] if self.groups else None
 
+    def foreign(self, group: VolumeGroup) -> bool:
+        """Whether a volume group belongs to another host, so that LVM does not use it here."""
+        ours = {self.system, *strings(self.settings.get("extra_system_ids", ""))}
+        return bool(group.system) and group.system not in ours
+
     def by_uuid(self, uuid: str) -> VolumeGroup | None:
         """Return the volume group with this UUID, whatever its name; None if there is none."""
         return next((group for group in (*self.every, *self.groups) if uuid and group.uuid == uuid), None)
+
+
+def strings(value: str) -> list[str]:
+    """Parse a list of lvm.conf, `["a","b"]`, or a single string."""
+    try:
+        values = json.loads(value)
+    except ValueError:
+        return [value]
+    return [str(one) for one in values] if isinstance(values, list) else [str(values)]
 
 
 HIDDEN = f"""case $report in

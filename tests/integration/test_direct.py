@@ -26,12 +26,22 @@ def machine(request: pytest.FixtureRequest, suite: str, golden: Golden) -> Itera
 
 def report(machine: Machine) -> list[str]:
     """LVM's report on the pool."""
-    fields = "seg_monitor,lv_profile,lv_when_full,chunk_size,zero,lv_dm_path,thin_count"
+    fields = "seg_monitor,lv_profile,lv_when_full,chunk_size,zero,discards,vg_extent_size,lv_dm_path,thin_count"
     line = machine.ssh(f"lvs --noheadings --separator , --units k -o {fields} containerd/thinpool")
     return line.strip().split(",")
 
 
-GOOD = ["monitored", "containerd-thinpool", "queue", "512.00k", "", "/dev/mapper/containerd-thinpool", "0"]
+GOOD = [
+    "monitored",
+    "containerd-thinpool",
+    "queue",
+    "512.00k",
+    "",
+    "passdown",
+    "4096.00k",
+    "/dev/mapper/containerd-thinpool",
+    "0",
+]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +76,10 @@ def test_deploy_creates_a_direct_pool_and_runs_containers_on_it(machine: Machine
     conf = "/etc/lvm/lvmlocal.conf"
     machine.ssh(f"cp {conf} /root; echo 'activation {{ udev_sync = 0 }}' >>{conf}")
     assert "does not find the volumes that it makes" in machine.fab("pool.direct", *POOL, code=2)
-    machine.ssh(f"cp /root/lvmlocal.conf {conf}; echo 'activation {{ udev_sync = 0 udev_rules = 0 }}' >>{conf}")
+    # Defaults for what is made, of which each one made another pool than was asked for.
+    other = "activation { udev_sync = 0 udev_rules = 0 error_when_full = 1 }"
+    other += ' allocation { physical_extent_size = 1024 thin_pool_discards = "ignore" }'
+    machine.ssh(f"cp /root/lvmlocal.conf {conf}; echo '{other}' >>{conf}")
     said = machine.fab("deploy", "--variant", "direct", *POOL)
     assert f'set variant = "direct", devices = ["{DEVICE}"] in its pool' in said
     assert re.search(r"snapshotter\.v1\s+devmapper\s+\S+\s+ok", machine.ssh("ctr plugins ls"))

@@ -167,6 +167,53 @@ def test_a_volume_list_without_the_pool(machine: Machine) -> None:
     well(machine)
 
 
+OLD = 'global/system_id_source="lvmlocal" local/system_id="old"'
+
+FORBIDDEN = """activation { volume_list = [ "containerd-two/thinpool" ] }
+global { thin_check_executable = "" thin_repair_executable = "" }"""
+
+
+def test_maintenance_whatever_lvm_conf_forbids_lvm(machine: Machine) -> None:
+    """Sound metadata was called damaged, as LVM does not activate it by itself."""
+    two = ("--instance", "two")
+    with lvm_says(machine, FORBIDDEN):
+        machine.fab("pool.backup", *two)
+        for task in (["pool.trim", "--offline"], ["pool.restore", "--yes"]):
+            machine.fab(*task, *two)
+        machine.ssh(STOP)
+        assert "sound (all of its metadata: the pool is down)" in machine.fab("pool.check", *two)
+        meta = "containerd-two/thinpool_tmeta"
+        machine.ssh(f"""lvchange -q -ay -y --config 'activation/volume_list=["containerd-two"]' {meta}
+            n=$(dmsetup info -c --noheadings -o name /dev/{meta}); dmsetup table $n | dmsetup reload $n
+            dmsetup resume $n; dd if=/dev/urandom of=/dev/{meta} bs=4096 seek=1 count=1 conv=fsync,notrunc status=none
+            lvchange -an {meta}""")
+        assert "is damaged" in machine.fab("pool.check", *two, code=1)
+        machine.fab("pool.repair", *two)
+    machine.fab("pool.kept", *two, "--keep", "0")
+    well(machine)
+
+
+@pytest.mark.parametrize(
+    ("make", "says", "way"),
+    [
+        ("vgexport -q containerd-two", "the volume group containerd-two is exported", "vgimport"),
+        (
+            f"vgchange -q -y --config {shlex.quote(OLD)} --systemid old containerd-two",
+            "the volume group containerd-two belongs to the host 'old', and this host has no system ID",
+            "extra_system_ids",
+        ),
+    ],
+    ids=["exported", "foreign"],
+)
+def test_a_group_that_lvm_leaves_alone(machine: Machine, make: str, says: str, way: str) -> None:
+    machine.ssh(f"{STOP}; {make}")
+    said, hint = told(machine, "doctor", "--instance", "two")
+    assert says in said and way in hint
+    assert says in machine.fab("pool.check", "--instance", "two", code=2)
+    machine.ssh(f"{hint.rpartition('on the host: ')[2]}; systemctl start devmapper-pool@{TWO} containerd-two")
+    well(machine)
+
+
 def test_a_copy_of_the_disk(machine: Machine) -> None:
     """G3: doctor was content, and deploy offered the pool its own disk."""
     one, copy = machine.disk(1), machine.disk(2)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable
 
 from fabfile import hints, sizes
 from fabfile.facts import Facts
-from fabfile.facts.lvm import Lvm
+from fabfile.facts.lvm import Lvm, strings
 from fabfile.facts.record import LvmRecord
 from fabfile.facts.volume_group import LogicalVolume
 from fabfile.pool import limits
@@ -28,7 +28,41 @@ def findings(have: Facts, recorded: LvmRecord, volume: LogicalVolume) -> list[Fi
     assert have.lvm is not None
     if recorded.lv_uuid and volume.uuid != recorded.lv_uuid:
         return [_other(have.lvm, recorded, volume)]
-    return [*_settings(have.lvm, recorded, volume), *_sizes(have, recorded, volume)]
+    return [
+        *_group(have.lvm, recorded),
+        *_settings(have.lvm, recorded, volume),
+        *_sizes(have, recorded, volume),
+    ]
+
+
+def _group(lvm: Lvm, recorded: LvmRecord) -> list[Finding]:
+    """Whether the volume group is one that LVM uses on this host."""
+    group = lvm.group
+    assert group is not None
+    if lvm.foreign(group):
+        own = f"the system ID {lvm.system!r}" if lvm.system else "no system ID"
+        found = f"the volume group {group.name} belongs to the host {group.system!r}, and this host has {own}"
+        allowed = f'local/extra_system_ids=["{group.system}"]'
+        take = words("vgchange", "-y", "--config", allowed, "--systemid", lvm.system, group.name)
+        way = f"if no other host has its disks: {hints.on_host(take)}"
+        return [Finding("pool in LVM", "fail", f"{found}: LVM does not activate {recorded.path}", way)]
+    if group.attr[2:3] == "x":
+        found = f"the volume group {group.name} is exported: LVM does not activate {recorded.path}"
+        return [Finding("pool in LVM", "fail", found, hints.on_host(words("vgimport", group.name)))]
+    return []
+
+
+def listed(lvm: Lvm, key: str, recorded: LvmRecord, tags: Iterable[str]) -> bool:
+    """Whether a list of volumes in lvm.conf has the pool.
+
+    Args:
+        lvm: LVM's view of the host, with the list among its settings.
+        key: the list, such as `volume_list`.
+        recorded: the pool.
+        tags: tags of its volume and of its group.
+    """
+    names = set(strings(lvm.settings[key]))
+    return bool({recorded.vg, recorded.path, "@*", *(f"@{tag}" for tag in tags)} & names)
 
 
 def _other(lvm: Lvm, recorded: LvmRecord, volume: LogicalVolume) -> Finding:
@@ -46,18 +80,13 @@ def _other(lvm: Lvm, recorded: LvmRecord, volume: LogicalVolume) -> Finding:
 def _settings(lvm: Lvm, recorded: LvmRecord, volume: LogicalVolume) -> list[Finding]:
     """Settings of lvm.conf that keep LVM from activating the pool, or make it read-only."""
     assert lvm.group is not None
-    group, path = recorded.vg, recorded.path
-
-    def listed(key: str) -> bool:
-        names = _strings(lvm.settings[key])
-        tags = {f"@{tag}" for tag in (*lvm.group.tags, *volume.tags)} if lvm.group else set()
-        return bool({group, path, "@*"} & set(names) or tags & set(names))
+    path, tags = recorded.path, (*lvm.group.tags, *volume.tags)
 
     found = []
-    if "volume_list" in lvm.settings and not listed("volume_list"):
+    if "volume_list" in lvm.settings and not listed(lvm, "volume_list", recorded, tags):
         what = f"lvm.conf says volume_list = {lvm.settings['volume_list']}: LVM does not activate {path}"
         found.append(Finding("pool in LVM", "fail", what, f'add "{path}" to volume_list in /etc/lvm/lvm.conf'))
-    if "read_only_volume_list" in lvm.settings and listed("read_only_volume_list"):
+    if "read_only_volume_list" in lvm.settings and listed(lvm, "read_only_volume_list", recorded, tags):
         what = (
             f"lvm.conf says read_only_volume_list = {lvm.settings['read_only_volume_list']}: {path} would be read-only"
         )
@@ -101,12 +130,3 @@ def _sizes(have: Facts, recorded: LvmRecord, volume: LogicalVolume) -> list[Find
     meta = status.total_meta * limits.META_BLOCK
     why = older(recorded, volume, table.sectors * sizes.SECTOR, meta)
     return [Finding("pool in LVM", "fail", *why)] if why else []
-
-
-def _strings(value: str) -> list[str]:
-    """Parse a list of lvm.conf, `["a","b"]`, or a single string."""
-    try:
-        values = json.loads(value)
-    except ValueError:
-        return [value]
-    return [str(one) for one in values] if isinstance(values, list) else [str(values)]

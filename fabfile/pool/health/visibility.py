@@ -109,6 +109,11 @@ def _unseen(have: Facts, name: str, recorded: LvmRecord) -> Finding:
     now, then = lvm.names.get(of_volume, ""), recorded.path
     if now or of_group in lvm.names:
         now_group, _, now_volume = (now or lvm.names[of_group]).partition("/")
+        if now and of_group and lvm.names.get(of_group) != now_group:
+            # A group of others by now: renaming it would rename whatever else is in it.
+            split = hints.on_host(words("vgsplit", "-n", now_volume, now_group, group))
+            found = f"{then} was moved to another volume group: it is {now} now"
+            return Finding("pool in LVM", "fail", found, f"split its disks off again: {split}")
         back = renames(now_group, now_volume or volume, group, volume)
         if back:
             return Finding("pool in LVM", "fail", f"{then} is now called {now or now_group}", " && ".join(back))

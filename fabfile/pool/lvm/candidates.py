@@ -8,6 +8,7 @@ import msgspec
 
 from fabfile import sizes
 from fabfile.console import say
+from fabfile.errors import Refused
 from fabfile.facts import Facts, gather
 from fabfile.facts.disks import Disk
 from fabfile.facts.query import Query
@@ -69,6 +70,10 @@ def _group(have: Facts, group: VolumeGroup) -> Offer:
     assert have.lvm
     against = group_module.against(have.lvm, group)
     twins = sum(other.name == group.name for other in have.lvm.every)
+    try:
+        group_module.check_name(group.name, "pool.vg")
+    except Refused as no:
+        against.insert(0, f"{no.what}: {no.details}")
     if twins > 1:
         against.insert(0, f"{twins} volume groups are named {group.name}")
     free = (group.free - group.closed_free) * group.extent

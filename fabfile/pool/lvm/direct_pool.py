@@ -75,7 +75,7 @@ def plan(have: Facts, want: spec.LvmSpec) -> list[Change]:
         ownership.refuse_stale(have, Daemon(want.instance), want.name)
     fresh = disk_claims.disks(have, want.devices, want.wipes, recorded, now)
     rehearsal.refuse_sectors(have, fresh, now)
-    rehearsal.refuse_volume_list(have, want.group, want.volume)
+    rehearsal.refuse_volume_list(have, spec.asked(want), now)
     pool = now.volumes.get(want.volume) if now else None
     mine = recorded.physicals if recorded else ()
     uuids = disk_claims.physicals(have, fresh, mine)
@@ -147,8 +147,10 @@ def _layout(want: spec.LvmSpec, now: VolumeGroup | None, fresh: list[Disk]) -> l
 
 
 def _create(want: spec.LvmSpec, place: layout.Layout) -> str:
+    """The command; it says all for which lvm.conf may have other defaults. lvcreate has no option for a full pool."""
     return words(
         "lvcreate", "-y", "--type", "thin-pool", "--zero", "n", "-c", f"{want.chunk // 1024}K",
+        "--discards", "passdown", "--config", f"activation/error_when_full={int(want.when_full == 'error')}",
         "--poolmetadatasize", f"{place.meta * place.extent // 1024}K", "-l", place.data,
         "-n", want.volume, want.group,
     )  # fmt: skip
@@ -180,7 +182,7 @@ def _adjusted(have: Facts, want: spec.LvmSpec, pool: LogicalVolume | None) -> li
         plan.append(File(why=why, path=path, content=text, before=now))
     if not pool or pool.profile != want.name:
         plan.append(Command("attach the profile", words("lvchange", "--metadataprofile", want.name, want.path)))
-    if (pool.when_full if pool else "queue") != want.when_full:
+    if pool and pool.when_full != want.when_full:
         flag = "y" if want.when_full == "error" else "n"
         plan.append(Command(f"when full: {want.when_full}", words("lvchange", "--errorwhenfull", flag, want.path)))
     return plan

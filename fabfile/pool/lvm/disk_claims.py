@@ -13,6 +13,7 @@ from fabfile.facts.volume_group import VolumeGroup
 from fabfile.host import lvm_name
 from fabfile.plan import Change, Command
 from fabfile.pool.lvm import identity as ours
+from fabfile.pool.lvm import layout
 from fabfile.pool.ownership import owner
 from fabfile.pool.safety import disk_checks, gate
 from fabfile.shell import words
@@ -44,10 +45,11 @@ def disks(
     if now:
         for disk in wanted:
             if not _within(disk, now):
+                name = f"name those that it is on: {' '.join(f'--device {device}' for device in now.devices)}"
                 raise Refused(
                     f"{disk.asked} is not in the existing volume group",
                     f"which is on {' '.join(now.devices)}" + ("" if disk.real else f"; {disk.asked} does not exist"),
-                    hint=f"to add it to the pool: {_grow(recorded, disk)}",
+                    hint=f"to add it to the pool: {_grow(recorded, disk)}" if disk.real else name,
                 )
         return []
     if not wanted:
@@ -183,9 +185,10 @@ def group(
         words("pvcreate", "-q", "--norestorefile", "--uuid", uuids[disk.real], disk.real)
         for disk in fresh if uuids[disk.real] not in {label.uuid for label in disk.physical}
     ]  # fmt: skip
-    make.append(words(command, "-q", name, *(disk.real for disk in fresh)))
-    size = ", ".join(f"{disk.asked} ({disk.serial or 'no serial number'})" for disk in fresh)
-    why = f"volume group {name} on {size}" if command == "vgcreate" else f"add {size} to the volume group {name}"
+    size = ("-s", f"{layout.EXTENT // 1024}K") if command == "vgcreate" else ()  # lvm.conf may have another default
+    make.append(words(command, "-q", *size, name, *(disk.real for disk in fresh)))
+    named = ", ".join(f"{disk.asked} ({disk.serial or 'no serial number'})" for disk in fresh)
+    why = f"volume group {name} on {named}" if command == "vgcreate" else f"add {named} to the volume group {name}"
     return Command(why, "\n".join([*checks, *make, ours.note_group(conf, name)]), gate.functions())
 
 

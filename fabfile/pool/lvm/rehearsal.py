@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.disks import Disk
+from fabfile.facts.record import LvmRecord
 from fabfile.facts.volume_group import VolumeGroup
 from fabfile.plan import Command
+from fabfile.pool.health import activation
 
 
 def refuse_sectors(have: Facts, fresh: Sequence[Disk], now: VolumeGroup | None) -> None:
@@ -31,17 +32,22 @@ def refuse_sectors(have: Facts, fresh: Sequence[Disk], now: VolumeGroup | None) 
         )
 
 
-def refuse_volume_list(have: Facts, group: str, volume: str) -> None:
-    """Refuse a pool that lvm.conf does not let LVM activate: LVM would create it and leave it inactive."""
+def refuse_volume_list(have: Facts, pool: LvmRecord, now: VolumeGroup | None) -> None:
+    """Refuse a pool that lvm.conf does not let LVM activate: LVM would create it and leave it inactive.
+
+    Args:
+        have: facts of the machine.
+        pool: the pool, as requested.
+        now: its volume group, if it exists.
+    """
     said = have.lvm.settings.get("volume_list", "") if have.lvm else ""
-    if not said:
-        return
-    entries = json.loads(said) if said.startswith("[") else [said]
-    if not {group, f"{group}/{volume}"} & set(entries):
+    volume = now.volumes.get(pool.lv) if now else None
+    tags = (*(now.tags if now else ()), *(volume.tags if volume else ()))
+    if have.lvm and said and not activation.listed(have.lvm, "volume_list", pool, tags):
         raise Refused(
-            f"LVM may not activate {group}/{volume} on the host",
+            f"LVM may not activate {pool.path} on the host",
             f"lvm.conf says activation/volume_list = {said}",
-            hint=f'add "{group}" to volume_list in /etc/lvm/lvm.conf',
+            hint=f'add "{pool.vg}" to volume_list in /etc/lvm/lvm.conf',
         )
 
 

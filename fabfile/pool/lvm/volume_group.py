@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from fabfile import hints
 from fabfile.errors import Refused
 from fabfile.facts import Facts
 from fabfile.facts.lvm import Lvm
 from fabfile.facts.record import LvmRecord
 from fabfile.facts.under import BackingVolume
 from fabfile.facts.volume_group import VolumeGroup
+from fabfile.host import lvm_name
 from fabfile.plan import Change
-from fabfile.pool import limits
+from fabfile.pool import limits, units
 from fabfile.pool.health import visibility
+from fabfile.shell import words
 
 PROFILES = "/etc/lvm/profile"
 """Where LVM looks for profiles, unless lvm.conf says otherwise."""
@@ -21,10 +24,10 @@ PROFILES = "/etc/lvm/profile"
 PROGRAMS = ("dmsetup", "lvm", "dmeventd", "thin_check", "mkfs.ext4")
 
 RESERVED = re.compile(
-    r"(snapshot|pvmove).*|.*_(cdata|cmeta|corig|cpool|cvol|iorig|mimage|mlog|pmspare|rimage|rmeta|tdata|tmeta|vdata"
-    r"|vorigin|wcorig)(_.*)?"
+    r"(snapshot|pvmove).*|.*_(cdata|cmeta|corig|cpool|cvol|imeta|iorig|mimage|mlog|pmspare|rimage|rmeta|tdata|tmeta"
+    r"|vdata|vorigin|wcorig).*"
 )
-"""Names that LVM reserves; see lvm(8)."""
+"""Names that LVM reserves; see lvm(8). It reserves the words behind `_` anywhere in a name."""
 
 
 def profile(name: str) -> str:
@@ -36,7 +39,7 @@ def check_name(name: str, key: str) -> None:
     """Refuse a name that is not valid for a volume group; `key` names it in the error."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,54}", name):
         raise Refused(
-            f"{key}: {name!r} is not a name that LVM allows",
+            f"{key}: {name!r} is not a name that a pool can have",
             "letters, digits and _ . -, starting with a letter or digit, at most 55",
         )
 
@@ -97,10 +100,15 @@ def usable(have: Facts, name: str, recorded: LvmRecord | None = None) -> VolumeG
     if group is None:
         return None
     if recorded and recorded.vg_uuid and recorded.vg_uuid != group.uuid:
+        way = "bring its own disks back; vgrename by UUID tells groups of one name apart"
+        if group.of_uuid(recorded.lv_uuid):  # as after vgsplit, or in a copy of its disks
+            conf = units.conf(lvm_name(recorded.vg, recorded.lv))
+            record = hints.on_host(words("sed", "-i", f"s/^VG_UUID=.*/VG_UUID={group.uuid}/", conf))
+            way = f"it has the pool's volume; if its disks are the pool's own, and no copy of them, record it: {record}"
         raise Refused(
             f"the volume group {name} is not the one that was recorded",
             f"recorded {recorded.vg_uuid}, found {group.uuid} on {' '.join(group.devices)}",
-            hint="bring its own disks back; vgrename by UUID tells groups of one name apart",
+            hint=way,
         )
     wrong = against(have.lvm, group, recorded)
     if wrong:
@@ -124,7 +132,7 @@ def against(lvm: Lvm, group: VolumeGroup, recorded: LvmRecord | None = None) -> 
         wrong.append(f"{group.missing} of its disks are missing{', and with them part of the pool' if pool else ''}")
     if group.lock_type not in ("", "none"):
         wrong.append(f"it is shared between hosts ({group.lock_type})")
-    if group.system and group.system != lvm.system:
+    if lvm.foreign(group):
         wrong.append(f"it belongs to the host {group.system!r}")
     if not group.attr.startswith("w"):
         wrong.append("it is read-only")

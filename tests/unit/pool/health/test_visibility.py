@@ -87,6 +87,17 @@ CASES = {
         "is now called new/thinpool",
         "vgrename new containerd",
     ),
+    "merged": (
+        lvm(made(), groups=(), names={"R" * 32: "root", VOLUME: "root/thinpool"}),
+        "containerd/thinpool was moved to another volume group: it is root/thinpool now",
+        "vgsplit -n thinpool root containerd",
+    ),
+    "another host's": (
+        with_group(made(), system="old"),
+        "belongs to the host 'old', and this host has no system ID: LVM does not activate containerd/thinpool",
+        """vgchange -y --config 'local/extra_system_ids=["old"]' --systemid '' containerd""",
+    ),
+    "exported": (with_group(made(), attr="wzx-n-"), "the volume group containerd is exported", "vgimport containerd"),
     "both": (
         lvm(made(), groups=(), names={GROUP: "new", VOLUME: "new/other"}),
         "is now called new/other",

@@ -53,6 +53,11 @@ def test_a_group_is_offered_by_what_is_free_in_it(change: dict[str, object], say
     assert (offer.kind, offer.name) == ("group", "data")
 
 
+def test_a_group_whose_name_is_refused_is_not_offered() -> None:
+    (offer,) = offers(having(lvm=Lvm(SETTINGS, every=(msgspec.structs.replace(GROUP, name="my+vg"),))))
+    assert offer.against[0].startswith("pool.vg: 'my+vg' is not a name")
+
+
 def test_groups_of_one_name_are_refused_as_their_use_is() -> None:
     twin = msgspec.structs.replace(GROUP, uuid="other", devices=("/dev/vdd",))
     found = offers(having(lvm=Lvm(SETTINGS, every=(GROUP, twin))))

@@ -55,13 +55,29 @@ def test_an_empty_machine_gets_everything_in_order() -> None:
     uuid = keyvalue.settings(written(changes)[conf].content)["PV_UUIDS"]
     assert scripts[1].splitlines()[-3:] == [
         f"pvcreate -q --norestorefile --uuid {uuid} /dev/vdb",
-        "vgcreate -q containerd /dev/vdb",
+        "vgcreate -q -s 4096K containerd /dev/vdb",
         f'record {conf} VG_UUID "$(ask vgs --noheadings -o vg_uuid containerd)"',
     ]
     assert scripts[2].splitlines() == [
-        "lvcreate -y --type thin-pool --zero n -c 512K --poolmetadatasize 212992K -l 4095 -n thinpool containerd",
+        "lvcreate -y --type thin-pool --zero n -c 512K --discards passdown --config activation/error_when_full=0"
+        " --poolmetadatasize 212992K -l 4095 -n thinpool containerd",
         f'record {conf} LV_UUID "$(ask lvs --noheadings -o lv_uuid containerd/thinpool)"',
     ]
+
+
+def test_a_pool_is_created_with_what_happens_when_it_is_full() -> None:
+    """lvm.conf has a default for it, too, so a change afterwards may or may not be necessary."""
+    changes = plan(fresh(), asked(when_full="error"))
+    assert any("error_when_full=1" in change.script for change in changes if isinstance(change, Command))
+    assert not any(why.startswith("when full") for why in whys(changes))
+
+
+def test_a_disk_with_another_name_by_now_is_not_to_be_added() -> None:
+    have = made()
+    gone = disks.Disk("/dev/disk/by-id/gone")
+    said = refused(msgspec.structs.replace(have, disks=(gone,)), asked("/dev/disk/by-id/gone"))
+    assert "/dev/disk/by-id/gone does not exist" in said.details
+    assert said.hint == "name those that it is on: --device /dev/vdb"
 
 
 def test_each_write_to_a_disk_follows_an_inspection_of_it() -> None:

@@ -9,11 +9,13 @@ import pytest
 
 from fabfile.errors import Refused
 from fabfile.facts import Facts
+from fabfile.facts.lvm import PhysicalDevice
 from fabfile.host import Host
 from fabfile.plan import Change
 from fabfile.pool import units
 from fabfile.pool.limits import Growth
 from fabfile.pool.lvm import extend
+from fabfile.sizes import GIB
 from tests.unit.pool.groups import NAME, RW, asked, empty, made, plan, whys, with_group, with_volume, written
 
 
@@ -81,3 +83,13 @@ def test_a_pool_that_cannot_grow_now_is_refused(now: dict[str, Any], what: str) 
     have = made()
     with pytest.raises(Refused, match=what):
         grow(msgspec.structs.replace(have, pool=msgspec.structs.replace(have.pool, **now)), size="17G")
+
+
+def test_a_disk_that_was_enlarged_is_used_before_one_is_added() -> None:
+    have = made()
+    assert have.lvm
+    for size, hint in ((20 * GIB, "add a disk"), (30 * GIB, "pvresize /dev/vdb; then run it again")):
+        lvm = msgspec.structs.replace(have.lvm, devices={"/dev/vdb": PhysicalDevice(512, size)})
+        with pytest.raises(Refused, match="no room for that") as refused:
+            grow(msgspec.structs.replace(have, lvm=lvm), size="25G")
+        assert hint in refused.value.hint

@@ -38,6 +38,20 @@ def test_a_foreign_group_of_that_name_is_refused(change: dict[str, Any], says: s
     assert refused(with_group(made(), **change), asked()).what == says
 
 
+def test_a_group_that_was_split_off_again_is_recorded_by_the_operator() -> None:
+    said = refused(with_group(made(), uuid="new"), asked())
+    assert "sed -i 's/^VG_UUID=.*/VG_UUID=new/' /etc/devmapper-pool/containerd-thinpool.conf" in said.hint
+    other = with_group(with_volume(made(), uuid="theirs"), uuid="new")
+    assert "bring its own disks back" in refused(other, asked()).hint
+
+
+def test_a_group_of_another_name_of_this_host_is_its_own() -> None:
+    have = with_group(made(), system="web1")
+    assert have.lvm
+    settings = SETTINGS | {"extra_system_ids": '["web1"]'}
+    assert plan(msgspec.structs.replace(have, lvm=msgspec.structs.replace(have.lvm, settings=settings)), asked()) == []
+
+
 def test_a_foreign_volume_of_that_name_is_refused() -> None:
     said = refused(with_volume(made(), uuid="another"), asked())
     assert said.what == "containerd/thinpool is not the volume that was recorded"
@@ -59,6 +73,10 @@ def test_what_lvm_would_refuse_half_way_is_refused_first() -> None:
     assert refused(listed, asked()).what == "LVM may not activate containerd/thinpool on the host"
     for entry in ("containerd", "containerd/thinpool"):
         assert plan(fresh(lvm=Lvm(SETTINGS | {"volume_list": f'["{entry}"]'})), asked())
+    tagged = with_group(made(), tags=("tag",))
+    assert tagged.lvm
+    by_tag = msgspec.structs.replace(tagged.lvm, settings=SETTINGS | {"volume_list": '["root", "@tag"]'})
+    assert plan(msgspec.structs.replace(tagged, lvm=by_tag), asked()) == []
     bare = with_group(made(files={}, pool=pool_facts.Pool(), disks=()), volumes={}, free=5119, closed=("/dev/vdb",))
     closed = refused(with_group(bare, closed_free=5119), Pool(variant="direct"))
     assert "/dev/vdb, where LVM may allocate nothing" in closed.details
