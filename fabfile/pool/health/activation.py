@@ -42,8 +42,9 @@ def _group(lvm: Lvm, recorded: LvmRecord) -> list[Finding]:
     if lvm.foreign(group):
         own = f"the system ID {lvm.system!r}" if lvm.system else "no system ID"
         found = f"the volume group {group.name} belongs to the host {group.system!r}, and this host has {own}"
-        allowed = f'local/extra_system_ids=["{group.system}"]'
-        take = words("vgchange", "-y", "--config", allowed, "--systemid", lvm.system, group.name)
+        # As that host: without a system ID, LVM also ignores extra_system_ids.
+        other = f'global/system_id_source="lvmlocal" local/system_id="{group.system}"'
+        take = words("vgchange", "-y", "--config", other, "--systemid", lvm.system, group.name)
         way = f"if no other host has its disks: {hints.on_host(take)}"
         return [Finding("pool in LVM", "fail", f"{found}: LVM does not activate {recorded.path}", way)]
     if group.attr[2:3] == "x":

@@ -10,7 +10,7 @@ from fabfile.facts.pool import Pool, Status
 from fabfile.facts.record import LoopRecord, Record
 from fabfile.facts.units import Unit
 from fabfile.pool import limits, units
-from fabfile.pool.health import missing, rerun, visibility
+from fabfile.pool.health import activation, missing, rerun, visibility
 from fabfile.pool.health.finding import Finding, since
 from fabfile.pool.ownership import owner
 
@@ -62,6 +62,8 @@ def databases(have: Facts, name: str) -> list[Finding]:
         return [Finding("containerd's databases", "fail", found, _task(have, name, "pool.restore", "--yes"))]
     if not have.pool.status or have.pool.status.mode in ("Fail", "Error"):
         return []
+    if any(one.what == activation.OTHER for one in visibility.findings(have, name, have.instances.pools[name])):
+        return []  # what is there now is not the pool
     if have.containerd.active and have.containerd.loaded != have.config.digest:
         return []  # it may still use another pool, which is reported first
     if known.blocks and known.entries == 0:

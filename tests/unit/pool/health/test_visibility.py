@@ -9,6 +9,7 @@ import pytest
 
 from fabfile.errors import Refused
 from fabfile.facts import Facts
+from fabfile.facts.known import DatabaseCounts
 from fabfile.facts.lvm import Hidden
 from fabfile.facts.pool import Pool as Now
 from fabfile.facts.units import Unit, Units
@@ -95,7 +96,7 @@ CASES = {
     "another host's": (
         with_group(made(), system="old"),
         "belongs to the host 'old', and this host has no system ID: LVM does not activate containerd/thinpool",
-        """vgchange -y --config 'local/extra_system_ids=["old"]' --systemid '' containerd""",
+        """local/system_id="old"' --systemid '' containerd""",
     ),
     "exported": (with_group(made(), attr="wzx-n-"), "the volume group containerd is exported", "vgimport containerd"),
     "both": (
@@ -186,7 +187,8 @@ def test_the_cause_and_the_fix(case: str) -> None:
 )
 def test_another_volume_of_the_same_names_is_not_taken_for_the_pool(names: dict[str, str], hint: str) -> None:
     have = recorded(lvm(with_volume(made(), uuid="theirs"), names=names), LV_UUID="our-s")
-    (said,) = pool_findings(have, NAME)
+    known = DatabaseCounts(entries=1, snapshots=1, records=1, blocks=0)
+    (said,) = pool_findings(msgspec.structs.replace(have, known=known), NAME)
     assert "on /dev/vdb is another volume than the recorded one: its UUID is theirs, recorded our-s" in said.found
     assert hint in said.hint and typed.wrong(said.hint) == []
     for ids in (True, False):
