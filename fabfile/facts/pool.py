@@ -174,7 +174,8 @@ while [ ! -d "$dir/" ] && [ "$dir" != "${{dir%/*}}" ]; do dir=${{dir%/*}} missin
 [ "$missing" = 0 ] || echo "missing $missing"
 place=$(findmnt -n -r -b -o FSTYPE,AVAIL,TARGET,UUID -T "$dir/")
 echo "place ${{place##*"$nl"}}" # of mounts on each other, the last one is seen
-[ -w "$dir/" ] || echo "read_only yes" # root can write unless the file system is mounted read-only
+# Root can write unless the file system is mounted read-only; after an error, ext4 may only refuse to open its files.
+if [ -f "$dir/data" ]; then {{ true >>"$dir/data"; }} 2>/dev/null; else [ -w "$dir/" ]; fi || echo "read_only yes"
 unit 2 ActiveState; echo "active $value"; unit 3 ActiveState; echo "monitor $value"; way 3; way 2
 unit 2 NeedDaemonReload; stale=$value; unit 3 NeedDaemonReload
 case $stale$value in *yes*) echo "stale yes" ;; esac

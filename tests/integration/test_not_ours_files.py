@@ -255,6 +255,27 @@ def test_n13_truncated_metadata_is_restored_from_a_backup(machine: Machine) -> N
     assert "ok 1  changed 0" in machine.fab(*FILES)
 
 
+def test_a_file_system_that_takes_no_writes_is_named_and_nothing_stays_read_only(machine: Machine) -> None:
+    """The pool came up on read-only devices, seemed to be well until it wrote, and kept the file system busy."""
+    disk = machine.disk(3)
+    machine.ssh(f"""mount -o remount,errors=remount-ro {DIR}
+        echo test >/sys/fs/ext4/{disk.rpartition("/")[2]}/trigger_fs_error""")
+    refused = [FILES, ["pool.repair"], ["pool.grow", "--size", "1G"]]
+    tasks = [(["doctor"], 1), (["pool.status"], 0), *((task, 2) for task in refused)]
+    for task, code in tasks:
+        said = machine.fab(*task, code=code)
+        assert f"{DIR}/data cannot be written: the file system at {DIR} takes no writes" in said, task
+    machine.ssh(f"systemctl restart {UNIT}", code=1)
+    said = machine.fab("doctor", code=1)
+    assert f"devmapper-pool: {DIR}/meta cannot be written: its file system takes no writes" in said
+    machine.ssh(f"""losetup --read-only --find {DIR}/data # as others may, to look at it
+        umount {DIR} && exit 1; losetup -D; umount {DIR}; e2fsck -fy {disk} || [ $? = 1 ]; mount {DIR}
+        losetup --read-only --find {DIR}/data; systemctl restart {UNIT}""")
+    assert content(machine, 2) == "other content"
+    machine.ssh(thin(4, "written"))
+    assert content(machine, 4) == "written"
+
+
 def test_n9_a_machine_boots_without_the_volume_and_status_tells_where_it_is(machine: Machine) -> None:
     disk = machine.disk(3)
     machine.fab("pool.reset", "--yes")

@@ -10,7 +10,7 @@ from fabfile.facts.pool import Pool, Status
 from fabfile.facts.record import LoopRecord, Record
 from fabfile.facts.units import Unit
 from fabfile.pool import limits, units
-from fabfile.pool.health import activation, missing, rerun, visibility
+from fabfile.pool.health import activation, missing, rerun, visibility, writable
 from fabfile.pool.health.finding import Finding, since
 from fabfile.pool.ownership import owner
 
@@ -49,7 +49,7 @@ def blocking(have: Facts, name: str) -> list[Finding]:
         resume = shlex.join(["dmsetup", "resume", name])
         return [Finding("pool", "fail", "it is suspended: all I/O waits until it is resumed", resume)]
     lvm = visibility.findings(have, name, have.instances.pools.get(name))
-    return [*_lost(have, name), *_mode(have, pool, pool.status, name), *lvm]
+    return [*_lost(have, name), *writable.findings(have, name), *_mode(have, pool, pool.status, name), *lvm]
 
 
 def databases(have: Facts, name: str) -> list[Finding]:
@@ -124,7 +124,8 @@ def down(have: Facts, name: str) -> list[Finding]:
     if _half_removed(have, name, recorded):
         finish = f"to finish that: {rerun.reset(name, recorded.instance)}"
         return [Finding("pool", "fail", "its files and its unit are gone: its removal was interrupted", finish)]
-    causes = [*_lost(have, name), *visibility.findings(have, name, recorded), *_gone(have, name)]
+    causes = [*_lost(have, name), *writable.findings(have, name)]
+    causes += [*visibility.findings(have, name, recorded), *_gone(have, name)]
     why = _state(unit) or "its unit does not run"
     if unit.load == "masked":
         return [Finding("pool", "fail", f"it is down: {why}", _unmask(units.unit(name))), *causes]
@@ -262,7 +263,8 @@ def _mode(have: Facts, pool: Pool, status: Status, name: str) -> list[Finding]:
     again = f"check it: {hints.on_host(f'systemctl stop {unit}; {restart} && systemctl start {unit}')}"
     if status.needs_check:
         found = "writing its metadata failed: read-only until it has been checked"
-        hint = f"make room under the pool; {again}; where that fails: {_task(have, name, 'pool.repair')}"
+        first = "have its files writable" if writable.findings(have, name) else "make room under the pool"
+        hint = f"{first}; {again}; where that fails: {_task(have, name, 'pool.repair')}"
         return [Finding("pool", "fail", found, hint)]
     if full := metadata_full(have, name):
         return [full]

@@ -10,7 +10,7 @@ from fabfile.facts.query import POOL, about
 from fabfile.host import Host
 from fabfile.plan import Change, Command, Step
 from fabfile.pool import limits, units
-from fabfile.pool.health import missing
+from fabfile.pool.health import missing, writable
 from fabfile.pool.limits import Growth
 from fabfile.pool.loop import files
 from fabfile.pool.loop.filesystem import overcommitted
@@ -59,6 +59,7 @@ def plan(have: Facts, name: str, data: int, meta: int) -> list[Change]:
         make = hints.command("pool.loop", "", name)
         raise Refused(f"no pool {name} made by this tool", f"no {units.conf(name)}", hint=f"make one: {make}")
     missing.refuse(have, name)
+    writable.refuse(have, name)
     limits.refuse_growth(have.pool, owner(recorded), name, units.unit(name))
     if not have.pool.data or not have.pool.meta:
         raise Refused(f"the files of the pool {name} are gone", f"{recorded.data}, {recorded.meta}")

@@ -19,7 +19,7 @@ from fabfile.instance import Daemon
 from fabfile.output.outcome import Outcome
 from fabfile.plan import Change, Command, Step
 from fabfile.pool import limits, ownership, units
-from fabfile.pool.health import missing, rerun, stated, usable
+from fabfile.pool.health import missing, rerun, stated, usable, writable
 from fabfile.pool.limits import refuse_machine
 from fabfile.pool.loop import files, fstab, identity, spec
 from fabfile.pool.loop.filesystem import overcommitted, refuse_missing, refuse_unfit
@@ -81,6 +81,7 @@ def plan(have: Facts, want: LoopSpec, under: VolumeSpec | None) -> list[Change]:
     ownership.refuse_move(have, Daemon(want.instance), want.name, want.dir)
     recorded = _refuse_other(have, want, units.recorded(have, want.name))
     missing.refuse(have, want.name)
+    writable.refuse(have, want.name)
     conf = units.conf(want.name)
     mount = volume_changes(have, under, want.name, conf, recorded) if under else []
     if not mount:

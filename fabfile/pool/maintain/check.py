@@ -11,7 +11,7 @@ from fabfile.output.answer import show
 from fabfile.output.outcome import result
 from fabfile.plan import Command
 from fabfile.pool import limits
-from fabfile.pool.health import activation, visibility
+from fabfile.pool.health import activation, visibility, writable
 from fabfile.pool.health.findings import metadata_full
 from fabfile.pool.lvm import volume_group
 from fabfile.pool.maintain import actions
@@ -145,6 +145,8 @@ def check_pool(c: Context, name: str, instance: str) -> None:
     pool = actions.find(c, name, instance, TOOLS, ids=True)
     volume_group.refuse_unasked(pool.have.lvm)
     refuse_lost(pool.have, pool.name)
+    if refusal(pool.have):
+        writable.refuse(pool.have, pool.name)
     if full := metadata_full(pool.have, pool.name):
         raise Failed(f"the pool {pool.name} cannot be checked before its metadata has room", full.found, full.hint)
     state = verdict(c, "pool.check", pool)

@@ -11,6 +11,7 @@ from fabfile.console import say
 from fabfile.errors import Failed, Refused
 from fabfile.output.outcome import result
 from fabfile.plan import Command
+from fabfile.pool.health import writable
 from fabfile.pool.health.findings import metadata_full
 from fabfile.pool.maintain import actions, thin_devices, transaction
 from fabfile.pool.maintain.actions import InspectedPool
@@ -64,6 +65,7 @@ def repair_pool(c: Context, name: str, instance: str, *, force: bool, yes: bool)
         Failed: devices that containerd uses would be lost without --yes.
     """
     pool = actions.find(c, name, instance, TOOLS, lvm=True, ids=True)
+    writable.refuse(pool.have, pool.name)
     if full := metadata_full(pool.have, pool.name):
         raise Refused(f"the metadata of the pool {pool.name} needs no repair", full.found, full.hint)
     script = pool.render("repair")

@@ -95,6 +95,18 @@ def test_missing_parts_come_first_whether_the_pool_is_active_or_not() -> None:
         assert {one.result for one in found} == {"fail"}
 
 
+@pytest.mark.parametrize("now", [pool(), state("ro", needs_check=True), Pool(data=pool().data, meta=pool().meta)])
+def test_files_that_cannot_be_written_come_first(now: Pool) -> None:
+    """A pool is up until it writes, and then its metadata seems to be damaged."""
+    on = Place("ext4", "/", 500 * GIB, read_only=True)
+    with hints.entered(Host(name="a")):
+        said, *more = pool_findings(machine(msgspec.structs.replace(now, place=on)), NAME)
+    assert typed.wrong(said.hint) == []
+    assert said.found.startswith("/srv/pool/data cannot be written: the file system at / takes no writes")
+    assert "mount -o remount,rw / && systemctl restart devmapper-pool@pool.service" in said.hint
+    assert all(not one.hint.startswith("make room") for one in more)
+
+
 def test_a_file_needed_at_boot_is_named_with_the_command_that_writes_it() -> None:
     for path in (units.SCRIPT, units.unit_path(NAME), *units.monitor_paths(NAME)):
         whole = machine()
