@@ -72,7 +72,9 @@ def script_changes(have: Facts, what_for: str) -> list[Change]:
     return file(have, f"the script that {what_for} pools", SCRIPT, script(), mode=0o755)
 
 
-def common_changes(have: Facts, name: str, dir: str, daemon: Daemon, after: str = "") -> list[Change]:
+def common_changes(
+    have: Facts, name: str, dir: str, daemon: Daemon, after: str = "", *, links: bool = True
+) -> list[Change]:
     """Plan the files that a pool of either variant needs at the next boot, beside its record.
 
     Args:
@@ -81,15 +83,34 @@ def common_changes(have: Facts, name: str, dir: str, daemon: Daemon, after: str 
         dir: directory of its containerd's databases.
         daemon: the containerd that is started after it.
         after: other units that are started before it.
+        links: wait also for the mount that symbolic links in `dir` lead to.
     """
     service = render(
-        "pool/devmapper-pool.service.j2", name=name, dir=dir, script=SCRIPT, before=daemon.unit, after=after
+        "pool/devmapper-pool.service.j2",
+        name=name,
+        dir=dir,
+        mount=_mount(have, dir) if links else "",
+        script=SCRIPT,
+        before=daemon.unit,
+        after=after,
     )
     return [
         *script_changes(have, "activates"),
         *file(have, "kernel modules at boot", MODULES, "loop\ndm_thin_pool\n"),
         *file(have, "the pool's unit, before containerd at every boot", unit_path(name), service),
     ]
+
+
+def _mount(have: Facts, dir: str) -> str:
+    """The mount point, quoted for a unit, that `dir` is on only by a symbolic link; empty: there is none.
+
+    systemd follows no links, and a mount with `nofail` may be later than local-fs.target.
+    """
+    target = have.pool.place.target.replace(r"\x20", " ") if have.pool.place else "/"
+    if f"{dir}/".startswith(f"{target.rstrip('/')}/"):
+        return ""
+    target = target.replace("%", "%%")
+    return f'"{target}"' if " " in target else target
 
 
 def recorded(have: Facts, name: str) -> Record | None:

@@ -276,6 +276,17 @@ def test_a_file_system_that_takes_no_writes_is_named_and_nothing_stays_read_only
     assert content(machine, 4) == "written"
 
 
+def test_a_pool_behind_a_link_waits_for_the_mount_that_it_leads_to(machine: Machine) -> None:
+    """After a boot its files were said to be missing, as the mount came later."""
+    machine.ssh(f"mkdir {DIR}/linked; ln -s {DIR}/linked /srv/link")
+    linked = ["--instance", "two", "--name", "linked"]
+    machine.fab("pool.loop", *linked, "--dir", "/srv/link", "--size", "64M")
+    assert "srv-v.mount" in machine.ssh("systemctl show -p After devmapper-pool@linked")
+    assert "ok 1  changed 0" in machine.fab("pool.loop", *linked, "--dir", "/srv/link", "--size", "64M")
+    machine.fab("pool.reset", *linked, "--yes")
+    machine.ssh(f"rm /srv/link; rmdir {DIR}/linked")
+
+
 def test_n9_a_machine_boots_without_the_volume_and_status_tells_where_it_is(machine: Machine) -> None:
     disk = machine.disk(3)
     machine.fab("pool.reset", "--yes")

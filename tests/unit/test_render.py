@@ -49,7 +49,7 @@ def test_templates_end_with_one_newline_and_hold_no_markup() -> None:
         assert "{{" not in text, name
         assert "{%" not in text, name
     service = render.render(
-        "pool/devmapper-pool.service.j2", name="p", dir="/d", script="/s", before="containerd.service", after=""
+        "pool/devmapper-pool.service.j2", name="p", dir="/d", mount="", script="/s", before="b", after=""
     )
     assert service.endswith("\n")
     assert not service.endswith("\n\n")
@@ -82,7 +82,13 @@ def test_the_settings_of_a_pool_are_read_back_as_written() -> None:
 
 def test_the_unit_comes_before_containerd_and_after_its_mount() -> None:
     lines = render.render(
-        "pool/devmapper-pool.service.j2", name="p", dir="/srv/p", script="/s", before="containerd.service", after=""
+        "pool/devmapper-pool.service.j2",
+        name="p",
+        dir="/srv/p",
+        mount="",
+        script="/s",
+        before="containerd.service",
+        after="",
     ).splitlines()
     assert {"Before=containerd.service", "RequiresMountsFor=/srv/p", "Type=oneshot", "RemainAfterExit=yes"} <= set(
         lines

@@ -45,7 +45,8 @@ def changes(have: Facts, want: LoopSpec, known: dict[str, str] | None = None) ->
     words = {"name": want.name, "unit": units.unit(want.name), "script": units.SCRIPT, "seconds": units.MONITOR_SECONDS}
     return [
         *conf_change(have, want, known),
-        *units.common_changes(have, want.name, want.dir, Daemon(want.instance)),
+        # A volume's mount point is the directory itself.
+        *units.common_changes(have, want.name, want.dir, Daemon(want.instance), links=not record(have, want).volume),
         *file(have, "what lets the pool grow", monitor_path, render("pool/devmapper-pool-monitor.service.j2", **words)),
         *file(
             have,

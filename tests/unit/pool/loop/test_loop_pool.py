@@ -13,7 +13,7 @@ from fabfile.facts.pool import Place, Pool, Table
 from fabfile.facts.under import BackingVolume
 from fabfile.plan import Command, File
 from fabfile.pool import units
-from fabfile.pool.loop import identity, loop_pool
+from fabfile.pool.loop import files, identity, loop_pool
 from fabfile.pool.loop.volume import VolumeSpec as VolumeAsked
 from fabfile.sizes import GIB, MIB
 from tests.unit import typed
@@ -199,3 +199,23 @@ def test_an_active_device_that_is_not_the_one_made_here_is_refused(now: Pool, wh
     with pytest.raises(Refused) as refused:
         loop_pool.plan(machine(now), want(), None)
     assert what in refused.value.details
+
+
+@pytest.mark.parametrize(
+    ("dir", "mount", "volume", "needed"),
+    [
+        ("/srv/pool", "/", "", "/srv/pool"),
+        ("/srv/pool", "/srv", "", "/srv/pool"),
+        ("/srv/pool", "/srv/pool", "", "/srv/pool"),
+        ("/srv/pool", "/data", "", "/srv/pool /data"),
+        ("/srv/pool", "/srv/po", "", "/srv/pool /srv/po"),
+        ("/srv/pool", r"/my\x20data/100%", "", '/srv/pool "/my data/100%%"'),
+        ("/srv/pool", "/data", "vg/lv", "/srv/pool"),
+    ],
+)
+def test_the_unit_waits_for_the_mount_that_a_link_leads_to(dir: str, mount: str, volume: str, needed: str) -> None:
+    """systemd follows no links: after a boot, the pool's files were said to be missing."""
+    have = having(pool=Pool(place=Place("ext4", mount, 500 * GIB)))
+    changes = files.changes(have, want(dir=dir, volume=volume))
+    written = {change.path: change.content for change in changes if isinstance(change, File)}
+    assert f"\nRequiresMountsFor={needed}\n\n[Service]\n" in written[units.unit_path(NAME)]
