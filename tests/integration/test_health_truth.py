@@ -223,6 +223,21 @@ def test_a_group_that_lvm_leaves_alone(machine: Machine, make: str, says: str, w
     well(machine)
 
 
+def test_a_disk_that_came_back(machine: Machine) -> None:
+    """The advice was to bring it back."""
+    other = machine.disk(2)
+    machine.ssh(f"""set -e
+        pvcreate -q -y {other}; vgextend -q containerd-two {other}
+        lvcreate -q -an -n other -l 1 containerd-two {other}
+        lvcreate -q -an -n gone -l 1 containerd-two {machine.disk(1)}
+        lvremove -q -y --config 'devices {{ filter = ["r|{other}|"] }}' containerd-two/gone""")
+    said = machine.fab("doctor", "--instance", "two")
+    assert f"LVM counts {other} of containerd-two as missing, as the group was changed without it" in said
+    machine.ssh(said.partition("if nothing else has written to it: ")[2].partition("\n")[0])
+    well(machine)
+    machine.ssh(f"lvremove -q -y containerd-two/other; vgreduce -q containerd-two {other}; pvremove -q {other}")
+
+
 def test_a_copy_of_the_disk(machine: Machine) -> None:
     """G3: doctor was content, and deploy offered the pool its own disk."""
     one, copy = machine.disk(1), machine.disk(2)

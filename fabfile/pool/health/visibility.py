@@ -20,6 +20,9 @@ from fabfile.shell import words
 DUPLICATE = re.compile(r"duplicate PV|was already found on|Not using device|Device mismatch detected", re.IGNORECASE)
 """LVM's warnings about two disks with the same identity."""
 
+RETURNED = re.compile(r"VG (\S+) was previously updated while PV (\S+) was missing")
+"""LVM's warning about a disk that is there, and that it counts as missing until it is told otherwise."""
+
 FILE = "/etc/lvm/devices"
 
 IDS = "pool ids in LVM"
@@ -194,6 +197,10 @@ def _disks(have: Facts, recorded: LvmRecord, volume: LogicalVolume) -> list[Find
     found, way = found + (f": {lost}" if lost else ""), "bring the disks back"
     if unseen := hidden(have, recorded):
         found, way = hiding(lvm.settings, unseen, recorded.vg)
+    back = sorted({match[2] for match in map(RETURNED.search, lvm.said) if match and match[1] == recorded.vg})
+    if len(back) == lvm.group.missing:
+        found = f"LVM counts {' '.join(back)} of {recorded.vg} as missing, as the group was changed without it"
+        way = f"if nothing else has written to it: {words('vgextend', '--restoremissing', recorded.vg, *back)}"
     if volume.partial or not volume.active:
         return [Finding("pool in LVM", "fail", f"{found}; the pool was on them", way)]
     return [Finding("pool in LVM", "warn", f"{found}; the pool itself is whole", way)]

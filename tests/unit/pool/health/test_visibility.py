@@ -133,6 +133,30 @@ CASES = {
         "missing PV x (last written to /dev/vdc)",
         "bring the disks back",
     ),
+    "a disk that came back": (
+        lvm(with_volume(with_group(made(), missing=1), partial=True), said=(
+            "WARNING: VG other was previously updated while PV /dev/vdd was missing.",
+            "WARNING: VG containerd was previously updated while PV /dev/vdc was missing.",
+            "WARNING: VG containerd was missing PV /dev/vdc x.",
+        )),
+        "LVM counts /dev/vdc of containerd as missing, as the group was changed without it; the pool was on them",
+        "vgextend --restoremissing containerd /dev/vdc",
+    ),
+    "one that came back, one that did not": (
+        lvm(with_volume(with_group(made(), missing=2), partial=True), said=(
+            "WARNING: VG containerd was previously updated while PV /dev/vdc was missing.",
+        )),
+        "2 disks of containerd are missing",
+        "bring the disks back",
+    ),
+    "another name of the host": (
+        lvm(with_group(made(), system="old"), system="new"),
+        "belongs to the host 'old' by its LVM system ID, and this host's is 'new': LVM does not activate it here",
+        "--config 'global/system_id_source=\"lvmlocal\" local/system_id=\"old\"' --systemid new containerd",
+    ),
+    "no name of the host": (
+        lvm(with_group(made(), system="old"), system=""), "this host's is empty", "--systemid '' containerd"
+    ),
     "thin volumes": (
         with_thin(made()), "thin volumes of its own in containerd/thinpool: other (thin id 1)", "pool.repair --name"
     ),
