@@ -276,6 +276,9 @@ def _growth(host: Host, have: Facts) -> list[Finding]:
     again = f"systemctl restart dm-event.socket; {words(units.SCRIPT, 'up', host.pool.dm_name)}"
     if volume.profile != host.pool.dm_name:
         again = words("lvchange", "--metadataprofile", host.pool.dm_name, f"{host.pool.vg}/{host.pool.lv}")
+    if have.lvm and have.lvm.settings.get("monitoring") == "0":
+        why += ": lvm.conf says activation/monitoring = 0"
+        again = f"set it to 1 in /etc/lvm/lvm.conf; then {hints.on_host(again)}"
     found = [_check("pool watched", watched, "by dmeventd, with its profile", why, again)]
     if host.pool.threshold < 100:
         step = -(-volume.size * host.pool.percent // 100 // group.extent)

@@ -238,6 +238,17 @@ def test_a_disk_that_came_back(machine: Machine) -> None:
     machine.ssh(f"lvremove -q -y containerd-two/other; vgreduce -q containerd-two {other}; pvremove -q {other}")
 
 
+def test_an_lvm_that_monitors_nothing(machine: Machine) -> None:
+    """The advice was to install dmeventd, or to restart its socket."""
+    with lvm_says(machine, "activation { monitoring = 0 }"):
+        machine.ssh(f"systemctl stop containerd-two; systemctl restart devmapper-pool@{TWO}", code=1)
+        said = machine.fab("doctor", "--instance", "two", code=1)
+        assert "so the pool would not grow: lvm.conf says activation/monitoring = 0" in said
+        assert "→ set it to 1 in /etc/lvm/lvm.conf; then on the host: systemctl restart dm-event.socket" in said
+    machine.ssh(f"systemctl start devmapper-pool@{TWO} containerd-two")
+    well(machine)
+
+
 def test_a_copy_of_the_disk(machine: Machine) -> None:
     """G3: doctor was content, and deploy offered the pool its own disk."""
     one, copy = machine.disk(1), machine.disk(2)
