@@ -43,13 +43,14 @@ def disks(
     wanted = [seen[path] for path in devices]
     _refuse_wipes([seen[path] for path in wipes], wanted)
     if now:
+        unnamed = len(now.devices) - sum(_within(disk, now) for disk in wanted)
         for disk in wanted:
             if not _within(disk, now):
                 name = f"name those that it is on: {' '.join(f'--device {device}' for device in now.devices)}"
                 raise Refused(
                     f"{disk.asked} is not in the existing volume group",
                     f"which is on {' '.join(now.devices)}" + ("" if disk.real else f"; {disk.asked} does not exist"),
-                    hint=f"to add it to the pool: {_grow(recorded, disk)}" if disk.real else name,
+                    hint=_elsewhere(recorded, disk, unnamed=unnamed > 0) if disk.real else name,
                 )
         return []
     if not wanted:
@@ -62,9 +63,21 @@ def disks(
     return wanted
 
 
-def _grow(recorded: LvmRecord | None, disk: Disk) -> str:
+def _elsewhere(recorded: LvmRecord | None, disk: Disk, *, unnamed: bool) -> str:
+    """What to do about a disk that exists and is not in the group.
+
+    Args:
+        recorded: the pool's record, if there is one.
+        disk: the disk.
+        unnamed: the group has disks that were not requested. One was replaced, or the names changed at a boot, and this
+            one may be anybody's.
+    """
     name = lvm_name(recorded.vg, recorded.lv) if recorded else ""
-    return hints.command("pool.grow", owner(recorded), name, "--device", disk.asked)
+    add = f"to add it to the pool: {hints.command('pool.grow', owner(recorded), name, '--device', disk.asked)}"
+    if not unnamed:
+        return add
+    found = "if a disk of the group was replaced or got another name, name those that it is on, as /dev/disk/by-id/…"
+    return f"{found}; {add}"
 
 
 def more(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from fabfile import facts, keyvalue
 from fabfile.facts import Facts, disks, lvm
@@ -166,6 +167,15 @@ def test_what_is_not_ours_is_refused() -> None:
 def test_a_lost_pool_is_not_created_again() -> None:
     have = made(lvm=Lvm(SETTINGS), disks=(empty(),), pool=pool_facts.Pool())
     assert "was made by this tool, and is gone" in refused(have, asked()).what
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_disk_in_the_place_of_one_of_the_group_s_may_have_taken_its_name(there: bool) -> None:
+    """The hint was to add it to the pool, whoever's it is."""
+    other = empty("/dev/vdd") if there else empty("/dev/vdd", real="")
+    hint = refused(made(disks=(other,)), asked("/dev/vdd")).hint
+    assert hint.startswith("if a disk of the group was replaced or got another name, name those that it is on")
+    assert ("pool.grow" in hint) == there
 
 
 def test_a_disk_that_is_not_in_the_group_is_for_pool_grow() -> None:
