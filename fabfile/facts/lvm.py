@@ -94,6 +94,12 @@ class Lvm(msgspec.Struct, frozen=True):
         ours = {self.system, *strings(self.settings.get("extra_system_ids", ""))}
         return bool(group.system) and group.system not in ours
 
+    def enlarged(self, group: VolumeGroup) -> list[str]:
+        """List the devices of a group if together they have room for two more extents each than LVM uses."""
+        there = [self.devices[device].size for device in group.devices if device in self.devices]
+        room = sum(there) - group.extents * group.extent
+        return list(group.devices) if room >= 2 * group.extent * len(group.devices) else []
+
     def by_uuid(self, uuid: str) -> VolumeGroup | None:
         """Return the volume group with this UUID, whatever its name; None if there is none."""
         return next((group for group in (*self.every, *self.groups) if uuid and group.uuid == uuid), None)

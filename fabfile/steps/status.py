@@ -18,6 +18,7 @@ from fabfile.output.answer import compare, show
 from fabfile.output.outcome import result
 from fabfile.pool import status as pool
 from fabfile.pool import units
+from fabfile.pool.health import visibility
 from fabfile.pool.health.finding import Finding
 from fabfile.pool.health.findings import free, met, more_data, more_metadata, pool_findings, skips
 from fabfile.pool.lookup import find_pool, find_pool_beside
@@ -285,6 +286,7 @@ def _growth(host: Host, have: Facts) -> list[Finding]:
         room = f"{group.free} free extents in {host.pool.vg}, the next step needs {step}"
         add = hints.command("pool.grow", host.daemon, host.pool.dm_name, "--device", "DEV")
         found.append(_check("room to grow", group.free >= step, room, room, add, soft=True))
+        add = f"{visibility.unused(have.lvm, group)}{add}"
     return found
 
 

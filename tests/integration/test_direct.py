@@ -144,6 +144,16 @@ def test_a_direct_pool_survives_a_reboot_with_its_containers(machine: Machine) -
     machine.ssh("ctr containers rm kept")
 
 
+def test_a_disk_that_was_enlarged_is_named(machine: Machine) -> None:
+    """The hint was to add another disk."""
+    machine.ssh("pvresize -q -y --setphysicalvolumesize 18G $(pvs --noheadings -o pv_name)")
+    said = machine.fab("pool.grow", "--name", "containerd-thinpool", "--size", "18G", code=2)
+    way = said.partition("hint: its disk is larger than LVM knows: on the host: ")[2].partition("; or add a disk")[0]
+    assert way.startswith("pvresize /dev/"), said
+    machine.ssh(way)
+    assert machine.ssh("pvs --noheadings --units g --nosuffix -o pv_size").strip().startswith("20.0")
+
+
 def test_disks_are_added_and_the_pool_enlarged(machine: Machine) -> None:
     grow = ["pool.grow", "--name", "containerd-thinpool", *(word for disk in MORE for word in ("--device", disk))]
     assert "has no room for that" in machine.fab("pool.grow", "--name", "containerd-thinpool", "--size", "30G", code=2)

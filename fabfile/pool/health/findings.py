@@ -312,7 +312,7 @@ def more_data(have: Facts, name: str) -> str:
     now = pool.table.sectors * sizes.SECTOR
     size = ("--size", f"{-(-now * 6 // 5 // sizes.MIB)}M")
     if group and group.free * group.extent < now // 5:
-        more = _task(have, name, "pool.grow", "--device", "DEV", *size)
+        more = visibility.unused(have.lvm, group) + _task(have, name, "pool.grow", "--device", "DEV", *size)
         return f"{more}, as its group has {sizes.human(group.free * group.extent)} free"
     if pool.place and pool.data and pool.place.free < now * 6 // 5 - pool.data.allocated:
         room = sizes.human(pool.place.free)

@@ -11,7 +11,7 @@ from fabfile.facts.lvm import Lvm
 from fabfile.facts.prelude import LVM_WAIT
 from fabfile.facts.record import LvmRecord, Record
 from fabfile.facts.under import BackingVolume
-from fabfile.facts.volume_group import LogicalVolume
+from fabfile.facts.volume_group import LogicalVolume, VolumeGroup
 from fabfile.pool.health import activation, rerun
 from fabfile.pool.health.finding import Finding
 from fabfile.pool.ownership import owner
@@ -175,6 +175,15 @@ def hiding(settings: Mapping[str, str], devices: Sequence[str], group: str) -> t
 
 ALL = ('["a|.*|"]', "a|.*|")
 """Filters that hide no disk."""
+
+
+def unused(lvm: Lvm | None, group: VolumeGroup) -> str:
+    """Return the beginning of a hint if disks of a group have become larger and LVM does not use that; else nothing."""
+    larger = lvm.enlarged(group) if lvm else []
+    if not larger:
+        return ""
+    what = "its disk is" if len(larger) == 1 else "one of its disks is"
+    return f"{what} larger than LVM knows: {hints.on_host(words('pvresize', *larger))}; or "
 
 
 def _disks(have: Facts, recorded: LvmRecord, volume: LogicalVolume) -> list[Finding]:

@@ -14,7 +14,7 @@ from fabfile.facts.volume_group import LogicalVolume, VolumeGroup
 from fabfile.host import Host, Pool
 from fabfile.plan import Change, Command, Step, file
 from fabfile.pool import limits, units
-from fabfile.pool.health import usable
+from fabfile.pool.health import usable, visibility
 from fabfile.pool.limits import Growth
 from fabfile.pool.lvm import disk_claims, identity, layout, rehearsal, volume_group
 from fabfile.pool.ownership import owner
@@ -73,7 +73,7 @@ def plan(
     uuids = disk_claims.physicals(have, fresh, mine)
     free = now.free - now.closed_free + layout.predicted([disk.size for disk in fresh], now.extent)
     new = _asked(recorded, data, meta, fresh, uuids)
-    more = _growth(now, pool, recorded, path, data, meta, free, _unused(have, now))
+    more = _growth(now, pool, recorded, path, data, meta, free, visibility.unused(have.lvm, now))
     added: list[Change] = [*map(disk_checks.wipe, emptied)]
     if fresh:
         added.append(disk_claims.group(fresh, emptied, settings.vg, uuids, conf, "vgextend"))
@@ -107,7 +107,7 @@ def _found(have: Facts, settings: Pool) -> tuple[LvmRecord, VolumeGroup, Logical
 
 
 def _growth(
-    now: VolumeGroup, pool: LogicalVolume, recorded: LvmRecord, path: str, data: int, meta: int, free: int, unused: int
+    now: VolumeGroup, pool: LogicalVolume, recorded: LvmRecord, path: str, data: int, meta: int, free: int, unused: str
 ) -> list[Command]:
     """Return the changes that grow the data and the metadata device to the sizes in bytes that are asked for.
 
@@ -119,7 +119,7 @@ def _growth(
         data: new size of the data device in bytes; 0: unchanged.
         meta: new size of the metadata device in bytes; 0: unchanged.
         free: free extents of the group, with the disks that are added.
-        unused: bytes of its disks that LVM does not use.
+        unused: beginning of the hint if there is no room.
 
     Raises:
         Refused: a size is less than the current one, too small for its metadata, or there is no room.
@@ -136,7 +136,7 @@ def _growth(
     whole = (max(meta * now.extent, pool.meta), max(data * now.extent, pool.size))
     if whole != (pool.meta, pool.size):
         layout.refuse_small(*whole, pool.chunk)
-    _refuse_room(now, free, unused, max(data - pool.size // now.extent, 0), max(meta - pool.meta // now.extent, 0))
+    _refuse_room(now, free, max(data - pool.size // now.extent, 0), max(meta - pool.meta // now.extent, 0), unused)
     return more
 
 
@@ -161,21 +161,11 @@ def _larger(what: str, flag: str, wanted: int, now: int, path: str, extent: int)
     return [Command(why, words("lvextend", "-y", flag, size, path))]
 
 
-def _unused(have: Facts, now: VolumeGroup) -> int:
-    """Bytes of a group's disks that LVM does not use yet, as after a disk was enlarged."""
-    sizes = [have.lvm.devices[device].size for device in now.devices if have.lvm and device in have.lvm.devices]
-    if len(sizes) < len(now.devices):
-        return 0
-    return (layout.predicted(sizes, now.extent) - now.extents) * now.extent
-
-
-def _refuse_room(now: VolumeGroup, free: int, unused: int, data: int, meta: int) -> None:
+def _refuse_room(now: VolumeGroup, free: int, data: int, meta: int, unused: str) -> None:
     if data + 2 * meta > free:
         raise Refused(
             "the volume group has no room for that",
             f"data {data} + metadata {meta} + as much for its spare = {data + 2 * meta} extents of "
             f"{sizes.show(now.extent)}, {free} are free",
-            hint=f"have LVM use all of its disks: {hints.on_host(words('pvresize', *now.devices))}; then run it again"
-            if unused > 2 * now.extent * len(now.devices)  # LVM may leave more at the start of a disk
-            else "add a disk: --device DEV",
+            hint=f"{unused}add a disk: --device DEV",
         )

@@ -15,7 +15,7 @@ from fabfile.plan import Change
 from fabfile.pool import units
 from fabfile.pool.limits import Growth
 from fabfile.pool.lvm import extend
-from fabfile.sizes import GIB
+from fabfile.sizes import GIB, MIB
 from tests.unit.pool.groups import NAME, RW, asked, empty, made, plan, whys, with_group, with_volume, written
 
 
@@ -53,10 +53,23 @@ def test_growing_in_the_group() -> None:
     with pytest.raises(Refused, match="no room for that") as refused:
         grow(made(), size="30G")
     assert "920 are free" in refused.value.details
+    assert refused.value.hint == "add a disk: --device DEV"
     with pytest.raises(Refused, match="no size is given"):
         grow(made())
     with pytest.raises(Refused, match="no pool containerd/thinpool made by this tool"):
         grow(made(files={}), size="17G")
+
+
+@pytest.mark.parametrize(("gained", "hint"), [(4 * MIB, "add a disk"), (GIB, "its disk is larger than LVM knows: pv")])
+def test_a_disk_that_was_enlarged_is_the_first_way_to_more_room(gained: int, hint: str) -> None:
+    have = made()
+    assert have.lvm
+    size = 5119 * (4 * MIB) + 3 * MIB + gained
+    larger = msgspec.structs.replace(have.lvm, devices={"/dev/vdb": PhysicalDevice(512, size)})
+    with pytest.raises(Refused, match="no room for that") as refused:
+        grow(msgspec.structs.replace(have, lvm=larger), size="30G")
+    assert refused.value.hint.startswith(hint)
+    assert refused.value.hint.endswith("add a disk: --device DEV")
 
 
 def test_a_request_may_be_repeated_after_dmeventd_exceeded_it() -> None:
