@@ -42,6 +42,20 @@ def refuse_unfit(have: Facts, want: LoopSpec) -> None:
         )
 
 
+MOST = {"ext4": (16 << 40) - 4096}
+"""File system → size of its largest file in bytes, with blocks of 4 KiB."""
+
+
+def refuse_large(type: str, data: int) -> None:
+    """Refuse data that does not fit into one file of a file system of this type."""
+    if data > MOST.get(type, data):
+        raise Refused(
+            f"{sizes.show(data)} of data do not fit into a file on {type}",
+            "its files are smaller than 16 TiB",
+            hint="name a directory on xfs, or make a direct pool",
+        )
+
+
 def overcommitted(place: Place | None, more: int) -> str:
     """Return the end of the description of a change after which a pool may need more than its file system has.
 

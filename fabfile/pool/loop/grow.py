@@ -13,7 +13,7 @@ from fabfile.pool import limits, units
 from fabfile.pool.health import missing, writable
 from fabfile.pool.limits import Growth
 from fabfile.pool.loop import files
-from fabfile.pool.loop.filesystem import overcommitted
+from fabfile.pool.loop.filesystem import overcommitted, refuse_large
 from fabfile.pool.loop.loop_pool import growing
 from fabfile.pool.ownership import owner
 from fabfile.shell import words
@@ -66,6 +66,7 @@ def plan(have: Facts, name: str, data: int, meta: int) -> list[Change]:
     recorded_sizes, recorded_meta_sizes = recorded.asked_bytes, recorded.asked_meta_bytes
     _refuse_less("data", data, have.pool.data.size, recorded_sizes)
     _refuse_less("metadata", meta, have.pool.meta.size, recorded_meta_sizes)
+    refuse_large(have.pool.place.type if have.pool.place else "", data)
     # The metadata size is recorded as well, so that hosts.toml may state the data size alone and have it computed.
     meta = meta or (limits.metadata_size(data, recorded.block) if data else 0)
     plan: list[Change] = []

@@ -22,7 +22,7 @@ from fabfile.pool import limits, ownership, units
 from fabfile.pool.health import missing, rerun, stated, usable, writable
 from fabfile.pool.limits import refuse_machine
 from fabfile.pool.loop import files, fstab, identity, spec
-from fabfile.pool.loop.filesystem import overcommitted, refuse_missing, refuse_unfit
+from fabfile.pool.loop.filesystem import overcommitted, refuse_large, refuse_missing, refuse_unfit
 from fabfile.pool.loop.spec import LoopSpec, has_meta
 from fabfile.pool.loop.volume import VolumeSpec, volume
 from fabfile.pool.loop.volume import changes as volume_changes
@@ -87,6 +87,7 @@ def plan(have: Facts, want: LoopSpec, under: VolumeSpec | None) -> list[Change]:
     if not mount:
         refuse_unfit(have, want)
     refuse_missing(have, want, made=1 if mount else 0)
+    refuse_large("ext4" if mount or have.pool.place is None else have.pool.place.type, want.data)
     written = files.changes(have, want)
     on = want.volume or (recorded.volume if recorded else "")
     known = identity.changes(have, recorded, conf, want.dir, on)

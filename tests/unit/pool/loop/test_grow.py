@@ -37,6 +37,11 @@ def test_data_grows_with_the_metadata_that_it_needs_and_is_recorded_last() -> No
     assert settings["ASKED_META_BYTES"] == f"{75 * MIB} {150 * MIB}"
 
 
+def test_data_larger_than_a_file_may_be_is_refused() -> None:
+    with pytest.raises(Refused, match="16T of data do not fit into a file on ext4"):
+        plan("16T")
+
+
 def test_metadata_alone() -> None:
     larger, record = plan(meta="1G")
     assert isinstance(larger, Command)

@@ -36,6 +36,16 @@ def test_a_file_system_with_less_room_is_said_to_be_overcommitted() -> None:
     assert any("OVERCOMMITTED: /srv has 1.0G free" in change.why for change in loop_pool.plan(small, want(), None))
 
 
+def test_data_larger_than_a_file_may_be_is_refused() -> None:
+    """The host refused it half-way."""
+    for type, size in (("ext4", "15T"), ("xfs", "17T")):
+        assert loop_pool.plan(having(pool=Pool(place=Place(type, "/srv", GIB))), want(size=size), None)
+    for under in (None, VolumeAsked("vg", "lv", 20 << 40, "/srv/pool")):
+        have = having(pool=Pool(place=Place("ext4", "/srv", GIB), volume=BackingVolume(group_free=20 << 40)))
+        with pytest.raises(Refused, match="16T of data do not fit into a file on ext4"):
+            loop_pool.plan(have, want(size="16T"), under)
+
+
 def test_a_directory_is_made_only_in_containerd_s_own_and_under_a_volume() -> None:
     lacks = having(pool=Pool(place=ROOM, missing=1, volume=BackingVolume(group_free=20 * GIB)))
     with pytest.raises(Refused, match="no directory /srv/pool") as refused:
