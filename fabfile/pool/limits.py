@@ -235,6 +235,10 @@ def refuse_missing_programs(have: Facts, programs: Iterable[str], why: str = "")
         )
 
 
+KERNEL = "a distribution's kernel, or the new one if an upgrade has removed the modules of the running one"
+"""What a host without dm-thin-pool is to boot."""
+
+
 def refuse_machine(have: Facts) -> None:
     """Refuse a machine without systemd or without dm-thin-pool, which no pool can do without."""
     if not have.system.systemd:
@@ -243,5 +247,5 @@ def refuse_machine(have: Facts) -> None:
         raise Refused(
             f"the kernel {have.system.kernel} has no dm-thin-pool",
             "neither built in nor as a module under /lib/modules",
-            hint="boot a distribution's kernel; on Ubuntu: apt-get install linux-modules-extra-$(uname -r)",
+            hint=f"boot {KERNEL}; on Ubuntu: apt-get install linux-modules-extra-$(uname -r)",
         )

@@ -128,6 +128,8 @@ def unproved(said: str, host: Host) -> str:
     if UNMOUNTED in said:
         remove = f"{host.daemon.ctr} images rm --sync IMAGE"
         return f"{hints.command('smoke', host.daemon)}, and for another image than its own: {remove}"
+    if "maximum number of semaphores" in said:  # left by others, and each command of device mapper needs one
+        return "dmsetup -y udevcomplete_all 10; where that is not enough: more of them in /proc/sys/kernel/sem"
     if ELSEWHERE in said:
         return hints.command("deploy", host.daemon)
     return hints.command("pool.fsck", host.daemon, host.pool.dm_name)

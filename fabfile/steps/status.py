@@ -21,6 +21,7 @@ from fabfile.pool import units
 from fabfile.pool.health import visibility
 from fabfile.pool.health.finding import Finding
 from fabfile.pool.health.findings import free, met, more_data, more_metadata, pool_findings, skips
+from fabfile.pool.limits import KERNEL
 from fabfile.pool.lookup import find_pool, find_pool_beside
 from fabfile.pool.ownership import owner, refuse_stale
 from fabfile.remote.context import Context
@@ -141,7 +142,7 @@ def _machine(host: Host, have: Facts) -> list[Finding]:
     packages = hints.command("packages")
     return [
         _check("systemd", system.systemd, "runs", "not the init of the host", "a host needs systemd"),
-        _check("dm-thin-pool", system.thin_pool, "in the kernel", "missing", "boot a distribution's kernel"),
+        _check("dm-thin-pool", system.thin_pool, "in the kernel", "missing", f"boot {KERNEL}"),
         _check("programs", not missing, "all there", f"missing: {', '.join(missing)}", packages, soft=True),
         *_run(have.units.room),
         *_udev(have.units.silent),
@@ -275,18 +276,18 @@ def _growth(host: Host, have: Facts) -> list[Finding]:
     watched = volume.monitor == "monitored" and volume.profile == host.pool.dm_name
     why = f"{volume.monitor or 'not monitored'}, profile {volume.profile or 'none'}"
     again = f"systemctl restart dm-event.socket; {words(units.SCRIPT, 'up', host.pool.dm_name)}"
-    if volume.profile != host.pool.dm_name:
-        again = words("lvchange", "--metadataprofile", host.pool.dm_name, f"{host.pool.vg}/{host.pool.lv}")
     if have.lvm and have.lvm.settings.get("monitoring") == "0":
         why += ": lvm.conf says activation/monitoring = 0"
         again = f"set it to 1 in /etc/lvm/lvm.conf; then {hints.on_host(again)}"
+    if volume.profile != host.pool.dm_name:
+        again = words("lvchange", "--metadataprofile", host.pool.dm_name, f"{host.pool.vg}/{host.pool.lv}")
     found = [_check("pool watched", watched, "by dmeventd, with its profile", why, again)]
     if host.pool.threshold < 100:
         step = -(-volume.size * host.pool.percent // 100 // group.extent)
         room = f"{group.free} free extents in {host.pool.vg}, the next step needs {step}"
         add = hints.command("pool.grow", host.daemon, host.pool.dm_name, "--device", "DEV")
-        found.append(_check("room to grow", group.free >= step, room, room, add, soft=True))
         add = f"{visibility.unused(have.lvm, group)}{add}"
+        found.append(_check("room to grow", group.free >= step, room, room, add, soft=True))
     return found
 
 

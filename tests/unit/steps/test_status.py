@@ -53,6 +53,10 @@ def test_a_pool_that_is_not_ours_needs_no_unit() -> None:
         (with_system(thin_pool=False), "dm-thin-pool", "fail", "missing", "kernel"),
         (well(proof="object already exists"), "a snapshot", "fail", "object already exists", "pool.fsck"),
         (
+            well(proof="Limit for the maximum number of semaphores reached."),
+            "a snapshot", "fail", "semaphores", "dmsetup -y udevcomplete_all 10",
+        ),
+        (
             well(smoke=Smoke("", ""), containerd=Containerd()), "containerd", "fail", "does not run", "deploy",
         ),
         (
