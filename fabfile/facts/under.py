@@ -41,13 +41,21 @@ fi
 asked lvs --noheadings --nosuffix --units b -o lv_size,lv_uuid,lv_attr,lv_tags "$volume" --config "$plain"
 found=$reply
 echo "volume $found"
-# What LVM says against creating it: the group is exported, misses disks, or has a name that is not unique.
-if [ -n "$group" ] && [ -z "$found" ]; then
-  said=$(timeout -s KILL @LVM_WAIT@ lvm lvcreate --test -y -l 1 -n "${volume#*/}" "${volume%/*}" 2>&1 </dev/null) ||
+against() {
+  said=$(timeout -s KILL @LVM_WAIT@ lvm "$@" 2>&1 </dev/null) ||
     case $? in
       137) echo "busy yes"; exit 0 ;;
       *) echo "against $(echo "$said" | sed '/TEST MODE/d' | tail -n 1)" ;;
     esac
+}
+# What LVM says against creating it: the group is exported, misses disks, or has a name that is not unique. Or else what
+# it says against activating it, such as that there is a copy of a disk.
+# shellcheck disable=SC2086 # its words
+set -- $found
+if [ -n "$group" ] && [ $# -eq 0 ]; then
+  against lvcreate --test -y -l 1 -n "${volume#*/}" "${volume%/*}"
+elif [ -n "$group" ]; then
+  case $3 in ????a*) ;; *) against lvchange --test -ay "$volume" ;; esac
 fi
 id=$(echo "${VOLUME_UUID-}" | tr -d -)
 if [ -z "$found" ] && [ -n "$id" ]; then
@@ -111,7 +119,7 @@ class BackingVolume(msgspec.Struct, frozen=True):
     """Name and number of the recorded volume's device, if the kernel still has it and LVM does not know the volume."""
 
     against: str = ""
-    """What LVM says against creating it, if it does not exist."""
+    """What LVM says against creating it, if it does not exist, or else against activating it, if it is not active."""
     renamed: str = ""
     """`VG/LV` of the recorded volume, if it has been renamed."""
     hidden: tuple[str, ...] = ()

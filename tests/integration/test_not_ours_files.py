@@ -308,6 +308,27 @@ def test_n9_a_machine_boots_without_the_volume_and_status_tells_where_it_is(mach
     assert machine.ssh("lvs --noheadings rv; losetup -n -O NAME").strip() == ""
 
 
+def test_a_copy_of_the_disk_under_a_volume_is_named(machine: Machine) -> None:
+    """The hint was to activate the volume, which LVM refuses."""
+    machine.fab("pool.loop", "--dir", DIR, "--size", "128M", "--volume", "rv/again", "--volume-size", "400M")
+    disk = machine.disk(3)
+    machine.ssh(f"""systemctl stop {UNIT}; umount {DIR}; lvchange -an rv/again
+        truncate -s "$(blockdev --getsize64 {disk})" /root/copy
+        dd if={disk} of=/root/copy bs=1M count=4 conv=notrunc status=none; losetup --find /root/copy; udevadm settle""")
+    said = machine.fab("pool.status", code=1)
+    assert "the volume rv/again is not active, and LVM does not activate it: Cannot activate LVs in VG rv" in said
+    assert "vgimportclone DEVICE; then on the host: lvchange -ay rv/again" in said
+    machine.ssh("losetup -D; rm /root/copy; udevadm settle")
+    again = (
+        machine.fab("pool.status", code=1)
+        .partition("→ on the host: ")[2]
+        .partition(" && systemctl start containerd")[0]
+    )
+    machine.ssh(again)
+    machine.fab("pool.status")
+    machine.fab("pool.reset", "--yes")
+
+
 def thin(number: int, text: str) -> str:
     """Shell that makes a thin device of the pool and writes to its beginning."""
     return f"""

@@ -101,8 +101,12 @@ def _volume(have: Facts, recorded: LoopRecord, start: str) -> list[Loss]:
     elif now.partial:
         found = f"a disk of the volume {name} is missing"
     elif not now.active:
-        activate = words("lvchange", "-ay", name)
-        return [Loss("volume", f"the volume {name} is not active", hints.on_host(f"{activate} && {start}"))]
+        again = hints.on_host(f"{words('lvchange', '-ay', name)} && {start}")
+        if not now.against:
+            return [Loss("volume", f"the volume {name} is not active", again)]
+        way = f"see pvs -a; {visibility.APART}" if "duplicate" in now.against else "see to that"
+        found = f"the volume {name} is not active, and LVM does not activate it: {now.against}"
+        return [Loss("volume", found, f"{way}; then {again}")]
     else:
         return []
     return [Loss("volume", found)]

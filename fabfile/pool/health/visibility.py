@@ -20,6 +20,9 @@ from fabfile.shell import words
 DUPLICATE = re.compile(r"duplicate PV|was already found on|Not using device|Device mismatch detected", re.IGNORECASE)
 """LVM's warnings about two disks with the same identity."""
 
+APART = "remove the copy, or give it another identity: vgimportclone DEVICE"
+"""How to tell a disk from a copy of it."""
+
 RETURNED = re.compile(r"VG (\S+) was previously updated while PV (\S+) was missing")
 """LVM's warning about a disk that is there, and that it counts as missing until it is told otherwise."""
 
@@ -195,9 +198,7 @@ def _disks(have: Facts, recorded: LvmRecord, volume: LogicalVolume) -> list[Find
     twice = [line for line in lvm.said if DUPLICATE.search(line) and any(name in line for name in names)]
     if twice:
         found = f"two disks have one identity: {'; '.join(twice)}"
-        return [
-            Finding("pool in LVM", "fail", found, "remove the copy, or give it another identity: vgimportclone DEVICE")
-        ]
+        return [Finding("pool in LVM", "fail", found, APART)]
     if not lvm.group.missing:
         other = [line for line in lvm.said if line.startswith("WARNING")]
         return [Finding("LVM says", "warn", "; ".join(other[:3]), "see vgck, pvs")] if other else []

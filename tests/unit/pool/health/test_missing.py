@@ -103,6 +103,12 @@ def test_a_mount_is_known_by_the_uuid_of_its_file_system() -> None:
         ),
         (BackingVolume(group_free=0, size=1, uuid="u-1", attr="-wi-a---p-"), "a disk of the volume vg/lv is missing"),
         (BackingVolume(group_free=0, size=1, uuid="u-1", attr="-wi-------"), "is not active"),
+        (
+            BackingVolume(
+                group_free=0, size=1, uuid="u-1", attr="-wi-------", against="PVs appear on duplicate devices."
+            ),
+            "is not active, and LVM does not activate it: PVs appear on duplicate devices.",
+        ),
     ],
 )
 def test_a_missing_volume_is_named(volume: BackingVolume | None, says: str) -> None:
