@@ -3,7 +3,9 @@
 finding     a finding as data
 findings    all findings about a pool, for pool.status and doctor
 missing     missing parts of a loop pool
-visibility  whether LVM sees a direct pool, and would activate it again
+visibility  whether LVM sees a direct pool
+activation  whether LVM would activate it again, as it is and with all of it
+writable    whether the files of a loop pool can be written
 usable      refuses a pool that exists but cannot be used
 rerun       commands for hints that start, keep or remove an existing pool
 stated      settings that the inventory should have for an existing pool

@@ -151,11 +151,11 @@ CASES = {
     ),
     "another name of the host": (
         lvm(with_group(made(), system="old"), system="new"),
-        "belongs to the host 'old' by its LVM system ID, and this host's is 'new': LVM does not activate it here",
+        "belongs to the host 'old', and this host has the system ID 'new': LVM does not activate containerd/thinpool",
         "--config 'global/system_id_source=\"lvmlocal\" local/system_id=\"old\"' --systemid new containerd",
     ),
     "no name of the host": (
-        lvm(with_group(made(), system="old"), system=""), "this host's is empty", "--systemid '' containerd"
+        lvm(with_group(made(), system="old"), system=""), "this host has no system ID", "--systemid '' containerd"
     ),
     "thin volumes": (
         with_thin(made()), "thin volumes of its own in containerd/thinpool: other (thin id 1)", "pool.repair --name"

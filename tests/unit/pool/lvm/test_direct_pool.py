@@ -169,13 +169,20 @@ def test_a_lost_pool_is_not_created_again() -> None:
     assert "was made by this tool, and is gone" in refused(have, asked()).what
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_a_disk_in_the_place_of_one_of_the_group_s_may_have_taken_its_name(there: bool) -> None:
+@pytest.mark.parametrize(
+    ("other", "begins", "adds"),
+    [
+        (empty("/dev/vdd"), "if a disk of the group was replaced or got another name, name those that it is on", True),
+        (empty("/dev/vdd", real=""), "name those that it is on: --device /dev/vdb", False),
+    ],
+)
+def test_a_disk_in_the_place_of_one_of_the_group_s_may_have_taken_its_name(
+    other: disks.Disk, begins: str, adds: bool
+) -> None:
     """The hint was to add it to the pool, whoever's it is."""
-    other = empty("/dev/vdd") if there else empty("/dev/vdd", real="")
     hint = refused(made(disks=(other,)), asked("/dev/vdd")).hint
-    assert hint.startswith("if a disk of the group was replaced or got another name, name those that it is on")
-    assert ("pool.grow" in hint) == there
+    assert hint.startswith(begins)
+    assert ("pool.grow" in hint) == adds
 
 
 def test_a_disk_that_is_not_in_the_group_is_for_pool_grow() -> None:

@@ -96,13 +96,3 @@ def test_a_pool_that_cannot_grow_now_is_refused(now: dict[str, Any], what: str) 
     have = made()
     with pytest.raises(Refused, match=what):
         grow(msgspec.structs.replace(have, pool=msgspec.structs.replace(have.pool, **now)), size="17G")
-
-
-def test_a_disk_that_was_enlarged_is_used_before_one_is_added() -> None:
-    have = made()
-    assert have.lvm
-    for size, hint in ((20 * GIB, "add a disk"), (30 * GIB, "pvresize /dev/vdb; then run it again")):
-        lvm = msgspec.structs.replace(have.lvm, devices={"/dev/vdb": PhysicalDevice(512, size)})
-        with pytest.raises(Refused, match="no room for that") as refused:
-            grow(msgspec.structs.replace(have, lvm=lvm), size="25G")
-        assert hint in refused.value.hint
