@@ -43,12 +43,12 @@ def test_an_older_record_of_lvms_is_not_taken_for_damage(place: Place) -> None:
     """A repair of what an archive from before a growth leaves of the metadata made new, empty metadata."""
     unit, group = f"devmapper-pool@{TWO}", "containerd-two"
     place.shell(f"""vgcfgbackup -q -f /root/old {group}; lvextend -q -y -L +100M --poolmetadatasize +8M {group}/thinpool
-        vgcfgbackup -q -f /root/new {group}; vgcfgrestore -q --force -f /root/old {group}""")
+        vgcfgbackup -q -f /root/new {group}; vgcfgrestore -q -y --force -f /root/old {group}""")
     assert "of data, LVM gives it" in place.fab("doctor", code=1)
     place.shell(f"systemctl stop $daemon {unit}; systemctl start {unit}", code=None)
     for task in (["pool.check"], ["pool.repair"], ["pool.restore", "--yes"]):
         said = place.fab(*task, *place.options, code=1)
         assert "LVM's record of containerd-two/thinpool is older than the pool" in said
         assert f"vgcfgrestore --force -f FILE {group}" in hint_in(said)
-    place.shell(f"vgcfgrestore -q --force -f /root/new {group}; systemctl start {unit} $daemon")
+    place.shell(f"vgcfgrestore -q -y --force -f /root/new {group}; systemctl start {unit} $daemon")
     place.well()
