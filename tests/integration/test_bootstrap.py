@@ -58,10 +58,9 @@ def trixie(tmp_path_factory: pytest.TempPathFactory) -> Iterator[fresh.Machine]:
 
 
 def check_programs(machine: fresh.Machine, user: str) -> None:
-    """What a build needs is installed before a deploy; a mistake that Fabric finds itself is told as any other."""
+    """A mistake that Fabric finds itself is told as any other."""
     mistake = machine.run("./bootstrap fab -H --dry deploy", user)
-    told = ["bootstrap: installing with apt: make", "error: --hosts needs a value"]
-    assert (mistake.returncode, mistake.stdout.splitlines()[:2]) == (2, told), mistake.stdout
+    assert (mistake.returncode, mistake.stdout.splitlines()[0]) == (2, "error: --hosts needs a value"), mistake.stdout
 
 
 def check_second_run(machine: fresh.Machine, user: str) -> None:
