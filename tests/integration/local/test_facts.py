@@ -144,7 +144,9 @@ def test_suspended_devices_are_found_without_a_program(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("names", "busy"), [(("other", "another"), False), ((), True)])
 def test_a_look_does_not_wait_for_lvm(tmp_path: Path, names: tuple[str, ...], busy: bool) -> None:
-    before = f"{LVM}{WAITS * busy}" + prelude.LVM.format(find_suspended=suspended(tmp_path, *names), lvm_wait=1)
+    before = f"{LVM}{WAITS * busy}" + prelude.LVM.format(
+        find_suspended=suspended(tmp_path, *names), plain=render("pool/plain.j2"), lvm_wait=1
+    )
     volume = pool.parse(seen(tmp_path, f"{before}volume=vg/lv\n{VOLUME}")).volume
     assert volume and (volume.suspended, volume.busy) == (names, busy)
     group = lvm.parse(seen(tmp_path, before + lvm.fragment(Query(vg="vg"))))

@@ -33,7 +33,7 @@ lvm() {
   case "$*" in
     vgs*vg_seqno*) echo 7 ;;
     vgs*) cat 'group' ;;
-    lvs*vg/thin) cat 'thin' ;;
+    lvs*'vg/thin --config'*) cat 'thin' ;;
     lvs*) cat 'pool' ;;
     pvs*pv_used*) cat 'used' ;;
     pvs*pv_uuid,vg_name*) cat 'in no group' ;;
