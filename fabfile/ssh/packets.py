@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -37,7 +38,11 @@ class Buffered:
 
     def __init__(self, sock: Any) -> None:
         self.sock, self.left, self.stuck, self.lost = sock, b"", math.inf, False
-        self.close = sock.close
+
+    def close(self) -> None:
+        """Close it. For a channel that is a message, and the connection to the gateway may have been closed before."""
+        with suppress(OSError, EOFError, SSHException):
+            self.sock.close()
 
     def send(self, data: bytes) -> int:
         """Write some of the bytes, and return how many.

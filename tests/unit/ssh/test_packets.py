@@ -70,3 +70,15 @@ def test_after_the_handshake_a_silent_connection_wakes_its_thread_less_often() -
     for _ in range(3):
         packets.complete_handshake()
     assert wire.limits == [IDLE]
+
+
+def test_a_channel_is_closed_although_the_connection_to_its_gateway_is_gone() -> None:
+    """The error would be printed, as it is one in a thread of Paramiko's."""
+
+    class Gone(Wire):
+        def close(self) -> None:
+            raise EOFError
+
+    packets = Packets(Gone())
+    packets.close()
+    assert packets.closed
