@@ -20,7 +20,8 @@ from fabfile.pool import status as pool
 from fabfile.pool import units
 from fabfile.pool.health import visibility
 from fabfile.pool.health.finding import Finding
-from fabfile.pool.health.findings import free, met, more_data, more_metadata, pool_findings, skips
+from fabfile.pool.health.findings import free, more_data, more_metadata, pool_findings
+from fabfile.pool.health.unit_state import met, skips
 from fabfile.pool.limits import KERNEL
 from fabfile.pool.lookup import find_pool, find_pool_beside
 from fabfile.pool.ownership import owner, refuse_stale

@@ -8,10 +8,9 @@ from fabfile import hints, sizes
 from fabfile.facts import Facts
 from fabfile.facts.pool import Pool, Status
 from fabfile.facts.record import LoopRecord, Record
-from fabfile.facts.units import Unit
 from fabfile.pool import limits, units
-from fabfile.pool.health import activation, missing, rerun, visibility, writable
-from fabfile.pool.health.finding import Finding, since
+from fabfile.pool.health import activation, missing, monitor, rerun, unit_state, visibility, writable
+from fabfile.pool.health.finding import Finding
 from fabfile.pool.ownership import owner
 
 
@@ -35,7 +34,7 @@ def pool_findings(have: Facts, name: str) -> list[Finding]:
         *found,
         *_unit(have, name),
         *_gone(have, name),
-        *_watched(have, name),
+        *monitor.findings(have, name),
         *([] if found else _room(have, name)),
     ]
 
@@ -126,15 +125,15 @@ def down(have: Facts, name: str) -> list[Finding]:
         return [Finding("pool", "fail", "its files and its unit are gone: its removal was interrupted", finish)]
     causes = [*_lost(have, name), *writable.findings(have, name)]
     causes += [*visibility.findings(have, name, recorded), *_gone(have, name)]
-    why = _state(unit) or "its unit does not run"
+    why = unit_state.trouble(unit) or "its unit does not run"
     if unit.load == "masked":
-        return [Finding("pool", "fail", f"it is down: {why}", _unmask(units.unit(name))), *causes]
+        return [Finding("pool", "fail", f"it is down: {why}", unit_state.unmask(units.unit(name))), *causes]
     if unit.active == "activating":  # restarting it would interrupt a check of its metadata
         hint = f"see what it waits for: systemctl status {shlex.quote(units.unit(name))}; systemctl list-jobs"
         return [*causes, Finding("pool", "fail", f"it is down: {why}", hint)]
     up = f"systemctl restart {shlex.quote(units.unit(name))} && systemctl start {owner(recorded).unit}"
-    if skips(unit):
-        return [*causes, Finding("pool", "fail", f"it is down: {why}", met(up))]
+    if unit_state.skips(unit):
+        return [*causes, Finding("pool", "fail", f"it is down: {why}", unit_state.met(up))]
     if causes:
         return [*causes, Finding("pool", "fail", f"it is down: {why}", f"once that is fixed: {up}")]
     check = hints.command("pool.check", owner(recorded), name)
@@ -159,86 +158,21 @@ def _half_removed(have: Facts, name: str, recorded: Record) -> bool:
     return not there and all(loss.what != "mount" for loss in missing.losses(have, name))
 
 
-def _state(unit: Unit) -> str:
-    """The state of a unit that is not well, with its last log line; empty if it is well."""
-    if unit.load == "masked":
-        return "its unit is masked"
-    if unit.load == "error":
-        return "systemd cannot read its unit, and starts neither it nor its containerd"
-    if unit.active == "failed":
-        return f"its unit failed ({unit.result})" + (f": {unit.last}" if unit.last else "")
-    if unit.active == "activating":
-        return f"its unit has been starting for {since(unit.started or 0)}"
-    return skips(unit)
-
-
-def skips(unit: Unit) -> str:
-    """That systemd skips the start of a unit which does not run, and the conditions in its files; empty otherwise."""
-    return f"systemd skips its start: {unit.skipped}" if unit.skipped and unit.active == "inactive" else ""
-
-
-def met(start: str = "") -> str:
-    """Return the hint for a unit whose start systemd skips because of a condition; `start` is run afterwards."""
-    reload = "systemctl daemon-reload"
-    return f"remove or meet that condition; then {hints.on_host(f'{reload} && {start}' if start else reload)}"
-
-
-def _unmask(*units: str) -> str:
-    return shlex.join(["systemctl", "unmask", *units])
-
-
 def _unit(have: Facts, name: str) -> list[Finding]:
     """The unit of an active pool: if it failed, containerd failed with it; if it is masked, it does not start again."""
     unit = have.units.of(units.unit(name))
-    why = _state(unit)
+    why = unit_state.trouble(unit)
     if not why:
         return []
     daemon = owner(have.instances.pools[name])
     hint = f"systemctl start {shlex.quote(units.unit(name))} {daemon.unit}"
     if unit.load == "masked":
-        hint = _unmask(units.unit(name))
+        hint = unit_state.unmask(units.unit(name))
     if unit.load == "error":
         hint = f"systemctl daemon-reload && {hint}"
-    if skips(unit):
-        hint = met(hint)
+    if unit_state.skips(unit):
+        hint = unit_state.met(hint)
     return [Finding("pool unit", "fail", f"the pool is up, but {why}", hint)]
-
-
-LATE = 6 * units.MONITOR_SECONDS
-"""Seconds after which a run of the monitor is overdue; a run is limited to a minute."""
-
-
-def _watched(have: Facts, name: str) -> list[Finding]:
-    """Whether the monitor of a loop pool runs; dmeventd of a direct pool is reported with LVM's findings."""
-    if not have.instances.pools[name].monitored:
-        return []
-    timer, service = units.monitor(name), units.monitor_service(name)
-    watch, last = have.units.of(timer), have.units.watched
-    ago = f"; it last looked {since(last)} ago" if last is not None else ""
-    grows = f"the pool does not grow by itself{ago}"
-    masked = [unit for unit in (timer, service) if have.units.of(unit).load == "masked"]
-    if masked:
-        return [Finding("pool growth", "fail", f"{' and '.join(masked)} is masked: {grows}", _unmask(*masked))]
-    run = have.units.of(service)
-    if run.active == "failed":
-        why = f"{service} fails ({run.result})" + (f": {run.last}" if run.last else "")
-        words = shlex.quote(service)
-        hint = f"fix that, then systemctl start {words}; its log: journalctl -u {words}"
-        return [Finding("pool growth", "fail", f"{why}: {grows}", hint)]
-    start = f"systemctl restart {shlex.quote(timer)}"
-    for unit in (timer, service):
-        if why := skips(have.units.of(unit)):
-            hint = met(f"systemctl restart {shlex.quote(timer)}")
-            return [Finding("pool growth", "fail", f"{unit}: {why}: {grows}", hint)]
-    if not have.pool.monitor:
-        state = f" ({watch.result})" if watch.active == "failed" else ""
-        return [Finding("pool growth", "warn", f"{timer} does not run{state}: {grows}", start)]
-    late = run.started if run.active == "activating" else run.ended
-    if late is not None and late > LATE:
-        time = since(late)
-        what = f"has been looking for {time}" if run.active == "activating" else f"last looked {time} ago"
-        return [Finding("pool growth", "fail", f"{service} {what}: {grows}", start)]
-    return []
 
 
 def free(have: Facts, name: str) -> str:

@@ -147,7 +147,7 @@ def _layout(want: spec.LvmSpec, now: VolumeGroup | None, fresh: list[Disk]) -> l
 
 
 def _create(want: spec.LvmSpec, place: layout.Layout) -> str:
-    """The command; it says all for which lvm.conf may have other defaults. lvcreate has no option for a full pool."""
+    """The command, with each setting that lvm.conf may change; there is no option for what a full pool does."""
     return words(
         "lvcreate", "-y", "--type", "thin-pool", "--zero", "n", "-c", f"{want.chunk // 1024}K",
         "--discards", "passdown", "--config", f"activation/error_when_full={int(want.when_full == 'error')}",

@@ -16,7 +16,8 @@ from fabfile.plan import Command
 from fabfile.pool import units
 from fabfile.pool.health import usable
 from fabfile.pool.health.finding import since
-from fabfile.pool.health.findings import LATE, pool_findings
+from fabfile.pool.health.findings import pool_findings
+from fabfile.pool.health.monitor import LATE
 from fabfile.pool.loop import loop_pool
 from fabfile.pool.status import describe
 from tests.unit.pool.loops import NAME, machine, pool, state, want
